@@ -19,7 +19,12 @@ STUBS = ROOT / "build" / "python"
 DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 THIRD_PARTY = ROOT / "build" / "third_party"
 # Both stand in published packages; the linter needs them beside our own contracts.
-GOOGLE_FILES = ("google/api/annotations.proto", "google/api/http.proto", "google/rpc/status.proto", "google/rpc/error_details.proto")
+GOOGLE_FILES = (
+    "google/api/annotations.proto",
+    "google/api/http.proto",
+    "google/rpc/status.proto",
+    "google/rpc/error_details.proto",
+)
 
 
 def main() -> int:

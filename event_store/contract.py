@@ -1,0 +1,148 @@
+"""What an event store promises, in types: events, outcomes, errors and the port that every engine implements.
+
+The promises are numbered ES-1 … ES-14 in docs/guarantees.md; docstrings here name the ones they carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+ANY = -1
+"""Expected version: append wherever the stream stands."""
+NO_STREAM = 0
+"""Expected version: the stream must not exist yet."""
+
+MAX_EVENT_BYTES = 256 * 1024
+MAX_APPEND_EVENTS = 100
+MAX_APPEND_BYTES = 1024 * 1024
+MAX_STREAM_ID_BYTES = 200
+
+
+class StoreError(Exception):
+    """Base of everything a store raises."""
+
+
+class LimitExceeded(StoreError):
+    """The append is larger than a store accepts (ES-14); nothing was written."""
+
+
+class Undecided(StoreError):
+    """The caller's time ran out before the append was decided (ES-3). Safe to retry with the same event ids."""
+
+
+class LostAssignment(StoreError):
+    """Another member of the consumer group took this partition over; what this member did is not recorded (ES-7)."""
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event to be appended. Times are microseconds since 1970 UTC; `data` is the serialised proto message (ES-13)."""
+
+    id: str
+    type: str
+    data: bytes
+    occurred_at: int
+    traceparent: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+    actor: str = ""
+    district: str = ""
+    classification: int = 2
+
+
+@dataclass(slots=True)
+class StoredEvent:
+    """An event as it stands in its stream and in the log."""
+
+    id: str
+    type: str
+    data: bytes
+    occurred_at: int
+    traceparent: str
+    correlation_id: str
+    causation_id: str
+    actor: str
+    district: str
+    classification: int
+    stream: str
+    version: int
+    recorded_at: int
+    position: int
+
+
+@dataclass(slots=True, frozen=True)
+class Committed:
+    """The events are durable: versions `first` … `last` of the stream, the last one at `position` of the log."""
+
+    first: int
+    last: int
+    position: int
+
+
+@dataclass(slots=True, frozen=True)
+class Conflict:
+    """Nothing was written: the stream stands at `actual`, not where the writer thought, or holds only some of the ids."""
+
+    actual: int
+
+
+@dataclass(slots=True)
+class LogPage:
+    """Events of the log in order, and the position up to which the log was looked at for them."""
+
+    events: list[StoredEvent]
+    reached: int
+
+
+class EventStore(Protocol):
+    """The port. All methods may be called from one event loop by many tasks at once."""
+
+    async def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Committed | Conflict:
+        """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` seconds (ES-3)."""
+        ...
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        """Events of one stream from a version on, upwards or downwards (ES-4). `from_version` 0 with `backward`: the end."""
+        ...
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        """Events of the log behind a position, of some types or all (ES-5)."""
+        ...
+
+    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
+        """Events of one correlation id behind a position."""
+        ...
+
+    async def version_of(self, stream: str, event_id: str) -> int:
+        """The version at which the stream holds this event id, or 0."""
+        ...
+
+    def head(self) -> int:
+        """Position of the last event known to be committed."""
+        ...
+
+    async def grown(self, after: int) -> int:
+        """Returns the head as soon as it is above `after`."""
+        ...
+
+
+def check_limits(stream: str, events: Sequence[NewEvent]) -> None:
+    """Raises LimitExceeded where an append is over the limits of ES-14."""
+    if not events:
+        raise LimitExceeded("an append needs at least one event")
+    if not 0 < len(stream.encode()) <= MAX_STREAM_ID_BYTES:
+        raise LimitExceeded(f"a stream id has 1 to {MAX_STREAM_ID_BYTES} bytes; this one has {len(stream.encode())}")
+    if len(events) > MAX_APPEND_EVENTS:
+        raise LimitExceeded(f"an append holds at most {MAX_APPEND_EVENTS} events; this one has {len(events)}: send several")
+    total = 0
+    for event in events:
+        size = len(event.data)
+        if size > MAX_EVENT_BYTES:
+            raise LimitExceeded(f"an event holds at most {MAX_EVENT_BYTES} bytes; {event.type} has {size}: split it")
+        total += size
+    if total > MAX_APPEND_BYTES:
+        raise LimitExceeded(f"an append holds at most {MAX_APPEND_BYTES} bytes; this one has {total}: send several")

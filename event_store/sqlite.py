@@ -1,0 +1,306 @@
+"""The embedded engine: one SQLite file that is both the streams and the log.
+
+One writer thread takes all waiting appends into one transaction; heads and ids are read inside it, so conflicts are decided by
+reading, never by a failing statement. The row id is the position: commit order is the order of the log, and a reader never
+walks past an event that becomes visible later (ES-5). Readers have threads and connections of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import itertools
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from citybrain.event_store.contract import (
+    ANY,
+    Committed,
+    Conflict,
+    LogPage,
+    NewEvent,
+    StoredEvent,
+    StoreError,
+    Undecided,
+    check_limits,
+)
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+  position INTEGER PRIMARY KEY,
+  stream TEXT NOT NULL, version INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL,
+  occurred_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,
+  causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,
+  UNIQUE (stream, version), UNIQUE (stream, id));
+CREATE INDEX IF NOT EXISTS events_by_story ON events (correlation_id, position);
+"""
+_COLUMNS = (
+    "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
+    " stream, version, recorded_at, position"
+)
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+# How often a process looks whether another one has written to the file.
+_OTHERS_POLL_S = 0.02
+_GROUP_MAX = 256
+# Newest events kept in memory: live subscribers read them without a query.
+_TAIL_MAX = 4096
+
+
+@dataclass(slots=True)
+class _Append:
+    stream: str
+    events: Sequence[NewEvent]
+    expected: int
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Committed | Conflict]
+
+
+class SqliteEventStore:
+    """An EventStore on one file. Create it inside the running event loop; `close()` when done."""
+
+    def __init__(self, path: Path, readers: int = 2) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
+        self._local = threading.local()
+        self._waiters: set[asyncio.Future[None]] = set()
+        # Gapless, and ending at the head; empty where another process wrote in between.
+        self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
+        connection = _connect(path)
+        connection.executescript(_SCHEMA)
+        self._head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+        self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Finishes what was accepted, then lets go of the file."""
+        self._queue.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+
+    # -- appending ------------------------------------------------------------------------------------------------------
+
+    async def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Committed | Conflict:
+        """See EventStore.append. An append that has begun is finished even when its caller has gone."""
+        check_limits(stream, events)
+        item = _Append(stream, events, expected, self._loop, self._loop.create_future())
+        self._queue.put(item)
+        try:
+            return await asyncio.wait_for(asyncio.shield(item.done), timeout_s)
+        except TimeoutError:
+            item.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise Undecided(
+                f"append to {stream} was not decided in {timeout_s:.3g} s: retry with the same request id"
+            ) from None
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        data_version = -1
+        while True:
+            try:
+                first = self._queue.get(timeout=_OTHERS_POLL_S)
+            except queue.Empty:
+                seen = connection.execute("PRAGMA data_version").fetchone()[0]
+                if seen != data_version:
+                    data_version = seen
+                    head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+                    self._tell(functools.partial(self._advance, head, []))
+                continue
+            group: list[_Append] = []
+            last = first is None
+            if first is not None:
+                group.append(first)
+            while not last and len(group) < _GROUP_MAX:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    last = True
+                else:
+                    group.append(item)
+            if group:
+                self._commit(connection, group)
+            if last:
+                connection.close()
+                return
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Append]) -> None:
+        try:
+            outcomes, written = _in_transaction(connection, group)
+        except sqlite3.Error as error:
+            if len(group) > 1:
+                # One append may be to blame (or the disk is full for all): each gets an answer of its own.
+                for item in group:
+                    self._commit(connection, [item])
+                return
+            failure = StoreError(f"the event store cannot write to {self._path.name}: {error}; nothing was written")
+            self._tell(lambda: _fail(group[0].done, failure))
+            return
+        head = max((o.position for o in outcomes if isinstance(o, Committed)), default=0)
+
+        def answer() -> None:
+            self._advance(head, written)
+            for item, outcome in zip(group, outcomes, strict=True):
+                if not item.done.done():
+                    item.done.set_result(outcome)
+
+        self._tell(answer)
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        # The loop may be gone when a process is torn down: then nobody waits any more.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        """See EventStore.read."""
+        if backward:
+            where, order = ("version <= ?" if from_version else "version >= ?"), "DESC"
+        else:
+            where, order = "version >= ?", "ASC"
+        sql = f"SELECT {_COLUMNS} FROM events WHERE stream = ? AND {where} ORDER BY version {order} LIMIT ?"
+        rows = await self._query(sql, (stream, from_version, limit))
+        return [StoredEvent(*row) for row in rows]
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        """See EventStore.read_log."""
+        # The head is taken before reading: everything at or below it is visible to the query.
+        head = self._head
+        if self._tail and self._tail[0].position <= after + 1:
+            newer = itertools.islice(self._tail, after + 1 - self._tail[0].position, None)
+            found = list(itertools.islice((e for e in newer if types is None or e.type in types), limit))
+            return LogPage(found, found[-1].position if len(found) == limit else max(head, after))
+        wanted = "" if types is None else f" AND type IN ({','.join('?' * len(types))})"
+        sql = f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ?{wanted} ORDER BY position LIMIT ?"
+        rows = await self._query(sql, (after, head, *(types or ()), limit))
+        events = [StoredEvent(*row) for row in rows]
+        return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
+
+    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
+        """See EventStore.read_story."""
+        head = self._head
+        sql = (
+            f"SELECT {_COLUMNS} FROM events WHERE correlation_id = ? AND position > ? AND position <= ?"
+            " ORDER BY position LIMIT ?"
+        )
+        events = [StoredEvent(*row) for row in await self._query(sql, (correlation_id, after, head, limit))]
+        return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
+
+    async def version_of(self, stream: str, event_id: str) -> int:
+        """See EventStore.version_of."""
+        rows = await self._query("SELECT version FROM events WHERE stream = ? AND id = ?", (stream, event_id))
+        return int(rows[0][0]) if rows else 0
+
+    def head(self) -> int:
+        """See EventStore.head."""
+        return self._head
+
+    async def grown(self, after: int) -> int:
+        """See EventStore.grown."""
+        while self._head <= after:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+        return self._head
+
+    def _advance(self, head: int, written: list[StoredEvent]) -> None:
+        if head > self._head:
+            if not written or written[0].position != self._head + 1:
+                self._tail.clear()
+            self._tail.extend(written)
+            self._head = head
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _query(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
+        return await self._loop.run_in_executor(self._readers, self._select, sql, arguments)
+
+    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _connect(self._path)
+        return connection.execute(sql, arguments).fetchall()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _fail(done: asyncio.Future[Committed | Conflict], failure: Exception) -> None:
+    if not done.done():
+        done.set_exception(failure)
+
+
+def _in_transaction(
+    connection: sqlite3.Connection, group: list[_Append]
+) -> tuple[list[Committed | Conflict], list[StoredEvent]]:
+    """Decides every append of the group and commits them together; returns the outcomes and what was written."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        position = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+        outcomes: list[Committed | Conflict] = []
+        written: list[StoredEvent] = []
+        for item in group:
+            outcome, events = _decide(connection, item, position)
+            position += len(events)
+            written += events
+            outcomes.append(outcome)
+        connection.execute("COMMIT")
+        return outcomes, written
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tuple[Committed | Conflict, list[StoredEvent]]:
+    head = int(
+        connection.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (item.stream,)).fetchone()[0]
+    )
+    ids = [event.id for event in item.events]
+    known = connection.execute(
+        f"SELECT id, version, position FROM events WHERE stream = ? AND id IN ({','.join('?' * len(ids))}) ORDER BY version",
+        (item.stream, *ids),
+    ).fetchall()
+    if known:
+        versions = [row[1] for row in known]
+        together = versions == list(range(versions[0], versions[0] + len(ids)))
+        if together and [row[0] for row in known] == ids:
+            return Committed(versions[0], versions[-1], known[-1][2]), []
+        return Conflict(head), []
+    if len(set(ids)) < len(ids) or item.expected not in (ANY, head):
+        return Conflict(head), []
+    # Only the store tells this time, and nothing is decided by it.
+    now = time.time_ns() // 1000
+    written = [
+        StoredEvent(
+            e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
+            e.classification, item.stream, head + n, now, position + n,
+        )
+        for n, e in enumerate(item.events, 1)
+    ]  # fmt: skip
+    connection.executemany(_INSERT, map(dataclasses.astuple, written))
+    return Committed(head + 1, head + len(written), position + len(written)), written

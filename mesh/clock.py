@@ -1,0 +1,105 @@
+"""The two clocks. City time is what events, timers and windows live by; machine time is for leases, deadlines and back-off.
+
+City time is the wall clock in production, and driven from outside in demonstrations and tests. After a restart a driven clock
+has no time, and fires no timer, until it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+Fire = Callable[[], Awaitable[None]]
+MICROSECONDS = 1_000_000
+
+
+class Timer:
+    """A timer that may be taken back."""
+
+    __slots__ = ("cancelled", "fire")
+
+    def __init__(self, fire: Fire) -> None:
+        self.fire = fire
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """It will not fire any more."""
+        self.cancelled = True
+
+
+class CityClock:
+    """City time in microseconds since 1970 UTC, and the timers that wait for it."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[int, int, Timer]] = []
+        self._order = itertools.count()
+
+    def now(self) -> int:
+        """City time now."""
+        raise NotImplementedError
+
+    def at(self, due: int, fire: Fire) -> Timer:
+        """Fires once, when city time has reached `due`. Timers of the same moment fire in the order they were set."""
+        timer = Timer(fire)
+        heapq.heappush(self._due, (due, next(self._order), timer))
+        return timer
+
+    async def _fire_until(self, moment: int) -> None:
+        while self._due and self._due[0][0] <= moment:
+            due, _, timer = heapq.heappop(self._due)
+            if not timer.cancelled:
+                self._reach(due)
+                await timer.fire()
+
+    def _reach(self, moment: int) -> None:
+        """City time has come to a timer's moment."""
+
+
+class WallClock(CityClock):
+    """City time is the wall clock."""
+
+    def now(self) -> int:
+        """The wall clock."""
+        return time.time_ns() // 1000
+
+    async def run(self) -> None:
+        """Fires timers as they come due, until cancelled."""
+        while True:
+            await self._fire_until(self.now())
+            pause = 0.5 if not self._due else max(0.0, min(0.5, (self._due[0][0] - self.now()) / MICROSECONDS))
+            await asyncio.sleep(pause)
+
+
+class DrivenClock(CityClock):
+    """City time stands until somebody moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0
+        self._told = asyncio.Event()
+
+    def now(self) -> int:
+        """The last moment told; 0 before the first."""
+        return self._now
+
+    async def told(self) -> None:
+        """Waits until city time is known."""
+        await self._told.wait()
+
+    async def advance(self, moment: int) -> int:
+        """Moves to a moment (never back) and fires what is due on the way, each timer at its own moment."""
+        if moment > self._now:
+            first = self._now == 0
+            if first:
+                # Timers that came due while nobody told the time are late, and fire now.
+                self._now = moment
+            self._told.set()
+            await self._fire_until(moment)
+            self._now = moment
+        return self._now
+
+    def _reach(self, moment: int) -> None:
+        self._now = max(self._now, moment)

@@ -1,0 +1,38 @@
+"""Rest and Advance: how a simulation drives city time. Only a process with a driven clock serves them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+from citybrain.clock.v1 import clock_pb2
+
+from citybrain.mesh.clock import DrivenClock
+from citybrain.mesh.errors import ServiceError, status_of
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.process import Process
+from citybrain.mesh.server import abort
+from citybrain.mesh.validation import check
+
+SERVICE = "citybrain.clock.v1.ClockService"
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def serve_clock(process: Process, clock: DrivenClock) -> None:
+    """Adds the clock's methods to the server of the process."""
+
+    async def rest(_request: clock_pb2.RestRequest, _context: _Context) -> clock_pb2.RestResponse:
+        await process.activity.rest()
+        return clock_pb2.RestResponse(sent=process.streams.sent(), position=process.store.head())
+
+    async def advance(request: clock_pb2.AdvanceRequest, context: _Context) -> clock_pb2.AdvanceResponse:
+        try:
+            check(request)
+        except ServiceError as error:
+            await abort(context, status_of(error))
+        now = await clock.advance(microseconds(request.time))
+        return clock_pb2.AdvanceResponse(time=timestamp(now))
+
+    process.server.unary(SERVICE, "Rest", rest)
+    process.server.unary(SERVICE, "Advance", advance)
+    process.activity.watch(lambda: process.streams.at_rest(process.store.head()))

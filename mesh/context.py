@@ -1,0 +1,99 @@
+"""What travels with a call: who calls, under which request id, until when, and for which story.
+
+eventlet carries no context variables, so the kit runs every worker in a copy of the context it was admitted in.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from opentelemetry import baggage, context, trace
+
+from citybrain.mesh.errors import Cancelled, DeadlinePassed
+from citybrain.observability import names
+
+REQUEST_ID = "x-request-id"
+CALLER = "x-caller"
+STREAM_ID = "x-stream-id"
+
+_NAMESPACE = uuid.UUID("4f4b1a56-5d0c-5b36-9a5e-1f1c3d2b7a10")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, or one handled event."""
+
+    caller: str
+    method: str
+    request_id: str
+    # Machine time (time.monotonic) after which nobody waits for the answer.
+    deadline: float | None = None
+    correlation_id: str = ""
+    causation_id: str = ""
+    cancelled: bool = False
+    sent: dict[str, int] = field(default_factory=dict)
+
+    def event_id(self, stream: str, label: str, number: int) -> str:
+        """The id of the n-th event this call writes to a stream: the same for every retry of the call."""
+        return str(uuid.uuid5(_NAMESPACE, "\x1f".join((self.caller, self.method, self.request_id, stream, label, str(number)))))
+
+    def onward_id(self, method: str) -> str:
+        """The request id for the next call this call makes to a method: the same for every retry of this call."""
+        number = self.sent[method] = self.sent.get(method, 0) + 1
+        return str(uuid.uuid5(_NAMESPACE, "\x1f".join((self.caller, self.method, self.request_id, method, str(number)))))
+
+    def remaining(self) -> float | None:
+        """Seconds left; raises DeadlinePassed or Cancelled when there is no point in going on."""
+        if self.cancelled:
+            raise Cancelled("the caller has gone")
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlinePassed("the caller's deadline has passed: retry with the same request id and more time")
+        return left
+
+
+_current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("city_call", default=None)
+
+
+def current() -> Call:
+    """The call this code runs for; outside of any, one that belongs to nobody."""
+    return _current.get() or Call(caller="", method="", request_id=str(uuid.uuid4()))
+
+
+def enter(call: Call) -> None:
+    """Makes `call` the current one in this context."""
+    _current.set(call)
+    if call.correlation_id:
+        context.attach(baggage.set_baggage(names.INCIDENT_ID, call.correlation_id))
+
+
+def correlate(story: str) -> None:
+    """From here on this call belongs to a story (an incident): its events, spans and log lines carry the id."""
+    call = current()
+    call.correlation_id = story
+    context.attach(baggage.set_baggage(names.INCIDENT_ID, story))
+    trace.get_current_span().set_attribute(names.INCIDENT_ID, story)
+
+
+def new_id(prefix: str) -> str:
+    """An id for something new: the same for every retry of the call."""
+    return f"{prefix}-{uuid.UUID(current().event_id(prefix, 'id', 0)).hex[:12]}"
+
+
+def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str:
+    """One text header of a call, or empty."""
+    for key, value in metadata or ():
+        if key == name:
+            return value if isinstance(value, str) else value.decode("utf-8", "replace")
+    return ""
+
+
+def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Metadata for a call to another service: identity, request id, trace and story."""
+    return [(REQUEST_ID, request_id), (CALLER, caller), *carrier.items()]

@@ -1,0 +1,118 @@
+"""Errors a service may raise, in words of its own; the kit turns each into a gRPC status with typed details.
+
+`reason` is a short constant that programs can compare (UPPER_SNAKE_CASE); the message is for people and says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+
+class ServiceError(Exception):
+    """Base of what a caller may be told."""
+
+    code = grpc.StatusCode.INTERNAL
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or type(self).__name__.upper()
+
+    def details(self) -> list[any_pb2.Any]:
+        """google.rpc error details that travel with the status."""
+        packed = any_pb2.Any()
+        packed.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="citybrain"))
+        return [packed]
+
+
+class BadRequest(ServiceError):
+    """The request breaks rules of its contract: every broken one is listed as (field, what to do)."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in violations), "BAD_REQUEST")
+        self.violations = list(violations)
+
+    def details(self) -> list[any_pb2.Any]:
+        """The violations as google.rpc.BadRequest."""
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=problem) for field, problem in self.violations
+        ]
+        packed = any_pb2.Any()
+        packed.Pack(error_details_pb2.BadRequest(field_violations=fields))
+        return [packed, *super().details()]
+
+
+class NotFound(ServiceError):
+    """What the request names does not exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyDifferent(ServiceError):
+    """It exists already, with other content."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class Refused(ServiceError):
+    """As things stand this must not be done."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NoneFree(ServiceError):
+    """Nothing of what was asked for is free now; it may be later."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Unavailable(ServiceError):
+    """Not now: safe to retry with the same request id."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class Contended(ServiceError):
+    """Too many writers at once on one stream: safe to retry with the same request id."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class Overloaded(ServiceError):
+    """More calls wait than the service admits."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlinePassed(ServiceError):
+    """The caller's deadline passed before the work was done."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Cancelled(ServiceError):
+    """The caller has gone."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class CallFailed(ServiceError):
+    """A call to another service failed; carries its status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message, "CALL_FAILED")
+        self.code = code
+
+
+def status_of(error: BaseException) -> status_pb2.Status:
+    """The google.rpc.Status that tells a caller of an error. What we did not foresee is INTERNAL, without its text."""
+    if isinstance(error, ServiceError):
+        number: int = error.code.value[0]
+        return status_pb2.Status(code=number, message=str(error), details=error.details())
+    number = grpc.StatusCode.INTERNAL.value[0]
+    return status_pb2.Status(code=number, message="an error inside the service; its log has it under this trace")

@@ -1,0 +1,84 @@
+"""Between proto messages and stored events: names, packing, and how an event looks to subscribers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from citybrain.events.v1 import event_pb2
+from citybrain.options.v1 import options_pb2
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.event_store.contract import StoredEvent
+
+CLASSIFICATIONS = ("UNSPECIFIED", "PUBLIC", "INTERNAL", "RESTRICTED", "SECRET")
+
+
+@dataclass(slots=True, frozen=True)
+class Heard:
+    """An event as a handler or a view gets it: the message, and what the store knows of it."""
+
+    data: Message
+    stored: StoredEvent
+
+
+def type_name(message: type[Message] | Message) -> str:
+    """The full name of a message's type."""
+    name: str = message.DESCRIPTOR.full_name
+    return name
+
+
+@functools.cache
+def message_class(name: str) -> type[Message]:
+    """The class of a message by its full name; KeyError when no loaded contract has it."""
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+
+
+@functools.cache
+def classification_of(name: str) -> int:
+    """How open events of a type are: what their contract says, else INTERNAL."""
+    options = message_class(name).DESCRIPTOR.GetOptions()
+    return int(options.Extensions[options_pb2.classification]) or options_pb2.CLASSIFICATION_INTERNAL
+
+
+def decode(event: StoredEvent) -> Message:
+    """The message inside a stored event."""
+    return message_class(event.type).FromString(event.data)
+
+
+def hear(event: StoredEvent) -> Heard:
+    """A stored event with its message."""
+    return Heard(decode(event), event)
+
+
+def timestamp(microseconds: int) -> Timestamp:
+    """Microseconds since 1970 as a proto timestamp."""
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
+
+
+def microseconds(moment: Timestamp) -> int:
+    """A proto timestamp as microseconds since 1970."""
+    return moment.seconds * 1_000_000 + moment.nanos // 1000
+
+
+def outward(event: StoredEvent) -> event_pb2.Event:
+    """A stored event as subscribers outside see it."""
+    shown = event_pb2.Event(
+        id=event.id,
+        type=event.type,
+        stream=event.stream,
+        version=event.version,
+        occurred_at=timestamp(event.occurred_at),
+        recorded_at=timestamp(event.recorded_at),
+        traceparent=event.traceparent,
+        correlation_id=event.correlation_id,
+        causation_id=event.causation_id,
+        actor=event.actor,
+        district=event.district,
+        classification=CLASSIFICATIONS[event.classification],
+    )
+    shown.data.type_url = "type.googleapis.com/" + event.type
+    shown.data.value = event.data
+    return shown

@@ -1,0 +1,134 @@
+"""Server streams over the log: what was, then live without a gap, with a signed token to go on from (ES-6)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from citybrain.event_store.contract import LogPage, StoredEvent
+from citybrain.mesh.errors import Unavailable
+from citybrain.mesh.events import decode, message_class, outward, type_name
+
+if TYPE_CHECKING:
+    from citybrain.mesh.process import Process
+
+MAX_BATCH = 100
+
+
+@dataclass(slots=True, frozen=True)
+class Follow:
+    """What a stream is about. Give a story, or types, or both; `concerns` narrows it further and must be pure."""
+
+    # Names the stream's subject in resume tokens: a token of one subject is refused by another.
+    purpose: str
+    story: str = ""
+    types: Collection[type[Message]] = ()
+    concerns: Callable[[Message], bool] | None = None
+    # Only events recorded at or after this moment (microseconds since 1970).
+    recorded_from: int = 0
+    # The most closed classification the follower may see.
+    clearance: int = 2
+
+
+class OpenStreams:
+    """The server streams of a process: how many, how far each was sent, and how they end."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: dict[int, _Stream] = {}
+        self._ending = asyncio.Event()
+        self._serial = 0
+
+    @property
+    def full(self) -> bool:
+        """No stream may be added."""
+        return len(self._open) >= self._limit or self._ending.is_set()
+
+    def sent(self) -> dict[str, int]:
+        """Messages sent per stream that its caller gave an id."""
+        return {stream.stream_id: stream.sent for stream in self._open.values() if stream.stream_id}
+
+    def at_rest(self, head: int) -> bool:
+        """Every stream has sent what there is."""
+        return all(stream.position >= head for stream in self._open.values())
+
+    def end(self) -> None:
+        """Ends all streams; their followers come back with their tokens."""
+        self._ending.set()
+
+    def ending(self) -> Unavailable:
+        """What a follower is told when its stream ends."""
+        return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
+
+    def open(self, stream_id: str, position: int) -> _Stream:
+        """Counts a stream in."""
+        self._serial += 1
+        stream = self._open[self._serial] = _Stream(self._serial, stream_id, position)
+        return stream
+
+    def close(self, stream: _Stream) -> None:
+        """Counts a stream out."""
+        self._open.pop(stream.serial, None)
+
+    async def until_ending(self) -> None:
+        """Waits for `end()`."""
+        await self._ending.wait()
+
+
+@dataclass(slots=True)
+class _Stream:
+    serial: int
+    stream_id: str
+    position: int
+    sent: int = 0
+
+
+async def follow_log(
+    process: Process, follow: Follow, position: int, purpose: str, response: Descriptor, stream_id: str
+) -> AsyncIterator[Message]:
+    """Yields responses until the process ends its streams."""
+    response_class = message_class(response.full_name)
+    types = {type_name(message) for message in follow.types}
+    streams = process.streams
+    stream = streams.open(stream_id, position)
+    ending = asyncio.ensure_future(streams.until_ending())
+    try:
+        while not ending.done():
+            page = await _page(process, follow, types, stream.position)
+            wanted = [event for event in page.events if _wanted(follow, types, event)]
+            if wanted:
+                token = process.tokens.make(purpose, page.reached)
+                # The count moves before the message: whoever is told of it waits for the message itself.
+                stream.sent += 1
+                yield response_class(events=[outward(event) for event in wanted], resume_token=token)
+            stream.position = page.reached
+            process.activity.changed()
+            if stream.position >= process.store.head():
+                grown = asyncio.ensure_future(process.store.grown(stream.position))
+                try:
+                    await asyncio.wait([grown, ending], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    grown.cancel()
+    finally:
+        ending.cancel()
+        streams.close(stream)
+        process.activity.changed()
+
+
+async def _page(process: Process, follow: Follow, types: Collection[str], after: int) -> LogPage:
+    if follow.story:
+        return await process.store.read_story(follow.story, after, MAX_BATCH)
+    return await process.store.read_log(after, MAX_BATCH, types or None)
+
+
+def _wanted(follow: Follow, types: Collection[str], event: StoredEvent) -> bool:
+    if event.classification > follow.clearance or event.recorded_at < follow.recorded_from:
+        return False
+    if follow.story and types and event.type not in types:
+        return False
+    return follow.concerns is None or follow.concerns(decode(event))

@@ -1,0 +1,88 @@
+"""Calls to other services: identity, request id, deadline, trace and story travel with each; what is not decided is retried.
+
+A retry carries the same request id, so the service answers what it already did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import grpc.aio
+from citybrain.observability.tracing import Tracing
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+from opentelemetry import propagate, trace
+
+from citybrain.mesh.context import current, onward_metadata
+from citybrain.mesh.errors import CallFailed
+from citybrain.mesh.events import message_class
+from citybrain.observability import names
+
+DEFAULT_DEADLINE_S = 5.0
+_FIRST_PAUSE_S = 0.02
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE,)
+
+
+class Outgoing:
+    """Channels to the other services, opened on first use. `addresses` is gRPC service → host:port."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self.addresses: dict[str, str] = {}
+        self._tracing = tracing
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def call(
+        self, caller: str, path: str, request: Message, *, request_id: str = "", deadline_s: float | None = None
+    ) -> Message:
+        """Calls `package.Service/Method` and returns its response; raises CallFailed with the status.
+
+        `deadline_s` is machine time and never longer than the current call has left.
+        """
+        call = current()
+        left = call.remaining()
+        limit = min(x for x in (left, deadline_s, DEFAULT_DEADLINE_S if deadline_s is None else None) if x is not None)
+        until = time.monotonic() + limit
+        service, _, method = path.partition("/")
+        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
+        response_class = message_class(descriptor.output_type.full_name)
+        request_id = request_id or call.onward_id(path)
+        tracer = self._tracing.tracer(caller)
+        with tracer.start_as_current_span(path, kind=trace.SpanKind.CLIENT) as span:
+            span.set_attribute(names.RPC_METHOD, path)
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+            metadata = onward_metadata(call, caller, request_id, carrier)
+            stub: Any = self._channel(service).unary_unary(
+                f"/{path}", request_serializer=type(request).SerializeToString, response_deserializer=response_class.FromString
+            )
+            pause = _FIRST_PAUSE_S
+            while True:
+                try:
+                    response: Message = await stub(request, timeout=max(0.001, until - time.monotonic()), metadata=metadata)
+                    return response
+                except grpc.aio.AioRpcError as error:
+                    if error.code() in _TRANSIENT and time.monotonic() + pause < until:
+                        span.add_event(names.RETRY, {names.ERROR: error.details() or ""})
+                        await asyncio.sleep(pause)
+                        pause *= 2
+                        continue
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, error.code().name))
+                    raise CallFailed(error.code(), error.details() or error.code().name) from None
+
+    async def close(self) -> None:
+        """Closes every channel."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    def _channel(self, service: str) -> grpc.aio.Channel:
+        address = self.addresses.get(service)
+        if address is None:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
+        if address not in self._channels:
+            # A lost service is tried again soon: an emergency does not wait for gRPC's minute-long back-off.
+            options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
+            self._channels[address] = grpc.aio.insecure_channel(address, options=options)
+        return self._channels[address]

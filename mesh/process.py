@@ -1,0 +1,52 @@
+"""What the services of one process share: the store, the clock, the gRPC server, outgoing calls, tracing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from citybrain.observability.tracing import Tracing
+
+from citybrain.event_store.contract import EventStore
+from citybrain.mesh.activity import Activity
+from citybrain.mesh.clock import CityClock
+from citybrain.mesh.following import OpenStreams
+from citybrain.mesh.outgoing import Outgoing
+from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.tokens import Tokens
+
+
+@dataclass(slots=True)
+class Settings:
+    """How one process of the mesh runs."""
+
+    # Where its files are kept.
+    data: Path
+    host: str = "127.0.0.1"
+    # 0: any free port.
+    port: int = 0
+    time: Literal["wall", "driven"] = "wall"
+    # Calls of one service that run at once; as many again may wait.
+    max_workers: int = 32
+    # Server streams of this process open at once.
+    max_streams: int = 256
+    # Where other services answer, by name, when they do not run in this process: host:port.
+    peers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Process:
+    """Handed to every container as `config["process"]`."""
+
+    settings: Settings
+    loop: asyncio.AbstractEventLoop
+    store: EventStore
+    clock: CityClock
+    activity: Activity
+    server: GrpcServer
+    outgoing: Outgoing
+    tracing: Tracing
+    tokens: Tokens
+    streams: OpenStreams

@@ -1,0 +1,144 @@
+"""Runs services: all of them in one process, or one alone. Starts them in order, and stops them so that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import eventlet
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import Tracing
+
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.mesh.activity import Activity
+from citybrain.mesh.clock import DrivenClock, WallClock
+from citybrain.mesh.clock_service import serve_clock
+from citybrain.mesh.container import Container
+from citybrain.mesh.following import OpenStreams
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.outgoing import Outgoing
+from citybrain.mesh.process import Process, Settings
+from citybrain.mesh.runtime import use_asyncio_hub, wait
+from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.views import ServiceFile
+
+_GRACE_S = 10.0
+_log = logger("runner")
+
+
+class EntryError(Exception):
+    """A manifest names a class that cannot be loaded; the message says which and why."""
+
+
+def load_entry(manifest: Manifest) -> type:
+    """The service class a manifest names."""
+    module, _, name = manifest.entry.partition(":")
+    try:
+        found: type = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise EntryError(f"service {manifest.name}: entry {manifest.entry} cannot be loaded: {error}") from error
+    return found
+
+
+class Mesh:
+    """Some services in this process. Use inside the greenlet world: `start()`, then `wait_until_stopped()`, then `stop()`."""
+
+    def __init__(self, manifests: Sequence[Manifest], settings: Settings) -> None:
+        self.manifests = list(manifests)
+        self.settings = settings
+        self.containers: list[Container] = []
+        self._stopped = eventlet.event.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self) -> int:
+        """Starts everything; returns the port of the gRPC server. OSError when the port is taken."""
+        loop = use_asyncio_hub()
+        settings = self.settings
+        settings.data.mkdir(parents=True, exist_ok=True)
+        classes = [load_entry(manifest) for manifest in self.manifests]
+        clock = DrivenClock() if settings.time == "driven" else WallClock()
+        tracing = Tracing()
+        self.process = process = Process(
+            settings=settings,
+            loop=loop,
+            store=wait(_open_store(settings.data)),
+            clock=clock,
+            activity=Activity(),
+            server=GrpcServer(),
+            outgoing=Outgoing(tracing),
+            tracing=tracing,
+            tokens=Tokens.with_key_file(settings.data / "token.key"),
+            streams=OpenStreams(settings.max_streams),
+        )
+        for manifest, service_class in zip(self.manifests, classes, strict=True):
+            # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
+            config = {"process": process, "manifest": manifest, "max_workers": settings.max_workers * 2}
+            self.containers.append(Container(service_class, config))
+        if isinstance(clock, DrivenClock):
+            serve_clock(process, clock)
+        # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
+        for container in self.containers:
+            container.extensions.all.setup()
+        port = wait(process.server.start(settings.host, settings.port))
+        process.outgoing.addresses.update(settings.peers)
+        for manifest in self.manifests:
+            process.outgoing.addresses[manifest.grpc] = f"{settings.host}:{port}"
+        for container in self.containers:
+            container.started = True
+            container.extensions.all.start()
+        if isinstance(clock, WallClock):
+            self._tasks.append(loop.create_task(clock.run()))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.request_stop)
+        wait(process.server.set_ready(True))
+        return port
+
+    def request_stop(self) -> None:
+        """Asks for a graceful stop; `wait_until_stopped` returns."""
+        if not self._stopped.ready():
+            self._stopped.send(None)
+
+    def wait_until_stopped(self) -> None:
+        """Waits for `request_stop()`, SIGINT or SIGTERM."""
+        self._stopped.wait()
+
+    def stop(self) -> None:
+        """Takes no more work, ends streams with a token to go on from, finishes what was begun, closes the files."""
+        process = self.process
+        wait(process.server.set_ready(False))
+        process.streams.end()
+        wait(process.server.stop(_GRACE_S))
+        for task in self._tasks:
+            task.cancel()
+        for container in self.containers:
+            container.stop()
+        wait(process.outgoing.close())
+        ServiceFile.close_all(process)
+        process.store.close()  # type: ignore[attr-defined]
+        process.tracing.shutdown()
+
+
+async def _open_store(data: Path) -> SqliteEventStore:
+    return SqliteEventStore(data / "events.db")
+
+
+def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
+    """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
+    mesh = Mesh(manifests, settings)
+    try:
+        port = mesh.start()
+    except (OSError, EntryError) as error:
+        sys.stderr.write(f"city: {error}\n")
+        return 2
+    _log.info("serving", port=port, services=[manifest.name for manifest in manifests])
+    ready(port)
+    mesh.wait_until_stopped()
+    _log.info("stopping")
+    mesh.stop()
+    return 0

@@ -1,0 +1,97 @@
+"""One gRPC server per process, for the methods of all its services, with health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from citybrain.mesh.events import message_class
+
+UnaryHandler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+StreamHandler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Any]
+
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+def find_method(service: str, method: str) -> MethodDescriptor:
+    """The descriptor of a method; KeyError where the contract has none of that name."""
+    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name
+    if method not in found:
+        raise KeyError(f"{service} has no method {method}; its contract has: {', '.join(sorted(found))}")
+    return found[method]
+
+
+class GrpcServer:
+    """Collects handlers while containers are set up, then serves them."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, dict[str, Any]] = {}
+        self._server: grpc.aio.Server | None = None
+        self._health = health_aio.HealthServicer()
+        self.port = 0
+
+    @property
+    def services(self) -> list[str]:
+        """Full names of the services that have methods here."""
+        return sorted(self._handlers)
+
+    def unary(self, service: str, method: str, handler: UnaryHandler) -> None:
+        """Adds a unary method."""
+        self._add(service, method, grpc.unary_unary_rpc_method_handler, handler)
+
+    def server_stream(self, service: str, method: str, handler: StreamHandler) -> None:
+        """Adds a server-streaming method."""
+        self._add(service, method, grpc.unary_stream_rpc_method_handler, handler)
+
+    def _add(self, service: str, method: str, make: Any, handler: Any) -> None:
+        descriptor = find_method(service, method)
+        self._handlers.setdefault(service, {})[method] = make(
+            handler,
+            request_deserializer=message_class(descriptor.input_type.full_name).FromString,
+            response_serializer=message_class(descriptor.output_type.full_name).SerializeToString,
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Serves everything that was added; returns the port. OSError when it is taken."""
+        server = self._server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
+        )
+        for service, methods in self._handlers.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*self.services, HEALTH, reflection.SERVICE_NAME], server)
+        try:
+            self.port = server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
+        await server.start()
+        return self.port
+
+    async def set_ready(self, ready: bool) -> None:
+        """Tells health checks whether calls are welcome."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ["", *self.services]:
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more calls and waits for those that run, at most `grace_s` seconds."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
+    """Ends a call with a status and its details. Does not return."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(code, status.message, trailing_metadata=details)

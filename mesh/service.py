@@ -1,0 +1,108 @@
+"""What a sector team imports to write a service: the base class, entrypoints and dependency providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from citybrain.observability.logs import logger
+from google.protobuf.message import Message
+from nameko.extensions import DependencyProvider
+
+from citybrain.mesh.container import Container
+from citybrain.mesh.context import correlate, new_id
+from citybrain.mesh.entrypoints import every, rpc, server_stream, subscribe
+from citybrain.mesh.events import Heard
+from citybrain.mesh.following import Follow
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.streams import Cause, Streams
+from citybrain.mesh.views import View
+
+__all__ = [
+    "Cause",
+    "Client",
+    "Clock",
+    "Follow",
+    "Heard",
+    "Log",
+    "Paging",
+    "Service",
+    "Streams",
+    "View",
+    "correlate",
+    "every",
+    "new_id",
+    "rpc",
+    "server_stream",
+    "subscribe",
+]
+
+
+class Service:
+    """Base of a service class. `name` is the name in its manifest."""
+
+    name: str
+
+
+class Clock(DependencyProvider):  # type: ignore[misc]
+    """City time; inside a method: `self.clock.now()` in microseconds since 1970."""
+
+    container: Container
+
+    def get_dependency(self, worker_ctx: Any) -> Any:
+        """The clock of the process."""
+        return self.container.process.clock
+
+
+class Log(DependencyProvider):  # type: ignore[misc]
+    """A structured logger whose lines carry the trace and the incident."""
+
+    container: Container
+
+    def setup(self) -> None:
+        """Binds the service's name."""
+        self._logger = logger(self.container.manifest.name)
+
+    def get_dependency(self, worker_ctx: Any) -> Any:
+        """The logger."""
+        return self._logger
+
+
+class Client(DependencyProvider):  # type: ignore[misc]
+    """Calls to another service: `Client("citybrain.traffic.v1.TrafficService")`, then `self.traffic.GetSignal(request)`.
+
+    Deadline, trace, story and a request id that is the same for every retry travel by themselves. Raises CallFailed.
+    """
+
+    container: Container
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def get_dependency(self, worker_ctx: Any) -> Any:
+        """A stand-in with the methods of the other service."""
+        return _Remote(self.container, self._service)
+
+
+class _Remote:
+    def __init__(self, container: Container, service: str) -> None:
+        self._container = container
+        self._service = service
+
+    def __getattr__(self, method: str) -> Callable[[Message], Message]:
+        def call(request: Message, deadline_s: float | None = None) -> Message:
+            outgoing = self._container.process.outgoing
+            caller = self._container.manifest.name
+            return wait(outgoing.call(caller, f"{self._service}/{method}", request, deadline_s=deadline_s))
+
+        return call
+
+
+class Paging(DependencyProvider):  # type: ignore[misc]
+    """Page tokens for listings: signed, and good only for the listing that made them."""
+
+    container: Container
+
+    def get_dependency(self, worker_ctx: Any) -> Any:
+        """The tokens of this installation."""
+        return self.container.process.tokens

@@ -1,0 +1,206 @@
+"""A service's event streams: load, decide, append with the expected version, answer; the same for every retry."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import current_traceparent
+from google.protobuf.message import Message
+from nameko.extensions import DependencyProvider
+from opentelemetry import trace
+
+from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
+from citybrain.mesh.container import Container
+from citybrain.mesh.context import Call, current
+from citybrain.mesh.errors import Contended
+from citybrain.mesh.events import classification_of, decode, type_name
+from citybrain.mesh.process import Process
+from citybrain.mesh.runtime import wait
+from citybrain.observability import names
+
+S = TypeVar("S")
+R = TypeVar("R")
+E = TypeVar("E", bound=Message)
+
+_CACHED_STREAMS = 10_000
+_ATTEMPTS = 50
+_PAGE = 1000
+
+
+@dataclass(slots=True, frozen=True)
+class Cause:
+    """The work that later events continue: its trace, its story, and the event itself."""
+
+    traceparent: str = ""
+    correlation_id: str = ""
+    event_id: str = ""
+
+
+@dataclass(slots=True)
+class _Loaded(Generic[S]):
+    state: S
+    version: int
+    cause: Cause
+
+
+class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
+    """Streams of one kind: `initial` makes the state before the first event, `evolve` is pure and returns the next."""
+
+    container: Container
+
+    def __init__(self, kind: str, initial: Callable[[], S], evolve: Callable[[S, Message], S]) -> None:
+        self._kind = kind
+        self._initial = initial
+        self._evolve = evolve
+
+    def setup(self) -> None:
+        """Starts with nothing known."""
+        self._process: Process = self.container.process
+        self._service = self.container.manifest.name
+        self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
+        self._log = logger(self._service)
+
+    def get_dependency(self, worker_ctx: Any) -> Streams[S]:
+        """The streams themselves: they hold nothing of a single call."""
+        return self
+
+    def load(self, key: str) -> S:
+        """The state of one stream now."""
+        return self._fresh(self._stream(key)).state
+
+    def cause(self, key: str) -> Cause:
+        """What last happened in a stream, for work that continues it."""
+        return self._fresh(self._stream(key)).cause
+
+    def handle(
+        self,
+        key: str,
+        decide: Callable[[S], Sequence[Message]],
+        reply: Callable[[S, Sequence[Any]], R],
+        *,
+        label: str = "",
+        occurred_at: int | None = None,
+        because: Cause | None = None,
+    ) -> R:
+        """Runs one command on one stream and returns `reply(state afterwards, the command's events)`.
+
+        `decide` is pure and raises errors of the domain; nothing is written then. A call that appends more than once to the
+        same stream gives each append a label. Raises Contended when other writers win all the time.
+        """
+        call = current()
+        stream = self._stream(key)
+        first_id = call.event_id(stream, label, 0)
+        written = wait(self._process.store.version_of(stream, first_id))
+        if written:
+            return reply(*self._as_decided(stream, written, call, label))
+        for attempt in range(_ATTEMPTS):
+            loaded = self._known(stream) if attempt == 0 else self._fresh(stream)
+            messages = decide(loaded.state)
+            if not messages:
+                # What decided nothing may have seen an old state: only the newest counts.
+                newest = self._fresh(stream)
+                if newest.version == loaded.version:
+                    return reply(newest.state, [])
+                continue
+            events = self._events(stream, messages, call, label, occurred_at, because)
+            outcome = wait(self._process.store.append(stream, events, loaded.version, timeout_s=call.remaining()))
+            if isinstance(outcome, Committed):
+                state = loaded.state
+                for message in messages:
+                    state = self._evolve(state, message)
+                last = events[-1]
+                self._keep(stream, _Loaded(state, outcome.last, Cause(last.traceparent, last.correlation_id, last.id)))
+                self._note(stream, events)
+                return reply(state, messages)
+        raise Contended(f"{stream} is written to by too many at once: retry with the same request id")
+
+    # -- loading --------------------------------------------------------------------------------------------------------
+
+    def _stream(self, key: str) -> str:
+        return f"{self._service}/{self._kind}-{key}"
+
+    def _known(self, stream: str) -> _Loaded[S]:
+        """The state as this process knows it; whether it is still so, the append decides."""
+        known = self._cache.get(stream)
+        return self._fresh(stream) if known is None else known
+
+    def _fresh(self, stream: str) -> _Loaded[S]:
+        loaded = self._cache.get(stream) or _Loaded(self._initial(), 0, Cause())
+        while True:
+            page = wait(self._process.store.read(stream, loaded.version + 1, _PAGE))
+            loaded = self._fold(loaded, page)
+            if len(page) < _PAGE:
+                self._keep(stream, loaded)
+                return loaded
+
+    def _fold(self, loaded: _Loaded[S], events: Sequence[StoredEvent]) -> _Loaded[S]:
+        if not events:
+            return loaded
+        state = loaded.state
+        for event in events:
+            state = self._evolve(state, decode(event))
+        last = events[-1]
+        return _Loaded(state, last.version, Cause(last.traceparent, last.correlation_id, last.id))
+
+    def _as_decided(self, stream: str, first: int, call: Call, label: str) -> tuple[S, list[Message]]:
+        """The state and the events of a command that was carried out before."""
+        state, version = self._initial(), 0
+        mine: list[Message] = []
+        while True:
+            page = wait(self._process.store.read(stream, version + 1, _PAGE))
+            for event in page:
+                if event.version >= first and event.id != call.event_id(stream, label, event.version - first):
+                    return state, mine
+                message = decode(event)
+                state = self._evolve(state, message)
+                if event.version >= first:
+                    mine.append(message)
+            if len(page) < _PAGE:
+                return state, mine
+            version = page[-1].version
+
+    def _keep(self, stream: str, loaded: _Loaded[S]) -> None:
+        kept = self._cache.get(stream)
+        if kept is None or kept.version <= loaded.version:
+            self._cache[stream] = loaded
+            self._cache.move_to_end(stream)
+            if len(self._cache) > _CACHED_STREAMS:
+                self._cache.popitem(last=False)
+
+    # -- writing --------------------------------------------------------------------------------------------------------
+
+    def _events(
+        self,
+        stream: str,
+        messages: Sequence[Message],
+        call: Call,
+        label: str,
+        occurred_at: int | None,
+        because: Cause | None,
+    ) -> list[NewEvent]:
+        happened = self._process.clock.now() if occurred_at is None else occurred_at
+        return [
+            NewEvent(
+                id=call.event_id(stream, label, number),
+                type=type_name(message),
+                data=message.SerializeToString(deterministic=True),
+                occurred_at=happened,
+                traceparent=(because.traceparent if because else "") or current_traceparent(),
+                correlation_id=(because.correlation_id if because else "") or call.correlation_id,
+                causation_id=(because.event_id if because else "") or call.causation_id,
+                actor=call.caller,
+                district=getattr(message, "district_id", ""),
+                classification=classification_of(type_name(message)),
+            )
+            for number, message in enumerate(messages)
+        ]
+
+    def _note(self, stream: str, events: Sequence[NewEvent]) -> None:
+        span = trace.get_current_span()
+        for event in events:
+            span.add_event(names.APPENDED, {names.EVENT_TYPE: event.type, names.EVENT_ID: event.id, names.STREAM: stream})
+        self._log.info("appended", stream=stream, types=[event.type.rpartition(".")[2] for event in events])

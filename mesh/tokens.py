@@ -1,0 +1,54 @@
+"""Signed tokens that name a place in the log, so that a subscriber can go on where it stopped and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from citybrain.mesh.errors import BadRequest
+
+_TAG_BYTES = 12
+
+
+class Tokens:
+    """Makes and reads tokens under a key of this installation."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def with_key_file(cls, path: Path) -> Tokens:
+        """Uses the key in a file; makes one that only its owner may read where there is none."""
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls(path.read_bytes())
+        with os.fdopen(handle, "wb") as file:
+            key = secrets.token_bytes(32)
+            file.write(key)
+        return cls(key)
+
+    def make(self, purpose: str, position: int) -> str:
+        """A token for a position, good only for this purpose (one stream of one subscriber, one listing)."""
+        body = position.to_bytes(8, "big")
+        return base64.urlsafe_b64encode(body + self._tag(purpose, body)).decode().rstrip("=")
+
+    def read(self, purpose: str, token: str, field: str = "resume_token") -> int:
+        """The position in a token; BadRequest when it was not made here for this purpose."""
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            raw = b""
+        body, tag = raw[:8], raw[8:]
+        if len(raw) != 8 + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(purpose, body)):
+            raise BadRequest(
+                [(field, "is no token of this call: use the one of the last response, or leave it empty to begin anew")]
+            )
+        return int.from_bytes(body, "big")
+
+    def _tag(self, purpose: str, body: bytes) -> bytes:
+        return hmac.new(self._key, purpose.encode() + b"\0" + body, hashlib.sha256).digest()[:_TAG_BYTES]

@@ -1,0 +1,172 @@
+"""S1, medical emergency: from the report to the hospital door, across health, traffic and the districts."""
+
+from __future__ import annotations
+
+from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
+from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+
+from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
+from citybrain.sagas.state import SagaState
+
+HEALTH = "citybrain.health.v1.HealthService"
+TRAFFIC = "citybrain.traffic.v1.TrafficService"
+HUB = "citybrain.district_hub.v1.DistrictHubService"
+COMMAND = "citybrain.emergency_command.v1.EmergencyCommandService"
+
+
+def _way(s: SagaState) -> list[str]:
+    """Station → patient → hospital; the edge where the patient is stands once."""
+    there = list(s.answer("reserve_ambulance").route.edge_ids)
+    return there + list(s.answer("reserve_bed").route.edge_ids)[1:]
+
+
+def _expected_s(s: SagaState) -> float:
+    return float(s.answer("reserve_ambulance").route.travel_time_s + s.answer("reserve_bed").route.travel_time_s)
+
+
+def _at(stage: health.MissionStage) -> object:
+    return lambda s, event: event.stage == stage
+
+
+def _whose(s: SagaState, key: str) -> dict[str, str]:
+    return {"incident_id": s.saga_id, "reservation_id": key}
+
+
+def _ending(s: SagaState, key: str) -> dict[str, str]:
+    return {**_whose(s, key), "reason": s.reason or "handed over"}
+
+
+RESERVE_AMBULANCE = Step(
+    "reserve_ambulance",
+    Command(f"{HEALTH}/ReserveAmbulance", lambda s, k: health.ReserveAmbulanceRequest(place=s.input.place, **_whose(s, k))),
+    undo=Command(f"{HEALTH}/ReleaseAmbulance", lambda s, k: health.ReleaseAmbulanceRequest(**_ending(s, k))),
+    deadline_s=900,  # while none is free it is asked for again
+    pause_s=5,
+)
+RESERVE_BED = Step(
+    "reserve_bed",
+    Command(
+        f"{HEALTH}/ReserveBed",
+        lambda s, k: health.ReserveBedRequest(
+            place=s.input.place, ambulance_id=s.answer("reserve_ambulance").ambulance_id, **_whose(s, k)
+        ),
+    ),
+    undo=Command(f"{HEALTH}/CancelBed", lambda s, k: health.CancelBedRequest(**_ending(s, k))),
+    deadline_s=600,
+    pause_s=5,
+)
+GRANT_PRIORITY = Step(
+    "grant_priority",
+    Command(
+        f"{TRAFFIC}/GrantPriority",
+        lambda s, k: traffic.GrantPriorityRequest(
+            incident_id=s.saga_id, grant_id=k, vehicle_id=s.answer("reserve_ambulance").ambulance_id, edge_ids=_way(s)
+        ),
+    ),
+    undo=Command(
+        f"{TRAFFIC}/ReleasePriority",
+        lambda s, k: traffic.ReleasePriorityRequest(incident_id=s.saga_id, grant_id=k, reason=s.reason),
+    ),
+    deadline_s=15,
+    otherwise="go on",  # with traffic down the ambulance drives without priority
+)
+NOTIFY_DISTRICTS = Step(
+    "notify_districts",
+    Command(
+        f"{HUB}/NotifyDistricts",
+        lambda s, k: hub.NotifyDistrictsRequest(
+            incident_id=s.saga_id, round_id=k, edge_ids=_way(s), vehicle_id=s.answer("reserve_ambulance").ambulance_id
+        ),
+    ),
+    undo=Command(
+        f"{HUB}/WithdrawNotices",
+        lambda s, k: hub.WithdrawNoticesRequest(incident_id=s.saga_id, round_id=k, reason=s.reason),
+    ),
+    deadline_s=60,
+    otherwise="go on",
+)
+ANNOUNCE_PATIENT = Step(
+    "announce_patient",
+    Command(
+        f"{HEALTH}/AnnouncePatient",
+        lambda s, k: health.AnnouncePatientRequest(
+            hospital_id=s.answer("reserve_bed").hospital_id,
+            incident_id=s.saga_id,
+            ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+            expected_in_s=_expected_s(s),
+        ),
+    ),
+    deadline_s=60,
+    otherwise="go on",
+)
+AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE))  # type: ignore[arg-type]
+AT_HOSPITAL = Wait("at_hospital", MissionReported, 7200, _at(health.MISSION_STAGE_AT_HOSPITAL))  # type: ignore[arg-type]
+HAND_OVER = Step(
+    "hand_over",
+    Command(
+        f"{HEALTH}/HandOver",
+        lambda s, k: health.HandOverRequest(
+            hospital_id=s.answer("reserve_bed").hospital_id,
+            incident_id=s.saga_id,
+            ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+        ),
+    ),
+    deadline_s=300,
+    otherwise="needs human",
+)
+RELEASE_PRIORITY = Step(
+    "release_priority",
+    Command(
+        f"{TRAFFIC}/ReleasePriority",
+        lambda s, k: traffic.ReleasePriorityRequest(incident_id=s.saga_id, grant_id=s.key("grant_priority"), reason="arrived"),
+    ),
+    deadline_s=60,
+    otherwise="go on",  # a vehicle that reports no more loses its signals by itself
+)
+RELEASE_AMBULANCE = Step(
+    "release_ambulance",
+    Command(
+        f"{HEALTH}/ReleaseAmbulance",
+        lambda s, k: health.ReleaseAmbulanceRequest(**_ending(s, s.key("reserve_ambulance"))),
+    ),
+    deadline_s=300,
+    otherwise="needs human",
+)
+CLOSE = Step(
+    "close_incident",
+    Command(f"{COMMAND}/CloseIncident", lambda s, k: command.CloseIncidentRequest(incident_id=s.saga_id, outcome=_outcome(s))),
+    deadline_s=300,
+    otherwise="needs human",
+)
+
+
+def _outcome(s: SagaState) -> str:
+    without = "" if s.answered("grant_priority") else ", without priority at the signals"
+    return f"handed over at {s.answer('reserve_bed').hospital_id}{without}"
+
+
+EMERGENCY_RESPONSE = Workflow(
+    name="emergency_response",
+    version=1,
+    starts_on=IncidentOpened,
+    hears={
+        IncidentOpened: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        IncidentCancelled: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        MissionReported: lambda event: event.incident_id,  # type: ignore[attr-defined]
+    },
+    undo_on={IncidentCancelled: lambda event: f"false call: {event.reason}"},  # type: ignore[attr-defined]
+    nodes=(
+        RESERVE_AMBULANCE,
+        RESERVE_BED,
+        Parallel(((GRANT_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,))),
+        AT_SCENE,
+        AT_HOSPITAL,
+        Parallel(((HAND_OVER,), (RELEASE_PRIORITY,))),
+        RELEASE_AMBULANCE,
+        CLOSE,
+    ),
+)

@@ -1,0 +1,171 @@
+"""The pure engine: an input and the saga's state give the events to append. No I/O, no clock, no randomness.
+
+What is to be sent is in the events themselves (StepSent, UndoSent), so that after a crash the same commands go out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import timestamp
+from citybrain.sagas.definition import Node, Parallel, Step, Wait, Workflow
+from citybrain.sagas.state import SagaState, evolve
+
+# What may be better in a moment. Everything else is an answer.
+TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
+# An undo is tried this often before a human is asked.
+UNDO_TRIES = 20
+UNDO_PAUSE_S = 2.0
+UNDO_DEADLINE_S = 30.0
+
+
+def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int) -> tuple[list[Message], SagaState]:
+    """Takes inputs in and goes on as far as it can without a further one.
+
+    Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds.
+    """
+    events: list[Message] = []
+    for event in inputs:
+        events.append(event)
+        state = evolve(state, event, now)
+    while (event := next(_next(workflow, state, now), None)) is not None:
+        events.append(event)
+        state = evolve(state, event, now)
+    return events, state
+
+
+def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
+    """The input for a step whose command failed: tried again before its deadline, or failed for good."""
+    definition = workflow.leaf(step)
+    assert isinstance(definition, Step)
+    failed = ev.StepFailed(step=step, key=key, code=code, message=message[:500])
+    again = now + int(definition.pause_s * 1_000_000)
+    if code in TRANSIENT and again < state.steps[step].deadline:
+        failed.retry_at.CopyFrom(timestamp(again))
+    return failed
+
+
+def on_undo_failure(state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
+    """The input for an undo that failed: tried again, or a human is needed."""
+    failed = ev.UndoFailed(step=step, key=key, code=code, message=message[:500])
+    if code in TRANSIENT and state.steps[step].undo_tries < UNDO_TRIES:
+        failed.retry_at.CopyFrom(timestamp(now + int(UNDO_PAUSE_S * 1_000_000)))
+    return failed
+
+
+def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:
+    """The moments at which this saga must be looked at, with the timer's name, which is unique in the saga."""
+    if state.phase == "running":
+        for name, step in state.steps.items():
+            if step.status == "pausing":
+                yield min(step.retry_at, step.deadline), f"retry/{name}/{step.tries}"
+            if step.status in ("sent", "waiting"):
+                yield step.deadline, f"deadline/{name}/{step.key}"
+    elif state.phase == "undoing":
+        for name, step in state.steps.items():
+            if step.undo == "pausing":
+                yield step.undo_retry_at, f"undo/{name}/{step.undo_tries}"
+
+
+# -- what comes next ----------------------------------------------------------------------------------------------------
+
+
+def _next(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
+    """The next events that follow from the state; only the first is used, then it is asked again."""
+    if state.phase == "running":
+        yield from _overdue(state, now)
+        yield from _called_off(workflow, state)
+        yield from _failed(workflow, state)
+        yield from _go_on(workflow.nodes, state, now)
+        if _ended(workflow.nodes, state):
+            yield ev.SagaCompleted()
+    elif state.phase == "undoing":
+        yield from _undo(workflow, state, now)
+
+
+def _overdue(state: SagaState, now: int) -> Iterator[Message]:
+    for name, step in state.steps.items():
+        if step.status in ("sent", "pausing", "waiting") and step.deadline <= now:
+            yield ev.StepTimedOut(step=name, key=step.key)
+
+
+def _called_off(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    for message in state.heard.values():
+        reason = workflow.undo_on.get(type(message))
+        if reason is not None:
+            yield ev.UndoBegan(reason=reason(message))
+
+
+def _failed(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    for name, step in state.steps.items():
+        if step.status in ("failed", "timed out"):
+            definition = workflow.leaf(name)
+            why = f"{name}: {step.reason}"
+            if definition.otherwise == "go on":
+                yield ev.StepSkipped(step=name, reason=step.reason)
+            elif definition.otherwise == "needs human":
+                yield ev.SagaNeedsHuman(step=name, reason=why)
+            else:
+                yield ev.UndoBegan(reason=why)
+
+
+def _go_on(nodes: Iterable[Node], state: SagaState, now: int) -> Iterator[Message]:
+    for node in nodes:
+        if isinstance(node, Parallel):
+            for branch in node.branches:
+                yield from _go_on(branch, state, now)
+        elif isinstance(node, Wait):
+            yield from _wait(node, state, now)
+        else:
+            yield from _send(node, state, now)
+        if not _ended([node], state):
+            return
+
+
+def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
+    step = state.steps.get(node.name)
+    if step is None:
+        deadline = timestamp(now + int(node.deadline_s * 1_000_000))
+        yield ev.StepSent(step=node.name, key=state.key(node.name), try_number=1, deadline=deadline)
+    elif step.status == "pausing" and step.retry_at <= now:
+        yield ev.StepSent(step=node.name, key=step.key, try_number=step.tries + 1, deadline=timestamp(step.deadline))
+
+
+def _wait(node: Wait, state: SagaState, now: int) -> Iterator[Message]:
+    step = state.steps.get(node.name)
+    if step is None:
+        yield ev.WaitBegan(step=node.name, deadline=timestamp(now + int(node.deadline_s * 1_000_000)))
+    elif step.status == "waiting":
+        for event_id, message in state.heard.items():
+            if event_id not in state.used and isinstance(message, node.event) and node.matches(state, message):
+                yield ev.WaitEnded(step=node.name, event_id=event_id)
+
+
+def _ended(nodes: Iterable[Node], state: SagaState) -> bool:
+    for node in nodes:
+        if isinstance(node, Parallel):
+            if not all(_ended(branch, state) for branch in node.branches):
+                return False
+        elif node.name not in state.steps or state.steps[node.name].status not in ("done", "skipped"):
+            return False
+    return True
+
+
+def _undo(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
+    """Undoes in reverse, one after the other. A command that was sent may have been carried out, answered or not."""
+    for name in reversed(state.steps):
+        step = state.steps[name]
+        definition = workflow.leaf(name)
+        if not isinstance(definition, Step) or definition.undo is None or step.undo == "done":
+            continue
+        key = f"{step.key}/undo"
+        deadline = timestamp(now + int(UNDO_DEADLINE_S * 1_000_000))
+        if step.undo == "" or (step.undo == "pausing" and step.undo_retry_at <= now):
+            yield ev.UndoSent(step=name, key=key, try_number=step.undo_tries + 1, deadline=deadline)
+        elif step.undo == "failed":
+            yield ev.SagaNeedsHuman(step=name, reason=f"{name} could not be undone: {step.reason}")
+        return
+    yield ev.SagaUndone(reason=state.reason)

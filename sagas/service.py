@@ -1,0 +1,79 @@
+"""The cross-department workflows as a service: it hears what starts and moves them, and shows where they stand."""
+
+from __future__ import annotations
+
+from citybrain.sagas.v1 import saga_service_pb2 as pb
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.service import Heard, Paging, Service, View, rpc, subscribe
+from citybrain.sagas import listing
+from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
+from citybrain.sagas.runner import SagaRunner
+from citybrain.sagas.state import SagaState
+
+WORKFLOWS = (EMERGENCY_RESPONSE,)
+HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
+_STATES = {
+    "running": pb.SAGA_STATE_RUNNING,
+    "undoing": pb.SAGA_STATE_UNDOING,
+    "needs human": pb.SAGA_STATE_NEEDS_HUMAN,
+    "completed": pb.SAGA_STATE_COMPLETED,
+    "undone": pb.SAGA_STATE_UNDONE,
+}
+
+
+class SagaService(Service):
+    """Runs and shows sagas."""
+
+    name = "sagas"
+    runner = SagaRunner(WORKFLOWS)
+    sagas = View(listing.EVENTS, listing.key, listing.apply)
+    paging = Paging()
+
+    @subscribe(*HEARD)
+    def hear(self, event: Heard) -> None:
+        """Starts a saga, or moves one on."""
+        self.runner.hear(event)
+
+    @rpc
+    def GetSaga(self, request: pb.GetSagaRequest) -> pb.GetSagaResponse:
+        """One saga, step by step."""
+        return pb.GetSagaResponse(saga=self._show(self.runner.load(request.saga_id)))
+
+    @rpc
+    def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
+        """Those that have not ended first, then by age."""
+        start = self.paging.read("sagas", request.page_token, "page_token") if request.page_token else 0
+        size = request.page_size or 50
+        rows = listing.ordered(row for _, row in self.sagas.scan())
+        page = rows[start : start + size]
+        more = self.paging.make("sagas", start + size) if start + size < len(rows) else ""
+        return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row["saga_id"])) for row in page], next_page_token=more)
+
+    @rpc
+    def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
+        """Goes on with one that needs a human."""
+        return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
+
+    def _show(self, state: SagaState) -> pb.Saga:
+        steps = []
+        for leaf in self.runner.workflow(state).leaves():
+            step = state.steps.get(leaf.name)
+            if step is None:
+                steps.append(pb.SagaStep(name=leaf.name, status="not begun"))
+                continue
+            status = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}.get(
+                step.undo, step.status
+            )
+            steps.append(pb.SagaStep(name=leaf.name, status=status, reason=step.reason, changed_at=timestamp(step.changed_at)))
+        return pb.Saga(
+            saga_id=state.saga_id,
+            workflow=state.workflow,
+            workflow_version=state.workflow_version,
+            state=_STATES[state.phase],
+            correlation_id=state.saga_id,
+            steps=steps,
+            started_at=timestamp(state.started_at),
+            reason=state.reason,
+        )

@@ -1,0 +1,152 @@
+"""Where a saga stands: folded from its own event stream and from nothing else."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.any_pb2 import Any as PackedAny
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.mesh.events import message_class, microseconds
+
+Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone"]
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step or wait. Moments are microseconds of city time; 0 means none."""
+
+    status: Literal["sent", "pausing", "waiting", "done", "skipped", "failed", "timed out"]
+    key: str = ""
+    tries: int = 1
+    deadline: int = 0
+    retry_at: int = 0
+    reason: str = ""
+    changed_at: int = 0
+    undo: Literal["", "sent", "pausing", "done", "failed"] = ""
+    undo_key: str = ""
+    undo_tries: int = 0
+    undo_retry_at: int = 0
+
+
+@dataclass(slots=True)
+class SagaState:
+    """A saga as its events tell it."""
+
+    saga_id: str = ""
+    workflow: str = ""
+    workflow_version: int = 0
+    phase: Phase = "new"
+    input: Message | None = None
+    started_at: int = 0
+    reason: str = ""
+    steps: dict[str, StepState] = field(default_factory=dict)
+    answers: dict[str, Message] = field(default_factory=dict)
+    heard: dict[str, Message] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def answer(self, step: str) -> Any:
+        """What a step answered; KeyError when it has not."""
+        return self.answers[step]
+
+    def answered(self, step: str) -> bool:
+        """Whether a step was done."""
+        return step in self.answers
+
+    def key(self, step: str) -> str:
+        """The request id of a step's command: the same for every try."""
+        return f"{self.saga_id}/{step}/1"
+
+
+def unpack(packed: PackedAny) -> Message:
+    """The message inside an Any."""
+    return message_class(packed.type_url.rpartition("/")[2]).FromString(packed.value)
+
+
+def pack(message: Message) -> PackedAny:
+    """A message as an Any."""
+    packed = PackedAny()
+    packed.Pack(message, deterministic=True)
+    return packed
+
+
+def evolve(state: SagaState, event: Message, at: int) -> SagaState:
+    """The state after an event that happened at city time `at`. Returns a new state."""
+    state = copy.copy(state)
+    state.steps = {name: copy.copy(step) for name, step in state.steps.items()}
+    _apply(state, event, at)
+    return state
+
+
+def _apply(state: SagaState, event: Any, at: int) -> None:
+    match event:
+        case ev.SagaStarted():
+            state.saga_id, state.workflow, state.workflow_version = event.saga_id, event.workflow, event.workflow_version
+            state.input, state.started_at, state.phase = unpack(event.input), at, "running"
+        case ev.StepSent():
+            state.steps[event.step] = StepState(
+                "sent", event.key, event.try_number, microseconds(event.deadline), changed_at=at
+            )
+        case ev.StepAnswered():
+            state.answers = {**state.answers, event.step: unpack(event.response)}
+            _change(state, event.step, at, status="done")
+        case ev.StepFailed():
+            retry_at = _moment(event.retry_at)
+            status = "pausing" if retry_at else "failed"
+            _change(state, event.step, at, status=status, retry_at=retry_at, reason=f"{event.code}: {event.message}")
+        case ev.StepTimedOut():
+            _change(state, event.step, at, status="timed out", reason=state.steps[event.step].reason or "no answer in time")
+        case ev.StepSkipped():
+            _change(state, event.step, at, status="skipped", reason=event.reason)
+        case ev.WaitBegan():
+            state.steps[event.step] = StepState("waiting", deadline=microseconds(event.deadline), changed_at=at)
+        case ev.EventHeard():
+            state.heard = {**state.heard, event.event_id: unpack(event.event)}
+        case ev.WaitEnded():
+            state.used = {*state.used, event.event_id}
+            state.answers = {**state.answers, event.step: state.heard[event.event_id]}
+            _change(state, event.step, at, status="done")
+        case ev.UndoBegan():
+            state.phase, state.reason = "undoing", event.reason
+        case ev.UndoSent():
+            _change(state, event.step, at, undo="sent", undo_key=event.key, undo_tries=event.try_number, undo_retry_at=0)
+        case ev.UndoAnswered():
+            _change(state, event.step, at, undo="done")
+        case ev.UndoFailed():
+            retry_at = _moment(event.retry_at)
+            undo = "pausing" if retry_at else "failed"
+            _change(state, event.step, at, undo=undo, undo_retry_at=retry_at, reason=f"{event.code}: {event.message}")
+        case ev.SagaNeedsHuman():
+            state.phase, state.reason = "needs human", event.reason
+        case ev.SagaResumed():
+            _resume(state)
+        case ev.SagaCompleted():
+            state.phase = "completed"
+        case ev.SagaUndone():
+            state.phase = "undone"
+
+
+def _resume(state: SagaState) -> None:
+    """A human has mended the cause: what had failed for good is tried anew."""
+    undoing = any(step.undo for step in state.steps.values())
+    state.phase = "undoing" if undoing else "running"
+    for name, step in list(state.steps.items()):
+        if step.undo == "failed":
+            step.undo = ""
+        elif not undoing and step.status in ("failed", "timed out"):
+            del state.steps[name]
+
+
+def _change(state: SagaState, step: str, at: int, **values: Any) -> None:
+    changed = state.steps[step]
+    for name, value in values.items():
+        setattr(changed, name, value)
+    changed.changed_at = at
+
+
+def _moment(moment: Timestamp) -> int:
+    return microseconds(moment) if moment.seconds or moment.nanos else 0

@@ -1,0 +1,125 @@
+"""What districts are told of an incident, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
+from citybrain.district_hub.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+
+from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class District:
+    """One district or county."""
+
+    name: str = ""
+
+
+def evolve_district(district: District, event: Message) -> District:
+    """The district after an event."""
+    return District(event.name) if isinstance(event, ev.DistrictRegistered) else district
+
+
+def register(district: District, request: pb.RegisterDistrictRequest) -> list[Message]:
+    """Makes it known; another name under the same id is refused."""
+    if not district.name:
+        return [ev.DistrictRegistered(district_id=request.district_id, name=request.name)]
+    if district.name != request.name:
+        raise AlreadyDifferent(f"district {request.district_id} is called {district.name}", "OTHER_NAME")
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One notice."""
+
+    notified: ev.DistrictNotified
+    acknowledged: bool = False
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """All notices of one incident, by notice id."""
+
+    told: Mapping[str, Told] = field(default_factory=dict)
+    barred: frozenset[str] = frozenset()
+
+
+def evolve_notices(notices: Notices, event: Message) -> Notices:
+    """The notices after an event."""
+    match event:
+        case ev.DistrictNotified():
+            return replace(notices, told={**notices.told, event.notice_id: Told(event)})
+        case ev.NoticeAcknowledged():
+            told = replace(notices.told[event.notice_id], acknowledged=True)
+            return replace(notices, told={**notices.told, event.notice_id: told})
+        case ev.NoticeWithdrawn():
+            told = replace(notices.told[event.notice_id], withdrawn=True)
+            return replace(notices, told={**notices.told, event.notice_id: told})
+        case ev.NoticesBarred():
+            return replace(notices, barred=notices.barred | {event.round_id})
+    return notices
+
+
+def by_district(edge_ids: Sequence[str], keeper: Mapping[str, str]) -> dict[str, list[str]]:
+    """The roads of each district on a route, districts in the order in which it reaches them."""
+    found: dict[str, list[str]] = {}
+    for edge in edge_ids:
+        district = keeper.get(edge, "")
+        if district and edge not in found.setdefault(district, []):
+            found[district].append(edge)
+    return found
+
+
+def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[str, Sequence[str]]) -> list[Message]:
+    """Tells every district on the route, once a round."""
+    if request.round_id in notices.barred:
+        raise Refused(f"notices {request.round_id} were withdrawn before they came", "NOTICES_WITHDRAWN")
+    return [
+        ev.DistrictNotified(
+            notice_id=notice_id, incident_id=request.incident_id, round_id=request.round_id, district_id=district,
+            vehicle_id=request.vehicle_id, edge_ids=edges,
+        )
+        for district, edges in roads.items()
+        if (notice_id := f"{request.incident_id}.{district}") not in notices.told
+    ]  # fmt: skip
+
+
+def withdraw(notices: Notices, request: pb.WithdrawNoticesRequest) -> list[Message]:
+    """Tells them that it is over, and bars a round that has not come yet."""
+    over: list[Message] = [
+        ev.NoticeWithdrawn(
+            notice_id=notice_id, incident_id=request.incident_id, district_id=told.notified.district_id, reason=request.reason
+        )
+        for notice_id, told in notices.told.items()
+        if told.notified.round_id == request.round_id and not told.withdrawn
+    ]
+    if request.round_id not in notices.barred:
+        over.append(ev.NoticesBarred(incident_id=request.incident_id, round_id=request.round_id, reason=request.reason))
+    return over
+
+
+def acknowledge(notices: Notices, request: pb.AcknowledgeNoticeRequest) -> list[Message]:
+    """A district has seen it, once; only the district it was meant for can say so."""
+    told = existing(notices, request.notice_id)
+    if told.notified.district_id != request.district_id:
+        raise Refused(f"notice {request.notice_id} is for district {told.notified.district_id}", "OTHER_DISTRICT")
+    if told.acknowledged:
+        return []
+    return [
+        ev.NoticeAcknowledged(
+            notice_id=request.notice_id, incident_id=told.notified.incident_id, district_id=request.district_id
+        )
+    ]
+
+
+def existing(notices: Notices, notice_id: str) -> Told:
+    """The notice, or NotFound."""
+    if notice_id not in notices.told:
+        raise NotFound(f"there is no notice {notice_id}", "NO_SUCH_NOTICE")
+    return notices.told[notice_id]

@@ -1,0 +1,64 @@
+"""An incident: opened by a report, ended by a false call or by the work on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
+from google.protobuf.message import Message
+
+from citybrain.mesh.errors import NotFound, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An incident as its events tell it."""
+
+    opened: IncidentOpened | None = None
+    state: pb.IncidentState = pb.INCIDENT_STATE_UNSPECIFIED
+    outcome: str = ""
+
+
+def evolve(incident: Incident, event: Message) -> Incident:
+    """The incident after an event."""
+    match event:
+        case IncidentOpened():
+            return replace(incident, opened=event, state=pb.INCIDENT_STATE_OPEN)
+        case IncidentCancelled():
+            return replace(incident, state=pb.INCIDENT_STATE_CANCELLED, outcome=event.reason)
+        case IncidentClosed():
+            return replace(incident, state=pb.INCIDENT_STATE_CLOSED, outcome=event.outcome)
+    return incident
+
+
+def existing(incident: Incident, incident_id: str) -> Incident:
+    """The incident, or NotFound."""
+    if incident.opened is None:
+        raise NotFound(f"there is no incident {incident_id}: its id is in the answer to the report", "NO_SUCH_INCIDENT")
+    return incident
+
+
+def open_incident(incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest) -> list[Message]:
+    """Opens it, once."""
+    if incident.opened is not None:
+        return []
+    return [IncidentOpened(incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place)]
+
+
+def cancel(incident: Incident, request: pb.CancelIncidentRequest) -> list[Message]:
+    """Ends it as a false call. Cancelling twice is once; what was closed stays closed."""
+    existing(incident, request.incident_id)
+    if incident.state == pb.INCIDENT_STATE_CLOSED:
+        raise Refused(f"incident {request.incident_id} is closed: {incident.outcome}", "INCIDENT_CLOSED")
+    if incident.state == pb.INCIDENT_STATE_CANCELLED:
+        return []
+    return [IncidentCancelled(incident_id=request.incident_id, reason=request.reason)]
+
+
+def close(incident: Incident, request: pb.CloseIncidentRequest) -> list[Message]:
+    """Ends it. Closing twice is once."""
+    existing(incident, request.incident_id)
+    if incident.state != pb.INCIDENT_STATE_OPEN:
+        return []
+    return [IncidentClosed(incident_id=request.incident_id, outcome=request.outcome)]

@@ -1,0 +1,79 @@
+"""Emergency command (应急指挥调度): reports in, incidents out, and one stream to follow each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from google.protobuf.message import Message
+
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, new_id, rpc, server_stream
+from citybrain.services.emergency_command import domain, views
+
+RESTRICTED = 3
+Decide = Callable[[domain.Incident], list[Message]]
+
+
+class EmergencyCommandService(Service):
+    """The first super-app."""
+
+    name = "emergency_command"
+    incidents = Streams("incident", domain.Incident, domain.evolve)
+    listed = View(views.EVENTS, views.key, views.apply)
+    paging = Paging()
+
+    @rpc
+    def ReportEmergency(self, request: pb.ReportEmergencyRequest) -> pb.ReportEmergencyResponse:
+        """Opens an incident; the workflow that carries it starts from the event."""
+        incident_id = new_id("inc")
+        correlate(incident_id)
+        incident = self.incidents.handle(
+            incident_id, lambda now: domain.open_incident(now, incident_id, request), lambda after, _: after
+        )
+        return pb.ReportEmergencyResponse(incident=_show(incident))
+
+    @rpc
+    def GetIncident(self, request: pb.GetIncidentRequest) -> pb.GetIncidentResponse:
+        """One incident, with its moments where they are listed already."""
+        incident = domain.existing(self.incidents.load(request.incident_id), request.incident_id)
+        row = self.listed.get(request.incident_id)
+        return pb.GetIncidentResponse(incident=_show(incident) if row is None else views.read(row))
+
+    @rpc
+    def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
+        """Newest first, in pages."""
+        start = self.paging.read("incidents", request.page_token, "page_token") if request.page_token else 0
+        size = request.page_size or 50
+        rows = sorted((row for _, row in self.listed.scan()), key=lambda row: -int(row["reported"]))
+        more = self.paging.make("incidents", start + size) if start + size < len(rows) else ""
+        page = [views.read(row) for row in rows[start : start + size]]
+        return pb.ListIncidentsResponse(incidents=page, next_page_token=more)
+
+    @server_stream
+    def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
+        """Everything that happens for it, in every department."""
+        domain.existing(self.incidents.load(request.incident_id), request.incident_id)
+        return Follow(purpose=request.incident_id, story=request.incident_id, clearance=RESTRICTED)
+
+    @rpc
+    def CancelIncident(self, request: pb.CancelIncidentRequest) -> pb.CancelIncidentResponse:
+        """A false call."""
+        return pb.CancelIncidentResponse(incident=self._change(request.incident_id, lambda i: domain.cancel(i, request)))
+
+    @rpc
+    def CloseIncident(self, request: pb.CloseIncidentRequest) -> pb.CloseIncidentResponse:
+        """The work on it has ended."""
+        return pb.CloseIncidentResponse(incident=self._change(request.incident_id, lambda i: domain.close(i, request)))
+
+    def _change(self, incident_id: str, decide: Decide) -> pb.Incident:
+        correlate(incident_id)
+        return _show(self.incidents.handle(incident_id, decide, lambda after, _: after))
+
+
+def _show(incident: domain.Incident) -> pb.Incident:
+    opened = incident.opened
+    assert opened is not None
+    return pb.Incident(
+        incident_id=opened.incident_id, state=incident.state, channel=opened.channel, severity=opened.severity,
+        place=opened.place, outcome=incident.outcome,
+    )  # fmt: skip

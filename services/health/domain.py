@@ -1,0 +1,279 @@
+"""Ambulances and hospitals, and the choice among them. An assigned ambulance is refused, never overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from citybrain.health.v1 import events_pb2 as ev
+from citybrain.health.v1 import health_service_pb2 as pb
+from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
+from google.protobuf.message import Message
+
+from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+
+# Ended reservations an ambulance or a hospital remembers, to refuse one that comes after its own end. A command is retried for
+# minutes at most; a unit drives a few dozen missions a day.
+REMEMBERED = 200
+
+# -- ambulances ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ambulance:
+    """One ambulance."""
+
+    ambulance_id: str = ""
+    station: RoadPlace | None = None
+    incident_id: str = ""
+    reservation_id: str = ""
+    stage: int = 0
+    ended: tuple[str, ...] = ()
+
+
+def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
+    """The ambulance after an event."""
+    match event:
+        case ev.AmbulanceRegistered():
+            return replace(unit, ambulance_id=event.ambulance_id, station=event.station)
+        case ev.AmbulanceReserved():
+            return replace(unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0)
+        case ev.MissionReported():
+            return replace(unit, stage=event.stage)
+        case ev.AmbulanceReleased():
+            ended = (*unit.ended, event.reservation_id)[-REMEMBERED:]
+            if unit.reservation_id != event.reservation_id:
+                return replace(unit, ended=ended)
+            return replace(unit, incident_id="", reservation_id="", stage=0, ended=ended)
+    return unit
+
+
+def register_ambulance(unit: Ambulance, request: pb.RegisterAmbulanceRequest) -> list[Message]:
+    """Makes it known; a different station under the same id is refused."""
+    if unit.station is None:
+        return [ev.AmbulanceRegistered(ambulance_id=request.ambulance_id, station=request.station)]
+    if unit.station != request.station:
+        raise AlreadyDifferent(f"ambulance {request.ambulance_id} is registered at another station", "OTHER_STATION")
+    return []
+
+
+def reserve_ambulance(unit: Ambulance, choice: Choice, request: pb.ReserveAmbulanceRequest) -> list[Message]:
+    """Holds it for an incident. Refused where it is held for another, or where this reservation has ended."""
+    if unit.reservation_id == request.reservation_id:
+        return []
+    if request.reservation_id in unit.ended:
+        raise Refused(f"reservation {request.reservation_id} was released before it came", "RESERVATION_ENDED")
+    if unit.reservation_id:
+        raise Refused(f"ambulance {choice.chosen_id} is on its way for another incident", "AMBULANCE_TAKEN")
+    return [
+        ev.AmbulanceReserved(
+            ambulance_id=choice.chosen_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            station=choice.place, place=request.place, route=choice.route,
+        )
+    ]  # fmt: skip
+
+
+def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmbulanceRequest) -> list[Message]:
+    """Lets it go; a reservation that has not come yet is refused from now on."""
+    if request.reservation_id in unit.ended:
+        return []
+    return [
+        ev.AmbulanceReleased(
+            ambulance_id=ambulance_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            reason=request.reason,
+        )
+    ]  # fmt: skip
+
+
+def report_mission(unit: Ambulance, request: pb.ReportMissionRequest) -> list[Message]:
+    """Takes a report in. Missions only go forward: an old report that comes late changes nothing."""
+    if unit.station is None:
+        raise NotFound(f"there is no ambulance {request.ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
+    if unit.incident_id != request.incident_id:
+        raise Refused(f"ambulance {request.ambulance_id} has no mission for {request.incident_id}", "NOT_ON_THIS_MISSION")
+    if request.stage <= unit.stage:
+        return []
+    return [ev.MissionReported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
+
+
+# -- the choice, written before the chosen one is asked -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen for an incident: an ambulance or a hospital."""
+
+    reservation_id: str
+    chosen_id: str
+    place: RoadPlace
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The choosing for one incident: of an ambulance, or of a hospital."""
+
+    choice: Choice | None = None
+    refused: tuple[str, ...] = ()
+    # Reservations that were ended, with what had been chosen for them (empty: nothing yet).
+    ended: Mapping[str, str] = field(default_factory=dict)
+
+
+def evolve_search(search: Search, event: Message) -> Search:
+    """The search after an event."""
+    match event:
+        case ev.AmbulanceChosen():
+            return replace(search, choice=Choice(event.reservation_id, event.ambulance_id, event.station, event.route))
+        case ev.HospitalChosen():
+            return replace(search, choice=Choice(event.reservation_id, event.hospital_id, event.entrance, event.route))
+        case ev.AmbulanceChoiceRefused():
+            return replace(search, choice=None, refused=(*search.refused, event.ambulance_id))
+        case ev.HospitalChoiceRefused():
+            return replace(search, choice=None, refused=(*search.refused, event.hospital_id))
+        case ev.AmbulanceDispatchEnded() | ev.BedSearchEnded():
+            choice = search.choice
+            mine = choice is not None and choice.reservation_id == event.reservation_id
+            ended = {**search.ended, event.reservation_id: choice.chosen_id if choice is not None and mine else ""}
+            return Search(None, (), ended) if mine or choice is None else replace(search, ended=ended)
+    return search
+
+
+def may_choose(search: Search, reservation_id: str) -> None:
+    """Raises Refused where this reservation has ended, or another one is being served."""
+    if reservation_id in search.ended:
+        raise Refused(f"reservation {reservation_id} was released before it came", "RESERVATION_ENDED")
+    if search.choice is not None and search.choice.reservation_id != reservation_id:
+        raise Refused(f"reservation {search.choice.reservation_id} holds already: release it first", "ALREADY_RESERVED")
+
+
+def choose(search: Search, chosen: Message, reservation_id: str) -> list[Message]:
+    """Writes a choice down, unless one stands."""
+    may_choose(search, reservation_id)
+    return [] if search.choice is not None else [chosen]
+
+
+def end(search: Search, ended: Message, reservation_id: str) -> list[Message]:
+    """Ends a search, once."""
+    return [] if reservation_id in search.ended else [ended]
+
+
+# -- hospitals ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hospital:
+    """One hospital: its emergency places, who is expected and who is in."""
+
+    hospital_id: str = ""
+    name: str = ""
+    entrance: RoadPlace | None = None
+    places: int = 0
+    expected: Mapping[str, str] = field(default_factory=dict)  # incident → reservation
+    present: frozenset[str] = frozenset()
+    announced: frozenset[str] = frozenset()
+    ended: tuple[str, ...] = ()
+
+    @property
+    def free_places(self) -> int:
+        """Places nobody is in or on the way to."""
+        return self.places - len(self.expected) - len(self.present)
+
+
+def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
+    """The hospital after an event."""
+    match event:
+        case ev.HospitalRegistered():
+            return replace(
+                hospital, hospital_id=event.hospital_id, name=event.name, entrance=event.entrance, places=event.places
+            )
+        case ev.BedReserved():
+            return replace(hospital, expected={**hospital.expected, event.incident_id: event.reservation_id})
+        case ev.BedCancelled():
+            ended = (*hospital.ended, event.reservation_id)[-REMEMBERED:]
+            return replace(hospital, expected=_without(hospital.expected, event.incident_id), ended=ended)
+        case ev.PatientAnnounced():
+            return replace(hospital, announced=hospital.announced | {event.incident_id})
+        case ev.PatientHandedOver():
+            return replace(
+                hospital,
+                expected=_without(hospital.expected, event.incident_id),
+                announced=hospital.announced - {event.incident_id},
+                present=hospital.present | {event.incident_id},
+            )
+    return hospital
+
+
+def register_hospital(hospital: Hospital, request: pb.RegisterHospitalRequest) -> list[Message]:
+    """Makes it known; other content under the same id is refused."""
+    registered = ev.HospitalRegistered(
+        hospital_id=request.hospital_id, name=request.name, entrance=request.entrance, places=request.places
+    )
+    if hospital.entrance is None:
+        return [registered]
+    if (hospital.entrance, hospital.places, hospital.name) != (request.entrance, request.places, request.name):
+        raise AlreadyDifferent(f"hospital {request.hospital_id} is registered with other content", "OTHER_HOSPITAL")
+    return []
+
+
+def reserve_bed(hospital: Hospital, choice: Choice, request: pb.ReserveBedRequest) -> list[Message]:
+    """Holds a place. Refused where none is free, or where this reservation has ended."""
+    if hospital.expected.get(request.incident_id) == request.reservation_id:
+        return []
+    if request.reservation_id in hospital.ended:
+        raise Refused(f"reservation {request.reservation_id} was cancelled before it came", "RESERVATION_ENDED")
+    if hospital.free_places <= 0:
+        raise Refused(f"hospital {choice.chosen_id} has no free place any more", "HOSPITAL_FULL")
+    return [
+        ev.BedReserved(
+            hospital_id=choice.chosen_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            ambulance_id=request.ambulance_id, entrance=choice.place, route=choice.route,
+        )
+    ]  # fmt: skip
+
+
+def cancel_bed(hospital: Hospital, hospital_id: str, request: pb.CancelBedRequest) -> list[Message]:
+    """Gives the place back, unless the patient is in."""
+    if request.reservation_id in hospital.ended or request.incident_id in hospital.present:
+        return []
+    return [
+        ev.BedCancelled(
+            hospital_id=hospital_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            reason=request.reason,
+        )
+    ]  # fmt: skip
+
+
+def announce(hospital: Hospital, request: pb.AnnouncePatientRequest) -> list[Message]:
+    """Tells it who comes, once."""
+    _expecting(hospital, request.hospital_id, request.incident_id)
+    if request.incident_id in hospital.announced:
+        return []
+    return [
+        ev.PatientAnnounced(
+            hospital_id=request.hospital_id, incident_id=request.incident_id, ambulance_id=request.ambulance_id,
+            expected_in_s=request.expected_in_s,
+        )
+    ]  # fmt: skip
+
+
+def hand_over(hospital: Hospital, request: pb.HandOverRequest) -> list[Message]:
+    """The patient is in, once."""
+    if request.incident_id in hospital.present:
+        return []
+    _expecting(hospital, request.hospital_id, request.incident_id)
+    return [
+        ev.PatientHandedOver(
+            hospital_id=request.hospital_id, incident_id=request.incident_id, ambulance_id=request.ambulance_id
+        )
+    ]
+
+
+def _expecting(hospital: Hospital, hospital_id: str, incident_id: str) -> None:
+    if hospital.entrance is None:
+        raise NotFound(f"there is no hospital {hospital_id}: register it first", "NO_SUCH_HOSPITAL")
+    if incident_id not in hospital.expected:
+        raise Refused(f"hospital {hospital_id} expects nobody for {incident_id}: reserve a place first", "NOT_EXPECTED")
+
+
+def _without(mapping: Mapping[str, str], key: str) -> dict[str, str]:
+    return {k: v for k, v in mapping.items() if k != key}

@@ -1,0 +1,215 @@
+"""Health (卫生健康): ambulances, hospitals, and who goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from citybrain.health.v1 import events_pb2 as ev
+from citybrain.health.v1 import health_service_pb2 as pb
+from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
+
+from citybrain.mesh.errors import NoneFree, Refused
+from citybrain.mesh.service import Clock, Follow, Service, Streams, View, rpc, server_stream
+from citybrain.services.health import domain, travel, views
+from citybrain.services.health.choosing import Candidate, reserve
+
+TAKEN = frozenset({"AMBULANCE_TAKEN", "HOSPITAL_FULL"})
+
+
+class HealthService(Service):
+    """Ambulances and hospitals."""
+
+    name = "health"
+    ambulances = Streams("ambulance", domain.Ambulance, domain.evolve_ambulance)
+    hospitals = Streams("hospital", domain.Hospital, domain.evolve_hospital)
+    dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
+    bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
+    ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance)
+    hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital)
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
+    speeds = View(views.SPEED_EVENTS, views.speed_key, views.speed)
+    clock = Clock()
+
+    @rpc
+    def RegisterAmbulance(self, request: pb.RegisterAmbulanceRequest) -> pb.RegisterAmbulanceResponse:
+        """Makes an ambulance known."""
+        unit = self.ambulances.handle(
+            request.ambulance_id, lambda now: domain.register_ambulance(now, request), lambda after, _: after
+        )
+        return pb.RegisterAmbulanceResponse(
+            ambulance=pb.Ambulance(ambulance_id=unit.ambulance_id, station=unit.station, incident_id=unit.incident_id)
+        )
+
+    @rpc
+    def RegisterHospital(self, request: pb.RegisterHospitalRequest) -> pb.RegisterHospitalResponse:
+        """Makes a hospital known."""
+        h = self.hospitals.handle(
+            request.hospital_id, lambda now: domain.register_hospital(now, request), lambda after, _: after
+        )
+        return pb.RegisterHospitalResponse(
+            hospital=pb.Hospital(
+                hospital_id=h.hospital_id, name=h.name, entrance=h.entrance, places=h.places, free_places=h.free_places
+            )
+        )
+
+    @rpc
+    def ListAmbulances(self, request: pb.ListAmbulancesRequest) -> pb.ListAmbulancesResponse:
+        """All ambulances, by id."""
+        return pb.ListAmbulancesResponse(
+            ambulances=[
+                pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row["incident"])
+                for key, row in self.ambulance_list.scan()
+            ]
+        )
+
+    @rpc
+    def ListHospitals(self, request: pb.ListHospitalsRequest) -> pb.ListHospitalsResponse:
+        """All hospitals, by id."""
+        return pb.ListHospitalsResponse(
+            hospitals=[
+                pb.Hospital(
+                    hospital_id=key, name=row["name"], entrance=_place(row), places=row["places"], free_places=_free(row)
+                )
+                for key, row in self.hospital_list.scan()
+            ]
+        )
+
+    @rpc
+    def ReserveAmbulance(self, request: pb.ReserveAmbulanceRequest) -> pb.ReserveAmbulanceResponse:
+        """The free ambulance that is there first."""
+        choice = reserve(
+            self.dispatches,
+            request.incident_id,
+            request.reservation_id,
+            candidates=lambda without: self._ambulances_by_time(request.place, without),
+            chosen=lambda c: ev.AmbulanceChosen(
+                incident_id=request.incident_id, reservation_id=request.reservation_id, ambulance_id=c.name, station=c.place,
+                route=c.route,
+            ),
+            refused=lambda name: ev.AmbulanceChoiceRefused(
+                incident_id=request.incident_id, reservation_id=request.reservation_id, ambulance_id=name
+            ),
+            hold=lambda c: self.ambulances.handle(
+                c.chosen_id, lambda unit: domain.reserve_ambulance(unit, c, request), lambda _after, _: None
+            ),
+            taken=TAKEN,
+        )  # fmt: skip
+        return pb.ReserveAmbulanceResponse(ambulance_id=choice.chosen_id, station=choice.place, route=choice.route)
+
+    @rpc
+    def ReleaseAmbulance(self, request: pb.ReleaseAmbulanceRequest) -> pb.ReleaseAmbulanceResponse:
+        """Lets it go, or bars the reservation that may still come."""
+        ended = ev.AmbulanceDispatchEnded(
+            incident_id=request.incident_id, reservation_id=request.reservation_id, reason=request.reason
+        )
+        unit_id = self._end(self.dispatches, request.incident_id, request.reservation_id, ended)
+        if unit_id:
+            self.ambulances.handle(
+                unit_id, lambda unit: domain.release_ambulance(unit, unit_id, request), lambda _after, _: None
+            )
+        return pb.ReleaseAmbulanceResponse(ambulance_id=unit_id)
+
+    @rpc
+    def ReserveBed(self, request: pb.ReserveBedRequest) -> pb.ReserveBedResponse:
+        """The hospital that is reached first among those with a free place."""
+        choice = reserve(
+            self.bed_searches,
+            request.incident_id,
+            request.reservation_id,
+            candidates=lambda without: self._hospitals_by_time(request.place, without),
+            chosen=lambda c: ev.HospitalChosen(
+                incident_id=request.incident_id, reservation_id=request.reservation_id, hospital_id=c.name, entrance=c.place,
+                route=c.route,
+            ),
+            refused=lambda name: ev.HospitalChoiceRefused(
+                incident_id=request.incident_id, reservation_id=request.reservation_id, hospital_id=name
+            ),
+            hold=lambda c: self.hospitals.handle(
+                c.chosen_id, lambda hospital: domain.reserve_bed(hospital, c, request), lambda _after, _: None
+            ),
+            taken=TAKEN,
+        )  # fmt: skip
+        return pb.ReserveBedResponse(hospital_id=choice.chosen_id, entrance=choice.place, route=choice.route)
+
+    @rpc
+    def CancelBed(self, request: pb.CancelBedRequest) -> pb.CancelBedResponse:
+        """Gives the place back, or bars the reservation that may still come."""
+        ended = ev.BedSearchEnded(incident_id=request.incident_id, reservation_id=request.reservation_id, reason=request.reason)
+        hospital_id = self._end(self.bed_searches, request.incident_id, request.reservation_id, ended)
+        if hospital_id:
+            self.hospitals.handle(
+                hospital_id, lambda hospital: domain.cancel_bed(hospital, hospital_id, request), lambda _after, _: None
+            )
+        return pb.CancelBedResponse(hospital_id=hospital_id)
+
+    @rpc
+    def AnnouncePatient(self, request: pb.AnnouncePatientRequest) -> pb.AnnouncePatientResponse:
+        """Tells the receiving hospital who comes."""
+        return self.hospitals.handle(
+            request.hospital_id, lambda now: domain.announce(now, request), lambda _after, _: pb.AnnouncePatientResponse()
+        )
+
+    @rpc
+    def ReportMission(self, request: pb.ReportMissionRequest) -> pb.ReportMissionResponse:
+        """What the terminal of an ambulance says."""
+        return self.ambulances.handle(
+            request.ambulance_id, lambda now: domain.report_mission(now, request), lambda _after, _: pb.ReportMissionResponse()
+        )
+
+    @rpc
+    def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
+        """The patient is in the hospital's hands."""
+        return self.hospitals.handle(
+            request.hospital_id, lambda now: domain.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
+        )
+
+    @server_stream
+    def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
+        """Orders for the terminals."""
+        types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
+        return Follow(purpose="missions", types=types, clearance=3)
+
+    # -- who is nearest -----------------------------------------------------------------------------------------------
+
+    def _ambulances_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
+        free = {k: _place(row) for k, row in self.ambulance_list.scan() if not row["reservation"] and k not in without}
+        return self._by_time(place, free, travel.routes_to, "no ambulance is free: the next one will be when it is released")
+
+    def _hospitals_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
+        open_ = {k: _place(row) for k, row in self.hospital_list.scan() if _free(row) > 0 and k not in without}
+        return self._by_time(place, open_, travel.routes_from, "no hospital has a free place: try again when one has")
+
+    def _by_time(
+        self, place: RoadPlace, ends: dict[str, RoadPlace], search: Callable[..., dict[str, Route]], none: str
+    ) -> list[Candidate]:
+        if not ends:
+            raise NoneFree(none, "NONE_FREE")
+        roads = self.roads.derived(travel.build)
+        roads.require(place.edge_id, "the place of the emergency")
+        routes = self.roads.off_loop(search, roads, place, ends, self._measured())
+        if not routes:
+            raise Refused(f"no road leads between {place.edge_id!r} and any of: {', '.join(ends)}", "UNREACHABLE")
+        ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
+        return [Candidate(name, ends[name], route) for name, route in ranked]
+
+    def _measured(self) -> dict[str, float]:
+        row = self.speeds.get("newest")
+        if row is None or self.clock.now() - row["to"] > travel.MEASURED_FOR_S * 1_000_000:
+            return {}
+        speeds: dict[str, float] = row["speeds"]
+        return speeds
+
+    def _end(self, searches: Streams[domain.Search], incident_id: str, reservation_id: str, ended: Any) -> str:
+        """Ends a search first, so that nothing more is chosen for it; returns what had been chosen, to be let go next."""
+        return searches.handle(
+            incident_id, lambda now: domain.end(now, ended, reservation_id), lambda after, _: after.ended[reservation_id]
+        )
+
+
+def _place(row: dict[str, Any]) -> RoadPlace:
+    return RoadPlace(edge_id=row["edge_id"], position_m=row["position_m"])
+
+
+def _free(row: dict[str, Any]) -> int:
+    return int(row["places"]) - len(row["expected"]) - len(row["present"])

@@ -1,0 +1,82 @@
+"""Read models: ambulances, hospitals, the road network and the newest measured speeds."""
+
+from __future__ import annotations
+
+from citybrain.health.v1 import events_pb2 as ev
+from citybrain.traffic.v1 import events_pb2 as traffic
+
+from citybrain.event_store.views import Row
+from citybrain.mesh.events import Heard, microseconds
+
+AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
+HOSPITAL_EVENTS = (ev.HospitalRegistered, ev.BedReserved, ev.BedCancelled, ev.PatientHandedOver)
+ROAD_EVENTS = (traffic.RoadsPublished,)
+SPEED_EVENTS = (traffic.SpeedsMeasured,)
+
+
+def ambulance_key(event: Heard) -> str:
+    """The ambulance."""
+    return str(event.data.ambulance_id)  # type: ignore[attr-defined]
+
+
+def ambulance(row: Row | None, event: Heard) -> Row | None:
+    """Where it stands, and for whom it drives."""
+    data = event.data
+    if isinstance(data, ev.AmbulanceRegistered):
+        return {"edge_id": data.station.edge_id, "position_m": data.station.position_m, "incident": "", "reservation": ""}
+    if row is not None and isinstance(data, ev.AmbulanceReserved):
+        return {**row, "incident": data.incident_id, "reservation": data.reservation_id}
+    if row is not None and isinstance(data, ev.AmbulanceReleased) and row["reservation"] == data.reservation_id:
+        return {**row, "incident": "", "reservation": ""}
+    return row
+
+
+def hospital_key(event: Heard) -> str:
+    """The hospital."""
+    return str(event.data.hospital_id)  # type: ignore[attr-defined]
+
+
+def hospital(row: Row | None, event: Heard) -> Row | None:
+    """Its places and who is expected."""
+    data = event.data
+    if isinstance(data, ev.HospitalRegistered):
+        entrance = data.entrance
+        return {
+            "name": data.name, "edge_id": entrance.edge_id, "position_m": entrance.position_m, "places": data.places,
+            "expected": [], "present": [],
+        }  # fmt: skip
+    if row is None:
+        return None
+    expected, present = list(row["expected"]), list(row["present"])
+    incident = str(data.incident_id)  # type: ignore[attr-defined]
+    if incident in expected:
+        expected.remove(incident)
+    if isinstance(data, ev.BedReserved):
+        expected.append(incident)
+    elif isinstance(data, ev.PatientHandedOver):
+        present.append(incident)
+    return {**row, "expected": expected, "present": present}
+
+
+def road_key(event: Heard) -> str:
+    """Roads are published in parts; each keeps the name of its first edge."""
+    assert isinstance(event.data, traffic.RoadsPublished)
+    return event.data.edges[0].edge_id
+
+
+def road(row: Row | None, event: Heard) -> Row | None:
+    """The newest word on that part."""
+    assert isinstance(event.data, traffic.RoadsPublished)
+    return {"edges": [[e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)] for e in event.data.edges]}
+
+
+def speed_key(event: Heard) -> str:
+    """Only the newest window counts."""
+    return "newest"
+
+
+def speed(row: Row | None, event: Heard) -> Row | None:
+    """The window, and when it ended."""
+    assert isinstance(event.data, traffic.SpeedsMeasured)
+    speeds = {s.edge_id: s.speed_mps for s in event.data.speeds}
+    return {"to": microseconds(event.data.to_time), "speeds": speeds}
