@@ -127,7 +127,7 @@ class Subscribe(_CityEntrypoint):
 
     def __init__(self, *types: type[Message], **options: Any) -> None:
         self._types = [type_name(message) for message in types]
-        super().__init__(*types, **options)
+        super().__init__(**options)
 
     def start(self) -> None:
         """Joins the consumer group `service.method` and goes on where it stopped."""
@@ -181,7 +181,7 @@ class Every(_CityEntrypoint):
 
     def __init__(self, seconds: float, **options: Any) -> None:
         self._seconds = seconds
-        super().__init__(seconds, **options)
+        super().__init__(**options)
 
     def start(self) -> None:
         """Waits for the next full interval of city time."""

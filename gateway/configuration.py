@@ -1,0 +1,170 @@
+"""Envoy's configuration, made from the manifests and contracts. Nothing here reads or writes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from citybrain.gateway.clusters import OTLP, clusters
+from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
+from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.filters import cors_policy, http_filters
+from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import Manifest
+
+LISTENER = "gateway"
+# The cluster of gRPC health and reflection.
+SYSTEM = "system"
+
+_HEALTH_METHODS = {"Check": False, "List": False, "Watch": True}
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_UNKNOWN = (
+    "no method open to callers from outside has this path. gRPC reflection at this address lists the services; "
+    "a method opens when its contract gives it a scope (citybrain.options.v1.scope)"
+)
+
+
+def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
+    """The whole configuration; GatewayError when a service has no upstream or a contract is missing."""
+    for manifest in manifests:
+        if manifest.name not in settings.upstreams:
+            raise GatewayError(f"service {manifest.name} has no upstream: give its host:port in `upstreams`")
+    if not manifests:
+        raise GatewayError("there is no service to give access to: give at least one manifest")
+    open_methods = routes(manifests, descriptors, driven=settings.driven)
+    addresses = {manifest.name: settings.upstreams[manifest.name] for manifest in manifests}
+    system = settings.system_upstream or addresses[manifests[0].name]
+    addresses[SYSTEM] = system
+    if settings.driven:
+        addresses["clock"] = system
+    return {
+        "node": {"id": "gateway", "cluster": "gateway"},
+        "admin": {"address": _address("127.0.0.1", settings.admin_port), "ignore_global_conn_limit": True},
+        "static_resources": {
+            "listeners": [_listener(open_methods, descriptors, settings)],
+            "clusters": clusters(addresses, settings),
+        },
+        "overload_manager": overload(settings),
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "gateway",
+                    "static_layer": {
+                        # A trace that is asked for right after an incident has to be whole.
+                        "tracing.opentelemetry.flush_interval_ms": 200,
+                        "tracing.opentelemetry.min_flush_spans": 32,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def as_yaml(configuration: dict[str, Any]) -> str:
+    """The configuration as Envoy reads it from a file."""
+    return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=1_000_000_000)
+
+
+def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> list[dict[str, Any]]:
+    """Envoy's routes: one exact path for each open method, then the answer for everything else."""
+    entries = [_route(route.path, route.service, route.streaming, settings) for route in open_methods]
+    entries += [_route(f"/{HEALTH}/{method}", SYSTEM, stream, settings) for method, stream in _HEALTH_METHODS.items()]
+    if settings.reflection:
+        entries += [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
+    entries.append(
+        {
+            "name": "unknown",
+            "match": {"prefix": "/"},
+            # UNIMPLEMENTED for gRPC callers.
+            "direct_response": {"status": 404, "body": {"inline_string": _UNKNOWN}},
+        }
+    )
+    return entries
+
+
+def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) -> dict[str, Any]:
+    # Only gRPC: what the transcoder made of JSON and gRPC-Web is gRPC too.
+    match = {"path": path, "grpc": {}}
+    action: dict[str, Any] = {"cluster": cluster, "timeout": "0s"}
+    if streaming:
+        # As long as both sides want, with or without anything to say; a caller's own deadline reaches the service unchanged.
+        action |= {"idle_timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
+    else:
+        # Unlike `timeout`, this is told to the service, as grpc-timeout.
+        limit = f"{settings.deadline_s:g}s"
+        action["max_stream_duration"] = {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
+    return {"name": path.removeprefix("/"), "match": match, "route": action}
+
+
+def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
+    manager: dict[str, Any] = {
+        "@type": _HCM,
+        "stat_prefix": "gateway",
+        "codec_type": "AUTO",
+        # The edge: what a caller says of itself is not believed.
+        "use_remote_address": True,
+        "internal_address_config": {},
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST", "idle_timeout": "3600s"},
+        "http2_protocol_options": {
+            "max_concurrent_streams": settings.max_streams_per_connection,
+            "initial_stream_window_size": 65536,
+            "initial_connection_window_size": 1024 * 1024,
+        },
+        "request_headers_timeout": "10s",
+        "early_header_mutation_extensions": [early_headers()],
+        # The request id is the caller's name for its wish: it must arrive as it was given.
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+                "use_request_id_for_trace_sampling": False,
+            }
+        },
+        "local_reply_config": local_replies(),
+        "http_filters": http_filters(open_methods, descriptors, settings),
+        "route_config": {
+            "name": "gateway",
+            "virtual_hosts": [
+                {
+                    "name": "gateway",
+                    "domains": ["*"],
+                    "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
+                    "retry_policy": _retries(),
+                    "routes": route_entries(open_methods, settings),
+                }
+            ],
+        },
+    }
+    if settings.otlp_endpoint:
+        manager["tracing"] = tracing(OTLP)
+    if settings.access_log:
+        manager["access_log"] = [access_log(settings.access_log)]
+    return {
+        "name": LISTENER,
+        "address": _address(settings.host, settings.port),
+        # A second gateway on the same port must fail, not share it.
+        "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": 32768,
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+    }
+
+
+def _retries() -> dict[str, Any]:
+    # Only where nothing had been sent, so a call is never carried out twice. Long enough for a process to take its port back.
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 6,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+    }
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}

@@ -1,0 +1,96 @@
+"""What can be called from outside: read from the manifests and the contracts they name.
+
+A method that carries no scope is not open, and so is a service without a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from citybrain.options.v1 import options_pb2
+from google.api import annotations_pb2  # type: ignore[import-untyped]
+from google.api.http_pb2 import HttpRule  # type: ignore[import-untyped]
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, ServiceDescriptorProto
+
+from citybrain.gateway.errors import GatewayError
+from citybrain.mesh.manifest import Manifest
+
+CLOCK = "citybrain.clock.v1.ClockService"
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method that is open to callers who hold its scope."""
+
+    # Name of the service's manifest; for the clock: clock.
+    service: str
+    # package.Service
+    grpc: str
+    method: str
+    scope: str
+    # The answer is a stream: it lasts as long as both sides want.
+    streaming: bool
+    # The JSON form, e.g. ("POST", "/v1/incidents"); none for methods without one.
+    http: tuple[tuple[str, str], ...]
+
+    @property
+    def path(self) -> str:
+        """The gRPC path, which is what rules are about in every protocol."""
+        return f"/{self.grpc}/{self.method}"
+
+
+def parse_descriptors(descriptors: bytes) -> FileDescriptorSet:
+    """The descriptor set; GatewayError when it is none, or lacks what errors are told with."""
+    try:
+        parsed = FileDescriptorSet.FromString(descriptors)
+    except Exception as error:
+        raise GatewayError(f"the descriptor set cannot be read ({error}): build it again with `make stubs`") from None
+    if "google/rpc/error_details.proto" not in {file.name for file in parsed.file}:
+        raise GatewayError("the descriptor set lacks google/rpc/error_details.proto, so JSON errors would lose their details")
+    return parsed
+
+
+def routes(manifests: Iterable[Manifest], descriptors: bytes, *, driven: bool = False) -> list[Route]:
+    """Every method that is open, in the order of the manifests and contracts; the clock's only when city time is driven."""
+    services = _services(parse_descriptors(descriptors))
+    wanted = [(manifest.name, manifest.grpc) for manifest in manifests]
+    if driven:
+        wanted.append(("clock", CLOCK))
+    found: list[Route] = []
+    for name, grpc in wanted:
+        if grpc not in services:
+            raise GatewayError(f"service {name}: {grpc} is not in the descriptor set: build it again with `make stubs`")
+        found.extend(_open(name, grpc, services[grpc]))
+    return found
+
+
+def open_services(found: Sequence[Route]) -> list[str]:
+    """The gRPC services that have at least one open method, each once."""
+    return list(dict.fromkeys(route.grpc for route in found))
+
+
+def _services(parsed: FileDescriptorSet) -> dict[str, ServiceDescriptorProto]:
+    return {f"{file.package}.{service.name}": service for file in parsed.file for service in file.service}
+
+
+def _open(name: str, grpc: str, service: ServiceDescriptorProto) -> Iterable[Route]:
+    for method in service.method:
+        scope: str = method.options.Extensions[options_pb2.scope]  # type: ignore[index]
+        if method.client_streaming or not scope:
+            continue
+        http = _http(method.options.Extensions[annotations_pb2.http])
+        yield Route(name, grpc, method.name, scope, method.server_streaming, http)
+
+
+def _http(rule: HttpRule) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for one in (rule, *rule.additional_bindings):
+        kind = one.WhichOneof("pattern")
+        if kind == "custom":
+            found.append((one.custom.kind, one.custom.path))
+        elif kind:
+            found.append((kind.upper(), getattr(one, kind)))
+    return tuple(found)

@@ -1,0 +1,92 @@
+"""Log lines on stderr, one JSON object each, that carry service, trace, span and incident.
+
+`CITY_LOG=pretty` renders them for people; `CITY_LOG_LEVEL` (debug, info, warning, error) says from which level on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from opentelemetry import baggage, trace
+
+from citybrain.observability import names
+
+_configured = False
+
+
+class _Stderr:
+    """Writes to whatever sys.stderr is at the moment of the line."""
+
+    def msg(self, message: str) -> None:
+        """Writes one line in one piece: lines of several threads do not mix."""
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = fatal = failure = log = msg
+
+
+class _LibraryLines(logging.Handler):
+    """Brings what libraries log into the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger(service=record.name).log(level, record.getMessage(), **fields)
+
+
+def logger(service: str) -> Any:
+    """A structlog logger whose lines name a service: `logger("health").info("what happened", field=value)`."""
+    configure()
+    return structlog.get_logger(service=service)
+
+
+def configure() -> None:
+    """Sets up logging for this process; done once, and by the first `logger()` at the latest."""
+    global _configured
+    if _configured:
+        return
+    _configured = True
+    level = logging.getLevelNamesMapping().get(os.environ.get("CITY_LOG_LEVEL", "info").upper(), logging.INFO)
+    renderers: list[Any]
+    if os.environ.get("CITY_LOG") == "pretty":
+        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", timestamp_key="time")]
+    else:
+        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _story,
+            structlog.processors.EventRenamer("message"),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Stderr(),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(_LibraryLines(max(level, logging.WARNING)))
+
+
+def _story(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Adds what the current span and baggage say of where the line belongs."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event.setdefault("trace_id", f"{span.trace_id:032x}")
+        event.setdefault("span_id", f"{span.span_id:016x}")
+    incident = baggage.get_baggage(names.INCIDENT_ID)
+    if incident:
+        event.setdefault("incident_id", str(incident))
+    return event
+
+
+def _dumps(value: Any, default: Any = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=default or str)

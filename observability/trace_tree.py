@@ -1,0 +1,181 @@
+"""The spans of an incident as trees: for people, as JSON, and as edges that a test can compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from citybrain.observability.spans import Span
+
+# Siblings that look alike are shown as one from this many on.
+_ALIKE = 4
+
+
+class Edge(NamedTuple):
+    """Work of one span that led to another; `service` and `name` of both."""
+
+    parent_service: str
+    parent_name: str
+    child_service: str
+    child_name: str
+
+
+@dataclass(slots=True)
+class Node:
+    """A span with what it led to, in the order of their start."""
+
+    span: Span
+    children: list[Node] = field(default_factory=list)
+    # Its parent is not among the spans that are kept: lost, not yet arrived, or a caller's own.
+    parent_missing: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    """Siblings that look alike; the first stands for all."""
+
+    node: Node
+    count: int
+    total_ms: float
+    longest_ms: float
+    children: list[Group]
+
+
+def build(spans: Iterable[Span]) -> list[Node]:
+    """The trees that the spans make, by start. A span whose parent is missing is a root and says so."""
+    ordered = sorted(spans, key=lambda span: (span.start_ns, span.end_ns, span.span_id))
+    nodes = {(span.trace_id, span.span_id): Node(span) for span in ordered}
+    roots: list[Node] = []
+    for node in nodes.values():
+        parent = nodes.get((node.span.trace_id, node.span.parent_span_id))
+        if parent is None:
+            node.parent_missing = bool(node.span.parent_span_id)
+            roots.append(node)
+        else:
+            parent.children.append(node)
+    return roots
+
+
+def edges(spans: Iterable[Span]) -> set[Edge]:
+    """Every (parent → child) among the spans."""
+    known = {(span.trace_id, span.span_id): span for span in spans}
+    found = set()
+    for span in known.values():
+        parent = known.get((span.trace_id, span.parent_span_id))
+        if parent is not None:
+            found.add(Edge(parent.service, parent.name, span.service, span.name))
+    return found
+
+
+def link_edges(spans: Iterable[Span]) -> set[Edge]:
+    """Every (linked span → span that names it) among the spans."""
+    known = {(span.trace_id, span.span_id): span for span in spans}
+    found = set()
+    for span in known.values():
+        for link in span.links:
+            other = known.get((link.trace_id, link.span_id))
+            if other is not None:
+                found.add(Edge(other.service, other.name, span.service, span.name))
+    return found
+
+
+def as_json(roots: Sequence[Node]) -> list[dict[str, Any]]:
+    """The trees as plain data, every span once, nothing collapsed."""
+    first = min((root.span.start_ns for root in roots), default=0)
+    return [_node_json(root, first) for root in roots]
+
+
+def collapse(siblings: Sequence[Node]) -> list[Group]:
+    """Siblings, with those that look alike (service, name, status, and the same below) as one, at the place of the first."""
+    alike: dict[object, list[Node]] = {}
+    for node in siblings:
+        alike.setdefault(_look(node), []).append(node)
+    groups: list[Group] = []
+    for node in siblings:
+        same = alike[_look(node)]
+        if len(same) < _ALIKE:
+            groups.append(_group([node]))
+        elif same[0] is node:
+            groups.append(_group(same))
+    return groups
+
+
+def render(roots: Sequence[Node], title: str) -> Tree:
+    """The trees for a terminal (print with rich): service, what, milliseconds, status; what repeats is shown once."""
+    first = min((root.span.start_ns for root in roots), default=0)
+    last = max((root.span.end_ns for root in _all(roots)), default=0)
+    names = {(node.span.trace_id, node.span.span_id): node.span for node in _all(roots)}
+    total = len({node.span.trace_id for node in _all(roots)})
+    traces = f"{total} trace{'s' if total != 1 else ''}"
+    tree = Tree(f"[bold]{escape(title)}[/] · {traces} · {len(names)} spans · {_ms((last - first) / 1e6)}")
+    for group in collapse(roots):
+        _render(tree, group, first, names)
+    return tree
+
+
+def _group(same: Sequence[Node]) -> Group:
+    durations = [node.span.duration_ms for node in same]
+    return Group(same[0], len(same), sum(durations), max(durations), collapse(same[0].children))
+
+
+def _look(node: Node) -> object:
+    """What must be equal for two spans to be shown as one. The same for any number of alike children."""
+    below = frozenset(_look(child) for child in node.children)
+    return (node.span.service, node.span.name, node.span.status, node.parent_missing, below)
+
+
+def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], Span]) -> None:
+    span = group.node.span
+    parts = [f"[cyan]{escape(span.service)}[/] {escape(span.name)}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
+    if group.count > 1:
+        parts.append(f"[bold]× {group.count}[/] [green]{_ms(group.total_ms)}[/] in all, longest {_ms(group.longest_ms)}")
+    else:
+        parts.append(f"[green]{_ms(span.duration_ms)}[/]")
+    if span.status == "error":
+        parts.append(f"[red]{escape('error: ' + span.status_message if span.status_message else 'error')}[/]")
+    if group.node.parent_missing:
+        parts.append("[yellow]parent not recorded here[/]")
+    branch = tree.add("  ".join(parts))
+    for link in span.links:
+        other = names.get((link.trace_id, link.span_id))
+        what = f"{other.service} {other.name}" if other else f"trace {link.trace_id}"
+        branch.add(f"[dim]because of {escape(what)}[/]")
+    for child in group.children:
+        _render(branch, child, first, names)
+
+
+def _node_json(node: Node, first: int) -> dict[str, Any]:
+    span = node.span
+    return {
+        "service": span.service,
+        "name": span.name,
+        "kind": span.kind,
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "parentSpanId": span.parent_span_id,
+        "parentMissing": node.parent_missing,
+        "startedAfterMs": round((span.start_ns - first) / 1e6, 3),
+        "durationMs": round(span.duration_ms, 3),
+        "status": span.status,
+        "statusMessage": span.status_message,
+        "attributes": dict(span.attributes),
+        "events": [{"name": event.name, "attributes": dict(event.attributes)} for event in span.events],
+        "links": [{"traceId": link.trace_id, "spanId": link.span_id} for link in span.links],
+        "children": [_node_json(child, first) for child in node.children],
+    }
+
+
+def _all(roots: Sequence[Node]) -> Iterable[Node]:
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(node.children)
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.1f} ms"

@@ -1,0 +1,120 @@
+"""Spans of the services of one process: each service has its own name, all share one exporter.
+
+The exporter is chosen by the standard `OTEL_*` variables and works in a native thread of its own, far from any event loop.
+Without an endpoint nothing is sent, but spans and trace ids are as real as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+
+from opentelemetry import baggage, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from citybrain.observability import names
+
+# A trace that is asked for right after an incident has to be whole.
+_BATCH_DELAY_MS = 200
+# A burst of a whole city's calls must fit: what does not fit is lost.
+_QUEUED_SPANS = 65_536
+_BATCH_SPANS = 2048
+_STOP_MS = 3000
+
+_trace_context = TraceContextTextMapPropagator()
+_propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
+
+
+class _Story(SpanProcessor):
+    """Puts the incident that a span's context carries as baggage on the span."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        incident = baggage.get_baggage(names.INCIDENT_ID, parent_context)
+        if incident:
+            span.set_attribute(names.INCIDENT_ID, str(incident))
+
+
+class Tracing:
+    """The tracers of one process. Make one, close it with `shutdown()`."""
+
+    def __init__(self, exporter: SpanExporter | None = None) -> None:
+        """Sends spans to `exporter`, or where the environment says."""
+        exporter = exporter or _exporter_from_environment()
+        self._story = _Story()
+        self._batches: BatchSpanProcessor | None = None
+        if exporter is not None:
+            self._batches = BatchSpanProcessor(
+                exporter,
+                max_queue_size=_QUEUED_SPANS,
+                schedule_delay_millis=_BATCH_DELAY_MS,
+                max_export_batch_size=_BATCH_SPANS,
+            )
+        self._tracers: dict[str, trace.Tracer] = {}
+        self._lock = threading.Lock()
+
+    def tracer(self, service_name: str) -> trace.Tracer:
+        """The tracer whose spans carry `service.name = service_name`."""
+        with self._lock:
+            if service_name not in self._tracers:
+                self._tracers[service_name] = self._provider(service_name).get_tracer("citybrain")
+            return self._tracers[service_name]
+
+    def flush(self) -> None:
+        """Sends what has ended until now; returns when it is sent, or cannot be."""
+        if self._batches is not None:
+            self._batches.force_flush()
+
+    def shutdown(self) -> None:
+        """Sends what has ended and stops the exporter's thread. Spans that end later are not sent."""
+        if self._batches is not None:
+            self._batches._batch_processor.shutdown(timeout_millis=_STOP_MS)
+
+    def _provider(self, service_name: str) -> TracerProvider:
+        resource = Resource.create({names.SERVICE_NAME: service_name, names.SERVICE_NAMESPACE: names.NAMESPACE})
+        # By default every span is kept, also when a caller's traceparent says otherwise: an emergency leaves a whole record.
+        sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ALWAYS_ON
+        provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(self._story)
+        if self._batches is not None:
+            provider.add_span_processor(self._batches)
+        return provider
+
+
+def current_traceparent() -> str:
+    """The W3C traceparent of the current span; empty outside of any."""
+    carrier: dict[str, str] = {}
+    _trace_context.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def context_from(traceparent: str, carried: Mapping[str, str] | None = None) -> Context:
+    """A fresh context that continues a trace (none, when the traceparent is empty or broken) and carries this baggage."""
+    context = _trace_context.extract({"traceparent": traceparent} if traceparent else {}, context=Context())
+    for key, value in (carried or {}).items():
+        context = baggage.set_baggage(key, value, context)
+    return context
+
+
+def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[Context, str]:
+    """The context a call brought in its metadata, and the incident it belongs to (empty when it names none)."""
+    carrier = {key: value for key, value in metadata or () if isinstance(value, str)}
+    context = _propagator.extract(carrier, context=Context())
+    return context, str(baggage.get_baggage(names.INCIDENT_ID, context) or "")
+
+
+def _exporter_from_environment() -> SpanExporter | None:
+    environment = os.environ
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    if environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return OTLPSpanExporter()
+    return None
