@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from citybrain.event_store.contract import (
     ANY,
@@ -33,8 +33,6 @@ from citybrain.event_store.contract import (
     Undecided,
     check_limits,
 )
-
-T = TypeVar("T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -232,10 +230,10 @@ class SqliteEventStore:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def _query(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
+    async def _query(self, sql: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
         return await self._loop.run_in_executor(self._readers, self._select, sql, arguments)
 
-    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[object, ...]]:
+    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = _connect(self._path)

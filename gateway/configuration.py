@@ -86,8 +86,9 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
 
 
 def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) -> dict[str, Any]:
-    # Only gRPC: what the transcoder made of JSON and gRPC-Web is gRPC too.
-    match = {"path": path, "grpc": {}}
+    # Only gRPC and gRPC-Web; what the transcoder made of JSON is gRPC by then.
+    is_grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    match = {"path": path, "headers": [is_grpc]}
     action: dict[str, Any] = {"cluster": cluster, "timeout": "0s"}
     if streaming:
         # As long as both sides want, with or without anything to say; a caller's own deadline reaches the service unchanged.

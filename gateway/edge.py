@@ -62,6 +62,8 @@ def _error_body(code: int) -> dict[str, Any]:
         "json_format": {
             "code": code,
             "message": "%LOCAL_REPLY_BODY%" + _HINTS.get(code, ""),
+            # Which rule of the gateway it was, e.g. path_normalization_failed.
+            "reason": "%RESPONSE_CODE_DETAILS%",
             "details": [],
             "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%",
         }

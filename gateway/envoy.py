@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import envoy  # type: ignore[import-untyped]
+import envoy
 
 from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
 from citybrain.gateway.errors import GatewayError

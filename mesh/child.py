@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -13,17 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 _STOP_LIMIT_S = 20.0
-_PR_SET_PDEATHSIG = 1
 
 
 class ChildError(Exception):
     """A child process did not start; the message is what it said last."""
-
-
-def die_with_parent() -> None:
-    """Linux: the kernel kills this process when its parent ends, however the parent ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class MeshChild:
@@ -39,13 +31,12 @@ class MeshChild:
     def start(self) -> str:
         """Starts it and waits until it answers; returns host:port. The port stays the same from then on."""
         port = self.address.rpartition(":")[2] or "0"
-        command = [sys.executable, "-m", "citybrain.mesh.serve", "--data", str(self._data), "--port", port, *self._arguments]
+        command = [sys.executable, "-m", "citybrain.mesh.serve", "--data", str(self._data), "--port", port]
+        command += ["--parent", str(os.getpid()), *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
         self.log_path = self._data / "mesh.log"
         with self.log_path.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment, preexec_fn=die_with_parent
-            )
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -95,4 +86,3 @@ class MeshChild:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
-

@@ -1,4 +1,4 @@
-"""nameko's container, with what its workers need here: a context of their own, bounded admission, and nothing that can kill it."""
+"""nameko's container, with what its workers need here: a context of their own, bounded admission, nothing that can kill it."""
 
 from __future__ import annotations
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from citybrain.observability.logs import logger
-from citybrain.observability.tracing import context_from, context_from_metadata
 from google.protobuf.message import Message
 from nameko.extensions import Entrypoint
 from opentelemetry import context as otel_context
@@ -32,6 +30,10 @@ from citybrain.mesh.server import abort, find_method
 from citybrain.mesh.validation import check
 from citybrain.mesh.views import GroupMember
 from citybrain.observability import names
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import context_from, context_from_metadata
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _CityEntrypoint(Entrypoint):  # type: ignore[misc]
@@ -226,7 +228,25 @@ def _admit(path: str, context: grpc.aio.ServicerContext[Any, Any]) -> tuple[ctx.
     return call, parent
 
 
-rpc = Rpc.decorator
-server_stream = ServerStream.decorator
-subscribe = Subscribe.decorator
-every = Every.decorator
+def rpc(method: F) -> F:
+    """Makes a method answer the gRPC call of its name."""
+    decorated: F = Rpc.decorator(method)
+    return decorated
+
+
+def server_stream(method: F) -> F:
+    """Makes a method answer the server-streaming gRPC call of its name, by the Follow it returns."""
+    decorated: F = ServerStream.decorator(method)
+    return decorated
+
+
+def subscribe(*types: type[Message]) -> Callable[[F], F]:
+    """Makes a method hear every event of some types, once each as far as its effects go."""
+    decorator: Callable[[F], F] = Subscribe.decorator(*types)
+    return decorator
+
+
+def every(seconds: float) -> Callable[[F], F]:
+    """Makes a method run every so many seconds of city time."""
+    decorator: Callable[[F], F] = Every.decorator(seconds)
+    return decorator

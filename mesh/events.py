@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from citybrain.events.v1 import event_pb2
 from citybrain.options.v1 import options_pb2
@@ -39,7 +40,7 @@ def message_class(name: str) -> type[Message]:
 @functools.cache
 def classification_of(name: str) -> int:
     """How open events of a type are: what their contract says, else INTERNAL."""
-    options = message_class(name).DESCRIPTOR.GetOptions()
+    options: Any = message_class(name).DESCRIPTOR.GetOptions()
     return int(options.Extensions[options_pb2.classification]) or options_pb2.CLASSIFICATION_INTERNAL
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from citybrain.observability.tracing import Tracing
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from opentelemetry import propagate, trace
@@ -20,6 +19,7 @@ from citybrain.mesh.context import current, onward_metadata
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
 from citybrain.observability import names
+from citybrain.observability.tracing import Tracing
 
 DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
@@ -75,7 +75,7 @@ class Outgoing:
     async def close(self) -> None:
         """Closes every channel."""
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         address = self.addresses.get(service)

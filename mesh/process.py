@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from citybrain.observability.tracing import Tracing
-
 from citybrain.event_store.contract import EventStore
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock
@@ -16,6 +14,7 @@ from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.tokens import Tokens
+from citybrain.observability.tracing import Tracing
 
 
 @dataclass(slots=True)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import eventlet
-from citybrain.observability.logs import logger
-from citybrain.observability.tracing import Tracing
 
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
@@ -27,6 +25,8 @@ from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.views import ServiceFile
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import Tracing
 
 _GRACE_S = 10.0
 _log = logger("runner")

@@ -1,7 +1,7 @@
 """The only place where a greenlet waits for a coroutine, and where work leaves the event loop for a thread.
 
-Service code runs in greenlets over one asyncio loop (eventlet's asyncio hub, no monkey patching). Waiting is cooperative: a wait
-ends when the work is done, when the caller's deadline passes, or when the caller has gone.
+Service code runs in greenlets over one asyncio loop (eventlet's asyncio hub, no monkey patching). Waiting is cooperative:
+a wait ends when the work is done, when the caller's deadline passes, or when the caller has gone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def off_loop(work: Callable[..., T], *arguments: object) -> T:
     """Runs blocking or heavy work in a thread while other calls go on; the current greenlet waits for it."""
     loop = eventlet.hubs.get_hub().loop
     context = contextvars.copy_context()
-    return wait(loop.run_in_executor(_threads, lambda: context.run(work, *arguments)))
+    result: T = wait(loop.run_in_executor(_threads, lambda: context.run(work, *arguments)))
+    return result
 
 
 def spawn(work: Callable[[], None]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +17,8 @@ warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests  # noqa: E402
 from citybrain.mesh.process import Settings  # noqa: E402
 from citybrain.mesh.runner import serve  # noqa: E402
+
+_PR_SET_PDEATHSIG = 1
 
 
 def rooms() -> list[Path]:
@@ -36,6 +41,14 @@ def choose(names: list[str], folders: list[Path]) -> list[Manifest]:
     return [known[name] for name in names] if names else manifests
 
 
+def end_with(parent: int) -> None:
+    """Linux: the kernel kills this process when its parent ends, however the parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs until it is asked to stop."""
     parser = argparse.ArgumentParser(prog="city serve", description="Runs services of the mesh in one process.")
@@ -46,8 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--driven", action="store_true", help="city time is driven from outside")
-    parser.add_argument("--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers"
+    )
+    parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
     options = parser.parse_args(arguments)
+    if options.parent:
+        end_with(options.parent)
     try:
         manifests = [m for m in choose(options.services, options.folder) if m.name not in options.without]
     except ManifestError as error:

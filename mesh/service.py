@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from citybrain.observability.logs import logger
 from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
 
@@ -17,6 +16,7 @@ from citybrain.mesh.following import Follow
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.views import View
+from citybrain.observability.logs import logger
 
 __all__ = [
     "Cause",

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from citybrain.observability.logs import logger
-from citybrain.observability.tracing import current_traceparent
 from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
 from opentelemetry import trace
@@ -21,6 +19,8 @@ from citybrain.mesh.events import classification_of, decode, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.observability import names
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import current_traceparent
 
 S = TypeVar("S")
 R = TypeVar("R")

@@ -45,9 +45,7 @@ class Tokens:
             raw = b""
         body, tag = raw[:8], raw[8:]
         if len(raw) != 8 + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(purpose, body)):
-            raise BadRequest(
-                [(field, "is no token of this call: use the one of the last response, or leave it empty to begin anew")]
-            )
+            raise BadRequest([(field, "is no token of this call: use the last response's, or leave it empty to begin anew")])
         return int.from_bytes(body, "big")
 
     def _tag(self, purpose: str, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest
 
+_RULES: Any = options_pb2.rules
 _Checked = tuple[FieldDescriptor, options_pb2.Rules | None]
 
 
@@ -28,7 +29,8 @@ def _fields(descriptor: Descriptor) -> list[_Checked]:
     found: list[_Checked] = []
     for field in descriptor.fields:
         options = field.GetOptions()
-        rules = options.Extensions[options_pb2.rules] if options.HasExtension(options_pb2.rules) else None
+        has_rules = options.HasExtension(_RULES)
+        rules: options_pb2.Rules | None = options.Extensions[_RULES] if has_rules else None
         if rules is not None or (field.message_type is not None and field.message_type.file.package.startswith("citybrain")):
             found.append((field, rules))
     return found

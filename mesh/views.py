@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from citybrain.observability.logs import logger
 from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
 
@@ -18,6 +17,7 @@ from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import off_loop, wait
+from citybrain.observability.logs import logger
 
 D = TypeVar("D")
 Key = Callable[[Heard], str | None]

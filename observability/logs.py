@@ -31,7 +31,7 @@ class _Stderr:
     debug = info = warning = error = critical = exception = fatal = failure = log = msg
 
 
-class _LibraryLines(logging.Handler):
+class LibraryLines(logging.Handler):
     """Brings what libraries log into the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -73,7 +73,7 @@ def configure() -> None:
     )
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(_LibraryLines(max(level, logging.WARNING)))
+        root.addHandler(LibraryLines(max(level, logging.WARNING)))
 
 
 def _story(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The vocabulary of a workflow: step, parallel, wait. A workflow is data; its functions are pure and look at the saga's state only."""
+"""The vocabulary of a workflow: step, parallel, wait. A workflow is data; its functions are pure, of the saga's state only."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Command:
 class Step:
     """One command. Times are seconds of city time.
 
-    What fails for a moment (unavailable, none free, contended) is tried again every `pause_s` until the deadline; what is refused
-    is not. `otherwise` says what a final failure means: undo everything, go on without, or ask a human.
+    What fails for a moment (unavailable, none free, contended) is tried again every `pause_s` until the deadline; what is
+    refused is not. `otherwise` says what a final failure means: undo everything, go on without, or ask a human.
     """
 
     name: str

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from google.protobuf.message import Message
 
 from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
 from citybrain.sagas.state import SagaState
@@ -28,8 +31,8 @@ def _expected_s(s: SagaState) -> float:
     return float(s.answer("reserve_ambulance").route.travel_time_s + s.answer("reserve_bed").route.travel_time_s)
 
 
-def _at(stage: health.MissionStage) -> object:
-    return lambda s, event: event.stage == stage
+def _at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
+    return lambda s, event: isinstance(event, MissionReported) and event.stage == stage
 
 
 def _whose(s: SagaState, key: str) -> dict[str, str]:
@@ -103,8 +106,8 @@ ANNOUNCE_PATIENT = Step(
     deadline_s=60,
     otherwise="go on",
 )
-AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE))  # type: ignore[arg-type]
-AT_HOSPITAL = Wait("at_hospital", MissionReported, 7200, _at(health.MISSION_STAGE_AT_HOSPITAL))  # type: ignore[arg-type]
+AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE))
+AT_HOSPITAL = Wait("at_hospital", MissionReported, 7200, _at(health.MISSION_STAGE_AT_HOSPITAL))
 HAND_OVER = Step(
     "hand_over",
     Command(

@@ -31,9 +31,9 @@ def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: 
     for event in inputs:
         events.append(event)
         state = evolve(state, event, now)
-    while (event := next(_next(workflow, state, now), None)) is not None:
-        events.append(event)
-        state = evolve(state, event, now)
+    while (following := next(_next(workflow, state, now), None)) is not None:
+        events.append(following)
+        state = evolve(state, following, now)
     return events, state
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from citybrain.observability.logs import logger
-from citybrain.observability.tracing import context_from, current_traceparent
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
@@ -28,6 +26,8 @@ from citybrain.mesh.events import Heard, classification_of, decode, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.observability import names
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import context_from, current_traceparent
 from citybrain.sagas.definition import Step, Workflow
 from citybrain.sagas.engine import due_timers, on_failure, on_undo_failure, react
 from citybrain.sagas.state import SagaState, evolve, pack

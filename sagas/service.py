@@ -21,6 +21,7 @@ _STATES = {
     "completed": pb.SAGA_STATE_COMPLETED,
     "undone": pb.SAGA_STATE_UNDONE,
 }
+_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}
 
 
 class SagaService(Service):

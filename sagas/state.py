@@ -41,7 +41,7 @@ class SagaState:
     workflow: str = ""
     workflow_version: int = 0
     phase: Phase = "new"
-    input: Message | None = None
+    input: Any = None
     started_at: int = 0
     reason: str = ""
     steps: dict[str, StepState] = field(default_factory=dict)

@@ -36,7 +36,7 @@ class Roads:
 
 def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
     """The graph from the rows of the roads view."""
-    graph = nx.DiGraph()
+    graph: Any = nx.DiGraph()
     length: dict[str, float] = {}
     speed: dict[str, float] = {}
     for row in rows:
@@ -55,6 +55,7 @@ def routes_to(
     roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace], speeds: Mapping[str, float]
 ) -> dict[str, Route]:
     """A route to the target from each origin that can reach it."""
+    paths: Any
     _, paths = nx.single_source_dijkstra(roads.graph.reverse(copy=False), target.edge_id, weight="seconds")
     found = {}
     for name, origin in origins.items():
@@ -67,6 +68,7 @@ def routes_from(
     roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace], speeds: Mapping[str, float]
 ) -> dict[str, Route]:
     """A route from the origin to each target that can be reached."""
+    paths: Any
     _, paths = nx.single_source_dijkstra(roads.graph, origin.edge_id, weight="seconds")
     found = {}
     for name, target in targets.items():

@@ -218,7 +218,12 @@ def test_es13_an_event_comes_back_with_everything_it_was_given(tmp_path: Path) -
         await store.append("s", [event("a", data="西湖区".encode(), story="inc-1")], NO_STREAM)
         (read,) = (await store.read_story("inc-1", 0)).events
         assert (read.id, read.type, read.stream, read.version, read.position) == ("a", "city.Tested", "s", 1, 1)
-        assert (read.occurred_at, read.traceparent, read.correlation_id, read.causation_id) == (7, "00-a-b-01", "inc-1", "cause")
+        assert (read.occurred_at, read.traceparent, read.correlation_id, read.causation_id) == (
+            7,
+            "00-a-b-01",
+            "inc-1",
+            "cause",
+        )
         assert (read.actor, read.district, read.classification, read.data.decode()) == ("tester", "西湖", 1, "西湖区")
         assert read.recorded_at > 1_700_000_000_000_000
 
@@ -237,7 +242,9 @@ def test_es13_an_event_comes_back_with_everything_it_was_given(tmp_path: Path) -
         ("s", [event(data=b"x" * contract.MAX_EVENT_BYTES) for _ in range(5)]),
     ],
 )
-def test_es14_an_append_over_the_limits_is_refused_and_writes_nothing(tmp_path: Path, stream: str, events: list[NewEvent]) -> None:
+def test_es14_an_append_over_the_limits_is_refused_and_writes_nothing(
+    tmp_path: Path, stream: str, events: list[NewEvent]
+) -> None:
     async def test(store: SqliteEventStore) -> None:
         with pytest.raises(LimitExceeded):
             await store.append(stream, events, ANY)
@@ -250,8 +257,14 @@ Step = tuple[str, list[int], int]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(0, 9), min_size=1, max_size=3), st.integers(-1, 6)), max_size=20))
-def test_es1_es2_es4_any_sequence_of_appends_agrees_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[Step]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.lists(st.integers(0, 9), min_size=1, max_size=3), st.integers(-1, 6)), max_size=20
+    )
+)
+def test_es1_es2_es4_any_sequence_of_appends_agrees_with_a_model(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
+) -> None:
     model: dict[str, list[str]] = {"a": [], "b": []}
 
     async def test(store: SqliteEventStore) -> None:
@@ -278,5 +291,3 @@ async def until(condition: Callable[[], bool]) -> None:
     """Waits for a condition; the test's own limit says when it hangs."""
     while not condition():
         await asyncio.sleep(0.001)
-
-

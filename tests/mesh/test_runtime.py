@@ -40,7 +40,9 @@ def test_a_caller_that_cancels_does_not_end_the_service(channel: grpc.Channel) -
     assert ask(channel, "sleep:0.4") == "sleep"
 
 
-def test_an_unforeseen_error_is_internal_without_its_text_and_the_service_goes_on(channel: grpc.Channel, trap: MeshChild) -> None:
+def test_an_unforeseen_error_is_internal_without_its_text_and_the_service_goes_on(
+    channel: grpc.Channel, trap: MeshChild
+) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         ask(channel, "fail")
     assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -189,7 +191,9 @@ def test_a_polite_stop_ends_streams_with_a_word_and_exits_cleanly(own_channel: g
     assert "resume token" in caught.value.details()
 
 
-def test_after_a_kill_everything_acknowledged_is_there_and_a_retry_is_answered_as_before(own_channel: grpc.Channel, own_trap: MeshChild) -> None:
+def test_after_a_kill_everything_acknowledged_is_there_and_a_retry_is_answered_as_before(
+    own_channel: grpc.Channel, own_trap: MeshChild
+) -> None:
     for n in range(20):
         report(own_channel, "s1", f"r{n}")
     before, _ = follow(own_channel, 20)

@@ -67,7 +67,9 @@ class TrapService(Service):
         elif how == "inner":
             call = context.current()
             span = trace.get_current_span().get_span_context()
-            return pb.GetSignalResponse(held_for="|".join([call.caller, call.correlation_id, trace.format_trace_id(span.trace_id)]))
+            return pb.GetSignalResponse(
+                held_for="|".join([call.caller, call.correlation_id, trace.format_trace_id(span.trace_id)])
+            )
         elif how == "deadline":
             left = context.current().remaining()
             return pb.GetSignalResponse(held_for="" if left is None else f"{left:.3f}")
@@ -85,5 +87,3 @@ class TrapService(Service):
     @server_stream
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
         return Follow(purpose="counts", types=(ev.SignalReported,))
-
-

@@ -1,0 +1,62 @@
+# Everything this project can be asked to do. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
+
+help: ## Shows this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: build/.ready ## Installs everything below .venv and build (once; says first what it downloads)
+
+build/.ready: requirements/dev.txt requirements/scenarios.txt pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" bash tools/setup.sh
+	@touch $@
+
+build/.stubs: build/.ready $(shell find protos -name '*.proto') tools/build_stubs.py
+	@$(BIN)/python tools/build_stubs.py && touch $@
+
+stubs: build/.stubs ## Builds the Python stubs of the contracts
+
+demo: build/.stubs ## One emergency, end to end, without and with the city (under 90 s)
+	@$(BIN)/city demo $(ARGS)
+
+test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
+	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --durations=15 $(ARGS)
+
+test-faults: build/.stubs ## A few kills per victim, at fixed seeds
+	@$(BIN)/python -m pytest tests/faults --durations=10 $(ARGS)
+
+soak: build/.stubs ## Long loops over many seeds; never in CI
+	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
+
+check: build/.stubs ## Lint, strict types, import directions, contracts, nothing generated has drifted
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@$(BIN)/python tools/check_repository.py
+
+lock: build/.ready ## Locks the requirements anew, with hashes
+	@$(BIN)/pip install -q uv && for f in runtime dev; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
+	@$(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  requirements/scenarios.in -o requirements/scenarios.txt
+	@$(MAKE) --no-print-directory third-party
+
+third-party: build/.ready ## Makes THIRD_PARTY.md from the locks
+	@$(BIN)/python tools/third_party.py
+
+bench: build/.stubs ## Measures, beside a peer or a floor in the same run (FULL=1: the long rows)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+picture: build/.stubs ## Makes docs/picture.svg from a run
+	@$(BIN)/city demo --picture docs/picture.svg
+
+clean: ## Removes what was built and installed
+	rm -rf build .venv data src/*.egg-info

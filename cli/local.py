@@ -1,0 +1,105 @@
+"""A whole city on this machine: the mesh in one process, Envoy before it, and a trace store that outlives both."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from citybrain.gateway.envoy import Envoy
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.child import MeshChild
+from citybrain.mesh.manifest import find_manifests
+from citybrain.mesh.serve import rooms
+from citybrain.observability.receiver import Receiver
+
+ROOT = Path(__file__).resolve().parents[1]
+DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
+MIN_FREE_BYTES = 200 * 1024 * 1024
+
+
+class LocalError(Exception):
+    """The city cannot run here; the message says what to do."""
+
+
+class LocalCity:
+    """Receiver, mesh and gateway. `kill_mesh()` and `start_again()` are how faults are shown."""
+
+    def __init__(self, data: Path, *, port: int = 0, driven: bool = False, without: Sequence[str] = ()) -> None:
+        self.data = data
+        self._port = port
+        self._driven = driven
+        self._without = list(without)
+        self._receiver: Receiver | None = None
+        self.mesh: MeshChild | None = None
+        self.gateway: Envoy | None = None
+
+    @property
+    def traces(self) -> Path:
+        """The file of the trace store."""
+        return self.data / "traces.db"
+
+    def start(self) -> str:
+        """Starts everything; returns the gateway's address."""
+        if not DESCRIPTORS.is_file():
+            raise LocalError("the contracts are not built: run `make setup`")
+        self.data.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.data).free < MIN_FREE_BYTES:
+            raise LocalError(
+                f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
+            )
+        self._receiver = Receiver(self.traces)
+        endpoint = self._receiver.start()
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint if "://" in endpoint else f"http://{endpoint}",
+            "OTEL_EXPORTER_OTLP_INSECURE": "true",
+        }
+        arguments = ["--driven"] if self._driven else []
+        for name in self._without:
+            arguments += ["--without", name]
+        self.mesh = MeshChild(self.data, arguments, environment)
+        try:
+            address = self.mesh.start()
+            settings = GatewaySettings(
+                upstreams={manifest.name: address for manifest in find_manifests(rooms())},
+                system_upstream=address,
+                port=self._port,
+                driven=self._driven,
+                otlp_endpoint=endpoint,
+                access_log=self.data / "access.log",
+            )
+            self.gateway = Envoy(find_manifests(rooms()), DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
+            return self.gateway.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL to mesh and gateway: nothing is tidied up."""
+        assert self.mesh is not None and self.gateway is not None
+        self.mesh.kill()
+        self.gateway.kill()
+
+    def start_again(self) -> None:
+        """Starts mesh and gateway on the files and ports they had."""
+        assert self.mesh is not None and self.gateway is not None
+        self.mesh.start()
+        self.gateway.start()
+
+    def stop(self) -> None:
+        """Stops everything, callers first."""
+        if self.gateway is not None:
+            self.gateway.stop()
+        if self.mesh is not None:
+            self.mesh.stop()
+        if self._receiver is not None:
+            self._receiver.stop()
+            self._receiver = None
+
+    def __enter__(self) -> LocalCity:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

@@ -1,0 +1,100 @@
+"""Calls by reflection: what a server says of itself is enough to call it; no stubs are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+
+class CallError(Exception):
+    """A call could not be made or was refused; the message is for people."""
+
+
+class Remote:
+    """The services behind one gateway."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.insecure_channel(address)
+        self._database = ProtoReflectionDescriptorDatabase(self._channel)
+        self._pool = DescriptorPool(self._database)
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def services(self) -> list[str]:
+        """Full names of the services that can be asked about."""
+        try:
+            return sorted(self._database.get_services())
+        except grpc.RpcError as error:
+            raise CallError(_unreachable(self._address, error)) from None
+
+    def method(self, path: str) -> MethodDescriptor:
+        """`health/ListAmbulances`, or with the service's full name; CallError that lists what there is."""
+        service, _, method = path.partition("/")
+        matching = [name for name in self.services() if service in (name, name.split(".")[1] if "." in name else name)]
+        if not matching:
+            known = ", ".join(name.split(".")[1] for name in self.services() if name.startswith("citybrain."))
+            raise CallError(f"there is no service {service}; there are: {known}")
+        descriptor = self._pool.FindServiceByName(matching[0])
+        if method not in descriptor.methods_by_name:
+            raise CallError(
+                f"{service} has no method {method or '(none given)'}; it has: {', '.join(descriptor.methods_by_name)}"
+            )
+        found: MethodDescriptor = descriptor.methods_by_name[method]
+        return found
+
+    def call(self, path: str, body: str, *, timeout_s: float, metadata: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+        """Calls and yields the answers as JSON objects: one, or those of a stream."""
+        method = self.method(path)
+        request_class = message_factory.GetMessageClass(method.input_type)
+        response_class = message_factory.GetMessageClass(method.output_type)
+        try:
+            request = json_format.Parse(body or "{}", request_class(), descriptor_pool=self._pool)
+        except json_format.ParseError as error:
+            raise CallError(f"the request is no {method.input_type.name}: {error}") from None
+        target = f"/{method.containing_service.full_name}/{method.name}"
+        make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        stub: Any = make(
+            target, request_serializer=request_class.SerializeToString, response_deserializer=response_class.FromString
+        )
+        try:
+            answer = stub(request, timeout=None if method.server_streaming else timeout_s, metadata=metadata)
+            for response in answer if method.server_streaming else [answer]:
+                yield json_format.MessageToDict(response, always_print_fields_with_no_presence=True, descriptor_pool=self._pool)
+        except grpc.RpcError as error:
+            raise CallError(explain(self._address, error)) from None
+
+
+def explain(address: str, error: Any) -> str:
+    """A failed call for people: status, message, and each broken field on a line of its own."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return _unreachable(address, error)
+    lines = [f"{error.code().name}: {error.details()}"]
+    status = rpc_status.from_call(error)
+    for packed in status.details if status is not None else ():
+        bad = error_details_pb2.BadRequest()
+        if packed.Unpack(bad):
+            lines = [f"{error.code().name}:"] + [f"  {v.field}: {v.description}" for v in bad.field_violations]
+    return "\n".join(lines)
+
+
+def _unreachable(address: str, error: Any) -> str:
+    return f"nobody answers at {address} ({error.details()}): is `city up` running? --gateway gives another address"
+
+
+def pretty(answer: dict[str, Any]) -> str:
+    """An answer as text."""
+    return json.dumps(answer, ensure_ascii=False, indent=2)

@@ -1,0 +1,197 @@
+"""A real Envoy before a small service of ours, written by hand here."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as pb_grpc
+from citybrain.emergency_command.v1 import events_pb2
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from citybrain.gateway.envoy import Envoy
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import Manifest, read_manifest
+from citybrain.observability.receiver import Receiver
+
+ROOT = Path(__file__).parents[2]
+
+
+def until(condition: Callable[[], Any], what: str, limit_s: float = 60) -> Any:
+    """What the condition returns once it is true; fails when it never is."""
+    end = time.monotonic() + limit_s
+    pause = threading.Event()
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        pause.wait(0.02)
+    pytest.fail(f"never came: {what}")
+
+
+class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
+    """Answers from nothing, and remembers what it saw of each call."""
+
+    def __init__(self) -> None:
+        self.metadata: list[dict[str, str]] = []
+        self.time_left: list[float | None] = []
+        self.release = threading.Event()
+        self.cancelled = threading.Event()
+
+    def _saw(self, context: grpc.ServicerContext) -> None:
+        self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
+        self.time_left.append(context.time_remaining())
+
+    def ReportEmergency(self, request: pb.ReportEmergencyRequest, context: grpc.ServicerContext) -> pb.ReportEmergencyResponse:
+        self._saw(context)
+        if not request.HasField("place"):
+            violation = error_details_pb2.BadRequest.FieldViolation(field="place", description="must be given")
+            detail = any_pb2.Any()
+            detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+            status = status_pb2.Status(code=3, message="place: must be given", details=[detail])
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, status.message)
+        return pb.ReportEmergencyResponse(incident=pb.Incident(incident_id="inc-000000000001", place=request.place))
+
+    def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
+        self._saw(context)
+        return pb.GetIncidentResponse(incident=pb.Incident(incident_id=request.incident_id))
+
+    def ListIncidents(self, request: pb.ListIncidentsRequest, context: grpc.ServicerContext) -> pb.ListIncidentsResponse:
+        """Answers when nobody waits any more."""
+        self._saw(context)
+        context.add_callback(self.cancelled.set)
+        self.cancelled.wait(60)
+        return pb.ListIncidentsResponse()
+
+    def FollowIncident(
+        self, request: pb.FollowIncidentRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.FollowIncidentResponse]:
+        """Three batches; the last when the test has seen the others."""
+        self._saw(context)
+        for number in range(3):
+            if number == 2:
+                self.release.wait(60)
+            response = pb.FollowIncidentResponse(resume_token=f"token-{number}")
+            response.events.add(id=f"event-{number}", type="citybrain.emergency_command.v1.IncidentOpened").data.Pack(
+                events_pb2.IncidentOpened()
+            )
+            yield response
+
+
+@dataclass
+class Upstream:
+    """The service on a port it keeps."""
+
+    service: EmergencyCommand = field(default_factory=EmergencyCommand)
+    port: int = 0
+    _server: grpc.Server | None = None
+
+    def start(self) -> None:
+        """Serves; again on the same port."""
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        pb_grpc.add_EmergencyCommandServiceServicer_to_server(self.service, self._server)  # type: ignore[no-untyped-call]
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Is gone at once."""
+        if self._server is not None:
+            self._server.stop(None).wait()
+            self._server = None
+
+
+@dataclass
+class Answer:
+    """What came back over HTTP."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def call_json(
+    address: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, raw: bytes | None = None
+) -> Answer:
+    """One HTTP call."""
+    connection = http.client.HTTPConnection(address, timeout=60)
+    content = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+    connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})
+    response = connection.getresponse()
+    answer = Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
+    connection.close()
+    return answer
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    return read_manifest(ROOT / "services" / "emergency_command" / "manifest.yaml")
+
+
+@pytest.fixture(scope="session")
+def descriptors() -> bytes:
+    return (ROOT / "build" / "descriptors.binpb").read_bytes()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    upstream = Upstream()
+    upstream.start()
+    yield upstream
+    upstream.service.release.set()
+    upstream.service.cancelled.set()
+    upstream.stop()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    receiver = Receiver(tmp_path / "traces.db")
+    receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+MakeGateway = Callable[..., Envoy]
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path, manifest: Manifest, descriptors: bytes, upstream: Upstream) -> Iterator[MakeGateway]:
+    """Starts gateways before the upstream, with other settings or contracts where a test wants them."""
+    made: list[Envoy] = []
+
+    def make(contracts: bytes = descriptors, **settings: Any) -> Envoy:
+        chosen = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, **settings)
+        envoy = Envoy([manifest], contracts, chosen, tmp_path / f"gateway-{len(made)}")
+        made.append(envoy)
+        envoy.start()
+        return envoy
+
+    yield make
+    for envoy in made:
+        envoy.stop()
+
+
+@pytest.fixture
+def gateway(make_gateway: MakeGateway) -> Envoy:
+    return make_gateway()
+
+
+@pytest.fixture
+def stub(gateway: Envoy) -> Iterator[pb_grpc.EmergencyCommandServiceStub]:
+    with grpc.insecure_channel(gateway.address) as channel:
+        yield pb_grpc.EmergencyCommandServiceStub(channel)  # type: ignore[no-untyped-call]

@@ -1,0 +1,120 @@
+"""What goes away and comes back: the service, Envoy, and the process that started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+
+from citybrain.gateway.envoy import Envoy
+from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import Manifest
+from tests.gateway.conftest import ROOT, call_json, until
+
+pytestmark = pytest.mark.envoy
+
+ONE = "/v1/incidents/inc-00000000000a"
+
+# Starts a gateway, says so, and waits to be killed.
+STARTER = """
+import sys, threading
+from pathlib import Path
+from citybrain.gateway.envoy import Envoy
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import read_manifest
+root, folder = Path(sys.argv[1]), Path(sys.argv[2])
+manifest = read_manifest(root / "services" / "emergency_command" / "manifest.yaml")
+settings = GatewaySettings(upstreams={manifest.name: "127.0.0.1:1"})
+envoy = Envoy([manifest], (root / "build" / "descriptors.binpb").read_bytes(), settings, folder)
+envoy.start()
+print(envoy.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("health_checks", [False, True])
+def test_a_service_that_comes_back_on_its_port_is_called_at_once(make_gateway: Any, upstream: Any, health_checks: bool) -> None:
+    gateway = make_gateway(health_checks=health_checks)
+    assert call_json(gateway.address, "GET", ONE).status == 200
+    upstream.stop()
+    for _ in range(3):
+        answer = call_json(gateway.address, "GET", ONE)
+        assert (answer.status, answer.json()["code"]) == (503, 14)
+    upstream.start()
+    answer = call_json(gateway.address, "GET", ONE)
+    assert answer.status == 200, answer.body
+
+
+def test_a_service_that_is_gone_is_unavailable_in_grpc(stub: Any, upstream: Any) -> None:
+    upstream.stop()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetIncident(pb.GetIncidentRequest(incident_id="inc-00000000000a"), timeout=60)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    # Words, not JSON.
+    assert not str(caught.value.details()).startswith("{")
+
+
+def test_envoy_killed_is_back_on_the_same_ports(gateway: Envoy) -> None:
+    address, admin, first = gateway.address, gateway.settings.admin_port, gateway.pid
+    gateway.kill()
+    assert not gateway.running
+    assert gateway.start() == address
+    assert gateway.settings.admin_port == admin
+    assert gateway.pid != first
+    assert call_json(address, "GET", ONE).status == 200
+    assert gateway.restart() == address
+    assert call_json(address, "GET", ONE).status == 200
+
+
+def test_a_busy_port_is_one_line(gateway: Envoy, make_gateway: Any) -> None:
+    with pytest.raises(GatewayError, match=rf"^port {gateway.port} on 127.0.0.1 is in use: stop what uses it, or [^\n]+$"):
+        make_gateway(port=gateway.port)
+
+
+def test_envoy_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTER, str(ROOT), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        assert _lives(pid)
+        os.kill(starter.pid, signal.SIGKILL)
+    until(lambda: not _lives(pid), "the end of Envoy")
+
+
+def test_validate_says_what_is_wrong(tmp_path: Path, manifest: Manifest, descriptors: bytes) -> None:
+    upstreams = {manifest.name: "127.0.0.1:1"}
+    Envoy([manifest], descriptors, GatewaySettings(upstreams=upstreams), tmp_path).validate()
+    wrong = GatewaySettings(upstreams=upstreams, host="no address")
+    with pytest.raises(GatewayError, match=r"^Envoy refuses [^\n]*no address[^\n]*$"):
+        Envoy([manifest], descriptors, wrong, tmp_path).validate()
+
+
+def test_access_log_has_no_query_strings(make_gateway: Any, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    gateway = make_gateway(access_log=log)
+    call_json(gateway.address, "GET", "/v1/incidents/inc-00000000000a?incidentId=secret", headers={"x-request-id": "wish-9"})
+    call_json(gateway.address, "GET", ONE, headers={"x-request-id": "wish-10"})
+    text = until(lambda: (read := log.read_text()) and read.count("\n") >= 2 and read, "two lines in the access log")
+    assert "secret" not in text
+    line = json.loads(text.splitlines()[1])
+    assert line["request_id"] == "wish-10"
+    assert line["path"] == "/citybrain.emergency_command.v1.EmergencyCommandService/GetIncident"
+    assert line["original_path"] == ONE
+    assert line["grpc_status"] == "OK"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,205 @@
+"""The configuration made from our real manifests and contracts, without a running Envoy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from citybrain.options.v1 import options_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from pydantic import ValidationError
+
+from citybrain.gateway.configuration import as_yaml, bootstrap
+from citybrain.gateway.envoy import Envoy
+from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.filters import FILTER_ORDER
+from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import find_manifests
+
+ROOT = Path(__file__).parents[3]
+MANIFESTS = find_manifests([ROOT / "services", ROOT / "sagas"])
+DESCRIPTORS = (ROOT / "build" / "descriptors.binpb").read_bytes()
+UPSTREAMS = {manifest.name: f"127.0.0.1:{manifest.port}" for manifest in MANIFESTS}
+
+
+def settings(**changes: Any) -> GatewaySettings:
+    return GatewaySettings(upstreams=UPSTREAMS, **changes)
+
+
+def manager(configuration: dict[str, Any]) -> dict[str, Any]:
+    (listener,) = configuration["static_resources"]["listeners"]
+    found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def routes_of(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = manager(configuration)["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def by_path(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["match"]["path"]: entry["route"] for entry in routes_of(configuration) if "path" in entry["match"]}
+
+
+def contract_methods(contracts: bytes = DESCRIPTORS) -> list[tuple[str, Any]]:
+    return [
+        (f"{file.package}.{service.name}", method)
+        for file in FileDescriptorSet.FromString(contracts).file
+        for service in file.service
+        for method in service.method
+    ]
+
+
+def without_scope(name: str) -> bytes:
+    contracts = FileDescriptorSet.FromString(DESCRIPTORS)
+    for file in contracts.file:
+        for service in file.service:
+            for method in service.method:
+                if method.name == name:
+                    method.options.ClearExtension(options_pb2.scope)  # type: ignore[arg-type]
+    return contracts.SerializeToString()
+
+
+def test_every_method_with_a_scope_has_a_route_and_a_json_form() -> None:
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(driven=True)))
+    open_methods = {route.path: route for route in routes(MANIFESTS, DESCRIPTORS, driven=True)}
+    for service, method in contract_methods():
+        path = f"/{service}/{method.name}"
+        assert method.options.Extensions[options_pb2.scope], f"{path} has no scope"
+        assert path in paths
+        assert open_methods[path].http, f"{path} has no google.api.http mapping"
+        assert open_methods[path].streaming == method.server_streaming
+
+
+def test_closed_by_default() -> None:
+    paths = by_path(bootstrap(MANIFESTS, without_scope("CancelIncident"), settings()))
+    assert "/citybrain.emergency_command.v1.EmergencyCommandService/GetIncident" in paths
+    assert "/citybrain.emergency_command.v1.EmergencyCommandService/CancelIncident" not in paths
+
+
+def test_what_has_no_route_is_answered_by_the_gateway() -> None:
+    *others, last = routes_of(bootstrap(MANIFESTS, DESCRIPTORS, settings()))
+    assert last["match"] == {"prefix": "/"}
+    assert last["direct_response"]["status"] == 404
+    assert all("path" in other["match"] for other in others)
+
+
+def test_only_what_has_a_manifest_is_open() -> None:
+    only = [manifest for manifest in MANIFESTS if manifest.name == "health"]
+    paths = by_path(bootstrap(only, DESCRIPTORS, settings()))
+    assert {path.split("/")[1] for path in paths} == {"citybrain.health.v1.HealthService", HEALTH, *REFLECTION}
+
+
+def test_the_clock_is_open_only_when_driven() -> None:
+    assert not any(CLOCK in path for path in by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings())))
+    driven = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(driven=True)))
+    assert {path for path in driven if CLOCK in path} == {f"/{CLOCK}/Rest", f"/{CLOCK}/Advance"}
+
+
+def test_reflection_can_be_closed() -> None:
+    assert not any(REFLECTION[0] in path for path in by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(reflection=False))))
+
+
+def test_the_order_of_filters() -> None:
+    names = [one["name"].rpartition(".")[2] for one in manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["http_filters"]]
+    assert names == [name for name in FILTER_ORDER if name in names]
+    assert {"cors", "grpc_web", "grpc_json_transcoder", "grpc_stats", "router"} == set(names)
+    assert FILTER_ORDER.index("grpc_json_transcoder") < FILTER_ORDER.index("jwt_authn") < FILTER_ORDER.index("ext_authz")
+    assert FILTER_ORDER[-1] == "router"
+
+
+def test_deadlines() -> None:
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(deadline_s=12.5)))
+    for route in routes(MANIFESTS, DESCRIPTORS):
+        action = paths[route.path]
+        # Envoy's own timeout is not told to the service.
+        assert action["timeout"] == "0s"
+        if route.streaming:
+            assert action["max_stream_duration"] == {"max_stream_duration": "0s"}
+            assert action["idle_timeout"] == "0s"
+        else:
+            assert action["max_stream_duration"] == {"max_stream_duration": "12.5s", "grpc_timeout_header_max": "12.5s"}
+    assert any(route.streaming for route in routes(MANIFESTS, DESCRIPTORS))
+
+
+def test_the_request_id_is_the_callers() -> None:
+    found = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))
+    assert found["preserve_external_request_id"]
+    assert found["request_id_extension"]["typed_config"]["pack_trace_reason"] is False
+
+
+def test_only_what_was_not_sent_is_tried_again() -> None:
+    policy = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["route_config"]["virtual_hosts"][0]["retry_policy"]
+    assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream", "reset-before-request"}
+
+
+def test_a_lone_host_is_never_ejected() -> None:
+    for cluster in bootstrap(MANIFESTS, DESCRIPTORS, settings(health_checks=True))["static_resources"]["clusters"]:
+        assert "outlier_detection" not in cluster
+        assert "common_lb_config" not in cluster
+
+
+def test_admin_is_never_reachable_from_outside() -> None:
+    configuration = bootstrap(MANIFESTS, DESCRIPTORS, settings(host="0.0.0.0"))  # noqa: S104
+    assert configuration["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_names_and_addresses_of_upstreams() -> None:
+    upstreams = {**UPSTREAMS, "health": "health.city.svc:7102"}
+    configuration = bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams=upstreams))
+    types = {cluster["name"]: cluster["type"] for cluster in configuration["static_resources"]["clusters"]}
+    assert types["health"] == "STRICT_DNS"
+    assert types["traffic"] == "STATIC"
+
+
+def test_the_yaml_says_the_same() -> None:
+    configuration = bootstrap(MANIFESTS, DESCRIPTORS, settings())
+    assert yaml.safe_load(as_yaml(configuration)) == configuration
+    assert bootstrap(MANIFESTS, DESCRIPTORS, settings()) == configuration
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":80", "host:99999", "http://host:80"])
+def test_a_wrong_address_is_named(address: str) -> None:
+    with pytest.raises(ValidationError, match=r"upstream of health: .* must be host:port"):
+        GatewaySettings(upstreams={"health": address})
+
+
+def test_a_service_without_upstream_is_named() -> None:
+    with pytest.raises(GatewayError, match="service district_hub has no upstream"):
+        bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams={}))
+
+
+def test_a_service_without_contract_is_named() -> None:
+    unknown = MANIFESTS[0].model_copy(update={"grpc": "citybrain.nothing.v1.NothingService"})
+    with pytest.raises(
+        GatewayError, match=r"service district_hub: citybrain\.nothing\.v1\.NothingService is not in the descriptor"
+    ):
+        bootstrap([unknown], DESCRIPTORS, settings())
+
+
+def test_a_descriptor_set_that_is_none() -> None:
+    with pytest.raises(GatewayError, match="make stubs"):
+        bootstrap(MANIFESTS, b"\xff\xff", settings())
+    with pytest.raises(GatewayError, match="error_details"):
+        bootstrap(MANIFESTS, b"", settings())
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "driven": True,
+            "health_checks": True,
+            "otlp_endpoint": "http://127.0.0.1:4317",
+            "cors_origins": ("https://a.example",),
+        },
+    ],
+    ids=["plain", "everything"],
+)
+def test_envoy_accepts_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    Envoy(MANIFESTS, DESCRIPTORS, settings(access_log=tmp_path / "access.log", **changes), tmp_path).validate()

