@@ -10,6 +10,8 @@ from citybrain.gateway.settings import GatewaySettings, split
 
 # The cluster Envoy sends its own spans to.
 OTLP = "otlp"
+# A cluster without hosts, for routes that must lead nowhere.
+NOWHERE = "nowhere"
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UNLIMITED = 1_000_000
@@ -18,6 +20,8 @@ _UNLIMITED = 1_000_000
 def clusters(addresses: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
     """One cluster for each address, by name, and the receiver of spans where there is one."""
     found = [_cluster(name, address, settings, checked=settings.health_checks) for name, address in addresses.items()]
+    if settings.cors_origins:
+        found.append({"name": NOWHERE, "type": "STATIC", "load_assignment": {"cluster_name": NOWHERE}})
     if settings.otlp_endpoint:
         found.append(_cluster(OTLP, settings.otlp_endpoint, settings, checked=False))
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from citybrain.gateway.clusters import OTLP, clusters
+from citybrain.gateway.clusters import NOWHERE, OTLP, clusters
 from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters
@@ -74,6 +74,8 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
     entries += [_route(f"/{HEALTH}/{method}", SYSTEM, stream, settings) for method, stream in _HEALTH_METHODS.items()]
     if settings.reflection:
         entries += [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
+    if settings.cors_origins:
+        entries.append(_browsers())
     entries.append(
         {
             "name": "unknown",
@@ -83,6 +85,14 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
         }
     )
     return entries
+
+
+def _browsers() -> dict[str, Any]:
+    # The CORS filter looks only at calls that have a route to somewhere, and a page's call has none before it is transcoded.
+    is_grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    not_grpc = is_grpc | {"invert_match": True, "treat_missing_header_as_empty": True}
+    match = {"prefix": "/", "headers": [{"name": "origin", "present_match": True}, not_grpc]}
+    return {"name": "pages", "match": match, "route": {"cluster": NOWHERE}}
 
 
 def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) -> dict[str, Any]:
@@ -137,7 +147,9 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
                 {
                     "name": "gateway",
                     "domains": ["*"],
-                    "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
+                    "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)}
+                    if settings.cors_origins
+                    else {},
                     "retry_policy": _retries(),
                     "routes": route_entries(open_methods, settings),
                 }

@@ -87,6 +87,5 @@ def _stats(routes: Sequence[Route]) -> dict[str, Any]:
         "individual_method_stats_allowlist": {
             "services": [{"name": grpc, "method_names": names} for grpc, names in methods.items()]
         },
-        "replace_dots_in_grpc_service_name": True,
         "emit_filter_state": True,
     }

@@ -32,11 +32,12 @@ class MeshChild:
         """Starts it and waits until it answers; returns host:port. The port stays the same from then on."""
         port = self.address.rpartition(":")[2] or "0"
         command = [sys.executable, "-m", "citybrain.mesh.serve", "--data", str(self._data), "--port", port]
-        command += ["--parent", str(os.getpid()), *self._arguments]
+        command += ["--tethered", *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
         self.log_path = self._data / "mesh.log"
         with self.log_path.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment)
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=self._environment)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -75,8 +76,9 @@ class MeshChild:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._process = None
         return process.returncode
 

@@ -1,7 +1,6 @@
 """The two clocks. City time is what events, timers and windows live by; machine time is for leases, deadlines and back-off.
 
-City time is the wall clock in production, and driven from outside in demonstrations and tests. After a restart a driven clock
-has no time, and fires no timer, until it is told.
+City time is the wall clock in production, and driven from outside in demonstrations and tests.
 """
 
 from __future__ import annotations
@@ -74,31 +73,29 @@ class WallClock(CityClock):
 
 
 class DrivenClock(CityClock):
-    """City time stands until somebody moves it."""
+    """City time stands until somebody moves it.
 
-    def __init__(self) -> None:
+    After a restart it stands at the last moment the log knows (`last`), and no timer fires until the time is told.
+    """
+
+    def __init__(self, last: int = 0) -> None:
         super().__init__()
-        self._now = 0
-        self._told = asyncio.Event()
+        self._now = last
+        self._told = False
 
     def now(self) -> int:
-        """The last moment told; 0 before the first."""
+        """The last moment told or written down; 0 where there is none."""
         return self._now
-
-    async def told(self) -> None:
-        """Waits until city time is known."""
-        await self._told.wait()
 
     async def advance(self, moment: int) -> int:
         """Moves to a moment (never back) and fires what is due on the way, each timer at its own moment."""
-        if moment > self._now:
-            first = self._now == 0
-            if first:
+        if moment > self._now or not self._told:
+            if not self._told:
                 # Timers that came due while nobody told the time are late, and fire now.
-                self._now = moment
-            self._told.set()
+                self._now = max(self._now, moment)
+                self._told = True
             await self._fire_until(moment)
-            self._now = moment
+            self._now = max(self._now, moment)
         return self._now
 
     def _reach(self, moment: int) -> None:

@@ -62,12 +62,13 @@ class Mesh:
         settings = self.settings
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
-        clock = DrivenClock() if settings.time == "driven" else WallClock()
+        store = wait(_open_store(settings.data))
+        clock = DrivenClock(wait(_last_moment(store))) if settings.time == "driven" else WallClock()
         tracing = Tracing()
         self.process = process = Process(
             settings=settings,
             loop=loop,
-            store=wait(_open_store(settings.data)),
+            store=store,
             clock=clock,
             activity=Activity(),
             server=GrpcServer(),
@@ -126,6 +127,12 @@ class Mesh:
 
 async def _open_store(data: Path) -> SqliteEventStore:
     return SqliteEventStore(data / "events.db")
+
+
+async def _last_moment(store: SqliteEventStore) -> int:
+    """City time of the last event in the log."""
+    page = await store.read_log(store.head() - 1, 1)
+    return page.events[0].occurred_at if page.events else 0
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

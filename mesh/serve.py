@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -17,9 +17,6 @@ warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests  # noqa: E402
 from citybrain.mesh.process import Settings  # noqa: E402
 from citybrain.mesh.runner import serve  # noqa: E402
-
-_PR_SET_PDEATHSIG = 1
-
 
 def rooms() -> list[Path]:
     """Folders that hold services: those of this project."""
@@ -41,12 +38,14 @@ def choose(names: list[str], folders: list[Path]) -> list[Manifest]:
     return [known[name] for name in names] if names else manifests
 
 
-def end_with(parent: int) -> None:
-    """Linux: the kernel kills this process when its parent ends, however the parent ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
+def end_with_input() -> None:
+    """Stops this process when its standard input ends: then the parent that holds the other side is gone, however it went."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="tether", daemon=True).start()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,10 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers"
     )
-    parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
+    parser.add_argument("--tethered", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(arguments)
-    if options.parent:
-        end_with(options.parent)
+    if options.tethered:
+        end_with_input()
     try:
         manifests = [m for m in choose(options.services, options.folder) if m.name not in options.without]
     except ManifestError as error:

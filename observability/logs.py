@@ -65,6 +65,7 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             _story,
             structlog.processors.EventRenamer("message"),
+            _in_order,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -86,6 +87,12 @@ def _story(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     if incident:
         event.setdefault("incident_id", str(incident))
     return event
+
+
+def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad, who, what; then the rest."""
+    first = {key: event.pop(key) for key in ("time", "level", "service", "message") if key in event}
+    return {**first, **event}
 
 
 def _dumps(value: Any, default: Any = None, **_: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from rich.tree import Tree
 
 from citybrain.observability.spans import Span
 
+# What every method of ours begins with says nothing to people.
+_PACKAGE = re.compile(r"/?citybrain\.[a-z0-9_.]*\.v[0-9]+\.")
 # Siblings that look alike are shown as one from this many on.
 _ALIKE = 4
 
@@ -130,7 +133,7 @@ def _look(node: Node) -> object:
 
 def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], Span]) -> None:
     span = group.node.span
-    parts = [f"[cyan]{escape(span.service)}[/] {escape(span.name)}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
+    parts = [f"[cyan]{escape(span.service)}[/] {escape(_short(span.name))}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
     if group.count > 1:
         parts.append(f"[bold]× {group.count}[/] [green]{_ms(group.total_ms)}[/] in all, longest {_ms(group.longest_ms)}")
     else:
@@ -142,7 +145,7 @@ def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], S
     branch = tree.add("  ".join(parts))
     for link in span.links:
         other = names.get((link.trace_id, link.span_id))
-        what = f"{other.service} {other.name}" if other else f"trace {link.trace_id}"
+        what = f"{other.service} {_short(other.name)}" if other else f"trace {link.trace_id}"
         branch.add(f"[dim]because of {escape(what)}[/]")
     for child in group.children:
         _render(branch, child, first, names)
@@ -175,6 +178,10 @@ def _all(roots: Sequence[Node]) -> Iterable[Node]:
         node = waiting.pop()
         yield node
         waiting.extend(node.children)
+
+
+def _short(name: str) -> str:
+    return _PACKAGE.sub("", name)
 
 
 def _ms(milliseconds: float) -> str:

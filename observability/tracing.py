@@ -28,7 +28,8 @@ _BATCH_DELAY_MS = 200
 # A burst of a whole city's calls must fit: what does not fit is lost.
 _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
-_STOP_MS = 3000
+# How long a receiver that does not answer is tried, also when the process ends.
+_PATIENCE_S = 3
 
 _trace_context = TraceContextTextMapPropagator()
 _propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
@@ -76,7 +77,7 @@ class Tracing:
     def shutdown(self) -> None:
         """Sends what has ended and stops the exporter's thread. Spans that end later are not sent."""
         if self._batches is not None:
-            self._batches._batch_processor.shutdown(timeout_millis=_STOP_MS)
+            self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def _provider(self, service_name: str) -> TracerProvider:
         resource = Resource.create({names.SERVICE_NAME: service_name, names.SERVICE_NAMESPACE: names.NAMESPACE})
@@ -116,5 +117,6 @@ def _exporter_from_environment() -> SpanExporter | None:
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
         return None
     if environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        return OTLPSpanExporter()
+        own = "OTEL_EXPORTER_OTLP_TIMEOUT" in environment or "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" in environment
+        return OTLPSpanExporter(timeout=None if own else _PATIENCE_S)
     return None

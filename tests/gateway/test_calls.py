@@ -179,3 +179,42 @@ def test_a_method_without_scope_is_closed(make_gateway: Any, descriptors: bytes,
     assert answer.status in (404, 501)
     assert "scope" in answer.json()["message"]
     assert upstream.service.metadata == []
+
+
+def test_bodies_larger_than_the_buffers_of_a_connection(gateway: Any) -> None:
+    edge = "e" * 300_000
+    answer = call_json(gateway.address, "POST", "/v1/incidents", {"place": {"edgeId": edge}})
+    assert answer.status == 200, answer.body
+    assert answer.json()["incident"]["place"]["edgeId"] == edge
+
+
+def test_a_body_that_is_too_large_is_refused_with_a_reason(make_gateway: Any, upstream: Any) -> None:
+    gateway = make_gateway(max_request_bytes=2048)
+    answer = call_json(gateway.address, "POST", "/v1/incidents", {"place": {"edgeId": "e" * 5000}})
+    assert (answer.status, answer.json()["code"]) == (413, 8)
+    assert upstream.service.metadata == []
+
+
+def test_only_pages_of_given_origins_may_call(make_gateway: Any) -> None:
+    gateway = make_gateway(cors_origins=("https://city.example",))
+
+    def allowed(origin: str) -> str | None:
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        return call_json(gateway.address, "OPTIONS", "/v1/incidents", headers=headers).headers.get(
+            "access-control-allow-origin"
+        )
+
+    assert allowed("https://city.example") == "https://city.example"
+    assert allowed("https://elsewhere.example") is None
+    # A call that follows is answered to the page as well.
+    answer = call_json(gateway.address, "POST", "/v1/incidents", REPORT, {"origin": "https://city.example"})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://city.example")
+    # A path that does not exist stays one.
+    assert call_json(gateway.address, "GET", "/v1/no", headers={"origin": "https://city.example"}).status == 404
+
+
+def test_calls_are_counted_by_method(stub: Any, gateway: Any) -> None:
+    stub.GetIncident(pb.GetIncidentRequest(incident_id="inc-00000000000a"), timeout=60)
+    name = "grpc.citybrain.emergency_command.v1.EmergencyCommandService.GetIncident.success"
+    stats = json.loads(gateway.ask(f"/stats?format=json&filter={name}"))["stats"]
+    assert [stat["value"] for stat in stats] == [1]

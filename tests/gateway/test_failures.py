@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_envoy_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         assert _lives(pid)
         os.kill(starter.pid, signal.SIGKILL)
     until(lambda: not _lives(pid), "the end of Envoy")
+
+
+def test_envoy_outlives_the_thread_that_started_it(gateway: Envoy) -> None:
+    gateway.stop()
+    starter = threading.Thread(target=gateway.start)
+    starter.start()
+    starter.join()
+    first = gateway.pid
+    assert call_json(gateway.address, "GET", ONE).status == 200
+    assert gateway.pid == first
 
 
 def test_validate_says_what_is_wrong(tmp_path: Path, manifest: Manifest, descriptors: bytes) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 
 from citybrain.observability.receiver import Receiver
 from citybrain.observability.spans import Link, Span, SpanEvent
 from citybrain.observability.trace_store import TraceStore
+from citybrain.observability.tracing import Tracing, context_from
 
 
 def span(trace: str, number: int, **others: object) -> Span:
@@ -82,3 +86,19 @@ def test_a_busy_port_of_the_receiver_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"port {port} on 127.0.0.1 is taken: stop what uses it"):
         Receiver(tmp_path / "b.db", port=port).start()
     first.stop()
+
+
+def test_the_receiver_runs_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "citybrain.observability.receiver", "--file", str(tmp_path / "traces.db"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        tracing = Tracing(OTLPSpanExporter(endpoint=endpoint, insecure=True))
+        with tracing.tracer("health").start_as_current_span("reserve", context=context_from("", {"incident.id": "inc-1"})):
+            pass
+        tracing.shutdown()
+        process.terminate()
+        assert process.wait(60) == 0
+    store = TraceStore(tmp_path / "traces.db")
+    assert [found.name for found in store.by_incident("inc-1")] == ["reserve"]
+    store.close()

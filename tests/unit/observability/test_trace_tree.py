@@ -24,7 +24,7 @@ def text(spans: list[Span]) -> str:
 SPANS = [
     span(3, 2, "grant", "traffic", status="error", status_message="no [signal]"),
     span(1, None, "report", "emergency_command"),
-    span(2, 1, "step"),
+    span(2, 1, "/citybrain.health.v1.HealthService/ReserveBed"),
     span(4, 99, "late", "district_hub", links=(Link("t1", "2"), Link("t8", "1"))),
 ]
 
@@ -32,15 +32,15 @@ SPANS = [
 def test_the_tree() -> None:
     first, orphan = build(SPANS)
     assert (first.span.name, first.parent_missing) == ("report", False)
-    assert [child.span.name for child in first.children] == ["step"]
+    assert [child.span.name for child in first.children] == ["/citybrain.health.v1.HealthService/ReserveBed"]
     assert [child.span.name for child in first.children[0].children] == ["grant"]
     assert (orphan.span.name, orphan.parent_missing) == ("late", True)
 
 
 def test_edges() -> None:
     assert edges(SPANS) == {
-        Edge("emergency_command", "report", "health", "step"),
-        Edge("health", "step", "traffic", "grant"),
+        Edge("emergency_command", "report", "health", "/citybrain.health.v1.HealthService/ReserveBed"),
+        Edge("health", "/citybrain.health.v1.HealthService/ReserveBed", "traffic", "grant"),
     }
 
 
@@ -59,7 +59,7 @@ def test_what_people_see() -> None:
     assert "traffic grant" in shown
     assert "error: no [signal]" in shown
     assert "parent not recorded here" in shown
-    assert "because of health step" in shown
+    assert "because of health HealthService/ReserveBed" in shown
     assert "because of trace t8" in shown
 
 

@@ -29,7 +29,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 @pytest.fixture
 def tracing(receiver: Receiver) -> Iterator[Tracing]:
-    tracing = Tracing(OTLPSpanExporter(endpoint=receiver.endpoint, insecure=True))
+    tracing = Tracing(OTLPSpanExporter(endpoint=receiver.endpoint, insecure=True, timeout=1))
     yield tracing
     tracing.shutdown()
 

@@ -1,0 +1,103 @@
+"""Opens a SUMO scenario: which network, from when to when, and whether it can serve as a city.
+
+A scenario is any `.sumocfg` that names one network with traffic signals and at least one file of demand. Times are whole
+seconds of the scenario's own clock. Anything that makes it unusable is a ScenarioError of one line that names file and field.
+"""
+
+from __future__ import annotations
+
+import gzip
+import xml.etree.ElementTree as ET  # noqa: S314  # files that the user names on the command line
+from dataclasses import dataclass
+from pathlib import Path
+
+from citybrain.simulation.errors import ScenarioError
+
+_NAMES = {
+    "net-file": ("net-file", "net"),
+    "route-files": ("route-files", "route"),
+    "begin": ("begin",),
+    "end": ("end",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A city to drive in: `begin` and `end` in seconds; `end` is None where the scenario does not set one."""
+
+    path: Path
+    net_file: Path
+    begin: int
+    end: int | None
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its ending."""
+        return self.path.stem
+
+
+def open_scenario(path: Path) -> Scenario:
+    """Reads the configuration and looks into the network. Raises ScenarioError."""
+    if not path.is_file():
+        raise ScenarioError(f"{path}: there is no such file; give the path of a .sumocfg")
+    values = _values(path)
+    net_file = _existing(path, values, "net-file", "the network")
+    for name in values.get("route-files", "").split(","):
+        if name.strip() and not (path.parent / name.strip()).is_file():
+            raise ScenarioError(f"{path}: field route-files names {name.strip()!r}, which is not there")
+    if not values.get("route-files", "").strip():
+        raise ScenarioError(f"{path}: field route-files is missing: without demand there is no traffic to get through")
+    begin = _second(path, values, "begin")
+    end = _second(path, values, "end")
+    if end is not None and end <= (begin or 0):
+        raise ScenarioError(f"{path}: field end is {end}, not after begin ({begin or 0})")
+    if not _has_signals(net_file):
+        raise ScenarioError(f"{path}: field net-file names {net_file.name!r}, which has no traffic signals (tlLogic)")
+    return Scenario(path, net_file, begin or 0, end)
+
+
+def _values(path: Path) -> dict[str, str]:
+    try:
+        root = ET.parse(path).getroot()  # noqa: S314
+    except ET.ParseError as error:
+        raise ScenarioError(f"{path}: line {error.position[0]}: not XML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: cannot be read: {error}") from None
+    found: dict[str, str] = {}
+    for element in root.iter():
+        for field, spellings in _NAMES.items():
+            if element.tag in spellings:
+                found[field] = element.get("value", element.get("v", ""))
+    return found
+
+
+def _existing(path: Path, values: dict[str, str], field: str, what: str) -> Path:
+    name = values.get(field, "").strip()
+    if not name:
+        raise ScenarioError(f"{path}: field {field} is missing: it names {what}")
+    file = path.parent / name
+    if not file.is_file():
+        raise ScenarioError(f"{path}: field {field} names {name!r}, which is not there")
+    return file
+
+
+def _second(path: Path, values: dict[str, str], field: str) -> int | None:
+    text = values.get(field, "").strip()
+    if not text or text.startswith("-"):
+        return None
+    try:
+        days, clock = (text.rsplit(":", 3)[0], text.split(":")[-3:]) if text.count(":") == 3 else ("0", text.split(":"))
+        seconds = 0.0
+        for part in clock:
+            seconds = seconds * 60 + float(part)
+        return int(days) * 86400 + int(seconds)
+    except ValueError:
+        raise ScenarioError(f"{path}: field {field} is {text!r}, not a number of seconds") from None
+
+
+def _has_signals(net_file: Path) -> bool:
+    try:
+        with gzip.open(net_file, "rb") if net_file.suffix == ".gz" else net_file.open("rb") as stream:
+            return any(b"<tlLogic" in line for line in stream)
+    except OSError as error:
+        raise ScenarioError(f"{net_file}: cannot be read: {error}") from None

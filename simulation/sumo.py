@@ -1,0 +1,153 @@
+"""The one door to libsumo, with types. libsumo drives one simulation per process, so there is one of these at a time.
+
+Second s of a run is the step that SUMO executes at time s; what signals show and where vehicles are after that step is what
+the street looked like in second s. (After the step SUMO's own clock already stands at s + 1.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import libsumo  # type: ignore[import-untyped]
+
+from citybrain.simulation.errors import ScenarioError
+
+_TELEPORT_AFTER_S = 300
+
+
+class SumoRefused(Exception):
+    """SUMO did not do what it was told."""
+
+
+class Sumo:
+    """A running scenario. Use as a context manager; leaving it ends the run and completes SUMO's output files."""
+
+    def __init__(self, config: Path, seed: int, trip_file: Path | None = None, options: Sequence[str] = ()) -> None:
+        command = ["sumo", "-c", str(config), "--seed", str(seed), "--step-length", "1", "--no-warnings", "--no-step-log"]
+        command += ["--time-to-teleport", str(_TELEPORT_AFTER_S)]
+        # The run is ended from outside, at the same second for every variant.
+        command += ["--end", "-1"]
+        if trip_file is not None:
+            command += ["--tripinfo-output", str(trip_file)]
+            command += ["--tripinfo-output.write-unfinished", "--tripinfo-output.write-undeparted"]
+        try:
+            libsumo.start([*command, *options])
+        except Exception as error:
+            # libsumo prints the particulars to stderr itself; its exception is often empty.
+            raise ScenarioError(f"{config}: SUMO cannot load it: {error or 'see the line above'}") from None
+        self._open = True
+        self.lights: Any = libsumo.trafficlight
+        self.vehicles: Any = libsumo.vehicle
+        self.edges: Any = libsumo.edge
+        self.lanes: Any = libsumo.lane
+        self.types: Any = libsumo.vehicletype
+        self.routes: Any = libsumo.route
+        self._simulation: Any = libsumo.simulation
+
+    def __enter__(self) -> Sumo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the run."""
+        if self._open:
+            self._open = False
+            libsumo.close()
+
+    @property
+    def next_second(self) -> int:
+        """The second that the next step will execute."""
+        return int(self._simulation.getTime())
+
+    def step(self) -> int:
+        """Executes one second, and returns which."""
+        second = self.next_second
+        libsumo.simulationStep()
+        return second
+
+    # -- signals ------------------------------------------------------------------------------------------------------
+
+    def signal_ids(self) -> list[str]:
+        """Every traffic light, in a fixed order."""
+        return sorted(self.lights.getIDList())
+
+    def shown(self, signal_id: str) -> str:
+        """What a signal shows, one letter a link."""
+        return str(self.lights.getRedYellowGreenState(signal_id))
+
+    def program(self, signal_id: str) -> str:
+        """The program a signal runs; `online` while its state is set from outside."""
+        return str(self.lights.getProgram(signal_id))
+
+    def show(self, signal_id: str, state: str) -> None:
+        """Shows a state from the next second on, until told otherwise."""
+        self.lights.setRedYellowGreenState(signal_id, state)
+
+    def hand_back(self, signal_id: str, program: str, phase: int, left_s: float) -> None:
+        """Gives a signal back to its plan, in a phase that lasts `left_s` seconds from the next second on."""
+        # The order matters: choosing the program resets the phase, and choosing the phase resets its duration.
+        self.lights.setProgram(signal_id, program)
+        self.lights.setPhase(signal_id, phase)
+        self.lights.setPhaseDuration(signal_id, left_s)
+
+    # -- what happened in the last second -----------------------------------------------------------------------------
+
+    def departed(self) -> set[str]:
+        """Vehicles that came onto the road."""
+        return set(self._simulation.getDepartedIDList())
+
+    def arrived(self) -> set[str]:
+        """Vehicles that left it at the end of their route."""
+        return set(self._simulation.getArrivedIDList())
+
+    def teleported(self) -> list[str]:
+        """Vehicles that SUMO took off the road because they were stuck."""
+        return list(self._simulation.getStartingTeleportIDList())
+
+    def collisions(self) -> int:
+        """Collisions reported."""
+        return len(self._simulation.getCollisions())
+
+    def running(self) -> int:
+        """Vehicles on the road."""
+        return int(self.vehicles.getIDCount())
+
+    # -- vehicles that this program drives -----------------------------------------------------------------------------
+
+    def add_vehicle(self, vehicle_id: str, type_id: str, edges: Sequence[str], position_m: float) -> None:
+        """Puts a vehicle into the next second, standing at a position of its first edge, as soon as there is room."""
+        route = f"route.{vehicle_id}"
+        try:
+            self.routes.add(route, list(edges))
+            self.vehicles.add(
+                vehicle_id, route, typeID=type_id, depart="now", departLane="best", departPos=f"{position_m:.2f}",
+                departSpeed="0",
+            )  # fmt: skip
+        except libsumo.TraCIException as error:
+            raise SumoRefused(str(error)) from None
+
+    def reroute(self, vehicle_id: str, edges: Sequence[str]) -> None:
+        """Gives a vehicle another way, beginning with the edge it is on."""
+        try:
+            self.vehicles.setRoute(vehicle_id, list(edges))
+        except libsumo.TraCIException as error:
+            raise SumoRefused(str(error)) from None
+
+    def stop_at(self, vehicle_id: str, edge_id: str, position_m: float, lane: int) -> None:
+        """Lets a vehicle stop at a place on its way, until it is let go on."""
+        try:
+            self.vehicles.setStop(vehicle_id, edge_id, pos=position_m, laneIndex=lane, duration=1e6)
+        except libsumo.TraCIException as error:
+            raise SumoRefused(str(error)) from None
+
+    def resume(self, vehicle_id: str) -> None:
+        """Lets a stopped vehicle go on."""
+        self.vehicles.resume(vehicle_id)
+
+    def remove(self, vehicle_id: str) -> None:
+        """Takes a vehicle off the road."""
+        self.vehicles.remove(vehicle_id)
