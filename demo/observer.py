@@ -49,7 +49,9 @@ class Observer:
     def lost(self, known: dict[str, list[str]]) -> int:
         """How many of some events are not in the log any more."""
         return sum(
-            len(set(ids) - {event.id for event in self._read_at_least(incident, len(ids))}) for incident, ids in known.items() if ids
+            len(set(ids) - {event.id for event in self._read_at_least(incident, len(ids))})
+            for incident, ids in known.items()
+            if ids
         )
 
     def _read_at_least(self, incident_id: str, count: int) -> list[Event]:

@@ -9,6 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import grpc
@@ -52,6 +53,12 @@ class _CityEntrypoint(Entrypoint):  # type: ignore[misc]
         """The tracer of this service."""
         return self.container.process.tracing.tracer(self.service)
 
+    def _server_span(self, path: str, parent: otel_context.Context) -> AbstractContextManager[trace.Span]:
+        # The status is set by us: gRPC ends a refused call by an exception that would be written over it.
+        return self.tracer.start_as_current_span(
+            path, context=parent, kind=trace.SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+        )
+
 
 class Rpc(_CityEntrypoint):
     """A unary gRPC method: `def Method(self, request) -> response`."""
@@ -64,7 +71,7 @@ class Rpc(_CityEntrypoint):
 
     async def _handle(self, request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         call, parent = _admit(self._path, context)
-        with self.tracer.start_as_current_span(self._path, context=parent, kind=trace.SpanKind.SERVER) as span:
+        with self._server_span(self._path, parent) as span:
             span.set_attribute(names.RPC_METHOD, self._path)
             ctx.enter(call)
             try:
@@ -99,7 +106,7 @@ class ServerStream(_CityEntrypoint):
     async def _handle(self, request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
         call, parent = _admit(self._path, context)
         process = self.container.process
-        with self.tracer.start_as_current_span(self._path, context=parent, kind=trace.SpanKind.SERVER) as span:
+        with self._server_span(self._path, parent) as span:
             span.set_attribute(names.RPC_METHOD, self._path)
             ctx.enter(call)
             try:

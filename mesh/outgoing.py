@@ -50,7 +50,9 @@ class Outgoing:
         response_class = message_class(descriptor.output_type.full_name)
         request_id = request_id or call.onward_id(path)
         tracer = self._tracing.tracer(caller)
-        with tracer.start_as_current_span(path, kind=trace.SpanKind.CLIENT) as span:
+        with tracer.start_as_current_span(
+            path, kind=trace.SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
+        ) as span:
             span.set_attribute(names.RPC_METHOD, path)
             carrier: dict[str, str] = {}
             propagate.inject(carrier)

@@ -18,6 +18,7 @@ from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests  # n
 from citybrain.mesh.process import Settings  # noqa: E402
 from citybrain.mesh.runner import serve  # noqa: E402
 
+
 def rooms() -> list[Path]:
     """Folders that hold services: those of this project."""
     import citybrain

@@ -27,8 +27,6 @@ class Sumo:
     def __init__(self, config: Path, seed: int, trip_file: Path | None = None, options: Sequence[str] = ()) -> None:
         command = ["sumo", "-c", str(config), "--seed", str(seed), "--step-length", "1", "--no-warnings", "--no-step-log"]
         command += ["--time-to-teleport", str(_TELEPORT_AFTER_S)]
-        # The run is ended from outside, at the same second for every variant.
-        command += ["--end", "-1"]
         if trip_file is not None:
             command += ["--tripinfo-output", str(trip_file)]
             command += ["--tripinfo-output.write-unfinished", "--tripinfo-output.write-undeparted"]

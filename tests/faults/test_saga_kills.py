@@ -33,7 +33,9 @@ def city(mesh: MeshChild) -> Iterator[PaperCity]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step_the_emergency_goes_on_there_and_ends_as_if_nothing_had_been(city: PaperCity, mesh: MeshChild, step: str) -> None:
+def test_killed_at_a_step_the_emergency_goes_on_there_and_ends_as_if_nothing_had_been(
+    city: PaperCity, mesh: MeshChild, step: str
+) -> None:
     killer = KillAt(mesh, city, lambda e: e.type.endswith((".StepSent", ".WaitBegan")) and step.encode() in e.data.value)
     incident = city.report("call-1")
     killer.follow(incident)
@@ -48,7 +50,9 @@ def test_killed_at_a_step_the_emergency_goes_on_there_and_ends_as_if_nothing_had
 
 
 @pytest.mark.parametrize("step", UNDONE)
-def test_killed_between_an_undo_recorded_and_its_command_it_is_undone_after_all(city: PaperCity, mesh: MeshChild, step: str) -> None:
+def test_killed_between_an_undo_recorded_and_its_command_it_is_undone_after_all(
+    city: PaperCity, mesh: MeshChild, step: str
+) -> None:
     killer = KillAt(mesh, city, lambda e: e.type.endswith(".UndoSent") and step.encode() in e.data.value)
     incident = city.report("call-1")
     city.until(lambda: city.step(incident, "at_scene") == "waiting")
@@ -104,7 +108,9 @@ def nothing_is_held(city: PaperCity) -> None:
     units = city.call(city.health.ListAmbulances, health.ListAmbulancesRequest()).ambulances
     assert [unit.incident_id for unit in units] == [""] * len(units)
     (hospital,) = city.call(city.health.ListHospitals, health.ListHospitalsRequest()).hospitals
-    present = sum(saga.state == sagas.SAGA_STATE_COMPLETED for saga in city.call(city.sagas.ListSagas, sagas.ListSagasRequest()).sagas)
+    present = sum(
+        saga.state == sagas.SAGA_STATE_COMPLETED for saga in city.call(city.sagas.ListSagas, sagas.ListSagasRequest()).sagas
+    )
     assert hospital.free_places == hospital.places - present
 
 

@@ -64,7 +64,11 @@ class PaperCity:
             try:
                 return method(request, timeout=10, metadata=metadata)
             except grpc.RpcError as error:
-                away = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+                away = error.code() in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.CANCELLED,
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                )
                 if not away or time.monotonic() > until:
                     raise
 
@@ -75,7 +79,11 @@ class PaperCity:
         self.advance(0)
         edges = [
             RoadEdge(
-                edge_id=edge, length_m=100, free_speed_mps=10, next_edge_ids=[RING[(n + 1) % 4]], district_id="west" if n < 2 else "east"
+                edge_id=edge,
+                length_m=100,
+                free_speed_mps=10,
+                next_edge_ids=[RING[(n + 1) % 4]],
+                district_id="west" if n < 2 else "east",
             )
             for n, edge in enumerate(RING)
         ]
@@ -114,7 +122,11 @@ class PaperCity:
 
     def cancel(self, incident_id: str) -> None:
         """It was a false call."""
-        self.call(self.command.CancelIncident, command.CancelIncidentRequest(incident_id=incident_id, reason="a prank"), f"x-{incident_id}")
+        self.call(
+            self.command.CancelIncident,
+            command.CancelIncidentRequest(incident_id=incident_id, reason="a prank"),
+            f"x-{incident_id}",
+        )
 
     def saga(self, incident_id: str) -> sagas.Saga:
         """Where the workflow of an incident stands."""

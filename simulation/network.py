@@ -1,0 +1,194 @@
+"""The road network of a scenario: edges that an ambulance may drive, and the movements and conflicts of its signals.
+
+Lengths in metres, speeds in metres a second, coordinates in metres of the network's own plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import sumolib.net  # type: ignore[import-untyped]
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.simulation.plans import Plan
+
+Point = tuple[float, float]
+
+MIDNIGHT = datetime(2026, 1, 5, tzinfo=timezone(timedelta(hours=8)))
+"""City time of the scenario's second 0."""
+
+
+def city_time(second: float) -> Timestamp:
+    """The city time of a second of the scenario."""
+    stamp = Timestamp()
+    stamp.FromDatetime((MIDNIGHT + timedelta(seconds=second)).astimezone(UTC))
+    return stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A directed stretch of road."""
+
+    edge_id: str
+    length_m: float
+    speed_mps: float
+    next_ids: tuple[str, ...]
+    centre: Point
+    shape: tuple[Point, ...]
+    lanes: tuple[str, ...]
+    # The rightmost lane that an ambulance may use: where it stops.
+    kerb_lane: int
+    end_junction: str
+
+    @property
+    def free_s(self) -> float:
+        """Seconds to drive it in free flow."""
+        return self.length_m / self.speed_mps
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One link of a signal: the letter `index` of its state rules the way from one edge to the next."""
+
+    signal_id: str
+    index: int
+    from_id: str
+    to_id: str
+    junction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What there is to drive on, and the signals' movements."""
+
+    edges: Mapping[str, Edge]
+    movements: tuple[Movement, ...]
+    # Per signal: pairs of letters that must never be green together.
+    conflicts: Mapping[str, frozenset[tuple[int, int]]]
+    signal_points: Mapping[str, Point]
+
+    def signal_indices(self) -> dict[tuple[str, str], tuple[str, tuple[int, ...]]]:
+        """For the way from one edge to the next: the signal that rules it, and its letters."""
+        found: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
+        for m in self.movements:
+            _, indices = found.get((m.from_id, m.to_id), (m.signal_id, ()))
+            if m.index not in indices:
+                found[m.from_id, m.to_id] = (m.signal_id, (*indices, m.index))
+        return found
+
+    def signal_at_end(self) -> dict[str, str]:
+        """The signal at the end of each edge that has one."""
+        return {m.from_id: m.signal_id for m in self.movements}
+
+    def signals_on(self, edge_ids: Iterable[str]) -> list[str]:
+        """The signals that a route passes, in order."""
+        at_way = self.signal_indices()
+        way = list(edge_ids)
+        return [at_way[pair][0] for pair in zip(way, way[1:], strict=False) if pair in at_way]
+
+
+def read_network(net_file: Path) -> Network:
+    """Reads a network file."""
+    net = sumolib.net.readNet(str(net_file), withInternal=True, withPrograms=True)
+    drivable = {e.getID(): e for e in net.getEdges(withInternal=False) if e.allows("emergency")}
+    edges = {edge_id: _edge(edge, drivable) for edge_id, edge in sorted(drivable.items())}
+    movements: list[Movement] = []
+    conflicts: dict[str, frozenset[tuple[int, int]]] = {}
+    points: dict[str, Point] = {}
+    for light in sorted(net.getTrafficLights(), key=lambda t: str(t.getID())):
+        signal_id = light.getID()
+        connections = _controlled(light)
+        movements += dict.fromkeys(
+            Movement(signal_id, c.getTLLinkIndex(), c.getFrom().getID(), c.getTo().getID(), c.getFrom().getToNode().getID())
+            for c in connections
+        )
+        conflicts[signal_id] = _conflicts(connections)
+        nodes = [c.getFrom().getToNode().getCoord() for c in connections]
+        if nodes:
+            points[signal_id] = (sum(n[0] for n in nodes) / len(nodes), sum(n[1] for n in nodes) / len(nodes))
+    return Network(edges, tuple(movements), conflicts, points)
+
+
+def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:
+    lanes = edge.getLanes()
+    usable = [lane.getIndex() for lane in lanes if lane.allows("emergency")]
+    # Only ways that a lane really leads to: an edge that begins at the same junction need not be reachable.
+    ways = edge.getOutgoing()
+    onward = sorted(
+        to.getID()
+        for to, connections in ways.items()
+        if to.getID() in drivable and any(c.getFromLane().allows("emergency") for c in connections)
+    )
+    shape = tuple((float(p[0]), float(p[1])) for p in edge.getShape())
+    box = edge.getBoundingBox()
+    return Edge(
+        edge_id=edge.getID(),
+        length_m=float(edge.getLength()),
+        speed_mps=max(float(lanes[index].getSpeed()) for index in usable),
+        next_ids=tuple(onward),
+        centre=((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
+        shape=shape,
+        lanes=tuple(lane.getID() for lane in lanes),
+        kerb_lane=min(usable),
+        end_junction=edge.getToNode().getID(),
+    )
+
+
+def _controlled(light: Any) -> list[Any]:
+    """The connections that a light rules, as the network's own connections know them."""
+    found: dict[int, Any] = {}
+    for edge in {c[0].getEdge().getID(): c[0].getEdge() for c in light.getConnections()}.values():
+        for connections in edge.getOutgoing().values():
+            for c in connections:
+                if c.getTLSID() == light.getID() and c.getTLLinkIndex() >= 0:
+                    found[id(c)] = c
+    return sorted(found.values(), key=lambda c: (c.getTLLinkIndex(), c.getFromLane().getID(), c.getToLane().getID()))
+
+
+def _conflicts(connections: list[Any]) -> frozenset[tuple[int, int]]:
+    """Foes are known per junction only, and by the junction's own numbering, which is not the signal's."""
+    own = [(c, c.getFrom().getToNode()) for c in connections]
+    numbered = [(c.getTLLinkIndex(), node, node.getLinkIndex(c)) for c, node in own]
+    pairs = set()
+    for index, node, link in numbered:
+        for other_index, other_node, other_link in numbered:
+            if node is other_node and index < other_index and (node.areFoes(link, other_link) or node.areFoes(other_link, link)):
+                pairs.add((index, other_index))
+    return frozenset(pairs)
+
+
+def signal_messages(network: Network, plans: Mapping[str, Plan]) -> list[traffic.Signal]:
+    """Every signal with its plan, as the traffic sector wants it."""
+    by_signal: dict[str, list[Movement]] = {}
+    for movement in network.movements:
+        by_signal.setdefault(movement.signal_id, []).append(movement)
+    messages = []
+    for signal_id, plan in sorted(plans.items()):
+        movements = by_signal.get(signal_id, [])
+        if not movements:
+            continue
+        # Letters of crossings for pedestrians have conflicts that are not read here.
+        unknown = set(range(len(plan.phases[0].state))) - {m.index for m in movements}
+        messages.append(
+            traffic.Signal(
+                signal_id=signal_id,
+                links=[
+                    traffic.SignalLink(
+                        index=m.index, from_edge_id=m.from_id, to_edge_id=m.to_id, junction_id=m.junction_id
+                    )
+                    for m in movements
+                ],
+                conflicts=[traffic.SignalConflict(index=a, other_index=b) for a, b in sorted(network.conflicts[signal_id])],
+                program_id=plan.program_id,
+                phases=[traffic.SignalPhase(state=p.state, duration_s=p.duration_s) for p in plan.phases],
+                cycle_start=city_time(plan.cycle_start),
+                plan_phases_only=len({m.junction_id for m in movements}) > 1 or bool(unknown),
+                actuated=not plan.fixed,
+            )
+        )  # fmt: skip
+    return messages
