@@ -26,6 +26,7 @@ __all__ = [
     "Heard",
     "Log",
     "Paging",
+    "Provider",
     "Service",
     "Streams",
     "View",
@@ -44,20 +45,22 @@ class Service:
     name: str
 
 
-class Clock(DependencyProvider):  # type: ignore[misc]
-    """City time; inside a method: `self.clock.now()` in microseconds since 1970."""
+class Provider(DependencyProvider):  # type: ignore[misc]
+    """Base of what a service is given besides: `setup`, `start`, `stop` once a process, `get_dependency` once a call."""
 
     container: Container
+
+
+class Clock(Provider):
+    """City time; inside a method: `self.clock.now()` in microseconds since 1970."""
 
     def get_dependency(self, worker_ctx: Any) -> Any:
         """The clock of the process."""
         return self.container.process.clock
 
 
-class Log(DependencyProvider):  # type: ignore[misc]
+class Log(Provider):
     """A structured logger whose lines carry the trace and the incident."""
-
-    container: Container
 
     def setup(self) -> None:
         """Binds the service's name."""
@@ -68,13 +71,11 @@ class Log(DependencyProvider):  # type: ignore[misc]
         return self._logger
 
 
-class Client(DependencyProvider):  # type: ignore[misc]
+class Client(Provider):
     """Calls to another service: `Client("citybrain.traffic.v1.TrafficService")`, then `self.traffic.GetSignal(request)`.
 
     Deadline, trace, story and a request id that is the same for every retry travel by themselves. Raises CallFailed.
     """
-
-    container: Container
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -98,10 +99,8 @@ class _Remote:
         return call
 
 
-class Paging(DependencyProvider):  # type: ignore[misc]
+class Paging(Provider):
     """Page tokens for listings: signed, and good only for the listing that made them."""
-
-    container: Container
 
     def get_dependency(self, worker_ctx: Any) -> Any:
         """The tokens of this installation."""

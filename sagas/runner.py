@@ -13,18 +13,17 @@ from typing import Any
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
-from nameko.extensions import DependencyProvider
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from citybrain.event_store.contract import Committed, NewEvent
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
-from citybrain.mesh.container import Container
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, ServiceError
 from citybrain.mesh.events import Heard, classification_of, decode, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Provider
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from, current_traceparent
@@ -52,10 +51,8 @@ class _Running:
     timer_at: int = 0
 
 
-class SagaRunner(DependencyProvider):  # type: ignore[misc]
+class SagaRunner(Provider):
     """The sagas of a service: `hear(event)` delivers an event, `load(saga_id)` reads one, `resume(saga_id)` goes on."""
-
-    container: Container
 
     def __init__(self, workflows: Sequence[Workflow]) -> None:
         self._workflows = {(w.name, w.version): w for w in workflows}

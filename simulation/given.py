@@ -13,21 +13,19 @@ begin of the scenario and `severity` is MINOR, SERIOUS or CRITICAL.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TypeVar
 
 from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, District, Hospital, Place, Places, Station, derive_districts
+from citybrain.simulation.rows import Row, read_text, yaml_row
 
 SEVERITIES = ("MINOR", "SERIOUS", "CRITICAL")
 CITIES = Path(__file__).parent / "cities"
-_ID = re.compile(r"[a-zA-Z0-9_.-]{1,60}")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,77 +41,22 @@ class City:
     places: Path | None
 
 
-class _Row:
-    """A mapping of a given file that knows its line."""
-
-    def __init__(self, file: Path, line: int, values: dict[str, Any], lines: dict[str, int]) -> None:
-        self.file = file
-        self.line = line
-        self.values = values
-        self.lines = lines
-
-    def wrong(self, field: str, why: str) -> ScenarioError:
-        return ScenarioError(f"{self.file}: line {self.lines.get(field, self.line)}: field {field} {why}")
-
-    def get(self, field: str, kind: type | tuple[type, ...], what: str) -> Any:
-        if field not in self.values:
-            raise self.wrong(field, f"is missing: {what}")
-        value = self.values[field]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(field, f"is {value!r}, not {what}")
-        return value
-
-    def known(self, *fields: str) -> None:
-        for field in self.values:
-            if field not in fields:
-                raise self.wrong(field, f"is not known here; known: {', '.join(fields)}")
-
-    def text(self, field: str, what: str) -> str:
-        value = str(self.get(field, str, what)).strip()
-        if not value:
-            raise self.wrong(field, f"is empty: {what}")
-        return value
-
-    def name(self, field: str) -> str:
-        value = self.text(field, "a short name")
-        if not _ID.fullmatch(value):
-            raise self.wrong(field, f"is {value!r}: letters, digits, '_', '.' and '-' only, at most 60")
-        return value
-
-    def count(self, field: str, most: int) -> int:
-        value = int(self.get(field, int, f"a whole number from 1 to {most}"))
-        if not 1 <= value <= most:
-            raise self.wrong(field, f"is {value}, not from 1 to {most}")
-        return value
-
-    def place(self, network: Network) -> Place:
-        edge_id = self.text("edge_id", "an edge of the network, as text")
-        edge = network.edges.get(edge_id)
-        if edge is None:
-            raise self.wrong("edge_id", f"is {edge_id!r}: the network has no such edge that an ambulance may drive")
-        position = float(self.get("position_m", (int, float), "metres from the start of the edge"))
-        if not 0 <= position <= edge.length_m:
-            raise self.wrong("position_m", f"is {position:g}: edge {edge_id!r} is {edge.length_m:.1f} m long")
-        return Place(edge_id, position)
-
-
 def read_places(file: Path, network: Network) -> Places:
     """Reads a places file."""
-    top = _yaml_rows(file)
-    root = top.row
+    root = yaml_row(file)
     root.known("hospitals", "stations", "districts")
-    hospitals = tuple(_unique(top.each("hospitals"), lambda row: _hospital(row, network), lambda h: h.hospital_id))
-    stations = tuple(_unique(top.each("stations"), lambda row: _station(row, network), lambda s: s.station_id))
+    hospitals = tuple(_unique(root.each("hospitals"), lambda row: _hospital(row, network), lambda h: h.hospital_id))
+    stations = tuple(_unique(root.each("stations"), lambda row: _station(row, network), lambda s: s.station_id))
     if "districts" not in root.values:
         return Places(derive_districts(network), hospitals, stations)
-    districts = tuple(_unique(top.each("districts"), lambda row: _district(row, network), lambda d: d.district_id))
+    districts = tuple(_unique(root.each("districts"), lambda row: _district(row, network), lambda d: d.district_id))
     return Places(districts, hospitals, stations)
 
 
 def read_calls(file: Path, network: Network, span_s: int | None) -> list[Call]:
     """Reads a calls file; calls come in the order of their times. `span_s`: how long the scenario lasts."""
     calls = []
-    for line, text in enumerate(_text(file).splitlines(), 1):
+    for line, text in enumerate(read_text(file).splitlines(), 1):
         if not text.strip():
             continue
         try:
@@ -122,7 +65,7 @@ def read_calls(file: Path, network: Network, span_s: int | None) -> list[Call]:
             raise ScenarioError(f"{file}: line {line}: not JSON: {error.msg}") from None
         if not isinstance(values, dict):
             raise ScenarioError(f"{file}: line {line}: not a JSON object")
-        row = _Row(file, line, values, {})
+        row = Row(file, line, values, {})
         row.known("at_s", "edge_id", "position_m", "severity")
         at_s = int(row.get("at_s", int, "a whole number of seconds after the begin"))
         if at_s < 1 or (span_s is not None and at_s >= span_s):
@@ -130,7 +73,7 @@ def read_calls(file: Path, network: Network, span_s: int | None) -> list[Call]:
         severity = row.text("severity", f"one of {', '.join(SEVERITIES)}")
         if severity not in SEVERITIES:
             raise row.wrong("severity", f"is {severity!r}, not one of {', '.join(SEVERITIES)}")
-        calls.append(Call(0, at_s, row.place(network), severity))
+        calls.append(Call(0, at_s, _place(row, network), severity))
     if not calls:
         raise ScenarioError(f"{file}: line 1: holds no call")
     calls.sort(key=lambda call: call.at_s)
@@ -143,10 +86,9 @@ def read_city(name: str, folder: Path = CITIES) -> City:
     if not file.is_file():
         known = ", ".join(sorted(p.parent.name for p in folder.glob("*/city.yaml")))
         raise ScenarioError(f"no city is called {name!r}; there are: {known}")
-    top = _yaml_rows(file)
-    row = top.row
+    row = yaml_row(file)
     row.known("name", "title", "scenario", "source", "licence", "places")
-    title = top.inner("title")
+    title = row.inner("title")
     places = file.parent / row.text("places", "a file beside this one") if "places" in row.values else None
     return City(
         name=row.name("name"),
@@ -159,19 +101,30 @@ def read_city(name: str, folder: Path = CITIES) -> City:
     )
 
 
-def _hospital(row: _Row, network: Network) -> Hospital:
+def _place(row: Row, network: Network) -> Place:
+    edge_id = row.text("edge_id", "an edge of the network, as text")
+    edge = network.edges.get(edge_id)
+    if edge is None:
+        raise row.wrong("edge_id", f"is {edge_id!r}: the network has no such edge that an ambulance may drive")
+    position = float(row.get("position_m", (int, float), "metres from the start of the edge"))
+    if not 0 <= position <= edge.length_m:
+        raise row.wrong("position_m", f"is {position:g}: edge {edge_id!r} is {edge.length_m:.1f} m long")
+    return Place(edge_id, position)
+
+
+def _hospital(row: Row, network: Network) -> Hospital:
     row.known("id", "name", "edge_id", "position_m", "places")
-    return Hospital(row.name("id"), row.text("name", "a name"), row.place(network), row.count("places", 10_000))
+    return Hospital(row.name("id"), row.text("name", "a name"), _place(row, network), row.count("places", 10_000))
 
 
-def _station(row: _Row, network: Network) -> Station:
+def _station(row: Row, network: Network) -> Station:
     row.known("id", "edge_id", "position_m", "ambulances")
     name = row.name("id")
     ambulances = tuple(f"{name[:56]}-{n}" for n in range(1, row.count("ambulances", 50) + 1))
-    return Station(name, row.place(network), ambulances)
+    return Station(name, _place(row, network), ambulances)
 
 
-def _district(row: _Row, network: Network) -> District:
+def _district(row: Row, network: Network) -> District:
     row.known("id", "name", "edge_ids")
     edge_ids = row.get("edge_ids", list, "a list of edges")
     for edge_id in edge_ids:
@@ -180,7 +133,7 @@ def _district(row: _Row, network: Network) -> District:
     return District(row.name("id"), row.text("name", "a name"), frozenset(edge_ids))
 
 
-def _unique[T](rows: Iterator[_Row], make: Callable[[_Row], T], key: Callable[[T], str]) -> Iterator[T]:
+def _unique(rows: Iterable[Row], make: Callable[[Row], T], key: Callable[[T], str]) -> Iterator[T]:
     seen: set[str] = set()
     for row in rows:
         made = make(row)

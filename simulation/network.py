@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import sumolib.net  # type: ignore[import-untyped]
+import sumolib.net
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -62,7 +64,7 @@ class Movement:
     junction_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Network:
     """What there is to drive on, and the signals' movements."""
 
@@ -72,7 +74,8 @@ class Network:
     conflicts: Mapping[str, frozenset[tuple[int, int]]]
     signal_points: Mapping[str, Point]
 
-    def signal_indices(self) -> dict[tuple[str, str], tuple[str, tuple[int, ...]]]:
+    @cached_property
+    def ways(self) -> Mapping[tuple[str, str], tuple[str, tuple[int, ...]]]:
         """For the way from one edge to the next: the signal that rules it, and its letters."""
         found: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
         for m in self.movements:
@@ -81,15 +84,14 @@ class Network:
                 found[m.from_id, m.to_id] = (m.signal_id, (*indices, m.index))
         return found
 
-    def signal_at_end(self) -> dict[str, str]:
+    @cached_property
+    def signal_at_end(self) -> Mapping[str, str]:
         """The signal at the end of each edge that has one."""
         return {m.from_id: m.signal_id for m in self.movements}
 
     def signals_on(self, edge_ids: Iterable[str]) -> list[str]:
         """The signals that a route passes, in order."""
-        at_way = self.signal_indices()
-        way = list(edge_ids)
-        return [at_way[pair][0] for pair in zip(way, way[1:], strict=False) if pair in at_way]
+        return [self.ways[pair][0] for pair in pairwise(edge_ids) if pair in self.ways]
 
 
 def read_network(net_file: Path) -> Network:
@@ -157,7 +159,9 @@ def _conflicts(connections: list[Any]) -> frozenset[tuple[int, int]]:
     pairs = set()
     for index, node, link in numbered:
         for other_index, other_node, other_link in numbered:
-            if node is other_node and index < other_index and (node.areFoes(link, other_link) or node.areFoes(other_link, link)):
+            if node is not other_node or index >= other_index:
+                continue
+            if node.areFoes(link, other_link) or node.areFoes(other_link, link):
                 pairs.add((index, other_index))
     return frozenset(pairs)
 

@@ -5,7 +5,7 @@ What is not given is derived from network and seed by this rule (`RULE`, printed
 - The *core* is the largest set of edges that can all reach each other. *Inner* edges are those of the core of at least 40 m.
 - Districts: four, by the quarter in which an edge's centre lies, about the medians of all centres.
 - Hospitals: two. The first inner edge is drawn at random; the second is, of 40 drawn, the one farthest from it.
-- Stations: three with two ambulances each; each is, of 40 drawn, the one farthest from all stations before it, as the crow flies.
+- Stations: three with two ambulances each; each is, of 40 drawn, the one farthest from those before it.
 - Calls: the n-th of N comes 300 + 400·(n−1) s after the begin. Up to 400 inner edges are drawn for its place, and the first is
   taken whose way station → scene → hospital (the station that is nearest in free flow, then the nearest hospital) passes four
   signals, or two on at least 1.5 km; where none does, the one that passes most. Severity: serious.

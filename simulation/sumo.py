@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import libsumo  # type: ignore[import-untyped]
+import libsumo
 
 from citybrain.simulation.errors import ScenarioError
 

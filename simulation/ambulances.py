@@ -1,0 +1,246 @@
+"""The ambulances on the road: each drives from its station to the patient, stays a minute, and brings the patient to a hospital.
+
+They are the same vehicles in every variant of a run (20 % faster than allowed, without variation between drivers) but for the
+siren. An ambulance begins when its mission does, standing at its station; after the hand-over, or when its mission is taken
+back, it leaves the road at once and counts as home again. Times are seconds of the scenario; speeds in metres a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+
+from citybrain.simulation.network import Network
+from citybrain.simulation.places import Place
+from citybrain.simulation.sumo import Sumo, SumoRefused
+
+AT_SCENE_S = 60
+SPEED_FACTOR = 1.2
+_TYPE = "citybrain.ambulance"
+_STANDING_MPS = 0.1
+
+UNDER_WAY = health.MISSION_STAGE_UNDER_WAY
+AT_SCENE = health.MISSION_STAGE_AT_SCENE
+ON_BOARD = health.MISSION_STAGE_PATIENT_ON_BOARD
+AT_HOSPITAL = health.MISSION_STAGE_AT_HOSPITAL
+
+
+@dataclass(slots=True)
+class Mission:
+    """One ride. `route` grows by the way to the hospital when that is known; `index` edges of it have been left behind."""
+
+    incident_id: str
+    ambulance_id: str
+    vehicle_id: str
+    station: Place
+    scene: Place
+    route: list[str]
+    began: int
+    scene_index: int
+    entrance: Place | None = None
+    index: int = 0
+    stage: health.MissionStage = health.MISSION_STAGE_UNSPECIFIED
+    departed: int | None = None
+    at_scene: int | None = None
+    left_scene: int | None = None
+    at_hospital: int | None = None
+    withdrawn: int | None = None
+    red_waits: int = 0
+    red_wait_s: int = 0
+    teleports: int = 0
+    lost: bool = False
+    # What SUMO has not been told yet: the longer route, or the stop.
+    route_due: bool = False
+    stop_due: bool = True
+    at_red: bool = False
+    position_m: float = 0.0
+    speed_mps: float = 0.0
+    desired_mps: float = 0.0
+    point: tuple[float, float] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """It needs nothing any more."""
+        return self.at_hospital is not None or self.withdrawn is not None or self.lost
+
+    def ride_s(self, now: int) -> int:
+        """Seconds from the beginning to the hospital without the stay at the scene; until `now` where it is not there yet."""
+        there = self.at_scene if self.at_scene is not None else now
+        onward = 0 if self.left_scene is None else (self.at_hospital if self.at_hospital is not None else now) - self.left_scene
+        return there - self.began + onward
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All missions of a run. In each second: `before`, the step, `after`."""
+
+    sumo: Sumo
+    network: Network
+    siren: bool
+    missions: list[Mission] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        types = self.sumo.types
+        types.copy("DEFAULT_VEHTYPE", _TYPE)
+        types.setVehicleClass(_TYPE, "emergency")
+        types.setShapeClass(_TYPE, "emergency")
+        types.setLength(_TYPE, 6.5)
+        types.setSpeedFactor(_TYPE, SPEED_FACTOR)
+        types.setSpeedDeviation(_TYPE, 0.0)
+        types.setParameter(_TYPE, "has.bluelight.device", "true" if self.siren else "false")
+
+    def begin(self, incident_id: str, ambulance_id: str, station: Place, scene: Place, edge_ids: list[str]) -> Mission:
+        """Starts a mission in the next second."""
+        number = sum(m.ambulance_id == ambulance_id for m in self.missions) + 1
+        mission = Mission(
+            incident_id, ambulance_id, f"{ambulance_id}.{number}", station, scene, list(edge_ids), self.sumo.next_second,
+            scene_index=len(edge_ids) - 1,
+        )  # fmt: skip
+        first = self.network.edges[edge_ids[0]]
+        mission.position_m = min(max(station.position_m, 7.0), first.length_m - 0.1)
+        mission.desired_mps = first.speed_mps * SPEED_FACTOR
+        self.sumo.add_vehicle(mission.vehicle_id, _TYPE, edge_ids, mission.position_m)
+        self.missions.append(mission)
+        return mission
+
+    def bring_to(self, mission: Mission, entrance: Place, edge_ids: list[str]) -> None:
+        """The way from the patient to the hospital is known."""
+        mission.entrance = entrance
+        # Both ways contain the edge where the patient is.
+        mission.route = mission.route[: mission.scene_index + 1] + list(edge_ids[1:])
+        mission.route_due = True
+
+    def withdraw(self, mission: Mission) -> None:
+        """The mission is taken back: the ambulance leaves the road."""
+        if not mission.ended:
+            mission.withdrawn = self.sumo.next_second
+            self.sumo.remove(mission.vehicle_id)
+
+    def of(self, incident_id: str, ambulance_id: str) -> Mission | None:
+        """The mission of an ambulance for an incident that has not ended."""
+        for mission in self.missions:
+            if (mission.incident_id, mission.ambulance_id) == (incident_id, ambulance_id) and not mission.ended:
+                return mission
+        return None
+
+    @property
+    def under_way(self) -> list[Mission]:
+        """Missions that have not ended."""
+        return [mission for mission in self.missions if not mission.ended]
+
+    def after(self, second: int, shown: Mapping[str, str]) -> list[tuple[Mission, health.MissionStage]]:
+        """Looks where everybody is after the step; returns the stages that were reached. `shown`: letters per signal."""
+        departed, arrived, teleported = self.sumo.departed(), self.sumo.arrived(), self.sumo.teleported()
+        reached = []
+        for mission in self.under_way:
+            if mission.vehicle_id in departed:
+                mission.departed = second
+            mission.teleports += teleported.count(mission.vehicle_id)
+            if mission.departed is None:
+                continue
+            if mission.vehicle_id in arrived:
+                # Only a vehicle that SUMO moved past its stop gets to the end of its route.
+                mission.lost = True
+                continue
+            self._look(mission, shown)
+            reached += [(mission, stage) for stage in self._stages(mission, second)]
+            self._order(mission)
+        return reached
+
+    def position(self, mission: Mission) -> traffic.VehiclePosition:
+        """What the terminal says of where it is. Inside a junction it is still at the end of the edge before."""
+        return traffic.VehiclePosition(
+            vehicle_id=mission.ambulance_id,
+            edge_id=mission.route[mission.index],
+            position_m=round(mission.position_m, 2),
+            speed_mps=round(mission.speed_mps, 2),
+            desired_speed_mps=round(mission.desired_mps, 2),
+            route_index=mission.index,
+        )
+
+    def _look(self, mission: Mission, shown: Mapping[str, str]) -> None:
+        vehicles, vehicle_id = self.sumo.vehicles, mission.vehicle_id
+        road = vehicles.getRoadID(vehicle_id)
+        if not road:
+            # It is being teleported, and nowhere.
+            return
+        if road.startswith(":"):
+            mission.position_m = self.network.edges[mission.route[mission.index]].length_m
+        else:
+            # A route may pass an edge twice, so look ahead only.
+            if road in mission.route[mission.index :]:
+                mission.index = mission.route.index(road, mission.index)
+            mission.position_m = max(0.0, float(vehicles.getLanePosition(vehicle_id)))
+            mission.desired_mps = float(vehicles.getAllowedSpeed(vehicle_id))
+        mission.speed_mps = max(0.0, float(vehicles.getSpeed(vehicle_id)))
+        x, y = vehicles.getPosition(vehicle_id)
+        mission.point = (round(x, 1), round(y, 1))
+        at_red = mission.speed_mps < _STANDING_MPS and not self._stopped(mission) and self._red_ahead(mission, shown)
+        mission.red_waits += at_red and not mission.at_red
+        mission.red_wait_s += at_red
+        mission.at_red = at_red
+
+    def _red_ahead(self, mission: Mission, shown: Mapping[str, str]) -> bool:
+        ahead = mission.route[mission.index : mission.index + 2]
+        ruled = self.network.ways.get((ahead[0], ahead[-1]))
+        return ruled is not None and not any(shown[ruled[0]][index] in "Gg" for index in ruled[1])
+
+    def _stages(self, mission: Mission, second: int) -> list[health.MissionStage]:
+        reached = []
+        if mission.stage < UNDER_WAY:
+            reached.append(UNDER_WAY)
+        if mission.at_scene is None:
+            if self._stopped(mission) and mission.index >= mission.scene_index:
+                mission.at_scene = second
+                reached.append(AT_SCENE)
+        elif mission.left_scene is None:
+            if second - mission.at_scene >= AT_SCENE_S:
+                if mission.stage < ON_BOARD:
+                    reached.append(ON_BOARD)
+                if mission.entrance is not None and not mission.route_due:
+                    mission.left_scene = second
+                    mission.stop_due = True
+                    self.sumo.resume(mission.vehicle_id)
+        elif not mission.stop_due and self._stopped(mission):
+            mission.at_hospital = second
+            reached.append(AT_HOSPITAL)
+            self.sumo.remove(mission.vehicle_id)
+        if reached:
+            mission.stage = reached[-1]
+        return reached
+
+    def _order(self, mission: Mission) -> None:
+        """Tells SUMO what is due. Refused (inside a junction, say), it is due again in the next second."""
+        if mission.ended:
+            return
+        try:
+            if mission.route_due:
+                self.sumo.reroute(mission.vehicle_id, mission.route[mission.index :])
+                mission.route_due = False
+        except SumoRefused:
+            return
+        if mission.stop_due:
+            place = mission.scene if mission.left_scene is None else mission.entrance
+            if place is not None:
+                mission.stop_due = not self._stop(mission, place)
+
+    def _stop(self, mission: Mission, place: Place) -> bool:
+        edge = self.network.edges[place.edge_id]
+        # SUMO wants room for the stop, and no vehicle can stop on a place that it has passed or can no longer brake for.
+        position = min(max(place.position_m, 1.0), edge.length_m)
+        try:
+            self.sumo.stop_at(mission.vehicle_id, place.edge_id, position, edge.kerb_lane)
+        except SumoRefused:
+            if mission.route[mission.index] != place.edge_id:
+                return False
+            try:
+                self.sumo.stop_at(mission.vehicle_id, place.edge_id, edge.length_m, edge.kerb_lane)
+            except SumoRefused:
+                return False
+        return True
+
+    def _stopped(self, mission: Mission) -> bool:
+        return bool(self.sumo.vehicles.isStopped(mission.vehicle_id))

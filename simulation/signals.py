@@ -1,0 +1,149 @@
+"""The signal controllers in the street: each plays the score it was commanded, then goes back into its plan by itself.
+
+A command is accepted only when the signal showed, in the last second, the state that the command begins from; otherwise it
+is refused and nothing changes. Accepted, it begins in the next second, and a newer one takes its place. Because a score always
+ends in the plan, a controller that hears nothing more does the right thing.
+
+The controller has a clock of its own: where the command says how long the phase after the score is to last, the controller
+takes the length that ends that phase when its plan says so, which keeps it in step whatever the delay of the command was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from citybrain.traffic.v1 import events_pb2 as events
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+
+from citybrain.simulation.plans import Plan
+from citybrain.simulation.sumo import Sumo
+
+STARTED = traffic.SIGNAL_REPORT_STARTED
+REFUSED = traffic.SIGNAL_REPORT_REFUSED
+BACK_IN_PLAN = traffic.SIGNAL_REPORT_BACK_IN_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a controller says of a command; `traceparent` is that of the command."""
+
+    signal_id: str
+    command_id: str
+    report: traffic.SignalReport
+    state: str
+    traceparent: str
+
+
+@dataclass(slots=True)
+class _Playing:
+    command: events.SignalCommanded
+    traceparent: str
+    # First second of each interval, and of the plan after them.
+    begins: list[int]
+    started: bool = False
+    handed_back: bool = False
+
+
+class Controllers:
+    """All controllers of a city. In each second: `before`, the step, `after`; commands may be heard between seconds."""
+
+    def __init__(self, sumo: Sumo, plans: Mapping[str, Plan]) -> None:
+        self._sumo = sumo
+        self._plans = plans
+        self._playing: dict[str, _Playing] = {}
+        self._heard: set[str] = set()
+        self._since: dict[str, list[int]] = {}
+        self.shown: dict[str, str] = {signal_id: "" for signal_id in sumo.signal_ids()}
+        """What each signal showed in the last second."""
+        self.commanded = 0
+        """Commands accepted."""
+        self.refused = 0
+        self.clock_corrections = 0
+        """How often the length of the phase after a score was not what the command said."""
+
+    def hear(self, command: events.SignalCommanded, traceparent: str) -> Report | None:
+        """Takes a command in; returns a report where it is refused. A command heard before changes nothing."""
+        if command.command_id in self._heard:
+            return None
+        self._heard.add(command.command_id)
+        signal_id = command.signal_id
+        plan = self._plans.get(signal_id)
+        shown = self.shown.get(signal_id, "")
+        usable = (
+            plan is not None
+            and command.program_id in ("", plan.program_id)
+            and command.plan_phase < len(plan.phases)
+            and all(len(interval.state) == len(shown) for interval in command.intervals)
+        )
+        if not usable or not shown or command.from_state != shown:
+            self.refused += 1
+            return Report(signal_id, command.command_id, REFUSED, shown, traceparent)
+        begins = [self._sumo.next_second]
+        for interval in command.intervals:
+            begins.append(begins[-1] + max(1, math.ceil(interval.duration_s - 1e-6)))
+        self._playing[signal_id] = _Playing(command, traceparent, begins)
+        self.commanded += 1
+        return None
+
+    def before(self) -> None:
+        """Sets what every controlled signal shows in the second that comes."""
+        second = self._sumo.next_second
+        for signal_id, playing in self._playing.items():
+            if second in playing.begins[:-1]:
+                self._sumo.show(signal_id, playing.command.intervals[playing.begins.index(second)].state)
+            elif second >= playing.begins[-1]:
+                self._hand_back(playing, second)
+
+    def after(self, second: int) -> list[Report]:
+        """Looks at what all signals showed in `second`; returns what there is to report."""
+        for signal_id, before in self.shown.items():
+            now = self._sumo.shown(signal_id)
+            if len(before) != len(now):
+                self._since[signal_id] = [second] * len(now)
+            elif now != before:
+                since = self._since[signal_id]
+                self._since[signal_id] = [s if a == b else second for a, b, s in zip(before, now, since, strict=True)]
+            self.shown[signal_id] = now
+        reports = []
+        for signal_id, playing in list(self._playing.items()):
+            if not playing.started and not playing.handed_back:
+                playing.started = True
+                reports.append(self._report(playing, STARTED))
+            if playing.handed_back:
+                del self._playing[signal_id]
+                reports.append(self._report(playing, BACK_IN_PLAN))
+        return reports
+
+    def since_s(self, signal_id: str, second: int) -> list[float]:
+        """For how many seconds each letter has been shown unchanged, `second` included: what it will have lasted if it
+        changes in the next one."""
+        return [float(second - since + 1) for since in self._since[signal_id]]
+
+    def controlled(self) -> list[str]:
+        """Signals that play a score now."""
+        return list(self._playing)
+
+    def out_of_step(self, second: int) -> list[str]:
+        """Signals that are not playing a score and do not show what their plan shows in `second`."""
+        return [
+            signal_id
+            for signal_id, plan in self._plans.items()
+            if plan.fixed and signal_id not in self._playing and self.shown[signal_id] != plan.state_at(second)
+        ]
+
+    def _hand_back(self, playing: _Playing, second: int) -> None:
+        command = playing.command
+        plan = self._plans[command.signal_id]
+        left_s: float = max(1.0, command.plan_phase_left_s)
+        if plan.fixed:
+            own = plan.left_of(command.plan_phase, second, left_s)
+            self.clock_corrections += own != left_s
+            left_s = own
+        self._sumo.hand_back(command.signal_id, plan.program_id, command.plan_phase, left_s)
+        playing.handed_back = True
+
+    def _report(self, playing: _Playing, report: traffic.SignalReport) -> Report:
+        command = playing.command
+        return Report(command.signal_id, command.command_id, report, self.shown[command.signal_id], playing.traceparent)

@@ -1,0 +1,86 @@
+"""Checks that belong to no other tool: what must never stand in a file, what is made must not have drifted, links must lead somewhere.
+
+Run by `make check`; prints each finding and ends with their number.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# Written in two halves, so that this file does not find itself.
+NEVER = (
+    (re.compile("py" + r"pi\.org|python" + r"hosted|regis" + r"try\.npmjs|repo1\.maven|maven\.org"), "names a package registry"),
+    (re.compile(r"/(work|root|home)" + r"/[a-z]"), "names a path of one machine"),
+    (re.compile(r"\.\./sha" + "red|design §"), "refers to something outside of the project"),
+    (re.compile(r"(TO" + "DO|FIX" + "ME|XX" + r"X)\b"), "is unfinished"),
+)
+TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".proto", ".txt", ".in", ".sh", ".html", ".cfg", ""}
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+IMPORTS = re.compile(r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|services|simulation|demo|cli)\b", re.M)
+SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
+OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)
+
+
+def files() -> list[Path]:
+    """Every file that is or would be committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    paths = [ROOT / name for name in listed.stdout.splitlines()]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def findings() -> list[str]:
+    """One line per finding."""
+    found: list[str] = []
+    for path in files():
+        name = path.relative_to(ROOT)
+        if path.suffix not in TEXT:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for pattern, why in NEVER:
+            for match in pattern.finditer(text):
+                if name.parts[0] == "LICENSE" or (why == "names a path of one machine" and name == Path(".ci/run")):
+                    continue
+                found.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {why}: {match.group()}")
+        if path.suffix == ".md":
+            found += [f"{name}: link leads nowhere: {link}" for link in LINK.findall(text) if not (path.parent / link).exists()]
+        if path.suffix == ".py":
+            found += _imports(name, text)
+    found += _drift()
+    return found
+
+
+def _imports(name: Path, text: str) -> list[str]:
+    found = [f"{name}: imports {m.group(1)} by its folder: write citybrain.{m.group(1)}" for m in IMPORTS.finditer(text)]
+    if name.parts[0] == "simulation" and SIMULATION.search(text):
+        found.append(f"{name}: the simulation imports nothing of the mesh but its contracts")
+    if name.parts[0] not in ("mesh", "tests", "tools") and OLD_HUB.search(text):
+        found.append(f"{name}: only mesh/ knows nameko and eventlet")
+    return found
+
+
+def _drift() -> list[str]:
+    from tools.third_party import TARGET, made
+
+    return [] if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == made() else [f"{TARGET.name} has drifted: make third-party"]
+
+
+def main() -> int:
+    """Prints the findings; 1 if there are any."""
+    found = findings()
+    for line in found:
+        sys.stdout.write(line + "\n")
+    if found:
+        sys.stdout.write(f"{len(found)} findings\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

