@@ -27,6 +27,16 @@ def _way(s: SagaState) -> list[str]:
     return there + list(s.answer("reserve_bed").route.edge_ids)[1:]
 
 
+def _stops(s: SagaState) -> list[traffic.PlannedStop]:
+    """The patient, and the hospital door."""
+    at_scene = len(s.answer("reserve_ambulance").route.edge_ids) - 1
+    door = s.answer("reserve_bed").entrance
+    return [
+        traffic.PlannedStop(route_index=at_scene, position_m=s.input.place.position_m),
+        traffic.PlannedStop(route_index=len(_way(s)) - 1, position_m=door.position_m),
+    ]
+
+
 def _expected_s(s: SagaState) -> float:
     return float(s.answer("reserve_ambulance").route.travel_time_s + s.answer("reserve_bed").route.travel_time_s)
 
@@ -67,7 +77,7 @@ GRANT_PRIORITY = Step(
     Command(
         f"{TRAFFIC}/GrantPriority",
         lambda s, k: traffic.GrantPriorityRequest(
-            incident_id=s.saga_id, grant_id=k, vehicle_id=s.answer("reserve_ambulance").ambulance_id, edge_ids=_way(s)
+            incident_id=s.saga_id, grant_id=k, vehicle_id=s.answer("reserve_ambulance").ambulance_id, edge_ids=_way(s), stops=_stops(s)
         ),
     ),
     undo=Command(

@@ -1,0 +1,71 @@
+"""Read models: lengths of roads, registered signals, and who has priority."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+
+from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1.traffic_service_pb2 import Signal
+
+from citybrain.event_store.views import Row
+from citybrain.mesh.events import Heard
+from citybrain.services.traffic.signal_plan import Plan
+
+ROAD_EVENTS = (ev.RoadsPublished,)
+SIGNAL_EVENTS = (ev.SignalRegistered,)
+GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased)
+
+
+def road_key(event: Heard) -> str:
+    """Roads are published in parts; each keeps the name of its first edge."""
+    assert isinstance(event.data, ev.RoadsPublished)
+    return event.data.edges[0].edge_id
+
+
+def road(row: Row | None, event: Heard) -> Row | None:
+    """Length of each edge of that part."""
+    assert isinstance(event.data, ev.RoadsPublished)
+    return {edge.edge_id: edge.length_m for edge in event.data.edges}
+
+
+def lengths(rows: Iterable[Row]) -> dict[str, float]:
+    """Edge → metres, over all parts."""
+    return {edge: length for row in rows for edge, length in row.items()}
+
+
+def signal_key(event: Heard) -> str:
+    """The signal."""
+    assert isinstance(event.data, ev.SignalRegistered)
+    return event.data.signal.signal_id
+
+
+def signal(row: Row | None, event: Heard) -> Row | None:
+    """The signal as it was registered last."""
+    assert isinstance(event.data, ev.SignalRegistered)
+    return {"signal": b64encode(event.data.signal.SerializeToString(deterministic=True)).decode()}
+
+
+def plans(rows: Iterable[Row]) -> dict[str, Plan]:
+    """Signal → plan."""
+    made = (Plan(Signal.FromString(b64decode(row["signal"]))) for row in rows)
+    return {plan.signal.signal_id: plan for plan in made}
+
+
+def grant_key(event: Heard) -> str:
+    """The grant, behind its place in the log: so they come in the order in which they were given."""
+    return str(event.data.grant_id)  # type: ignore[attr-defined]
+
+
+def grant(row: Row | None, event: Heard) -> Row | None:
+    """The grant, until it is released."""
+    if isinstance(event.data, ev.PriorityReleased):
+        return None
+    return {"given": event.stored.position, "grant": b64encode(event.data.SerializeToString(deterministic=True)).decode()}
+
+
+def grants(rows: Iterable[Row]) -> dict[str, ev.PriorityGranted]:
+    """Grant id → grant, in the order in which they were given."""
+    ordered = sorted(rows, key=lambda row: int(row["given"]))
+    made = (ev.PriorityGranted.FromString(b64decode(row["grant"])) for row in ordered)
+    return {grant.grant_id: grant for grant in made}
