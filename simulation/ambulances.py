@@ -1,4 +1,4 @@
-"""The ambulances on the road: each drives from its station to the patient, stays a minute, and brings the patient to a hospital.
+"""The ambulances on the road: from the station to the patient, a minute there, and with the patient to a hospital.
 
 They are the same vehicles in every variant of a run (20 % faster than allowed, without variation between drivers) but for the
 siren. An ambulance begins when its mission does, standing at its station; after the hand-over, or when its mission is taken

@@ -17,6 +17,7 @@ import sumolib.net
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.plans import Plan
 
 Point = tuple[float, float]
@@ -68,6 +69,7 @@ class Movement:
 class Network:
     """What there is to drive on, and the signals' movements."""
 
+    net_file: Path
     edges: Mapping[str, Edge]
     movements: tuple[Movement, ...]
     # Per signal: pairs of letters that must never be green together.
@@ -95,8 +97,12 @@ class Network:
 
 
 def read_network(net_file: Path) -> Network:
-    """Reads a network file."""
-    net = sumolib.net.readNet(str(net_file), withInternal=True, withPrograms=True)
+    """Reads a network file. Raises ScenarioError where it is none."""
+    try:
+        net = sumolib.net.readNet(str(net_file), withInternal=True, withPrograms=True)
+    except Exception as error:
+        # The reader trusts its input, so a broken file shows in any kind of exception.
+        raise ScenarioError(f"{net_file}: is not a network that can be read: {type(error).__name__}: {error}") from None
     drivable = {e.getID(): e for e in net.getEdges(withInternal=False) if e.allows("emergency")}
     edges = {edge_id: _edge(edge, drivable) for edge_id, edge in sorted(drivable.items())}
     movements: list[Movement] = []
@@ -113,7 +119,7 @@ def read_network(net_file: Path) -> Network:
         nodes = [c.getFrom().getToNode().getCoord() for c in connections]
         if nodes:
             points[signal_id] = (sum(n[0] for n in nodes) / len(nodes), sum(n[1] for n in nodes) / len(nodes))
-    return Network(edges, tuple(movements), conflicts, points)
+    return Network(net_file, edges, tuple(movements), conflicts, points)
 
 
 def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:

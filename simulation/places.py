@@ -94,7 +94,9 @@ def derive_places(network: Network, seed: int) -> Places:
     """Districts, hospitals and stations by the rule above. Raises ScenarioError where the network is too small."""
     inner = inner_edges(network)
     if len(inner) < 8:
-        raise ScenarioError(f"the network has {len(inner)} inner edges: at least 8 are needed; give places in a file")
+        raise ScenarioError(
+            f"{network.net_file}: has {len(inner)} inner edges, and at least 8 are needed to derive places: give them in a file"
+        )
     hospital_edges = _spread(network, inner, 2, random.Random(f"{seed}/hospitals"), ())
     station_edges = _spread(network, inner, 3, random.Random(f"{seed}/stations"), hospital_edges)
     hospitals = tuple(
@@ -145,7 +147,7 @@ def derive_calls(network: Network, places: Places, seed: int, count: int) -> lis
                 break
             best = max(best, (signals, edge_id), key=lambda b: b[0])
         if not best[1]:
-            raise ScenarioError("no edge is left for a call: give calls in a file")
+            raise ScenarioError(f"{network.net_file}: no edge is left for a call: give calls in a file")
         calls.append(Call(number, WARM_UP_S + APART_S * (number - 1), middle(network, best[1]), "SERIOUS"))
     return calls
 

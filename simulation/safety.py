@@ -145,6 +145,9 @@ def read_foes(net_file: Path) -> dict[str, frozenset[tuple[int, int]]]:
     place: dict[str, tuple[str, int]] = {}
     matrix: dict[str, list[str]] = {}
     for junction in root.iter("junction"):
+        # Where vehicles wait inside a junction is a junction of its own, whose list names lanes of others.
+        if junction.get("type") == "internal":
+            continue
         requests = sorted(junction.iter("request"), key=lambda r: int(r.get("index", "0")))
         matrix[junction.get("id", "")] = [r.get("foes", "") for r in requests]
         for number, lane in enumerate(junction.get("intLanes", "").split()):

@@ -36,6 +36,7 @@ class Sumo:
             # libsumo prints the particulars to stderr itself; its exception is often empty.
             raise ScenarioError(f"{config}: SUMO cannot load it: {error or 'see the line above'}") from None
         self._open = True
+        self._config = config
         self.lights: Any = libsumo.trafficlight
         self.vehicles: Any = libsumo.vehicle
         self.edges: Any = libsumo.edge
@@ -64,7 +65,11 @@ class Sumo:
     def step(self) -> int:
         """Executes one second, and returns which."""
         second = self.next_second
-        libsumo.simulationStep()
+        try:
+            libsumo.simulationStep()
+        except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
+            # Demand is read while the run goes on: an error in it shows only when its time has come.
+            raise ScenarioError(f"{self._config}: SUMO stopped in second {second}: {error}") from None
         return second
 
     # -- signals ------------------------------------------------------------------------------------------------------

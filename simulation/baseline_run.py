@@ -1,0 +1,46 @@
+"""The same rides in the same traffic without the city: `ordinary` obeys the lights, `bluelight` has a siren and nothing else.
+
+Needs no mesh and no gateway. The rides come from a city run, live or from a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from citybrain.simulation.network import Network
+from citybrain.simulation.output import Tell
+from citybrain.simulation.results import run_result
+from citybrain.simulation.rides import Orders, carry_out
+from citybrain.simulation.scenario import Scenario
+from citybrain.simulation.street import Street
+
+VARIANTS = ("ordinary", "bluelight")
+PROGRESS_EVERY_S = 10
+
+
+def drive_baseline(
+    variant: str,
+    scenario: Scenario,
+    network: Network,
+    seed: int,
+    end: int,
+    orders: Orders,
+    tell: Tell,
+    tracks_file: Path | None = None,
+) -> dict[str, Any]:
+    """Drives until `end` (a second of the scenario that is not driven any more); returns the result."""
+    with Street(scenario, network, seed, siren=variant == "bluelight", tracks=tracks_file is not None) as street:
+        while (second := street.sumo.next_second) < end:
+            for order in orders.due(second):
+                carry_out(order, street.fleet)
+            happened = street.advance()
+            for mission, stage in happened.stages:
+                tell(
+                    "stage", second=second, incident_id=mission.incident_id, ambulance_id=mission.ambulance_id, stage=stage
+                )  # fmt: skip
+            if second % PROGRESS_EVERY_S == 0 or second == end - 1:
+                running, under_way = street.sumo.running(), len(street.fleet.under_way)
+                tell("progress", second=second, vehicles=running, under_way=under_way)
+        street.finish(tracks_file)
+        return run_result(variant, street, seed, end, orders.calls)

@@ -1,0 +1,87 @@
+"""Makes a city known to the mesh: its districts, roads, signals, ambulances and hospitals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+
+from citybrain.simulation.gateway_client import Gateway
+from citybrain.simulation.network import Network, signal_messages
+from citybrain.simulation.places import Place, Places
+from citybrain.simulation.plans import Plan
+
+HEALTH = "citybrain.health.v1.HealthService"
+TRAFFIC = "citybrain.traffic.v1.TrafficService"
+HUB = "citybrain.district_hub.v1.DistrictHubService"
+
+EDGES_A_CALL = 200
+
+
+def road_place(place: Place) -> RoadPlace:
+    """A place as the mesh wants it."""
+    return RoadPlace(edge_id=place.edge_id, position_m=place.position_m)
+
+
+def register(gateway: Gateway, network: Network, plans: Mapping[str, Plan], places: Places) -> None:
+    """Registers everything, in a fixed order. Raises Refused where the mesh says no."""
+    for district in places.districts:
+        gateway.call(
+            f"{HUB}/RegisterDistrict",
+            hub.RegisterDistrictRequest(district_id=district.district_id, name=district.name),
+            hub.RegisterDistrictResponse,
+            f"district-{district.district_id}",
+        )
+    roads = road_edges(network, places)
+    for start in range(0, len(roads), EDGES_A_CALL):
+        gateway.call(
+            f"{TRAFFIC}/PublishRoads",
+            traffic.PublishRoadsRequest(edges=roads[start : start + EDGES_A_CALL]),
+            traffic.PublishRoadsResponse,
+            f"roads-{start}",
+        )
+    for signal in signal_messages(network, plans):
+        gateway.call_if_there(
+            f"{TRAFFIC}/RegisterSignal",
+            traffic.RegisterSignalRequest(signal=signal),
+            traffic.RegisterSignalResponse,
+            f"signal-{signal.signal_id}",
+        )
+    for station in places.stations:
+        for ambulance_id in station.ambulance_ids:
+            gateway.call(
+                f"{HEALTH}/RegisterAmbulance",
+                health.RegisterAmbulanceRequest(ambulance_id=ambulance_id, station=road_place(station.place)),
+                health.RegisterAmbulanceResponse,
+                f"ambulance-{ambulance_id}",
+            )
+    for hospital in places.hospitals:
+        gateway.call(
+            f"{HEALTH}/RegisterHospital",
+            health.RegisterHospitalRequest(
+                hospital_id=hospital.hospital_id,
+                name=hospital.name,
+                entrance=road_place(hospital.entrance),
+                places=hospital.places,
+            ),
+            health.RegisterHospitalResponse,
+            f"hospital-{hospital.hospital_id}",
+        )
+
+
+def road_edges(network: Network, places: Places) -> list[RoadEdge]:
+    """Every edge, with the district that keeps it."""
+    district_of = places.district_of()
+    return [
+        RoadEdge(
+            edge_id=edge.edge_id,
+            length_m=edge.length_m,
+            free_speed_mps=edge.speed_mps,
+            next_edge_ids=edge.next_ids,
+            district_id=district_of.get(edge.edge_id, ""),
+        )
+        for edge in network.edges.values()
+    ]

@@ -1,0 +1,122 @@
+"""One run of traffic, second by second: what all variants share, so that only the signals differ between them.
+
+Owns SUMO, the ambulances, the signal controllers and the independent checker; knows nothing of a mesh.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from citybrain.health.v1 import health_service_pb2 as health
+
+from citybrain.simulation.ambulances import Fleet, Mission
+from citybrain.simulation.network import Network
+from citybrain.simulation.places import Call, Places
+from citybrain.simulation.plans import read_plans
+from citybrain.simulation.safety import Checker
+from citybrain.simulation.scenario import Scenario
+from citybrain.simulation.signals import Controllers, Report
+from citybrain.simulation.sumo import Sumo
+from citybrain.simulation.tracks import Tracks
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """What happened in one second."""
+
+    second: int
+    stages: list[tuple[Mission, health.MissionStage]]
+    reports: list[Report]
+
+
+class Street:
+    """Use as a context manager. `advance` drives one second."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        network: Network,
+        seed: int,
+        *,
+        siren: bool,
+        places: Places | None = None,
+        calls: Iterable[Call] = (),
+        tracks: bool = False,
+    ) -> None:
+        self.scenario = scenario
+        self.network = network
+        self._folder = tempfile.TemporaryDirectory(prefix="citybrain-trips-")
+        self._trips = Path(self._folder.name) / "trips.xml"
+        try:
+            self.sumo = Sumo(scenario.path, seed, self._trips)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        self.begin = self.sumo.next_second
+        self.plans = read_plans(self.sumo)
+        self.controllers = Controllers(self.sumo, self.plans)
+        self.checker = Checker(
+            scenario.net_file, self.sumo, {i: [p.state for p in plan.phases] for i, plan in self.plans.items()}
+        )
+        self.fleet = Fleet(self.sumo, network, siren)
+        self._tracks = Tracks(network, places, calls, self.begin) if tracks else None
+        self.collisions = 0
+        self.other_teleports = 0
+        self.others: dict[str, Any] = {}
+
+    def __enter__(self) -> Street:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sumo.close()
+        self._folder.cleanup()
+
+    def advance(self) -> Second:
+        """Drives one second."""
+        self.controllers.before()
+        second = self.sumo.step()
+        reports = self.controllers.after(second)
+        self.checker.look(second)
+        stages = self.fleet.after(second, self.controllers.shown)
+        self.collisions += self.sumo.collisions()
+        ours = {mission.vehicle_id for mission in self.fleet.missions}
+        self.other_teleports += sum(vehicle not in ours for vehicle in self.sumo.teleported())
+        if self._tracks is not None:
+            # A mission that has just ended has been looked at once more.
+            looked = [m for m in self.fleet.missions if not m.ended or m.at_hospital == second]
+            self._tracks.look(second, looked, self.controllers.shown, self.controllers.controlled())
+        return Second(second, stages, reports)
+
+    def finish(self, tracks_file: Path | None = None) -> None:
+        """Ends the run and reads what SUMO wrote of all other vehicles."""
+        end = self.sumo.next_second
+        self.sumo.close()
+        self.others = other_vehicles(self._trips, {m.vehicle_id for m in self.fleet.missions})
+        if self._tracks is not None and tracks_file is not None:
+            self._tracks.write(tracks_file, end)
+
+
+def other_vehicles(trip_file: Path, without: set[str]) -> dict[str, Any]:
+    """Mean time that other vehicles lost, in seconds each: delay on the way and delay of departure, of those that did not
+    arrive or depart before the end too (leaving them out would make a gridlock look like a gain)."""
+    lost_s = 0.0
+    count = unfinished = undeparted = 0
+    for _, element in ET.iterparse(trip_file):  # noqa: S314  # written by SUMO in this run
+        if element.tag == "tripinfo":
+            if element.get("id", "") not in without:
+                count += 1
+                lost_s += max(0.0, float(element.get("timeLoss", "0"))) + max(0.0, float(element.get("departDelay", "0")))
+                unfinished += element.get("arrival", "").startswith("-1")
+                undeparted += element.get("depart", "").startswith("-1")
+            element.clear()
+    return {
+        "vehicles": count,
+        "mean_time_loss_s": round(lost_s / count, 3) if count else 0.0,
+        "unfinished": unfinished,
+        "undeparted": undeparted,
+    }

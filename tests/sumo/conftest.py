@@ -1,0 +1,44 @@
+"""Shared by the tests that drive SUMO: the scenarios, and a mesh to drive against."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _fake() -> ModuleType:
+    # Test folders are no packages: the module is loaded from where it lies.
+    name = "citybrain_test_fake_mesh"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fake_mesh.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def scenario_path() -> Callable[[str], Path]:
+    """The configuration of a scenario by its name."""
+
+    def path(name: str) -> Path:
+        found = ROOT / "build/scenarios/sumo_rl/nets/RESCO" / name / f"{name}.sumocfg"
+        if not found.is_file():
+            pytest.skip("the scenarios are not installed")
+        return found
+
+    return path
+
+
+@pytest.fixture
+def fake_mesh() -> ModuleType:
+    """The module with the fake mesh."""
+    return _fake()
