@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from citybrain.cli.problems import Problem
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.child import MeshChild
@@ -19,7 +20,7 @@ DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 MIN_FREE_BYTES = 200 * 1024 * 1024
 
 
-class LocalError(Exception):
+class LocalError(Problem):
     """The city cannot run here; the message says what to do."""
 
 

@@ -14,6 +14,8 @@ warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from citybrain.cli.problems import Problem  # noqa: E402
+
 app = typer.Typer(
     name="city",
     no_args_is_help=True,
@@ -100,6 +102,13 @@ def trace(
         _out.print(render(roots, f"incident {incident}"))
 
 
+def _add_demo() -> None:
+    from importlib import import_module
+
+    # By name: the demo stands above the command line, and a mesh that is installed without it still has its commands.
+    app.command()(import_module("citybrain.demo.command").demo)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Runs one service, some or all, in one process without a gateway (`city serve --help`)."""
@@ -108,21 +117,17 @@ def serve(context: typer.Context) -> None:
     raise typer.Exit(run(context.args))
 
 
-class Problem(Exception):
-    """Something the person at the keyboard can mend; the message says how."""
-
-
 def main() -> None:
     """Runs the command; what people can mend is one line without a traceback."""
-    from citybrain.cli.local import LocalError
     from citybrain.cli.reflection import CallError
     from citybrain.gateway.errors import GatewayError
     from citybrain.mesh.child import ChildError
     from citybrain.mesh.manifest import ManifestError
 
     try:
+        _add_demo()
         app()
-    except (Problem, LocalError, CallError, GatewayError, ChildError, ManifestError) as problem:
+    except (Problem, CallError, GatewayError, ChildError, ManifestError) as problem:
         sys.stderr.write(f"city: {problem}\n")
         sys.exit(2)
     except KeyboardInterrupt:

@@ -111,7 +111,8 @@ class Killer:
         """The first step that has not ended, as the restarted mesh itself tells it."""
         with grpc.insecure_channel(self._address) as channel:
             request = pb.GetSagaRequest(saga_id=self._incident)
-            saga = SagaServiceStub(channel).GetSaga(request, timeout=_LIMIT_S, wait_for_ready=True).saga
+            stub = SagaServiceStub(channel)  # type: ignore[no-untyped-call]
+            saga = stub.GetSaga(request, timeout=_LIMIT_S, wait_for_ready=True).saga
         open_steps = [number for number, step in enumerate(saga.steps, 1) if step.status not in ("done", "skipped")]
         return open_steps[0] if open_steps else len(saga.steps)
 

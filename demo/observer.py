@@ -56,7 +56,7 @@ class Observer:
 
     def _read_at_least(self, incident_id: str, count: int) -> list[Event]:
         events: list[Event] = []
-        stub = EmergencyCommandServiceStub(self._channel)
+        stub = EmergencyCommandServiceStub(self._channel)  # type: ignore[no-untyped-call]
         call = stub.FollowIncident(pb.FollowIncidentRequest(incident_id=incident_id), timeout=_BACK_IN_S, wait_for_ready=True)
         for response in call:
             events += response.events
@@ -78,7 +78,7 @@ class Observer:
 
     def _run(self, incident_id: str) -> None:
         token = ""
-        stub = EmergencyCommandServiceStub(self._channel)
+        stub = EmergencyCommandServiceStub(self._channel)  # type: ignore[no-untyped-call]
         while not self._ended.is_set():
             try:
                 request = pb.FollowIncidentRequest(incident_id=incident_id, resume_token=token)

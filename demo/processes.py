@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from citybrain.cli.problems import Problem
+
 Said = Callable[[dict[str, Any]], None]
 
 
-class SimulationError(Exception):
+class SimulationError(Problem):
     """A simulation ended with an error; the message is its own one line."""
 
 

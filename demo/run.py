@@ -83,7 +83,9 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
 
         extra = ["--gateway", address, "--record", str(options.data / "record.jsonl")]
         city = Simulation(
-            _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]), options.data / "city.log", city_said
+            _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]),
+            options.data / "city.log",
+            city_said,
         )
         started.append(city)
         outcome.results["city"] = city.wait()

@@ -13,7 +13,7 @@ from opentelemetry import trace
 
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
 from citybrain.mesh.container import Container
-from citybrain.mesh.context import Call, current
+from citybrain.mesh.context import Call, correlate, current
 from citybrain.mesh.errors import Contended
 from citybrain.mesh.events import classification_of, decode, type_name
 from citybrain.mesh.process import Process
@@ -72,6 +72,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         """The state of one stream now."""
         return self._fresh(self._stream(key)).state
 
+    def known(self, key: str) -> S:
+        """The state as this process knows it, without asking the store: for decisions that the append checks again."""
+        return self._known(self._stream(key)).state
+
     def cause(self, key: str) -> Cause:
         """What last happened in a stream, for work that continues it."""
         return self._fresh(self._stream(key)).cause
@@ -85,11 +89,14 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         label: str = "",
         occurred_at: int | None = None,
         because: Cause | None = None,
+        continues: bool = False,
     ) -> R:
         """Runs one command on one stream and returns `reply(state afterwards, the command's events)`.
 
         `decide` is pure and raises errors of the domain; nothing is written then. A call that appends more than once to the
-        same stream gives each append a label. Raises Contended when other writers win all the time.
+        same stream gives each append a label. `because`: the work that the events continue, where it is not the call itself.
+        `continues`: a call that comes without a story belongs to that of the stream's last event (a terminal that reports).
+        Raises Contended when other writers win all the time.
         """
         call = current()
         stream = self._stream(key)
@@ -99,6 +106,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             return reply(*self._as_decided(stream, written, call, label))
         for attempt in range(_ATTEMPTS):
             loaded = self._known(stream) if attempt == 0 else self._fresh(stream)
+            if continues and not call.correlation_id and loaded.cause.correlation_id:
+                correlate(loaded.cause.correlation_id)
             messages = decide(loaded.state)
             if not messages:
                 # What decided nothing may have seen an old state: only the newest counts.

@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from citybrain.observability import names
 
 # A trace that is asked for right after an incident has to be whole.
-_BATCH_DELAY_MS = 200
+_BATCH_DELAY_MS = 20
 # A burst of a whole city's calls must fit: what does not fit is lost.
 _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048

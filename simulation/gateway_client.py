@@ -191,9 +191,7 @@ class Gateway:
             return False
         return True
 
-    def _invoke(
-        self, method: str, request: Message, answer: type[R], metadata: list[tuple[str, str]], timeout_s: float
-    ) -> R:
+    def _invoke(self, method: str, request: Message, answer: type[R], metadata: list[tuple[str, str]], timeout_s: float) -> R:
         invoke = self._channel.unary_unary(
             f"/{method}", request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
         )

@@ -17,16 +17,23 @@ _ID = re.compile(r"[a-zA-Z0-9_.-]{1,60}")
 class Row:
     """A mapping of a file. Every method that finds something wrong raises a ScenarioError with file, line and field."""
 
-    def __init__(self, file: Path, line: int, values: dict[str, Any], nodes: Mapping[str, yaml.Node] | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        line: int,
+        values: dict[str, Any],
+        nodes: Mapping[str, yaml.Node] | None = None,
+        lines: Mapping[str, int] | None = None,
+    ) -> None:
         self.file = file
         self.line = line
         self.values = values
         self._nodes = nodes or {}
+        self._lines = lines or {}
 
     def wrong(self, field: str, why: str) -> ScenarioError:
         """The error to raise for a field."""
-        line = self._nodes[field].start_mark.line + 1 if field in self._nodes else self.line
-        return ScenarioError(f"{self.file}: line {line}: field {field} {why}")
+        return ScenarioError(f"{self.file}: line {self._lines.get(field, self.line)}: field {field} {why}")
 
     def known(self, *fields: str) -> None:
         """Nothing but these fields is here."""
@@ -111,7 +118,9 @@ def _row(file: Path, node: yaml.Node, what: str) -> Row:
             values[str(key.value)] = _plain(value)
         except (yaml.YAMLError, ValueError, TypeError):
             raise ScenarioError(f"{file}: line {value.start_mark.line + 1}: field {key.value} cannot be read") from None
-    return Row(file, line, values, {str(key.value): value for key, value in node.value})
+    nodes = {str(key.value): value for key, value in node.value}
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    return Row(file, line, values, nodes, lines)
 
 
 def _plain(node: yaml.Node) -> Any:

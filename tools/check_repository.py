@@ -15,9 +15,12 @@ sys.path.insert(0, str(ROOT))
 
 # Written in two halves, so that this file does not find itself.
 NEVER = (
-    (re.compile("py" + r"pi\.org|python" + r"hosted|regis" + r"try\.npmjs|repo1\.maven|maven\.org"), "names a package registry"),
+    (
+        re.compile("py" + r"pi\.org|python" + r"hosted|regis" + r"try\.npmjs|repo1\.maven|maven\.org"),
+        "names a package registry",
+    ),
     (re.compile(r"/(work|root|home)" + r"/[a-z]"), "names a path of one machine"),
-    (re.compile(r"\.\./sha" + "red|design §"), "refers to something outside of the project"),
+    (re.compile(r"\.\./sha" + "red|desig" + "n §"), "refers to something outside of the project"),
     (re.compile(r"(TO" + "DO|FIX" + "ME|XX" + r"X)\b"), "is unfinished"),
 )
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".proto", ".txt", ".in", ".sh", ".html", ".cfg", ""}
@@ -69,7 +72,11 @@ def _imports(name: Path, text: str) -> list[str]:
 def _drift() -> list[str]:
     from tools.third_party import TARGET, made
 
-    return [] if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == made() else [f"{TARGET.name} has drifted: make third-party"]
+    return (
+        []
+        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == made()
+        else [f"{TARGET.name} has drifted: make third-party"]
+    )
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "THIRD_PARTY.md"
@@ -60,7 +61,9 @@ def made() -> str:
     rows = []
     for name, version in _locked():
         rows.append(f"| {name} | {version} | {_licence(name)} | {WHAT_FOR.get(name, 'needed by another package')} |")
-    head = "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of it is copied into this repository.\n\n"
+    head = (
+        "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of it is copied into this repository.\n\n"
+    )
     return head + "| package | version | licence | what for |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" + DATA
 
 
@@ -75,7 +78,7 @@ def _licence(name: str) -> str:
     if name in KNOWN:
         return KNOWN[name]
     try:
-        metadata = distribution(name).metadata
+        metadata: Any = distribution(name).metadata
     except PackageNotFoundError:
         return "only on other platforms"
     expression = metadata.get("License-Expression")

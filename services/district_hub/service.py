@@ -60,7 +60,10 @@ class DistrictHubService(Service):
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
         """A district has seen a notice."""
         notices = self.notices.handle(
-            _incident(request.notice_id), lambda now: domain.acknowledge(now, request), lambda after, _: after
+            _incident(request.notice_id),
+            lambda now: domain.acknowledge(now, request),
+            lambda after, _: after,
+            continues=True,
         )
         return pb.AcknowledgeNoticeResponse(notice=self._with_moment(notices.told[request.notice_id]))
 

@@ -154,7 +154,10 @@ class HealthService(Service):
     def ReportMission(self, request: pb.ReportMissionRequest) -> pb.ReportMissionResponse:
         """What the terminal of an ambulance says."""
         return self.ambulances.handle(
-            request.ambulance_id, lambda now: domain.report_mission(now, request), lambda _after, _: pb.ReportMissionResponse()
+            request.ambulance_id,
+            lambda now: domain.report_mission(now, request),
+            lambda _after, _: pb.ReportMissionResponse(),
+            continues=True,
         )
 
     @rpc

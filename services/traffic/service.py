@@ -91,7 +91,10 @@ class TrafficService(Service):
         if request.report == pb.SIGNAL_REPORT_BACK_IN_PLAN:
             self.telemetry.freed_at[request.signal_id] = self.clock.now() / 1e6
         return self.signals.handle(
-            request.signal_id, lambda now: domain.report(now, request), lambda _after, _: pb.ReportSignalResponse()
+            request.signal_id,
+            lambda now: domain.report(now, request),
+            lambda _after, _: pb.ReportSignalResponse(),
+            continues=True,
         )
 
     @server_stream

@@ -17,10 +17,11 @@ from citybrain.events.v1.event_pb2 import Event
 from citybrain.health.v1 import events_pb2 as health_events
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace, Route
-from citybrain.simulation.network import Edge
-from citybrain.simulation.routing import tree_from, way
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
+
+from citybrain.simulation.network import Edge
+from citybrain.simulation.routing import tree_from, way
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -182,8 +183,12 @@ class FakeMesh:
     def _ReportMission(self, request: health.ReportMissionRequest) -> Message:
         if request.stage == health.MISSION_STAGE_AT_HOSPITAL:
             story = request.incident_id
-            self.publish("missions", health_events.PatientHandedOver(incident_id=story, ambulance_id=request.ambulance_id), story)
-            self.publish("missions", health_events.AmbulanceReleased(incident_id=story, ambulance_id=request.ambulance_id), story)
+            self.publish(
+                "missions", health_events.PatientHandedOver(incident_id=story, ambulance_id=request.ambulance_id), story
+            )
+            self.publish(
+                "missions", health_events.AmbulanceReleased(incident_id=story, ambulance_id=request.ambulance_id), story
+            )
         return health.ReportMissionResponse()
 
     def _at(self, hospital: str) -> str:
@@ -232,11 +237,11 @@ def _log(stream_id: str) -> str:
 _FILES = (clock, hub, command, health, traffic)
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, mesh: FakeMesh) -> None:
         self._mesh = mesh
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
         service, method = details.method.strip("/").split("/")
         if not self._mesh.serves(method):
             return None

@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 from citybrain.health.v1 import health_service_pb2 as health
-from citybrain.simulation.__main__ import main
 from citybrain.traffic.v1 import events_pb2 as traffic_events
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
+from citybrain.simulation.__main__ import main
+
 pytestmark = pytest.mark.sumo
 
-UNTIL = "1200"
+UNTIL = "470"
+CALLS = [
+    {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"},
+    {"at_s": 40, "edge_id": "28675510#7", "position_m": 129.0, "severity": "CRITICAL"},
+]
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -32,12 +37,25 @@ def of(told: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def city(
     scenario_path: Callable[[str], Path], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., list[dict[str, Any]]]:
-    """Drives a city run of 1200 s with two emergencies; returns what it told."""
+    """Drives a short city run with two emergencies, or as many as asked for; returns what it told."""
 
-    def drive(mesh: Any, *options: str) -> list[dict[str, Any]]:
+    def drive(mesh: Any, *options: str, calls: int = 2) -> list[dict[str, Any]]:
         capfd.readouterr()
+        file = tmp_path / "calls.jsonl"
+        file.write_text("\n".join(json.dumps(call) for call in CALLS[:calls]))
         status = main(
-            ["city", "--scenario", str(scenario_path("cologne8")), "--gateway", mesh.address, "--until", UNTIL, *options]
+            [
+                "city",
+                "--scenario",
+                str(scenario_path("cologne8")),
+                "--gateway",
+                mesh.address,
+                "--until",
+                UNTIL,
+                "--calls",
+                str(file),
+                *options,
+            ]
         )
         told = lines(capfd)
         assert status == 0
@@ -53,7 +71,7 @@ def test_an_emergency_is_driven_from_the_call_to_the_hospital(
         told = city(mesh, "--record", str(tmp_path / "record"), "--tracks", str(tmp_path / "tracks"))
     (result,) = of(told, "result")
     assert [call["finished"] for call in result["calls"]] == [True, True]
-    assert [call["called_at"] for call in result["calls"]] == [25500, 25900]
+    assert [call["called_at"] for call in result["calls"]] == [25210, 25240]
     assert result["safety_findings"] == 0
     assert result["others"]["vehicles"] > 400
     stages = [r.stage for m, r, _ in mesh.requests if m.endswith("/ReportMission") and r.incident_id.endswith("01")]
@@ -137,7 +155,7 @@ def test_two_runs_of_one_seed_make_the_same_calls_in_the_same_order(
     made = []
     for _ in range(2):
         with fake_mesh.FakeMesh() as mesh:
-            city(mesh, "--emergencies", "1", "--until", "500")
+            city(mesh, "--until", "120", calls=1)
         made.append([(n, r.SerializeToString(), m.get("x-request-id")) for n, r, m in mesh.requests if not n.endswith("/Rest")])
     assert made[0] == made[1]
 
@@ -156,7 +174,7 @@ def test_a_mesh_that_is_gone_for_a_while_is_waited_for_and_told_the_time_again(
 
     mesh.on_observation = fail_once
     try:
-        told = city(mesh, "--emergencies", "1", "--until", "700")
+        told = city(mesh, "--until", "250", calls=1)
     finally:
         mesh.stop()
     (result,) = of(told, "result")
@@ -178,15 +196,13 @@ def test_without_the_traffic_sector_ambulances_drive_all_the_same(
             return method not in ("RegisterSignal", "ReportObservations", "FollowSignalCommands", "ReportSignal")
 
     with NoSignals() as mesh:
-        told = city(mesh, "--emergencies", "1", "--until", "700")
+        told = city(mesh, "--until", "250", calls=1)
     (result,) = of(told, "result")
     assert result["calls"][0]["finished"]
     assert result["mesh"]["dropped"] > 100
 
 
-def test_signal_commands_are_played_and_reported_back(
-    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType
-) -> None:
+def test_signal_commands_are_played_and_reported_back(city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType) -> None:
     with fake_mesh.FakeMesh() as mesh:
         commanded: list[str] = []
 
@@ -194,7 +210,9 @@ def test_signal_commands_are_played_and_reported_back(
             """Keeps the first signal that is seen in what it shows for a whole cycle: in step, and without any change."""
             for shown in request.signals:
                 signal = next(
-                    r.signal for n, r, _ in mesh.requests if n.endswith("/RegisterSignal") and r.signal.signal_id == shown.signal_id
+                    r.signal
+                    for n, r, _ in mesh.requests
+                    if n.endswith("/RegisterSignal") and r.signal.signal_id == shown.signal_id
                 )
                 durations = [p.duration_s for p in signal.phases]
                 into = (request.observed_at.seconds + 1 - signal.cycle_start.seconds) % sum(durations)
@@ -213,7 +231,7 @@ def test_signal_commands_are_played_and_reported_back(
             return []
 
         mesh.on_observation = hold
-        told = city(mesh, "--emergencies", "1", "--until", "800")
+        told = city(mesh, "--until", "250", calls=1)
     (result,) = of(told, "result")
     assert commanded
     reported = [(r.report, r.signal_id) for n, r, _ in mesh.requests if n.endswith("/ReportSignal")]

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from citybrain.traffic.v1 import events_pb2 as events
+
 from citybrain.simulation.network import read_network, signal_messages
 from citybrain.simulation.plans import Plan, read_plans
 from citybrain.simulation.safety import Checker, Fault, read_foes
 from citybrain.simulation.signals import BACK_IN_PLAN, REFUSED, STARTED, Controllers, Report
 from citybrain.simulation.sumo import Sumo
-from citybrain.traffic.v1 import events_pb2 as events
 
 pytestmark = pytest.mark.sumo
 

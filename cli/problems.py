@@ -1,0 +1,7 @@
+"""What the person at the keyboard can mend: one line, without a traceback."""
+
+from __future__ import annotations
+
+
+class Problem(Exception):
+    """The message says what is wrong and what to do."""

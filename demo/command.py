@@ -1,0 +1,121 @@
+"""`city demo`: one emergency, end to end, told for people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics as plain
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from citybrain.cli.local import ROOT
+from citybrain.demo import page, timeline
+from citybrain.demo.processes import SimulationError
+from citybrain.demo.run import STEPS, Options, Outcome, drive
+from citybrain.demo.show import NAMES, Show
+from citybrain.demo.words import minutes, sentence
+from citybrain.observability.trace_tree import render
+
+SCENARIOS = ROOT / "build" / "scenarios"
+# Traffic is let in for five minutes before the call; the last ride must have time to end.
+_END_AFTER_S = 1500
+
+
+def demo(
+    city: Annotated[str, typer.Option(help="A shipped city (simulation/cities/).")] = "cologne8",
+    scenario: Annotated[Path | None, typer.Option(help="Any SUMO configuration with signals and demand, instead.")] = None,
+    places: Annotated[Path | None, typer.Option(help="Hospitals, stations and districts, in YAML.")] = None,
+    calls: Annotated[Path | None, typer.Option(help="Calls, a line of JSON each.")] = None,
+    emergencies: Annotated[int, typer.Option(min=1, help="How many calls, where none are given; 400 s apart.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of traffic, places and calls.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Runs with seeds seed, seed+1, …; the figures are of all.")] = 1,
+    kill: Annotated[bool, typer.Option(help="Kill the whole mesh half-way (first run).")] = True,
+    data: Annotated[Path, typer.Option(help="Where events, traces and tracks of the runs are kept.")] = Path("data/demo"),
+    report: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("report.html"),
+    picture: Annotated[Path | None, typer.Option(help="Draw an SVG of the first run too.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write everything measured as JSON.")] = None,
+) -> None:
+    """One emergency call in the traffic of a real road network: without the city, and with it."""
+    console = Console(highlight=False)
+    where = ["--scenario", str(scenario)] if scenario is not None else ["--city", city, "--scenarios", str(SCENARIOS)]
+    for name, value in (("--places", places), ("--calls", calls)):
+        where += [name, str(value)] if value is not None else []
+    where += ["--until", str(_END_AFTER_S + 400 * (emergencies - 1))]
+    outcomes = []
+    for number in range(runs):
+        folder = data / f"seed-{seed + number}"
+        # Half-way: the ambulance is with the patient, and the way to the hospital lies before it.
+        step = STEPS.index("at_hospital") + 1 if kill and number == 0 else 0
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        options = Options(city=where, seed=seed + number, emergencies=emergencies, data=folder, kill_step=step)
+        console.print(f"[bold]seed {seed + number}[/]: the same calls, the same traffic, without the city and with it")
+        with Show(console) as show:
+            outcomes.append(drive(options, show.said, show.tell))
+    first = outcomes[0]
+    if not first.stories:
+        raise SimulationError("no call was answered in this run: give more time between calls, or another seed")
+    incident = next(iter(first.stories))
+    _tell_timeline(console, first, incident)
+    console.print(render(first.traces[incident], f"trace of {incident}"))
+    _tell_times(console, outcomes)
+    if first.killed is not None:
+        console.print(f"\n{first.killed.english()}\n{first.killed.chinese()}", markup=False)
+    english, chinese = _sentence(first)
+    console.print(f"\n[bold]{english}[/]\n[bold]{chinese}[/]\n")
+    made = page.compose(first, incident, seed, city if scenario is None else scenario.stem, english, chinese)
+    size = page.report.write(made, report)
+    console.print(f"{report} ({size / 1e6:.1f} MB) shows both rides, the signals and the departments; open it in a browser.")
+    console.print(f"city trace {incident} --data {data / f'seed-{seed}'} shows the trace again.", markup=False)
+    if picture is not None:
+        page.picture.draw(made, picture)
+    if as_json is not None:
+        as_json.write_text(json.dumps([_measured(o) for o in outcomes], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _tell_timeline(console: Console, outcome: Outcome, incident: str) -> None:
+    lines = timeline.tell(outcome.stories[incident])
+    table = Table(title=f"who did what: {incident}", title_justify="left", box=None, padding=(0, 2))
+    for title in ("after the call", "department", "what"):
+        table.add_column(title)
+    start = lines[0].at
+    for line in timeline.without_signal_detail(lines):
+        seconds = line.at - start
+        department = " ".join(timeline.DEPARTMENTS.get(line.department, (line.department, "")))
+        table.add_row(f"{int(seconds) // 60}:{int(seconds) % 60:02d}", department, line.english)
+    console.print(table)
+
+
+def _tell_times(console: Console, outcomes: list[Outcome]) -> None:
+    table = Table(title="times", title_justify="left", box=None, padding=(0, 2))
+    table.add_column("")
+    for variant in NAMES:
+        table.add_column(NAMES[variant], justify="right")
+    for label, values in page.times(outcomes):
+        table.add_row(label, *("–" if values.get(v) is None else minutes(values[v] or 0.0) for v in NAMES))
+    console.print(table)
+
+
+def _sentence(outcome: Outcome) -> tuple[str, str]:
+    def door(variant: str) -> float:
+        result = outcome.results[variant]
+        call = result["calls"][0]
+        return float(call["at_hospital_s"] or result["end"] - call["began"])
+
+    return sentence(door("ordinary"), door("city"))
+
+
+def _measured(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "results": outcome.results,
+        "took_s": round(outcome.took_s, 1),
+        "killed": None if outcome.killed is None else outcome.killed.english(),
+        "median_ride_s": {
+            variant: plain.median(call["ride_s"] for call in result["calls"] if "ride_s" in call)
+            for variant, result in outcome.results.items()
+        },
+    }

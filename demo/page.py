@@ -1,0 +1,129 @@
+"""From the outcome of a run to what the report and the picture show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from citybrain.health.v1.events_pb2 import AmbulanceReserved, BedReserved
+
+from citybrain.cli.local import ROOT
+from citybrain.demo import picture, report, timeline
+from citybrain.demo.run import Outcome
+from citybrain.observability.trace_tree import as_json
+
+__all__ = ["compose", "picture", "report", "times"]
+
+# Second 0 of a scenario is midnight of this day in Hangzhou: 2026-01-05T00:00:00+08:00.
+CITY_EPOCH_S = 1_767_542_400
+_ROWS = (
+    ("report → patient", "报警到现场", "at_scene_s"),
+    ("report → hospital door", "报警到医院", "at_hospital_s"),
+    ("driving", "行驶", "ride_s"),
+    ("standing at red lights", "红灯等待", "red_wait_s"),
+)
+
+
+def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None]]]:
+    """The table of times: per row, the mean over all calls of all runs of each drive; None where some call did not get there."""
+    rows: list[tuple[str, dict[str, float | None]]] = []
+    for label, _, field in _ROWS:
+        rows.append((label, {variant: _mean(outcomes, variant, field) for variant in outcomes[0].results}))
+    rows.append(("delay per other vehicle", {v: _others(outcomes, v) for v in outcomes[0].results}))
+    expected = [e for outcome in outcomes if (e := _expected(outcome)) is not None]
+    if expected:
+        rows.append(("driving, as estimated at the start", {"city": sum(expected) / len(expected)}))
+    return rows
+
+
+def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str, chinese: str) -> report.Report:
+    """Everything the page shows of the first call of a run."""
+    tracks, results = outcome.tracks, outcome.results
+    shape = tracks["city"]
+    told = _city(city)
+    call = results["city"]["calls"][0]
+    lines = timeline.tell(outcome.stories[incident])
+    kill = outcome.killed
+    labels_zh = {label: chinese_label for label, chinese_label, _ in _ROWS}
+    ends = [_door(results[v], results[v]["calls"][0]) for v in results]
+    return report.Report(
+        city_en=told["title"]["en"],
+        city_zh=told["title"]["zh"],
+        seed=seed,
+        begin_s=float(call["began"]) - 10,
+        end_s=max(ends) + 30,
+        city_epoch_s=CITY_EPOCH_S,
+        roads=[[(p[0], p[1]) for p in edge] for edge in shape["edges"]],
+        signals={name: _stop_lines(value) for name, value in shape["signals"].items()},
+        rides={variant: _ride(tracks[variant], results[variant]) for variant in report.VARIANTS if variant in tracks},
+        places=_places(shape["places"]),
+        lines=lines,
+        trace=as_json(outcome.traces[incident]),
+        times=[report.TimeRow(label, labels_zh.get(label, label), values) for label, values in times([outcome])],  # type: ignore[arg-type]
+        sentence_en=english,
+        sentence_zh=chinese,
+        kill_en=kill.english() if kill is not None else "",
+        kill_zh=kill.chinese() if kill is not None else "",
+        source=f"{told['source']} {told['licence']}",
+        call_s=float(call["began"]),
+    )
+
+
+def _door(result: dict[str, Any], call: dict[str, Any]) -> float:
+    return float(call["began"] + call["at_hospital_s"]) if call.get("at_hospital_s") is not None else float(result["end"])
+
+
+def _mean(outcomes: Sequence[Outcome], variant: str, field: str) -> float | None:
+    values = [call.get(field) for outcome in outcomes for call in outcome.results[variant]["calls"]]
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _others(outcomes: Sequence[Outcome], variant: str) -> float | None:
+    values = [float(outcome.results[variant]["others"]["mean_time_loss_s"]) for outcome in outcomes]
+    return sum(values) / len(values)
+
+
+def _expected(outcome: Outcome) -> float | None:
+    """The driving time that was expected when ambulance and hospital were chosen, mean over the calls."""
+    estimates = []
+    for events in outcome.stories.values():
+        total = 0.0
+        for event in events:
+            if event.type.endswith(".AmbulanceReserved"):
+                total += AmbulanceReserved.FromString(event.data.value).route.travel_time_s
+            elif event.type.endswith(".BedReserved"):
+                total += BedReserved.FromString(event.data.value).route.travel_time_s
+        estimates.append(total)
+    return sum(estimates) / len(estimates) if estimates else None
+
+
+def _ride(track: dict[str, Any], result: dict[str, Any]) -> report.RideTrack:
+    call = result["calls"][0]
+    began = float(call["began"])
+    vehicles = [v for v in track["vehicles"].values() if v["incident_id"] == call["incident_id"]]
+    return report.RideTrack(
+        ambulances={v["ambulance_id"]: [(p[0], p[1], p[2]) for p in v["at"]] for v in vehicles},
+        signal_states={name: [(c[0], c[1]) for c in changes] for name, changes in track["shown"].items()},
+        scene_s=None if call.get("at_scene_s") is None else began + call["at_scene_s"],
+        hospital_s=None if call.get("at_hospital_s") is None else began + call["at_hospital_s"],
+    )
+
+
+def _stop_lines(value: Any) -> list[tuple[float, float]]:
+    return [(p[0], p[1]) for p in value] if value and isinstance(value[0], list) else [(value[0], value[1])]
+
+
+def _places(drawn: Sequence[dict[str, Any]]) -> list[report.Place]:
+    kinds: dict[str, report.PlaceKind] = {"hospital": "hospital", "station": "station", "call": "scene"}
+    return [report.Place(kinds[p["kind"]], p["name"], p["name"], p["x"], p["y"]) for p in drawn]
+
+
+def _city(name: str) -> dict[str, Any]:
+    import yaml
+
+    path = ROOT / "simulation" / "cities" / name / "city.yaml"
+    if path.is_file():
+        found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return found
+    return {"title": {"en": name, "zh": name}, "source": f"the scenario {name}, as given", "licence": "terms as given with it"}
