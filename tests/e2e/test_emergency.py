@@ -1,0 +1,105 @@
+"""One emergency in real SUMO traffic through real Envoy: everything the demo claims, asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from citybrain.cli.local import ROOT
+from citybrain.demo import timeline
+from citybrain.demo.run import STEPS, Options, Outcome, drive
+from citybrain.health.v1 import events_pb2 as health
+from citybrain.observability.trace_store import TraceStore
+from citybrain.observability.trace_tree import edges
+from citybrain.traffic.v1 import events_pb2 as traffic
+
+WHERE = ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--until", "1000"]
+EDGES = Path(__file__).with_name("edges.txt")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emergency")
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path) -> Iterator[Outcome]:
+    yield drive(Options(WHERE, 1, 1, folder), lambda _v, _l: None, lambda _t: None)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    step = STEPS.index("at_hospital") + 1
+    options = Options(WHERE, 1, 1, tmp_path_factory.mktemp("killed"), kill_step=step, baselines=())
+    yield drive(options, lambda _v, _l: None, lambda _t: None)
+
+
+@pytest.mark.sumo
+def test_the_patient_reaches_the_hospital_in_every_drive_and_signals_stay_safe(outcome: Outcome) -> None:
+    for result in outcome.results.values():
+        (call,) = result["calls"]
+        assert call["finished"] and not call["lost"]
+    city = outcome.results["city"]
+    assert city["signals"]["commands"] > 0
+    assert city["safety"] == dict.fromkeys(city["safety"], 0)
+    assert city["signals"]["out_of_step_at_end"] == []
+    assert city["signals"]["playing_at_end"] == []
+
+
+@pytest.mark.sumo
+def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Outcome) -> None:
+    (events,) = outcome.stories.values()
+    names = [event.type.rpartition(".")[2] for event in events]
+    in_order = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PriorityGranted", "PatientHandedOver", "IncidentClosed"]
+    assert [name for name in names if name in in_order] == in_order
+    assert names.count("DistrictNotified") == names.count("NoticeAcknowledged") > 0
+    assert {event.correlation_id for event in events} == set(outcome.stories)
+    stages = [health.MissionReported.FromString(e.data.value).stage for e in events if e.type.endswith(".MissionReported")]
+    assert stages == [1, 2, 3, 4]
+    lines = timeline.tell(events)
+    assert {line.department for line in lines} == {"emergency_command", "health", "traffic", "district_hub"}
+
+
+@pytest.mark.sumo
+def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome: Outcome, folder: Path) -> None:
+    (incident,) = outcome.stories
+    store = TraceStore(folder / "traces.db")
+    spans = store.by_incident(incident)
+    store.close()
+    found = {f"{e.parent_service} : {e.parent_name} → {e.child_service} : {e.child_name}" for e in edges(spans)}
+    wanted = [line for line in EDGES.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    missing = [line for line in wanted if line not in found]
+    assert not missing, "\n".join([*missing, "", "found:", *sorted(found)])
+    assert len({span.trace_id for span in spans}) == 1
+
+
+@pytest.mark.sumo
+def test_every_signal_command_ends_back_in_the_plan(outcome: Outcome) -> None:
+    (events,) = outcome.stories.values()
+    commands = [traffic.SignalCommanded.FromString(e.data.value) for e in events if e.type.endswith(".SignalCommanded")]
+    assert commands
+    for command in commands:
+        assert command.program_id != "" and command.plan_phase_left_s > 0
+        held = sum(interval.duration_s for interval in command.intervals if interval.purpose == "priority")
+        assert held <= 60
+
+
+@pytest.mark.sumo
+def test_killed_half_way_nothing_acknowledged_is_lost_and_the_ride_is_the_same(outcome: Outcome, killed: Outcome) -> None:
+    assert killed.killed is not None
+    assert (killed.killed.lost, killed.killed.went_on_at) == (0, killed.killed.step)
+    assert killed.killed.acknowledged > 0
+    assert killed.results["city"]["calls"] == outcome.results["city"]["calls"]
+
+
+@pytest.mark.sumo
+def test_two_runs_of_one_seed_give_the_same_domain_events(outcome: Outcome, killed: Outcome) -> None:
+    """The second was killed on the way: not even that changes what happened in the city."""
+
+    def happened(run: Outcome) -> list[tuple[str, str, int, int, bytes]]:
+        (events,) = run.stories.values()
+        domain = [e for e in events if not e.stream.startswith("sagas/")]
+        return sorted((e.type, e.stream, e.version, e.occurred_at.seconds, e.data.value) for e in domain)
+
+    assert happened(outcome) == happened(killed)
