@@ -50,11 +50,10 @@ def _in_order(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _rows(city: str, outcomes: dict[int, dict[str, Any]]) -> list[Row]:
     rows, details = [], {}
     for peer in ("ordinary", "bluelight"):
-        rides = {
-            seed: [a - b for a, b in zip(_rides(r["city"]), _rides(r[peer]), strict=True)] for seed, r in outcomes.items()
-        }
+        rides = {seed: [a - b for a, b in zip(_rides(r["city"]), _rides(r[peer]), strict=True)] for seed, r in outcomes.items()}
         others = {
-            seed: [r["city"]["others"]["mean_time_loss_s"] - r[peer]["others"]["mean_time_loss_s"]] for seed, r in outcomes.items()
+            seed: [r["city"]["others"]["mean_time_loss_s"] - r[peer]["others"]["mean_time_loss_s"]]
+            for seed, r in outcomes.items()
         }
         for who, differences, unit in (("ride", rides, "s"), ("others", others, "s/vehicle")):
             found = paired(differences)
@@ -66,8 +65,12 @@ def _rows(city: str, outcomes: dict[int, dict[str, Any]]) -> list[Row]:
     details["seeds"] = list(outcomes)
     for name in ("safety_findings", "collisions"):
         details[name] = sum(r["city"][name] for r in outcomes.values())
-    details["teleports of ambulances"] = {v: sum(r[v]["teleports"]["ambulances"] for r in outcomes.values()) for v in _first(outcomes)}
-    details["unfinished"] = {v: sum(not c["finished"] for r in outcomes.values() for c in r[v]["calls"]) for v in _first(outcomes)}
+    details["teleports of ambulances"] = {
+        v: sum(r[v]["teleports"]["ambulances"] for r in outcomes.values()) for v in _first(outcomes)
+    }
+    details["unfinished"] = {
+        v: sum(not c["finished"] for r in outcomes.values() for c in r[v]["calls"]) for v in _first(outcomes)
+    }
     details["out of step at the end"] = sum(len(r["city"]["signals"]["out_of_step_at_end"]) for r in outcomes.values())
     kept = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
     DETAILS.write_text(json.dumps(kept | {city: details}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

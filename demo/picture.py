@@ -82,9 +82,10 @@ def _picture(report: Report, language: Language, detail: float) -> str:
     table, height = _table(report, sides, below, zh)
     body.append(table)
     bottom = below + height + 8
-    caption, size = _fitting(_caption(report, sides[0], moment, zh), 13, _WIDTH - 2 * _RIM)
-    body.append(_text(caption, _RIM, bottom, size, tone="#626a74"))
-    total = round(bottom + 18)
+    said = [(line, 13) for line in _wrapped(_caption(report, sides[0], moment, zh), 13, _WIDTH - 2 * _RIM)]
+    said += [(line, 11) for line in _wrapped(report.source, 11, _WIDTH - 2 * _RIM)]
+    body += [_text(line, _RIM, bottom + 18 * n, size, tone="#626a74") for n, (line, size) in enumerate(said)]
+    total = round(bottom + 18 * len(said))
     title = f"<title>{_safe(report.sentence_zh if zh else report.sentence_en)}</title>"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{total}" viewBox="0 0 {_WIDTH} {total}" '
@@ -132,7 +133,8 @@ def _defs(report: Report, view: View, detail: float) -> str:
 def _panel(report: Report, variant: Variant, view: View, moment: float, zh: bool) -> str:
     ride, tone = report.rides[variant], _TONES[variant]
     parts = [f'<rect width="{_PANEL:g}" height="{view.height:g}" fill="#eeece6"/><use href="#streets"/>']
-    ahead, heads = [], []
+    ahead: list[str] = []
+    heads: list[Point] = []
     for track in ride.ambulances.values():
         now = _position(track, moment)
         if now is None:
@@ -142,8 +144,9 @@ def _panel(report: Report, variant: Variant, view: View, moment: float, zh: bool
         if after:
             ahead.append(_line([now, *after], view, tone, ' stroke-width="2.5" stroke-dasharray="1 6" opacity=".8"'))
         parts.append(_line([*before, now], view, tone, ' stroke-width="4.5" opacity=".8"'))
-        heads.append(_head(view.to(now), tone))
-    parts += [*ahead, _signals(report, ride, view, moment), *_marks(report.places, view, zh), *heads]
+        heads.append(view.to(now))
+    parts += [*ahead, _signals(report, ride, view, moment), *_marks(report.places, heads, view, zh)]
+    parts += [_head(at, tone) for at in heads]
     frame = f'<rect width="{_PANEL:g}" height="{view.height:g}" rx="8" fill="none" stroke="#d9d5cb"/>'
     return f'<g clip-path="url(#clip)">{"".join(parts)}</g>{frame}'
 
@@ -160,22 +163,29 @@ def _signals(report: Report, ride: RideTrack, view: View, moment: float) -> str:
     return "".join(f'<g fill="{tone}">{"".join(found)}</g>' for tone, found in dots.items() if found)
 
 
-def _marks(places: Iterable[Place], view: View, zh: bool) -> list[str]:
-    marks = []
-    for place in places:
-        x, y = view.to((place.x, place.y))
-        if not (0 < x < _PANEL and 0 < y < view.height):
-            continue
+def _marks(places: Iterable[Place], heads: Iterable[Point], view: View, zh: bool) -> list[str]:
+    """Places with their names, each where it covers no other and no ambulance; a name without room is left out."""
+    shown = [(place, *view.to((place.x, place.y))) for place in places]
+    shown = [(place, x, y) for place, x, y in shown if 0 < x < _PANEL and 0 < y < view.height]
+    taken = [(x - 9, y - 9, x + 9, y + 9) for x, y in [*heads, *((x, y) for _, x, y in shown)]]
+    signs, names = [], []
+    for place, x, y in shown:
         tone, letter = _PLACES[place.kind]
-        name = place.label_zh if zh else place.label_en
-        right = x + 14 + _wide(name, 12.5) < _PANEL
-        marks.append(
+        signs.append(
             f'<rect x="{x - 8:.1f}" y="{y - 8:.1f}" width="16" height="16" rx="{8 if place.kind == "scene" else 4}" '
             f'fill="{tone}" stroke="#fff" stroke-width="2"/>'
             + _text(letter, x, y + 4, 11, weight=700, tone="#fff", anchor="middle")
-            + _text(name, x + 14 if right else x - 14, y + 4.5, 12.5, weight=600, anchor="start" if right else "end", halo=True)
         )
-    return marks
+        name = place.label_zh if zh else place.label_en
+        wide = _wide(name, 12.5) + 4
+        for left, middle in ((x + 17, y), (x - 17 - wide, y), (x - wide / 2, y - 24), (x - wide / 2, y + 24)):
+            box = (left, middle - 8, left + wide, middle + 8)
+            inside = box[0] > 0 and box[1] > 0 and box[2] < _PANEL and box[3] < view.height
+            if inside and not any(box[0] < t[2] and box[2] > t[0] and box[1] < t[3] and box[3] > t[1] for t in taken):
+                taken.append(box)
+                names.append(_text(name, left + wide / 2, middle + 4.5, 12.5, weight=600, anchor="middle", halo=True))
+                break
+    return signs + names
 
 
 def _head(at: Point, tone: str) -> str:
@@ -210,12 +220,11 @@ def _caption(report: Report, other: Variant, moment: float, zh: bool) -> str:
     after = minutes_zh(moment - report.zero_s) if zh else minutes(moment - report.zero_s)
     tracks = [] if other == "city" else list(report.rides[other].ambulances.values())
     left_m = max((_left_m(track, moment) for track in tracks), default=0.0)
-    city, source = (report.city_zh if zh else report.city_en), report.source
     if zh:
         rest = f"，另一辆还有 {left_m / 1000:.1f} 公里" if left_m > 50 else ""
-        return f"{city}，种子 {report.seed}，报警后 {after}{rest}。{source}"
+        return f"{report.city_zh}，种子 {report.seed}，报警后 {after}{rest}。"
     rest = f"; the other one has {left_m / 1000:.1f} km left" if left_m > 50 else ""
-    return f"{city}, seed {report.seed}, {after} after the call{rest}. {source}"
+    return f"{report.city_en}, seed {report.seed}, {after} after the call{rest}."
 
 
 def _left_m(track: Sequence[tuple[float, float, float]], moment: float) -> float:
@@ -270,15 +279,6 @@ def _safe(text: str) -> str:
 def _wide(text: str, size: float) -> float:
     """About how wide a text is: no font is at hand to measure it."""
     return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.57 for c in text) * size
-
-
-def _fitting(text: str, size: float, width: float) -> tuple[str, float]:
-    """One line that fits: smaller letters first, then an ellipsis."""
-    smallest = size * 0.8
-    fitting = max(smallest, min(size, size * width / max(1.0, _wide(text, size))))
-    while _wide(text, fitting) > width:
-        text = text[:-2].rstrip("… ") + "…"
-    return text, round(fitting, 1)
 
 
 def _wrapped(text: str, size: float, width: float) -> list[str]:

@@ -22,7 +22,7 @@ PlaceKind = Literal["station", "scene", "hospital"]
 LIMIT_BYTES = 2_000_000
 VARIANTS: Mapping[Variant, tuple[str, str]] = {
     "ordinary": ("Without the city", "没有城市大脑"),
-    "bluelight": ("Blue light only, without the city", "仅鸣笛闪灯，没有城市大脑"),
+    "bluelight": ("Blue light only", "仅鸣笛闪灯"),
     "city": ("With the city", "有城市大脑"),
 }
 """The ways in which the same call is driven, in the order in which they are shown, with their names in English and Chinese."""

@@ -77,7 +77,11 @@ GRANT_PRIORITY = Step(
     Command(
         f"{TRAFFIC}/GrantPriority",
         lambda s, k: traffic.GrantPriorityRequest(
-            incident_id=s.saga_id, grant_id=k, vehicle_id=s.answer("reserve_ambulance").ambulance_id, edge_ids=_way(s), stops=_stops(s)
+            incident_id=s.saga_id,
+            grant_id=k,
+            vehicle_id=s.answer("reserve_ambulance").ambulance_id,
+            edge_ids=_way(s),
+            stops=_stops(s),
         ),
     ),
     undo=Command(

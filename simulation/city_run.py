@@ -95,6 +95,7 @@ class CityRun:
         gateway = self._gateway
         mesh = {
             "calls": gateway.calls, "retries": gateway.retries, "refused": self.refused_calls, "dropped": gateway.dropped,
+            "reopened": gateway.reopened,
             "position": gateway.position, "driven_until": driven_until,
         }  # fmt: skip
         return {**run_result("city", street, seed, end, self.calls), "mesh": mesh}

@@ -71,6 +71,11 @@ class Gateway:
             stream.close()
         self._channel.close()
 
+    @property
+    def reopened(self) -> int:
+        """How often a stream had to be opened again."""
+        return sum(stream.openings - 1 for stream in self.streams)
+
     def call(self, method: str, request: Message, answer: type[R], name: str, *, traceparent: str = "") -> R:
         """One call. `method`: full service name and method; `name`: what it is, unique in the run.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from citybrain.mesh.child import MeshChild
 
 TRAP = Path(__file__).parent / "mesh" / "trap"

@@ -42,11 +42,13 @@ def reserve(
     Raises NoneFree when all candidates refused, or what `candidates` raises when there are none.
     """
     search = searches.load(incident_id)
+    # Only of this call: who refused is free again one day, and the list of candidates will say so.
+    said_no: list[str] = []
     while True:
         domain.may_choose(search, reservation_id)
         attempt = len(search.refused)
         if search.choice is None:
-            best = next(iter(candidates(search.refused)), None)
+            best = next(iter(candidates(said_no)), None)
             if best is None:
                 raise NoneFree("everybody who was free has been taken meanwhile: try again", "NONE_FREE")
             event = chosen(best)
@@ -63,6 +65,7 @@ def reserve(
         except Refused as refusal:
             if refusal.reason not in taken:
                 raise
+            said_no.append(choice.chosen_id)
             event = refused(choice.chosen_id)
             search = searches.handle(
                 incident_id,

@@ -9,8 +9,8 @@ from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded
 from citybrain.traffic.v1.traffic_service_pb2 import SignalShown
 
 from citybrain.services.traffic import signal_change
-from citybrain.services.traffic.remembered import PRIORITY, SignalState
 from citybrain.services.traffic.green_wave import SILENT_S, Network, Observed, wishes
+from citybrain.services.traffic.remembered import PRIORITY, SignalState
 from citybrain.services.traffic.signal_change import Wish
 from citybrain.services.traffic.signal_plan import Plan
 

@@ -9,8 +9,8 @@ from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.service import Clock, Follow, Log, Service, Streams, View, every, rpc, server_stream
 from citybrain.services.traffic import measured, roads, views
 from citybrain.services.traffic import remembered as domain
-from citybrain.services.traffic.one_second import Facts, control, lost
 from citybrain.services.traffic.green_wave import Network
+from citybrain.services.traffic.one_second import Facts, control, lost
 from citybrain.services.traffic.signal_plan import Plan
 from citybrain.services.traffic.telemetry import WINDOW_S, Now, Telemetry
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from citybrain.event_store import contract
 from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict, LimitExceeded, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.subscription import Subscription
 from citybrain.event_store.views import ViewFile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Test = Callable[[SqliteEventStore], Coroutine[Any, Any, None]]
 

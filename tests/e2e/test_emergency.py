@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from citybrain.health.v1 import events_pb2 as health
+from citybrain.traffic.v1 import events_pb2 as traffic
+
 from citybrain.cli.local import ROOT
 from citybrain.demo import timeline
 from citybrain.demo.run import STEPS, Options, Outcome, drive
-from citybrain.health.v1 import events_pb2 as health
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
-from citybrain.traffic.v1 import events_pb2 as traffic
 
 WHERE = ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--until", "1000"]
 EDGES = Path(__file__).with_name("edges.txt")

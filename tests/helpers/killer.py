@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from citybrain.demo.observer import Observer
 from citybrain.events.v1.event_pb2 import Event
+
+from citybrain.demo.observer import Observer
 from citybrain.mesh.child import MeshChild
 from tests.helpers.paper_city import LIMIT_S, PaperCity
 

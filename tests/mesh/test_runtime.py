@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from citybrain.mesh.child import MeshChild
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+from citybrain.mesh.child import MeshChild
 
 WORKERS = 32
 

@@ -73,7 +73,7 @@ def test_an_emergency_is_driven_from_the_call_to_the_hospital(
     assert [call["finished"] for call in result["calls"]] == [True, True]
     assert [call["called_at"] for call in result["calls"]] == [25210, 25240]
     assert result["safety_findings"] == 0
-    assert result["others"]["vehicles"] > 400
+    assert result["others"]["vehicles"] > 200
     stages = [r.stage for m, r, _ in mesh.requests if m.endswith("/ReportMission") and r.incident_id.endswith("01")]
     assert stages == [
         health.MISSION_STAGE_UNDER_WAY,
@@ -180,7 +180,7 @@ def test_a_mesh_that_is_gone_for_a_while_is_waited_for_and_told_the_time_again(
     (result,) = of(told, "result")
     assert restarts
     assert result["calls"][0]["finished"]
-    assert result["mesh"]["retries"] + len(restarts) > 1
+    assert result["mesh"]["reopened"] >= 6
     assert mesh.times_told_since_start > 0
     # Nothing was heard twice, though streams were opened twice.
     assert len(of(told, "ride")) == 1

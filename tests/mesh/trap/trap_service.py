@@ -7,15 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from citybrain.mesh import context
-from citybrain.mesh.errors import Refused
-from citybrain.mesh.runtime import off_loop
-from citybrain.mesh.service import Client, Clock, Follow, Log, Service, Streams, rpc, server_stream
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
 from opentelemetry import trace
+
+from citybrain.mesh import context
+from citybrain.mesh.errors import Refused
+from citybrain.mesh.runtime import off_loop
+from citybrain.mesh.service import Client, Clock, Follow, Log, Service, Streams, rpc, server_stream
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 _DEPARTMENTS = ("emergency_command", "health", "traffic", "district_hub", "sagas")
 
 
-def city(*, blocks: int = 6, drive_s: tuple[int, int] = (420, 300), lines: int = 12, **changed: Any) -> Report:
+def city(*, blocks: int = 6, drive_s: tuple[int, int] = (420, 300), events: int = 12, **changed: Any) -> Report:
     """A report on `blocks` × `blocks` blocks; `drive_s` are the seconds of the drive without and with the city."""
     generator = random.Random(7)
     without, helped = (_track(blocks, seconds) for seconds in drive_s)
@@ -39,8 +39,8 @@ def city(*, blocks: int = 6, drive_s: tuple[int, int] = (420, 300), lines: int =
             Place("scene", "The patient", "患者", far, 0.0),
             Place("hospital", "First Hospital", "第一医院", far, far),
         ],
-        "lines": [_line(number, lines, drive_s[1], generator) for number in range(lines)],
-        "trace": _trace(lines),
+        "lines": [_line(number, events, drive_s[1], generator) for number in range(events)],
+        "trace": _trace(events),
         "times": [
             TimeRow("Call to patient", "报警到患者", {"ordinary": drive_s[0] / 2, "city": drive_s[1] / 2}),
             TimeRow("Call to hospital", "报警到医院", {"ordinary": float(drive_s[0]), "city": float(drive_s[1])}),

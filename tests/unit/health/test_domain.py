@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
-from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
-from citybrain.services.health import domain, travel
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+
+from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.services.health import domain, travel
 
 STATION = RoadPlace(edge_id="e1", position_m=1)
 CHOICE = domain.Choice("r1", "a1", STATION, Route(edge_ids=["e1"]))

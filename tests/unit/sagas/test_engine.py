@@ -9,13 +9,14 @@ import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
-from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
-from citybrain.sagas.engine import UNDO_TRIES, due_timers, on_failure, on_undo_failure, react
-from citybrain.sagas.state import SagaState, evolve, pack
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+
+from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
+from citybrain.sagas.engine import UNDO_TRIES, due_timers, on_failure, on_undo_failure, react
+from citybrain.sagas.state import SagaState, evolve, pack
 
 SECOND = 1_000_000
 ANSWER = health.ReportMissionResponse()
