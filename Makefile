@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
+.PHONY: readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,8 +55,11 @@ third-party: build/.ready ## Makes THIRD_PARTY.md from the locks
 bench: build/.stubs ## Measures, beside a peer or a floor in the same run (FULL=1: the long rows)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+readme: build/.stubs ## Puts the workflow and the newest results into both READMEs
+	@$(BIN)/python tools/readme.py
+
 picture: build/.stubs ## Makes docs/picture.svg from a run
-	@$(BIN)/city demo --picture docs/picture.svg
+	@$(BIN)/city demo --picture docs/picture.svg --report build/report.html
 
 clean: ## Removes what was built and installed
 	rm -rf build .venv data src/*.egg-info

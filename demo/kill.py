@@ -1,4 +1,4 @@
-"""The kill in the demo: the whole mesh ends by SIGKILL at a recorded step, comes back, and is checked against the outside record."""
+"""The kill in the demo: the whole mesh ends by SIGKILL at a recorded step, comes back, and is checked from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record kept outside of the mesh: every event that its subscribers were shown, and what must still be there after a kill."""
+"""The record kept outside of the mesh: every event that its subscribers were shown, and must still be there after a kill."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _ROWS = (
 
 
 def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None]]]:
-    """The table of times: per row, the mean over all calls of all runs of each drive; None where some call did not get there."""
+    """The table of times: per row, the mean over all calls of each drive; None where some call did not get there."""
     rows: list[tuple[str, dict[str, float | None]]] = []
     for label, _, field in _ROWS:
         rows.append((label, {variant: _mean(outcomes, variant, field) for variant in outcomes[0].results}))

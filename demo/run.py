@@ -1,4 +1,4 @@
-"""One demo: the city drives the calls, the baselines drive the same calls in the same traffic, the mesh is killed on the way."""
+"""One demo: the city drives the calls, the baselines drive the same in the same traffic, the mesh is killed on the way."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ def sentence(without_s: float, with_s: float) -> tuple[str, str]:
         return (
             f"With the city's help the patient was at the hospital door {minutes(saved)} sooner: "
             f"{minutes(with_s)} after the call instead of {minutes(without_s)}.",
-            f"有了城市大脑，患者提前 {minutes_zh(saved)} 到达医院：从报警到医院门口用时 {minutes_zh(with_s)}，而不是 {minutes_zh(without_s)}。",
+            f"有了城市大脑，患者提前 {minutes_zh(saved)} 到达医院："
+            f"从报警到医院门口用时 {minutes_zh(with_s)}，而不是 {minutes_zh(without_s)}。",
         )
     return (
         f"This time the city's help did not bring the patient to the hospital sooner: {minutes(with_s)} after the call, "

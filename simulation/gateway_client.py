@@ -29,7 +29,8 @@ _CALL_S = 20.0
 _PAUSE_S = 0.2
 _TAKE_S = 2.0
 _OPTIONAL_TRIES = 3
-_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+# This side never cancels a call: CANCELLED says that the other side went away in the middle of it.
+_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 # A gateway that comes back should be found at once, not after gRPC's usual back-off.
 _OPTIONS = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 

@@ -1,4 +1,4 @@
-"""Checks that belong to no other tool: what must never stand in a file, what is made must not have drifted, links must lead somewhere.
+"""Checks that belong to no other tool: what must never stand in a file, what is made has not drifted, links lead somewhere.
 
 Run by `make check`; prints each finding and ends with their number.
 """
@@ -70,13 +70,18 @@ def _imports(name: Path, text: str) -> list[str]:
 
 
 def _drift() -> list[str]:
-    from tools.third_party import TARGET, made
+    from tools.readme import READMES
+    from tools.readme import made as readme
+    from tools.third_party import TARGET
+    from tools.third_party import made as third_party
 
-    return (
-        []
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == made()
-        else [f"{TARGET.name} has drifted: make third-party"]
-    )
+    found = []
+    if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != third_party():
+        found.append(f"{TARGET.name} has drifted: make third-party")
+    for language, path in READMES.items():
+        if path.read_text(encoding="utf-8") != readme(language):
+            found.append(f"{path.name} has drifted: make readme")
+    return found
 
 
 def main() -> int:

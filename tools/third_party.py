@@ -48,12 +48,12 @@ WHAT_FOR = {
 # Metadata that names no licence in a form a program can read; looked up in the package's own licence file.
 KNOWN = {"grpc-stubs": "MIT", "path-py": "MIT", "buf-bin": "Apache-2.0"}
 
-DATA = """## Data
-
-| data set | what for | source | terms |
-|---|---|---|---|
-| RESCO benchmark networks (cologne8, ingolstadt21) | the cities of the demo and the benchmark | the `sumo-rl` wheel, `sumo_rl/nets/RESCO`; made from the TAPAS Cologne and InTAS scenarios | see the notes in `simulation/cities/*/city.yaml`; the data stay in their package and are not part of this repository |
-"""
+DATA = (
+    "## Data\n\n| data set | what for | source | terms |\n|---|---|---|---|\n"
+    "| RESCO benchmark networks (cologne8, ingolstadt21) | the cities of the demo and the benchmark "
+    "| the `sumo-rl` wheel, `sumo_rl/nets/RESCO` | see `simulation/cities/*/city.yaml`; "
+    "the data stay in their package and are not part of this repository |\n"
+)
 
 
 def made() -> str:

@@ -23,8 +23,8 @@ Test = Callable[[SqliteEventStore], Coroutine[Any, Any, None]]
 
 def event(name: str = "", data: bytes = b"x", story: str = "") -> NewEvent:
     return NewEvent(
-        id=name or str(uuid.uuid4()), type="city.Tested", data=data, occurred_at=7, traceparent="00-a-b-01", correlation_id=story,
-        causation_id="cause", actor="tester", district="西湖", classification=1,
+        id=name or str(uuid.uuid4()), type="city.Tested", data=data, occurred_at=7, traceparent="00-a-b-01",
+        correlation_id=story, causation_id="cause", actor="tester", district="西湖", classification=1,
     )  # fmt: skip
 
 

@@ -57,8 +57,9 @@ def city(
                 *options,
             ]
         )
-        told = lines(capfd)
-        assert status == 0
+        out, err = capfd.readouterr()
+        assert status == 0, err
+        told = [json.loads(line) for line in out.splitlines()]
         return told
 
     return drive

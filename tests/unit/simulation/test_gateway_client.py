@@ -96,9 +96,9 @@ def test_a_gateway_that_does_not_come_back_is_one_clear_error() -> None:
         # Bound but not listening: nobody else gets this port, and nobody answers on it.
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
-        with Record(None) as record, Gateway(address, 1, record, wait_s=0.5) as gateway:
-            with pytest.raises(GatewayLost, match=f"{address}: .*is the mesh running"):
-                gateway.call("citybrain.clock.v1.ClockService/Rest", clock.RestRequest(), clock.RestResponse, "rest")
+        lost = pytest.raises(GatewayLost, match=f"{address}: .*is the mesh running")
+        with Record(None) as record, Gateway(address, 1, record, wait_s=0.5) as gateway, lost:
+            gateway.call("citybrain.clock.v1.ClockService/Rest", clock.RestRequest(), clock.RestResponse, "rest")
 
 
 @pytest.mark.parametrize(
