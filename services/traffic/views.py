@@ -10,11 +10,12 @@ from citybrain.traffic.v1.traffic_service_pb2 import Signal
 
 from citybrain.event_store.views import Row
 from citybrain.mesh.events import Heard
-from citybrain.services.traffic.signal_plan import Plan
+from citybrain.services.traffic.grants import Grant
+from citybrain.services.traffic.network import Network, build
 
 ROAD_EVENTS = (ev.RoadsPublished,)
 SIGNAL_EVENTS = (ev.SignalRegistered,)
-GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased)
+GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased, ev.VehicleLost)
 
 
 def road_key(event: Heard) -> str:
@@ -46,26 +47,27 @@ def signal(row: Row | None, event: Heard) -> Row | None:
     return {"signal": b64encode(event.data.signal.SerializeToString(deterministic=True)).decode()}
 
 
-def plans(rows: Iterable[Row]) -> dict[str, Plan]:
-    """Signal → plan."""
-    made = (Plan(Signal.FromString(b64decode(row["signal"]))) for row in rows)
-    return {plan.signal.signal_id: plan for plan in made}
+def network(rows: Iterable[Row]) -> Network:
+    """All signals, prepared for looking ahead; without the lengths of roads."""
+    return build((), (Signal.FromString(b64decode(row["signal"])) for row in rows))
 
 
 def grant_key(event: Heard) -> str:
-    """The grant, behind its place in the log: so they come in the order in which they were given."""
+    """The grant."""
     return str(event.data.grant_id)  # type: ignore[attr-defined]
 
 
 def grant(row: Row | None, event: Heard) -> Row | None:
-    """The grant, until it is released."""
-    if isinstance(event.data, ev.PriorityReleased):
+    """The grant until it is released, and whether its vehicle is lost."""
+    if isinstance(event.data, ev.PriorityGranted):
+        given = b64encode(event.data.SerializeToString(deterministic=True)).decode()
+        return {"given": event.stored.position, "grant": given, "lost": False}
+    if row is None or isinstance(event.data, ev.PriorityReleased):
         return None
-    return {"given": event.stored.position, "grant": b64encode(event.data.SerializeToString(deterministic=True)).decode()}
+    return {**row, "lost": True}
 
 
-def grants(rows: Iterable[Row]) -> dict[str, ev.PriorityGranted]:
-    """Grant id → grant, in the order in which they were given."""
+def grants(rows: Iterable[Row]) -> list[Grant]:
+    """The grants that hold, in the order in which they were given."""
     ordered = sorted(rows, key=lambda row: int(row["given"]))
-    made = (ev.PriorityGranted.FromString(b64decode(row["grant"])) for row in ordered)
-    return {grant.grant_id: grant for grant in made}
+    return [Grant(ev.PriorityGranted.FromString(b64decode(row["grant"])), bool(row["lost"])) for row in ordered]

@@ -1,0 +1,189 @@
+"""One step of control: from all that is known at a moment, at most one command for each signal.
+
+Pure and in a fixed order: the same facts give the same commands. Times are city time in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, VehicleLost
+
+from citybrain.services.traffic import domain, plan, score
+from citybrain.services.traffic.conflicts import Lights, target
+from citybrain.services.traffic.domain import Play, SignalState
+from citybrain.services.traffic.grants import Grant
+from citybrain.services.traffic.network import Network
+from citybrain.services.traffic.priority import Need, ahead
+from citybrain.services.traffic.score import Score, Shown
+from citybrain.services.traffic.street import FRESH_S, Heard, Street
+
+SILENT_S = 5.0
+"""A vehicle that was not heard of for longer loses its signals."""
+
+PAUSE_S = 20.0
+"""After a hold a signal is left alone for so long (measured in simulation)."""
+
+_STEP_S = 1.0
+_SHORTEST_HOLD_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Commands, vehicles that fell silent, and the street as it is to be remembered for the next step."""
+
+    commands: list[SignalCommanded]
+    lost: list[VehicleLost]
+    street: Street
+
+
+@dataclass(frozen=True, slots=True)
+class _Vehicle:
+    """A vehicle with priority: its grant, and the signals it has not passed (none while it is lost)."""
+
+    granted: PriorityGranted
+    lost: bool
+    needs: Mapping[str, Need]
+
+
+def control(now: float, network: Network, signals: Mapping[str, SignalState], grants: Iterable[Grant], street: Street) -> Step:
+    """Decides a second.
+
+    `now` is the first moment at which a command made here can be shown: the end of the second that was observed last.
+    `signals` are those that are registered, or at least those of the grants and those under control; `grants` are all that
+    hold. A command that was refused, or had no answer for 5 s, is made anew where it is still needed.
+    """
+    vehicles, lost, street = _vehicles(now, network, grants, street)
+    wants: dict[str, list[tuple[Need, _Vehicle]]] = {}
+    for vehicle in vehicles.values():
+        for need in vehicle.needs.values():
+            if need.due:
+                wants.setdefault(need.signal_id, []).append((need, vehicle))
+    commands = []
+    for signal_id in sorted(wants.keys() | {name for name, state in signals.items() if state.running is not None}):
+        state, lights = signals.get(signal_id), network.lights.get(signal_id)
+        if state is None or lights is None or domain.unanswered(state, now):
+            continue
+        shown = _shown(now, state, lights, street)
+        if not score.can_begin(lights, shown):
+            continue
+        signal = _Signal(now, lights, state, shown, street.queues)
+        held = domain.holder(state, now)
+        made = signal.take(wants.get(signal_id, [])) if held is None else signal.keep(held, vehicles)
+        if made is not None:
+            commands.append(made)
+    return Step(commands, lost, street)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """One signal at one moment."""
+
+    now: float
+    lights: Lights
+    state: SignalState
+    shown: Shown
+    queues: Mapping[str, int]
+
+    def take(self, wants: list[tuple[Need, _Vehicle]]) -> SignalCommanded | None:
+        """Nobody holds it: it goes to the vehicle that is there first, unless it pauses."""
+        ended = domain.last_hold_ended(self.state, self.now)
+        if ended is not None and self.now - ended < PAUSE_S:
+            return None
+        for need, vehicle in sorted(wants, key=lambda w: (w[0].eta_s, w[1].granted.incident_id, w[1].granted.vehicle_id)):
+            made = self._priority(need, vehicle.granted, score.LONGEST_HOLD_S)
+            if made is not None:
+                return made
+        return None
+
+    def keep(self, held: Play, vehicles: Mapping[tuple[str, str], _Vehicle]) -> SignalCommanded | None:
+        """Somebody holds it: nobody else gets it until that ends."""
+        assert held.hold is not None
+        command = held.command
+        vehicle = vehicles.get((command.incident_id, command.vehicle_id))
+        if vehicle is None:
+            return self._give_back(held, "released")
+        if vehicle.lost:
+            return self._give_back(held, "lost")
+        need = vehicle.needs.get(self.lights.signal_id)
+        if need is None:
+            return self._give_back(held, "passed")
+        if held.hold[1] - self.now <= _STEP_S:
+            # The score would do so by itself a second later, but for those who halted when it was written.
+            return self._give_back(held, "longest hold")
+        if self._serves(held.held_state, need):
+            return None
+        # It passes the same signal once more, by another approach.
+        began = self.state.hold_began
+        left = score.LONGEST_HOLD_S - (max(0.0, self.now - began) if began is not None else 0.0)
+        made = self._priority(need, vehicle.granted, left) if need.due and left >= _SHORTEST_HOLD_S else None
+        return made or self._give_back(held, "passed")
+
+    def _serves(self, state: str, need: Need) -> bool:
+        way = need.way
+        letters = self.lights.approaches.get(need.approach) if way is None else self.lights.ways.get(way)
+        return all(state[i] in plan.GREEN for i in letters or ())
+
+    def _priority(self, need: Need, granted: PriorityGranted, hold_s: float) -> SignalCommanded | None:
+        aim = target(self.lights, need.approach, need.way, self.shown.state)
+        if aim is None:
+            return None
+        made = score.priority(self.lights, self.shown, self.now, aim, hold_s, self.queues, need.approach)
+        return self._command(made, granted.incident_id, granted.vehicle_id, "priority")
+
+    def _give_back(self, held: Play, reason: str) -> SignalCommanded:
+        # Whoever had green during the hold did not wait.
+        state, approaches = held.held_state, self.lights.approaches
+        waited = {
+            edge: n for edge, n in self.queues.items() if not any(state[i] in plan.GREEN for i in approaches.get(edge, ()))
+        }
+        return self._command(score.give_back(self.lights, self.shown, self.now, waited, ""), "", "", reason)
+
+    def _command(self, made: Score, incident_id: str, vehicle_id: str, reason: str) -> SignalCommanded:
+        return SignalCommanded(
+            signal_id=self.lights.signal_id, command_id=domain.command_id(self.lights.signal_id, self.now),
+            incident_id=incident_id, vehicle_id=vehicle_id, from_state=made.from_state, intervals=made.intervals,
+            program_id=self.lights.plan.program_id, plan_phase=made.plan_phase, plan_phase_left_s=made.plan_phase_left_s,
+            reason=reason,
+        )  # fmt: skip
+
+
+def _vehicles(
+    now: float, network: Network, grants: Iterable[Grant], street: Street
+) -> tuple[dict[tuple[str, str], _Vehicle], list[VehicleLost], Street]:
+    """Vehicles with priority, by incident and vehicle: of several grants for one the newest counts."""
+    newest = {(g.granted.incident_id, g.granted.vehicle_id): g for g in grants}
+    found: dict[tuple[str, str], _Vehicle] = {}
+    lost: list[VehicleLost] = []
+    heard: dict[str, Heard] = {}
+    for key, grant in sorted(newest.items(), key=lambda item: item[0]):
+        granted = grant.granted
+        # One that was never heard of since the restart is as lost as it was before.
+        last = street.vehicles.get(granted.vehicle_id) or Heard(now, lost=grant.lost)
+        silent = now - last.at
+        if silent > SILENT_S and not last.lost:
+            lost.append(
+                VehicleLost(
+                    incident_id=granted.incident_id, grant_id=granted.grant_id, vehicle_id=granted.vehicle_id, silent_s=silent
+                )
+            )
+        is_lost = silent > SILENT_S or last.lost
+        heard[granted.vehicle_id] = replace(last, lost=is_lost)
+        needs = {} if is_lost or last.position is None else ahead(network, granted, last.position, street.queues)
+        found[key] = _Vehicle(granted, is_lost, needs)
+    return found, lost, replace(street, vehicles=heard)
+
+
+def _shown(now: float, state: SignalState, lights: Lights, street: Street) -> Shown:
+    """What a signal shows: as observed just now, else as the score it plays or its plan says. The controller refuses a
+    command that begins from something else."""
+    seen = street.signals.get(lights.signal_id)
+    if seen is not None and now - seen.at <= FRESH_S:
+        return seen.shown
+    play = state.running
+    if play is not None:
+        by_score = score.along(play.command.from_state, play.command.intervals, now - play.begins)
+        if by_score is not None:
+            return by_score
+    return Shown(lights.plan.states[plan.at(lights.plan, now).phase], plan.stood(lights.plan, now))

@@ -1,0 +1,79 @@
+"""The priority of one incident's vehicles, as its events tell it: granted by an id and released by it, in either order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, PriorityReleased, VehicleLost
+from google.protobuf.message import Message
+
+from citybrain.mesh.errors import AlreadyDifferent, Refused
+
+REMEMBERED = 200
+"""Ended grants that an incident remembers, to refuse one that comes after its own end: commands are retried for minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Priority for a vehicle along a route, and whether the vehicle was last known to be lost."""
+
+    granted: PriorityGranted
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityState:
+    """The grants of one incident that hold, by grant id, oldest first; and the ids of those that ended."""
+
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
+
+
+def evolve(state: PriorityState, event: Message) -> PriorityState:
+    """The incident's priority after an event."""
+    match event:
+        case PriorityGranted():
+            return replace(state, grants={**state.grants, event.grant_id: Grant(event)})
+        case PriorityReleased():
+            grants = {grant_id: grant for grant_id, grant in state.grants.items() if grant_id != event.grant_id}
+            return PriorityState(grants, (*state.ended, event.grant_id)[-REMEMBERED:])
+        case VehicleLost() if event.grant_id in state.grants:
+            lost = replace(state.grants[event.grant_id], lost=True)
+            return replace(state, grants={**state.grants, event.grant_id: lost})
+    return state
+
+
+def grant(state: PriorityState, request: pb.GrantPriorityRequest, signal_ids: Sequence[str]) -> list[Message]:
+    """Gives priority, once by the same id. Refused where this grant was released before it came."""
+    if request.grant_id in state.ended:
+        raise Refused(f"priority {request.grant_id} was released before it came", "PRIORITY_RELEASED")
+    granted = PriorityGranted(
+        incident_id=request.incident_id, grant_id=request.grant_id, vehicle_id=request.vehicle_id,
+        edge_ids=request.edge_ids, signal_ids=signal_ids, stops=request.stops,
+    )  # fmt: skip
+    standing = state.grants.get(request.grant_id)
+    if standing is None:
+        return [granted]
+    if (standing.granted.vehicle_id, list(standing.granted.edge_ids)) != (request.vehicle_id, list(request.edge_ids)):
+        raise AlreadyDifferent(f"priority {request.grant_id} was granted for another vehicle or route", "OTHER_PRIORITY")
+    return []
+
+
+def release(state: PriorityState, request: pb.ReleasePriorityRequest) -> list[Message]:
+    """Takes it back, once; a grant that has not come yet is refused from now on."""
+    if request.grant_id in state.ended:
+        return []
+    standing = state.grants.get(request.grant_id)
+    return [
+        PriorityReleased(
+            incident_id=request.incident_id, grant_id=request.grant_id,
+            vehicle_id=standing.granted.vehicle_id if standing is not None else "", reason=request.reason,
+        )
+    ]  # fmt: skip
+
+
+def lose(state: PriorityState, lost: VehicleLost) -> list[Message]:
+    """Notes that a vehicle is silent, if its priority still stands."""
+    return [lost] if lost.grant_id in state.grants else []
