@@ -40,6 +40,10 @@ class CityClock:
         """City time now."""
         raise NotImplementedError
 
+    def heading_for(self) -> int:
+        """The moment that city time is being moved to; now, where it is not."""
+        return self.now()
+
     def at(self, due: int, fire: Fire) -> Timer:
         """Fires once, when city time has reached `due`. Timers of the same moment fire in the order they were set."""
         timer = Timer(fire)
@@ -82,10 +86,15 @@ class DrivenClock(CityClock):
         super().__init__()
         self._now = last
         self._told = False
+        self._heading_for = last
 
     def now(self) -> int:
         """The last moment told or written down; 0 where there is none."""
         return self._now
+
+    def heading_for(self) -> int:
+        """See CityClock.heading_for."""
+        return max(self._now, self._heading_for)
 
     async def advance(self, moment: int) -> int:
         """Moves to a moment (never back) and fires what is due on the way, each timer at its own moment."""
@@ -94,6 +103,7 @@ class DrivenClock(CityClock):
                 # Timers that came due while nobody told the time are late, and fire now.
                 self._now = max(self._now, moment)
                 self._told = True
+            self._heading_for = moment
             await self._fire_until(moment)
             self._now = max(self._now, moment)
         return self._now

@@ -211,7 +211,9 @@ class Every(_CityEntrypoint):
         clock = self.container.process.clock
         now = clock.now()
         interval = int(self._seconds * MICROSECONDS)
-        self._timer = clock.at(now - now % interval + interval, self._fire)
+        # Where time leaps, the runs it leaps over are left out but for the last: a day at once is not 86,400 runs.
+        base = max(now, clock.heading_for() - interval)
+        self._timer = clock.at(base - base % interval + interval, self._fire)
         # The moment names the run: after a crash the same moment writes the same events.
         ctx.enter(ctx.Call(self.service, f"{self.service}.{self.method_name}", str(now)))
         try:

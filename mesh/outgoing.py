@@ -35,11 +35,19 @@ class Outgoing:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def call(
-        self, caller: str, path: str, request: Message, *, request_id: str = "", deadline_s: float | None = None
+        self,
+        caller: str,
+        path: str,
+        request: Message,
+        *,
+        request_id: str = "",
+        deadline_s: float | None = None,
+        retry: bool = True,
     ) -> Message:
         """Calls `package.Service/Method` and returns its response; raises CallFailed with the status.
 
-        `deadline_s` is machine time and never longer than the current call has left.
+        `deadline_s` is machine time and never longer than the current call has left. `retry`: what is unavailable is tried
+        again within it; a caller that has a retry rule of its own says no.
         """
         call = current()
         left = call.remaining()
@@ -66,7 +74,7 @@ class Outgoing:
                     response: Message = await stub(request, timeout=max(0.001, until - time.monotonic()), metadata=metadata)
                     return response
                 except grpc.aio.AioRpcError as error:
-                    if error.code() in _TRANSIENT and time.monotonic() + pause < until:
+                    if retry and error.code() in _TRANSIENT and time.monotonic() + pause < until:
                         span.add_event(names.RETRY, {names.ERROR: error.details() or ""})
                         await asyncio.sleep(pause)
                         pause *= 2

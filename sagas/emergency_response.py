@@ -142,6 +142,7 @@ RELEASE_PRIORITY = Step(
         lambda s, k: traffic.ReleasePriorityRequest(incident_id=s.saga_id, grant_id=s.key("grant_priority"), reason="arrived"),
     ),
     deadline_s=60,
+    pause_s=5,
     otherwise="go on",  # a vehicle that reports no more loses its signals by itself
 )
 RELEASE_AMBULANCE = Step(

@@ -266,7 +266,7 @@ class SagaRunner(Provider):
             result: Message | CallFailed
             try:
                 result = await self._process.outgoing.call(
-                    self._name, method, request(running.state), request_id=key, deadline_s=_CALL_DEADLINE_S
+                    self._name, method, request(running.state), request_id=key, deadline_s=_CALL_DEADLINE_S, retry=False
                 )
             except CallFailed as failure:
                 span.set_status(trace.Status(trace.StatusCode.ERROR, f"{failure.code.name}: {failure}"))

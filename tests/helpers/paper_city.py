@@ -74,8 +74,8 @@ class PaperCity:
 
     # -- setting up -------------------------------------------------------------------------------------------------------
 
-    def build(self, ambulances: int = 2, places: int = 5) -> None:
-        """Roads, districts, a hospital and ambulances; with traffic where it runs."""
+    def publish_roads(self) -> None:
+        """The ring of roads, kept by two districts."""
         self.advance(0)
         edges = [
             RoadEdge(
@@ -87,9 +87,16 @@ class PaperCity:
             )
             for n, edge in enumerate(RING)
         ]
+        self.call(self.traffic.PublishRoads, traffic.PublishRoadsRequest(edges=edges))
+        self.rest()
+
+    def build(self, ambulances: int = 2, places: int = 5, roads: bool = True) -> None:
+        """Roads, districts, a hospital and ambulances."""
+        self.advance(0)
         for district in ("west", "east"):
             self.call(self.hub.RegisterDistrict, hub.RegisterDistrictRequest(district_id=district, name=f"{district} 区"))
-        self.call(self.traffic.PublishRoads, traffic.PublishRoadsRequest(edges=edges))
+        if roads:
+            self.publish_roads()
         for n in range(ambulances):
             place = RoadPlace(edge_id="e1", position_m=10 + n)
             self.call(self.health.RegisterAmbulance, health.RegisterAmbulanceRequest(ambulance_id=f"a{n}", station=place))
@@ -127,6 +134,13 @@ class PaperCity:
             command.CancelIncidentRequest(incident_id=incident_id, reason="a prank"),
             f"x-{incident_id}",
         )
+
+    def incident(self, incident_id: str) -> command.Incident:
+        """An incident as callers see it."""
+        incident: command.Incident = self.call(
+            self.command.GetIncident, command.GetIncidentRequest(incident_id=incident_id)
+        ).incident
+        return incident
 
     def saga(self, incident_id: str) -> sagas.Saga:
         """Where the workflow of an incident stands."""

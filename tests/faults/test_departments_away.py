@@ -1,0 +1,125 @@
+"""A department, the gateway or the street is away for a while, and comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from citybrain.cli.local import ROOT, LocalCity
+from citybrain.demo.observer import Observer
+from citybrain.demo.processes import Simulation
+from citybrain.events.v1.event_pb2 import Event
+from citybrain.mesh.child import MeshChild
+from citybrain.sagas.v1 import saga_service_pb2 as sagas
+from tests.helpers.paper_city import PaperCity
+
+WHERE = [
+    "--city",
+    "cologne8",
+    "--scenarios",
+    str(ROOT / "build" / "scenarios"),
+    "--until",
+    "900",
+    "--seed",
+    "1",
+    "--emergencies",
+    "1",
+]
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[tuple[MeshChild, MeshChild]]:
+    """Traffic in a process of its own, everybody else in another; they share the event file."""
+    data = tmp_path / "data"
+    with (
+        MeshChild(data, ["traffic", "--driven"]) as traffic,
+        MeshChild(data, ["--without", "traffic", "--driven", "--peer", f"traffic={traffic.address}"]) as others,
+    ):
+        yield traffic, others
+
+
+def test_with_traffic_down_the_emergency_goes_on_without_priority_and_says_so(apart: tuple[MeshChild, MeshChild]) -> None:
+    traffic, others = apart
+    roads = PaperCity(traffic.address)
+    roads.publish_roads()
+    roads.close()
+    city = PaperCity(others.address)
+    city.build(roads=False)
+    traffic.kill()
+    incident = city.report("call-1")
+    city.until(lambda: city.step(incident, "at_scene") == "waiting")
+    assert city.step(incident, "grant_priority") == "skipped"
+    city.drive(incident)
+    city.until(lambda: city.ended(incident))
+    assert city.saga(incident).state == sagas.SAGA_STATE_COMPLETED
+    assert "without priority" in city.incident(incident).outcome
+    city.close()
+
+
+@pytest.mark.sumo
+@pytest.mark.parametrize("victim", ["gateway", "mesh"])
+def test_the_gateway_or_the_mesh_is_killed_in_the_middle_of_a_ride_and_the_patient_arrives(tmp_path: Path, victim: str) -> None:
+    with LocalCity(tmp_path, driven=True) as city:
+        assert city.gateway is not None and city.mesh is not None
+        due = threading.Event()
+
+        def seen(_incident: str, event: Event) -> None:
+            if event.type.endswith(".SignalCommanded"):
+                due.set()
+
+        observer = Observer(city.gateway.address, seen)
+
+        def said(line: dict[str, object]) -> None:
+            if line.get("incident_id"):
+                observer.follow(str(line["incident_id"]))
+
+        street = Simulation(["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "city.log", said)
+        try:
+            assert due.wait(60), "no signal was commanded"
+            known = observer.known()
+            if victim == "gateway":
+                city.gateway.kill()
+                city.gateway.start()
+            else:
+                city.mesh.kill()
+                city.mesh.start()
+            result = street.wait()
+            assert [call["finished"] for call in result["calls"]] == [True]
+            assert result["safety_findings"] == 0
+            assert observer.lost(known) == 0
+        finally:
+            street.stop()
+            observer.close()
+
+
+@pytest.mark.sumo
+def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_path: Path) -> None:
+    """The simulator is killed in the middle of a ride. Its ambulance stays assigned, its calls are known, and the next day works."""
+    with LocalCity(tmp_path, driven=True) as city:
+        assert city.gateway is not None
+        due = threading.Event()
+        incidents: list[str] = []
+
+        def said(line: dict[str, object]) -> None:
+            if line.get("incident_id"):
+                incidents.append(str(line["incident_id"]))
+                due.set()
+
+        first = Simulation(["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "first.log", said)
+        assert due.wait(60)
+        first.stop()
+        paper = PaperCity(city.gateway.address)
+        paper.rest()
+        paper.now += 2 * 86400
+        paper.advance(0)
+        paper.rest()
+        assert paper.saga(incidents[0]).state == sagas.SAGA_STATE_NEEDS_HUMAN
+        paper.build()
+        incident = paper.report("call-after")
+        paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
+        paper.drive(incident)
+        paper.until(lambda: paper.ended(incident))
+        assert paper.saga(incident).state == sagas.SAGA_STATE_COMPLETED
+        paper.close()
