@@ -5,6 +5,7 @@ Pure and in a fixed order: the same facts give the same commands. Times are city
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,8 @@ PAUSE_S = 20.0
 """After a hold a signal is left alone for so long (measured in simulation)."""
 
 _STEP_S = 1.0
-_SHORTEST_HOLD_S = 5.0
+# What must be left of a hold for another state to be worth it: minimum green, yellow and all red, and a green of 5 s.
+_SHORTEST_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class _Signal:
         if ended is not None and self.now - ended < PAUSE_S:
             return None
         for need, vehicle in sorted(wants, key=lambda w: (w[0].eta_s, w[1].granted.incident_id, w[1].granted.vehicle_id)):
-            made = self._priority(need, vehicle.granted, score.LONGEST_HOLD_S)
+            made = self._priority(need, vehicle.granted, math.inf)
             if made is not None:
                 return made
         return None
@@ -103,42 +105,38 @@ class _Signal:
         command = held.command
         vehicle = vehicles.get((command.incident_id, command.vehicle_id))
         if vehicle is None:
-            return self._give_back(held, "released")
+            return self._give_back("released")
         if vehicle.lost:
-            return self._give_back(held, "lost")
+            return self._give_back("lost")
         need = vehicle.needs.get(self.lights.signal_id)
         if need is None:
-            return self._give_back(held, "passed")
+            return self._give_back("passed")
         if held.hold[1] - self.now <= _STEP_S:
             # The score would do so by itself a second later, but for those who halted when it was written.
-            return self._give_back(held, "longest hold")
+            return self._give_back("longest hold")
         if self._serves(held.held_state, need):
             return None
         # It passes the same signal once more, by another approach.
-        began = self.state.hold_began
-        left = score.LONGEST_HOLD_S - (max(0.0, self.now - began) if began is not None else 0.0)
-        made = self._priority(need, vehicle.granted, left) if need.due and left >= _SHORTEST_HOLD_S else None
-        return made or self._give_back(held, "passed")
+        began = self.now if self.state.hold_began is None else min(self.now, self.state.hold_began)
+        until = began + score.LONGEST_HOLD_S
+        worth = need.due and until - self.now >= _SHORTEST_S
+        made = self._priority(need, vehicle.granted, until) if worth else None
+        return made or self._give_back("passed")
 
     def _serves(self, state: str, need: Need) -> bool:
         way = need.way
         letters = self.lights.approaches.get(need.approach) if way is None else self.lights.ways.get(way)
         return all(state[i] in plan.GREEN for i in letters or ())
 
-    def _priority(self, need: Need, granted: PriorityGranted, hold_s: float) -> SignalCommanded | None:
+    def _priority(self, need: Need, granted: PriorityGranted, until: float) -> SignalCommanded | None:
         aim = target(self.lights, need.approach, need.way, self.shown.state)
         if aim is None:
             return None
-        made = score.priority(self.lights, self.shown, self.now, aim, hold_s, self.queues, need.approach)
+        made = score.priority(self.lights, self.shown, self.now, aim, until, self.queues, need.approach)
         return self._command(made, granted.incident_id, granted.vehicle_id, "priority")
 
-    def _give_back(self, held: Play, reason: str) -> SignalCommanded:
-        # Whoever had green during the hold did not wait.
-        state, approaches = held.held_state, self.lights.approaches
-        waited = {
-            edge: n for edge, n in self.queues.items() if not any(state[i] in plan.GREEN for i in approaches.get(edge, ()))
-        }
-        return self._command(score.give_back(self.lights, self.shown, self.now, waited, ""), "", "", reason)
+    def _give_back(self, reason: str) -> SignalCommanded:
+        return self._command(score.give_back(self.lights, self.shown, self.now, self.queues), "", "", reason)
 
     def _command(self, made: Score, incident_id: str, vehicle_id: str, reason: str) -> SignalCommanded:
         return SignalCommanded(

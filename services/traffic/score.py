@@ -28,6 +28,7 @@ PRIORITY, COMPENSATION, WAITING = "priority", "compensation", "waiting for the p
 """What an interval is for, in words for people."""
 
 _LONGEST_RETURN_CYCLES = 2.0
+_CLOSED = frozenset("rs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,22 @@ def can_begin(lights: Lights, shown: Shown) -> bool:
 
 
 def priority(
-    lights: Lights, shown: Shown, now: float, target: str, hold_s: float, queues: Mapping[str, int], approach: str
+    lights: Lights, shown: Shown, now: float, target: str, until: float, queues: Mapping[str, int], approach: str
 ) -> Score:
-    """To `target`, held for `hold_s` (60 s at most), and by a compensating return back into the plan.
+    """To `target`, held for 60 s but not beyond the moment `until`, and by a compensating return back into the plan.
 
     `now` is the moment at which the first interval is shown; `queues` are halted vehicles by edge. The shown state must be one
     that `can_begin`.
     """
     line = _Line.begin(lights, shown, now)
     line.change(target)
-    line.show(target, float(math.floor(min(hold_s, LONGEST_HOLD_S))), PRIORITY)
+    line.show(target, float(math.floor(min(until - line.at, LONGEST_HOLD_S))), PRIORITY)
     return _return(line, shown, queues, approach)
 
 
-def give_back(lights: Lights, shown: Shown, now: float, queues: Mapping[str, int], approach: str) -> Score:
-    """Back into the plan from whatever is shown, for the benefit of those who waited on other edges than `approach`."""
-    return _return(_Line.begin(lights, shown, now), shown, queues, approach)
+def give_back(lights: Lights, shown: Shown, now: float, queues: Mapping[str, int]) -> Score:
+    """Back into the plan from whatever is shown, by way of a green for those who wait on edges that have none."""
+    return _return(_Line.begin(lights, shown, now), shown, queues, "")
 
 
 def along(begins_from: str, intervals: Sequence[SignalInterval], elapsed_s: float) -> Shown | None:
@@ -114,7 +115,7 @@ class _Line:
         duration = float(math.ceil(duration_s - 1e-3))
         if duration <= 0:
             return
-        stays = [a == b or {a, b} <= plans.GREEN for a, b in zip(self.state, state, strict=True)]
+        stays = [a == b or {a, b} <= plans.GREEN or {a, b} <= _CLOSED for a, b in zip(self.state, state, strict=True)]
         self.since = [(s if same else 0.0) + duration for same, s in zip(stays, self.since, strict=True)]
         self.state = state
         self.at += duration
@@ -139,7 +140,7 @@ class _Line:
         opened = opening(self.state, target)
         wait = 0.0
         for i, letter in enumerate(self.state):
-            if letter == "r" and (opened - {i} if self.lights.plan_phases_only else opened & self.lights.foes[i]):
+            if letter in "rs" and (opened - {i} if self.lights.plan_phases_only else opened & self.lights.foes[i]):
                 wait = max(wait, ALL_RED_S - self.since[i])
             elif letter == "y" and (opened if self.lights.plan_phases_only else opened & (self.lights.foes[i] | {i})):
                 wait = ALL_RED_S

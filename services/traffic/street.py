@@ -51,7 +51,7 @@ def observe(street: Street, request: ReportObservationsRequest) -> Street:
     vehicles = dict(street.vehicles)
     for position in request.vehicles:
         known = vehicles.get(position.vehicle_id)
-        if known is None or at >= known.at:
+        if known is None or known.position is None or at >= known.at:
             vehicles[position.vehicle_id] = Heard(at, position)
     signals = {signal_id: seen for signal_id, seen in street.signals.items() if at - seen.at < _FORGOTTEN_S}
     for signal in request.signals:

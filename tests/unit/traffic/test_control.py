@@ -8,8 +8,9 @@ from citybrain.traffic.v1.traffic_service_pb2 import Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.services.traffic import domain
+from citybrain.services.traffic import domain, grants
 from citybrain.services.traffic.control import PAUSE_S, control
+from citybrain.services.traffic.street import Street, observe
 from tests.unit.traffic import checker
 from tests.unit.traffic.city import City, Vehicle
 from tests.unit.traffic.signals import EPOCH, crossing, make, signals
@@ -191,6 +192,7 @@ def test_a_signal_that_nobody_observes_is_still_given_back_from_what_its_score_s
     city.send(standing("v", WEST))
     city.run(20)
     city.unseen = {"x"}
+    city.run(5)
     city.release("v")
     city.run(60)
     assert reasons(city) == ["priority", "released"]
@@ -221,6 +223,49 @@ def test_a_vehicle_that_passes_one_signal_twice_is_let_through_twice_within_one_
     assert reasons(city) == ["priority", "priority", "passed"]
     assert city.controllers["x"].holds() == [("v", 5, 5), ("v", 15, 5)]
     assert_in_plan(city)
+
+
+def test_two_crossings_of_one_signal_share_the_minute() -> None:
+    signal = make(
+        "x", [(0, "a", "b"), (1, "b", "c"), (2, "d", "e")], [(0, 1), (0, 2), (1, 2)],
+        [("Grr", 20), ("yrr", 3), ("rGr", 20), ("ryr", 3), ("rrG", 20), ("rry", 3)],
+    )  # fmt: skip
+    city = City([signal], EPOCH + 60)
+    vehicle = Vehicle("v", ["a", "b", "c"], driven_m=90.0, stands=True)
+    city.send(vehicle)
+    city.run(45)
+    vehicle.driven_m = 190.0
+    city.run(60)
+    first, second = city.controllers["x"].holds()[:2]
+    assert first == ("v", 5, 40)
+    assert second[1] + second[2] - first[1] in (59, 60)
+
+
+def test_a_vehicle_that_was_lost_before_a_restart_is_lost_after_it_without_being_told_again() -> None:
+    city = small_city()
+    vehicle = standing("v", WEST)
+    city.send(vehicle)
+    city.run(10)
+    vehicle.silent = True
+    city.deaf = {"x"}
+    city.run(7)
+    (event,) = city.lost
+    city.grants["v"] = grants.Grant(city.grants["v"].granted, lost=True)
+    city.restart()
+    assert city.states["x"].asked[-1].command.reason == "lost"
+    city.run(10)
+    assert city.lost == [event]
+    assert set(reasons(city)[1:]) == {"lost"}
+
+
+def test_what_was_observed_earlier_does_not_take_the_place_of_what_was_observed_later() -> None:
+    city = small_city()
+    city.send(Vehicle("v", WEST))
+    early = city.observations()
+    city.queues = {"west": 4}
+    city.run(3)
+    late = observe(Street(), city.observations())
+    assert observe(late, early) == late
 
 
 def test_a_signal_that_cannot_serve_the_nearest_serves_the_next() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -54,18 +55,18 @@ def as_command(made: Score) -> SignalCommanded:
     )  # fmt: skip
 
 
-def ask(street: Street, approach: str, waiting: dict[str, int], hold_s: float = 60.0) -> SignalCommanded | None:
+def ask(street: Street, approach: str, waiting: dict[str, int], hold_s: float = math.inf) -> SignalCommanded | None:
     lights = conflicts.prepare(street.signal)
     way = next((w for w in lights.ways if w[0] == approach), None)
     aim = conflicts.target(lights, approach, way, street.history[-1])
     if aim is None:
         return None
-    return as_command(score.priority(lights, street.shown(), street.now, aim, hold_s, waiting, approach))
+    return as_command(score.priority(lights, street.shown(), street.now, aim, street.now + hold_s, waiting, approach))
 
 
-def give_back(street: Street, waiting: dict[str, int], approach: str = "") -> SignalCommanded:
+def give_back(street: Street, waiting: dict[str, int]) -> SignalCommanded:
     lights = conflicts.prepare(street.signal)
-    return as_command(score.give_back(lights, street.shown(), street.now, waiting, approach))
+    return as_command(score.give_back(lights, street.shown(), street.now, waiting))
 
 
 def purposes(command: SignalCommanded) -> list[tuple[str, float, str]]:
@@ -195,6 +196,24 @@ def test_a_yellow_of_the_plan_is_finished_before_anything_opens() -> None:
     assert purposes(command)[:3] == [("yrr", 2, "yellow"), ("rrr", 2, "all red"), ("rrG", 60, "priority")]
 
 
+def test_a_yellow_that_the_plan_makes_longer_than_ours_is_shown_for_as_long_as_the_plan_says() -> None:
+    signal = make(
+        "p", [(0, "a", "b"), (1, "c", "d")], [(0, 1)], [("Gr", 20), ("yr", 5), ("rG", 20), ("ry", 5)],
+    )  # fmt: skip
+    command = ask(Street(signal, EPOCH + 21), "c", {})
+    assert command is not None
+    assert purposes(command)[:3] == [("yr", 4, "yellow"), ("rr", 2, "all red"), ("rG", 60, "priority")]
+
+
+def test_a_short_cycle_is_returned_to_without_compensation_so_that_it_is_back_within_two() -> None:
+    signal = make("p", [(0, "a", "b"), (1, "c", "d")], [(0, 1)], [("Gr", 6), ("rG", 6)])
+    command = ask(Street(signal, EPOCH + 2), "a", {"c": 9})
+    assert command is not None
+    returning = [i for i in command.intervals if i.purpose != "priority"]
+    assert sum(i.duration_s for i in returning) <= 24
+    assert all(i.purpose != "compensation" for i in returning)
+
+
 def test_those_who_drove_last_leave_the_crossing_before_it_opens() -> None:
     # The plan's own yellow has ended, and it has been all red for one second.
     street = Street(crossing(), EPOCH + 24)
@@ -279,6 +298,16 @@ def test_stop_then_go_is_not_green_and_is_red_in_a_state_of_our_own() -> None:
     approach = ask(Street(signal, EPOCH + 35), "a", {})
     assert approach is not None
     assert [s for s, _, _ in purposes(approach)[:3]] == ["rry", "rrr", "GGr"]
+
+
+def test_who_has_just_been_closed_into_stop_then_go_is_waited_for_like_who_shows_red() -> None:
+    signal = make(
+        "p", [(0, "a", "b"), (1, "c", "d"), (2, "e", "f")], [(0, 1)],
+        [("rGr", 20), ("ryr", 3), ("rsG", 20), ("rsy", 3)],
+    )  # fmt: skip
+    command = ask(Street(signal, EPOCH + 24), "a", {})
+    assert command is not None
+    assert purposes(command)[:2] == [("rsG", 1, "all red"), ("GrG", 60, "priority")]
 
 
 @pytest.mark.parametrize("shown", ["urr", "ooo", "rr"])
