@@ -22,6 +22,8 @@ _ROWS = (
     ("driving", "行驶", "ride_s"),
     ("standing at red lights", "红灯等待", "red_wait_s"),
 )
+_OTHERS = ("delay per other vehicle", "其他车辆平均延误")
+_EXPECTED = ("driving, as estimated at the start", "出发时预计的行驶时间")
 
 
 def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None]]]:
@@ -29,10 +31,10 @@ def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None
     rows: list[tuple[str, dict[str, float | None]]] = []
     for label, _, field in _ROWS:
         rows.append((label, {variant: _mean(outcomes, variant, field) for variant in outcomes[0].results}))
-    rows.append(("delay per other vehicle", {v: _others(outcomes, v) for v in outcomes[0].results}))
+    rows.append((_OTHERS[0], {v: _others(outcomes, v) for v in outcomes[0].results}))
     expected = [e for outcome in outcomes if (e := _expected(outcome)) is not None]
     if expected:
-        rows.append(("driving, as estimated at the start", {"city": sum(expected) / len(expected)}))
+        rows.append((_EXPECTED[0], {"city": sum(expected) / len(expected)}))
     return rows
 
 
@@ -44,7 +46,7 @@ def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str,
     call = results["city"]["calls"][0]
     lines = timeline.tell(outcome.stories[incident])
     kill = outcome.killed
-    labels_zh = {label: chinese_label for label, chinese_label, _ in _ROWS}
+    labels_zh = dict([*((label, chinese_label) for label, chinese_label, _ in _ROWS), _OTHERS, _EXPECTED])
     ends = [_door(results[v], results[v]["calls"][0]) for v in results]
     return report.Report(
         city_en=told["title"]["en"],
@@ -59,13 +61,13 @@ def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str,
         places=_places(shape["places"]),
         lines=lines,
         trace=as_json(outcome.traces[incident]),
-        times=[report.TimeRow(label, labels_zh.get(label, label), values) for label, values in times([outcome])],  # type: ignore[arg-type]
+        times=[report.TimeRow(label, labels_zh[label], values) for label, values in times([outcome])],  # type: ignore[arg-type]
         sentence_en=english,
         sentence_zh=chinese,
         kill_en=kill.english() if kill is not None else "",
         kill_zh=kill.chinese() if kill is not None else "",
         source=f"{told['source']} {told['licence']}",
-        call_s=float(call["began"]),
+        call_s=float(call.get("called_at") or call["began"]),
     )
 
 
@@ -115,8 +117,19 @@ def _stop_lines(value: Any) -> list[tuple[float, float]]:
 
 
 def _places(drawn: Sequence[dict[str, Any]]) -> list[report.Place]:
-    kinds: dict[str, report.PlaceKind] = {"hospital": "hospital", "station": "station", "call": "scene"}
-    return [report.Place(kinds[p["kind"]], p["name"], p["name"], p["x"], p["y"]) for p in drawn]
+    found = []
+    for place in drawn:
+        kind, english, chinese = _KINDS[place["kind"]]
+        named = place["name"] if place["kind"] == "hospital" else ""
+        found.append(report.Place(kind, named or english, named or chinese, place["x"], place["y"]))
+    return found
+
+
+_KINDS: dict[str, tuple[report.PlaceKind, str, str]] = {
+    "hospital": ("hospital", "hospital", "医院"),
+    "station": ("station", "ambulance station", "急救站"),
+    "call": ("scene", "patient", "患者"),
+}
 
 
 def _city(name: str) -> dict[str, Any]:
