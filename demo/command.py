@@ -115,7 +115,7 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
         "took_s": round(outcome.took_s, 1),
         "killed": None if outcome.killed is None else outcome.killed.english(),
         "median_ride_s": {
-            variant: plain.median(call["ride_s"] for call in result["calls"] if "ride_s" in call)
+            variant: plain.median([call["ride_s"] for call in result["calls"] if "ride_s" in call] or [0.0])
             for variant, result in outcome.results.items()
         },
     }

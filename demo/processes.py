@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ class Simulation:
     """One run of `python -m citybrain.simulation`."""
 
     def __init__(self, arguments: list[str], log: Path, said: Said) -> None:
+        self.variant = arguments[0]
         self._said = said
         self._log = log
         self.result: dict[str, Any] | None = None
@@ -37,15 +39,17 @@ class Simulation:
         self._reader.start()
 
     def tell(self, line: dict[str, Any]) -> None:
-        """Gives it one JSON line on its standard input."""
+        """Gives it one JSON line on its standard input; one that has heard enough and ended is not told."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(line) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(line) + "\n")
+            self._process.stdin.flush()
 
     def no_more(self) -> None:
         """Its input ends."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     @property
     def running(self) -> bool:
@@ -58,7 +62,11 @@ class Simulation:
         self._reader.join()
         if self.result is None:
             lines = self._log.read_text(encoding="utf-8").strip().splitlines()
-            raise SimulationError(lines[-1] if lines else f"the simulation ended with code {self._process.returncode}")
+            code = self._process.returncode
+            silent = f"SUMO itself crashed (signal {-code}) in the {self.variant} drive: another --seed may avoid it"
+            raise SimulationError(
+                lines[-1] if lines else silent if code < 0 else f"the {self.variant} drive ended with code {code}"
+            )
         return self.result
 
     def stop(self) -> None:
