@@ -70,12 +70,10 @@ def _rows(city: str, outcomes: dict[int, dict[str, Any]]) -> list[Row]:
     details["seeds"] = list(outcomes)
     for name in ("safety_findings", "collisions"):
         details[name] = sum(r["city"][name] for r in outcomes.values())
-    details["teleports of ambulances"] = {
-        v: sum(r[v]["teleports"]["ambulances"] for r in outcomes.values()) for v in _first(outcomes)
-    }
-    details["unfinished"] = {
-        v: sum(not c["finished"] for r in outcomes.values() for c in r[v]["calls"]) for v in _first(outcomes)
-    }
+    for variant in ("ordinary", "bluelight", "city"):
+        driven = [r[variant] for r in outcomes.values() if variant in r]
+        details[f"{variant}: ambulances teleported"] = sum(r["teleports"]["ambulances"] for r in driven)
+        details[f"{variant}: rides unfinished"] = sum(not call["finished"] for r in driven for call in r["calls"])
     details["out of step at the end"] = sum(len(r["city"]["signals"]["out_of_step_at_end"]) for r in outcomes.values())
     kept = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
     DETAILS.write_text(json.dumps(kept | {city: details}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
