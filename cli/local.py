@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,12 +51,12 @@ class LocalCity:
             raise LocalError(
                 f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
             )
-        self._receiver = Receiver(self.traces)
-        endpoint = self._receiver.start()
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint if "://" in endpoint else f"http://{endpoint}",
-            "OTEL_EXPORTER_OTLP_INSECURE": "true",
-        }
+        # Whoever collects traces already says so by the standard variable; else they are kept here.
+        endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        if not endpoint:
+            self._receiver = Receiver(self.traces)
+            endpoint = self._receiver.start()
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         arguments = ["--driven"] if self._driven else []
         for name in self._without:
             arguments += ["--without", name]

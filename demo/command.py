@@ -17,6 +17,7 @@ from citybrain.demo import page, timeline
 from citybrain.demo.processes import SimulationError
 from citybrain.demo.run import STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
+from citybrain.demo.statistics import paired
 from citybrain.demo.words import minutes, sentence
 from citybrain.observability.trace_tree import render
 
@@ -63,6 +64,8 @@ def demo(
     _tell_timeline(console, first, incident)
     console.print(render(first.traces[incident], f"trace of {incident}"))
     _tell_times(console, outcomes)
+    if runs > 1:
+        _tell_differences(console, outcomes, seed)
     if first.killed is not None:
         console.print(f"\n{first.killed.english()}\n{first.killed.chinese()}", markup=False)
     english, chinese = _sentence(first)
@@ -98,6 +101,29 @@ def _tell_times(console: Console, outcomes: list[Outcome]) -> None:
     for label, values in page.times(outcomes):
         table.add_row(label, *("–" if values.get(v) is None else minutes(values[v] or 0.0) for v in NAMES))
     console.print(table)
+
+
+def _tell_differences(console: Console, outcomes: list[Outcome], seed: int) -> None:
+    """Paired differences over all runs: median, and its 95 % interval by bootstrap over the seeds."""
+    for peer in ("ordinary", "bluelight"):
+        differences = {
+            seed + number: [a - b for a, b in zip(_rides(o, "city"), _rides(o, peer), strict=True)]
+            for number, o in enumerate(outcomes)
+            if peer in o.results
+        }
+        if differences:
+            found = paired(differences)
+            console.print(
+                f"driving, with the city against {NAMES[peer]}: {found.median:+.0f} s [{found.low:+.0f}, {found.high:+.0f}], "
+                f"{found.pairs} rides",
+                markup=False,
+            )
+
+
+def _rides(outcome: Outcome, variant: str) -> list[float]:
+    result = outcome.results[variant]
+    calls = sorted(result["calls"], key=lambda call: str(call["incident_id"]))
+    return [float(call.get("ride_s", result["end"] - result["begin"])) for call in calls]
 
 
 def _sentence(outcome: Outcome) -> tuple[str, str]:

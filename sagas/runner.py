@@ -93,7 +93,7 @@ class SagaRunner(Provider):
         """A saga as it stands; NotFound when there is none."""
         running = wait(self._load(saga_id))
         if running.version == 0:
-            raise NotFound(f"there is no saga {saga_id}: `city sagas` lists them", "NO_SUCH_SAGA")
+            raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
         return running.state
 
     def resume(self, saga_id: str) -> SagaState:
