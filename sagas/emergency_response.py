@@ -59,6 +59,7 @@ RESERVE_AMBULANCE = Step(
     undo=Command(f"{HEALTH}/ReleaseAmbulance", lambda s, k: health.ReleaseAmbulanceRequest(**_ending(s, k))),
     deadline_s=900,  # while none is free it is asked for again
     pause_s=5,
+    otherwise="needs human",  # somebody waits for help: only a false call undoes what was done
 )
 RESERVE_BED = Step(
     "reserve_bed",
@@ -71,6 +72,7 @@ RESERVE_BED = Step(
     undo=Command(f"{HEALTH}/CancelBed", lambda s, k: health.CancelBedRequest(**_ending(s, k))),
     deadline_s=600,
     pause_s=5,
+    otherwise="needs human",
 )
 GRANT_PRIORITY = Step(
     "grant_priority",

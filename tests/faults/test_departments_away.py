@@ -123,3 +123,19 @@ def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_pa
         paper.until(lambda: paper.ended(incident))
         assert paper.saga(incident).state == sagas.SAGA_STATE_COMPLETED
         paper.close()
+
+
+def test_an_emergency_that_cannot_be_served_asks_a_human_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    with MeshChild(tmp_path / "data", ["--driven"]) as mesh:
+        city = PaperCity(mesh.address)
+        city.build(ambulances=0)
+        incident = city.report("call-1")
+        city.until(lambda: city.saga(incident).state == sagas.SAGA_STATE_NEEDS_HUMAN, seconds=1000)
+        assert "no ambulance is free" in city.saga(incident).reason
+        city.add_ambulances(1)
+        city.call(city.sagas.ResumeSaga, sagas.ResumeSagaRequest(saga_id=incident))
+        city.until(lambda: city.step(incident, "at_scene") == "waiting")
+        city.drive(incident)
+        city.until(lambda: city.ended(incident))
+        assert city.saga(incident).state == sagas.SAGA_STATE_COMPLETED
+        city.close()

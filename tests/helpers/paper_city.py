@@ -97,13 +97,18 @@ class PaperCity:
             self.call(self.hub.RegisterDistrict, hub.RegisterDistrictRequest(district_id=district, name=f"{district} 区"))
         if roads:
             self.publish_roads()
-        for n in range(ambulances):
-            place = RoadPlace(edge_id="e1", position_m=10 + n)
-            self.call(self.health.RegisterAmbulance, health.RegisterAmbulanceRequest(ambulance_id=f"a{n}", station=place))
+        self.add_ambulances(ambulances)
         hospital = health.RegisterHospitalRequest(
             hospital_id="h1", name="第一医院", entrance=RoadPlace(edge_id="e4", position_m=50), places=places
         )
         self.call(self.health.RegisterHospital, hospital)
+        self.rest()
+
+    def add_ambulances(self, count: int) -> None:
+        """Ambulances on the first road, by the names a0, a1 …"""
+        for n in range(count):
+            place = RoadPlace(edge_id="e1", position_m=10 + n)
+            self.call(self.health.RegisterAmbulance, health.RegisterAmbulanceRequest(ambulance_id=f"a{n}", station=place))
         self.rest()
 
     # -- city time --------------------------------------------------------------------------------------------------------

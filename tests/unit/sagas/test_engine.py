@@ -174,6 +174,13 @@ def test_an_undo_has_tries_of_its_own_and_then_a_human_is_needed_who_can_resume(
     assert run.undone("a") == ["SagaUndone"]
 
 
+def test_a_saga_that_waits_for_a_human_can_still_be_called_off() -> None:
+    run = Run(step("a", otherwise="needs human"))
+    assert run.fail("a") == ["SagaNeedsHuman a"]
+    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
+    assert run.undone("a") == ["SagaUndone"]
+
+
 def test_only_moments_that_matter_are_timers() -> None:
     run = Run(step("a", pause_s=3))
     assert list(due_timers(run.state)) == [(10 * SECOND, "deadline/a/s/a/1")]
