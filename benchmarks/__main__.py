@@ -15,14 +15,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks")
     parser.add_argument("only", nargs="*", help="emergency-response, demo-rides; all when none is given")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--city", action="append", default=[], help="instead of the cities of the whole run")
     options = parser.parse_args()
     full = os.environ.get("FULL") == "1"
     rows: list[Row] = []
     if not options.only or "emergency-response" in options.only:
         rows += _shown(emergency_response.measure())
     if not options.only or "demo-rides" in options.only:
-        for city in ("cologne8", *(("ingolstadt21",) if full else ())):
+        for city in options.city or ("cologne8", *(("ingolstadt21",) if full else ())):
             rows += _shown(rides.measure(city, range(1, options.seeds + 1)))
+            keep(rows)
     keep(rows)
     return 0
 

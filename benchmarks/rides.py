@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.rows import Row
 from citybrain.cli.local import ROOT
+from citybrain.demo.processes import SimulationError
 from citybrain.demo.run import Options, drive
 from citybrain.demo.statistics import paired
 
@@ -28,14 +29,21 @@ DETAILS = Path(__file__).with_name("rides.json")
 def measure(city: str, seeds: Sequence[int]) -> list[Row]:
     """Drives all seeds of one city; keeps the details beside the rows."""
     outcomes: dict[int, dict[str, Any]] = {}
+    crashed: list[int] = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             where = ["--city", city, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
-            outcome = drive(Options(where, seed, CALLS, Path(folder)), lambda _v, _l: None, lambda _t: None)
+            try:
+                outcome = drive(Options(where, seed, CALLS, Path(folder)), lambda _v, _l: None, lambda _t: None)
+            except SimulationError as error:
+                # SUMO's blue-light device can crash it, in the city's drive too.
+                sys.stderr.write(f"{city} seed {seed}: {error}\n")
+                crashed.append(seed)
+                continue
         outcomes[seed] = outcome.results
         medians = {v: sorted(_rides(r))[CALLS // 2] for v, r in outcome.results.items()}
         sys.stderr.write(f"{city} seed {seed}: {outcome.took_s:.0f} s, rides {medians}\n")
-    return _rows(city, outcomes)
+    return _rows(city, outcomes, crashed)
 
 
 def _rides(result: dict[str, Any]) -> list[float]:
@@ -47,7 +55,7 @@ def _in_order(result: dict[str, Any]) -> list[dict[str, Any]]:
     return calls
 
 
-def _rows(city: str, outcomes: dict[int, dict[str, Any]]) -> list[Row]:
+def _rows(city: str, outcomes: dict[int, dict[str, Any]], crashed: list[int]) -> list[Row]:
     rows, details = [], {}
     everything = outcomes
     for peer in ("ordinary", "bluelight"):
@@ -68,6 +76,7 @@ def _rows(city: str, outcomes: dict[int, dict[str, Any]]) -> list[Row]:
     outcomes = everything
     details["calls"] = CALLS
     details["seeds"] = list(outcomes)
+    details["seeds in which SUMO crashed in the city's drive"] = crashed
     for name in ("safety_findings", "collisions"):
         details[name] = sum(r["city"][name] for r in outcomes.values())
     for variant in ("ordinary", "bluelight", "city"):
