@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from citybrain.cli.problems import Problem
 from citybrain.gateway.envoy import Envoy
@@ -33,6 +35,7 @@ class LocalCity:
         self._port = port
         self._driven = driven
         self._without = list(without)
+        self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
         self.mesh: MeshChild | None = None
         self.gateway: Envoy | None = None
@@ -51,6 +54,7 @@ class LocalCity:
             raise LocalError(
                 f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
             )
+        self._lock = _only_one(self.data)
         # Whoever collects traces already says so by the standard variable; else they are kept here.
         endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         if not endpoint:
@@ -98,6 +102,8 @@ class LocalCity:
         if self._receiver is not None:
             self._receiver.stop()
             self._receiver = None
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> LocalCity:
         self.start()
@@ -105,3 +111,14 @@ class LocalCity:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+def _only_one(data: Path) -> IO[str]:
+    """Holds a folder for this process until it is closed, or the process ends."""
+    lock = (data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LocalError(f"another city runs on {data}: stop it, or give another --data") from None
+    return lock

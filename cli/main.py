@@ -32,7 +32,7 @@ Data = Annotated[Path, typer.Option(envvar="CITY_DATA", help="Where events, view
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes any free one.")] = 8080,
     data: Data = _DATA,
     driven: Annotated[bool, typer.Option(help="City time stands until a caller moves it (Advance).")] = False,
 ) -> None:

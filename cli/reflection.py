@@ -62,9 +62,12 @@ class Remote:
         request_class = message_factory.GetMessageClass(method.input_type)
         response_class = message_factory.GetMessageClass(method.output_type)
         try:
+            # The parser takes an empty list, and the like, for an empty request.
+            if not (body or "{}").lstrip().startswith("{"):
+                raise json_format.ParseError("it must be a JSON object, {…}")
             request = json_format.Parse(body or "{}", request_class(), descriptor_pool=self._pool)
         except json_format.ParseError as error:
-            raise CallError(f"the request is no {method.input_type.name}: {error}") from None
+            raise CallError(f"the request is no {method.input_type.name}: {' '.join(str(error).split())}") from None
         target = f"/{method.containing_service.full_name}/{method.name}"
         make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
         stub: Any = make(

@@ -20,6 +20,10 @@ from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
 from citybrain.demo.words import minutes, sentence
 from citybrain.observability.trace_tree import render
+from citybrain.simulation.errors import ScenarioError
+from citybrain.simulation.given import read_calls, read_city, read_places
+from citybrain.simulation.network import read_network
+from citybrain.simulation.scenario import open_scenario
 
 SCENARIOS = ROOT / "build" / "scenarios"
 # Traffic is let in for five minutes before the call; the last ride must have time to end.
@@ -45,7 +49,9 @@ def demo(
     where = ["--scenario", str(scenario)] if scenario is not None else ["--city", city, "--scenarios", str(SCENARIOS)]
     for name, value in (("--places", places), ("--calls", calls)):
         where += [name, str(value)] if value is not None else []
-    where += ["--until", str(_END_AFTER_S + 400 * (emergencies - 1))]
+    until = _END_AFTER_S + 400 * (emergencies - 1)
+    where += ["--until", str(until)]
+    _look_at(city, scenario, places, calls, until)
     outcomes = []
     for number in range(runs):
         folder = data / f"seed-{seed + number}"
@@ -78,6 +84,18 @@ def demo(
         page.picture.draw(made, picture)
     if as_json is not None:
         as_json.write_text(json.dumps([_measured(o) for o in outcomes], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _look_at(city: str, scenario: Path | None, places: Path | None, calls: Path | None, until: int) -> None:
+    """SimulationError where something given cannot be used: before anything is started, or cleared away."""
+    try:
+        network = read_network(open_scenario(scenario or SCENARIOS / read_city(city).scenario).net_file)
+        if places is not None:
+            read_places(places, network)
+        if calls is not None:
+            read_calls(calls, network, until)
+    except ScenarioError as error:
+        raise SimulationError(" ".join(str(error).split())) from None
 
 
 def _tell_timeline(console: Console, outcome: Outcome, incident: str) -> None:

@@ -6,7 +6,7 @@ The promises are numbered ES-1 … ES-14 in docs/guarantees.md; docstrings here 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 ANY = -1
@@ -79,6 +79,8 @@ class Committed:
     first: int
     last: int
     position: int
+    # They were there before: this append wrote nothing (ES-2).
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True, frozen=True)

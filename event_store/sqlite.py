@@ -8,6 +8,7 @@ walks past an event that becomes visible later (ES-5). Readers have threads and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -72,6 +73,7 @@ class SqliteEventStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._closed = False
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
         self._local = threading.local()
         self._waiters: set[asyncio.Future[None]] = set()
@@ -85,6 +87,7 @@ class SqliteEventStore:
 
     def close(self) -> None:
         """Finishes what was accepted, then lets go of the file."""
+        self._closed = True
         self._queue.put(None)
         self._writer.join()
         self._readers.shutdown()
@@ -96,6 +99,8 @@ class SqliteEventStore:
     ) -> Committed | Conflict:
         """See EventStore.append. An append that has begun is finished even when its caller has gone."""
         check_limits(stream, events)
+        if self._closed:
+            raise StoreError(f"the event store on {self._path.name} is closed; nothing was written")
         item = _Append(stream, events, expected, self._loop, self._loop.create_future())
         self._queue.put(item)
         try:
@@ -112,11 +117,13 @@ class SqliteEventStore:
             try:
                 first = self._queue.get(timeout=_OTHERS_POLL_S)
             except queue.Empty:
-                seen = connection.execute("PRAGMA data_version").fetchone()[0]
-                if seen != data_version:
-                    data_version = seen
-                    head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-                    self._tell(functools.partial(self._advance, head, []))
+                # What cannot be read now is looked at again the next time.
+                with contextlib.suppress(sqlite3.Error):
+                    seen = connection.execute("PRAGMA data_version").fetchone()[0]
+                    if seen != data_version:
+                        head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+                        self._tell(functools.partial(self._advance, head, []))
+                        data_version = seen
                 continue
             group: list[_Append] = []
             last = first is None
@@ -140,7 +147,7 @@ class SqliteEventStore:
     def _commit(self, connection: sqlite3.Connection, group: list[_Append]) -> None:
         try:
             outcomes, written = _in_transaction(connection, group)
-        except sqlite3.Error as error:
+        except Exception as error:
             if len(group) > 1:
                 # One append may be to blame (or the disk is full for all): each gets an answer of its own.
                 for item in group:
@@ -287,7 +294,7 @@ def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tup
         versions = [row[1] for row in known]
         together = versions == list(range(versions[0], versions[0] + len(ids)))
         if together and [row[0] for row in known] == ids:
-            return Committed(versions[0], versions[-1], known[-1][2]), []
+            return Committed(versions[0], versions[-1], known[-1][2], again=True), []
         return Conflict(head), []
     if len(set(ids)) < len(ids) or item.expected not in (ANY, head):
         return Conflict(head), []

@@ -58,7 +58,8 @@ class Subscription:
 
     async def _until_done(self, events: list[StoredEvent], reached: int) -> None:
         pause = _FIRST_PAUSE_S
-        while True:
+        # A handler that moves `position` on the way is not given again what it has done.
+        while events := [event for event in events if event.position > self.position]:
             try:
                 await self._handle(events, reached)
                 self.failing = False
@@ -68,6 +69,7 @@ class Subscription:
             except Exception as error:
                 self.failing = True
                 if self._on_failure is not None:
-                    self._on_failure(events[0], error, pause)
+                    failed = next((event for event in events if event.position > self.position), events[-1])
+                    self._on_failure(failed, error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)

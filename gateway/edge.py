@@ -12,9 +12,28 @@ from citybrain.observability import names
 UNTRUSTED_HEADERS = ("x-caller",)
 
 # What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status.
-_UNKNOWN, _NOT_FOUND = 2, 5
-_GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: _NOT_FOUND, 408: 4, 413: 8, 415: 3, 426: 3, 429: 8, 500: 13, 503: 14, 504: 4}
-_HINTS = {_NOT_FOUND: " The paths are in the contracts (google.api.http); gRPC reflection at this address lists the services."}
+_UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
+_GRPC_CODES = {
+    400: _INVALID,
+    401: 16,
+    403: 7,
+    404: _NOT_FOUND,
+    408: 4,
+    413: 8,
+    415: _INVALID,
+    426: _INVALID,
+    429: 8,
+    431: 8,
+    500: 13,
+    503: 14,
+    504: 4,
+}
+_BODY = "%LOCAL_REPLY_BODY%"
+_MESSAGES = {
+    # Envoy has no words for a path that it does not normalize.
+    _INVALID: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
+    _NOT_FOUND: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
+}
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
@@ -61,7 +80,7 @@ def _error_body(code: int) -> dict[str, Any]:
     return {
         "json_format": {
             "code": code,
-            "message": "%LOCAL_REPLY_BODY%" + _HINTS.get(code, ""),
+            "message": _MESSAGES.get(code, _BODY),
             # Which rule of the gateway it was, e.g. path_normalization_failed.
             "reason": "%RESPONSE_CODE_DETAILS%",
             "details": [],

@@ -41,7 +41,7 @@ class MeshChild:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            self._process.wait(_STOP_LIMIT_S)
+            self.stop()
             last = self.log_path.read_text(encoding="utf-8").strip().splitlines()[-1:]
             raise ChildError(last[0].removeprefix("city: ") if last else "the mesh process ended without a word")
         self.address = str(json.loads(line)["ready"])

@@ -6,6 +6,7 @@ City time is the wall clock in production, and driven from outside in demonstrat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import time
@@ -64,16 +65,28 @@ class CityClock:
 class WallClock(CityClock):
     """City time is the wall clock."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._set = asyncio.Event()
+
     def now(self) -> int:
         """The wall clock."""
         return time.time_ns() // 1000
+
+    def at(self, due: int, fire: Fire) -> Timer:
+        """See CityClock.at; it ends the sleep of `run`, which may be for a later one."""
+        self._set.set()
+        return super().at(due, fire)
 
     async def run(self) -> None:
         """Fires timers as they come due, until cancelled."""
         while True:
             await self._fire_until(self.now())
+            self._set.clear()
+            # Never for long: the wall clock may be put forward.
             pause = 0.5 if not self._due else max(0.0, min(0.5, (self._due[0][0] - self.now()) / MICROSECONDS))
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._set.wait(), pause)
 
 
 class DrivenClock(CityClock):
@@ -98,14 +111,13 @@ class DrivenClock(CityClock):
 
     async def advance(self, moment: int) -> int:
         """Moves to a moment (never back) and fires what is due on the way, each timer at its own moment."""
-        if moment > self._now or not self._told:
-            if not self._told:
-                # Timers that came due while nobody told the time are late, and fire now.
-                self._now = max(self._now, moment)
-                self._told = True
-            self._heading_for = moment
-            await self._fire_until(moment)
+        if not self._told:
+            # Timers that came due while nobody told the time are late, and fire now.
+            self._told = True
             self._now = max(self._now, moment)
+        self._heading_for = moment
+        await self._fire_until(max(self._now, moment))
+        self._now = max(self._now, moment)
         return self._now
 
     def _reach(self, moment: int) -> None:

@@ -30,7 +30,8 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
             check(request)
         except ServiceError as error:
             await abort(context, status_of(error))
-        now = await clock.advance(microseconds(request.time))
+        with process.activity.working():
+            now = await clock.advance(microseconds(request.time))
         return clock_pb2.AdvanceResponse(time=timestamp(now))
 
     process.server.unary(SERVICE, "Rest", rest)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from nameko.containers import ServiceContainer, WorkerContext
 
-from citybrain.mesh.errors import Overloaded, ServiceError
+from citybrain.mesh.errors import Overloaded, ServiceError, Unavailable
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.process import Process
 
@@ -41,12 +41,16 @@ class Container(ServiceContainer):  # type: ignore[misc]
         if self._slots.locked() and self._waiting >= self.process.settings.max_workers:
             raise Overloaded(f"{self.manifest.name} has {self._waiting} calls waiting: try again later", "TOO_MANY_CALLS")
         self._waiting += 1
+        # Counted while it waits too: between two workers nothing may look at rest.
+        self.process.activity.begin()
         try:
             await self._slots.acquire()
+        except BaseException:
+            self.process.activity.end()
+            raise
         finally:
             self._waiting -= 1
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.process.activity.begin()
 
         def handle_result(_worker: WorkerContext, result: Any, exc_info: Any) -> tuple[Any, Any]:
             # The caller may have gone: an answer nobody waits for must not raise here, that would kill the container.
@@ -80,6 +84,11 @@ class Container(ServiceContainer):  # type: ignore[misc]
             # A provider failed around the method. nameko would end the container for it; we answer and go on.
             if not outcome.done():
                 outcome.set_exception(error)
+                outcome.exception()
+        except asyncio.CancelledError:
+            # What the worker waited for was taken away. The caller is answered; it was not the caller who gave up.
+            if not outcome.done():
+                outcome.set_exception(Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
                 outcome.exception()
         finally:
             finished()

@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -126,9 +126,16 @@ class ServerStream(_CityEntrypoint):
                 return
         # The span ends when the stream is open: one that lasts for days would never be seen.
         stream_id = ctx.header(context.invocation_metadata(), ctx.STREAM_ID)
-        async for response in follow_log(process, follow, position, purpose, self._response, stream_id):
-            yield response
-        await abort(context, status_of(process.streams.ending()))
+        ended: Exception = process.streams.ending()
+        # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
+        async with aclosing(follow_log(process, follow, position, purpose, self._response, stream_id)) as responses:
+            try:
+                async for response in responses:
+                    yield response
+            except Exception as error:
+                self._log.error("stream failed", method=self._path, error=repr(error), exc_info=error)
+                ended = error
+        await abort(context, status_of(ended))
 
 
 class Subscribe(_CityEntrypoint):

@@ -11,6 +11,8 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from citybrain.event_store.contract import LimitExceeded
+
 
 class ServiceError(Exception):
     """Base of what a caller may be told."""
@@ -28,14 +30,21 @@ class ServiceError(Exception):
         return [packed]
 
 
+# An error travels in trailers, and those are small.
+_MOST_VIOLATIONS = 10
+
+
 class BadRequest(ServiceError):
-    """The request breaks rules of its contract: every broken one is listed as (field, what to do)."""
+    """The request breaks rules of its contract: the first ten that are broken are listed as (field, what to do)."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{field}: {problem}" for field, problem in violations), "BAD_REQUEST")
-        self.violations = list(violations)
+        self.violations = list(violations[:_MOST_VIOLATIONS])
+        told = [f"{field}: {problem}" for field, problem in self.violations]
+        if len(violations) > _MOST_VIOLATIONS:
+            told.append(f"and {len(violations) - _MOST_VIOLATIONS} more")
+        super().__init__("; ".join(told), "BAD_REQUEST")
 
     def details(self) -> list[any_pb2.Any]:
         """The violations as google.rpc.BadRequest."""
@@ -111,6 +120,8 @@ class CallFailed(ServiceError):
 
 def status_of(error: BaseException) -> status_pb2.Status:
     """The google.rpc.Status that tells a caller of an error. What we did not foresee is INTERNAL, without its text."""
+    if isinstance(error, LimitExceeded):
+        error = BadRequest([("request", f"is too large: {error}")])
     if isinstance(error, ServiceError):
         number: int = error.code.value[0]
         return status_pb2.Status(code=number, message=str(error), details=error.details())

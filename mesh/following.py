@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ class _Stream:
 
 async def follow_log(
     process: Process, follow: Follow, position: int, purpose: str, response: Descriptor, stream_id: str
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message, None]:
     """Yields responses until the process ends its streams."""
     response_class = message_class(response.full_name)
     types = {type_name(message) for message in follow.types}

@@ -50,8 +50,8 @@ def read_manifest(path: Path) -> Manifest:
     """Reads one manifest; raises ManifestError that says which field is wrong."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ManifestError(f"{path}: cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ManifestError(f"{path}: must hold fields (name, title, team, kind, entry, grpc, port)")
     try:

@@ -75,6 +75,7 @@ class Outgoing:
                     return response
                 except grpc.aio.AioRpcError as error:
                     if retry and error.code() in _TRANSIENT and time.monotonic() + pause < until:
+                        call.remaining()  # nobody waits any more: Cancelled
                         span.add_event(names.RETRY, {names.ERROR: error.details() or ""})
                         await asyncio.sleep(pause)
                         pause *= 2

@@ -86,6 +86,8 @@ class Mesh:
         # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
         for container in self.containers:
             container.extensions.all.setup()
+        # Who asks for rest before everybody has come waits.
+        process.activity.begin()
         port = wait(process.server.start(settings.host, settings.port))
         process.outgoing.addresses.update(settings.peers)
         for manifest in self.manifests:
@@ -93,6 +95,7 @@ class Mesh:
         for container in self.containers:
             container.started = True
             container.extensions.all.start()
+        process.activity.end()
         if isinstance(clock, WallClock):
             self._tasks.append(loop.create_task(clock.run()))
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import Call, correlate, current
-from citybrain.mesh.errors import Contended
+from citybrain.mesh.errors import Contended, ServiceError
 from citybrain.mesh.events import classification_of, decode, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
@@ -101,22 +101,30 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         call = current()
         stream = self._stream(key)
         first_id = call.event_id(stream, label, 0)
-        written = wait(self._process.store.version_of(stream, first_id))
-        if written:
-            return reply(*self._as_decided(stream, written, call, label))
         for attempt in range(_ATTEMPTS):
             loaded = self._known(stream) if attempt == 0 else self._fresh(stream)
+            # Asked after the state is taken: a command must not be decided on a state that holds its own effect.
+            written = wait(self._process.store.version_of(stream, first_id))
+            if written:
+                return reply(*self._as_decided(stream, written, call, label))
             if continues and not call.correlation_id and loaded.cause.correlation_id:
                 correlate(loaded.cause.correlation_id)
-            messages = decide(loaded.state)
+            # What decided nothing, or refused, may have seen an old state: only the newest counts.
+            try:
+                messages = decide(loaded.state)
+            except ServiceError:
+                if self._fresh(stream).version == loaded.version:
+                    raise
+                continue
             if not messages:
-                # What decided nothing may have seen an old state: only the newest counts.
                 newest = self._fresh(stream)
                 if newest.version == loaded.version:
                     return reply(newest.state, [])
                 continue
             events = self._events(stream, messages, call, label, occurred_at, because)
             outcome = wait(self._process.store.append(stream, events, loaded.version, timeout_s=call.remaining()))
+            if isinstance(outcome, Committed) and outcome.again:
+                return reply(*self._as_decided(stream, outcome.first, call, label))
             if isinstance(outcome, Committed):
                 state = loaded.state
                 for message in messages:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from citybrain.mesh.errors import BadRequest
 
+_KEY_BYTES = 32
 _TAG_BYTES = 12
 
 
@@ -22,14 +25,17 @@ class Tokens:
 
     @classmethod
     def with_key_file(cls, path: Path) -> Tokens:
-        """Uses the key in a file; makes one that only its owner may read where there is none."""
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(path.read_bytes())
-        with os.fdopen(handle, "wb") as file:
-            key = secrets.token_bytes(32)
-            file.write(key)
+        """Uses the key in a file; makes one that only its owner may read where there is none. OSError where it is no key."""
+        if not path.exists():
+            # Whole or not at all: a crash must not leave an empty key, nor another process read half of one.
+            with tempfile.NamedTemporaryFile(dir=path.parent) as draft:
+                draft.write(secrets.token_bytes(_KEY_BYTES))
+                draft.flush()
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft.name, path)
+        key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise OSError(f"{path} is no key of {_KEY_BYTES} bytes: remove it, and subscribers begin anew")
         return cls(key)
 
     def make(self, purpose: str, position: int) -> str:

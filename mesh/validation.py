@@ -31,9 +31,19 @@ def _fields(descriptor: Descriptor) -> list[_Checked]:
         options = field.GetOptions()
         has_rules = options.HasExtension(_RULES)
         rules: options_pb2.Rules | None = options.Extensions[_RULES] if has_rules else None
-        if rules is not None or (field.message_type is not None and field.message_type.file.package.startswith("citybrain")):
+        ours = field.message_type is not None and field.message_type.file.package.startswith("citybrain")
+        if rules is not None or ours or _is_moment(field):
             found.append((field, rules))
     return found
+
+
+def _is_moment(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+
+
+def _in_calendar(moment: Any) -> bool:
+    """As google.protobuf.Timestamp itself states its range."""
+    return bool(-62_135_596_800 <= moment.seconds <= 253_402_300_799 and 0 <= moment.nanos < 1_000_000_000)
 
 
 def _violations(message: Message, path: str) -> Iterator[tuple[str, str]]:
@@ -42,6 +52,8 @@ def _violations(message: Message, path: str) -> Iterator[tuple[str, str]]:
         value = getattr(message, field.name)
         if rules is not None:
             yield from _broken(field, rules, name, value, message)
+        if _is_moment(field) and not field.is_repeated and message.HasField(field.name) and not _in_calendar(value):
+            yield name, "is no moment between the years 1 and 9999"
         if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             if field.is_repeated:
                 for number, item in enumerate(value):
@@ -60,7 +72,9 @@ def _broken(
         if rules.required:
             yield name, _what_is_missing(field)
             return
-        if repeated or field.message_type is not None or isinstance(value, str):
+        # A number of 0 is one, unless the contract can tell it from none.
+        absent = field.has_presence and not message.HasField(field.name)
+        if absent or repeated or isinstance(value, str | bytes):
             return
     if rules.max_size:
         size = len(value.encode()) if isinstance(value, str) else len(value)

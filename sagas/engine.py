@@ -82,7 +82,7 @@ def _next(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
         yield from _go_on(workflow.nodes, state, now)
         if _ended(workflow.nodes, state):
             yield ev.SagaCompleted()
-    elif state.phase == "needs human":
+    elif state.phase == "needs human" and not state.undo_begun:
         yield from _called_off(workflow, state)
     elif state.phase == "undoing":
         yield from _undo(workflow, state, now)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from opentelemetry import context as otel_context
@@ -19,7 +20,7 @@ from opentelemetry import trace
 from citybrain.event_store.contract import Committed, NewEvent
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
-from citybrain.mesh.errors import CallFailed, Contended, NotFound, ServiceError
+from citybrain.mesh.errors import CallFailed, Contended, NotFound
 from citybrain.mesh.events import Heard, classification_of, decode, type_name
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
@@ -35,6 +36,8 @@ _NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
 _SCAN = ("citybrain.sagas.v1.SagaStarted", "citybrain.sagas.v1.SagaCompleted", "citybrain.sagas.v1.SagaUndone")
 # Every call has a machine deadline too: one that hangs is tried again under the same key.
 _CALL_DEADLINE_S = 5.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
 
 Inputs = Callable[[SagaState], Sequence[Message]]
 
@@ -48,7 +51,6 @@ class _Running:
     version: int = 0
     traceparent: str = ""
     timer: Timer | None = None
-    timer_at: int = 0
 
 
 class SagaRunner(Provider):
@@ -91,7 +93,10 @@ class SagaRunner(Provider):
 
     def load(self, saga_id: str) -> SagaState:
         """A saga as it stands; NotFound when there is none."""
-        running = wait(self._load(saga_id))
+        running = self._sagas.get(saga_id)
+        if running is None or running.version == 0:
+            # Only looked at: what this process looks after is loaded by those who write.
+            running = wait(self._read(saga_id, _Running()))
         if running.version == 0:
             raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
         return running.state
@@ -126,10 +131,12 @@ class SagaRunner(Provider):
     async def _load(self, saga_id: str) -> _Running:
         running = self._sagas.setdefault(saga_id, _Running())
         if running.version == 0:
-            await self._read(saga_id, running)
+            async with running.lock:
+                if running.version == 0:
+                    await self._read(saga_id, running)
         return running
 
-    async def _read(self, saga_id: str, running: _Running) -> None:
+    async def _read(self, saga_id: str, running: _Running) -> _Running:
         state, version = SagaState(), 0
         while True:
             page = await self._process.store.read(self._stream(saga_id), version + 1)
@@ -140,17 +147,25 @@ class SagaRunner(Provider):
             if len(page) < 1000:
                 break
         running.state, running.version = state, version
+        return running
 
     def _stream(self, saga_id: str) -> str:
         return f"{self._name}/saga-{saga_id}"
 
     async def _put(self, saga_id: str, inputs: Inputs) -> None:
-        """Appends inputs and everything that follows from them in one go, then sends what is to be sent."""
+        """Appends inputs and everything that follows from them in one go, then sends what is to be sent.
+
+        It is finished even when its caller has gone: what was recorded must be sent.
+        """
+        await asyncio.shield(self._begin(self._put_now(saga_id, inputs)))
+
+    async def _put_now(self, saga_id: str, inputs: Inputs) -> None:
         running = await self._load(saga_id)
         async with running.lock:
             for _ in range(20):
                 first = list(inputs(running.state))
                 if not first:
+                    self._set_timer(saga_id, running)
                     return
                 workflow = self._workflow_for(running.state, first[0])
                 now = self._process.clock.now()
@@ -213,7 +228,8 @@ class SagaRunner(Provider):
         def outcome(result: Message | CallFailed) -> Inputs:
             def inputs(state: SagaState) -> Sequence[Message]:
                 now = self._process.clock.now()
-                if state.phase != "running" or state.steps[name].status != "sent":
+                sent = state.steps.get(name)
+                if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
                     # The saga went another way meanwhile: its undo carries the same key.
                     return []
                 if isinstance(result, CallFailed):
@@ -255,7 +271,7 @@ class SagaRunner(Provider):
         key: str,
         outcome: Callable[[Message | CallFailed], Inputs],
     ) -> None:
-        running = self._sagas[saga_id]
+        running = await self._load(saga_id)
         trigger = trace.get_current_span().get_span_context()
         links = [trace.Link(trigger)] if trigger.is_valid else []
         otel_context.attach(context_from(running.traceparent, {names.INCIDENT_ID: saga_id}))
@@ -269,28 +285,43 @@ class SagaRunner(Provider):
                     self._name, method, request(running.state), request_id=key, deadline_s=_CALL_DEADLINE_S, retry=False
                 )
             except CallFailed as failure:
-                span.set_status(trace.Status(trace.StatusCode.ERROR, f"{failure.code.name}: {failure}"))
                 result = failure
+            except Exception as error:
+                # The definition is at fault: to try again would not help, and to say nothing would leave the saga hanging.
+                self._log.error("saga command could not be made", saga=saga_id, work=what, error=repr(error), exc_info=error)
+                result = CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
+            if isinstance(result, CallFailed):
+                span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
             await self._put(saga_id, outcome(result))
 
     def _spawn(self, work: Callable[..., Any], *arguments: object) -> None:
-        async def run() -> None:
+        self._begin(self._until_done(work, *arguments))
+
+    async def _until_done(self, work: Callable[..., Any], *arguments: object) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
             try:
                 await work(*arguments)
-            except asyncio.CancelledError:
-                raise
+                return
             except Exception as error:
+                about = [str(argument) for argument in arguments[:1]]
                 self._log.error(
-                    "saga work failed", work=work.__name__, arguments=[str(a) for a in arguments[:1]], exc_info=error
+                    "saga work failed and is tried again", work=work.__name__, about=about, again_in_s=pause, exc_info=error
                 )
-            finally:
-                self._process.activity.end()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Counted from here on: nobody may think the mesh at rest between the decision and the call.
         self._process.activity.begin()
-        task = self._process.loop.create_task(run())
+        task = self._process.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._process.activity.end()
 
     # -- time -----------------------------------------------------------------------------------------------------------
 
@@ -314,12 +345,14 @@ class SagaRunner(Provider):
 
             try:
                 await self._put(saga_id, fired)
-            except ServiceError as error:
+            except Exception as error:
+                # City time goes on; the saga is looked at as soon as that is possible.
                 self._log.error("saga timer failed", saga=saga_id, timer=name, exc_info=error)
+                self._spawn(self._put, saga_id, fired)
 
         async def fire_apart() -> None:
-            # In a task of its own: the context set here must not leak into the clock's.
-            await asyncio.create_task(fire())
+            # In a task of its own: the context set here must not leak into the clock's, nor end with who moves the clock.
+            await asyncio.shield(self._begin(fire()))
 
         running.timer = self._process.clock.at(moment, fire_apart)
 
@@ -340,16 +373,21 @@ class SagaRunner(Provider):
                 break
             position = page.reached
         for saga_id in open_sagas:
-            running = await self._load(saga_id)
-            workflow = self.workflow(running.state)
-            async with running.lock:
-                for name, step in running.state.steps.items():
-                    if running.state.phase == "running" and step.status == "sent":
-                        self._spawn(self._run_step, saga_id, workflow, name, step.key)
-                    elif running.state.phase == "undoing" and step.undo == "sent":
-                        self._spawn(self._run_undo, saga_id, workflow, name, step.undo_key)
-                self._set_timer(saga_id, running)
-            self._log.info("saga taken up", saga=saga_id, phase=running.state.phase)
+            # One by one: what is wrong with one must not hold up the others.
+            self._spawn(self._take_up_one, saga_id)
+
+    async def _take_up_one(self, saga_id: str) -> None:
+        running = await self._load(saga_id)
+        async with running.lock:
+            state = running.state
+            workflow = self.workflow(state)
+            for name, step in state.steps.items():
+                if state.phase in ("running", "needs human") and not state.undo_begun and step.status == "sent":
+                    self._spawn(self._run_step, saga_id, workflow, name, step.key)
+                elif state.phase == "undoing" and step.undo == "sent":
+                    self._spawn(self._run_undo, saga_id, workflow, name, step.undo_key)
+            self._set_timer(saga_id, running)
+        self._log.info("saga taken up", saga=saga_id, phase=state.phase)
 
 
 def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:

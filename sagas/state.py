@@ -49,6 +49,11 @@ class SagaState:
     heard: dict[str, Message] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
+    @property
+    def undo_begun(self) -> bool:
+        """Whether a step is, was or could not be undone: from then on nothing is sent forward."""
+        return any(step.undo for step in self.steps.values())
+
     def answer(self, step: str) -> Any:
         """What a step answered; KeyError when it has not."""
         return self.answers[step]
@@ -132,7 +137,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
 
 def _resume(state: SagaState) -> None:
     """A human has mended the cause: what had failed for good is tried anew."""
-    undoing = any(step.undo for step in state.steps.values())
+    undoing = state.undo_begun
     state.phase = "undoing" if undoing else "running"
     for name, step in list(state.steps.items()):
         if step.undo == "failed":

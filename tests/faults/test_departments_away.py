@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from citybrain.events.v1.event_pb2 import Event
+from citybrain.sagas.v1 import saga_service_pb2 as sagas
+
 from citybrain.cli.local import ROOT, LocalCity
 from citybrain.demo.observer import Observer
 from citybrain.demo.processes import Simulation
-from citybrain.events.v1.event_pb2 import Event
 from citybrain.mesh.child import MeshChild
-from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from tests.helpers.paper_city import PaperCity
 
 WHERE = [
@@ -96,7 +97,7 @@ def test_the_gateway_or_the_mesh_is_killed_in_the_middle_of_a_ride_and_the_patie
 
 @pytest.mark.sumo
 def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_path: Path) -> None:
-    """The simulator is killed in the middle of a ride. Its ambulance stays assigned, its calls are known, and the next day works."""
+    """The simulator is killed in the middle of a ride: its ambulance stays assigned, and the next day works."""
     with LocalCity(tmp_path, driven=True) as city:
         assert city.gateway is not None
         due = threading.Event()

@@ -238,3 +238,12 @@ def test_whatever_happens_undos_come_in_reverse_every_step_once_and_the_fold_is_
     ends = [type(e).__name__ for e in run.log if isinstance(e, ev.SagaCompleted | ev.SagaUndone)]
     assert len(ends) <= 1
     assert all(a != b for a, b in itertools.pairwise(told(e) for e in run.log if isinstance(e, ev.UndoBegan)))
+
+
+def test_a_false_call_whose_undo_fails_for_good_waits_for_a_human() -> None:
+    run = Run(step("a"))
+    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
+    refused = on_undo_failure(run.state, "a", "k", "FAILED_PRECONDITION", "no", run.now)
+    assert run.put(refused) == ["SagaNeedsHuman a"]
+    assert run.put(ev.SagaResumed()) == ["UndoSent a"]
+    assert run.undone("a") == ["SagaUndone"]

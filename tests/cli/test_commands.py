@@ -1,0 +1,312 @@
+"""The `city` command as people meet it: in a process of its own, with what it says, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+CITY = str(Path(sys.executable).parent / "city")
+LIMIT_S = 60
+OPTIONS = {
+    "up": ["--port", "--data", "--driven"],
+    "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout"],
+    "trace": ["incident", "--data", "--json"],
+    "demo": [
+        "--city", "--scenario", "--places", "--calls", "--emergencies", "--seed", "--runs", "--kill", "--data", "--report",
+        "--picture", "--json",
+    ],
+    "serve": ["services", "--folder", "--without", "--data", "--host", "--port", "--driven", "--peer"],
+}  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CITY_", "OTEL_"))}
+    return {**kept, "COLUMNS": "160", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CITY, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def refused(folder: Path, *arguments: str, lines: int = 1) -> str:
+    """What it says on standard error; fails unless that is one line, and the exit status 2."""
+    done = run(folder, *arguments)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    assert done.returncode == 2, done
+    assert len(done.stderr.splitlines()) == lines, done.stderr
+    assert done.stderr.startswith("city: ")
+    return done.stderr
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + LIMIT_S
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, f"never came: {what}"
+        pause.wait(0.02)
+
+
+@dataclass
+class Running:
+    """A command that stays up, in a session of its own: what it starts can be found by that."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def read(self, stream: IO[str]) -> None:
+        self.lines += stream
+
+    @property
+    def said(self) -> str:
+        return "".join(self.lines)
+
+    def family(self) -> dict[int, str]:
+        """Every process of the session that has not ended."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                # After the name in brackets: state, parent, group, session.
+                state, _, _, session, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if int(session) == self.process.pid and state not in "ZX":
+                found[int(folder.name)] = command
+        return found
+
+    def has(self, *words: str) -> bool:
+        family = self.family().values()
+        return all(any(word in command for command in family) for word in words)
+
+    def end(self) -> None:
+        for pid in self.family():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait(LIMIT_S)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Running] = []
+
+    def begin(*arguments: str) -> Running:
+        process = subprocess.Popen(
+            [CITY, *arguments], cwd=tmp_path, env=environment(), text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        running = Running(process)
+        started.append(running)
+        assert process.stdout is not None
+        threading.Thread(target=running.read, args=(process.stdout,), daemon=True).start()
+        return running
+
+    yield begin
+    for running in started:
+        running.end()
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a city that several tests call."""
+    folder = tmp_path_factory.mktemp("city")
+    process = subprocess.Popen(
+        [CITY, "up", "--port", "0", "--data", str(folder / "data"), "--driven"], cwd=folder, env=environment(), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    yield next(word for word in first.split() if word.startswith("127.0.0.1:"))
+    process.terminate()
+    process.wait(LIMIT_S)
+
+
+# -- help -----------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_command_it_lists_the_commands(tmp_path: Path) -> None:
+    said = run(tmp_path)
+    assert all(f" {command} " in said.stdout + said.stderr for command in OPTIONS)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_of_a_command_tells_all_it_can_be_given(tmp_path: Path, command: str) -> None:
+    done = run(tmp_path, command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert [word for word in OPTIONS[command] if word not in done.stdout] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- call and trace -------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_to_nobody_says_where_nobody_answers(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        line = refused(tmp_path, "call", "health/ListAmbulances", "--gateway", address)
+    assert f"nobody answers at {address}" in line and "city up" in line
+
+
+def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
+    done = run(tmp_path, "call", "health/ListAmbulances", "--gateway", city)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"ambulances": []})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["hospital/ListAmbulances"], ["no service hospital", "health", "traffic", "sagas", "emergency_command"]),
+        (["health/ListDoctors"], ["no method ListDoctors", "ListAmbulances", "ReserveBed"]),
+        (["health/ListAmbulances", "{"], ["the request is no ListAmbulancesRequest"]),
+        (["health/ListAmbulances", '{"colour": "red"}'], ["the request is no ListAmbulancesRequest", "colour"]),
+        (["health/ListAmbulances", "[]"], ["the request is no ListAmbulancesRequest"]),
+        (["emergency_command/GetIncident", '{"incident_id": "inc-000000000000"}'], ["NOT_FOUND", "inc-000000000000"]),
+    ],
+)
+def test_a_call_that_cannot_be_made_says_what_there_is(
+    tmp_path: Path, city: str, arguments: list[str], words: list[str]
+) -> None:
+    line = refused(tmp_path, "call", *arguments, "--gateway", city)
+    assert [word for word in words if word not in line] == [], line
+
+
+def test_a_refused_call_names_each_broken_field_on_a_line_of_its_own(tmp_path: Path, city: str) -> None:
+    said = refused(tmp_path, "call", "emergency_command/ReportEmergency", "{}", "--gateway", city, lines=4)
+    first, *fields = said.splitlines()
+    assert "INVALID_ARGUMENT" in first
+    assert [line.strip().partition(":")[0] for line in fields] == ["channel", "severity", "place"]
+
+
+def test_a_trace_without_a_store_says_how_to_get_one(tmp_path: Path) -> None:
+    line = refused(tmp_path, "trace", "inc-0123456789ab", "--data", "nowhere")
+    assert "no trace store in nowhere" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trace_of_an_unknown_incident_names_those_that_are_known(tmp_path: Path, start: Start) -> None:
+    city = start("up", "--port", "0")
+    until(lambda: "answers at" in city.said, "the city is up")
+    (address,) = (word for word in city.lines[0].split() if word.startswith("127.0.0.1:"))
+    assert "none yet" in refused(tmp_path, "trace", "inc-0123456789ab")
+    report = '{"channel": 1, "severity": 3, "place": {"edge_id": "e1"}}'
+    made = json.loads(run(tmp_path, "call", "emergency_command/ReportEmergency", report, "--gateway", address).stdout)
+    incident = made["incident"]["incidentId"]
+    until(lambda: run(tmp_path, "trace", incident).returncode == 0, "its trace")
+    assert incident in refused(tmp_path, "trace", "inc-0123456789ab")
+    trees = json.loads(run(tmp_path, "trace", incident, "--json").stdout)
+    assert trees
+    # While it runs, its files are its own.
+    assert "another city runs on data" in refused(tmp_path, "up", "--port", "0")
+
+
+# -- up -------------------------------------------------------------------------------------------------------------------
+
+
+def test_up_on_a_busy_port_names_the_port_and_leaves_nothing_running(tmp_path: Path, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        city = start("up", "--port", port)
+        assert city.process.wait(LIMIT_S) == 2
+        until(lambda: not city.family(), "everything it started has ended")
+    until(lambda: city.lines, "what it says")
+    (line,) = city.lines
+    assert port in line and "in use" in line
+
+
+def test_up_on_a_port_that_cannot_be_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "up", "--port", "65536")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "65535" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "whole_group"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
+    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+def test_up_ends_with_everything_it_started(start: Start, number: signal.Signals, whole_group: bool) -> None:
+    city = start("up", "--port", "0")
+    until(lambda: "/v1/incidents" in city.said, "the city is up")
+    assert city.has("citybrain.mesh.serve", "envoy")
+    (os.killpg if whole_group else os.kill)(city.process.pid, number)
+    code = city.process.wait(LIMIT_S)
+    until(lambda: not city.family(), f"nothing is left of {city.family()}")
+    assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), city.said
+    assert "Traceback" not in city.said
+    assert ("Stopping." in city.said) == (number is not signal.SIGKILL)
+
+
+# -- demo -----------------------------------------------------------------------------------------------------------------
+
+HOSPITAL = '{id: h1, name: H, edge_id: "no-such-edge", position_m: 1, places: 3}'
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "text", "words"),
+    [
+        ("--scenario", "missing.sumocfg", None, ["missing.sumocfg", "no such file"]),
+        ("--scenario", "prose.sumocfg", "It was a dark night.", ["prose.sumocfg", "line 1", "not XML"]),
+        ("--places", "places.yaml", "stations: []\nhospitals:\n  - {id: h1, colour: red}\n", ["line 3", "field colour"]),
+        ("--places", "places.yaml", f"hospitals:\n  - {HOSPITAL}\nstations: []\n", ["line 2", "field edge_id", "no-such-edge"]),
+        ("--calls", "calls.jsonl", "\n{broken\n", ["calls.jsonl", "line 2", "not JSON"]),
+        ("--city", "atlantis", None, ["atlantis", "cologne8"]),
+    ],
+)
+def test_demo_says_in_one_line_what_is_wrong_with_what_it_is_given(
+    tmp_path: Path, option: str, name: str, text: str | None, words: list[str]
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    kept = tmp_path / "data" / "demo" / "seed-1" / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    line = refused(tmp_path, "demo", option, name)
+    assert [word for word in words if word not in line] == [], line
+    assert kept.exists(), "what an earlier run left was cleared away for nothing"
+
+
+@pytest.mark.sumo
+def test_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, start: Start) -> None:
+    demo = start("demo", "--data", "kept")
+    record = tmp_path / "kept" / "seed-1" / "record.jsonl"
+    until(lambda: record.is_file() and record.stat().st_size > 0, "the city is driven")
+    assert demo.has("citybrain.mesh.serve", "envoy", "citybrain.simulation city", "citybrain.simulation ordinary")
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert demo.process.wait(LIMIT_S) == 130
+    until(lambda: not demo.family(), f"nothing is left of {demo.family()}")
+    assert "Traceback" not in demo.said
+
+
+@pytest.mark.sumo
+def test_demo_writes_what_it_measured_as_json(tmp_path: Path) -> None:
+    # Soon after the begin, so that it is soon over.
+    call = {"at_s": 5, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
+    (tmp_path / "calls.jsonl").write_text(json.dumps(call), encoding="utf-8")
+    done = run(tmp_path, "demo", "--calls", "calls.jsonl", "--emergencies", "1", "--no-kill", "--json", "measured.json")
+    assert done.returncode == 0, done.stderr
+    (first,) = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
+    assert set(first["results"]) == set(first["median_ride_s"]) == {"ordinary", "bluelight", "city"}
+    assert all(result["calls"][0]["finished"] for result in first["results"].values())
+    assert first["killed"] is None
+    assert (tmp_path / "report.html").is_file()

@@ -1,0 +1,157 @@
+"""The mesh in this process: real containers over a real store and a real gRPC server, with hands on every part."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import eventlet
+import eventlet.event
+
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.mesh.activity import Activity
+from citybrain.mesh.clock import CityClock, DrivenClock
+from citybrain.mesh.container import Container
+from citybrain.mesh.following import OpenStreams
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.outgoing import Outgoing
+from citybrain.mesh.process import Process, Settings
+from citybrain.mesh.runtime import use_asyncio_hub, wait
+from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.views import ServiceFile
+from citybrain.observability.tracing import Tracing
+
+T = TypeVar("T")
+LIMIT_S = 60.0
+
+
+class Greenlets:
+    """A thread with eventlet's hub on an asyncio loop, as a mesh process has it."""
+
+    def __init__(self) -> None:
+        ready = threading.Event()
+        threading.Thread(target=self._main, args=(ready,), daemon=True).start()
+        assert ready.wait(LIMIT_S)
+
+    def _main(self, ready: threading.Event) -> None:
+        self.loop = use_asyncio_hub()
+        eventlet.spawn(ready.set)
+        eventlet.event.Event().wait()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Runs work in a greenlet and waits for what it returns."""
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def greenlet() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self.loop.call_soon_threadsafe(eventlet.spawn, greenlet)
+        return done.result(LIMIT_S)
+
+
+@functools.cache
+def greenlets() -> Greenlets:
+    """The one of this test process: gRPC wants one loop."""
+    return Greenlets()
+
+
+class Parts:
+    """One mesh process without a process of its own; use inside `greenlets().run`."""
+
+    def __init__(self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8) -> None:
+        loop = greenlets().loop
+        data.mkdir(parents=True, exist_ok=True)
+        self.store = wait(_store(data))
+        self.process = Process(
+            settings=Settings(data=data, max_workers=max_workers),
+            loop=loop,
+            store=self.store,
+            clock=clock or DrivenClock(),
+            activity=Activity(),
+            server=GrpcServer(),
+            outgoing=Outgoing(tracing := Tracing()),
+            tracing=tracing,
+            tokens=Tokens(b"k" * 32),
+            streams=OpenStreams(8),
+        )
+        self.containers: list[Container] = []
+
+    def add(self, service: type, grpc: str) -> Container:
+        """Sets a service up; it is started by `start`."""
+        name = service.name  # type: ignore[attr-defined]
+        manifest = Manifest(name=name, title=name, team="t", kind="sector", entry="m:S", grpc=grpc, port=7999)
+        config = {"process": self.process, "manifest": manifest, "max_workers": self.process.settings.max_workers * 2}
+        container = Container(service, config)
+        container.extensions.all.setup()
+        self.containers.append(container)
+        return container
+
+    def start(self) -> None:
+        """Serves and starts everything that was added."""
+        self.address = f"127.0.0.1:{wait(self.process.server.start('127.0.0.1', 0))}"
+        for container in self.containers:
+            self.process.outgoing.addresses[container.manifest.grpc] = self.address
+        for container in self.containers:
+            container.started = True
+            container.extensions.all.start()
+
+    def stop(self) -> None:
+        """Ends everything and closes the files."""
+        self.process.streams.end()
+        wait(self.process.server.stop(0))
+        for container in self.containers:
+            container.stop()
+        wait(self.process.outgoing.close())
+        ServiceFile.close_all(self.process)
+        self.store.close()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition; the test's own limit says when it hangs."""
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, "it never came to be"
+            wait(asyncio.sleep(0.001))
+
+
+def on_parts(data: Path, test: Callable[[Parts], T], **options: Any) -> T:
+    """Runs a test inside a greenlet, on parts that are stopped afterwards."""
+
+    def run() -> T:
+        parts = Parts(data, **options)
+        try:
+            # In a context of its own: a call that is entered must not go on while the parts are stopped.
+            return contextvars.copy_context().run(test, parts)
+        finally:
+            parts.stop()
+
+    return greenlets().run(run)
+
+
+def together(*work: Callable[[], T]) -> list[T | BaseException]:
+    """Runs each in a greenlet of its own and waits for all; what one raises is its result."""
+    done = [eventlet.event.Event() for _ in work]
+
+    def one(number: int) -> None:
+        try:
+            done[number].send(work[number]())
+        except BaseException as error:
+            done[number].send(error)
+
+    for number in range(len(work)):
+        eventlet.spawn(one, number)
+    return [event.wait() for event in done]
+
+
+async def _store(data: Path) -> SqliteEventStore:
+    return SqliteEventStore(data / "events.db")

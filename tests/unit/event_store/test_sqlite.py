@@ -1,0 +1,154 @@
+"""What is particular to the embedded engine: one writer thread, groups, the newest events in memory, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from citybrain.event_store.contract import ANY, NO_STREAM, Committed, LostAssignment, NewEvent, StoredEvent, StoreError
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.subscription import Subscription
+
+
+def event(name: str, occurred_at: int = 7) -> NewEvent:
+    return NewEvent(id=name, type="city.Tested", data=b"x", occurred_at=occurred_at)
+
+
+def run(test: Callable[[SqliteEventStore], object], path: Path) -> None:
+    async def limited() -> None:
+        store = SqliteEventStore(path)
+        try:
+            await asyncio.wait_for(test(store), 60)  # type: ignore[arg-type]
+        finally:
+            store.close()
+
+    asyncio.run(limited())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_an_append_that_cannot_be_written_fails_alone_and_the_others_of_its_group_are_written(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        appends = [store.append(f"s{n}", [event("e", 2**63 if n == 3 else n)], NO_STREAM) for n in range(8)]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        assert [isinstance(outcome, Committed) for outcome in outcomes] == [n != 3 for n in range(8)]
+        assert isinstance(outcomes[3], StoreError)
+        assert [e.stream for e in (await store.read_log(0)).events] == [f"s{n}" for n in range(8) if n != 3]
+
+    run(test, tmp_path / "e.db")
+
+
+def test_an_append_after_the_store_was_closed_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = SqliteEventStore(tmp_path / "e.db")
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await asyncio.wait_for(store.append("s", [event("a")], NO_STREAM), 60)
+
+    asyncio.run(test())
+
+
+def test_closing_finishes_what_was_accepted(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = SqliteEventStore(tmp_path / "e.db")
+        appends = [asyncio.ensure_future(store.append("s", [event(str(n))], ANY)) for n in range(50)]
+        await asyncio.sleep(0)
+        store.close()
+        assert all(isinstance(outcome, Committed) for outcome in await asyncio.gather(*appends))
+
+    asyncio.run(test())
+
+
+def test_a_repeated_append_says_that_it_wrote_nothing(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        first = await store.append("s", [event("a")], NO_STREAM)
+        again = await store.append("s", [event("a")], NO_STREAM)
+        assert first == again
+        assert isinstance(first, Committed) and not first.again
+        assert isinstance(again, Committed) and again.again
+
+    run(test, tmp_path / "e.db")
+
+
+def test_a_caller_who_is_cancelled_leaves_an_append_that_is_finished_all_the_same(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        append = asyncio.ensure_future(store.append("s", [event("a")], NO_STREAM))
+        await asyncio.sleep(0)
+        append.cancel()
+        await store.grown(0)
+        assert [e.id for e in await store.read("s")] == ["a"]
+
+    run(test, tmp_path / "e.db")
+
+
+def test_a_second_member_of_a_group_takes_over_and_the_first_one_ends(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        async def lost(events: list[StoredEvent], reached: int) -> None:
+            raise LostAssignment("taken over")
+
+        await store.append("s", [event("a")], NO_STREAM)
+        subscription = Subscription(store, 0, ["city.Tested"], lost)
+        with pytest.raises(LostAssignment):
+            await subscription.run()
+        assert not subscription.at_rest
+
+    run(test, tmp_path / "e.db")
+
+
+def test_a_batch_that_failed_half_way_goes_on_behind_what_was_done_and_names_the_event_that_failed(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        seen: list[str] = []
+        failed: list[str] = []
+
+        async def handle(events: list[StoredEvent], reached: int) -> None:
+            for heard in events:
+                if heard.id == "c" and not failed:
+                    raise RuntimeError("not yet")
+                seen.append(heard.id)
+                subscription.position = heard.position
+
+        def note(heard: StoredEvent, error: Exception, pause: float) -> None:
+            failed.append(heard.id)
+
+        await store.append("s", [event(name) for name in "abcd"], NO_STREAM)
+        subscription = Subscription(store, 0, ["city.Tested"], handle, on_failure=note)
+        task = asyncio.create_task(subscription.run())
+        await until(lambda: subscription.at_rest)
+        task.cancel()
+        assert seen == list("abcd")
+        assert failed == ["c"]
+
+    run(test, tmp_path / "e.db")
+
+
+@settings(max_examples=20, deadline=None)
+@given(writers=st.lists(st.sampled_from([0, 1]), max_size=25), limit=st.integers(1, 7))
+def test_whoever_writes_every_process_reads_the_same_log_without_a_gap(
+    tmp_path_factory: pytest.TempPathFactory, writers: list[int], limit: int
+) -> None:
+    path = tmp_path_factory.mktemp("two") / "e.db"
+
+    async def test() -> None:
+        stores = [SqliteEventStore(path), SqliteEventStore(path)]
+        for number, writer in enumerate(writers):
+            await stores[writer].append(f"s{number % 3}", [event(str(number))], ANY)
+        for store in stores:
+            await asyncio.wait_for(until(lambda store=store: store.head() == len(writers)), 60)  # type: ignore[misc]
+            seen: list[str] = []
+            position = 0
+            while position < store.head():
+                page = await store.read_log(position, limit)
+                seen += [e.id for e in page.events]
+                position = page.reached
+            assert seen == [str(n) for n in range(len(writers))]
+            store.close()
+
+    asyncio.run(test())

@@ -1,0 +1,118 @@
+"""Workers: admitted in turn, answered whatever happens to them, counted as long as they are not done."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+
+from citybrain.mesh.errors import Overloaded, Refused, Unavailable
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Service, rpc
+from tests.helpers.parts import Parts, on_parts, together
+
+
+class Worker(Service):
+    """Does what the request's signal id says."""
+
+    name = "worker"
+    gate: ClassVar[asyncio.Event]
+
+    @rpc
+    def GetSignal(self, request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
+        how = request.signal_id
+        if how == "wait":
+            wait(self.gate.wait())
+        elif how == "refuse":
+            raise Refused("no")
+        elif how == "cut off":
+            raise asyncio.CancelledError
+        elif how == "stop":
+            raise StopIteration
+        return traffic.GetSignalResponse(held_for=how)
+
+
+class Ward:
+    """One container with two places."""
+
+    def __init__(self, parts: Parts) -> None:
+        Worker.gate = asyncio.Event()
+        self.parts = parts
+        self.container = parts.add(Worker, "citybrain.traffic.v1.TrafficService")
+        (self.entrypoint,) = self.container.entrypoints
+        self.activity = parts.process.activity
+
+    def begin(self, how: str) -> asyncio.Task[Any]:
+        request = traffic.GetSignalRequest(signal_id=how)
+        return self.parts.process.loop.create_task(self.container.run_worker(self.entrypoint, request))
+
+    def do(self, how: str) -> str:
+        return str(wait(self.begin(how)).held_for)
+
+
+def ward(tmp_path: Path, test: Any) -> None:
+    on_parts(tmp_path, lambda parts: test(Ward(parts)), max_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("refuse", Refused), ("cut off", Unavailable), ("stop", Exception), ("wait", Overloaded)]
+)
+def test_however_work_ends_its_place_is_free_again_and_nothing_counts_as_going_on(
+    tmp_path: Path, how: str, error: type[Exception]
+) -> None:
+    def test(ward: Ward) -> None:
+        results = together(*(lambda: ward.do(how) for _ in range(7)), lambda: str(Worker.gate.set()))
+        failed = [result for result in results if isinstance(result, BaseException)]
+        assert failed and all(isinstance(result, error | Overloaded) for result in failed)
+        assert together(*(lambda: ward.do("hello") for _ in range(4))) == ["hello"] * 4
+        assert ward.activity.at_rest
+
+    ward(tmp_path, test)
+
+
+def test_a_caller_who_goes_while_waiting_for_a_place_leaves_the_place_to_the_next(tmp_path: Path) -> None:
+    def test(ward: Ward) -> None:
+        first = [ward.begin("wait"), ward.begin("wait")]
+        impatient, patient = ward.begin("impatient"), ward.begin("patient")
+        wait(asyncio.sleep(0))
+        impatient.cancel()
+        Worker.gate.set()
+        assert wait(patient).held_for == "patient"
+        assert [wait(task).held_for for task in first] == ["wait", "wait"]
+        assert impatient.cancelled()
+        assert ward.activity.at_rest
+
+    ward(tmp_path, test)
+
+
+def test_work_goes_on_when_its_caller_has_gone_and_counts_until_it_is_done(tmp_path: Path) -> None:
+    def test(ward: Ward) -> None:
+        gone = ward.begin("wait")
+        ward.parts.until(lambda: not ward.activity.at_rest)
+        gone.cancel()
+        ward.parts.until(gone.done)
+        assert not ward.activity.at_rest
+        Worker.gate.set()
+        wait(ward.activity.rest())
+        assert ward.do("hello") == "hello"
+
+    ward(tmp_path, test)
+
+
+def test_between_two_workers_that_share_a_place_nothing_looks_at_rest(tmp_path: Path) -> None:
+    def test(ward: Ward) -> None:
+        looked: list[bool] = []
+        changed = ward.activity.changed
+        ward.activity.changed = lambda: (looked.append(ward.activity.at_rest), changed())[1]  # type: ignore[method-assign]
+        tasks = [ward.begin("wait"), ward.begin("wait"), ward.begin("last")]
+        wait(asyncio.sleep(0))
+        Worker.gate.set()
+        for task in tasks:
+            wait(task)
+        ward.parts.until(lambda: ward.activity.at_rest)
+        assert looked == [False, False, True]
+
+    ward(tmp_path, test)

@@ -1,0 +1,90 @@
+"""Between messages and stored events: nothing is lost on the way, in whatever language it is written."""
+
+from __future__ import annotations
+
+import pytest
+from citybrain.events.v1.event_pb2 import Event
+from citybrain.health.v1 import events_pb2 as health
+from citybrain.traffic.v1 import events_pb2 as traffic
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citybrain.event_store.contract import StoredEvent
+from citybrain.mesh.events import (
+    classification_of,
+    decode,
+    hear,
+    message_class,
+    microseconds,
+    outward,
+    timestamp,
+    type_name,
+)
+from citybrain.mesh.following import Follow, _wanted
+
+HOSPITAL = health.HospitalRegistered(hospital_id="h1", name="浙江大学医学院附属第一医院")
+
+
+def stored(message: object = HOSPITAL, **fields: object) -> StoredEvent:
+    values: dict[str, object] = {
+        "id": "e1", "type": type_name(message), "data": message.SerializeToString(), "occurred_at": 1_500_001,  # type: ignore[arg-type, attr-defined]
+        "traceparent": "00-a-b-01", "correlation_id": "inc-1", "causation_id": "c", "actor": "急救", "district": "西湖区",
+        "classification": 2, "stream": "health/hospital-h1", "version": 3, "recorded_at": 2_000_000, "position": 9,
+    }  # fmt: skip
+    return StoredEvent(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def test_an_event_goes_outward_with_everything_and_its_message_opens_again() -> None:
+    shown = Event.FromString(outward(stored()).SerializeToString())
+    assert (shown.id, shown.stream, shown.version, shown.correlation_id) == ("e1", "health/hospital-h1", 3, "inc-1")
+    assert (shown.actor, shown.district, shown.classification) == ("急救", "西湖区", "INTERNAL")
+    assert (microseconds(shown.occurred_at), microseconds(shown.recorded_at)) == (1_500_001, 2_000_000)
+    inner = health.HospitalRegistered()
+    assert shown.data.Unpack(inner)
+    assert inner == HOSPITAL
+
+
+def test_chinese_text_stays_readable_in_json() -> None:
+    text = json_format.MessageToJson(outward(stored()), ensure_ascii=False)
+    assert "浙江大学医学院附属第一医院" in text and "西湖区" in text
+
+
+def test_what_was_stored_is_heard_as_it_was() -> None:
+    assert decode(stored()) == hear(stored()).data == HOSPITAL
+
+
+def test_an_event_is_as_open_as_its_contract_says() -> None:
+    assert classification_of(type_name(traffic.RoadsPublished)) == 1
+    assert classification_of(type_name(traffic.SignalRegistered)) == 2
+
+
+def test_a_type_no_contract_has_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        message_class("citybrain.nowhere.v1.Nothing")
+
+
+@given(st.integers(-(10**15), 10**16))
+def test_moments_come_back_to_the_microsecond(moment: int) -> None:
+    assert microseconds(timestamp(moment)) == moment
+
+
+REGISTERED = type_name(HOSPITAL)
+
+
+@pytest.mark.parametrize(
+    ("follow", "types", "event", "wanted"),
+    [
+        (Follow("p"), set(), stored(), True),
+        (Follow("p"), set(), stored(classification=3), False),
+        (Follow("p", clearance=1), set(), stored(), False),
+        (Follow("p", recorded_from=2_000_000), set(), stored(), True),
+        (Follow("p", recorded_from=2_000_001), set(), stored(), False),
+        (Follow("p", story="inc-1"), {REGISTERED}, stored(), True),
+        (Follow("p", story="inc-1"), {"citybrain.traffic.v1.RoadsPublished"}, stored(), False),
+        (Follow("p", concerns=lambda m: m == HOSPITAL), set(), stored(), True),
+        (Follow("p", concerns=lambda m: m != HOSPITAL), set(), stored(), False),
+    ],
+)
+def test_a_follower_sees_what_it_may_and_asked_for(follow: Follow, types: set[str], event: StoredEvent, wanted: bool) -> None:
+    assert _wanted(follow, types, event) is wanted

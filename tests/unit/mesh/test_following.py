@@ -1,0 +1,164 @@
+"""Streams over the log as followers see them: everything once and in order, an end with a word, nothing left when they go."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import grpc
+import grpc.aio
+import pytest
+from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
+from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
+from google.protobuf.message import Message
+
+from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Follow, Service, server_stream
+from tests.helpers.parts import Parts, on_parts
+
+REPORTED = ev.SignalReported.DESCRIPTOR.full_name
+
+
+class Source(Service):
+    """Has one stream."""
+
+    name = "source"
+    concerns: ClassVar[list[Callable[[Message], bool]]] = []
+
+    @server_stream
+    def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
+        return Follow(purpose="all", types=(ev.SignalReported,), concerns=self.concerns[0] if self.concerns else None)
+
+
+class Follower:
+    """Reads one stream."""
+
+    def __init__(self, parts: Parts, token: str = "", stream_id: str = "") -> None:
+        self.channel = grpc.aio.insecure_channel(parts.address)
+        self.call = TrafficServiceStub(self.channel).FollowSignalCommands(
+            pb.FollowSignalCommandsRequest(resume_token=token), metadata=[("x-stream-id", stream_id)] if stream_id else []
+        )
+        self.token = token
+
+    def read(self, count: int) -> list[str]:
+        names: list[str] = []
+        while len(names) < count:
+            response = wait(self.call.read())
+            assert response is not grpc.aio.EOF, wait(self.call.details())
+            self.token = response.resume_token
+            names += [event.id for event in response.events]
+        return names
+
+    def end(self) -> tuple[grpc.StatusCode, str]:
+        code, details = wait(self.call.code()), wait(self.call.details())
+        wait(self.channel.close(None))
+        return code, details
+
+    def leave(self) -> None:
+        self.call.cancel()
+        wait(self.channel.close(None))
+
+
+def write(parts: Parts, *names: str, size: int = 1) -> None:
+    data = ev.SignalReported(signal_id="s" * size).SerializeToString()
+    for name in names:
+        wait(parts.store.append("s", [NewEvent(id=name, type=REPORTED, data=data, occurred_at=1)], ANY))
+
+
+def on_source(tmp_path: Path, test: Callable[[Parts], None], *concerns: Callable[[Any], bool]) -> None:
+    def run(parts: Parts) -> None:
+        Source.concerns = list(concerns)
+        parts.add(Source, "citybrain.traffic.v1.TrafficService")
+        parts.start()
+        test(parts)
+
+    on_parts(tmp_path, run)
+
+
+def test_what_was_and_what_comes_is_read_once_in_order_and_from_the_token_on(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        before, live = [f"b{n}" for n in range(250)], [f"l{n}" for n in range(20)]
+        write(parts, *before)
+        follower = Follower(parts)
+        assert follower.read(len(before)) == before
+        write(parts, *live)
+        assert follower.read(len(live)) == live
+        token = follower.token
+        follower.leave()
+        write(parts, "after")
+        again = Follower(parts, token)
+        assert again.read(1) == ["after"]
+        again.leave()
+
+    on_source(tmp_path, test)
+
+
+def test_the_count_of_a_stream_with_an_id_is_what_its_follower_read_and_goes_with_it(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        follower, nameless = Follower(parts, stream_id="f"), Follower(parts)
+        write(parts, "a")
+        follower.read(1)
+        write(parts, "b")
+        follower.read(1)
+        nameless.read(2)
+        parts.until(lambda: parts.process.streams.at_rest(parts.store.head()))
+        assert parts.process.streams.sent() == {"f": 2}
+        follower.leave()
+        nameless.leave()
+        parts.until(lambda: not parts.process.streams._open)
+
+    on_source(tmp_path, test)
+
+
+def test_a_follower_that_goes_without_reading_does_not_keep_the_mesh_from_rest(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        streams = parts.process.streams
+        write(parts, *(str(uuid.uuid4()) for _ in range(60)), size=200_000)
+        follower = Follower(parts, stream_id="f")
+        parts.until(lambda: bool(streams.sent().get("f")))
+        assert not streams.at_rest(parts.store.head())
+        follower.leave()
+        parts.until(lambda: streams.at_rest(parts.store.head()))
+        assert streams.sent() == {}
+
+    on_source(tmp_path, test)
+
+
+def test_a_stream_ends_with_a_word_when_the_process_stops(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        follower = Follower(parts)
+        follower.read(1)
+        parts.process.streams.end()
+        code, details = follower.end()
+        assert code is grpc.StatusCode.UNAVAILABLE and "resume token" in details
+        assert Follower(parts).end()[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    on_source(tmp_path, test)
+
+
+def test_a_filter_that_fails_ends_the_stream_without_the_text_of_its_error(tmp_path: Path) -> None:
+    def fails(message: Message) -> bool:
+        raise ValueError("a secret of the inside")
+
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        code, details = Follower(parts).end()
+        assert code is grpc.StatusCode.INTERNAL
+        assert "secret" not in details
+        assert not parts.process.streams._open
+
+    on_source(tmp_path, test, fails)
+
+
+@pytest.mark.parametrize("token", ["forged", "AAAAAAAAAAAAAAAAAAAAAAAAAAA"])
+def test_a_forged_token_is_refused_by_name(tmp_path: Path, token: str) -> None:
+    def test(parts: Parts) -> None:
+        code, details = Follower(parts, token).end()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT and "resume_token" in details
+
+    on_source(tmp_path, test)

@@ -1,0 +1,106 @@
+"""Calls to other services: tried again while they are away, within the caller's time, and for nobody who has gone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import ClassVar
+
+import grpc
+import pytest
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
+
+from citybrain.mesh import context
+from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, Unavailable
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Service, rpc
+from tests.helpers.parts import Parts, on_parts
+
+SERVICE = "citybrain.traffic.v1.TrafficService"
+
+
+class Away(Service):
+    """Is unavailable for its first calls."""
+
+    name = "away"
+    failures = 0
+    ids: ClassVar[list[str]] = []
+
+    @rpc
+    def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
+        self.ids.append(context.current().request_id)
+        if len(self.ids) <= Away.failures:
+            raise Unavailable("not yet")
+        return pb.GetSignalResponse(held_for=request.signal_id)
+
+
+def away(parts: Parts, failures: int) -> None:
+    Away.failures, Away.ids = failures, []
+    parts.add(Away, SERVICE)
+    parts.start()
+
+
+def ask(parts: Parts, call: context.Call, deadline_s: float | None = None) -> str:
+    context.enter(call)
+    request = pb.GetSignalRequest(signal_id="x")
+    return str(wait(parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", request, deadline_s=deadline_s)).held_for)  # type: ignore[attr-defined]
+
+
+def test_what_is_unavailable_is_asked_again_under_the_same_request_id(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 3)
+        assert ask(parts, context.Call("c", "m", "r")) == "x"
+        assert len(Away.ids) == 4 and len(set(Away.ids)) == 1
+
+    on_parts(tmp_path, test)
+
+
+def test_who_is_away_for_longer_than_the_time_given_is_a_failed_call(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        parts.process.outgoing.addresses[SERVICE] = nobody()
+        with pytest.raises(CallFailed) as caught:
+            ask(parts, context.Call("c", "m", "r"), deadline_s=0.1)
+        assert caught.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        with pytest.raises(CallFailed, match="nowhere"):
+            parts.process.outgoing.addresses.clear()
+            ask(parts, context.Call("c", "m", "r"))
+
+    on_parts(tmp_path, test)
+
+
+def test_nothing_is_asked_for_a_caller_who_has_gone_or_whose_time_is_up(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        with pytest.raises(Cancelled):
+            ask(parts, context.Call("c", "m", "r", cancelled=True))
+        with pytest.raises(DeadlinePassed):
+            ask(parts, context.Call("c", "m", "r", deadline=0.0))
+        assert Away.ids == []
+
+    on_parts(tmp_path, test)
+
+
+def test_a_caller_who_goes_meanwhile_ends_the_tries(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 10**6)
+        call = context.Call("c", "m", "r")
+
+        class Going(context.Call):
+            """A caller who goes after the second try."""
+
+            def remaining(self) -> float | None:
+                call.cancelled = len(Away.ids) >= 2
+                return call.remaining()
+
+        with pytest.raises(Cancelled):
+            ask(parts, Going("c", "m", "r"))
+        assert len(Away.ids) == 2
+
+    on_parts(tmp_path, test)
+
+
+def nobody() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"

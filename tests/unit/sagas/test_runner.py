@@ -1,0 +1,411 @@
+"""The runner on its real parts: nothing recorded stays unsent, nothing hangs, whatever fails or comes at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from google.protobuf.message import Message
+
+from citybrain.event_store.contract import NewEvent, StoreError
+from citybrain.mesh import context
+from citybrain.mesh.clock import DrivenClock
+from citybrain.mesh.container import Container
+from citybrain.mesh.errors import CallFailed, NotFound, Refused, Unavailable
+from citybrain.mesh.events import hear
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Service, rpc
+from citybrain.sagas.definition import Command, Node, Parallel, Step, Wait, Workflow
+from citybrain.sagas.runner import SagaRunner
+from citybrain.sagas.state import SagaState
+from tests.helpers.parts import Parts, on_parts, together
+
+SECOND = 1_000_000
+GET = "citybrain.traffic.v1.TrafficService/GetSignal"
+
+
+class Department(Service):
+    """Answers GetSignal, unless told otherwise; keeps every call."""
+
+    name = "department"
+    calls: ClassVar[list[str]] = []
+    fails: ClassVar[dict[str, Exception]] = {}
+    held: ClassVar[dict[str, asyncio.Event]] = {}
+
+    @rpc
+    def GetSignal(self, request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
+        name = request.signal_id
+        self.calls.append(name)
+        if name in self.held:
+            wait(self.held[name].wait())
+        if name in self.fails:
+            raise self.fails[name]
+        return traffic.GetSignalResponse(held_for=name)
+
+
+def command(name: str) -> Command:
+    return Command(GET, lambda state, key: traffic.GetSignalRequest(signal_id=name))
+
+
+def step(name: str, **options: Any) -> Step:
+    options.setdefault("undo", command(f"undo {name}"))
+    options.setdefault("deadline_s", 60)
+    return Step(name, options.pop("command", command(name)), **options)
+
+
+def broken(state: SagaState, key: str) -> Message:
+    raise LookupError("the function of the step is wrong")
+
+
+class City:
+    """A saga service and a department in one process."""
+
+    def __init__(self, parts: Parts, *nodes: Node) -> None:
+        workflow = Workflow(
+            name="test",
+            version=1,
+            starts_on=IncidentOpened,
+            hears={kind: lambda e: e.incident_id for kind in (IncidentOpened, MissionReported, IncidentCancelled)},
+            undo_on={IncidentCancelled: lambda e: "false call"},
+            nodes=nodes,
+        )
+        host = type("Host", (Service,), {"name": "sagas", "runner": SagaRunner([workflow])})
+        self.parts = parts
+        self.clock = parts.process.clock
+        Department.calls, Department.fails, Department.held = [], {}, {}
+        parts.add(Department, "citybrain.traffic.v1.TrafficService")
+        self.container = parts.add(host, "citybrain.sagas.v1.SagaService")
+        self.runner = runner_of(self.container)
+
+    def start(self) -> City:
+        self.parts.start()
+        self.advance(1)
+        return self
+
+    def advance(self, seconds: float) -> None:
+        assert isinstance(self.clock, DrivenClock)
+        wait(self.clock.advance(int(seconds * SECOND)))
+
+    def hear(self, message: Message, name: str = "opened") -> None:
+        new = NewEvent(id=name, type=message.DESCRIPTOR.full_name, data=message.SerializeToString(), occurred_at=1)
+        wait(self.parts.store.append("elsewhere", [new], -1))
+        page = wait(self.parts.store.read("elsewhere"))
+        context.enter(context.Call("sagas", "hear", name))
+        self.runner.hear(hear(next(event for event in page if event.id == name)))
+
+    def open(self) -> City:
+        self.hear(IncidentOpened(incident_id="s"))
+        return self
+
+    def rest(self) -> None:
+        wait(self.parts.process.activity.rest())
+
+    def phase(self) -> str:
+        return self.runner.load("s").phase
+
+    def status(self, name: str) -> str:
+        return self.runner.load("s").steps[name].status
+
+    def recorded(self) -> list[str]:
+        events = wait(self.parts.store.read("sagas/saga-s"))
+        return [event.type.rpartition(".")[2] for event in events]
+
+
+def runner_of(container: Container) -> SagaRunner:
+    (runner,) = [extension for extension in container.dependencies if isinstance(extension, SagaRunner)]
+    return runner
+
+
+def city(tmp_path: Path, test: Callable[[City], None], *nodes: Node) -> None:
+    on_parts(tmp_path, lambda parts: test(City(parts, *nodes)))
+
+
+def test_a_saga_runs_to_its_end_and_is_not_kept_in_memory(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start().open().rest()
+        assert city.phase() == "completed"
+        assert Department.calls == ["a", "b"]
+        city.hear(MissionReported(incident_id="s"), "late")
+        assert city.runner.load("s").phase == "completed"
+        assert city.runner._sagas == {}
+
+    city(tmp_path, test, step("a"), step("b"))
+
+
+def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start()
+        with pytest.raises(NotFound):
+            city.runner.load("nobody")
+        assert city.runner._sagas == {}
+
+    city(tmp_path, test, step("a"))
+
+
+@pytest.mark.parametrize("what", [Command(GET, broken), Command(GET.replace("Get", "No"), command("a").request)])
+def test_a_step_whose_command_cannot_be_made_fails_at_once_and_the_saga_goes_on(tmp_path: Path, what: Command) -> None:
+    def test(city: City) -> None:
+        city.start().open().rest()
+        assert city.phase() == "completed"
+        assert "INVALID_ARGUMENT" in city.runner.load("s").steps["a"].reason
+        assert Department.calls == ["b"]
+
+    city(tmp_path, test, step("a", command=what, otherwise="go on"), step("b"))
+
+
+def test_an_undo_whose_command_cannot_be_made_asks_a_human(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start().open()
+        city.hear(IncidentCancelled(incident_id="s"), "cancelled")
+        city.rest()
+        assert city.phase() == "needs human"
+
+    city(tmp_path, test, step("a", undo=Command(GET, broken)), Wait("w", MissionReported, 60))
+
+
+def test_a_refusal_is_final_and_what_is_unavailable_is_asked_again(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.fails = {"a": Unavailable("not now"), "b": Refused("no")}
+        city.start().open().rest()
+        assert city.status("a") == "pausing"
+        del Department.fails["a"]
+        city.advance(3)
+        city.rest()
+        assert city.phase() == "undone"
+        assert Department.calls == ["a", "a", "b", "undo b", "undo a"]
+
+    city(tmp_path, test, step("a"), step("b"))
+
+
+def test_an_answer_that_comes_while_a_human_is_needed_is_not_lost(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.fails = {"a": Refused("no")}
+        Department.held = {"b": asyncio.Event()}
+        city.start().open()
+        city.parts.until(lambda: city.phase() == "needs human")
+        Department.held.pop("b").set()
+        city.rest()
+        assert city.status("b") == "done"
+        city.advance(1000)
+        del Department.fails["a"]
+        assert city.runner.resume("s").phase != "undoing"
+        city.rest()
+        assert city.phase() == "completed"
+        assert sorted(Department.calls) == ["a", "a", "b"]
+
+    city(tmp_path, test, Parallel(((step("a", otherwise="needs human"),), (step("b"),))))
+
+
+def test_after_a_crash_a_step_that_was_out_while_a_human_was_needed_is_sent_again(tmp_path: Path) -> None:
+    def crash(city: City) -> None:
+        Department.fails = {"a": Refused("no")}
+        Department.held = {"b": asyncio.Event()}
+        city.start().open()
+        city.parts.until(lambda: city.phase() == "needs human")
+        city.runner.stop()
+        Department.held["b"].set()
+
+    def afterwards(city: City) -> None:
+        city.start().rest()
+        assert (city.phase(), city.status("b")) == ("needs human", "done")
+
+    nodes = Parallel(((step("a", otherwise="needs human"),), (step("b"),)))
+    city(tmp_path, crash, nodes)
+    city(tmp_path, afterwards, nodes)
+
+
+def test_after_a_crash_what_was_out_is_sent_again_and_timers_are_set_again(tmp_path: Path) -> None:
+    def crash(city: City) -> None:
+        Department.held = {"b": asyncio.Event()}
+        city.start().open()
+        city.parts.until(lambda: "b" in Department.calls)
+        city.runner.stop()
+        Department.held["b"].set()
+
+    def afterwards(city: City) -> None:
+        city.start().rest()
+        assert Department.calls == ["b"]
+        assert city.status("w") == "waiting"
+        city.advance(61)
+        city.rest()
+        assert city.phase() == "needs human"
+
+    nodes = (step("a"), step("b"), Wait("w", MissionReported, 60))
+    city(tmp_path, crash, *nodes)
+    city(tmp_path, afterwards, *nodes)
+
+
+def test_a_saga_that_hears_while_it_is_taken_up_keeps_its_newest_state_and_its_timer(tmp_path: Path) -> None:
+    def crash(city: City) -> None:
+        city.start().open().rest()
+        assert city.status("w") == "waiting"
+        city.runner.stop()
+
+    def afterwards(city: City) -> None:
+        store, read = city.parts.store, city.parts.store.read
+        gate = asyncio.Event()
+        first = True
+
+        async def slow(stream: str, *arguments: Any, **options: Any) -> Any:
+            nonlocal first
+            page = await read(stream, *arguments, **options)
+            if first and stream == "sagas/saga-s":
+                first = False
+                await gate.wait()
+            return page
+
+        store.read = slow  # type: ignore[method-assign]
+        city.parts.start()
+        city.parts.until(lambda: not first)
+
+        def heard() -> None:
+            try:
+                city.hear(MissionReported(incident_id="s"), "arrived")
+            finally:
+                gate.set()
+
+        def release() -> None:
+            city.parts.until(lambda: len(wait(read("elsewhere"))) == 2)
+            for _ in range(300):
+                wait(asyncio.sleep(0))
+            gate.set()
+
+        Department.fails = {"b": Unavailable("not now")}
+        together(heard, release)
+        city.parts.until(lambda: city.parts.process.activity.at_rest)
+        assert city.status("b") == "pausing"
+        del Department.fails["b"]
+        for moment in range(2, 70):
+            city.advance(moment)
+            city.rest()
+        assert city.phase() == "completed"
+        assert city.recorded().count("StepSent") == 2
+
+    nodes = (Wait("w", MissionReported, 60), step("b"))
+    city(tmp_path, crash, *nodes)
+    city(tmp_path, afterwards, *nodes)
+
+
+def test_one_saga_whose_definition_is_gone_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    def crash(city: City) -> None:
+        Department.held = {"a": asyncio.Event()}
+        city.start()
+        city.hear(IncidentOpened(incident_id="s0"), "first")
+        city.open()
+        city.runner.stop()
+        Department.held["a"].set()
+
+    def afterwards(city: City) -> None:
+        workflow = city.runner.workflow
+
+        def gone(state: SagaState) -> Workflow:
+            if state.saga_id == "s0":
+                raise KeyError("no such version")
+            return workflow(state)
+
+        city.runner.workflow = gone  # type: ignore[method-assign]
+        city.start()
+        city.parts.until(lambda: city.phase() == "completed")
+
+    city(tmp_path, crash, step("a"))
+    city(tmp_path, afterwards, step("a"))
+
+
+class Failing:
+    """Makes some appends of a saga's stream fail."""
+
+    def __init__(self, city: City, times: int) -> None:
+        self.append = city.parts.store.append
+        self.times = times
+        city.parts.store.append = self  # type: ignore[assignment, method-assign]
+
+    async def __call__(self, stream: str, *arguments: Any, **options: Any) -> Any:
+        if stream.startswith("sagas/") and self.times:
+            self.times -= 1
+            raise StoreError("the disk is full for a moment")
+        return await self.append(stream, *arguments, **options)
+
+
+def test_an_answer_that_cannot_be_recorded_for_a_moment_is_recorded_later(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.held = {"a": asyncio.Event()}
+        city.start().open()
+        city.parts.until(lambda: "a" in Department.calls)
+        Failing(city, 2)
+        Department.held.pop("a").set()
+        city.rest()
+        assert city.phase() == "completed"
+
+    city(tmp_path, test, step("a"))
+
+
+def test_a_timer_that_cannot_be_recorded_for_a_moment_is_recorded_later_and_time_goes_on(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start().open().rest()
+        Failing(city, 2)
+        city.advance(61)
+        city.rest()
+        assert city.phase() == "needs human"
+
+    city(tmp_path, test, Wait("w", MissionReported, 60))
+
+
+def test_whoever_gives_up_on_a_saga_leaves_nothing_recorded_that_is_not_sent(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start().open().rest()
+        store, append = city.parts.store, city.parts.store.append
+        reached, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **options: Any) -> Any:
+            outcome = await append(*arguments, **options)
+            reached.set()
+            await gate.wait()
+            return outcome
+
+        store.append = slow  # type: ignore[method-assign]
+
+        async def give_up() -> None:
+            assert isinstance(city.clock, DrivenClock)
+            advance = asyncio.ensure_future(city.clock.advance(61 * SECOND))
+            await reached.wait()
+            advance.cancel()
+            await asyncio.wait([advance])
+            gate.set()
+
+        wait(give_up())
+        city.rest()
+        assert city.phase() == "undone"
+        assert Department.calls == ["a", "undo a"]
+
+    city(tmp_path, test, step("a"), Wait("w", MissionReported, 60, otherwise="undo"))
+
+
+def test_the_mesh_is_not_at_rest_while_a_saga_has_anything_to_do(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.held = {"a": asyncio.Event()}
+        city.start().open()
+        city.parts.until(lambda: "a" in Department.calls)
+        assert not city.parts.process.activity.at_rest
+        Department.held.pop("a").set()
+        city.rest()
+        assert city.phase() == "completed"
+
+    city(tmp_path, test, step("a"))
+
+
+def test_a_call_that_failed_says_so_with_its_own_code(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start()
+        context.enter(context.Call("tester", "city.Test/Do", "r1"))
+        Department.fails = {"x": Refused("as things stand, no")}
+        with pytest.raises(CallFailed, match="as things stand, no") as caught:
+            wait(city.parts.process.outgoing.call("tester", GET, traffic.GetSignalRequest(signal_id="x")))
+        assert caught.value.code.name == "FAILED_PRECONDITION"
+
+    city(tmp_path, test, step("a"))
