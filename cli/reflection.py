@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -19,6 +21,10 @@ class CallError(Exception):
     """A call could not be made or was refused; the message is for people."""
 
 
+# Message classes must not outlive their pool: pools are kept for the life of the process, which makes few.
+_KEPT: list[DescriptorPool] = []
+
+
 class Remote:
     """The services behind one gateway."""
 
@@ -26,7 +32,10 @@ class Remote:
         self._address = address
         self._channel = grpc.insecure_channel(address)
         self._database = ProtoReflectionDescriptorDatabase(self._channel)
-        self._pool = DescriptorPool(self._database)
+        # Filled whole before it is used: a pool that asks the network while a message is parsed has crashed the parser.
+        self._pool = DescriptorPool()
+        self._added: set[str] = set()
+        _KEPT.append(self._pool)
 
     def __enter__(self) -> Remote:
         return self
@@ -48,13 +57,33 @@ class Remote:
         if not matching:
             known = ", ".join(name.split(".")[1] for name in self.services() if name.startswith("citybrain."))
             raise CallError(f"there is no service {service}; there are: {known}")
-        descriptor = self._pool.FindServiceByName(matching[0])
+        descriptor = self._service(matching[0])
         if method not in descriptor.methods_by_name:
             raise CallError(
                 f"{service} has no method {method or '(none given)'}; it has: {', '.join(descriptor.methods_by_name)}"
             )
         found: MethodDescriptor = descriptor.methods_by_name[method]
         return found
+
+    def _service(self, name: str) -> ServiceDescriptor:
+        """The descriptor of a service, with the events of every service beside it: a stream may carry any of them."""
+        for known in self.services():
+            file = self._database.FindFileContainingSymbol(known)
+            self._add(file)
+            events = file.name.rpartition("/")[0] + "/events.proto"
+            if known.startswith("citybrain.") and events not in self._added:
+                # A service without events of its own has no such file.
+                with contextlib.suppress(KeyError, grpc.RpcError):
+                    self._add(self._database.FindFileByName(events))
+        found: ServiceDescriptor = self._pool.FindServiceByName(name)
+        return found
+
+    def _add(self, file: FileDescriptorProto) -> None:
+        if file.name not in self._added:
+            self._added.add(file.name)
+            for dependency in file.dependency:
+                self._add(self._database.FindFileByName(dependency))
+            self._pool.Add(file)
 
     def call(self, path: str, body: str, *, timeout_s: float, metadata: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
         """Calls and yields the answers as JSON objects: one, or those of a stream."""

@@ -59,7 +59,7 @@ class Door:
         self.methods: list[MethodDescriptor] = []
         for service in remote.services():
             if service.startswith("citybrain."):
-                descriptor = remote._pool.FindServiceByName(service)
+                descriptor = remote._service(service)
                 self.methods += descriptor.methods
 
     def close(self) -> None:
