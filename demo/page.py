@@ -24,6 +24,7 @@ _ROWS = (
 )
 _OTHERS = ("delay per other vehicle", "其他车辆平均延误")
 _EXPECTED = ("driving, as estimated at the start", "出发时预计的行驶时间")
+_ERROR = ("error of that estimate", "预计误差")
 
 
 def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None]]]:
@@ -34,7 +35,9 @@ def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None
     rows.append((_OTHERS[0], {v: _others(outcomes, v) for v in outcomes[0].results}))
     expected = [e for outcome in outcomes if (e := _expected(outcome)) is not None]
     if expected:
-        rows.append((_EXPECTED[0], {"city": sum(expected) / len(expected)}))
+        estimate, ride = sum(expected) / len(expected), _mean(outcomes, "city", "ride_s")
+        rows.append((_EXPECTED[0], {"city": estimate}))
+        rows.append((_ERROR[0], {"city": None if ride is None else abs(estimate - ride)}))
     return rows
 
 
@@ -46,7 +49,7 @@ def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str,
     call = results["city"]["calls"][0]
     lines = timeline.tell(outcome.stories[incident])
     kill = outcome.killed
-    labels_zh = dict([*((label, chinese_label) for label, chinese_label, _ in _ROWS), _OTHERS, _EXPECTED])
+    labels_zh = dict([*((label, chinese_label) for label, chinese_label, _ in _ROWS), _OTHERS, _EXPECTED, _ERROR])
     ends = [_door(results[v], results[v]["calls"][0]) for v in results]
     return report.Report(
         city_en=told["title"]["en"],
