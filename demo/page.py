@@ -59,7 +59,7 @@ def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str,
         end_s=max(ends) + 30,
         city_epoch_s=CITY_EPOCH_S,
         roads=[[(p[0], p[1]) for p in edge] for edge in shape["edges"]],
-        signals={name: _stop_lines(value) for name, value in shape["signals"].items()},
+        signals={name: [(x, y)] for name, (x, y) in shape["signals"].items()},
         rides={variant: _ride(tracks[variant], results[variant]) for variant in report.VARIANTS if variant in tracks},
         places=_places(shape["places"]),
         lines=lines,
@@ -113,10 +113,6 @@ def _ride(track: dict[str, Any], result: dict[str, Any]) -> report.RideTrack:
         scene_s=None if call.get("at_scene_s") is None else began + call["at_scene_s"],
         hospital_s=None if call.get("at_hospital_s") is None else began + call["at_hospital_s"],
     )
-
-
-def _stop_lines(value: Any) -> list[tuple[float, float]]:
-    return [(p[0], p[1]) for p in value] if value and isinstance(value[0], list) else [(value[0], value[1])]
 
 
 def _places(drawn: Sequence[dict[str, Any]]) -> list[report.Place]:

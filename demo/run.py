@@ -44,9 +44,7 @@ class Outcome:
     tracks: dict[str, dict[str, Any]] = field(default_factory=dict)
     stories: dict[str, list[Event]] = field(default_factory=dict)
     traces: dict[str, list[Any]] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
     killed: Killed | None = None
-    first_incident: str = ""
     took_s: float = 0.0
 
 
@@ -72,11 +70,9 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
         baselines = {v: _start(options, v, said, started) for v in options.baselines}
 
         def city_said(line: dict[str, Any]) -> None:
-            outcome.lines.append(line)
             said("city", line)
             incident = str(line.get("incident_id", ""))
             if incident and observer is not None:
-                outcome.first_incident = outcome.first_incident or incident
                 observer.follow(incident)
             for baseline in baselines.values():
                 baseline.tell(line)

@@ -3,6 +3,7 @@
 One writer thread takes all waiting appends into one transaction; heads and ids are read inside it, so conflicts are decided by
 reading, never by a failing statement. The row id is the position: commit order is the order of the log, and a reader never
 walks past an event that becomes visible later (ES-5). Readers have threads and connections of their own.
+It is long because writer, readers and the tail in memory keep one promise together.
 """
 
 from __future__ import annotations

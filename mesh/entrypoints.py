@@ -20,7 +20,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.subscription import Subscription
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.container import Container, expected
@@ -147,19 +146,13 @@ class Subscribe(_CityEntrypoint):
 
     def start(self) -> None:
         """Joins the consumer group `service.method` and goes on where it stopped."""
-        process = self.container.process
         self._log = logger(self.service)
-        self._member = GroupMember(process, self.service, f"{self.service}.{self.method_name}")
-        self._subscription = Subscription(
-            process.store, self._member.position, self._types, self._batch, on_failure=self._failed, batch=50
-        )
-        self._unwatch = process.activity.watch(lambda: self._subscription.at_rest)
-        self._task = process.loop.create_task(self._subscription.run())
+        self._member = GroupMember(self.container.process, self.service, f"{self.service}.{self.method_name}")
+        self._member.follow(self._types, self._batch, self._failed, batch=50)
 
     def stop(self) -> None:
         """Leaves the group; what is under way is finished by its worker and heard again otherwise."""
-        self._task.cancel()
-        self._unwatch()
+        self._member.leave()
 
     kill = stop
 
@@ -167,7 +160,7 @@ class Subscribe(_CityEntrypoint):
         for event in events:
             await self._one(event)
             # The next event must not be waited for by what this one has done.
-            self._subscription.position = event.position
+            self._member.subscription.position = event.position
             await self._member.save(event.position)
         self.container.process.activity.changed()
 

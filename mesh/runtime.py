@@ -63,9 +63,3 @@ def off_loop(work: Callable[..., T], *arguments: object) -> T:
     context = contextvars.copy_context()
     result: T = wait(loop.run_in_executor(_threads, lambda: context.run(work, *arguments)))
     return result
-
-
-def spawn(work: Callable[[], None]) -> None:
-    """Starts a greenlet in a copy of the current context; eventlet alone would start it in an empty one."""
-    context = contextvars.copy_context()
-    eventlet.spawn(context.run, work)

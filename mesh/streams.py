@@ -87,7 +87,6 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         reply: Callable[[S, Sequence[Any]], R],
         *,
         label: str = "",
-        occurred_at: int | None = None,
         because: Cause | None = None,
         continues: bool = False,
     ) -> R:
@@ -121,7 +120,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 if newest.version == loaded.version:
                     return reply(newest.state, [])
                 continue
-            events = self._events(stream, messages, call, label, occurred_at, because)
+            events = self._events(stream, messages, call, label, because)
             outcome = wait(self._process.store.append(stream, events, loaded.version, timeout_s=call.remaining()))
             if isinstance(outcome, Committed) and outcome.again:
                 return reply(*self._as_decided(stream, outcome.first, call, label))
@@ -196,10 +195,9 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         messages: Sequence[Message],
         call: Call,
         label: str,
-        occurred_at: int | None,
         because: Cause | None,
     ) -> list[NewEvent]:
-        happened = self._process.clock.now() if occurred_at is None else occurred_at
+        happened = self._process.clock.now()
         return [
             NewEvent(
                 id=call.event_id(stream, label, number),

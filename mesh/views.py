@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from nameko.extensions import DependencyProvider
 
 from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.subscription import Subscription
+from citybrain.event_store.subscription import Failed, Handle, Subscription
 from citybrain.event_store.views import Row, ViewFile
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
@@ -63,9 +63,22 @@ class GroupMember:
     """This process as the member of a consumer group: where it goes on, and how it says what is done."""
 
     def __init__(self, process: Process, service: str, group: str) -> None:
+        self._process = process
         self.file = ServiceFile.of(process, service)
         self._group = group
-        self.epoch, self.position = self.file.run_now(self.file.file.join, group)
+        self.epoch, self._position = self.file.run_now(self.file.file.join, group)
+
+    def follow(self, types: Collection[str], handle: Handle, on_failure: Failed, batch: int = 500) -> None:
+        """Hears the events of some types from where the group stopped; Rest waits until it has caught up."""
+        process = self._process
+        self.subscription = Subscription(process.store, self._position, types, handle, on_failure=on_failure, batch=batch)
+        self._unwatch = process.activity.watch(lambda: self.subscription.at_rest)
+        self._task = process.loop.create_task(self.subscription.run())
+
+    def leave(self) -> None:
+        """Hears no more."""
+        self._task.cancel()
+        self._unwatch()
 
     async def save(self, position: int, view: str = "", rows: dict[str, Row | None] | None = None) -> None:
         """Stores the checkpoint, with the rows it covers; LostAssignment where another member took over."""
@@ -94,17 +107,11 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     def start(self) -> None:
         """Folds what was, then what comes."""
-        process = self.container.process
-        self._subscription = Subscription(
-            process.store, self._member.position, self._types, self._fold, on_failure=self._failed
-        )
-        self._unwatch = process.activity.watch(lambda: self._subscription.at_rest)
-        self._task = process.loop.create_task(self._subscription.run())
+        self._member.follow(self._types, self._fold, self._failed)
 
     def stop(self) -> None:
         """Folds no more."""
-        self._task.cancel()
-        self._unwatch()
+        self._member.leave()
 
     kill = stop
 

@@ -1,6 +1,7 @@
 """Runs sagas: appends inputs before anything is decided from them, sends what the engine said, and goes on after a crash.
 
-Correctness rests on the expected version of the saga's stream; whoever loses a race reads again and decides anew.
+Correctness rests on the expected version of the saga's stream; whoever loses a race reads again and decides anew. It is long
+because appending, sending, timers and taking up share one lock a saga, and are only right together.
 """
 
 from __future__ import annotations
