@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
-warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
+import typer
+from rich.console import Console
 
-import typer  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from citybrain.cli.problems import Problem  # noqa: E402
+from citybrain.cli.problems import Problem
 
 app = typer.Typer(
     name="city",

@@ -5,7 +5,7 @@ The promises are numbered ES-1 … ES-14 in docs/guarantees.md; docstrings here 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,10 +101,13 @@ class LogPage:
 class EventStore(Protocol):
     """The port. All methods may be called from one event loop by many tasks at once."""
 
-    async def append(
+    def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
-    ) -> Committed | Conflict:
-        """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` seconds (ES-3)."""
+    ) -> Awaitable[Committed | Conflict]:
+        """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` seconds (ES-3).
+
+        Begins at once; who stops waiting for it does not stop it.
+        """
         ...
 
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:

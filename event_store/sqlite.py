@@ -62,7 +62,6 @@ class _Append:
     stream: str
     events: Sequence[NewEvent]
     expected: int
-    loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Committed | Conflict]
 
 
@@ -95,22 +94,19 @@ class SqliteEventStore:
 
     # -- appending ------------------------------------------------------------------------------------------------------
 
-    async def append(
+    def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
-    ) -> Committed | Conflict:
+    ) -> asyncio.Future[Committed | Conflict]:
         """See EventStore.append. An append that has begun is finished even when its caller has gone."""
         check_limits(stream, events)
         if self._closed:
             raise StoreError(f"the event store on {self._path.name} is closed; nothing was written")
-        item = _Append(stream, events, expected, self._loop, self._loop.create_future())
+        item = _Append(stream, events, expected, self._loop.create_future())
         self._queue.put(item)
-        try:
-            return await asyncio.wait_for(asyncio.shield(item.done), timeout_s)
-        except TimeoutError:
-            item.done.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise Undecided(
-                f"append to {stream} was not decided in {timeout_s:.3g} s: retry with the same request id"
-            ) from None
+        if timeout_s is not None:
+            timer = self._loop.call_later(timeout_s, _give_up, item, timeout_s)
+            item.done.add_done_callback(lambda _: timer.cancel())
+        return item.done
 
     def _write(self, connection: sqlite3.Connection) -> None:
         data_version = -1
@@ -253,6 +249,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     return connection
+
+
+def _give_up(item: _Append, timeout_s: float) -> None:
+    _fail(
+        item.done,
+        Undecided(f"append to {item.stream} was not decided in {timeout_s:.3g} s: retry with the same request id"),
+    )
 
 
 def _fail(done: asyncio.Future[Committed | Conflict], failure: Exception) -> None:

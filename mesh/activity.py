@@ -24,6 +24,15 @@ class Activity:
         finally:
             self.end()
 
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """What was begun waits inside this block for somebody outside: it may take for ever, and does not count."""
+        self.end()
+        try:
+            yield
+        finally:
+            self.begin()
+
     def begin(self) -> None:
         """One more thing is in progress."""
         self._busy += 1

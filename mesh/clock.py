@@ -10,7 +10,8 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 Fire = Callable[[], Awaitable[None]]
 MICROSECONDS = 1_000_000
@@ -51,6 +52,10 @@ class CityClock:
         heapq.heappush(self._due, (due, next(self._order), timer))
         return timer
 
+    async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:
+        """Does what a timer is for: to its end where time is driven, beside the other timers where it goes on by itself."""
+        await work
+
     async def _fire_until(self, moment: int) -> None:
         while self._due and self._due[0][0] <= moment:
             due, _, timer = heapq.heappop(self._due)
@@ -68,6 +73,7 @@ class WallClock(CityClock):
     def __init__(self) -> None:
         super().__init__()
         self._set = asyncio.Event()
+        self._under_way: set[asyncio.Task[object]] = set()
 
     def now(self) -> int:
         """The wall clock."""
@@ -77,6 +83,12 @@ class WallClock(CityClock):
         """See CityClock.at; it ends the sleep of `run`, which may be for a later one."""
         self._set.set()
         return super().at(due, fire)
+
+    async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:
+        """See CityClock.carry_out: a slow one must not delay the next timer."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def run(self) -> None:
         """Fires timers as they come due, until cancelled."""

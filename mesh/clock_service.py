@@ -34,6 +34,6 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
             now = await clock.advance(microseconds(request.time))
         return clock_pb2.AdvanceResponse(time=timestamp(now))
 
-    process.server.unary(SERVICE, "Rest", rest)
-    process.server.unary(SERVICE, "Advance", advance)
+    process.server.add(SERVICE, "Rest", rest)
+    process.server.add(SERVICE, "Advance", advance)
     process.activity.watch(lambda: process.streams.at_rest(process.store.head()))

@@ -1,24 +1,96 @@
-"""nameko's container, with what its workers need here: a context of their own, bounded admission, nothing that can kill it."""
+"""nameko's container, with what its workers need here: a context of their own, bounded admission, nothing that can kill it.
+
+A worker's life is nameko's: dependencies given, `worker_setup`, the method, its result handled, `worker_result`,
+`worker_teardown`. What differs: it begins in the coroutine that admits it and wakes without a turn of the loop, and a provider
+that fails around the method is answered to the caller instead of ending the container for everybody.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from nameko.containers import ServiceContainer, WorkerContext
 
 from citybrain.mesh.errors import Overloaded, ServiceError, Unavailable
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.nameko import DependencyProvider, ServiceContainer, WorkerContext
 from citybrain.mesh.process import Process
+from citybrain.mesh.runtime import begin, wait
+from citybrain.observability.logs import logger
 
 # What a worker raises is answered and logged by the kit, with its trace; nameko would log it a second time.
 logging.getLogger("nameko").setLevel(logging.CRITICAL)
 
+Method = Callable[..., Any]
 HandleResult = Callable[[WorkerContext, Any, Any], tuple[Any, Any]]
+
+
+class Places:
+    """How many may work at once, and how many more may wait for a place."""
+
+    def __init__(self, limit: int, waiting_limit: int) -> None:
+        self._slots = asyncio.Semaphore(limit)
+        self._waiting_limit = waiting_limit
+        self.limit = limit
+        self.taken = 0
+        self.waiting = 0
+
+    async def take(self, refusal: Callable[[], Overloaded] | None) -> None:
+        """Waits for a place; raises `refusal()` where too many wait already, if there is one."""
+        if refusal is not None and self._slots.locked() and self.waiting >= self._waiting_limit:
+            raise refusal()
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.taken += 1
+
+    def give_back(self) -> None:
+        """The next one may come."""
+        self.taken -= 1
+        self._slots.release()
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """How a worker's method ended, and who waits for it."""
+
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    waiter: asyncio.Future[None] | None = None
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        if not self.done:
+            self.result, self.error, self.done = result, error, True
+            # The caller may have gone: an answer nobody waits for must not raise here.
+            if self.waiter is not None and not self.waiter.done():
+                self.waiter.set_result(None)
+
+
+class _Workers:
+    """In the place of nameko's pool: knows when nobody works any more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.count = 0
+        self._loop = loop
+        self._none_left: asyncio.Future[None] | None = None
+
+    def ended(self) -> None:
+        self.count -= 1
+        if self.count == 0 and self._none_left is not None and not self._none_left.done():
+            self._none_left.set_result(None)
+
+    def waitall(self) -> None:
+        """Called by nameko's `stop`, after the entrypoints and before the dependencies are stopped."""
+        while self.count:
+            self._none_left = self._loop.create_future()
+            wait(self._none_left)
 
 
 class Container(ServiceContainer):  # type: ignore[misc]
@@ -29,69 +101,137 @@ class Container(ServiceContainer):  # type: ignore[misc]
         process: Process = config["process"]
         self.process = process
         self.manifest: Manifest = config["manifest"]
-        self._slots = asyncio.Semaphore(process.settings.max_workers)
-        self._waiting = 0
+        self._worker_pool = _Workers(process.loop)
+        limit = process.settings.max_workers
+        self.places = Places(limit, limit)
+        # Most providers have no hooks around the method: those that do not are not asked on every call.
+        self._setups = self._with_hook("worker_setup")
+        self._results = self._with_hook("worker_result")
+        self._teardowns = self._with_hook("worker_teardown")
 
-    async def run_worker(self, entrypoint: Any, *arguments: object) -> Any:
+    def _with_hook(self, name: str) -> list[Any]:
+        return [p for p in self.dependencies if getattr(type(p), name) is not getattr(DependencyProvider, name)]
+
+    async def run_worker(
+        self, entrypoint: Any, *arguments: object, patient: bool = False, run: Callable[[Method], Any] | None = None
+    ) -> Any:
         """Runs the entrypoint's method in a greenlet and returns what it returned, or raises what it raised.
 
         The worker goes on when the caller gives up: cancellation is cooperative, and a finished append is an answer for the
-        retry. Raises Overloaded where too many wait already.
+        retry. Raises Overloaded where too many wait already; who is `patient` (nobody waits for it) waits for a place.
         """
-        if self._slots.locked() and self._waiting >= self.process.settings.max_workers:
-            raise Overloaded(f"{self.manifest.name} has {self._waiting} calls waiting: try again later", "TOO_MANY_CALLS")
-        self._waiting += 1
         # Counted while it waits too: between two workers nothing may look at rest.
-        self.process.activity.begin()
+        activity = self.process.activity
+        activity.begin()
         try:
-            await self._slots.acquire()
+            await self.places.take(None if patient else self._too_many)
         except BaseException:
-            self.process.activity.end()
+            activity.end()
             raise
-        finally:
-            self._waiting -= 1
-        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def handle_result(_worker: WorkerContext, result: Any, exc_info: Any) -> tuple[Any, Any]:
-            # The caller may have gone: an answer nobody waits for must not raise here, that would kill the container.
-            if not outcome.done():
-                if exc_info is None:
-                    outcome.set_result(result)
-                else:
-                    outcome.set_exception(exc_info[1])
-                    outcome.exception()
-            return result, exc_info
+        def finished() -> None:
+            self.places.give_back()
+            activity.end()
 
-        data = {"context": contextvars.copy_context(), "finished": self._finished, "outcome": outcome}
+        return await self.work(entrypoint, arguments, finished=finished, run=run)
+
+    def _too_many(self) -> Overloaded:
+        waiting = self.places.waiting
+        return Overloaded(f"{self.manifest.name} has {waiting} calls waiting: try again later", "TOO_MANY_CALLS")
+
+    async def work(
+        self,
+        entrypoint: Any,
+        arguments: tuple[object, ...],
+        *,
+        finished: Callable[[], None],
+        run: Callable[[Method], Any] | None = None,
+    ) -> Any:
+        """A worker's whole life, without asking for a place; `finished` is called at its very end.
+
+        `run` is given the bound method where calling it once is not what is wanted: a stream that is written while the
+        worker lives, a batch of events.
+        """
+        outcome = _Outcome()
+        self._begin_worker(entrypoint, arguments, outcome, finished, run)
+        if not outcome.done:
+            outcome.waiter = asyncio.get_running_loop().create_future()
+            await outcome.waiter
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result
+
+    def spawn_worker(
+        self,
+        entrypoint: Any,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        context_data: dict[str, Any] | None = None,
+        handle_result: HandleResult | None = None,
+    ) -> WorkerContext:
+        """As nameko's, for entrypoints from elsewhere. Ours use `run_worker`, which bounds how many there are."""
+        return self._begin_worker(entrypoint, args, _Outcome(), lambda: None, None, kwargs, context_data, handle_result)
+
+    def _begin_worker(
+        self,
+        entrypoint: Any,
+        args: tuple[object, ...],
+        outcome: _Outcome,
+        finished: Callable[[], None],
+        run: Callable[[Method], Any] | None,
+        kwargs: dict[str, object] | None = None,
+        context_data: dict[str, Any] | None = None,
+        handle_result: HandleResult | None = None,
+    ) -> WorkerContext:
+        worker = WorkerContext(self, self.service_cls(), entrypoint, args, kwargs, data=context_data)
+        self._worker_pool.count += 1
+
+        def life() -> None:
+            try:
+                self._live(worker, outcome, run, handle_result)
+            except asyncio.CancelledError:
+                # What the worker waited for was taken away. The caller is answered; it was not the caller who gave up.
+                outcome.settle(None, Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
+            except Exception as error:
+                # A provider failed around the method. nameko would end the container for it; we answer and go on.
+                if outcome.done:
+                    logger(self.manifest.name).error("provider failed after the answer", error=repr(error), exc_info=error)
+                outcome.settle(None, error)
+            finally:
+                self._worker_pool.ended()
+                finished()
+                # Whatever ended it, nobody waits for ever.
+                outcome.settle(None, Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
+
+        begin(life)
+        return worker
+
+    def _live(
+        self,
+        worker: WorkerContext,
+        outcome: _Outcome,
+        run: Callable[[Method], Any] | None,
+        handle_result: HandleResult | None,
+    ) -> None:
+        service = worker.service
+        for provider in self.dependencies:
+            setattr(service, provider.attr_name, provider.get_dependency(worker))
+        for provider in self._setups:
+            provider.worker_setup(worker)
+        method = getattr(service, worker.entrypoint.method_name)
+        result: Any = None
+        exc_info: Any = None
         try:
-            self.spawn_worker(entrypoint, arguments, {}, context_data=data, handle_result=handle_result)
-        except BaseException:
-            self._finished()
-            raise
-        return await asyncio.shield(outcome)
-
-    def _finished(self) -> None:
-        self._slots.release()
-        self.process.activity.end()
-
-    def _run_worker(self, worker_ctx: WorkerContext, handle_result: HandleResult) -> None:
-        context: contextvars.Context = worker_ctx.data.pop("context")
-        finished: Callable[[], None] = worker_ctx.data.pop("finished")
-        outcome: asyncio.Future[Any] = worker_ctx.data.pop("outcome")
-        try:
-            context.run(super()._run_worker, worker_ctx, handle_result)
+            result = method(*worker.args, **worker.kwargs) if run is None else run(method)
         except Exception as error:
-            # A provider failed around the method. nameko would end the container for it; we answer and go on.
-            if not outcome.done():
-                outcome.set_exception(error)
-                outcome.exception()
-        except asyncio.CancelledError:
-            # What the worker waited for was taken away. The caller is answered; it was not the caller who gave up.
-            if not outcome.done():
-                outcome.set_exception(Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
-                outcome.exception()
-        finally:
-            finished()
+            exc_info = (type(error), error, error.__traceback__)
+        if handle_result is not None:
+            result, exc_info = handle_result(worker, result, exc_info)
+        outcome.settle(result, None if exc_info is None else exc_info[1])
+        for provider in self._results:
+            provider.worker_result(worker, result, exc_info)
+        for provider in self._teardowns:
+            provider.worker_teardown(worker)
 
 
 def expected(error: BaseException) -> bool:

@@ -5,15 +5,17 @@ eventlet carries no context variables, so the kit runs every worker in a copy of
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from opentelemetry import baggage, context, trace
 
-from citybrain.mesh.errors import Cancelled, DeadlinePassed
+from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
 from citybrain.observability import names
 
 REQUEST_ID = "x-request-id"
@@ -34,8 +36,11 @@ class Call:
     deadline: float | None = None
     correlation_id: str = ""
     causation_id: str = ""
-    cancelled: bool = False
     sent: dict[str, int] = field(default_factory=dict)
+    # Why the work is to stop, once it is.
+    ended: ServiceError | None = None
+    # What it waits for now; taken away when it is to stop.
+    waits_for: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def event_id(self, stream: str, label: str, number: int) -> str:
         """The id of the n-th event this call writes to a stream: the same for every retry of the call."""
@@ -46,10 +51,17 @@ class Call:
         number = self.sent[method] = self.sent.get(method, 0) + 1
         return str(uuid.uuid5(_NAMESPACE, "\x1f".join((self.caller, self.method, self.request_id, method, str(number)))))
 
+    def end(self, why: ServiceError | None = None) -> None:
+        """The work is to stop: whatever it waits for is cancelled, and every later wait refused. An append goes on."""
+        if self.ended is None:
+            self.ended = why or Cancelled("the caller has gone")
+        for future in list(self.waits_for):
+            future.cancel()
+
     def remaining(self) -> float | None:
-        """Seconds left; raises DeadlinePassed or Cancelled when there is no point in going on."""
-        if self.cancelled:
-            raise Cancelled("the caller has gone")
+        """Seconds left; raises DeadlinePassed, Cancelled, or why the work was ended, when there is no point in going on."""
+        if self.ended is not None:
+            raise self.ended
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()
@@ -64,6 +76,11 @@ _current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("city_cal
 def current() -> Call:
     """The call this code runs for; outside of any, one that belongs to nobody."""
     return _current.get() or Call(caller="", method="", request_id=str(uuid.uuid4()))
+
+
+def current_or_none() -> Call | None:
+    """The call this code runs for, if there is one."""
+    return _current.get()
 
 
 def enter(call: Call) -> None:

@@ -11,7 +11,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import LogPage, StoredEvent
-from citybrain.mesh.errors import Unavailable
+from citybrain.mesh.context import Call
+from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
 
 if TYPE_CHECKING:
@@ -35,88 +36,93 @@ class Follow:
     clearance: int = 2
 
 
+@dataclass(slots=True, eq=False)
+class Followed:
+    """An open stream: the id its caller gave it, how many messages were sent, and how far one over the log has come."""
+
+    stream_id: str
+    call: Call
+    sent: int = 0
+    # Of the log; None for a stream that its method writes.
+    position: int | None = None
+
+
 class OpenStreams:
-    """The server streams of a process: how many, how far each was sent, and how they end."""
+    """The streams of a process: how many, how far each was sent, and how they end."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: dict[int, _Stream] = {}
+        self.limit = limit
+        self._open: set[Followed] = set()
         self._ending = asyncio.Event()
-        self._serial = 0
 
-    @property
-    def full(self) -> bool:
-        """No stream may be added."""
-        return len(self._open) >= self._limit or self._ending.is_set()
+    def __len__(self) -> int:
+        return len(self._open)
 
     def sent(self) -> dict[str, int]:
         """Messages sent per stream that its caller gave an id."""
-        return {stream.stream_id: stream.sent for stream in self._open.values() if stream.stream_id}
+        return {stream.stream_id: stream.sent for stream in self._open if stream.stream_id}
 
     def at_rest(self, head: int) -> bool:
-        """Every stream has sent what there is."""
-        return all(stream.position >= head for stream in self._open.values())
+        """Every stream over the log has sent what there is."""
+        return all(stream.position is None or stream.position >= head for stream in self._open)
 
     def end(self) -> None:
         """Ends all streams; their followers come back with their tokens."""
         self._ending.set()
+        for stream in list(self._open):
+            stream.call.end(self.ending())
 
     def ending(self) -> Unavailable:
         """What a follower is told when its stream ends."""
         return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
 
-    def open(self, stream_id: str, position: int) -> _Stream:
-        """Counts a stream in."""
-        self._serial += 1
-        stream = self._open[self._serial] = _Stream(self._serial, stream_id, position)
+    def open(self, stream_id: str, call: Call) -> Followed:
+        """Counts a stream in; raises Overloaded where there are too many, and `ending()` when the process stops."""
+        if self._ending.is_set():
+            raise self.ending()
+        if len(self._open) >= self.limit:
+            raise Overloaded("too many streams are open in this process: try again later", "TOO_MANY_STREAMS")
+        stream = Followed(stream_id, call)
+        self._open.add(stream)
         return stream
 
-    def close(self, stream: _Stream) -> None:
+    def close(self, stream: Followed) -> None:
         """Counts a stream out."""
-        self._open.pop(stream.serial, None)
+        self._open.discard(stream)
 
     async def until_ending(self) -> None:
         """Waits for `end()`."""
         await self._ending.wait()
 
 
-@dataclass(slots=True)
-class _Stream:
-    serial: int
-    stream_id: str
-    position: int
-    sent: int = 0
-
-
 async def follow_log(
-    process: Process, follow: Follow, position: int, purpose: str, response: Descriptor, stream_id: str
+    process: Process, follow: Follow, stream: Followed, position: int, purpose: str, response: Descriptor
 ) -> AsyncGenerator[Message, None]:
     """Yields responses until the process ends its streams."""
     response_class = message_class(response.full_name)
     types = {type_name(message) for message in follow.types}
-    streams = process.streams
-    stream = streams.open(stream_id, position)
-    ending = asyncio.ensure_future(streams.until_ending())
+    stream.position = position
+    ending = asyncio.ensure_future(process.streams.until_ending())
     try:
         while not ending.done():
-            page = await _page(process, follow, types, stream.position)
+            page = await _page(process, follow, types, position)
             wanted = [event for event in page.events if _wanted(follow, types, event)]
             if wanted:
                 token = process.tokens.make(purpose, page.reached)
                 # The count moves before the message: whoever is told of it waits for the message itself.
                 stream.sent += 1
                 yield response_class(events=[outward(event) for event in wanted], resume_token=token)
-            stream.position = page.reached
+            position = stream.position = page.reached
             process.activity.changed()
-            if stream.position >= process.store.head():
-                grown = asyncio.ensure_future(process.store.grown(stream.position))
+            if position >= process.store.head():
+                grown = asyncio.ensure_future(process.store.grown(position))
                 try:
                     await asyncio.wait([grown, ending], return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     grown.cancel()
     finally:
         ending.cancel()
-        streams.close(stream)
+        stream.position = None
         process.activity.changed()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from citybrain.event_store.contract import EventStore
 from citybrain.mesh.activity import Activity
@@ -15,6 +15,9 @@ from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.tokens import Tokens
 from citybrain.observability.tracing import Tracing
+
+if TYPE_CHECKING:
+    from citybrain.mesh.groups import ServiceFile
 
 
 @dataclass(slots=True)
@@ -49,3 +52,5 @@ class Process:
     tracing: Tracing
     tokens: Tokens
     streams: OpenStreams
+    # The view files of its services, opened on first use.
+    files: dict[str, ServiceFile] = field(default_factory=dict)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import eventlet
-
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import DrivenClock, WallClock
@@ -19,12 +17,12 @@ from citybrain.mesh.clock_service import serve_clock
 from citybrain.mesh.container import Container
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.process import Process, Settings
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.tokens import Tokens
-from citybrain.mesh.views import ServiceFile
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import Tracing
 
@@ -123,7 +121,8 @@ class Mesh:
         for container in self.containers:
             container.stop()
         wait(process.outgoing.close())
-        ServiceFile.close_all(process)
+        for file in process.files.values():
+            file.close()
         process.store.close()  # type: ignore[attr-defined]
         process.tracing.shutdown()
 

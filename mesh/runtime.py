@@ -1,23 +1,24 @@
-"""The only place where a greenlet waits for a coroutine, and where work leaves the event loop for a thread.
+"""Greenlets over one asyncio loop: where a worker begins, where it waits, and where work leaves the loop for a thread.
 
-Service code runs in greenlets over one asyncio loop (eventlet's asyncio hub, no monkey patching). Waiting is cooperative:
-a wait ends when the work is done, when the caller's deadline passes, or when the caller has gone.
+Service code runs in greenlets (eventlet's asyncio hub, no monkey patching). A worker begins at once, inside the coroutine that
+starts it, and runs until its first wait; what it waits for wakes it directly. So a call costs no turn of the loop of its own.
+Waiting is cooperative: it ends when the work is done, when the caller's deadline passes, or when the caller has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import eventlet
-import eventlet.event
-import eventlet.hubs
+import greenlet
 
-from citybrain.mesh.context import current
+from citybrain.mesh.context import current_or_none
 from citybrain.mesh.errors import DeadlinePassed
+from citybrain.mesh.nameko import eventlet
 
 T = TypeVar("T")
 
@@ -31,35 +32,69 @@ def use_asyncio_hub() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def begin(work: Callable[[], None]) -> None:
+    """Runs `work` in a greenlet and a copy of this context; returns when it is done, or waits for the first time.
+
+    To be called on the loop. `work` must not raise: there is nobody left to hear it.
+    """
+    worker = greenlet.greenlet(work)
+    worker.gr_context = contextvars.copy_context()
+    worker.switch()
+
+
 def wait(awaitable: Awaitable[T], timeout_s: float | None = None) -> T:
     """Lets the current greenlet wait for an awaitable, at most as long as its call has time.
 
-    Raises DeadlinePassed or Cancelled (before it begins) instead of waiting for nobody.
+    Raises DeadlinePassed or Cancelled; what was waited for is cancelled then. A future that is done costs nothing.
     """
-    left = current().remaining()
-    limit = min((limit for limit in (left, timeout_s) if limit is not None), default=None)
-    loop = eventlet.hubs.get_hub().loop
-    # ensure_future copies this greenlet's context into the task.
-    future: asyncio.Future[Any] = asyncio.ensure_future(_limited(awaitable, limit), loop=loop)
-    done = eventlet.event.Event()
-    future.add_done_callback(lambda _: done.send(None))
-    done.wait()
-    result: T = future.result()
-    return result
-
-
-async def _limited(awaitable: Awaitable[T], limit: float | None) -> T:
-    if limit is None:
-        return await awaitable
+    call = current_or_none()
+    limit = timeout_s
+    if call is not None:
+        try:
+            left = call.remaining()
+        except BaseException:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
+            raise
+        if left is not None and (limit is None or left < limit):
+            limit = left
+    hub = eventlet.hubs.get_hub()
+    loop: asyncio.AbstractEventLoop = hub.loop
+    future: asyncio.Future[T] = asyncio.ensure_future(awaitable, loop=loop)
+    if future.done():
+        return future.result()
+    expired: list[float] = []
+    timer = None if limit is None else loop.call_later(limit, _expire, future, expired, limit)
+    future.add_done_callback(functools.partial(_wake, greenlet.getcurrent()))
+    if call is not None:
+        call.waits_for.add(future)
     try:
-        return await asyncio.wait_for(awaitable, limit)
-    except TimeoutError:
-        raise DeadlinePassed(f"not done within {limit:.3g} s: retry with the same request id and more time") from None
+        hub.switch()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if call is not None:
+            call.waits_for.discard(future)
+    if future.cancelled():
+        if expired:
+            raise DeadlinePassed(f"not done within {limit:.3g} s: retry with the same request id and more time")
+        if call is not None and call.ended is not None:
+            raise call.ended
+    return future.result()
+
+
+def _wake(waiting: greenlet.greenlet, _done: asyncio.Future[Any]) -> None:
+    waiting.switch()
+
+
+def _expire(future: asyncio.Future[Any], expired: list[float], limit: float) -> None:
+    if not future.done():
+        expired.append(limit)
+        future.cancel()
 
 
 def off_loop(work: Callable[..., T], *arguments: object) -> T:
     """Runs blocking or heavy work in a thread while other calls go on; the current greenlet waits for it."""
-    loop = eventlet.hubs.get_hub().loop
+    loop: asyncio.AbstractEventLoop = eventlet.hubs.get_hub().loop
     context = contextvars.copy_context()
-    result: T = wait(loop.run_in_executor(_threads, lambda: context.run(work, *arguments)))
-    return result
+    return wait(loop.run_in_executor(_threads, functools.partial(context.run, work, *arguments)))

@@ -8,15 +8,11 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from pathlib import Path
 
-# eventlet advises against new use; why this project stands on it all the same is written in docs/decisions.
-warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
-
-from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests  # noqa: E402
-from citybrain.mesh.process import Settings  # noqa: E402
-from citybrain.mesh.runner import serve  # noqa: E402
+from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
+from citybrain.mesh.process import Settings
+from citybrain.mesh.runner import serve
 
 
 def rooms() -> list[Path]:

@@ -18,8 +18,15 @@ from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
 
-UnaryHandler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
-StreamHandler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Any]
+Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+
+# Does the caller stream, does the service?
+_KINDS: dict[tuple[bool, bool], Any] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -46,16 +53,10 @@ class GrpcServer:
         """Full names of the services that have methods here."""
         return sorted(self._handlers)
 
-    def unary(self, service: str, method: str, handler: UnaryHandler) -> None:
-        """Adds a unary method."""
-        self._add(service, method, grpc.unary_unary_rpc_method_handler, handler)
-
-    def server_stream(self, service: str, method: str, handler: StreamHandler) -> None:
-        """Adds a server-streaming method."""
-        self._add(service, method, grpc.unary_stream_rpc_method_handler, handler)
-
-    def _add(self, service: str, method: str, make: Any, handler: Any) -> None:
+    def add(self, service: str, method: str, handler: Handler) -> None:
+        """Adds a method; of which kind it is, its contract says."""
         descriptor = find_method(service, method)
+        make = _KINDS[descriptor.client_streaming, descriptor.server_streaming]
         self._handlers.setdefault(service, {})[method] = make(
             handler,
             request_deserializer=message_class(descriptor.input_type.full_name).FromString,

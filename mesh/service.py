@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from nameko.extensions import DependencyProvider
 
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import correlate, new_id
-from citybrain.mesh.entrypoints import every, rpc, server_stream, subscribe
+from citybrain.mesh.entrypoints import at, every, rpc, subscribe
 from citybrain.mesh.events import Heard
 from citybrain.mesh.following import Follow
+from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.views import View
@@ -30,11 +30,11 @@ __all__ = [
     "Service",
     "Streams",
     "View",
+    "at",
     "correlate",
     "every",
     "new_id",
     "rpc",
-    "server_stream",
     "subscribe",
 ]
 

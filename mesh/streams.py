@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
-from nameko.extensions import DependencyProvider
 from opentelemetry import trace
 
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
@@ -16,6 +15,7 @@ from citybrain.mesh.container import Container
 from citybrain.mesh.context import Call, correlate, current
 from citybrain.mesh.errors import Contended, ServiceError
 from citybrain.mesh.events import classification_of, decode, type_name
+from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.observability import names
@@ -99,29 +99,32 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         """
         call = current()
         stream = self._stream(key)
-        first_id = call.event_id(stream, label, 0)
         for attempt in range(_ATTEMPTS):
             loaded = self._known(stream) if attempt == 0 else self._fresh(stream)
-            # Asked after the state is taken: a command must not be decided on a state that holds its own effect.
-            written = wait(self._process.store.version_of(stream, first_id))
-            if written:
-                return reply(*self._as_decided(stream, written, call, label))
+            if attempt and (done := self._carried_out(stream, call, label)):
+                return reply(*done)
             if continues and not call.correlation_id and loaded.cause.correlation_id:
                 correlate(loaded.cause.correlation_id)
-            # What decided nothing, or refused, may have seen an old state: only the newest counts.
+            # A retry is decided on a state that may hold its own effect. What it would write then, the store knows by its ids;
+            # where it refuses, or has nothing to write, we ask whether it was carried out. And what refused may have seen an
+            # old state: only the newest counts.
             try:
                 messages = decide(loaded.state)
             except ServiceError:
+                if done := self._carried_out(stream, call, label):
+                    return reply(*done)
                 if self._fresh(stream).version == loaded.version:
                     raise
                 continue
             if not messages:
+                if done := self._carried_out(stream, call, label):
+                    return reply(*done)
                 newest = self._fresh(stream)
                 if newest.version == loaded.version:
                     return reply(newest.state, [])
                 continue
             events = self._events(stream, messages, call, label, because)
-            outcome = wait(self._process.store.append(stream, events, loaded.version, timeout_s=call.remaining()))
+            outcome = wait(self._process.store.append(stream, events, loaded.version))
             if isinstance(outcome, Committed) and outcome.again:
                 return reply(*self._as_decided(stream, outcome.first, call, label))
             if isinstance(outcome, Committed):
@@ -161,6 +164,11 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             state = self._evolve(state, decode(event))
         last = events[-1]
         return _Loaded(state, last.version, Cause(last.traceparent, last.correlation_id, last.id))
+
+    def _carried_out(self, stream: str, call: Call, label: str) -> tuple[S, list[Message]] | None:
+        """The state and the events of this command, if it was carried out before."""
+        written = wait(self._process.store.version_of(stream, call.event_id(stream, label, 0)))
+        return self._as_decided(stream, written, call, label) if written else None
 
     def _as_decided(self, stream: str, first: int, call: Call, label: str) -> tuple[S, list[Message]]:
         """The state and the events of a command that was carried out before."""

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.service import Follow, Service, Streams, View, rpc, server_stream
+from citybrain.mesh.service import Follow, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
 
 
@@ -73,7 +73,7 @@ class DistrictHubService(Service):
         told = domain.existing(self.notices.load(_incident(request.notice_id)), request.notice_id)
         return pb.GetNoticeResponse(notice=self._with_moment(told))
 
-    @server_stream
+    @rpc
     def Subscribe(self, request: pb.SubscribeRequest) -> Follow:
         """What concerns one district."""
         if self.districts.load(request.district_id) == domain.District():

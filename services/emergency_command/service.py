@@ -7,7 +7,7 @@ from collections.abc import Callable
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, new_id, rpc, server_stream
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, new_id, rpc
 from citybrain.services.emergency_command import domain, views
 
 RESTRICTED = 3
@@ -49,7 +49,7 @@ class EmergencyCommandService(Service):
         page = [views.read(row) for row in rows[start : start + size]]
         return pb.ListIncidentsResponse(incidents=page, next_page_token=more)
 
-    @server_stream
+    @rpc
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
         """Everything that happens for it, in every department."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)

@@ -10,7 +10,7 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused
-from citybrain.mesh.service import Clock, Follow, Service, Streams, View, rpc, server_stream
+from citybrain.mesh.service import Clock, Follow, Service, Streams, View, rpc
 from citybrain.services.health import domain, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
@@ -167,7 +167,7 @@ class HealthService(Service):
             request.hospital_id, lambda now: domain.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
         )
 
-    @server_stream
+    @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
         """Orders for the terminals."""
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)

@@ -8,7 +8,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
 from citybrain.mesh.events import microseconds
-from citybrain.mesh.service import Clock, Follow, Service, Streams, View, every, rpc, server_stream
+from citybrain.mesh.service import Clock, Follow, Service, Streams, View, every, rpc
 from citybrain.services.traffic import domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import control
 from citybrain.services.traffic.network import Network, signals_on
@@ -96,7 +96,7 @@ class TrafficService(Service):
             continues=True,
         )
 
-    @server_stream
+    @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
         """Commands for the controllers in the street."""
         return Follow(purpose="signal commands", types=(ev.SignalCommanded,))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from citybrain.event_store import contract
 from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict, LimitExceeded, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.subscription import Subscription
+from citybrain.event_store.subscription import Batch, Subscription
 from citybrain.event_store.views import ViewFile
+from tests.helpers.parking import Parking
 
 Test = Callable[[SqliteEventStore], Coroutine[Any, Any, None]]
 
@@ -162,12 +163,12 @@ def test_es6_a_subscription_catches_up_and_goes_live_without_a_gap(tmp_path: Pat
     async def test(store: SqliteEventStore) -> None:
         seen: list[str] = []
 
-        async def handle(events: list[contract.StoredEvent], reached: int) -> None:
-            seen.extend(e.id for e in events)
+        async def handle(batch: Batch) -> None:
+            seen.extend(e.id for e in batch.events)
 
         for n in range(30):
             await store.append("s", [event(str(n))], n)
-        subscription = Subscription(store, 10, ["city.Tested"], handle, batch=7)
+        subscription = Subscription(store, Parking(), 10, ["city.Tested"], handle, batch=7)
         task = asyncio.create_task(subscription.run())
         for n in range(30, 60):
             await store.append("s", [event(str(n))], n)
@@ -183,15 +184,15 @@ def test_es6_a_failing_batch_is_tried_again_and_nothing_after_it_is_skipped(tmp_
         seen: list[str] = []
         failures = 2
 
-        async def handle(events: list[contract.StoredEvent], reached: int) -> None:
+        async def handle(batch: Batch) -> None:
             nonlocal failures
             if failures:
                 failures -= 1
                 raise RuntimeError("not yet")
-            seen.extend(e.id for e in events)
+            seen.extend(e.id for e in batch.events)
 
         await store.append("s", [event("a"), event("b")], NO_STREAM)
-        subscription = Subscription(store, 0, ["city.Tested"], handle)
+        subscription = Subscription(store, Parking(), 0, ["city.Tested"], handle)
         task = asyncio.create_task(subscription.run())
         await until(lambda: subscription.at_rest)
         task.cancel()

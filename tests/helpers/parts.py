@@ -12,21 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import eventlet
-import eventlet.event
-
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock, DrivenClock
 from citybrain.mesh.container import Container
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.process import Process, Settings
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.tokens import Tokens
-from citybrain.mesh.views import ServiceFile
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -113,7 +110,8 @@ class Parts:
         for container in self.containers:
             container.stop()
         wait(self.process.outgoing.close())
-        ServiceFile.close_all(self.process)
+        for file in self.process.files.values():
+            file.close()
         self.store.close()
 
     def until(self, condition: Callable[[], bool]) -> None:

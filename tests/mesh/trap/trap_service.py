@@ -10,13 +10,13 @@ from typing import Any
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
-from nameko.extensions import DependencyProvider
 from opentelemetry import trace
 
 from citybrain.mesh import context
 from citybrain.mesh.errors import Refused
+from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.runtime import off_loop
-from citybrain.mesh.service import Client, Clock, Follow, Log, Service, Streams, rpc, server_stream
+from citybrain.mesh.service import Client, Clock, Follow, Log, Service, Streams, rpc
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ class TrapService(Service):
         self.counts.handle(request.signal_id, lambda count: [event], lambda after, _: after)
         return pb.ReportSignalResponse()
 
-    @server_stream
+    @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
         return Follow(purpose="counts", types=(ev.SignalReported,))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.contract import ANY, NO_STREAM, Committed, LostAssignment, NewEvent, StoredEvent, StoreError
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.subscription import Subscription
+from citybrain.event_store.subscription import Batch, Subscription
+from tests.helpers.parking import Parking
 
 
 def event(name: str, occurred_at: int = 7) -> NewEvent:
@@ -91,11 +92,11 @@ def test_a_caller_who_is_cancelled_leaves_an_append_that_is_finished_all_the_sam
 
 def test_a_second_member_of_a_group_takes_over_and_the_first_one_ends(tmp_path: Path) -> None:
     async def test(store: SqliteEventStore) -> None:
-        async def lost(events: list[StoredEvent], reached: int) -> None:
+        async def lost(batch: Batch) -> None:
             raise LostAssignment("taken over")
 
         await store.append("s", [event("a")], NO_STREAM)
-        subscription = Subscription(store, 0, ["city.Tested"], lost)
+        subscription = Subscription(store, Parking(), 0, ["city.Tested"], lost)
         with pytest.raises(LostAssignment):
             await subscription.run()
         assert not subscription.at_rest
@@ -108,18 +109,18 @@ def test_a_batch_that_failed_half_way_goes_on_behind_what_was_done_and_names_the
         seen: list[str] = []
         failed: list[str] = []
 
-        async def handle(events: list[StoredEvent], reached: int) -> None:
-            for heard in events:
+        async def handle(batch: Batch) -> None:
+            for heard in batch.events:
                 if heard.id == "c" and not failed:
                     raise RuntimeError("not yet")
                 seen.append(heard.id)
-                subscription.position = heard.position
+                subscription.done(heard)
 
         def note(heard: StoredEvent, error: Exception, pause: float) -> None:
             failed.append(heard.id)
 
         await store.append("s", [event(name) for name in "abcd"], NO_STREAM)
-        subscription = Subscription(store, 0, ["city.Tested"], handle, on_failure=note)
+        subscription = Subscription(store, Parking(), 0, ["city.Tested"], handle, on_failure=note)
         task = asyncio.create_task(subscription.run())
         await until(lambda: subscription.at_rest)
         task.cancel()

@@ -57,7 +57,9 @@ def test_a_call_has_the_time_its_caller_gave_and_none_when_the_caller_has_gone()
     with pytest.raises(DeadlinePassed):
         Call("c", "m", "r", deadline=time.monotonic() - 1).remaining()
     with pytest.raises(Cancelled):
-        Call("c", "m", "r", cancelled=True).remaining()
+        gone = Call("c", "m", "r")
+        gone.end()
+        gone.remaining()
 
 
 def test_outside_of_any_call_every_request_id_is_new() -> None:

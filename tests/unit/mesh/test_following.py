@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.mesh.runtime import wait
-from citybrain.mesh.service import Follow, Service, server_stream
+from citybrain.mesh.service import Follow, Service, rpc
 from tests.helpers.parts import Parts, on_parts
 
 REPORTED = ev.SignalReported.DESCRIPTOR.full_name
@@ -29,7 +29,7 @@ class Source(Service):
     name = "source"
     concerns: ClassVar[list[Callable[[Message], bool]]] = []
 
-    @server_stream
+    @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
         return Follow(purpose="all", types=(ev.SignalReported,), concerns=self.concerns[0] if self.concerns else None)
 
@@ -136,7 +136,7 @@ def test_a_stream_ends_with_a_word_when_the_process_stops(tmp_path: Path) -> Non
         parts.process.streams.end()
         code, details = follower.end()
         assert code is grpc.StatusCode.UNAVAILABLE and "resume token" in details
-        assert Follower(parts).end()[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert Follower(parts).end()[0] is grpc.StatusCode.UNAVAILABLE
 
     on_source(tmp_path, test)
 

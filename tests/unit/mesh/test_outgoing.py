@@ -71,8 +71,10 @@ def test_who_is_away_for_longer_than_the_time_given_is_a_failed_call(tmp_path: P
 def test_nothing_is_asked_for_a_caller_who_has_gone_or_whose_time_is_up(tmp_path: Path) -> None:
     def test(parts: Parts) -> None:
         away(parts, 0)
+        gone = context.Call("c", "m", "r")
+        gone.end()
         with pytest.raises(Cancelled):
-            ask(parts, context.Call("c", "m", "r", cancelled=True))
+            ask(parts, gone)
         with pytest.raises(DeadlinePassed):
             ask(parts, context.Call("c", "m", "r", deadline=0.0))
         assert Away.ids == []
@@ -89,7 +91,8 @@ def test_a_caller_who_goes_meanwhile_ends_the_tries(tmp_path: Path) -> None:
             """A caller who goes after the second try."""
 
             def remaining(self) -> float | None:
-                call.cancelled = len(Away.ids) >= 2
+                if len(Away.ids) >= 2:
+                    call.end()
                 return call.remaining()
 
         with pytest.raises(Cancelled):

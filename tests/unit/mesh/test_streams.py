@@ -179,8 +179,9 @@ def test_the_same_command_twice_at_once_is_not_refused_by_its_own_effect(tmp_pat
             finally:
                 store.go.set()
 
-        wait(_hold(store, "version_of"))
+        wait(_hold(store, "append"))
         assert together(held, quick) == [("a", "b"), ("a", "b")]
+        assert held() == ("a", "b"), "and once more, when it is known"
 
     on_slow(tmp_path, test)
 

@@ -1,0 +1,86 @@
+"""kit-unary, kit-command and kit-subscribe: rows that say what a call and an event cost on the kit, beside bare parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.rows import Row
+
+_CALLERS = 32
+_QUIET = {"OTEL_SDK_DISABLED": "true", "CITY_LOG_LEVEL": "error"}
+_HERE = Path(__file__).parent
+
+
+def calls(seconds: float = 5.0, rounds: int = 3) -> list[Row]:
+    """Unary calls and commands, the kit and its peer in turns; the best round of each counts."""
+    rows = []
+    for name, method, peer in (
+        ("kit-unary", "GetSignal", "bare grpc.aio"),
+        ("kit-command", "ReportSignal", "bare grpc.aio + bare SQLite group commit"),
+    ):
+        with tempfile.TemporaryDirectory() as folder, _kit(Path(folder)) as kit, _bare(Path(folder)) as bare:
+            done = {"kit": [], "bare": []}  # type: dict[str, list[dict[str, float]]]
+            for _ in range(rounds):
+                for side, process in (("kit", kit), ("bare", bare)):
+                    done[side].append(_drive(process, method, _CALLERS, seconds))
+            alone = {side: _drive(process, method, 1, seconds / 2) for side, process in (("kit", kit), ("bare", bare))}
+        best = {side: max(results, key=lambda r: r["calls"]) for side, results in done.items()}
+        cost = {side: min(r["cpu"] / r["calls"] for r in results) * 1e6 for side, results in done.items()}
+        rows += [
+            Row(name, best["kit"]["calls"] / seconds, "calls/s", peer, best["bare"]["calls"] / seconds),
+            Row(f"{name} cpu", cost["kit"], "µs a call", peer, cost["bare"]),
+            Row(f"{name} p50 alone", alone["kit"]["p50"] * 1000, "ms", peer, alone["bare"]["p50"] * 1000),
+            Row(f"{name} p50", best["kit"]["p50"] * 1000, "ms", peer, best["bare"]["p50"] * 1000),
+        ]
+    return rows
+
+
+def _drive(server: subprocess.Popen[str], method: str, callers: int, seconds: float) -> dict[str, float]:
+    address = server.args[-1] if isinstance(server.args, list) else ""
+    before = _cpu(server.pid)
+    command = [sys.executable, "-m", "benchmarks.kit.client", str(address), method, str(callers), str(seconds)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    result: dict[str, float] = json.loads(answer)
+    # The first second is not counted in calls: nor is its share of the work.
+    result["cpu"] = (_cpu(server.pid) - before) * seconds / (seconds + 1)
+    return result
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _kit(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "citybrain.mesh.serve", "bench", "--folder", str(_HERE), "--data", str(folder / "kit")]
+    with _server([*command, "--tethered"]) as server:
+        yield server
+
+
+@contextmanager
+def _bare(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    with _server([sys.executable, "-m", "benchmarks.kit.bare", str(folder / "bare.db")]) as server:
+        yield server
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A server that says where it answers and stops when its input ends; the address becomes its last argument."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **_QUIET}) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        server.args = [*command, json.loads(server.stdout.readline())["ready"]]
+        try:
+            yield server
+        finally:
+            server.stdin.close()
+            server.wait(30)

@@ -1,0 +1,57 @@
+"""A service on the kit that does as little as a service can: answer, decide, fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
+from google.protobuf.message import Message
+
+from citybrain.mesh.service import Heard, Service, Streams, View, rpc
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """How often a signal was reported."""
+
+    count: int = 0
+
+
+def evolve(reports: Reports, event: Message) -> Reports:
+    """One more."""
+    return Reports(reports.count + 1)
+
+
+def key(heard: Heard) -> str:
+    """A row for each signal."""
+    assert isinstance(heard.data, ev.SignalReported)
+    return heard.data.signal_id
+
+
+def count(row: Row | None, heard: Heard) -> Row:
+    """Counts the reports of a signal."""
+    seen = row["count"] if row else 0
+    assert isinstance(seen, int)
+    return {"count": seen + 1}
+
+
+class BenchService(Service):
+    """See the module."""
+
+    name = "bench"
+    reports = Streams("signal", Reports, evolve)
+    counted = View((ev.SignalReported,), key, count)
+
+    @rpc
+    def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
+        """Answers."""
+        return pb.GetSignalResponse(held_for=request.signal_id)
+
+    @rpc
+    def ReportSignal(self, request: pb.ReportSignalRequest) -> pb.ReportSignalResponse:
+        """Decides on the signal's stream, and appends."""
+        event = ev.SignalReported(signal_id=request.signal_id, command_id=request.command_id, report=request.report)
+        return self.reports.handle(request.signal_id, lambda now: [event], lambda after, _: pb.ReportSignalResponse())

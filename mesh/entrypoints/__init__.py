@@ -1,0 +1,12 @@
+"""How work reaches a service: a gRPC call of any kind, an event of the log, a timer, a window of telemetry.
+
+Each is a nameko entrypoint; the method it decorates is plain synchronous code. A file for each:
+"""
+
+from __future__ import annotations
+
+from citybrain.mesh.entrypoints.calls import rpc
+from citybrain.mesh.entrypoints.reactions import subscribe
+from citybrain.mesh.entrypoints.timers import at, every
+
+__all__ = ["at", "every", "rpc", "subscribe"]

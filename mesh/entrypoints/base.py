@@ -1,0 +1,38 @@
+"""What all entrypoints share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry import trace
+
+from citybrain.mesh.container import Container
+from citybrain.mesh.nameko import Entrypoint
+from citybrain.observability.logs import logger
+
+
+class CityEntrypoint(Entrypoint):  # type: ignore[misc]
+    """An entrypoint of the kit: knows its service, its tracer and its log."""
+
+    container: Container
+    method_name: str
+
+    @property
+    def service(self) -> str:
+        """Name of the service this entrypoint belongs to."""
+        return self.container.manifest.name
+
+    @property
+    def label(self) -> str:
+        """`service.method`: names it in consumer groups, request ids and log lines."""
+        return f"{self.service}.{self.method_name}"
+
+    @property
+    def tracer(self) -> trace.Tracer:
+        """The tracer of this service."""
+        return self.container.process.tracing.tracer(self.service)
+
+    @property
+    def log(self) -> Any:
+        """The logger of this service."""
+        return logger(self.service)

@@ -1,0 +1,206 @@
+"""gRPC methods of all four kinds. The contract says which kind a method is; the decorator is the same.
+
+| contract | the method |
+|---|---|
+| unary | `def Method(self, request) -> Response` |
+| server stream | `def Method(self, request)` that yields responses, or returns a `Follow` (the log, live, with resume tokens) |
+| client stream | `def Method(self, requests) -> Response`, where `requests` is iterated |
+| both | `def Method(self, requests)` that iterates and yields |
+
+Every request is checked against its contract before the method sees it. A method that is iterated reads the next message when
+it asks for one, and goes on after a `yield` when the follower has taken what was sent: nobody is flooded. When the caller goes,
+its deadline passes or the process stops, the next thing the method waits for raises, and so do its own calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, aclosing
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from citybrain.mesh import context as ctx
+from citybrain.mesh.activity import Activity
+from citybrain.mesh.container import expected
+from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.errors import status_of
+from citybrain.mesh.following import Follow, Followed, follow_log
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.server import abort, find_method
+from citybrain.mesh.validation import check
+from citybrain.observability import names
+from citybrain.observability.tracing import context_from_metadata
+
+F = TypeVar("F", bound=Callable[..., Any])
+_Context = grpc.aio.ServicerContext[Any, Any]
+_END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+
+
+class Rpc(CityEntrypoint):
+    """A method of the service's contract."""
+
+    def setup(self) -> None:
+        """Puts the method on the process's server."""
+        contract = self.container.manifest.grpc
+        self._path = f"{contract}/{self.method_name}"
+        self._method = find_method(contract, self.method_name)
+        one = not self._method.client_streaming and not self._method.server_streaming
+        self.container.process.server.add(contract, self.method_name, self._unary if one else self._stream)
+
+    # -- unary ----------------------------------------------------------------------------------------------------------
+
+    async def _unary(self, request: Message, context: _Context) -> Message:
+        call, parent = _admit(self._path, context)
+        with self._span(parent) as span:
+            ctx.enter(call)
+            try:
+                check(request)
+                response: Message = await self.container.run_worker(self, request)
+                return response
+            except asyncio.CancelledError:
+                call.end()
+                raise
+            except Exception as error:
+                await self._fail(error, span, context)
+                raise
+
+    # -- streams --------------------------------------------------------------------------------------------------------
+
+    async def _stream(self, request: Any, context: _Context) -> Message | None:
+        """Runs the method in a worker that lives as long as the stream; one that returns a Follow lets it go at once."""
+        streams = self.container.process.streams
+        call, parent = _admit(self._path, context)
+        followed: Followed | None = None
+        try:
+            # The span of a stream over the log ends when it is open: one that lasts for days would never be seen.
+            with self._span(parent) as span:
+                ctx.enter(call)
+                try:
+                    followed = streams.open(ctx.header(context.invocation_metadata(), ctx.STREAM_ID), call)
+                    result = await self._in_worker(request, context, followed)
+                except asyncio.CancelledError:
+                    call.end()
+                    raise
+                except Exception as error:
+                    await self._fail(error, span, context)
+                    raise
+            if isinstance(result, Follow):
+                await self._follow(result, request, context, followed)
+                return None
+            response: Message | None = result
+            return response
+        finally:
+            if followed is not None:
+                streams.close(followed)
+
+    async def _in_worker(self, request: Any, context: _Context, followed: Followed) -> Any:
+        activity = self.container.process.activity
+        if self._method.client_streaming:
+            request = _Requests(context, activity)
+        else:
+            check(request)
+
+        def run(method: Callable[..., Any]) -> Any:
+            result = method(request)
+            if isinstance(result, Follow) or not self._method.server_streaming:
+                return result
+            responses = iter(result)
+            try:
+                for response in responses:
+                    followed.sent += 1
+                    with activity.idle():
+                        wait(context.write(response))
+            finally:
+                # What the method holds open is closed in its own worker, whoever broke off.
+                if close := getattr(responses, "close", None):
+                    close()
+            return None
+
+        activity.begin()
+        return await self.container.work(self, (request,), finished=activity.end, run=run)
+
+    async def _follow(self, follow: Follow, request: Message, context: _Context, followed: Followed) -> None:
+        process = self.container.process
+        purpose = f"{self._path}|{follow.purpose}"
+        ended: Exception = process.streams.ending()
+        try:
+            token = getattr(request, "resume_token", "")
+            position = process.tokens.read(purpose, token) if token else 0
+            described = follow_log(process, follow, followed, position, purpose, self._method.output_type)
+            # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
+            async with aclosing(described) as responses:
+                async for response in responses:
+                    await context.write(response)
+        except Exception as error:
+            if not expected(error):
+                self.log.error("stream failed", method=self._path, error=repr(error), exc_info=error)
+            ended = error
+        await abort(context, status_of(ended))
+
+    # -- both -----------------------------------------------------------------------------------------------------------
+
+    def _span(self, parent: otel_context.Context) -> AbstractContextManager[trace.Span]:
+        # The status is set by us: gRPC ends a refused call by an exception that would be written over it.
+        return self.tracer.start_as_current_span(
+            self._path,
+            context=parent,
+            kind=trace.SpanKind.SERVER,
+            attributes={names.RPC_METHOD: self._path},
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    async def _fail(self, error: Exception, span: trace.Span, context: _Context) -> None:
+        status = status_of(error)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, status.message))
+        if not expected(error):
+            self.log.error("call failed", method=self._path, error=repr(error), exc_info=error)
+        await abort(context, status)
+
+
+class _Requests:
+    """What a caller sends, one message after the other, each read when it is asked for."""
+
+    def __init__(self, context: _Context, activity: Activity) -> None:
+        self._context = context
+        self._activity = activity
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        with self._activity.idle():
+            message: Message = wait(self._context.read())
+        if message is _END:
+            raise StopIteration
+        check(message)
+        return message
+
+
+def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:
+    metadata = context.invocation_metadata() or ()
+    parent, story = context_from_metadata(metadata)
+    left = context.time_remaining()
+    call = ctx.Call(
+        caller=ctx.header(metadata, ctx.CALLER) or "anonymous",
+        method=path,
+        # Without a request id a retry cannot be told from a second wish.
+        request_id=ctx.header(metadata, ctx.REQUEST_ID) or str(uuid.uuid4()),
+        deadline=None if left is None else time.monotonic() + left,
+        correlation_id=story,
+    )
+    return call, parent
+
+
+def rpc(method: F) -> F:
+    """Makes a method answer the gRPC call of its name, of whatever kind its contract says."""
+    decorated: F = Rpc.decorator(method)
+    return decorated

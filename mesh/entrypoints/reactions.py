@@ -1,0 +1,138 @@
+"""Reactions: a method hears events of the log, each once as far as its effects go.
+
+At least once, in order per stream. What the method does for an event carries ids made from the event's id, so a second time
+writes nothing new. Several events are handled by one worker, one after the other: providers are given once a batch, context and
+span are of each event.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from opentelemetry import trace
+
+from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.subscription import Batch
+from citybrain.mesh import context as ctx
+from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.events import hear, type_name
+from citybrain.mesh.groups import PARK_AFTER, GroupMember, Since
+from citybrain.observability import names
+from citybrain.observability.tracing import context_from
+
+F = TypeVar("F", bound=Callable[..., Any])
+_BATCH = 50
+
+
+class Subscribe(CityEntrypoint):
+    """See `subscribe`."""
+
+    def __init__(
+        self,
+        *types: type[Message],
+        where: Callable[[Any], bool] | None = None,
+        since: Since = "beginning",
+        concurrency: int = 1,
+        park_after: int | None = PARK_AFTER,
+        **options: Any,
+    ) -> None:
+        self._types = [type_name(message) for message in types]
+        self._where = where
+        self._since = since
+        self._concurrency = concurrency
+        self._park_after = park_after
+        super().__init__(**options)
+
+    def setup(self) -> None:
+        """Opens the service's file."""
+        self.member = GroupMember(self.container.process, self.service, self.label, self._since)
+
+    def start(self) -> None:
+        """Joins the consumer group `service.method` and goes on where it stopped."""
+        self.member.follow(self._types, self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
+
+    def stop(self) -> None:
+        """Leaves the group; what is under way is finished by its worker and heard again otherwise."""
+        self.member.leave()
+
+    kill = stop
+
+    async def _batch(self, batch: Batch) -> None:
+        lanes = _lanes(batch.events, self._concurrency)
+        if len(lanes) == 1:
+            await self._lane(lanes[0], in_order=True)
+        elif lanes:
+            loop = self.container.process.loop
+            lane_tasks = [loop.create_task(self._lane(lane, in_order=False)) for lane in lanes]
+            failures = []
+            for task in lane_tasks:
+                try:
+                    await task
+                except Exception as error:
+                    failures.append(error)
+            if failures:
+                raise failures[0]
+        await self.member.save(batch)
+        self.container.process.activity.changed()
+
+    async def _lane(self, events: Sequence[StoredEvent], in_order: bool) -> None:
+        """Events that follow each other, in one worker."""
+        subscription = self.member.subscription
+        assert subscription is not None
+
+        def run(method: Callable[..., Any]) -> None:
+            for event in events:
+                contextvars.copy_context().run(self._one, method, event)
+                subscription.done(event)
+                if in_order and event.position > subscription.position:
+                    # The next event must not be waited for by what this one has done.
+                    subscription.position = event.position
+
+        await self.container.run_worker(self, patient=True, run=run)
+
+    def _one(self, method: Callable[..., Any], event: StoredEvent) -> None:
+        heard = hear(event)
+        if self._where is not None and not self._where(heard.data):
+            return
+        parent = context_from(event.traceparent, {names.INCIDENT_ID: event.correlation_id} if event.correlation_id else {})
+        attributes = {names.EVENT_ID: event.id, names.EVENT_TYPE: event.type, names.CONSUMER_GROUP: self.label}
+        with self.tracer.start_as_current_span(
+            f"handle {event.type}", context=parent, kind=trace.SpanKind.CONSUMER, attributes=attributes
+        ):
+            ctx.enter(ctx.Call(self.service, self.label, event.id, correlation_id=event.correlation_id, causation_id=event.id))
+            method(heard)
+
+
+def _lanes(events: Sequence[StoredEvent], most: int) -> list[list[StoredEvent]]:
+    """Events of one stream follow each other in one lane."""
+    if most == 1:
+        return [list(events)] if events else []
+    lanes: list[list[StoredEvent]] = [[] for _ in range(most)]
+    lane_of: dict[str, int] = {}
+    for event in events:
+        number = lane_of.setdefault(event.stream, len(lane_of) % most)
+        lanes[number].append(event)
+    return [lane for lane in lanes if lane]
+
+
+def subscribe(
+    *types: type[Message],
+    where: Callable[[Any], bool] | None = None,
+    since: Since = "beginning",
+    concurrency: int = 1,
+    park_after: int | None = PARK_AFTER,
+) -> Callable[[F], F]:
+    """Makes a method hear every event of some types, once each as far as its effects go.
+
+    `where`: only events whose message it accepts (pure). `since`: where the group begins when it is new. `concurrency`: streams
+    that are worked on at once; within one stream events keep their order. `park_after`: tries before an event that fails of
+    itself is parked, and with it the later ones of its stream, while other streams go on; None: it is tried for ever, and
+    everything waits. What fails because a neighbour is away is always tried again.
+    """
+    decorator: Callable[[F], F] = Subscribe.decorator(
+        *types, where=where, since=since, concurrency=concurrency, park_after=park_after
+    )
+    return decorator

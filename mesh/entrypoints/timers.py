@@ -1,0 +1,167 @@
+"""Timers on city time: every so many seconds, or at an hour of the day. Of several processes of a service one fires them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+from opentelemetry import trace
+
+from citybrain.mesh import context as ctx
+from citybrain.mesh.clock import MICROSECONDS
+from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.groups import ServiceFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HANGZHOU = timezone(timedelta(hours=8), "Hangzhou")
+"""China has one time and no daylight saving."""
+
+_AGAIN_S = 60
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WHEN = re.compile(rf"(?:({'|'.join(_DAYS)}) )?([01][0-9]|2[0-3]):([0-5][0-9])", re.I)
+
+
+class _Timer(CityEntrypoint):
+    """Fires at moments of city time; a run has an id made from its moment, so the same moment twice writes nothing new."""
+
+    def setup(self) -> None:
+        """Opens the service's file, which says who leads."""
+        self._file = ServiceFile.of(self.container.process, self.service)
+
+    def start(self) -> None:
+        """Waits for the first moment."""
+        self._stopped = False
+        self._running = False
+        # On the clock, not now: a driven clock has no time until it is told.
+        self._timer = self.container.process.clock.at(0, self._begin)
+
+    def stop(self) -> None:
+        """Fires no more; a run that has begun is finished by its worker."""
+        self._stopped = True
+        self._timer.cancel()
+
+    kill = stop
+
+    async def _begin(self) -> None:
+        raise NotImplementedError
+
+    async def _run(self, moment: int) -> bool:
+        """One run; says whether it was done. A slow one leaves runs out: it never overtakes itself."""
+        if self._running:
+            self.log.warning("timer left out: its last run is not done yet", method=self.method_name)
+            return False
+        self._running = True
+        with self.tracer.start_as_current_span(f"timer {self.label}", kind=trace.SpanKind.INTERNAL):
+            ctx.enter(ctx.Call(self.service, self.label, str(moment)))
+            try:
+                await self.container.run_worker(self, patient=True)
+            except Exception as error:
+                self.log.error("timer failed", method=self.method_name, error=repr(error), exc_info=error)
+                return False
+            finally:
+                self._running = False
+            return True
+
+
+class Every(_Timer):
+    """See `every`."""
+
+    def __init__(self, seconds: float, **options: Any) -> None:
+        self._interval = int(seconds * MICROSECONDS)
+        super().__init__(**options)
+
+    async def _begin(self) -> None:
+        if self._stopped:
+            return
+        clock = self.container.process.clock
+        now = clock.now()
+        # Where time leaps, the runs it leaps over are left out but for the last: a day at once is not 86,400 runs.
+        base = max(now, clock.heading_for() - self._interval)
+        self._timer = clock.at(base - base % self._interval + self._interval, self._begin)
+        if self._file.leadership.take():
+            await clock.carry_out(self._run(now))
+
+
+class At(_Timer):
+    """See `at`."""
+
+    def __init__(self, when: str, **options: Any) -> None:
+        self._when = when
+        next_moment(when, 0)
+        super().__init__(**options)
+
+    async def _begin(self) -> None:
+        if self._stopped:
+            return
+        clock = self.container.process.clock
+        file = self._file
+        now = clock.now()
+        self._timer = clock.at(next_moment(self._when, now), self._begin)
+        if not file.leadership.take():
+            return
+        due = last_moment(self._when, now)
+        last = await file.run(file.file.last_run, self.label)
+        if last is None:
+            # A timer that is new begins with its next moment, not with one before it was written.
+            await file.run(file.file.ran, self.label, due if due < now else due - 1)
+            if due < now:
+                return
+        elif last >= due:
+            return
+        await clock.carry_out(self._once(due))
+
+    async def _once(self, due: int) -> None:
+        if await self._run(due):
+            await self._file.run(self._file.file.ran, self.label, due)
+        else:
+            clock = self.container.process.clock
+            self._timer.cancel()
+            self._timer = clock.at(clock.now() + _AGAIN_S * MICROSECONDS, self._begin)
+
+
+def next_moment(when: str, now: int) -> int:
+    """The first moment of a rule (`03:00`, `mon 03:00`) after `now`, both in microseconds since 1970."""
+    return _moment(when, now, +1)
+
+
+def last_moment(when: str, now: int) -> int:
+    """The last moment of a rule at or before `now`."""
+    return _moment(when, now, -1)
+
+
+def _moment(when: str, now: int, direction: int) -> int:
+    found = _WHEN.fullmatch(when)
+    if found is None:
+        raise ValueError(f"{when!r} is no time of a timer: write '03:00', or 'mon 03:00'")
+    day, hour, minute = found.groups()
+    here = datetime.fromtimestamp(now // MICROSECONDS, UTC).astimezone(HANGZHOU)
+    at = here.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+    step = timedelta(days=1)
+    while not (
+        (day is None or at.weekday() == _DAYS.index(day.lower()))
+        and ((_micro(at) > now) if direction > 0 else (_micro(at) <= now))
+    ):
+        at += direction * step
+    return _micro(at)
+
+
+def _micro(moment: datetime) -> int:
+    return int(moment.timestamp()) * MICROSECONDS
+
+
+def every(seconds: float) -> Callable[[F], F]:
+    """Makes a method run every so many seconds of city time; runs that were missed are not made up for."""
+    decorator: Callable[[F], F] = Every.decorator(seconds)
+    return decorator
+
+
+def at(when: str) -> Callable[[F], F]:
+    """Makes a method run each day, or each week, at an hour of Hangzhou: `at("03:00")`, `at("mon 03:00")`.
+
+    A run that was missed because nothing ran is made up for, the newest only; one that fails is tried again each minute.
+    """
+    decorator: Callable[[F], F] = At.decorator(when)
+    return decorator

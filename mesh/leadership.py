@@ -1,0 +1,52 @@
+"""Which of several processes of a service does what only one may do: subscriptions, read models, timers.
+
+A lock of the kernel on a file beside the service's data: whoever holds it leads, the others stand by. The kernel lets go of it
+when a process ends, however it ended, so nothing has to time out and nobody leads by mistake. (On Kafka the consumer group
+does this.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from pathlib import Path
+from typing import IO
+
+# How often one who stands by looks again.
+_LOOK_S = 0.1
+
+
+class Leadership:
+    """The lead of one service on one data folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    @property
+    def leads(self) -> bool:
+        """This process leads."""
+        return self._file is not None
+
+    async def gained(self) -> None:
+        """Waits until this process leads."""
+        while not self.take():
+            await asyncio.sleep(_LOOK_S)
+
+    def take(self) -> bool:
+        """Takes the lead where nobody has it; says whether this process leads now."""
+        if self._file is None:
+            file = self._path.open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+            else:
+                self._file = file
+        return self._file is not None
+
+    def give_up(self) -> None:
+        """Another process may lead."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
