@@ -5,27 +5,39 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
-from benchmarks import emergency_response, rides
+from benchmarks import emergency_response, rides, whole_mesh
+from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
+
+ROWS: dict[str, Callable[[bool], list[Row]]] = {
+    "kit-unary": lambda full: measure.unary(rounds=5 if full else 2),
+    "kit-command": lambda full: measure.command(rounds=5 if full else 2),
+    "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
+    "mesh": whole_mesh.measure,
+    "emergency-response": lambda full: emergency_response.measure(),
+}
+"""What is measured besides the rides; given whether the long rows are wanted."""
 
 
 def main() -> int:
     """Runs what was asked for; prints each row as it is done."""
     parser = argparse.ArgumentParser(prog="benchmarks")
-    parser.add_argument("only", nargs="*", help="emergency-response, demo-rides; all when none is given")
+    parser.add_argument("only", nargs="*", help=f"{', '.join(ROWS)}, demo-rides; all when none is given")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--city", action="append", default=[], help="instead of the cities of the whole run")
     options = parser.parse_args()
     full = os.environ.get("FULL") == "1"
-    rows: list[Row] = []
-    if not options.only or "emergency-response" in options.only:
-        rows += _shown(emergency_response.measure())
+    unknown = set(options.only) - {*ROWS, "demo-rides"}
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are: {', '.join(ROWS)}, demo-rides")
+    for name, measured in ROWS.items():
+        if not options.only or name in options.only:
+            keep(_shown(measured(full)))
     if not options.only or "demo-rides" in options.only:
         for city in options.city or ("cologne8", *(("ingolstadt21",) if full else ())):
-            rows += _shown(rides.measure(city, range(1, options.seeds + 1)))
-            keep(rows)
-    keep(rows)
+            keep(_shown(rides.measure(city, range(1, options.seeds + 1))))
     return 0
 
 

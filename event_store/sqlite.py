@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import operator
 import queue
 import sqlite3
 import threading
@@ -285,6 +286,9 @@ def _in_transaction(
         raise
 
 
+_row = operator.attrgetter(*(field.name for field in dataclasses.fields(StoredEvent)))
+
+
 def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tuple[Committed | Conflict, list[StoredEvent]]:
     head = int(
         connection.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (item.stream,)).fetchone()[0]
@@ -311,5 +315,5 @@ def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tup
         )
         for n, e in enumerate(item.events, 1)
     ]  # fmt: skip
-    connection.executemany(_INSERT, map(dataclasses.astuple, written))
+    connection.executemany(_INSERT, map(_row, written))
     return Committed(head + 1, head + len(written), position + len(written)), written

@@ -1,4 +1,4 @@
-"""kit-unary, kit-command and kit-subscribe: rows that say what a call and an event cost on the kit, beside bare parts."""
+"""kit-unary and kit-command: what a call costs on the kit, beside bare parts that do the same."""
 
 from __future__ import annotations
 
@@ -15,31 +15,36 @@ from benchmarks.rows import Row
 
 _CALLERS = 32
 _QUIET = {"OTEL_SDK_DISABLED": "true", "CITY_LOG_LEVEL": "error"}
-_HERE = Path(__file__).parent
+_SERVICES = Path(__file__).parent / "services"
 
 
-def calls(seconds: float = 5.0, rounds: int = 3) -> list[Row]:
-    """Unary calls and commands, the kit and its peer in turns; the best round of each counts."""
-    rows = []
-    for name, method, peer in (
-        ("kit-unary", "GetSignal", "bare grpc.aio"),
-        ("kit-command", "ReportSignal", "bare grpc.aio + bare SQLite group commit"),
-    ):
-        with tempfile.TemporaryDirectory() as folder, _kit(Path(folder)) as kit, _bare(Path(folder)) as bare:
-            done = {"kit": [], "bare": []}  # type: dict[str, list[dict[str, float]]]
-            for _ in range(rounds):
-                for side, process in (("kit", kit), ("bare", bare)):
-                    done[side].append(_drive(process, method, _CALLERS, seconds))
-            alone = {side: _drive(process, method, 1, seconds / 2) for side, process in (("kit", kit), ("bare", bare))}
-        best = {side: max(results, key=lambda r: r["calls"]) for side, results in done.items()}
-        cost = {side: min(r["cpu"] / r["calls"] for r in results) * 1e6 for side, results in done.items()}
-        rows += [
-            Row(name, best["kit"]["calls"] / seconds, "calls/s", peer, best["bare"]["calls"] / seconds),
-            Row(f"{name} cpu", cost["kit"], "µs a call", peer, cost["bare"]),
-            Row(f"{name} p50 alone", alone["kit"]["p50"] * 1000, "ms", peer, alone["bare"]["p50"] * 1000),
-            Row(f"{name} p50", best["kit"]["p50"] * 1000, "ms", peer, best["bare"]["p50"] * 1000),
-        ]
-    return rows
+def unary(seconds: float = 5.0, rounds: int = 3) -> list[Row]:
+    """A call that answers at once."""
+    return _compare("kit-unary", "GetSignal", "bare grpc.aio", seconds, rounds)
+
+
+def command(seconds: float = 5.0, rounds: int = 3) -> list[Row]:
+    """A command that loads, decides, appends durably and answers."""
+    return _compare("kit-command", "ReportSignal", "bare grpc.aio + bare SQLite group commit", seconds, rounds)
+
+
+def _compare(name: str, method: str, peer: str, seconds: float, rounds: int) -> list[Row]:
+    """The kit and its peer in turns; the best round of each counts."""
+    with tempfile.TemporaryDirectory() as folder, kit(Path(folder)) as on_kit, _bare(Path(folder)) as bare:
+        sides = {"kit": on_kit, "bare": bare}
+        done: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+        for _ in range(rounds):
+            for side, process in sides.items():
+                done[side].append(_drive(process, method, _CALLERS, seconds))
+        alone = {side: _drive(process, method, 1, seconds / 2) for side, process in sides.items()}
+    best = {side: max(results, key=lambda r: r["calls"]) for side, results in done.items()}
+    cost = {side: min(r["cpu"] / r["calls"] for r in results) * 1e6 for side, results in done.items()}
+    return [
+        Row(name, best["kit"]["calls"] / seconds, "calls/s", peer, best["bare"]["calls"] / seconds),
+        Row(f"{name} p50, {_CALLERS} callers", best["kit"]["p50"] * 1000, "ms", peer, best["bare"]["p50"] * 1000),
+        Row(f"{name} p50, alone", alone["kit"]["p50"] * 1000, "ms", peer, alone["bare"]["p50"] * 1000),
+        Row(f"{name} processor time", cost["kit"], "µs a call", peer, cost["bare"]),
+    ]
 
 
 def _drive(server: subprocess.Popen[str], method: str, callers: int, seconds: float) -> dict[str, float]:
@@ -59,8 +64,9 @@ def _cpu(pid: int) -> float:
 
 
 @contextmanager
-def _kit(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "citybrain.mesh.serve", "bench", "--folder", str(_HERE), "--data", str(folder / "kit")]
+def kit(folder: Path, service: str = "bench") -> Iterator[subprocess.Popen[str]]:
+    """One of the services of the benchmark in a process of its own, on the kit."""
+    command = [sys.executable, "-m", "citybrain.mesh.serve", service, "--folder", str(_SERVICES), "--data", str(folder)]
     with _server([*command, "--tethered"]) as server:
         yield server
 

@@ -8,7 +8,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.service import Heard, Service, Streams, View, rpc
+from citybrain.mesh.service import Heard, Service, Streams, View, rpc, subscribe
 
 Row = dict[str, object]
 
@@ -43,7 +43,6 @@ class BenchService(Service):
 
     name = "bench"
     reports = Streams("signal", Reports, evolve)
-    counted = View((ev.SignalReported,), key, count)
 
     @rpc
     def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
@@ -55,3 +54,21 @@ class BenchService(Service):
         """Decides on the signal's stream, and appends."""
         event = ev.SignalReported(signal_id=request.signal_id, command_id=request.command_id, report=request.report)
         return self.reports.handle(request.signal_id, lambda now: [event], lambda after, _: pb.ReportSignalResponse())
+
+
+class FoldingService(Service):
+    """Folds what was reported into a row for each signal."""
+
+    name = "folding"
+    counted = View((ev.SignalReported,), key, count)
+
+
+class ReactingService(Service):
+    """Hears what was reported, one event after the other."""
+
+    name = "reacting"
+
+    @subscribe(ev.SignalReported)
+    def hear(self, event: Heard) -> None:
+        """Looks at it."""
+        assert isinstance(event.data, ev.SignalReported)
