@@ -33,6 +33,7 @@ _PATIENCE_S = 3
 
 _trace_context = TraceContextTextMapPropagator()
 _propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
+_CARRIED = _propagator.fields
 
 
 class _Story(SpanProcessor):
@@ -64,6 +65,9 @@ class Tracing:
 
     def tracer(self, service_name: str) -> trace.Tracer:
         """The tracer whose spans carry `service.name = service_name`."""
+        known = self._tracers.get(service_name)
+        if known is not None:
+            return known
         with self._lock:
             if service_name not in self._tracers:
                 self._tracers[service_name] = self._provider(service_name).get_tracer("citybrain")
@@ -107,7 +111,9 @@ def context_from(traceparent: str, carried: Mapping[str, str] | None = None) -> 
 
 def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[Context, str]:
     """The context a call brought in its metadata, and the incident it belongs to (empty when it names none)."""
-    carrier = {key: value for key, value in metadata or () if isinstance(value, str)}
+    carrier = {key: value for key, value in metadata or () if key in _CARRIED and isinstance(value, str)}
+    if not carrier:
+        return Context(), ""
     context = _propagator.extract(carrier, context=Context())
     return context, str(baggage.get_baggage(names.INCIDENT_ID, context) or "")
 

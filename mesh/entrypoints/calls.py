@@ -15,8 +15,8 @@ its deadline passes or the process stops, the next thing the method waits for ra
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeVar
@@ -193,7 +193,7 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
         caller=ctx.header(metadata, ctx.CALLER) or "anonymous",
         method=path,
         # Without a request id a retry cannot be told from a second wish.
-        request_id=ctx.header(metadata, ctx.REQUEST_ID) or str(uuid.uuid4()),
+        request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
         correlation_id=story,
     )
