@@ -12,7 +12,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.mesh.errors import Overloaded, Refused, Unavailable
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
-from tests.helpers.parts import Parts, on_parts, together
+from citybrain.mesh.testing.parts import Parts, on_parts, together
 
 
 class Worker(Service):

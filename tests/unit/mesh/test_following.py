@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Follow, Service, rpc
-from tests.helpers.parts import Parts, on_parts
+from citybrain.mesh.testing.parts import Parts, on_parts
 
 REPORTED = ev.SignalReported.DESCRIPTOR.full_name
 

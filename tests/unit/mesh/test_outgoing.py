@@ -14,7 +14,7 @@ from citybrain.mesh import context
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, Unavailable
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
-from tests.helpers.parts import Parts, on_parts
+from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
 

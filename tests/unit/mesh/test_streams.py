@@ -18,7 +18,7 @@ from citybrain.mesh import context
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, Streams
-from tests.helpers.parts import Parts, on_parts, together
+from citybrain.mesh.testing.parts import Parts, on_parts, together
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from citybrain.mesh.errors import CallFailed, NotFound, Refused, Unavailable
 from citybrain.mesh.events import hear
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
+from citybrain.mesh.testing.parts import Parts, on_parts, together
 from citybrain.sagas.definition import Command, Node, Parallel, Step, Wait, Workflow
 from citybrain.sagas.runner import SagaRunner
 from citybrain.sagas.state import SagaState
-from tests.helpers.parts import Parts, on_parts, together
 
 SECOND = 1_000_000
 GET = "citybrain.traffic.v1.TrafficService/GetSignal"

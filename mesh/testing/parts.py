@@ -1,4 +1,7 @@
-"""The mesh in this process: real containers over a real store and a real gRPC server, with hands on every part."""
+"""The mesh in this process: real containers over a real store and a real gRPC server, with hands on every part.
+
+Everything here runs in one thread of its own, as in a mesh process; a test stays in its plain thread and sends work there.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +42,19 @@ class Greenlets:
         assert ready.wait(LIMIT_S)
 
     def _main(self, ready: threading.Event) -> None:
+        self.thread = threading.current_thread()
         self.loop = use_asyncio_hub()
         eventlet.spawn(ready.set)
         eventlet.event.Event().wait()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Runs work in a greenlet and waits for what it returns."""
+        """Runs work in a greenlet, in this context, and waits for what it returns."""
+        context = contextvars.copy_context()
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def greenlet() -> None:
             try:
-                done.set_result(work())
+                done.set_result(context.run(work))
             except BaseException as error:
                 done.set_exception(error)
 
