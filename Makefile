@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
+.PHONY: configuration readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ bench: build/.stubs ## Measures, beside a peer or a floor in the same run (FULL=
 
 readme: build/.stubs ## Puts the workflow and the newest results into both READMEs
 	@$(BIN)/python tools/readme.py
+
+configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
+	@$(BIN)/python tools/configuration.py
 
 picture: build/.stubs ## Makes docs/picture.svg from a run
 	@$(BIN)/city demo --picture docs/picture.svg --report build/report.html

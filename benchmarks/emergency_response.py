@@ -19,6 +19,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from benchmarks.rows import Row, quantile
 from citybrain.cli.local import LocalCity
+from citybrain.mesh.settings import Settings
 from tests.helpers.paper_city import PaperCity
 
 COMMITS, HOPS = 9, 5
@@ -27,7 +28,7 @@ GRANTED = "citybrain.traffic.v1.PriorityGranted"
 
 def measure(reports: int = 100, warm: int = 10) -> list[Row]:
     """Sequential reports; each is driven to its end before the next, so that an ambulance is free."""
-    with tempfile.TemporaryDirectory() as folder, LocalCity(Path(folder), driven=True) as local:
+    with tempfile.TemporaryDirectory() as folder, LocalCity(Settings(data=Path(folder), time="driven")) as local:
         assert local.gateway is not None and local.mesh is not None
         city = PaperCity(local.gateway.address)
         city.build(places=10_000)

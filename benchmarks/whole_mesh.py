@@ -17,6 +17,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from benchmarks.rows import Row, quantile
 from citybrain.cli.local import LocalCity
+from citybrain.mesh.settings import Settings
 
 _RATE = 200
 _CALLERS = 4
@@ -32,7 +33,7 @@ def measure(full: bool) -> list[Row]:
     for _ in range(_STARTS):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
-            city = LocalCity(Path(folder))
+            city = LocalCity(Settings(data=Path(folder)))
             try:
                 city.start()
                 taken.append(time.monotonic() - began)
@@ -50,7 +51,7 @@ def measure(full: bool) -> list[Row]:
 
 
 def _memory(seconds: float) -> tuple[float, float, float]:
-    with tempfile.TemporaryDirectory() as folder, LocalCity(Path(folder)) as city:
+    with tempfile.TemporaryDirectory() as folder, LocalCity(Settings(data=Path(folder))) as city:
         assert city.mesh is not None
         assert city.gateway is not None
         pids = [city.mesh.pid, city.gateway.pid]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,17 @@ from typing import IO
 
 from citybrain.cli.problems import Problem
 from citybrain.gateway.envoy import Envoy
-from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.serve import rooms
+from citybrain.mesh.settings import Settings, Traces
 from citybrain.observability.receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 MIN_FREE_BYTES = 200 * 1024 * 1024
+ANY_PORT = Gateway(port=0)
 
 
 class LocalError(Problem):
@@ -30,10 +31,10 @@ class LocalError(Problem):
 class LocalCity:
     """Receiver, mesh and gateway. `kill_mesh()` and `start_again()` are how faults are shown."""
 
-    def __init__(self, data: Path, *, port: int = 0, driven: bool = False, without: Sequence[str] = ()) -> None:
-        self.data = data
-        self._port = port
-        self._driven = driven
+    def __init__(self, settings: Settings, gateway: Gateway = ANY_PORT, *, without: Sequence[str] = ()) -> None:
+        self.data = settings.data
+        self._settings = settings
+        self._gateway = gateway
         self._without = list(without)
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
@@ -55,23 +56,21 @@ class LocalCity:
                 f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
             )
         self._lock = _only_one(self.data)
-        # Whoever collects traces already says so by the standard variable; else they are kept here.
-        endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        # Where nobody collects traces, they are kept here.
+        endpoint = self._settings.traces.endpoint
         if not endpoint:
             self._receiver = Receiver(self.traces)
             endpoint = self._receiver.start()
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        arguments = ["--driven"] if self._driven else []
-        for name in self._without:
-            arguments += ["--without", name]
-        self.mesh = MeshChild(self.data, arguments, environment)
+        mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint)})
+        arguments = [argument for name in self._without for argument in ("--without", name)]
+        self.mesh = MeshChild(self.data, arguments, settings=mesh)
         try:
             address = self.mesh.start()
             settings = GatewaySettings(
+                **dict(self._gateway),
                 upstreams={manifest.name: address for manifest in find_manifests(rooms())},
                 system_upstream=address,
-                port=self._port,
-                driven=self._driven,
+                driven=self._settings.time == "driven",
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
             )

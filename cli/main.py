@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from citybrain.cli import configuration
+from citybrain.cli.configuration import File
 from citybrain.cli.problems import Problem
 
 app = typer.Typer(
@@ -21,26 +23,39 @@ app = typer.Typer(
     help="The City Brain on this machine: run it, call it, follow an incident through it.",
 )
 _out = Console(highlight=False)
-_DATA = Path("data")
 
-Gateway = Annotated[str, typer.Option(envvar="CITY_GATEWAY", help="Address of the gateway: host:port.")]
-Data = Annotated[Path, typer.Option(envvar="CITY_DATA", help="Where events, views and traces are kept.")]
+# An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
+Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
+Data = Annotated[Path | None, typer.Option(help="Where events, views and traces are kept.", show_default="data")]
 
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes any free one.")] = 8080,
-    data: Data = _DATA,
-    driven: Annotated[bool, typer.Option(help="City time stands until a caller moves it (Advance).")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes any free one.", show_default="8080"),
+    ] = None,
+    data: Data = None,
+    driven: Annotated[
+        bool | None,
+        typer.Option("--driven", help="City time stands until a caller moves it (Advance).", show_default=False),
+    ] = None,
+    config: File = None,
 ) -> None:
-    """Starts the mesh behind its gateway and stays up until Ctrl-C."""
+    """Starts the mesh behind its gateway and stays up until Ctrl-C.
+
+    What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
+    """
     from citybrain.cli.local import LocalCity
 
-    city = LocalCity(data, port=port, driven=driven)
+    chosen = configuration.load(
+        config, gateway__port=("--port", port), data=("--data", data), time=("--driven", "driven" if driven else None)
+    )
+    city = LocalCity(chosen, chosen.gateway)
     address = city.start()
-    _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {data}/. Ctrl-C stops it.")
+    _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
     _out.print("Try, in another terminal:")
-    gateway = "" if port == 8080 else f" --gateway {address}"
+    gateway = "" if address == configuration.load(config).asked else f" --gateway {address}"
     _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}", markup=False)
     _out.print(f"  curl -s http://{address}/v1/incidents", markup=False)
     try:
@@ -56,15 +71,16 @@ def up(
 def call(
     method: Annotated[str, typer.Argument(metavar="SERVICE/METHOD", help="e.g. health/ListAmbulances")],
     request: Annotated[str, typer.Argument(metavar="JSON", help="The request, in proto JSON.")] = "{}",
-    gateway: Gateway = "127.0.0.1:8080",
+    gateway: Gateway = None,
     request_id: Annotated[str, typer.Option(help="The same id again is the same command again.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer (unary calls).")] = 10.0,
+    config: File = None,
 ) -> None:
     """Calls any method through the gateway, by reflection; prints the answer as JSON."""
     from citybrain.cli.reflection import Remote, pretty
 
     metadata = [("x-caller", "city-cli"), *([("x-request-id", request_id)] if request_id else [])]
-    with Remote(gateway) as remote:
+    with Remote(configuration.load(config, remote=("--gateway", gateway)).asked) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)
 
@@ -72,8 +88,9 @@ def call(
 @app.command()
 def trace(
     incident: Annotated[str, typer.Argument(help="Incident id, e.g. inc-0123456789ab.")],
-    data: Data = _DATA,
+    data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="The trees as JSON.")] = False,
+    config: File = None,
 ) -> None:
     """Shows everything that happened for an incident as a tree: gateway, services, log and saga, with durations."""
     import json
@@ -82,9 +99,9 @@ def trace(
     from citybrain.observability.trace_tree import as_json as tree_json
     from citybrain.observability.trace_tree import build, render
 
-    path = data / "traces.db"
+    path = configuration.load(config, data=("--data", data)).data / "traces.db"
     if not path.is_file():
-        raise Problem(f"there is no trace store in {data}: start the city with the same --data first")
+        raise Problem(f"there is no trace store in {path.parent}: start the city with the same --data first")
     store = TraceStore(path)
     try:
         roots = build(store.by_incident(incident))
@@ -97,6 +114,9 @@ def trace(
         _out.print(json.dumps(tree_json(roots), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
     else:
         _out.print(render(roots, f"incident {incident}"))
+
+
+app.add_typer(configuration.app)
 
 
 def _add_demo() -> None:
@@ -119,12 +139,13 @@ def main() -> None:
     from citybrain.cli.reflection import CallError
     from citybrain.gateway.errors import GatewayError
     from citybrain.mesh.child import ChildError
+    from citybrain.mesh.configuration import ConfigurationError
     from citybrain.mesh.manifest import ManifestError
 
     try:
         _add_demo()
         app()
-    except (Problem, CallError, GatewayError, ChildError, ManifestError) as problem:
+    except (Problem, CallError, GatewayError, ChildError, ConfigurationError, ManifestError) as problem:
         sys.stderr.write(f"city: {problem}\n")
         sys.exit(2)
     except KeyboardInterrupt:

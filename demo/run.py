@@ -15,6 +15,7 @@ from citybrain.cli.local import LocalCity
 from citybrain.demo.kill import Killed, Killer
 from citybrain.demo.observer import Observer
 from citybrain.demo.processes import Simulation, SimulationError
+from citybrain.mesh.settings import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import build
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
@@ -53,7 +54,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
     began = time.monotonic()
     outcome = Outcome()
     started: list[Simulation] = []
-    local = LocalCity(options.data, driven=True)
+    local = LocalCity(Settings(data=options.data, time="driven"))
     observer: Observer | None = None
     try:
         address = local.start()

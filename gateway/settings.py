@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from citybrain.mesh.settings import Section, Settings, value
 
 _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 
 
-class GatewaySettings(BaseModel):
-    """Settings of one gateway. Ports that are 0 are chosen by the system when Envoy starts."""
+class Gateway(Section):
+    """What can be set for a gateway: its section of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    host: str = value("127.0.0.1", "Address that the gateway listens on.")
+    port: int = value(8080, "Port that the gateway listens on; 0 takes any free one.", ge=0, le=65535)
+    admin_port: int = value(0, "Port of Envoy's own pages, only ever on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
+    reflection: bool = value(True, "Callers may ask which services there are; `city call` needs it.")
+    deadline_s: float = value(30.0, "The longest a unary call may take; a caller may ask for less.", gt=0, le=3600)
+    connect_timeout_s: float = value(1.0, "How long a connection to a service may take to open.", gt=0, le=60)
+    health_checks: bool = value(False, "Ask each service by grpc.health.v1 whether it serves.")
+    max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a JSON call.", ge=1024)
+    max_response_bytes: int = value(16 * 1024 * 1024, "Largest body of the answer to a JSON call.", ge=1024)
+    max_connections: int = value(4096, "Connections that may be open at once.", ge=1)
+    max_streams_per_connection: int = value(100, "Calls that one HTTP/2 connection may have open.", ge=1)
+    max_heap_bytes: int = value(512 * 1024 * 1024, "Memory from which on Envoy refuses calls.", ge=64 * 1024 * 1024)
+    cors_origins: tuple[str, ...] = value((), "Origins whose pages may call from a browser, e.g. https://city.example.")
+
+    def refusals(self, settings: Settings) -> Iterator[tuple[str, str]]:
+        """What production refuses, as (key, why and what to do)."""
+        yield from settings.without_tls("gateway.host", self.host)
+
+
+class GatewaySettings(Gateway):
+    """Settings of one gateway: what was set, and what its city knows. Ports that are 0 are chosen when Envoy starts."""
 
     # Where each service answers, by its manifest's name: host:port.
     upstreams: dict[str, str]
     # Where gRPC health and reflection answer, and the clock: host:port. None: the first of the upstreams.
     system_upstream: str | None = Field(default=None, pattern=_ADDRESS)
-    host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
-    # Only ever on 127.0.0.1: who reaches it can stop the gateway.
-    admin_port: int = Field(default=0, ge=0, le=65535)
     # City time is driven from outside: the clock can be called.
     driven: bool = False
-    # Callers may ask which services there are.
-    reflection: bool = True
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.
     otlp_endpoint: str | None = None
     # One JSON object a call. None: no access log.
     access_log: Path | None = None
-    # The longest a unary call may take; a caller may ask for less.
-    deadline_s: float = Field(default=30.0, gt=0, le=3600)
-    connect_timeout_s: float = Field(default=1.0, gt=0, le=60)
-    # Ask each upstream by grpc.health.v1 whether it serves.
-    health_checks: bool = False
-    # Largest body of a JSON call, and of its answer.
-    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
-    max_response_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
-    max_connections: int = Field(default=4096, ge=1)
-    # Calls that one HTTP/2 connection may have open.
-    max_streams_per_connection: int = Field(default=100, ge=1)
-    max_heap_bytes: int = Field(default=512 * 1024 * 1024, ge=64 * 1024 * 1024)
-    # Origins whose pages may call from a browser, e.g. https://city.example.
-    cors_origins: tuple[str, ...] = ()
 
     @field_validator("upstreams")
     @classmethod

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from citybrain.mesh import configuration
+from citybrain.mesh.settings import Settings
+
 _STOP_LIMIT_S = 20.0
 
 
@@ -19,12 +22,26 @@ class ChildError(Exception):
 
 
 class MeshChild:
-    """`python -m citybrain.mesh.serve` with some arguments. Its log goes to `<data>/mesh.log`."""
+    """`python -m citybrain.mesh.serve` with some arguments. Its log goes to `<data>/mesh.log`.
 
-    def __init__(self, data: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+    With `settings` it has those and no others: they are written down for it, and what configures this process is kept from it.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self._data = data
         self._arguments = list(arguments)
         self._environment = {**os.environ, **(environment or {})}
+        self._settings = settings
+        if settings is not None:
+            self._environment = {
+                name: text for name, text in self._environment.items() if not name.startswith(configuration.PREFIX)
+            }
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
@@ -34,6 +51,10 @@ class MeshChild:
         command = [sys.executable, "-m", "citybrain.mesh.serve", "--data", str(self._data), "--port", port]
         command += ["--tethered", *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
+        if self._settings is not None:
+            file = self._data / "settings.yaml"
+            configuration.write(self._settings, file)
+            command += ["--config", str(file)]
         self.log_path = self._data / "mesh.log"
         with self.log_path.open("a", encoding="utf-8") as log:
             pipe = subprocess.PIPE
@@ -42,8 +63,7 @@ class MeshChild:
         line = self._process.stdout.readline()
         if not line:
             self.stop()
-            last = self.log_path.read_text(encoding="utf-8").strip().splitlines()[-1:]
-            raise ChildError(last[0].removeprefix("city: ") if last else "the mesh process ended without a word")
+            raise ChildError(_last_word(self.log_path.read_text(encoding="utf-8")))
         self.address = str(json.loads(line)["ready"])
         return self.address
 
@@ -88,3 +108,10 @@ class MeshChild:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+def _last_word(log: str) -> str:
+    """The last line, with those before it that it belongs to: an error of several lines is indented from its second on."""
+    lines = log.rstrip().splitlines()
+    start = next((number for number in range(len(lines) - 1, -1, -1) if not lines[number].startswith("  ")), 0)
+    return "\n".join(lines[start:]).removeprefix("city: ") or "the mesh process ended without a word"

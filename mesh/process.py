@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from citybrain.event_store.contract import EventStore
 from citybrain.mesh.activity import Activity
@@ -13,29 +12,12 @@ from citybrain.mesh.clock import CityClock
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
 from citybrain.observability.tracing import Tracing
 
 if TYPE_CHECKING:
     from citybrain.mesh.groups import ServiceFile
-
-
-@dataclass(slots=True)
-class Settings:
-    """How one process of the mesh runs."""
-
-    # Where its files are kept.
-    data: Path
-    host: str = "127.0.0.1"
-    # 0: any free port.
-    port: int = 0
-    time: Literal["wall", "driven"] = "wall"
-    # Calls of one service that run at once; as many again may wait.
-    max_workers: int = 32
-    # Server streams of this process open at once.
-    max_streams: int = 256
-    # Where other services answer, by name, when they do not run in this process: host:port.
-    peers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -19,11 +19,12 @@ from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
-from citybrain.mesh.process import Process, Settings
+from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
-from citybrain.observability.logs import logger
+from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
 _GRACE_S = 10.0
@@ -62,7 +63,8 @@ class Mesh:
         classes = [load_entry(manifest) for manifest in self.manifests]
         store = wait(_open_store(settings.data))
         clock = DrivenClock(wait(_last_moment(store))) if settings.time == "driven" else WallClock()
-        tracing = Tracing()
+        tracing = Tracing(endpoint=settings.traces.endpoint)
+        own_key = settings.data / "token.key"
         self.process = process = Process(
             settings=settings,
             loop=loop,
@@ -72,7 +74,7 @@ class Mesh:
             server=GrpcServer(),
             outgoing=Outgoing(tracing),
             tracing=tracing,
-            tokens=Tokens.with_key_file(settings.data / "token.key"),
+            tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             streams=OpenStreams(settings.max_streams),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
@@ -139,6 +141,7 @@ async def _last_moment(store: SqliteEventStore) -> int:
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
     """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
+    configure(settings.log.level, pretty=settings.log.format == "pretty")
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()

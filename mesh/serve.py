@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from citybrain.mesh.configuration import ConfigurationError, Given, load
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
-from citybrain.mesh.process import Settings
 from citybrain.mesh.runner import serve
+from citybrain.mesh.settings import ELSEWHERE, Settings
 
 
 def rooms() -> list[Path]:
@@ -45,15 +47,29 @@ def end_with_input() -> None:
     threading.Thread(target=watch, name="tether", daemon=True).start()
 
 
+def addresses(peers: Mapping[str, str], manifests: Sequence[Manifest]) -> dict[str, str]:
+    """Where peers answer by their gRPC names, which callers know; given by the name of a manifest, or by that name itself."""
+    grpc_names = {manifest.name: manifest.grpc for manifest in manifests}
+    for name in peers:
+        if name not in grpc_names and "." not in name:
+            raise ManifestError(f"there is no service {name} to be a peer; there are: {', '.join(grpc_names)}")
+    return {grpc_names.get(name, name): address for name, address in peers.items()}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs until it is asked to stop."""
-    parser = argparse.ArgumentParser(prog="city serve", description="Runs services of the mesh in one process.")
+    parser = argparse.ArgumentParser(
+        prog="city serve",
+        description="Runs services of the mesh in one process.",
+        epilog="What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain`.",
+    )
     parser.add_argument("services", nargs="*", help="names of services; all when none is given")
     parser.add_argument("--folder", action="append", default=[], type=Path, help="a folder with more services")
     parser.add_argument("--without", action="append", default=[], help="leave a service out")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where events and views are kept")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--config", type=Path, help="file of the configuration; city.yaml here when none is given")
+    parser.add_argument("--data", help="where events and views are kept")
+    parser.add_argument("--host", help="address it listens on")
+    parser.add_argument("--port", help="port it listens on; 0: any free port")
     parser.add_argument("--driven", action="store_true", help="city time is driven from outside")
     parser.add_argument(
         "--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers"
@@ -62,25 +78,26 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.tethered:
         end_with_input()
+    given = {
+        name: Given(text, f"--{name}") for name in ("data", "host", "port") if (text := getattr(options, name)) is not None
+    }
+    if options.driven:
+        given["time"] = Given("driven", "--driven")
+    if options.peer:
+        given["peers"] = Given({name: address for name, _, address in (peer.partition("=") for peer in options.peer)}, "--peer")
     try:
+        settings = load(Settings, file=options.config, options=given, elsewhere=ELSEWHERE).settings
         manifests = [m for m in choose(options.services, options.folder) if m.name not in options.without]
-    except ManifestError as error:
+        peers = addresses(settings.peers, find_manifests([*rooms(), *options.folder]))
+    except (ManifestError, ConfigurationError) as error:
         sys.stderr.write(f"city: {error}\n")
         return 2
-    grpc_names = {manifest.name: manifest.grpc for manifest in find_manifests([*rooms(), *options.folder])}
-    peers = {}
-    for peer in options.peer:
-        name, _, address = peer.partition("=")
-        peers[grpc_names.get(name, name)] = address
-    settings = Settings(
-        data=options.data, host=options.host, port=options.port, time="driven" if options.driven else "wall", peers=peers
-    )
 
     def ready(port: int) -> None:
-        sys.stdout.write(json.dumps({"ready": f"{options.host}:{port}"}) + "\n")
+        sys.stdout.write(json.dumps({"ready": f"{settings.host}:{port}"}) + "\n")
         sys.stdout.flush()
 
-    return serve(manifests, settings, ready)
+    return serve(manifests, settings.model_copy(update={"peers": peers}), ready)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Tokens:
 
     @classmethod
     def with_key_file(cls, path: Path) -> Tokens:
-        """Uses the key in a file; makes one that only its owner may read where there is none. OSError where it is no key."""
+        """Uses the key in a file; makes one that only its owner may read where there is none. OSError as `from_file`."""
         if not path.exists():
             # Whole or not at all: a crash must not leave an empty key, nor another process read half of one.
             with tempfile.NamedTemporaryFile(dir=path.parent) as draft:
@@ -33,6 +33,13 @@ class Tokens:
                 draft.flush()
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
+        return cls.from_file(path)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Tokens:
+        """Uses the key in a file. OSError where there is none, or where it is no key."""
+        if not path.is_file():
+            raise OSError(f"there is no key of tokens at {path}: make one with `head -c {_KEY_BYTES} /dev/urandom > {path}`")
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise OSError(f"{path} is no key of {_KEY_BYTES} bytes: remove it, and subscribers begin anew")

@@ -1,13 +1,9 @@
-"""Log lines on stderr, one JSON object each, that carry service, trace, span and incident.
-
-`CITY_LOG=pretty` renders them for people; `CITY_LOG_LEVEL` (debug, info, warning, error) says from which level on.
-"""
+"""Log lines on stderr, one JSON object each, that carry service, trace, span and incident."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -43,19 +39,18 @@ class LibraryLines(logging.Handler):
 
 def logger(service: str) -> Any:
     """A structlog logger whose lines name a service: `logger("health").info("what happened", field=value)`."""
-    configure()
+    if not _configured:
+        configure()
     return structlog.get_logger(service=service)
 
 
-def configure() -> None:
-    """Sets up logging for this process; done once, and by the first `logger()` at the latest."""
+def configure(least: str = "info", *, pretty: bool = False) -> None:
+    """Sets up logging for this process, before its first line: from which level on, and whether for people."""
     global _configured
-    if _configured:
-        return
     _configured = True
-    level = logging.getLevelNamesMapping().get(os.environ.get("CITY_LOG_LEVEL", "info").upper(), logging.INFO)
+    level = logging.getLevelNamesMapping()[least.upper()]
     renderers: list[Any]
-    if os.environ.get("CITY_LOG") == "pretty":
+    if pretty:
         renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", timestamp_key="time")]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]

@@ -1,6 +1,6 @@
 """Spans of the services of one process: each service has its own name, all share one exporter.
 
-The exporter is chosen by the standard `OTEL_*` variables and works in a native thread of its own, far from any event loop.
+The exporter works in a native thread of its own, far from any event loop; the standard `OTEL_*` variables say how it sends.
 Without an endpoint nothing is sent, but spans and trace ids are as real as ever.
 """
 
@@ -48,9 +48,9 @@ class _Story(SpanProcessor):
 class Tracing:
     """The tracers of one process. Make one, close it with `shutdown()`."""
 
-    def __init__(self, exporter: SpanExporter | None = None) -> None:
-        """Sends spans to `exporter`, or where the environment says."""
-        exporter = exporter or _exporter_from_environment()
+    def __init__(self, exporter: SpanExporter | None = None, *, endpoint: str = "") -> None:
+        """Sends spans by `exporter`, or to an OTLP/gRPC endpoint, or nowhere."""
+        exporter = exporter or _exporter(endpoint)
         self._story = _Story()
         self._batches: BatchSpanProcessor | None = None
         if exporter is not None:
@@ -118,11 +118,11 @@ def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) ->
     return context, str(baggage.get_baggage(names.INCIDENT_ID, context) or "")
 
 
-def _exporter_from_environment() -> SpanExporter | None:
+def _exporter(endpoint: str) -> SpanExporter | None:
     environment = os.environ
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
         return None
-    if environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        own = "OTEL_EXPORTER_OTLP_TIMEOUT" in environment or "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" in environment
-        return OTLPSpanExporter(timeout=None if own else _PATIENCE_S)
-    return None
+    if not endpoint:
+        return None
+    own = "OTEL_EXPORTER_OTLP_TIMEOUT" in environment or "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" in environment
+    return OTLPSpanExporter(endpoint=endpoint, timeout=None if own else _PATIENCE_S)

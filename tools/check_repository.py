@@ -70,6 +70,8 @@ def _imports(name: Path, text: str) -> list[str]:
 
 
 def _drift() -> list[str]:
+    from tools.configuration import PAGE
+    from tools.configuration import made as configuration
     from tools.readme import READMES
     from tools.readme import made as readme
     from tools.third_party import TARGET
@@ -78,6 +80,8 @@ def _drift() -> list[str]:
     found = []
     if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != third_party():
         found.append(f"{TARGET.name} has drifted: make third-party")
+    if PAGE.read_text(encoding="utf-8") != configuration():
+        found.append(f"{PAGE.name} has drifted: make configuration")
     for language, path in READMES.items():
         if path.read_text(encoding="utf-8") != readme(language):
             found.append(f"{path.name} has drifted: make readme")

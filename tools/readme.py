@@ -26,11 +26,12 @@ _HEAD = {
 def made(language: str) -> str:
     """The README as it should stand."""
     text = READMES[language].read_text(encoding="utf-8")
-    text = _between(text, "saga", "```py\n" + SAGA.read_text(encoding="utf-8") + "```")
-    return _between(text, "results", _results(language))
+    text = between(text, "saga", "```py\n" + SAGA.read_text(encoding="utf-8") + "```")
+    return between(text, "results", _results(language))
 
 
-def _between(text: str, name: str, content: str) -> str:
+def between(text: str, name: str, content: str) -> str:
+    """The text with what stands between its two marks of a name replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 

@@ -23,9 +23,10 @@ from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
-from citybrain.mesh.process import Process, Settings
+from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
+from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
 from citybrain.observability.tracing import Tracing
 

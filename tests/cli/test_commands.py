@@ -20,14 +20,15 @@ import pytest
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
 OPTIONS = {
-    "up": ["--port", "--data", "--driven"],
-    "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout"],
-    "trace": ["incident", "--data", "--json"],
+    "up": ["--port", "--data", "--driven", "--config"],
+    "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout", "--config"],
+    "trace": ["incident", "--data", "--json", "--config"],
+    "config": ["explain", "schema"],
     "demo": [
         "--city", "--scenario", "--places", "--calls", "--emergencies", "--seed", "--runs", "--kill", "--data", "--report",
         "--picture", "--json",
     ],
-    "serve": ["services", "--folder", "--without", "--data", "--host", "--port", "--driven", "--peer"],
+    "serve": ["services", "--folder", "--without", "--data", "--host", "--port", "--driven", "--peer", "--config"],
 }  # fmt: skip
 
 
@@ -255,6 +256,56 @@ def test_up_ends_with_everything_it_started(start: Start, number: signal.Signals
     assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), city.said
     assert "Traceback" not in city.said
     assert ("Stopping." in city.said) == (number is not signal.SIGKILL)
+
+
+# -- config -----------------------------------------------------------------------------------------------------------
+
+
+def test_config_explain_says_every_value_and_where_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gateway:\n  port: 9090\n", encoding="utf-8")
+    done = run(tmp_path, "config", "explain")
+    assert "gateway.port = 9090  (city.yaml:2)\n    Port that the gateway listens on" in done.stdout
+    assert "data = data  (default)\n" in done.stdout
+    values = {value["key"]: value for value in json.loads(run(tmp_path, "config", "explain", "--json").stdout)}
+    assert (values["gateway.port"]["value"], values["gateway.port"]["origin"]) == (9090, "city.yaml:2")
+    assert values["remote"]["variables"] == ["CITY_REMOTE", "CITY_GATEWAY"]
+
+
+def test_config_explain_shows_the_values_and_then_what_production_refuses(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("profile: production\n", encoding="utf-8")
+    done = run(tmp_path, "config", "explain")
+    assert (done.returncode, "profile = production  (city.yaml:1)" in done.stdout) == (2, True)
+    assert done.stderr.splitlines()[0] == "city: production refuses this configuration:"
+
+
+def test_config_schema_knows_every_key(tmp_path: Path) -> None:
+    schema = json.loads(run(tmp_path, "config", "schema").stdout)
+    assert {"profile", "gateway", "log"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("command", [["up"], ["serve"], ["call", "health/ListAmbulances"], ["trace", "inc-0123456789ab"]])
+def test_a_wrong_configuration_ends_every_command_before_it_begins(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "city.yaml").write_text("\nprot: 1\n", encoding="utf-8")
+    assert "city.yaml:2: there is no prot: do you mean port?" in refused(tmp_path, *command)
+    assert [path.name for path in tmp_path.iterdir()] == ["city.yaml"]
+
+
+def test_production_refuses_a_driven_city_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("profile: production\n", encoding="utf-8")
+    said = refused(tmp_path, "up", "--driven", lines=5)
+    assert "--driven: time is driven" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["city.yaml"]
+
+
+def test_up_takes_from_the_file_what_no_option_gives(tmp_path: Path, start: Start) -> None:
+    (tmp_path / "city.yaml").write_text("data: kept\ntime: driven\ngateway: {port: 0}\nlog: {level: error}\n", encoding="utf-8")
+    city = start("up")
+    until(lambda: "answers at" in city.said, "the city is up")
+    (address,) = (word for word in city.lines[0].split() if word.startswith("127.0.0.1:"))
+    assert json.loads(run(tmp_path, "call", "clock/Rest", "--gateway", address).stdout)["sent"] == {}
+    assert (tmp_path / "kept" / "events.db").is_file()
+    assert (tmp_path / "kept" / "mesh.log").read_text(encoding="utf-8") == ""
 
 
 # -- demo -----------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from citybrain.cli.local import LocalCity
+from citybrain.mesh.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("services/*/README.md"))]
@@ -45,7 +46,7 @@ def blocks() -> list[Block]:
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCity]:
-    with LocalCity(tmp_path_factory.mktemp("docs")) as running:
+    with LocalCity(Settings(data=tmp_path_factory.mktemp("docs"))) as running:
         yield running
 
 

@@ -34,6 +34,7 @@ from citybrain.cli.reflection import Remote
 from citybrain.gateway.methods import Route, routes
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.serve import rooms
+from citybrain.mesh.settings import Settings
 from tests.gateway.conftest import Answer, call_json
 
 pytestmark = pytest.mark.envoy
@@ -154,7 +155,7 @@ def _fields(error: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with LocalCity(tmp_path_factory.mktemp("doors"), driven=True) as city, Remote(address_of(city)) as remote:
+    with LocalCity(Settings(data=tmp_path_factory.mktemp("doors"), time="driven")) as city, Remote(address_of(city)) as remote:
         door = Door(address_of(city), remote)
         yield door
         door.close()
@@ -331,7 +332,7 @@ def test_numbers_that_no_enum_has_are_refused_by_name(door: Door, number: int) -
 
 def test_moments_that_no_calendar_has_are_refused_by_name(tmp_path: Path) -> None:
     """In a city of its own: city time that was moved beyond the calendar stays there."""
-    with LocalCity(tmp_path, driven=True) as city, Remote(address_of(city)) as remote:
+    with LocalCity(Settings(data=tmp_path, time="driven")) as city, Remote(address_of(city)) as remote:
         door = Door(address_of(city), remote)
         for seconds, nanos in ((0, -1), (0, 10**9), (253_402_300_800, 0), (-62_135_596_801, 0), (2**63 - 1, 0), (-(2**63), 0)):
             moment = {"seconds": seconds, "nanos": nanos}

@@ -14,6 +14,7 @@ from citybrain.cli.local import ROOT, LocalCity
 from citybrain.demo.observer import Observer
 from citybrain.demo.processes import Simulation
 from citybrain.mesh.child import MeshChild
+from citybrain.mesh.settings import Settings
 from tests.helpers.paper_city import PaperCity
 
 WHERE = [
@@ -62,7 +63,7 @@ def test_with_traffic_down_the_emergency_goes_on_without_priority_and_says_so(ap
 @pytest.mark.sumo
 @pytest.mark.parametrize("victim", ["gateway", "mesh"])
 def test_the_gateway_or_the_mesh_is_killed_in_the_middle_of_a_ride_and_the_patient_arrives(tmp_path: Path, victim: str) -> None:
-    with LocalCity(tmp_path, driven=True) as city:
+    with LocalCity(Settings(data=tmp_path, time="driven")) as city:
         assert city.gateway is not None and city.mesh is not None
         due = threading.Event()
 
@@ -98,7 +99,7 @@ def test_the_gateway_or_the_mesh_is_killed_in_the_middle_of_a_ride_and_the_patie
 @pytest.mark.sumo
 def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_path: Path) -> None:
     """The simulator is killed in the middle of a ride: its ambulance stays assigned, and the next day works."""
-    with LocalCity(tmp_path, driven=True) as city:
+    with LocalCity(Settings(data=tmp_path, time="driven")) as city:
         assert city.gateway is not None
         due = threading.Event()
         incidents: list[str] = []

@@ -70,9 +70,7 @@ def test_a_caller_cannot_switch_the_record_off(tracing: Tracing) -> None:
         assert current_traceparent().endswith("-01")
 
 
-def test_without_endpoint_spans_are_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
-    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
+def test_without_endpoint_spans_are_real() -> None:
     tracing = Tracing()
     assert current_traceparent() == ""
     with tracing.tracer("health").start_as_current_span("reserve"):
@@ -81,9 +79,8 @@ def test_without_endpoint_spans_are_real(monkeypatch: pytest.MonkeyPatch) -> Non
     tracing.shutdown()
 
 
-def test_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-    tracing = Tracing()
+def test_spans_go_to_the_endpoint(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    tracing = Tracing(endpoint=receiver.endpoint)
     with tracing.tracer("health").start_as_current_span("reserve", context=context_from("", {names.INCIDENT_ID: "inc-2"})):
         pass
     # Sends what is left.
@@ -91,7 +88,7 @@ def test_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch, receiv
     assert [span.name for span in receiver.store.by_incident("inc-2")] == ["reserve"]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
     threads = threading.active_count()
-    Tracing()
+    Tracing(endpoint=receiver.endpoint)
     assert threading.active_count() == threads
 
 

@@ -1,0 +1,92 @@
+"""The whole configuration of a city, and `city config`, which explains it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from citybrain.gateway.settings import Gateway
+from citybrain.mesh import configuration
+from citybrain.mesh.configuration import Configuration, Given, keys
+from citybrain.mesh.settings import Settings, value
+
+File = Annotated[
+    Path | None, typer.Option("--config", help="File of the configuration; CITY_CONFIG, or city.yaml here, when none is given.")
+]
+
+app = typer.Typer(name="config", no_args_is_help=True, help="Says what is configured here, and where each value came from.")
+_out = Console(highlight=False, markup=False)
+
+
+class City(Settings):
+    """All that can be set: the mesh's values, and the sections of what stands above it."""
+
+    gateway: Gateway = Gateway()
+    remote: str = value(
+        "",
+        "The gateway that `city call` asks: host:port. Empty: the one that is configured here.",
+        also="CITY_GATEWAY",
+    )
+
+    def refusals(self) -> Iterator[tuple[str, str]]:
+        """See Settings.refusals."""
+        yield from super().refusals()
+        yield from self.gateway.refusals(self)
+
+    @property
+    def asked(self) -> str:
+        """The gateway that commands ask."""
+        return self.remote or f"{self.gateway.host}:{self.gateway.port}"
+
+
+def load(file: Path | None, **options: tuple[str, object]) -> City:
+    """The city as it is configured here. `options`: key (`__` for a dot) = (name of the option, its value, None: not given)."""
+    return configuration.load(City, file=file, options=_given(options)).settings
+
+
+def _given(options: Mapping[str, tuple[str, object]]) -> dict[str, Given | None]:
+    return {key.replace("__", "."): Given(given, name) for key, (name, given) in options.items() if given is not None}
+
+
+@app.command()
+def explain(
+    file: File = None, as_json: Annotated[bool, typer.Option("--json", help="One object a value, as JSON.")] = False
+) -> None:
+    """Shows every value, where it came from (default, file:line, variable) and what it is for; then what production refuses.
+
+    Written in city.yaml with its section: `gateway.port` is `port` below `gateway:`.
+    """
+    found = configuration.read(City, file=file)
+    if as_json:
+        _out.print(json.dumps(list(_values(found)), ensure_ascii=False, indent=2), soft_wrap=True)
+    else:
+        for one in _values(found):
+            given = one["value"]
+            shown = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+            _out.print(f"{one['key']} = {shown if given not in (None, '') else '–'}  ({one['origin']})", soft_wrap=True)
+            _out.print(f"    {one['description']}", style="dim", soft_wrap=True)
+    found.refuse()
+
+
+@app.command()
+def schema() -> None:
+    """Prints the JSON schema of city.yaml: editors complete and check the file with it."""
+    _out.print(json.dumps(City.model_json_schema(), ensure_ascii=False, indent=2), soft_wrap=True)
+
+
+def _values(found: Configuration[City]) -> Iterator[dict[str, Any]]:
+    dumped = found.settings.model_dump(mode="json")
+    for key in keys(City):
+        section, _, last = key.name.rpartition(".")
+        yield {
+            "key": key.name,
+            "value": (dumped[section] if section else dumped)[last],
+            "origin": found.origin(key.name),
+            "variables": key.variables,
+            "description": key.description,
+        }

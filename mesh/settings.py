@@ -1,0 +1,126 @@
+"""What can be set for the mesh, with what each value is for. How values are found and checked is in `configuration.py`.
+
+A room above the mesh has a section of its own, and adds it by inheriting from `Settings` where everything is put together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# Sections of rooms above the mesh: a process of the mesh leaves them to those who read them.
+ELSEWHERE = ("gateway", "remote")
+
+Accepted = Literal["one_host", "no_tls"]
+
+
+def value(default: Any, description: str, *, also: str = "", **limits: Any) -> Any:
+    """A value with what it is for. `also`: environment names it is known by besides its own, the strongest first."""
+    return Field(default=default, description=description, json_schema_extra={"also": also} if also else None, **limits)
+
+
+class Section(BaseModel):
+    """Values that belong together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+
+class Log(Section):
+    """Log lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = value("info", "From which level on lines are written.")
+    format: Literal["json", "pretty"] = value("json", "One JSON object a line, or `pretty` for people.")
+
+
+class Traces(Section):
+    """Where spans go."""
+
+    endpoint: str = value(
+        "",
+        "Where spans are sent: the address of an OTLP/gRPC collector, e.g. http://127.0.0.1:4317. Empty: `city up` keeps them "
+        "in the data folder, and other processes send none.",
+        also="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _without_credentials(cls, endpoint: str) -> str:
+        if "@" in endpoint:
+            raise ValueError("must hold no password, since it is printed: give OTEL_EXPORTER_OTLP_HEADERS instead")
+        scheme, _, rest = endpoint.rpartition("://")
+        if endpoint and (scheme not in ("", "http", "https") or not rest.rstrip("/").rpartition(":")[2].isdigit()):
+            raise ValueError("must be an address with its port: write http://127.0.0.1:4317")
+        return endpoint
+
+
+class Settings(Section):
+    """How processes of the mesh run."""
+
+    profile: Literal["laptop", "production"] = value(
+        "laptop", "What the mesh is for. `production` refuses what is only for laptops, all of it at once."
+    )
+    data: Path = value(Path("data"), "Folder of events, views and traces; below the working folder unless it begins with /.")
+    time: Literal["wall", "driven"] = value(
+        "wall", "City time: the wall clock, or `driven` by a simulation (Advance): then it stands until it is moved."
+    )
+    host: str = value("127.0.0.1", "Address that a process of the mesh listens on.")
+    port: int = value(0, "Port that a process of the mesh listens on; 0 takes any free one.", ge=0, le=65535)
+    peers: dict[str, str] = value(
+        {}, "Where services answer that run in no process of this configuration: service to host:port."
+    )
+    max_workers: int = value(32, "Calls of one service that run at once in a process; as many again may wait.", ge=1, le=10_000)
+    max_streams: int = value(256, "Server streams that may be open at once in a process.", ge=1, le=100_000)
+    token_key: Path | None = value(
+        None, "File with 32 random bytes that sign resume and page tokens. None: one is made in the data folder."
+    )
+    accepts: tuple[Accepted, ...] = value(
+        (),
+        "What `production` would refuse and you accept: `one_host` (all events are on one disk of one machine), `no_tls` "
+        "(others reach the mesh in plain text: something before it brings TLS and asks for tokens).",
+    )
+    log: Log = Log()
+    traces: Traces = Traces()
+
+    @field_validator("peers")
+    @classmethod
+    def _addresses(cls, peers: dict[str, str]) -> dict[str, str]:
+        for name, address in peers.items():
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(f"{name} must be host:port, e.g. {name}=127.0.0.1:7100")
+        return peers
+
+    def refusals(self) -> Iterator[tuple[str, str]]:
+        """What production refuses, as (key, why and what to do)."""
+        if self.time == "driven":
+            yield "time", "is driven, and whoever may call Advance moves the city's clock: write `time: wall`"
+        if self.token_key is None:
+            why = "is not given, and a key that one machine makes for itself ends every stream on the next"
+            yield "token_key", f"{why}: make one (head -c 32 /dev/urandom > FILE), keep it secret, and write `token_key: FILE`"
+        if "one_host" not in self.accepts:
+            why = "has no one_host, and the embedded store keeps all events on one disk of one machine"
+            yield "accepts", f"{why}: back that disk up and write `accepts: [one_host]`"
+        if not self.traces.endpoint:
+            yield "traces.endpoint", "is not given, so nobody could follow an incident: write the address of a collector"
+        if self.log.format == "pretty":
+            yield "log.format", "is pretty, which no collector reads: write `format: json`"
+        yield from self.without_tls("host", self.host)
+
+    def without_tls(self, key: str, host: str) -> Iterator[tuple[str, str]]:
+        """The refusal of an address that other machines reach."""
+        if "no_tls" not in self.accepts and not is_loopback(host):
+            why = f"is {host}, which other machines reach without TLS or tokens"
+            instead = "write `host: 127.0.0.1` and put before it what brings both, or, where that is so, `accepts: [no_tls]`"
+            yield key, f"{why}: {instead}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
