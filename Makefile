@@ -39,7 +39,7 @@ check: build/.stubs ## Lint, strict types, import directions, contracts, nothing
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/buf lint
+	@$(BIN)/buf lint build/contracts.binpb --config buf.yaml
 	@$(BIN)/python tools/check_repository.py
 
 lock: build/.ready ## Locks the requirements anew, with hashes

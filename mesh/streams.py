@@ -18,6 +18,7 @@ from citybrain.mesh.events import classification_of, decode, type_name
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
+from citybrain.mesh.validation import check_event
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent
@@ -206,6 +207,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         because: Cause | None,
     ) -> list[NewEvent]:
         happened = self._process.clock.now()
+        for message in messages:
+            check_event(message)
         return [
             NewEvent(
                 id=call.event_id(stream, label, number),

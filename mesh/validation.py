@@ -1,102 +1,160 @@
-"""Checks a message against the rules its contract states (citybrain.options.v1.rules)."""
+"""Checks a message against the rules its contract states (buf.validate), wherever one comes in or is kept.
+
+| what | where it is checked |
+|---|---|
+| a request, whoever calls: from outside, another service, a saga | at the method that takes it |
+| each message that a caller streams | when the method reads it |
+| an event, and so all that views, reactions and sagas begin with | before it is appended |
+
+protovalidate evaluates the rules; the words of the answer are ours.
+"""
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from citybrain.options.v1 import options_pb2
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from protovalidate import CompilationError, EvaluationError, Validator, Violation
 
 from citybrain.mesh.errors import BadRequest
 
-_RULES: Any = options_pb2.rules
-_Checked = tuple[FieldDescriptor, options_pb2.Rules | None]
+_VALIDATOR = Validator()
+# To find every broken rule of a message made to break a million of them takes half a minute.
+_EVERY_RULE_BYTES = 32 * 1024
+_MOST_MOMENTS = 10
+_MOMENT = "google.protobuf.Timestamp"
+
+
+class UnusableRules(Exception):
+    """A contract states rules that cannot be evaluated."""
+
+
+class EventRefused(Exception):
+    """A service made an event that breaks its contract: a defect of the service, not of the request."""
 
 
 def check(message: Message) -> None:
-    """Raises BadRequest with every broken rule; returns when there is none."""
-    violations = list(_violations(message, ""))
-    if violations:
-        raise BadRequest(violations)
+    """Raises BadRequest with the rules a request breaks; returns when there is none."""
+    if broken := violations(message):
+        raise BadRequest(broken)
+
+
+def check_event(message: Message) -> None:
+    """Raises EventRefused when an event that is about to be kept breaks its contract."""
+    if broken := violations(message):
+        told = "; ".join(f"{field}: {problem}" for field, problem in broken[:3])
+        raise EventRefused(
+            f"{message.DESCRIPTOR.full_name} breaks its contract and was not written: {told}. "
+            "Mend the decision that made it, or the rule in its .proto"
+        )
+
+
+def violations(message: Message) -> list[tuple[str, str]]:
+    """Every broken rule as (path of the field, what is wrong); of a large message perhaps only the first."""
+    found = _VALIDATOR.collect_violations(message, fail_fast=True)
+    if found and message.ByteSize() <= _EVERY_RULE_BYTES:
+        found = _VALIDATOR.collect_violations(message)
+    descriptor: Any = message.DESCRIPTOR
+    told = [_told(violation, descriptor) for violation in found]
+    if _with_moments(descriptor):
+        told += [
+            (path, "is no moment between the years 1 and 9999") for path in islice(_no_moments(message, ""), _MOST_MOMENTS)
+        ]
+    return told
+
+
+def prepare(descriptor: Descriptor) -> None:
+    """Makes the rules of a message and of those inside it ready, so that no call waits; UnusableRules when they cannot be."""
+    for found in _reachable(descriptor):
+        try:
+            _VALIDATOR.collect_violations(message_factory.GetMessageClass(found)())
+        except (CompilationError, EvaluationError) as error:
+            raise UnusableRules(f"the rules of {found.full_name} cannot be used: {error}: mend them in its .proto") from error
+
+
+def _reachable(descriptor: Descriptor) -> list[Descriptor]:
+    seen = {descriptor.full_name: descriptor}
+    waiting = [descriptor]
+    while waiting:
+        for field in waiting.pop().fields:
+            if (inner := field.message_type) is not None and inner.full_name not in seen:
+                seen[inner.full_name] = inner
+                waiting.append(inner)
+    return [found for found in seen.values() if not found.GetOptions().map_entry]
+
+
+# -- in words -------------------------------------------------------------------------------------------------------------
+
+
+def _told(violation: Violation, descriptor: Descriptor) -> tuple[str, str]:
+    proto = violation.proto
+    path, field = "", None
+    inside: Descriptor | None = descriptor
+    for element in proto.field.elements if proto.field is not None else ():
+        if inside is not None and element.field_name in inside.fields_by_name:
+            field = inside.fields_by_name[element.field_name]
+            inside = field.message_type
+            if inside is not None and inside.GetOptions().map_entry:
+                field = inside.fields_by_name["value"]
+                inside = field.message_type
+        path += ("." if path else "") + element.field_name
+        if element.subscript is not None:
+            path += f"[{element.subscript.value!r}]"
+    problem = _problem(violation, proto.rule_id, proto.message, field)
+    return path or "request", f"has a key that {problem}" if proto.for_key else problem
+
+
+def _problem(violation: Violation, rule: str, message: str, field: FieldDescriptor | None) -> str:
+    known = ""
+    if field is not None and field.enum_type is not None:
+        known = "; use one of " + ", ".join(value.name for value in field.enum_type.values if value.number)
+    if rule == "required":
+        return f"is required{known}"
+    if rule == "enum.defined_only":
+        return f"is no known value{known}"
+    value = violation.field_value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"is {value:g}; {message}"
+    return message
+
+
+# -- moments --------------------------------------------------------------------------------------------------------------
+# That a Timestamp lies in the calendar no contract needs to state: Timestamp itself does, but the library reads it as given.
 
 
 @functools.cache
-def _fields(descriptor: Descriptor) -> list[_Checked]:
-    found: list[_Checked] = []
-    for field in descriptor.fields:
-        options = field.GetOptions()
-        has_rules = options.HasExtension(_RULES)
-        rules: options_pb2.Rules | None = options.Extensions[_RULES] if has_rules else None
-        ours = field.message_type is not None and field.message_type.file.package.startswith("citybrain")
-        if rules is not None or ours or _is_moment(field):
-            found.append((field, rules))
-    return found
+def _with_moments(descriptor: Descriptor) -> list[FieldDescriptor]:
+    """The fields that are, or lead to, a Timestamp."""
+    return [
+        field
+        for field in descriptor.fields
+        if (inner := field.message_type) is not None and any(found.full_name == _MOMENT for found in _reachable(inner))
+    ]
 
 
-def _is_moment(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+def _no_moments(message: Message, path: str) -> Iterator[str]:
+    for field in _with_moments(message.DESCRIPTOR):
+        value: Any = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            inner = [(f"[{key!r}]", value[key]) for key in value]
+        elif field.is_repeated:
+            inner = [(f"[{number}]", item) for number, item in enumerate(value)]
+        else:
+            inner = [("", value)] if message.HasField(field.name) else []
+        for place, item in inner:
+            name = f"{path}{field.name}{place}"
+            if item.DESCRIPTOR.full_name == _MOMENT:
+                if not _in_calendar(item):
+                    yield name
+            else:
+                yield from _no_moments(item, name + ".")
 
 
 def _in_calendar(moment: Any) -> bool:
     """As google.protobuf.Timestamp itself states its range."""
     return bool(-62_135_596_800 <= moment.seconds <= 253_402_300_799 and 0 <= moment.nanos < 1_000_000_000)
-
-
-def _violations(message: Message, path: str) -> Iterator[tuple[str, str]]:
-    for field, rules in _fields(message.DESCRIPTOR):
-        name = path + field.name
-        value = getattr(message, field.name)
-        if rules is not None:
-            yield from _broken(field, rules, name, value, message)
-        if _is_moment(field) and not field.is_repeated and message.HasField(field.name) and not _in_calendar(value):
-            yield name, "is no moment between the years 1 and 9999"
-        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            if field.is_repeated:
-                for number, item in enumerate(value):
-                    if isinstance(item, Message):
-                        yield from _violations(item, f"{name}[{number}].")
-            elif message.HasField(field.name):
-                yield from _violations(value, name + ".")
-
-
-def _broken(
-    field: FieldDescriptor, rules: options_pb2.Rules, name: str, value: Any, message: Message
-) -> Iterator[tuple[str, str]]:
-    repeated = field.is_repeated
-    present = message.HasField(field.name) if field.message_type is not None and not repeated else bool(value)
-    if not present:
-        if rules.required:
-            yield name, _what_is_missing(field)
-            return
-        # A number of 0 is one, unless the contract can tell it from none.
-        absent = field.has_presence and not message.HasField(field.name)
-        if absent or repeated or isinstance(value, str | bytes):
-            return
-    if rules.max_size:
-        size = len(value.encode()) if isinstance(value, str) else len(value)
-        if size > rules.max_size:
-            yield name, f"has {size} {'entries' if repeated else 'bytes'}; at most {rules.max_size} are allowed"
-    numbers = [v for v in (value if repeated else [value]) if isinstance(v, int | float)]
-    for number in numbers:
-        # A comparison with NaN is false: only what is proven inside passes.
-        if rules.HasField("min") and not number >= rules.min:
-            yield name, f"is {number:g}; must be at least {rules.min:g}"
-        elif rules.HasField("max") and not number <= rules.max:
-            yield name, f"is {number:g}; must be at most {rules.max:g}"
-    if rules.pattern:
-        for text in value if repeated else [value]:
-            if not re.fullmatch(rules.pattern, text):
-                yield name, f"does not look like {rules.pattern}"
-    if field.enum_type is not None and not repeated and value not in field.enum_type.values_by_number:
-        known = ", ".join(v.name for v in field.enum_type.values if v.number)
-        yield name, f"is no known value; use one of {known}"
-
-
-def _what_is_missing(field: FieldDescriptor) -> str:
-    if field.enum_type is not None:
-        return "is required; use one of " + ", ".join(v.name for v in field.enum_type.values if v.number)
-    return "is required"

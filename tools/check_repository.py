@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -56,6 +58,7 @@ def findings() -> list[str]:
             found += [f"{name}: link leads nowhere: {link}" for link in LINK.findall(text) if not (path.parent / link).exists()]
         if path.suffix == ".py":
             found += _imports(name, text)
+    found += _unbounded()
     found += _drift()
     return found
 
@@ -67,6 +70,13 @@ def _imports(name: Path, text: str) -> list[str]:
     if name.parts[0] not in ("mesh", "tests", "tools") and OLD_HUB.search(text):
         found.append(f"{name}: only mesh/ knows nameko and eventlet")
     return found
+
+
+def _unbounded() -> list[str]:
+    from tools.bounds import unbounded
+    from tools.build_stubs import DESCRIPTORS
+
+    return unbounded(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
 
 
 def _drift() -> list[str]:

@@ -22,6 +22,7 @@ WHAT_FOR = {
     "grpcio-status": "typed error details",
     "googleapis-common-protos": "HTTP mappings and error details",
     "protobuf": "messages",
+    "protovalidate": "checks messages against the rules of their contracts",
     "structlog": "log lines in JSON",
     "opentelemetry-sdk": "traces",
     "opentelemetry-exporter-otlp-proto-grpc": "sends traces",

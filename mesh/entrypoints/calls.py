@@ -35,7 +35,7 @@ from citybrain.mesh.errors import status_of
 from citybrain.mesh.following import Follow, Followed, follow_log
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.server import abort, find_method
-from citybrain.mesh.validation import check
+from citybrain.mesh.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import context_from_metadata
 
@@ -52,6 +52,7 @@ class Rpc(CityEntrypoint):
         contract = self.container.manifest.grpc
         self._path = f"{contract}/{self.method_name}"
         self._method = find_method(contract, self.method_name)
+        prepare(self._method.input_type)
         one = not self._method.client_streaming and not self._method.server_streaming
         self.container.process.server.add(contract, self.method_name, self._unary if one else self._stream)
 

@@ -22,7 +22,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2
 from citybrain.health.v1 import health_service_pb2
 from citybrain.sagas.v1 import saga_service_pb2
 from citybrain.traffic.v1 import traffic_service_pb2
-from google.protobuf import descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pool, json_format, message_factory, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -424,6 +424,37 @@ def test_json_of_the_wrong_types_opens_no_incident(door: Door, body: dict[str, A
     before = door.rest().position
     refused(call_json(door.address, "POST", "/v1/incidents", body), str(body))
     assert door.rest().position == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/incidents", {}),
+        ("/v1/incidents", {**REPORT, "place": {"positionM": -1}}),
+        ("/v1/incidents", {**REPORT, "place": {"edgeId": "京" * 41, "positionM": "Infinity"}}),
+        ("/v1/roads", {"edges": [{"edgeId": "e", "lengthM": 1, "freeSpeedMps": 1}, {"nextEdgeIds": ["e" * 121]}]}),
+        ("/v1/signals", {"signal": {"signalId": "s", "phases": [{"state": "?", "durationS": 0}]}}),
+        (
+            "/v1/priorities",
+            {"incidentId": "i", "grantId": "g", "vehicleId": "v", "edgeIds": ["e"], "stops": [{"positionM": -1}]},
+        ),
+        (
+            "/v1/observations",
+            {"observedAt": "2026-01-01T00:00:00Z", "signals": [{"signalId": "s", "state": "G", "sinceS": [-1]}]},
+        ),
+        ("/v1/districts", {"districtId": "a\n", "name": ""}),
+    ],
+)
+def test_what_a_request_breaks_is_told_in_json_as_in_grpc(door: Door, path: str, body: dict[str, Any]) -> None:
+    told = refused(call_json(door.address, "POST", path, body), path)
+    (bad,) = [detail for detail in told["details"] if detail["@type"].endswith("google.rpc.BadRequest")]
+    (route,) = [route for route in _routes() if ("POST", path) in route.http]
+    (method,) = [m for m in door.methods if f"/{m.containing_service.full_name}/{m.name}" == route.path]
+    with pytest.raises(grpc.RpcError) as caught:
+        door._make(method)(json_format.ParseDict(body, request_for(method)), timeout=LIMIT_S)
+    assert (told["code"], told["message"]) == (3, caught.value.details())
+    assert [violation["field"] for violation in bad["fieldViolations"]] == _fields(caught.value)
+    assert _fields(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import Committed, Conflict, NewEvent
@@ -19,6 +21,7 @@ from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, Streams
 from citybrain.mesh.testing.parts import Parts, on_parts, together
+from citybrain.mesh.validation import EventRefused
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,18 @@ def test_a_command_with_nothing_to_write_is_answered_from_the_newest_state(tmp_p
         add(names, "r1", "a")
         wait(foreign(parts, "b", 1))
         assert add(names, "r2") == (("a", "b"), [])
+
+    on_parts(tmp_path, test)
+
+
+def test_an_event_that_breaks_its_contract_is_not_written_nor_is_one_decided_with_it(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        names = streams(parts)
+        broken = ev.SpeedsMeasured(speeds=[EdgeSpeed(edge_id="e", speed_mps=math.nan)])
+        call("r1")
+        with pytest.raises(EventRefused, match=r"SpeedsMeasured .* speeds\[0\]\.speed_mps: is nan"):
+            names.handle("s", lambda now: [reported("a"), broken], lambda now, mine: now.seen)
+        assert names.load("s").seen == ()
 
     on_parts(tmp_path, test)
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
+from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
-from citybrain.options.v1 import options_pb2
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
+from grpc_tools import protoc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.validation import check
+from citybrain.mesh.validation import EventRefused, UnusableRules, check, check_event, prepare
 
+ROOT = Path(__file__).resolve().parents[3]
 PLACE = RoadPlace(edge_id="e1", position_m=3)
 
 
@@ -83,7 +88,20 @@ def test_a_pattern_holds_for_the_whole_text(name: str, good: bool) -> None:
 
 def test_too_many_entries_are_counted() -> None:
     request = hub.NotifyDistrictsRequest(incident_id="i", round_id="r", edge_ids=["e"] * 4001)
-    assert broken(request) == {"edge_ids": "has 4001 entries; at most 4000 are allowed"}
+    assert broken(request) == {"edge_ids": "must contain no more than 4000 item(s)"}
+
+
+def test_each_text_of_a_list_is_measured_and_named_with_its_number() -> None:
+    request = hub.NotifyDistrictsRequest(incident_id="i", round_id="r", edge_ids=["e", "e" * 121])
+    assert broken(request) == {"edge_ids[1]": "must be at most 120 bytes"}
+
+
+def test_of_a_request_made_to_break_a_million_rules_only_the_first_is_told() -> None:
+    request = traffic.ReportObservationsRequest(observed_at={"seconds": 1}, queues=[traffic.Queue()] * 1_000_000)
+    assert broken(request) == {"queues": "must contain no more than 5000 item(s)"}
+    shown = traffic.SignalShown(signal_id="s", state="G", since_s=[math.nan] * 500)
+    request = traffic.ReportObservationsRequest(observed_at={"seconds": 1}, signals=[shown] * 900)
+    assert list(broken(request)) == ["signals[0].since_s[0]"]
 
 
 def test_a_value_no_contract_knows_is_refused() -> None:
@@ -95,34 +113,80 @@ def test_a_zero_is_a_number_where_the_contract_cannot_tell_it_from_none() -> Non
     assert list(broken(request)) == ["places"]
 
 
-def rules(**values: Any) -> descriptor_pb2.FieldOptions:
-    options: Any = descriptor_pb2.FieldOptions()
-    options.Extensions[options_pb2.rules].CopyFrom(options_pb2.Rules(**values))
-    return options  # type: ignore[no-any-return]
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "good"),
+    [
+        (-62_135_596_800, 0, True),
+        (253_402_300_799, 999_999_999, True),
+        (-62_135_596_801, 0, False),
+        (253_402_300_800, 0, False),
+        (0, -1, False),
+        (0, 1_000_000_000, False),
+        (-(2**63), 0, False),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_refused_wherever_it_stands(seconds: int, nanos: int, good: bool) -> None:
+    moment = {"seconds": seconds, "nanos": nanos}
+    plan = {"signal_id": "s", "phases": [{"state": "G", "duration_s": 9}], "cycle_start": moment}
+    assert list(broken(traffic.RegisterSignalRequest(signal=plan))) == ([] if good else ["signal.cycle_start"])
 
 
-def made() -> type[Message]:
-    """A contract with what no contract of the city has yet: optional fields and a choice between fields."""
-    file = descriptor_pb2.FileDescriptorProto(name="validated.proto", package="citybrain.validated", syntax="proto3")
-    file.dependency.append("citybrain/options/v1/options.proto")
-    message = file.message_type.add(name="Validated")
-    message.oneof_decl.add(name="choice")
-    message.oneof_decl.add(name="_level")
-    kind = descriptor_pb2.FieldDescriptorProto
-    one = kind.LABEL_OPTIONAL
-    message.field.add(name="hot", number=1, type=kind.TYPE_INT32, label=one, oneof_index=0, options=rules(min=5))
-    message.field.add(name="cold", number=2, type=kind.TYPE_INT32, label=one, oneof_index=0, options=rules(max=-5))
-    level = message.field.add(name="level", number=3, type=kind.TYPE_DOUBLE, label=one, oneof_index=1, options=rules(min=1))
-    level.proto3_optional = True
-    many = kind.LABEL_REPEATED
-    message.field.add(name="parts", number=4, type=kind.TYPE_DOUBLE, label=many, options=rules(min=0, max=1))
-    message.field.add(name="names", number=5, type=kind.TYPE_STRING, label=many, options=rules(pattern="[a-z]+"))
-    pool = descriptor_pool.Default()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("citybrain.validated.Validated"))
+HEAD = """
+syntax = "proto3";
+package citybrain.%s;
+import "buf/validate/validate.proto";
+import "google/protobuf/timestamp.proto";
+"""
+# What no contract of the city has yet.
+VALIDATED = """
+enum Kind { KIND_UNSPECIFIED = 0; KIND_FIRST = 1; KIND_SECOND = 2; }
+message Made {
+  option (buf.validate.message).cel = {
+    id: "names.parts" message: "has more names than parts" expression: "this.names.size() <= this.parts.size()"
+  };
+  oneof choice {
+    int32 hot = 1 [(buf.validate.field).int32.gte = 5];
+    int32 cold = 2 [(buf.validate.field).int32.lte = -5];
+  }
+  optional double level = 3 [(buf.validate.field).double = {gte: 1, finite: true}];
+  repeated double parts = 4 [(buf.validate.field).repeated.items.double = {gte: 0, lte: 1}];
+  repeated string names = 5 [(buf.validate.field).repeated.items.string.pattern = "^[a-z]+$"];
+  repeated Kind kinds = 6 [(buf.validate.field).repeated.items.enum.defined_only = true];
+  map<string, Kind> places = 7 [(buf.validate.field).map = {
+    max_pairs: 2, keys: {string: {max_bytes: 3}}, values: {enum: {defined_only: true}}
+  }];
+  map<int32, google.protobuf.Timestamp> moments = 8;
+  repeated google.protobuf.Timestamp times = 9;
+}
+"""
 
 
-VALIDATED = made()
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any]:
+    """Makes the class `Made` of a contract: its package and its messages. The same twice is the same class."""
+    folder = tmp_path_factory.mktemp("contracts")
+    known: dict[str, Any] = {}
+
+    def make(package: str, text: str) -> Any:
+        if package not in known:
+            (folder / f"{package}.proto").write_text(HEAD % package + text, encoding="utf-8")
+            well_known = files("grpc_tools") / "_proto"
+            out = folder / f"{package}.binpb"
+            rules = ROOT / "build" / "third_party" / "validate.binpb"
+            command = [
+                "protoc",
+                f"-I{folder}",
+                f"-I{well_known}",
+                f"--descriptor_set_in={rules}",
+                f"--descriptor_set_out={out}",
+            ]
+            assert protoc.main([*command, f"{package}.proto"]) == 0
+            pool = descriptor_pool.Default()
+            pool.Add(descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file[0])
+            known[package] = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"citybrain.{package}.Made"))
+        return known[package]
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -136,11 +200,59 @@ VALIDATED = made()
         ({"cold": 0}, ["cold"]),
         ({"level": 1.5}, []),
         ({"level": 0.0}, ["level"]),
+        ({"level": math.inf}, ["level"]),
         ({"parts": [0, 0.5, 1]}, []),
-        ({"parts": [0, math.nan]}, ["parts"]),
-        ({"names": ["a", "b"]}, []),
-        ({"names": ["a", ""]}, ["names"]),
+        ({"parts": [0, math.nan]}, ["parts[1]"]),
+        ({"parts": [0, 0], "names": ["a", "b"]}, []),
+        ({"parts": [0, 0], "names": ["a", ""]}, ["names[1]"]),
+        ({"names": ["a"]}, ["request"]),
+        ({"kinds": [1, 2, 3]}, ["kinds[2]"]),
+        ({"places": {"a": 1, "b": 0}}, []),
+        ({"places": {"a": 9}}, ["places['a']"]),
+        ({"places": {"long": 1}}, ["places['long']"]),
+        ({"places": {"a": 1, "b": 1, "c": 1}}, ["places"]),
+        ({"moments": {7: {"nanos": -1}}}, ["moments[7]"]),
+        ({"times": [{}, {"nanos": -1}]}, ["times[1]"]),
     ],
 )
-def test_a_field_that_may_be_left_out_is_checked_only_when_it_is_there(fields: dict[str, Any], names: list[str]) -> None:
-    assert list(broken(VALIDATED(**fields))) == names
+def test_lists_maps_choices_and_fields_that_may_be_left_out_are_named_by_their_path(
+    made: Callable[[str, str], Any], fields: dict[str, Any], names: list[str]
+) -> None:
+    assert list(broken(made("validated", VALIDATED)(**fields))) == names
+
+
+def test_what_is_wrong_is_told_in_words_that_help(made: Callable[[str, str], Any]) -> None:
+    told = broken(made("validated", VALIDATED)(kinds=[9], places={"long": 1}, hot=3, names=["a"]))
+    assert told == {
+        "request": "has more names than parts",
+        "hot": "is 3; must be greater than or equal to 5",
+        "kinds[0]": "is no known value; use one of KIND_FIRST, KIND_SECOND",
+        "places['long']": "has a key that must be at most 3 bytes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("package", "rule"),
+    [
+        ("unfitting", "int32.gte = 3"),
+        ("unreadable", 'cel = {id: "x" message: "m" expression: "this.nothing > 3"}'),
+        ("unclosed", 'string.pattern = "["'),
+    ],
+)
+def test_a_rule_that_cannot_be_evaluated_is_found_at_the_start_and_its_contract_named(
+    made: Callable[[str, str], Any], package: str, rule: str
+) -> None:
+    text = "message Made { Inner inner = 1; } message Inner { string text = 1 [(buf.validate.field).%s]; }"
+    contract = made(package, text % rule)
+    with pytest.raises(UnusableRules, match=rf"citybrain\.{package}\.Inner cannot be used: .* mend them in its \.proto"):
+        prepare(contract.DESCRIPTOR)
+    with pytest.raises(UnusableRules):
+        prepare(contract.DESCRIPTOR)
+
+
+def test_an_event_that_breaks_its_contract_is_refused_with_its_name_and_the_field() -> None:
+    check_event(IncidentOpened(incident_id="inc-0123456789ab", place=PLACE))
+    with pytest.raises(
+        EventRefused, match=r"IncidentOpened breaks its contract and was not written: place\.position_m: is nan"
+    ):
+        check_event(IncidentOpened(incident_id="inc-0123456789ab", place=RoadPlace(edge_id="e", position_m=math.nan)))

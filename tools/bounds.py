@@ -1,0 +1,67 @@
+"""Finds what a caller could fill without a limit in a request: text, lists, numbers that are none, unknown enum values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+
+_RULES: Any = validate_pb2.field
+_TEXT = {FieldDescriptor.TYPE_STRING: "string", FieldDescriptor.TYPE_BYTES: "bytes"}
+_REAL = {FieldDescriptor.TYPE_DOUBLE: "double", FieldDescriptor.TYPE_FLOAT: "float"}
+_SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")
+
+
+def unbounded(contracts: FileDescriptorSet) -> list[str]:
+    """One line per field, in the requests of all methods and in the messages inside them, with the rule it lacks."""
+    pool = DescriptorPool()
+    requests: dict[str, Descriptor] = {}
+    for file in contracts.file:
+        pool.Add(file)
+        for service in pool.FindFileByName(file.name).services_by_name.values():
+            for method in service.methods:
+                _reachable(method.input_type, requests)
+    fields = [field for message in requests.values() for field in message.fields]
+    lacks = {field.full_name: rule for field in fields if (rule := _missing(field))}
+    return [f"{name} has no limit: give it (buf.validate.field).{rule}" for name, rule in lacks.items()]
+
+
+def _reachable(message: Descriptor, seen: dict[str, Descriptor]) -> None:
+    if message.full_name not in seen and not message.full_name.startswith("google.protobuf."):
+        seen[message.full_name] = message
+        for field in message.fields:
+            if field.message_type is not None:
+                _reachable(field.message_type, seen)
+
+
+def _missing(field: FieldDescriptor) -> str:
+    """The rule that a field lacks; nothing where it has a limit or needs none."""
+    if field.containing_type is not None and field.containing_type.GetOptions().map_entry:
+        return ""  # told where the map stands
+    rules = field.GetOptions().Extensions[_RULES]
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+        lacks = {"keys": _of_one(key, rules.map.keys), "values": _of_one(value, rules.map.values)}
+        inner = next((f"map.{name}.{rule}" for name, rule in lacks.items() if rule), "")
+        return inner if rules.map.HasField("max_pairs") else "map.max_pairs"
+    if field.is_repeated:
+        inner = _of_one(field, rules.repeated.items)
+        limited = rules.repeated.HasField("max_items")
+        return (inner and f"repeated.items.{inner}") if limited else "repeated.max_items"
+    return _of_one(field, rules)
+
+
+def _of_one(field: FieldDescriptor, rules: Any) -> str:
+    if kind := _TEXT.get(field.type):
+        sized = {rule.name for rule, _ in getattr(rules, kind).ListFields()}
+        return "" if sized.intersection(_SIZES) else f"{kind}.max_bytes"
+    if kind := _REAL.get(field.type):
+        real = getattr(rules, kind)
+        ranged = all(real.WhichOneof(end) for end in ("less_than", "greater_than"))
+        return "" if real.finite or ranged else f"{kind}.finite"
+    if field.enum_type is not None:
+        return "" if rules.enum.defined_only or rules.enum.HasField("const") else "enum.defined_only"
+    return ""
