@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS parked (grp TEXT NOT NULL, position INTEGER NOT NULL,
 CREATE TABLE IF NOT EXISTS dropped (grp TEXT NOT NULL, position INTEGER NOT NULL, event_id TEXT NOT NULL, reason TEXT NOT NULL,
   who TEXT NOT NULL, dropped_at INTEGER NOT NULL, PRIMARY KEY (grp, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS timers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows (name TEXT PRIMARY KEY, closed_until INTEGER NOT NULL, resume INTEGER NOT NULL,
+  position INTEGER NOT NULL) WITHOUT ROWID;
 """
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
 
@@ -46,6 +48,18 @@ class Parked:
     parked_at: int
     # Somebody asked to try it again.
     replay: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class WindowsSeen:
+    """How far windows of telemetry were told, and from which batch on the open ones are folded again after a restart."""
+
+    # Microseconds since 1970: every window before it was told.
+    closed_until: int = 0
+    # Position of the last batch that no open window needs.
+    resume: int = 0
+    # Position of the last batch that was folded when this was kept.
+    position: int = 0
 
 
 class ViewFile:
@@ -162,6 +176,15 @@ class ViewFile:
     def ran(self, timer: str, moment: int) -> None:
         """The run of a moment is finished."""
         self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?)", (timer, moment))
+
+    def windows_seen(self, name: str) -> WindowsSeen:
+        """What is kept of some windows of telemetry."""
+        found = self._db.execute("SELECT closed_until, resume, position FROM windows WHERE name = ?", (name,)).fetchone()
+        return WindowsSeen(*found) if found else WindowsSeen()
+
+    def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
+        """Keeps it."""
+        self._db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (name, *astuple(seen)))
 
     # -- transactions ---------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,8 @@ class Mesh:
         wait(process.outgoing.close())
         for file in process.files.values():
             file.close()
+        if process.telemetry is not None:
+            process.telemetry.close()
         process.store.close()  # type: ignore[attr-defined]
         process.tracing.shutdown()
 

@@ -9,12 +9,13 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import correlate, new_id
-from citybrain.mesh.entrypoints import at, every, rpc, subscribe
+from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.following import Follow
 from citybrain.mesh.nameko import DependencyProvider
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import off_loop, wait
 from citybrain.mesh.streams import Cause, Streams
+from citybrain.mesh.telemetry import Telemetry
 from citybrain.mesh.views import View
 from citybrain.observability.logs import logger
 
@@ -27,15 +28,20 @@ __all__ = [
     "Log",
     "Paging",
     "Provider",
+    "Reading",
     "Service",
     "Streams",
+    "Telemetry",
     "View",
+    "Window",
     "at",
     "correlate",
     "every",
     "new_id",
+    "off_loop",
     "rpc",
     "subscribe",
+    "window",
 ]
 
 

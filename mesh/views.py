@@ -91,8 +91,3 @@ class View(DependencyProvider):  # type: ignore[misc]
             self._derived[build] = (revision, made)
         result: D = made
         return result
-
-    @staticmethod
-    def off_loop(work: Callable[..., D], *arguments: object) -> D:
-        """Runs heavy pure work in a thread while other calls go on."""
-        return off_loop(work, *arguments)

@@ -8,5 +8,6 @@ from __future__ import annotations
 from citybrain.mesh.entrypoints.calls import rpc
 from citybrain.mesh.entrypoints.reactions import subscribe
 from citybrain.mesh.entrypoints.timers import at, every
+from citybrain.mesh.entrypoints.windows import Reading, Window, window
 
-__all__ = ["at", "every", "rpc", "subscribe"]
+__all__ = ["Reading", "Window", "at", "every", "rpc", "subscribe", "window"]

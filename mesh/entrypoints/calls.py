@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from citybrain.mesh import context as ctx
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.container import expected
 from citybrain.mesh.entrypoints.base import CityEntrypoint
-from citybrain.mesh.errors import status_of
+from citybrain.mesh.errors import Cancelled, status_of
 from citybrain.mesh.following import Follow, Followed, follow_log
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.server import abort, find_method
@@ -105,7 +105,7 @@ class Rpc(CityEntrypoint):
     async def _in_worker(self, request: Any, context: _Context, followed: Followed) -> Any:
         activity = self.container.process.activity
         if self._method.client_streaming:
-            request = _Requests(context, activity)
+            request = _Requests(context, activity, followed)
         else:
             check(request)
 
@@ -118,7 +118,7 @@ class Rpc(CityEntrypoint):
                 for response in responses:
                     followed.sent += 1
                     with activity.idle():
-                        wait(context.write(response))
+                        wait(_sent(context.write(response)))
             finally:
                 # What the method holds open is closed in its own worker, whoever broke off.
                 if close := getattr(responses, "close", None):
@@ -170,20 +170,42 @@ class Rpc(CityEntrypoint):
 class _Requests:
     """What a caller sends, one message after the other, each read when it is asked for."""
 
-    def __init__(self, context: _Context, activity: Activity) -> None:
+    def __init__(self, context: _Context, activity: Activity, followed: Followed) -> None:
         self._context = context
         self._activity = activity
+        self._followed = followed
+
+    @property
+    def _answering(self) -> bool:
+        return self._followed.sent > 0
 
     def __iter__(self) -> Iterator[Message]:
         return self
 
     def __next__(self) -> Message:
         with self._activity.idle():
-            message: Message = wait(self._context.read())
+            message: Message = wait(self._next())
         if message is _END:
             raise StopIteration
         check(message)
         return message
+
+    async def _next(self) -> Any:
+        message = await self._context.read()
+        if message is _END and not self._answering:
+            # gRPC says the end too when the caller has gone, and half of what was to come must not count as all of it. What it
+            # is asked to send then fails. (Once answers have begun it has nothing to be asked: the next answer fails.)
+            await _sent(self._context.send_initial_metadata(()))
+        return message
+
+
+async def _sent(sending: Awaitable[None]) -> None:
+    """Sends something to the caller; Cancelled where there is no caller any more."""
+    try:
+        await sending
+    except Exception as error:
+        # gRPC has no type of its own for this.
+        raise Cancelled("the caller has gone") from error
 
 
 def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:

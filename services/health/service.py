@@ -10,7 +10,7 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused
-from citybrain.mesh.service import Clock, Follow, Service, Streams, View, rpc
+from citybrain.mesh.service import Clock, Follow, Service, Streams, View, off_loop, rpc
 from citybrain.services.health import domain, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
@@ -190,7 +190,7 @@ class HealthService(Service):
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
         roads.require(place.edge_id, "the place of the emergency")
-        routes = self.roads.off_loop(search, roads, place, ends, self._measured())
+        routes = off_loop(search, roads, place, ends, self._measured())
         if not routes:
             raise Refused(f"no road leads between {place.edge_id!r} and any of: {', '.join(ends)}", "UNREACHABLE")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))

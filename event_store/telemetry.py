@@ -1,0 +1,184 @@
+"""Telemetry of the embedded mode: a ring file, one row a batch. Not event-sourced: what is older than some hours is gone.
+
+A batch is what a caller sent, as it was sent; sectors fold it in windows. A power cut may take the last second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from citybrain.event_store.contract import LimitExceeded, StoreError
+
+MAX_BATCH_BYTES = 1024 * 1024
+KEPT_US = 6 * 3600 * 1_000_000
+"""How long a batch is kept at least, in microseconds of the time it came in."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+  position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, received_at INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS batches_by_topic ON batches (topic, position);
+"""
+_GROUP_MAX = 256
+_PRUNE_EVERY = 1000
+_OTHERS_POLL_S = 0.05
+
+
+@dataclass(slots=True, frozen=True)
+class TelemetryBatch:
+    """A batch as it was sent, and when it came in (microseconds since 1970, city time)."""
+
+    position: int
+    received_at: int
+    data: bytes
+
+
+class TelemetryLog(Protocol):
+    """The port: batches by topic, in the order they came in."""
+
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        """Keeps a batch. LimitExceeded over a mebibyte; StoreError where it cannot be written."""
+        ...
+
+    async def read(self, topic: str, after: int, limit: int) -> Sequence[TelemetryBatch]:
+        """Batches of a topic behind a position."""
+        ...
+
+    def head(self, topic: str) -> int:
+        """Position of the newest batch of a topic that this process knows of; 0 where there is none."""
+        ...
+
+    async def grown(self, topic: str, after: int) -> None:
+        """Returns when a topic has a batch behind a position."""
+        ...
+
+
+class TelemetryRing:
+    """A TelemetryLog on one file. Create it inside the running event loop; several processes may open the file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._closed = False
+        self._heads: dict[str, int] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._since_pruned = 0
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finishes what was accepted, then lets go of the file."""
+        self._closed = True
+        self._work.put(None)
+        self._thread.join()
+
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        """See TelemetryLog.put."""
+        if len(data) > MAX_BATCH_BYTES:
+            raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
+        sql = "INSERT INTO batches (topic, received_at, data) VALUES (?, ?, ?) RETURNING position"
+        rows = await self._ask(sql, (topic, received_at, data), writes=True)
+        self._reached(topic, int(rows[0][0]))
+
+    async def read(self, topic: str, after: int, limit: int) -> list[TelemetryBatch]:
+        """See TelemetryLog.read."""
+        sql = "SELECT position, received_at, data FROM batches WHERE topic = ? AND position > ? ORDER BY position LIMIT ?"
+        return [TelemetryBatch(*row) for row in await self._ask(sql, (topic, after, limit))]
+
+    def head(self, topic: str) -> int:
+        """See TelemetryLog.head."""
+        return self._heads.get(topic, 0)
+
+    async def grown(self, topic: str, after: int) -> None:
+        """See TelemetryLog.grown."""
+        while self.head(topic) <= after:
+            waiter = self._loop.create_future()
+            self._waiters.add(waiter)
+            # Another process may put batches in: nobody wakes us for those.
+            await asyncio.wait([waiter], timeout=_OTHERS_POLL_S)
+            self._waiters.discard(waiter)
+            if not waiter.done():
+                rows = await self._ask("SELECT coalesce(max(position), 0) FROM batches WHERE topic = ?", (topic,))
+                self._reached(topic, int(rows[0][0]))
+
+    def _reached(self, topic: str, position: int) -> None:
+        if position > self.head(topic):
+            self._heads[topic] = position
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _ask(self, sql: str, arguments: tuple[object, ...], writes: bool = False) -> asyncio.Future[list[tuple[Any, ...]]]:
+        if self._closed:
+            raise StoreError(f"the telemetry on {self._path.name} is closed: nothing was taken")
+        item = _Item(self._loop.create_future(), sql, arguments, writes)
+        self._work.put(item)
+        return item.done
+
+    # -- the thread that owns the file ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        database = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(_SCHEMA)
+        while True:
+            item = self._work.get()
+            group: list[_Item] = []
+            while item is not None:
+                group.append(item)
+                if len(group) >= _GROUP_MAX or self._work.empty():
+                    break
+                item = self._work.get()
+            self._do(database, group)
+            if item is None:
+                database.close()
+                return
+
+    def _do(self, database: sqlite3.Connection, group: list[_Item]) -> None:
+        """One transaction for all that waits; what is read sees what was put before it."""
+        outcomes: list[tuple[_Item, list[tuple[Any, ...]] | Exception]] = []
+        try:
+            database.execute("BEGIN IMMEDIATE" if any(item.writes for item in group) else "BEGIN")
+            for item in group:
+                outcomes.append((item, database.execute(item.sql, item.arguments).fetchall()))
+                self._since_pruned += item.writes
+            if self._since_pruned >= _PRUNE_EVERY:
+                database.execute(
+                    "DELETE FROM batches WHERE received_at < (SELECT max(received_at) FROM batches) - ?", (KEPT_US,)
+                )
+                self._since_pruned = 0
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            failure = StoreError(f"telemetry cannot be kept in {self._path.name}: {error}; nothing was written")
+            outcomes = [(item, failure) for item in group]
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_answer, outcomes)
+
+
+@dataclass(slots=True)
+class _Item:
+    done: asyncio.Future[list[tuple[Any, ...]]]
+    sql: str
+    arguments: tuple[object, ...]
+    writes: bool = False
+
+
+def _answer(outcomes: list[tuple[_Item, list[tuple[Any, ...]] | Exception]]) -> None:
+    for item, outcome in outcomes:
+        if item.done.done():
+            continue
+        if isinstance(outcome, Exception):
+            item.done.set_exception(outcome)
+        else:
+            item.done.set_result(outcome)

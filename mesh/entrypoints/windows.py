@@ -1,0 +1,221 @@
+"""Windows of telemetry: readings are folded by key as they come; when city time has passed a window's end, the method gets it.
+
+After a restart the windows that were open are folded again from the ring. A window is told once as far as its effects go: the
+ids of what the method writes are made from its beginning. Readings that come later than `late_s` are counted and left out; so are
+those of a source whose clock is ahead, which would hold a window open for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from opentelemetry import trace
+
+from citybrain.event_store.telemetry import TelemetryBatch
+from citybrain.event_store.views import WindowsSeen
+from citybrain.mesh import context as ctx
+from citybrain.mesh.clock import MICROSECONDS
+from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.events import message_class, type_name
+from citybrain.mesh.groups import PARK_AFTER, ServiceFile, lasting
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.telemetry import open_ring
+
+F = TypeVar("F", bound=Callable[..., Any])
+_READ = 200
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """One value of one channel at a moment (microseconds since 1970, by its source's clock)."""
+
+    key: str
+    at: int
+    value: Any
+
+
+@dataclass(slots=True, frozen=True)
+class Window:
+    """What came of [start, end), in microseconds since 1970: for each key what its readings were folded into."""
+
+    start: int
+    end: int
+    states: Mapping[str, Any]
+    # Readings left out since the last window was told: of windows that were closed already, and of times that are far off yet.
+    late: int = 0
+    ahead: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A window that is not over yet."""
+
+    first_position: int
+    states: dict[str, Any] = field(default_factory=dict)
+
+
+Readings = Callable[[Any], Iterable[Reading]]
+Fold = Callable[[Any, Any], Any]
+
+
+class Windows(CityEntrypoint):
+    """See `window`."""
+
+    def __init__(
+        self, batch: type[Message], seconds: float, *, readings: Readings, fold: Fold, late_s: float = 5.0, **options: Any
+    ) -> None:
+        self._topic = type_name(batch)
+        self._length = int(seconds * MICROSECONDS)
+        self._readings = readings
+        self._fold = fold
+        self._late_us = int(late_s * MICROSECONDS)
+        super().__init__(**options)
+
+    def setup(self) -> None:
+        """Opens the service's file and the ring."""
+        process = self.container.process
+        self._file = ServiceFile.of(process, self.service)
+        self._ring = wait(open_ring(process))
+        self._open: dict[int, _Open] = {}
+        self._seen = WindowsSeen()
+        self._position = 0
+        self._late = self._ahead = 0
+        # The batches are folded, and windows closed, by one at a time.
+        self._lock = asyncio.Lock()
+        self._ready = asyncio.Event()
+
+    def start(self) -> None:
+        """Folds what comes while this process leads."""
+        process = self.container.process
+        self._stopped = False
+        self._unwatch = process.activity.watch(self._at_rest)
+        self._task = process.loop.create_task(self._follow())
+        self._timer = process.clock.at(0, self._tick)
+
+    def stop(self) -> None:
+        """Folds no more; open windows are folded again from the ring by whoever comes next."""
+        self._stopped = True
+        self._task.cancel()
+        self._timer.cancel()
+        self._unwatch()
+
+    kill = stop
+
+    def _at_rest(self) -> bool:
+        if not self._file.leadership.leads:
+            return True
+        return self._ready.is_set() and not self._lock.locked() and self._position >= self._ring.head(self._topic)
+
+    async def _follow(self) -> None:
+        await self._file.leadership.gained()
+        self._seen = await self._file.run(self._file.file.windows_seen, self.label)
+        self._position = self._seen.resume
+        self._ready.set()
+        while True:
+            try:
+                async with self._lock:
+                    await self._catch_up()
+                self.container.process.activity.changed()
+                await self._ring.grown(self._topic, self._position)
+            except Exception as error:
+                self.log.error("telemetry is tried again", window=self.label, error=repr(error), exc_info=error)
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _catch_up(self) -> None:
+        """Folds every batch that is there into its windows."""
+        batch_class = message_class(self._topic)
+        while batches := await self._ring.read(self._topic, self._position, _READ):
+            for batch in batches:
+                try:
+                    for reading in self._readings(batch_class.FromString(batch.data)):
+                        self._take(reading, batch)
+                except Exception as error:
+                    # Both functions are pure: trying again would fail again, and hold up every other source.
+                    self.log.error("rest of a batch left out", window=self.label, error=repr(error), exc_info=error)
+                self._position = batch.position
+            # A backlog of hours must not hold everything else up.
+            await asyncio.sleep(0)
+
+    def _take(self, reading: Reading, batch: TelemetryBatch) -> None:
+        start = reading.at - reading.at % self._length
+        # What is read again after a restart was counted before.
+        new = batch.position > self._seen.position
+        if start < self._seen.closed_until:
+            self._late += new
+            return
+        # A driven clock that has not been told the time since a restart stands behind what was told already.
+        if start > max(batch.received_at, self._seen.closed_until) + self._length + self._late_us:
+            self._ahead += new
+            return
+        opened = self._open.get(start)
+        if opened is None:
+            opened = self._open[start] = _Open(batch.position)
+        opened.states[reading.key] = self._fold(opened.states.get(reading.key), reading.value)
+
+    # -- closing --------------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        if self._stopped:
+            return
+        clock = self.container.process.clock
+        now = clock.now()
+        # The next moment at which a window can be closed.
+        self._timer = clock.at(now - (now - self._late_us) % self._length + self._length, self._tick)
+        if self._file.leadership.take():
+            await clock.carry_out(self._close(now))
+
+    async def _close(self, now: int) -> None:
+        await self._ready.wait()
+        async with self._lock:
+            # All that came before this moment is in: what is over is whole.
+            await self._catch_up()
+            for start in sorted(self._open):
+                if start + self._length + self._late_us > now:
+                    break
+                window = Window(start, start + self._length, self._open[start].states, self._late, self._ahead)
+                await self._tell(window)
+                del self._open[start]
+                self._late = self._ahead = 0
+                await self._remember(window.end)
+
+    async def _remember(self, closed_until: int) -> None:
+        resume = min((opened.first_position - 1 for opened in self._open.values()), default=self._position)
+        self._seen = WindowsSeen(closed_until, resume, self._position)
+        await self._file.run(self._file.file.save_windows_seen, self.label, self._seen)
+
+    async def _tell(self, window: Window) -> None:
+        """Hands a window to the method until it is taken; one that fails of itself is given up after some tries, and logged."""
+        pause, tries = _FIRST_PAUSE_S, 0
+        while True:
+            with self.tracer.start_as_current_span(f"window {self.label}", kind=trace.SpanKind.CONSUMER):
+                ctx.enter(ctx.Call(self.service, self.label, str(window.start)))
+                try:
+                    await self.container.run_worker(self, window, patient=True)
+                    return
+                except Exception as error:
+                    tries += lasting(error)
+                    last = tries >= PARK_AFTER
+                    self.log.error(
+                        "window given up" if last else "window failed and is tried again", window=self.label,
+                        start=window.start, error=repr(error), exc_info=error,
+                    )  # fmt: skip
+                    if last:
+                        return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def window(batch: type[Message], *, seconds: float, readings: Readings, fold: Fold, late_s: float = 5.0) -> Callable[[F], F]:
+    """Makes a method get windows of telemetry: `def minute(self, window: Window)`, once each, in order.
+
+    `batch` is the message that a `Telemetry` provider puts; `readings` takes its readings out, `fold(state or None, value)`
+    adds one to what a key has so far; both pure. A window is told `late_s` seconds of city time after its end.
+    """
+    decorator: Callable[[F], F] = Windows.decorator(batch, seconds, readings=readings, fold=fold, late_s=late_s)
+    return decorator

@@ -1,0 +1,43 @@
+"""Telemetry: readings come in batches, are kept for hours, and are folded in windows of city time by their sector.
+
+They are no events: what *happens* in a window becomes one, decided by the service.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import Message
+
+from citybrain.event_store.telemetry import TelemetryRing
+from citybrain.mesh.container import Container
+from citybrain.mesh.events import type_name
+from citybrain.mesh.nameko import DependencyProvider
+from citybrain.mesh.process import Process
+from citybrain.mesh.runtime import wait
+
+
+async def open_ring(process: Process) -> TelemetryRing:
+    """The ring of this process's data folder; opened on first use, closed with the process."""
+    if process.telemetry is None:
+        process.telemetry = TelemetryRing(process.settings.data / "telemetry.db")
+    return process.telemetry
+
+
+class Telemetry(DependencyProvider):  # type: ignore[misc]
+    """Takes batches in: `readings = Telemetry()`, then `self.readings.put(request)`; returns when the batch is kept."""
+
+    container: Container
+
+    def setup(self) -> None:
+        """Opens the ring."""
+        self._process: Process = self.container.process
+        self._ring = wait(open_ring(self._process))
+
+    def get_dependency(self, worker_ctx: Any) -> Telemetry:
+        """The provider itself: it holds nothing of a call."""
+        return self
+
+    def put(self, batch: Message) -> None:
+        """Keeps a batch, as it is. LimitExceeded over a mebibyte."""
+        wait(self._ring.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))
