@@ -17,7 +17,7 @@ build/.ready: requirements/dev.txt requirements/scenarios.txt pyproject.toml too
 	@PYTHON="$(PYTHON)" bash tools/setup.sh
 	@touch $@
 
-build/.stubs: build/.ready $(shell find protos -name '*.proto') tools/build_stubs.py
+build/.stubs: build/.ready $(shell find protos tests/protos -name '*.proto') tools/build_stubs.py
 	@$(BIN)/python tools/build_stubs.py && touch $@
 
 stubs: build/.stubs ## Builds the Python stubs of the contracts

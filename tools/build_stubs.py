@@ -22,6 +22,9 @@ DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 # The same with comments and places, so that the linter can say where.
 LINTED = ROOT / "build" / "contracts.binpb"
 THIRD_PARTY = ROOT / "build" / "third_party"
+# Contracts that only the tests speak: beside the project's own, never among them.
+TEST_PROTOS = ROOT / "tests" / "protos"
+TEST_STUBS = ROOT / "build" / "tests" / "python"
 RULES = "buf/validate/validate.proto"
 # These stand in published packages.
 GOOGLE_FILES = (
@@ -41,18 +44,29 @@ def main() -> int:
         shutil.copyfile(google / name, target)
     rules = THIRD_PARTY / "validate.binpb"
     rules.write_bytes(_rules())
-    shutil.rmtree(STUBS, ignore_errors=True)
-    STUBS.mkdir(parents=True)
     well_known = str(files("grpc_tools") / "_proto")
-    ours = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+    ours = _contracts(PROTOS)
     common = ["protoc", f"-I{PROTOS}", f"-I{THIRD_PARTY}", f"-I{well_known}", f"--descriptor_set_in={rules}"]
     everything = [*common, "--include_imports", *ours, *GOOGLE_FILES[2:]]
+    for_tests = [*common, f"-I{TEST_PROTOS}"]
     return int(
-        protoc.main([*common, f"--python_out={STUBS}", f"--pyi_out={STUBS}", RULES])
-        or protoc.main([*common, f"--python_out={STUBS}", f"--pyi_out={STUBS}", f"--grpc_python_out={STUBS}", *ours])
+        _stubs(common, ours, STUBS)
+        or protoc.main([*common, f"--python_out={STUBS}", f"--pyi_out={STUBS}", RULES])
+        or (TEST_PROTOS.is_dir() and _stubs(for_tests, _contracts(TEST_PROTOS), TEST_STUBS))
         or protoc.main([*everything, f"--descriptor_set_out={DESCRIPTORS}"])
         or protoc.main([*everything, "--include_source_info", f"--descriptor_set_out={LINTED}"])
     )
+
+
+def _contracts(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.proto"))
+
+
+def _stubs(common: list[str], names: list[str], target: Path) -> int:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    outputs = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")]
+    return int(protoc.main([*common, *outputs, *names]))
 
 
 def _rules() -> bytes:

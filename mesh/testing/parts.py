@@ -118,6 +118,8 @@ class Parts:
         wait(self.process.outgoing.close())
         for file in self.process.files.values():
             file.close()
+        if self.process.telemetry is not None:
+            self.process.telemetry.close()
         self.store.close()
 
     def until(self, condition: Callable[[], bool]) -> None:
