@@ -1,8 +1,8 @@
 """Windows of telemetry: readings are folded by key as they come; when city time has passed a window's end, the method gets it.
 
 After a restart the windows that were open are folded again from the ring. A window is told once as far as its effects go: the
-ids of what the method writes are made from its beginning. Readings that come later than `late_s` are counted and left out; so are
-those of a source whose clock is ahead, which would hold a window open for ever.
+ids of what the method writes are made from its beginning. Readings that come later than `late_s` are counted and left out. So
+are those of a source whose clock is ahead, which would hold a window open for ever.
 """
 
 from __future__ import annotations
