@@ -85,6 +85,8 @@ class GroupMember:
         self._log = logger(service)
         self.subscription: Subscription | None = None
         """What this process does for the group; None while it stands by."""
+        # Another process leads: nothing is to be done here. Not known before the first look.
+        self._stands_by = False
 
     def follow(
         self,
@@ -107,9 +109,7 @@ class GroupMember:
         self._unwatch()
 
     def _at_rest(self) -> bool:
-        if self.subscription is None:
-            return not self.file.leadership.leads
-        return self.subscription.at_rest
+        return self._stands_by if self.subscription is None else self.subscription.at_rest
 
     async def _member(self) -> None:
         while True:
@@ -143,6 +143,7 @@ class GroupMember:
                         self._changed_elsewhere()
                         seen = changes
                 await asyncio.wait([gained], timeout=_OTHERS_LOOK_S)
+                self._stands_by = not gained.done()
         finally:
             gained.cancel()
 

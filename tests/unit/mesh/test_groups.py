@@ -1,0 +1,75 @@
+"""A process as a member of consumer groups: when it is at rest, and when another one leads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from citybrain.traffic.v1 import events_pb2 as ev
+
+from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.subscription import Batch
+from citybrain.event_store.views import Row
+from citybrain.mesh.events import type_name
+from citybrain.mesh.groups import GroupMember
+from citybrain.mesh.leadership import Leadership
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Heard, Service, View
+from citybrain.mesh.testing.parts import Parts, on_parts
+
+TRAFFIC = "citybrain.traffic.v1.TrafficService"
+REPORTED = type_name(ev.SignalReported)
+
+
+def apply(row: Row | None, event: Heard) -> Row | None:
+    return {"id": event.stored.id}
+
+
+class Shelf(Service):
+    """Folds one view."""
+
+    name = "shelf"
+    rows = View((ev.SignalReported,), lambda event: event.data.signal_id, apply)  # type: ignore[attr-defined]
+
+
+def write(parts: Parts) -> None:
+    new = NewEvent(id="a", type=REPORTED, data=ev.SignalReported(signal_id="s").SerializeToString(), occurred_at=1)
+    wait(parts.store.append("s", [new], ANY))
+
+
+def shelf(parts: Parts) -> View:
+    write(parts)
+    (view,) = parts.add(Shelf, TRAFFIC).dependencies
+    assert isinstance(view, View)
+    parts.start(serve=False)
+    return view
+
+
+def test_a_process_that_has_just_begun_is_not_at_rest_before_it_has_heard_what_was(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        heard: list[str] = []
+
+        async def handle(batch: Batch) -> None:
+            heard.extend(event.id for event in batch.events)
+
+        write(parts)
+        member = GroupMember(parts.process, "shelf", "shelf.hears")
+        member.follow([REPORTED], handle)
+        assert not parts.process.activity.at_rest
+        wait(parts.process.activity.rest())
+        assert heard == ["a"]
+        member.leave()
+
+    on_parts(tmp_path, test)
+
+
+def test_a_process_that_stands_by_is_at_rest_and_folds_once_it_leads(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        other = Leadership(tmp_path / "shelf.lead")
+        assert other.take()
+        view = shelf(parts)
+        wait(parts.process.activity.rest())
+        assert view.get("s") is None
+        other.give_up()
+        parts.until(lambda: view.get("s") == {"id": "a"})
+
+    on_parts(tmp_path, test)
