@@ -63,6 +63,10 @@ class GrpcServer:
             response_serializer=message_class(descriptor.output_type.full_name).SerializeToString,
         )
 
+    def handler(self, service: str, method: str) -> Any:
+        """What gRPC calls for a method, with what packs and unpacks its messages."""
+        return self._handlers[service][method]
+
     async def start(self, host: str, port: int) -> int:
         """Serves everything that was added; returns the port. OSError when it is taken."""
         server = self._server = grpc.aio.server(

@@ -84,11 +84,11 @@ class Client(Provider):
     """
 
     def __init__(self, service: str) -> None:
-        self._service = service
+        self.service = service
 
     def get_dependency(self, worker_ctx: Any) -> Any:
         """A stand-in with the methods of the other service."""
-        return _Remote(self.container, self._service)
+        return _Remote(self.container, self.service)
 
 
 class _Remote:

@@ -71,15 +71,15 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def load(self, key: str) -> S:
         """The state of one stream now."""
-        return self._fresh(self._stream(key)).state
+        return self._fresh(self.stream_id(key)).state
 
     def known(self, key: str) -> S:
         """The state as this process knows it, without asking the store: for decisions that the append checks again."""
-        return self._known(self._stream(key)).state
+        return self._known(self.stream_id(key)).state
 
     def cause(self, key: str) -> Cause:
         """What last happened in a stream, for work that continues it."""
-        return self._fresh(self._stream(key)).cause
+        return self._fresh(self.stream_id(key)).cause
 
     def handle(
         self,
@@ -99,7 +99,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         Raises Contended when other writers win all the time.
         """
         call = current()
-        stream = self._stream(key)
+        stream = self.stream_id(key)
         for attempt in range(_ATTEMPTS):
             loaded = self._known(stream) if attempt == 0 else self._fresh(stream)
             if attempt and (done := self._carried_out(stream, call, label)):
@@ -140,7 +140,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     # -- loading --------------------------------------------------------------------------------------------------------
 
-    def _stream(self, key: str) -> str:
+    def stream_id(self, key: str) -> str:
+        """The stream's name in the store."""
         return f"{self._service}/{self._kind}-{key}"
 
     def _known(self, stream: str) -> _Loaded[S]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ class View(DependencyProvider):  # type: ignore[misc]
     container: Container
 
     def __init__(self, events: Sequence[type[Message]], key: Key, apply: Apply) -> None:
-        self._types = [type_name(message) for message in events]
+        self.types = [type_name(message) for message in events]
         self._key = key
         self._apply = apply
 
@@ -38,11 +39,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         self.member = GroupMember(process, service, f"{service}.view.{self._name}")
         self.revision = 0
         """Moves whenever rows may have changed."""
+        self._news = asyncio.Event()
         self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
 
     def start(self) -> None:
         """Folds what was, then what comes."""
-        self.member.follow(self._types, self._fold, when_changed_elsewhere=self._changed)
+        self.member.follow(self.types, self._fold, when_changed_elsewhere=self._changed)
 
     def stop(self) -> None:
         """Folds no more."""
@@ -65,6 +67,13 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     def _changed(self) -> None:
         self.revision += 1
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def changed(self, revision: int) -> None:
+        """Returns as soon as rows may have changed since a revision."""
+        while self.revision == revision:
+            await self._news.wait()
 
     def get_dependency(self, worker_ctx: Any) -> View:
         """The view itself."""

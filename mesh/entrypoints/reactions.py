@@ -39,7 +39,7 @@ class Subscribe(CityEntrypoint):
         park_after: int | None = PARK_AFTER,
         **options: Any,
     ) -> None:
-        self._types = [type_name(message) for message in types]
+        self.types = [type_name(message) for message in types]
         self._where = where
         self._since = since
         self._concurrency = concurrency
@@ -52,7 +52,7 @@ class Subscribe(CityEntrypoint):
 
     def start(self) -> None:
         """Joins the consumer group `service.method` and goes on where it stopped."""
-        self.member.follow(self._types, self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
+        self.member.follow(self.types, self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
 
     def stop(self) -> None:
         """Leaves the group; what is under way is finished by its worker and heard again otherwise."""
@@ -90,6 +90,14 @@ class Subscribe(CityEntrypoint):
                 if in_order and event.position > subscription.position:
                     # The next event must not be waited for by what this one has done.
                     subscription.position = event.position
+
+        await self.container.run_worker(self, patient=True, run=run)
+
+    async def hear(self, event: StoredEvent) -> None:
+        """Handles one event in a worker of its own, whatever the group's checkpoint says; raises what the method raised."""
+
+        def run(method: Callable[..., Any]) -> None:
+            contextvars.copy_context().run(self._one, method, event)
 
         await self.container.run_worker(self, patient=True, run=run)
 

@@ -24,7 +24,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WHEN = re.compile(rf"(?:({'|'.join(_DAYS)}) )?([01][0-9]|2[0-3]):([0-5][0-9])", re.I)
 
 
-class _Timer(CityEntrypoint):
+class Timer(CityEntrypoint):
     """Fires at moments of city time; a run has an id made from its moment, so the same moment twice writes nothing new."""
 
     def setup(self) -> None:
@@ -54,19 +54,26 @@ class _Timer(CityEntrypoint):
             self.log.warning("timer left out: its last run is not done yet", method=self.method_name)
             return False
         self._running = True
+        try:
+            await self.run(moment)
+        except Exception:
+            return False
+        finally:
+            self._running = False
+        return True
+
+    async def run(self, moment: int) -> None:
+        """The run of a moment, in a worker; raises what the method raised."""
         with self.tracer.start_as_current_span(f"timer {self.label}", kind=trace.SpanKind.INTERNAL):
             ctx.enter(ctx.Call(self.service, self.label, str(moment)))
             try:
                 await self.container.run_worker(self, patient=True)
             except Exception as error:
                 self.log.error("timer failed", method=self.method_name, error=repr(error), exc_info=error)
-                return False
-            finally:
-                self._running = False
-            return True
+                raise
 
 
-class Every(_Timer):
+class Every(Timer):
     """See `every`."""
 
     def __init__(self, seconds: float, **options: Any) -> None:
@@ -85,7 +92,7 @@ class Every(_Timer):
             await clock.carry_out(self._run(now))
 
 
-class At(_Timer):
+class At(Timer):
     """See `at`."""
 
     def __init__(self, when: str, **options: Any) -> None:

@@ -9,9 +9,10 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import inspect
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +21,14 @@ from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock, DrivenClock
 from citybrain.mesh.container import Container
 from citybrain.mesh.following import OpenStreams
-from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
+from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.tokens import Tokens
 from citybrain.observability.tracing import Tracing
 
@@ -40,7 +42,7 @@ class Greenlets:
     def __init__(self) -> None:
         ready = threading.Event()
         threading.Thread(target=self._main, args=(ready,), daemon=True).start()
-        assert ready.wait(LIMIT_S)
+        ready.wait(LIMIT_S)
 
     def _main(self, ready: threading.Event) -> None:
         self.thread = threading.current_thread()
@@ -49,18 +51,33 @@ class Greenlets:
         eventlet.event.Event().wait()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Runs work in a greenlet, in this context, and waits for what it returns."""
-        context = contextvars.copy_context()
+        """Runs work in a greenlet and waits for what it returns."""
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def greenlet() -> None:
             try:
-                done.set_result(context.run(work))
+                done.set_result(work())
             except BaseException as error:
                 done.set_exception(error)
 
         self.loop.call_soon_threadsafe(eventlet.spawn, greenlet)
+        return _within_limit(done)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop, and waits for what it returns, in a greenlet or in a plain thread."""
+        if threading.current_thread() is self.thread:
+            return wait(work)
+        # In a context of its own: a call that the test has entered is not the caller's.
+        return _within_limit(contextvars.Context().run(asyncio.run_coroutine_threadsafe, work, self.loop))
+
+
+def _within_limit(done: concurrent.futures.Future[T]) -> T:
+    try:
         return done.result(LIMIT_S)
+    except TimeoutError:
+        if done.done():
+            raise
+        raise NeverCame(f"what the test asked for was not done within {LIMIT_S:g} s") from None
 
 
 @functools.cache
@@ -90,21 +107,21 @@ class Parts:
         )
         self.containers: list[Container] = []
 
-    def add(self, service: type, grpc: str) -> Container:
-        """Sets a service up; it is started by `start`."""
-        name = service.name  # type: ignore[attr-defined]
-        manifest = Manifest(name=name, title=name, team="t", kind="sector", entry="m:S", grpc=grpc, port=7999)
+    def add(self, service: type, grpc: str = "") -> Container:
+        """Sets a service up that answers a contract; without one, what its manifest says. It is started by `start`."""
+        manifest = manifest_of(service, grpc)
         config = {"process": self.process, "manifest": manifest, "max_workers": self.process.settings.max_workers * 2}
         container = Container(service, config)
         container.extensions.all.setup()
         self.containers.append(container)
         return container
 
-    def start(self) -> None:
-        """Serves and starts everything that was added."""
-        self.address = f"127.0.0.1:{wait(self.process.server.start('127.0.0.1', 0))}"
-        for container in self.containers:
-            self.process.outgoing.addresses[container.manifest.grpc] = self.address
+    def start(self, *, serve: bool = True) -> None:
+        """Starts everything that was added, on a server where it is to `serve`."""
+        if serve:
+            self.address = f"127.0.0.1:{wait(self.process.server.start('127.0.0.1', 0))}"
+            for container in self.containers:
+                self.process.outgoing.addresses[container.manifest.grpc] = self.address
         for container in self.containers:
             container.started = True
             container.extensions.all.start()
@@ -114,7 +131,8 @@ class Parts:
         self.process.streams.end()
         wait(self.process.server.stop(0))
         for container in self.containers:
-            container.stop()
+            if container.started:
+                container.stop()
         wait(self.process.outgoing.close())
         for file in self.process.files.values():
             file.close()
@@ -126,7 +144,8 @@ class Parts:
         """Waits for a condition; the test's own limit says when it hangs."""
         end = time.monotonic() + LIMIT_S
         while not condition():
-            assert time.monotonic() < end, "it never came to be"
+            if time.monotonic() > end:
+                raise NeverCame("it never came to be")
             wait(asyncio.sleep(0.001))
 
 
@@ -157,6 +176,17 @@ def together(*work: Callable[[], T]) -> list[T | BaseException]:
     for number in range(len(work)):
         eventlet.spawn(one, number)
     return [event.wait() for event in done]
+
+
+def manifest_of(service: type, grpc: str = "") -> Manifest:
+    """The manifest beside a service's module; one made up where the test says which contract it answers."""
+    name: str = service.name  # type: ignore[attr-defined]
+    if grpc:
+        return Manifest(name=name, title=name, team="t", kind="sector", entry="m:S", grpc=grpc, port=7999)
+    path = Path(inspect.getfile(service)).with_name("manifest.yaml")
+    if not path.is_file():
+        raise Misused(f"{service.__name__} has no manifest.yaml beside its module: say which contract it answers, grpc='…'")
+    return read_manifest(path)
 
 
 async def _store(data: Path) -> SqliteEventStore:

@@ -58,7 +58,7 @@ def heard_by(manifest: Manifest) -> set[str]:
     """What its reactions and views are made from."""
     sources = [entry for found in entrypoints(manifest, Subscribe).values() for entry in found]
     sources += [view for _, view in inspect.getmembers(service_class(manifest), lambda member: isinstance(member, View))]
-    return {event for source in sources for event in source._types}
+    return {event for source in sources for event in source.types}
 
 
 def test_there_is_a_manifest_for_every_service_of_the_contracts() -> None:

@@ -1,0 +1,166 @@
+"""One call without a network: the side that gRPC's server shows to a handler, and the caller's side of it for the test.
+
+Messages are packed and unpacked as on the wire, so that neither side can change what the other one holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from citybrain.mesh.errors import CallFailed, DeadlinePassed
+from citybrain.mesh.testing.errors import NeverCame
+from citybrain.mesh.testing.parts import greenlets
+
+WAIT_S = 30.0
+"""How long a test waits for what is to come, unless it says otherwise: long enough for a machine that is busy."""
+_END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+
+
+class _Aborted(Exception):
+    """The handler ended the call with a status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Exchange:
+    """What a handler is given as its context."""
+
+    def __init__(self, handler: Any, metadata: list[tuple[str, str]], deadline_s: float | None) -> None:
+        self._handler = handler
+        self._metadata = metadata
+        self._until = None if deadline_s is None else time.monotonic() + deadline_s
+        self._expired = False
+        self._requests: asyncio.Queue[Message] = asyncio.Queue()
+        # One at a time: a follower that does not read holds up the method that writes.
+        self._responses: asyncio.Queue[Message] = asyncio.Queue(1)
+
+    # -- the handler's side -----------------------------------------------------------------------------------------------
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        """What came with the call."""
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline."""
+        return None if self._until is None else self._until - time.monotonic()
+
+    async def read(self) -> Any:
+        """The next request of a stream."""
+        return await self._requests.get()
+
+    async def write(self, response: Message) -> None:
+        """One response of a stream."""
+        await self._responses.put(self._packed(response))
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> None:
+        """Ends the call with a status."""
+        raise _Aborted(code, details)
+
+    # -- the caller's side ------------------------------------------------------------------------------------------------
+
+    async def begin(self, request: Message | None) -> None:
+        """Calls the handler; a stream of requests comes by `send`."""
+        handler, loop = self._handler, asyncio.get_running_loop()
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        argument = None if request is None else handler.request_deserializer(request.SerializeToString())
+        self.task = loop.create_task(behaviour(argument, self))
+        if (left := self.time_remaining()) is not None:
+            timer = loop.call_later(left, self._expire)
+            self.task.add_done_callback(lambda _: timer.cancel())
+
+    async def send(self, requests: list[Message], last: bool) -> None:
+        """More requests, after which there may be no other."""
+        for request in requests:
+            self._requests.put_nowait(self._handler.request_deserializer(request.SerializeToString()))
+        if last:
+            self._requests.put_nowait(_END)
+
+    async def answer(self) -> Message:
+        """The one response; raises the method's own error, or DeadlinePassed."""
+        await asyncio.wait([self.task])
+        return self._packed(self._result())
+
+    async def receive(self) -> Message | None:
+        """The next response; None at the end."""
+        if self._responses.empty() and not self.task.done():
+            coming = asyncio.ensure_future(self._responses.get())
+            await asyncio.wait([coming, self.task], timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                return coming.result()
+            coming.cancel()
+        if not self._responses.empty():
+            return self._responses.get_nowait()
+        if not self.task.done():
+            raise NeverCame(f"the stream said nothing for {WAIT_S:g} s, and did not end")
+        self._result()
+        return None
+
+    async def cancel(self) -> None:
+        """The caller goes."""
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+    def _expire(self) -> None:
+        self._expired = True
+        self.task.cancel()
+
+    def _result(self) -> Any:
+        try:
+            return self.task.result()
+        except asyncio.CancelledError:
+            if self._expired:
+                raise DeadlinePassed("the deadline passed before the work was done") from None
+            raise CallFailed(grpc.StatusCode.CANCELLED, "the caller has gone") from None
+        except _Aborted as told:
+            error = told.__context__
+            raise error if isinstance(error, Exception) else CallFailed(told.code, str(told)) from None
+
+    def _packed(self, response: Message) -> Message:
+        packed = self._handler.response_serializer(response)
+        return type(response).FromString(packed)
+
+
+class Stream(Iterator[Any]):
+    """A call that streams, as its caller holds it: iterate the responses, `send` requests, `end` them, `cancel`."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __next__(self) -> Any:
+        response = greenlets().do(self._exchange.receive())
+        if response is None:
+            raise StopIteration
+        return response
+
+    def send(self, *requests: Message) -> None:
+        """More requests, where the method reads a stream of them."""
+        greenlets().do(self._exchange.send(list(requests), last=False))
+
+    def end(self) -> None:
+        """There are no more requests."""
+        greenlets().do(self._exchange.send([], last=True))
+
+    def answer(self) -> Any:
+        """The one response of a method that only reads a stream."""
+        self.end()
+        return greenlets().do(self._exchange.answer())
+
+    def cancel(self) -> None:
+        """The caller goes: what the method waits for raises."""
+        greenlets().do(self._exchange.cancel())
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.cancel()

@@ -1,0 +1,166 @@
+"""What surrounds a service under test: neighbours, rows and events that the test gives; what it does not give is real."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from citybrain.event_store.contract import ANY, NewEvent, StoredEvent
+from citybrain.event_store.views import Row
+from citybrain.mesh.clock import DrivenClock
+from citybrain.mesh.container import Container
+from citybrain.mesh.entrypoints.timers import HANGZHOU
+from citybrain.mesh.events import classification_of, type_name
+from citybrain.mesh.nameko import DependencyProvider
+from citybrain.mesh.runtime import wait
+from citybrain.mesh.service import Client, Provider, Streams, View
+from citybrain.mesh.testing.errors import Misused
+from citybrain.mesh.testing.neighbours import Fake, Neighbours
+from citybrain.mesh.testing.parts import Parts, greenlets
+
+D = TypeVar("D")
+MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)
+"""City time at the start, where a test names no other: a Monday, eight o'clock."""
+
+
+class Given(Provider):
+    """In the place of a provider: what the test gave."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def get_dependency(self, worker_ctx: Any) -> Any:
+        """The very object."""
+        return self._value
+
+
+class Rows:
+    """In the place of a view: rows that the test gave, read as a view is read."""
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self.rows = dict(rows)
+
+    def get(self, key: str) -> Row | None:
+        """See View.get."""
+        return self.rows.get(key)
+
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+        """See View.scan."""
+        behind = [(key, self.rows[key]) for key in sorted(self.rows) if key > after]
+        return behind if limit < 0 else behind[:limit]
+
+    def derived(self, build: Callable[[list[Row]], D]) -> D:
+        """See View.derived."""
+        return build([row for _, row in self.scan()])
+
+    off_loop = staticmethod(View.off_loop)
+
+
+@dataclass
+class Setting:
+    """The service's class as the test dressed it, who is around it, and what happened before."""
+
+    service: type
+    neighbours: list[Fake]
+    before: dict[str, Mapping[str, Sequence[Message]]] = field(default_factory=dict)
+
+
+def set_up(service: type, neighbours: Sequence[Fake], given: Mapping[str, Any]) -> Setting:
+    """Puts what the test gave in its place; Misused names what has no place, and what is missing."""
+    providers: dict[str, Any] = dict(inspect.getmembers(service, lambda member: isinstance(member, DependencyProvider)))
+    if unknown := given.keys() - providers.keys():
+        raise Misused(f"{service.__name__} has no {_listed(unknown)}; what can be given is: {_listed(providers)}")
+    setting = Setting(service, list(neighbours))
+    replaced: dict[str, Any] = {}
+    for name, value in given.items():
+        match providers[name], value:
+            case Client() as client, Fake():
+                if value.service != client.service:
+                    raise Misused(f"{name} calls {client.service}, and the fake is for {value.service}")
+                setting.neighbours.append(value)
+            case Streams(), Mapping():
+                setting.before[name] = value
+            case View(), Mapping():
+                replaced[name] = Given(Rows(value))
+            case _:
+                replaced[name] = Given(value)
+    there = {neighbour.service for neighbour in setting.neighbours}
+    missing = [
+        f"{name}=fake({provider.service!r}, …)"
+        for name, provider in providers.items()
+        if isinstance(provider, Client) and name not in replaced and provider.service not in there
+    ]
+    if missing:
+        raise Misused(f"{service.__name__} calls others, and the test is alone: give {', '.join(missing)}")
+    if replaced:
+        setting.service = type(service.__name__, (service,), {**replaced, "__module__": service.__module__})
+    return setting
+
+
+@contextmanager
+def parts_of(setting: Setting, contract: str, folder: Path | None, city_time: datetime) -> Iterator[tuple[Parts, Container]]:
+    """Parts with the service set up in them and nothing started; all of it stopped, and files removed, at the end."""
+    clock = DrivenClock()
+
+    def begin() -> tuple[Parts, Container]:
+        parts = Parts(data, clock=clock)
+        try:
+            parts.process.outgoing = Neighbours(parts.process.tracing, setting.neighbours)
+            container = parts.add(setting.service, contract)
+            for provider in container.dependencies:
+                for key, messages in setting.before.get(provider.attr_name, {}).items():
+                    append(parts, provider.stream_id(key), messages, occurred_at=moment)
+        except BaseException:
+            parts.stop()
+            raise
+        return parts, container
+
+    moment = microseconds_of(city_time)
+    with tempfile.TemporaryDirectory(prefix="city-test-") as temporary:
+        data = folder or Path(temporary)
+        parts, container = greenlets().run(begin)
+        try:
+            yield parts, container
+        finally:
+            greenlets().run(parts.stop)
+
+
+def append(
+    parts: Parts, stream: str, messages: Sequence[Message], *, occurred_at: int, story: str = "", actor: str = "test"
+) -> list[StoredEvent]:
+    """Appends events to the log as some service would, wherever the stream stands; returns them as they are stored."""
+    events = [event_of(message, occurred_at=occurred_at, story=story, actor=actor) for message in messages]
+    outcome: Any = wait(parts.store.append(stream, events, ANY))
+    return wait(parts.store.read(stream, outcome.first, len(events)))
+
+
+def event_of(message: Message, *, occurred_at: int, story: str = "", actor: str = "test", name: str = "") -> NewEvent:
+    """An event that carries a message."""
+    return NewEvent(
+        id=name or str(uuid.uuid4()),
+        type=type_name(message),
+        data=message.SerializeToString(deterministic=True),
+        occurred_at=occurred_at,
+        correlation_id=story,
+        actor=actor,
+        district=getattr(message, "district_id", ""),
+        classification=classification_of(type_name(message)),
+    )
+
+
+def microseconds_of(moment: datetime) -> int:
+    """A moment as city time counts it."""
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(names)) or "nothing"
