@@ -62,8 +62,6 @@ class Rows:
         """See View.derived."""
         return build([row for _, row in self.scan()])
 
-    off_loop = staticmethod(View.off_loop)
-
 
 @dataclass
 class Setting:
