@@ -126,6 +126,10 @@ class EventStore(Protocol):
         """The version at which the stream holds this event id, or 0."""
         ...
 
+    async def writable(self) -> None:
+        """Returns when an append could be written now; StoreError says why none could."""
+        ...
+
     def head(self) -> int:
         """Position of the last event known to be committed."""
         ...

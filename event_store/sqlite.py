@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS events (
   occurred_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,
   causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,
   UNIQUE (stream, version), UNIQUE (stream, id));
+CREATE TABLE IF NOT EXISTS tried (one INTEGER PRIMARY KEY, times INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_story ON events (correlation_id, position);
 """
 _COLUMNS = (
@@ -53,6 +54,10 @@ _COLUMNS = (
 _INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
+# What writes least: how it is tried whether the file can be written.
+_TRY = "INSERT INTO tried VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET times = times + 1"
+# An append that was written so lately needs no trying.
+_WRITTEN_LATELY_S = 1.0
 _GROUP_MAX = 256
 # Newest events kept in memory: live subscribers read them without a query.
 _TAIL_MAX = 4096
@@ -66,6 +71,11 @@ class _Append:
     done: asyncio.Future[Committed | Conflict]
 
 
+@dataclass(slots=True)
+class _Try:
+    done: asyncio.Future[None]
+
+
 class SqliteEventStore:
     """An EventStore on one file. Create it inside the running event loop; `close()` when done."""
 
@@ -73,7 +83,8 @@ class SqliteEventStore:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Append | _Try | None] = queue.SimpleQueue()
+        self._written_at = 0.0
         self._closed = False
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
         self._local = threading.local()
@@ -109,6 +120,14 @@ class SqliteEventStore:
             item.done.add_done_callback(lambda _: timer.cancel())
         return item.done
 
+    async def writable(self) -> None:
+        """See EventStore.writable."""
+        if self._closed:
+            raise StoreError(f"the event store on {self._path.name} is closed")
+        trying = _Try(self._loop.create_future())
+        self._queue.put(trying)
+        await trying.done
+
     def _write(self, connection: sqlite3.Connection) -> None:
         data_version = -1
         while True:
@@ -124,20 +143,23 @@ class SqliteEventStore:
                         data_version = seen
                 continue
             group: list[_Append] = []
-            last = first is None
-            if first is not None:
-                group.append(first)
-            while not last and len(group) < _GROUP_MAX:
+            tries: list[_Try] = []
+            item, last = first, False
+            while True:
+                if item is None:
+                    last = True
+                    break
+                (tries if isinstance(item, _Try) else group).append(item)  # type: ignore[arg-type]
+                if len(group) >= _GROUP_MAX:
+                    break
                 try:
                     item = self._queue.get_nowait()
                 except queue.Empty:
                     break
-                if item is None:
-                    last = True
-                else:
-                    group.append(item)
             if group:
                 self._commit(connection, group)
+            for trying in tries:
+                self._try(connection, trying.done)
             if last:
                 connection.close()
                 return
@@ -154,6 +176,8 @@ class SqliteEventStore:
             failure = StoreError(f"the event store cannot write to {self._path.name}: {error}; nothing was written")
             self._tell(lambda: _fail(group[0].done, failure))
             return
+        if written:
+            self._written_at = time.monotonic()
         head = max((o.position for o in outcomes if isinstance(o, Committed)), default=0)
 
         def answer() -> None:
@@ -163,6 +187,16 @@ class SqliteEventStore:
                     item.done.set_result(outcome)
 
         self._tell(answer)
+
+    def _try(self, connection: sqlite3.Connection, done: asyncio.Future[None]) -> None:
+        try:
+            if time.monotonic() - self._written_at > _WRITTEN_LATELY_S:
+                connection.execute(_TRY)
+        except sqlite3.Error as error:
+            failure = StoreError(f"the event store cannot write to {self._path.name}: {error}")
+            self._tell(lambda: _fail(done, failure))
+        else:
+            self._tell(lambda: None if done.done() else done.set_result(None))
 
     def _tell(self, callback: Callable[[], None]) -> None:
         # The loop may be gone when a process is torn down: then nobody waits any more.
@@ -259,7 +293,7 @@ def _give_up(item: _Append, timeout_s: float) -> None:
     )
 
 
-def _fail(done: asyncio.Future[Committed | Conflict], failure: Exception) -> None:
+def _fail(done: asyncio.Future[Any], failure: Exception) -> None:
     if not done.done():
         done.set_exception(failure)
 

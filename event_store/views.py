@@ -148,6 +148,10 @@ class ViewFile:
         found = self._db.execute(f"SELECT {_PARKED} FROM parked WHERE grp = ? ORDER BY position", (group,))
         return [Parked(*row) for row in found]
 
+    def count_parked(self, group: str) -> int:
+        """How many events a group has parked."""
+        return int(self._db.execute("SELECT count(*) FROM parked WHERE grp = ?", (group,)).fetchone()[0])
+
     def ask_replay(self, group: str, stream: str) -> int:
         """Asks the group's member to try the parked events of a stream again; returns how many there are."""
         return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount

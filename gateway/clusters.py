@@ -17,17 +17,21 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UNLIMITED = 1_000_000
 
 
-def clusters(addresses: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
-    """One cluster for each address, by name, and the receiver of spans where there is one."""
-    found = [_cluster(name, address, settings, checked=settings.health_checks) for name, address in addresses.items()]
+def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
+    """One cluster for each address, by name, and the receiver of spans where there is one.
+
+    `checked`: what each is asked for in health checks; one that is not named there is asked for the whole process.
+    """
+    asked = {name: checked.get(name, "") if settings.health_checks else None for name in addresses}
+    found = [_cluster(name, address, settings, asked[name]) for name, address in addresses.items()]
     if settings.cors_origins:
         found.append({"name": NOWHERE, "type": "STATIC", "load_assignment": {"cluster_name": NOWHERE}})
     if settings.otlp_endpoint:
-        found.append(_cluster(OTLP, settings.otlp_endpoint, settings, checked=False))
+        found.append(_cluster(OTLP, settings.otlp_endpoint, settings, None))
     return found
 
 
-def _cluster(name: str, address: str, settings: GatewaySettings, *, checked: bool) -> dict[str, Any]:
+def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | None) -> dict[str, Any]:
     host, port = split(address)
     endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
     cluster: dict[str, Any] = {
@@ -50,7 +54,7 @@ def _cluster(name: str, address: str, settings: GatewaySettings, *, checked: boo
     }
     # No outlier detection: there is one host a cluster, and one that came back must be called at once. For the same reason the
     # panic threshold stays at its default: with the only host unhealthy, calls are still tried.
-    if checked:
+    if asked is not None:
         cluster["health_checks"] = [
             {
                 "timeout": "1s",
@@ -59,7 +63,7 @@ def _cluster(name: str, address: str, settings: GatewaySettings, *, checked: boo
                 "no_traffic_healthy_interval": "1s",
                 "unhealthy_threshold": 3,
                 "healthy_threshold": 1,
-                "grpc_health_check": {},
+                "grpc_health_check": {"service_name": asked} if asked else {},
             }
         ]
     return cluster

@@ -45,7 +45,7 @@ def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: Gatew
         "admin": {"address": _address("127.0.0.1", settings.admin_port), "ignore_global_conn_limit": True},
         "static_resources": {
             "listeners": [_listener(open_methods, descriptors, settings)],
-            "clusters": clusters(addresses, settings),
+            "clusters": clusters(addresses, {manifest.name: manifest.grpc for manifest in manifests}, settings),
         },
         "overload_manager": overload(settings),
         "layered_runtime": {

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from citybrain.event_store.contract import LimitExceeded, Undecided
+from citybrain.event_store.contract import LimitExceeded, StoreError, Undecided
 
 
 class ServiceError(Exception):
@@ -124,6 +124,8 @@ def status_of(error: BaseException) -> status_pb2.Status:
         error = BadRequest([("request", f"is too large: {error}")])
     if isinstance(error, Undecided):
         error = Unavailable(str(error), "UNDECIDED")
+    if isinstance(error, StoreError):
+        error = Unavailable(f"{error}: retry with the same request id", "STORE_FAILED")
     if isinstance(error, ServiceError):
         number: int = error.code.value[0]
         return status_pb2.Status(code=number, message=str(error), details=error.details())

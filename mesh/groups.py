@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import grpc
 
 from citybrain.event_store.contract import EventStore, LostAssignment, StoredEvent, StoreError
-from citybrain.event_store.subscription import Batch, Handle, Subscription
+from citybrain.event_store.subscription import Batch, Handle, Subscription, describe
 from citybrain.event_store.views import Parked, Row, ViewFile
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.leadership import Leadership
@@ -26,6 +28,8 @@ PARK_AFTER = 8
 # How often a process that stands by looks whether the one that leads has changed rows.
 _OTHERS_LOOK_S = 0.02
 _AFTER_LOSS_S = 1.0
+# A subscription that began again this lately has not shown yet that it goes on.
+_FRESH_S = 3.0
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -73,6 +77,17 @@ class ServiceFile:
         return self._thread.submit(work, *arguments).result()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group is. `lag`: positions of the log it has yet to look at; `failing`: which event fails, and how."""
+
+    leads: bool
+    position: int
+    lag: int
+    parked: int
+    failing: str
+
+
 class GroupMember:
     """A consumer group of a service, as one of its processes sees it. Its name is `service.method` or `service.view.name`."""
 
@@ -83,6 +98,8 @@ class GroupMember:
         self._since = since
         self._epoch = 0
         self._log = logger(service)
+        self._failure = ""
+        self._began_again = float("-inf")
         self.subscription: Subscription | None = None
         """What this process does for the group; None while it stands by."""
         # Another process leads: nothing is to be done here. Not known before the first look.
@@ -126,9 +143,12 @@ class GroupMember:
                 await self.subscription.run()
             except LostAssignment as error:
                 self._log.error("another member took the group over", group=self.group, error=str(error))
+                self._failure = str(error)
             except Exception as error:
                 # The store cannot be read: nothing is lost by beginning again where the group stands.
                 self._log.error("subscription begins again", group=self.group, error=repr(error), exc_info=error)
+                self._failure = describe(error)
+            self._began_again = time.monotonic()
             self.subscription = None
             await asyncio.sleep(_AFTER_LOSS_S)
 
@@ -152,6 +172,15 @@ class GroupMember:
             return 0
         store = self._process.store
         return store.head() if self._since == "now" else await position_before(store, self._since)
+
+    async def standing(self) -> Standing:
+        """Where the group is now, as far as this process knows."""
+        file, subscription = self.file, self.subscription
+        position = subscription.position if subscription is not None else await file.run(file.file.position, self.group) or 0
+        parked = await file.run(file.file.count_parked, self.group)
+        again = time.monotonic() - self._began_again < _FRESH_S
+        failing = self._failure if again or (subscription is not None and subscription.failing) else ""
+        return Standing(file.leadership.leads, position, max(0, self._process.store.head() - position), parked, failing)
 
     # -- what is done, failed and parked --------------------------------------------------------------------------------
 
@@ -185,6 +214,7 @@ class GroupMember:
         return gone
 
     def _failed(self, event: StoredEvent, error: Exception, pause: float) -> None:
+        self._failure = f"{event.type} at {event.position}: {describe(error)}"
         self._log.error(
             "event failed and is tried again", group=self.group, event_id=event.id, type=event.type, again_in_s=pause,
             error=repr(error), exc_info=error,

@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from opentelemetry import propagate, trace
 
 from citybrain.mesh.context import current, onward_metadata
@@ -23,6 +25,8 @@ from citybrain.observability.tracing import Tracing
 
 DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
+# How long another service may take to say whether it is ready.
+_ASK_S = 1.0
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE,)
 
 
@@ -82,6 +86,20 @@ class Outgoing:
                         continue
                     span.set_status(trace.Status(trace.StatusCode.ERROR, error.code().name))
                     raise CallFailed(error.code(), error.details() or error.code().name) from None
+
+    async def unreachable(self, service: str) -> str:
+        """Why another service cannot be called; empty where it answers, and says that it is ready."""
+        try:
+            stub: Any = HealthStub(self._channel(service))
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ASK_S)
+        except CallFailed as error:
+            return str(error)
+        except grpc.aio.AioRpcError as error:
+            # One that runs on something else need not know of health checks: it answered.
+            answered = error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+            return "" if answered else f"does not answer at {self.addresses[service]}: {error.details() or error.code().name}"
+        ready = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return "" if ready else f"answers at {self.addresses[service]}, and says that it is not ready"
 
     async def close(self) -> None:
         """Closes every channel."""

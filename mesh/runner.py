@@ -17,9 +17,12 @@ from citybrain.mesh.clock_service import serve_clock
 from citybrain.mesh.container import Container
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.mesh_service import serve_status
 from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
+from citybrain.mesh.presence import Presence
 from citybrain.mesh.process import Process
+from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
@@ -86,6 +89,8 @@ class Mesh:
         # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
         for container in self.containers:
             container.extensions.all.setup()
+        self.readiness = Readiness(process, self.containers)
+        serve_status(process, self.containers, self.readiness)
         # Who asks for rest before everybody has come waits.
         process.activity.begin()
         port = wait(process.server.start(settings.host, settings.port))
@@ -100,7 +105,10 @@ class Mesh:
             self._tasks.append(loop.create_task(clock.run()))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.request_stop)
-        wait(process.server.set_ready(True))
+        wait(self.readiness.begin())
+        names = [manifest.name for manifest in self.manifests]
+        address = f"127.0.0.1:{process.server.own_port}"
+        self._presence = Presence(settings.data, "mesh", address=address, serves=f"{settings.host}:{port}", services=names)
         return port
 
     def request_stop(self) -> None:
@@ -115,7 +123,8 @@ class Mesh:
     def stop(self) -> None:
         """Takes no more work, ends streams with a token to go on from, finishes what was begun, closes the files."""
         process = self.process
-        wait(process.server.set_ready(False))
+        self.readiness.end()
+        self._presence.leave()
         process.streams.end()
         wait(process.server.stop(_GRACE_S))
         for task in self._tasks:

@@ -10,13 +10,12 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import status_pb2
-from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
+from citybrain.mesh.health import Health
 
 Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
 
@@ -44,17 +43,22 @@ class GrpcServer:
 
     def __init__(self) -> None:
         self._handlers: dict[str, dict[str, Any]] = {}
+        self._unlisted: set[str] = set()
         self._server: grpc.aio.Server | None = None
-        self._health = health_aio.HealthServicer()
+        self.health = Health()
         self.port = 0
+        # Where this process alone answers, to those who run it: several may share the other port.
+        self.own_port = 0
 
     @property
     def services(self) -> list[str]:
         """Full names of the services that have methods here."""
         return sorted(self._handlers)
 
-    def add(self, service: str, method: str, handler: Handler) -> None:
-        """Adds a method; of which kind it is, its contract says."""
+    def add(self, service: str, method: str, handler: Handler, *, listed: bool = True) -> None:
+        """Adds a method; of which kind it is, its contract says. `listed`: reflection tells of it, also beyond the gateway."""
+        if not listed:
+            self._unlisted.add(service)
         descriptor = find_method(service, method)
         make = _KINDS[descriptor.client_streaming, descriptor.server_streaming]
         self._handlers.setdefault(service, {})[method] = make(
@@ -74,20 +78,16 @@ class GrpcServer:
         )
         for service, methods in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
-        add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*self.services, HEALTH, reflection.SERVICE_NAME], server)
+        add_HealthServicer_to_server(self.health, server)
+        listed = [service for service in self.services if service not in self._unlisted]
+        reflection.enable_server_reflection([*listed, HEALTH, reflection.SERVICE_NAME], server)
         try:
             self.port = server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
+        self.own_port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return self.port
-
-    async def set_ready(self, ready: bool) -> None:
-        """Tells health checks whether calls are welcome."""
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ["", *self.services]:
-            await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -55,6 +55,8 @@ class Provider(DependencyProvider):  # type: ignore[misc]
     """Base of what a service is given besides: `setup`, `start`, `stop` once a process, `get_dependency` once a call."""
 
     container: Container
+    # Full names of the gRPC services that it calls: readiness tells when one of them is out.
+    calls: Sequence[str] = ()
 
 
 class Clock(Provider):
@@ -85,6 +87,7 @@ class Client(Provider):
 
     def __init__(self, service: str) -> None:
         self.service = service
+        self.calls = (service,)
 
     def get_dependency(self, worker_ctx: Any) -> Any:
         """A stand-in with the methods of the other service."""

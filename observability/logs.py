@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -20,9 +21,10 @@ class _Stderr:
     """Writes to whatever sys.stderr is at the moment of the line."""
 
     def msg(self, message: str) -> None:
-        """Writes one line in one piece: lines of several threads do not mix."""
-        sys.stderr.write(message + "\n")
-        sys.stderr.flush()
+        """Writes one line in one piece: lines of several threads do not mix. On a full disk it is lost; the work goes on."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = exception = fatal = failure = log = msg
 

@@ -76,6 +76,11 @@ class Workflow:
         """All steps and waits in the order of the text."""
         return _leaves(self.nodes)
 
+    def services(self) -> set[str]:
+        """Full names of the gRPC services that its commands call."""
+        commands = [c for leaf in self.leaves() if isinstance(leaf, Step) for c in (leaf.command, leaf.undo) if c is not None]
+        return {command.method.partition("/")[0] for command in commands}
+
     def leaf(self, name: str) -> Step | Wait:
         """One step or wait by name; KeyError when there is none."""
         for leaf in self.leaves():

@@ -59,6 +59,7 @@ class SagaRunner(Provider):
 
     def __init__(self, workflows: Sequence[Workflow]) -> None:
         self._workflows = {(w.name, w.version): w for w in workflows}
+        self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
     def setup(self) -> None:
         """Starts with nothing known."""

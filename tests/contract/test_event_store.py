@@ -255,6 +255,16 @@ def test_es14_an_append_over_the_limits_is_refused_and_writes_nothing(
     on_store(tmp_path, test)
 
 
+def test_a_store_that_can_be_written_says_so_and_its_log_stays_as_it_is(tmp_path: Path) -> None:
+    async def test(store: SqliteEventStore) -> None:
+        await store.append("s", [event("a")], NO_STREAM)
+        for _ in range(3):
+            await store.writable()
+        assert (store.head(), [e.id for e in (await store.read_log(0)).events]) == (1, ["a"])
+
+    on_store(tmp_path, test)
+
+
 Step = tuple[str, list[int], int]
 
 

@@ -53,6 +53,8 @@ def test_an_append_after_the_store_was_closed_is_refused(tmp_path: Path) -> None
         store.close()
         with pytest.raises(StoreError, match="closed"):
             await asyncio.wait_for(store.append("s", [event("a")], NO_STREAM), 60)
+        with pytest.raises(StoreError, match="closed"):
+            await asyncio.wait_for(store.writable(), 60)
 
     asyncio.run(test())
 

@@ -18,6 +18,7 @@ from citybrain.gateway.filters import FILTER_ORDER
 from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import find_manifests
+from citybrain.mesh.mesh_service import SERVICE as MESH
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = find_manifests([ROOT / "services", ROOT / "sagas"])
@@ -68,6 +69,9 @@ def test_every_method_with_a_scope_has_a_route_and_a_json_form() -> None:
     open_methods = {route.path: route for route in routes(MANIFESTS, DESCRIPTORS, driven=True)}
     for service, method in contract_methods():
         path = f"/{service}/{method.name}"
+        if service == MESH:
+            assert path not in paths, f"{path} is for those who run the mesh"
+            continue
         assert method.options.Extensions[options_pb2.scope], f"{path} has no scope"
         assert path in paths
         assert open_methods[path].http, f"{path} has no google.api.http mapping"
@@ -140,6 +144,16 @@ def test_a_lone_host_is_never_ejected() -> None:
     for cluster in bootstrap(MANIFESTS, DESCRIPTORS, settings(health_checks=True))["static_resources"]["clusters"]:
         assert "outlier_detection" not in cluster
         assert "common_lb_config" not in cluster
+
+
+def test_a_service_is_asked_for_its_own_health_and_what_belongs_to_none_for_the_whole_process() -> None:
+    def asked(**chosen: object) -> dict[str, str]:
+        clusters = bootstrap(MANIFESTS, DESCRIPTORS, settings(**chosen))["static_resources"]["clusters"]
+        checks = {cluster["name"]: cluster.get("health_checks", []) for cluster in clusters}
+        return {name: one["grpc_health_check"].get("service_name", "") for name, found in checks.items() for one in found}
+
+    assert asked(health_checks=True) == {manifest.name: manifest.grpc for manifest in MANIFESTS} | {"system": ""}
+    assert asked(health_checks=False) == {}
 
 
 def test_admin_is_never_reachable_from_outside() -> None:
