@@ -14,6 +14,7 @@ from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.manifest import find_manifests
+from citybrain.mesh.presence import Presence, forget, present
 from citybrain.mesh.serve import rooms
 from citybrain.mesh.settings import Settings, Traces
 from citybrain.observability.receiver import Receiver
@@ -38,6 +39,7 @@ class LocalCity:
         self._without = list(without)
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
+        self._presence: Presence | None = None
         self.mesh: MeshChild | None = None
         self.gateway: Envoy | None = None
 
@@ -56,6 +58,9 @@ class LocalCity:
                 f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
             )
         self._lock = _only_one(self.data)
+        for one in present(self.data):
+            if not one.runs:
+                forget(self.data, one)
         # Where nobody collects traces, they are kept here.
         endpoint = self._settings.traces.endpoint
         if not endpoint:
@@ -75,7 +80,10 @@ class LocalCity:
                 access_log=self.data / "access.log",
             )
             self.gateway = Envoy(find_manifests(rooms()), DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
-            return self.gateway.start()
+            address = self.gateway.start()
+            admin = f"127.0.0.1:{self.gateway.settings.admin_port}"
+            self._presence = Presence(self.data, "gateway", address=address, admin=admin)
+            return address
         except BaseException:
             self.stop()
             raise
@@ -94,6 +102,9 @@ class LocalCity:
 
     def stop(self) -> None:
         """Stops everything, callers first."""
+        if self._presence is not None:
+            self._presence.leave()
+            self._presence = None
         if self.gateway is not None:
             self.gateway.stop()
         if self.mesh is not None:

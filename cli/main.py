@@ -51,11 +51,12 @@ def up(
     chosen = configuration.load(
         config, gateway__port=("--port", port), data=("--data", data), time=("--driven", "driven" if driven else None)
     )
+    asked = configuration.load(config).asked
     city = LocalCity(chosen, chosen.gateway)
     address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
     _out.print("Try, in another terminal:")
-    gateway = "" if address == configuration.load(config).asked else f" --gateway {address}"
+    gateway = "" if address == asked else f" --gateway {address}"
     _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}", markup=False)
     _out.print(f"  curl -s http://{address}/v1/incidents", markup=False)
     try:
@@ -65,6 +66,35 @@ def up(
         _out.print("Stopping.")
     finally:
         city.stop()
+
+
+@app.command()
+def status(
+    data: Data = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ask what answers there instead: a process of the mesh, or a gateway. host:port.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    config: File = None,
+) -> None:
+    """Says what runs on the data folder: processes, services, whether they are ready or why not, how far each group is.
+
+    Ends with 0 where all is ready, with 1 where something is not, with 2 where nothing runs. A gateway (--address) tells only
+    what is ready; why not, a process tells those who run it.
+    """
+    import json
+
+    from citybrain.cli import status as found
+
+    folder = configuration.load(config, data=("--data", data)).data
+    picture = found.behind(address) if address else found.on_folder(folder)
+    if as_json:
+        _out.print(json.dumps(found.as_json(picture), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
+    else:
+        _out.print(found.shown(picture), soft_wrap=True)
+    if not (picture.processes or picture.names or picture.gateways):
+        raise Problem(f"nothing runs on {folder}: start it with `city up`, or name another --data")
+    raise typer.Exit(0 if found.is_ready(picture) else 1)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import timestamp
@@ -23,8 +24,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 def serve_status(process: Process, containers: Sequence[Container], readiness: Readiness) -> None:
     """Adds GetStatus to the server of the process."""
-    # Only for people to read; nothing is decided by it.
-    started_at = timestamp(time.time_ns() // 1000)
+    started_at = _wall_clock()
 
     async def get_status(_request: pb.GetStatusRequest, _context: _Context) -> pb.GetStatusResponse:
         await readiness.look()
@@ -32,6 +32,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             version=installed_version(),
             pid=os.getpid(),
             started_at=started_at,
+            now=_wall_clock(),
             ready=readiness.ready,
             services=[_service(container, readiness) for container in containers],
             log_position=process.store.head(),
@@ -42,6 +43,11 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
         )
 
     process.server.add(SERVICE, "GetStatus", get_status, listed=False)
+
+
+def _wall_clock() -> Timestamp:
+    """Only for people to read; nothing is decided by it."""
+    return timestamp(time.time_ns() // 1000)
 
 
 def installed_version() -> str:

@@ -1,0 +1,207 @@
+"""`city status`: what runs on a data folder or behind an address, whether it is ready, and why not.
+
+Processes say on their data folder where they answer, and hold a lock on what they say: what was killed is never said to run.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from citybrain.mesh.v1 import mesh_service_pb2 as pb
+from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
+from google.protobuf import json_format
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from citybrain.cli.problems import Problem
+from citybrain.mesh.presence import present
+
+_ASK_S = 5.0
+_ROLES = {pb.GROUP_ROLE_LEADS: "leads", pb.GROUP_ROLE_STANDS_BY: "stands by"}
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+@dataclass(slots=True)
+class One:
+    """A process of the mesh. `status` is what it answers; `problem` why there is none."""
+
+    pid: int
+    address: str
+    status: pb.GetStatusResponse | None = None
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Door:
+    """A gateway, and why it takes no calls."""
+
+    address: str
+    pid: int = 0
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Picture:
+    """What runs, and what ended without a word. `names`: readiness by name, where only health checks could be asked."""
+
+    where: str
+    processes: list[One] = field(default_factory=list)
+    gateways: list[Door] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    names: dict[str, bool] = field(default_factory=dict)
+
+    def troubles(self) -> Iterator[str]:
+        """Everything that is not ready, a sentence each."""
+        for door in self.gateways:
+            if door.problem:
+                yield f"gateway {door.address}: {door.problem}"
+        for one in self.processes:
+            if one.status is None:
+                yield f"process {one.pid}: {one.problem}"
+            else:
+                for service in one.status.services:
+                    yield from (f"{dependency.name}: {dependency.reason}" for dependency in out(service))
+        yield from (f"{name or 'the process'}: is not ready" for name, ready in self.names.items() if not ready)
+
+
+def on_folder(data: Path) -> Picture:
+    """What runs on a data folder; Problem where nothing does."""
+    picture = Picture(str(data))
+    for found in present(data):
+        pid, kind = int(found.said["pid"]), found.said["kind"]
+        if not found.runs:
+            picture.gone.append(f"{kind} {pid}")
+        elif kind == "gateway":
+            picture.gateways.append(Door(found.said["address"], pid, _ask_gateway(found.said["admin"])))
+        else:
+            picture.processes.append(_ask(pid, found.said["address"], found.said["serves"]))
+    return picture
+
+
+def behind(address: str) -> Picture:
+    """What answers at an address: a process of the mesh whole, a gateway as far as health checks tell."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            status = _get_status(channel)
+            return Picture(address, [One(status.pid, address, status)])
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise Problem(f"{address} does not answer: {error.details()}: is it up? `city status` looks here") from None
+        try:
+            listed = HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=_ASK_S).statuses
+        except grpc.RpcError as error:
+            raise Problem(f"{address} tells nothing of its health: {error.details()}: is it a city's?") from None
+        names = {name: listed[name].status == _SERVING for name in sorted(listed)}
+        return Picture(address, gateways=[Door(address)], names=names)
+
+
+def out(service: pb.ServiceStatus) -> list[pb.Dependency]:
+    """What a service depends on, and is out."""
+    return [dependency for dependency in service.dependencies if not dependency.ready]
+
+
+def as_json(picture: Picture) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "where": picture.where,
+        "ready": is_ready(picture),
+        "troubles": list(picture.troubles()),
+        "processes": [
+            {"pid": one.pid, "address": one.address, "problem": one.problem, "status": _plain(one.status)}
+            for one in picture.processes
+        ],
+        "gateways": [{"pid": door.pid, "address": door.address, "problem": door.problem} for door in picture.gateways],
+        "names": picture.names,
+        "gone": picture.gone,
+    }
+
+
+def is_ready(picture: Picture) -> bool:
+    """Something runs, and nothing of it has a trouble."""
+    return bool(picture.processes or picture.names) and not any(picture.troubles())
+
+
+def shown(picture: Picture) -> RenderableType:
+    """For people."""
+    parts: list[RenderableType] = []
+    for door in picture.gateways:
+        parts.append(_line(not door.problem, f"gateway {door.address}", door.problem or "takes calls"))
+    for one in picture.processes:
+        parts.append(_process(one))
+    parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
+    parts += [Text(f"{gone} ended without a word: `city up` starts again where it was", style="dim") for gone in picture.gone]
+    return Group(*parts)
+
+
+def _process(one: One) -> RenderableType:
+    if one.status is None:
+        return _line(False, f"process {one.pid} at {one.address}", one.problem)
+    status = one.status
+    minutes = (status.now.ToSeconds() - status.started_at.ToSeconds()) // 60
+    said = (
+        f"version {status.version or 'unknown'}, up {minutes} min, log at {status.log_position}, "
+        f"streams {status.open_streams} of {status.max_streams}, city time {status.city_time.ToJsonString()[:19]}"
+        f"{' (driven)' if status.driven else ''}"
+    )
+    parts: list[RenderableType] = [_line(status.ready, f"process {one.pid} at {one.address}", said)]
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for title in ("  service", "group", "", "position", "behind", "parked"):
+        table.add_column(title, no_wrap=True, justify="right" if title in ("position", "behind", "parked") else "left")
+    for service in status.services:
+        mark = Text("✓ ", "green") if service.ready else Text("✗ ", "red")
+        waiting = f", {service.calls_waiting} wait" if service.calls_waiting else ""
+        table.add_row(mark + Text(service.name), f"{service.calls_working} of {service.max_calls} calls{waiting}", style="bold")
+        for group in service.groups:
+            short = group.name.removeprefix(f"{service.name}.")
+            parked = Text(str(group.parked), "red" if group.parked else "")
+            table.add_row("", short, _ROLES.get(group.role, ""), str(group.position), str(group.lag), parked)
+    parts.append(table)
+    for service in status.services:
+        parts += [_line(False, f"{service.name}: {d.name.partition('/')[2]}", d.reason) for d in out(service)]
+    return Group(*parts)
+
+
+def _line(ready: bool, what: str, said: str = "") -> Text:
+    text = Text("✓ ", "green") if ready else Text("✗ ", "red")
+    text.append(what, "bold")
+    return text.append(f"  {said}" if said else "", "")
+
+
+def _ask(pid: int, address: str, serves: str) -> One:
+    with grpc.insecure_channel(address) as channel:
+        try:
+            return One(pid, serves, _get_status(channel))
+        except grpc.RpcError as error:
+            return One(pid, serves, problem=f"runs, and does not answer ({error.details()}): its log may say why")
+
+
+def _get_status(channel: grpc.Channel) -> pb.GetStatusResponse:
+    stub: Any = MeshServiceStub(channel)  # type: ignore[no-untyped-call]
+    answer: pb.GetStatusResponse = stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
+    return answer
+
+
+def _ask_gateway(admin: str) -> str:
+    """Why a gateway takes no calls; empty where it does."""
+    try:
+        with urllib.request.urlopen(f"http://{admin}/ready", timeout=_ASK_S) as answer:
+            said = answer.read().decode().strip()
+    except (OSError, urllib.error.URLError) as error:
+        return f"does not answer ({getattr(error, 'reason', error)}): its log is gateway/envoy.log in the data folder"
+    return "" if said == "LIVE" else f"is not ready: {said}"
+
+
+def _plain(status: pb.GetStatusResponse | None) -> dict[str, Any] | None:
+    if status is None:
+        return None
+    found: dict[str, Any] = json_format.MessageToDict(status, always_print_fields_with_no_presence=True)
+    return found

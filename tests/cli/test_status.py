@@ -1,0 +1,104 @@
+"""`city status`: what it says runs does run, what it says is ready is ready, and what was killed is never said to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citybrain.cli.local import LocalCity
+from citybrain.mesh.child import MeshChild
+from citybrain.mesh.settings import Settings
+from tests.cli.test_commands import refused, run, until
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> Iterator[LocalCity]:
+    with LocalCity(Settings(data=tmp_path / "data", time="driven")) as running:
+        yield running
+
+
+def status(folder: Path, *arguments: str, code: int) -> dict[str, Any]:
+    done = run(folder, "status", "--json", *arguments)
+    assert done.returncode == code, done
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_where_nothing_runs_it_says_so_and_how_to_start_something(tmp_path: Path) -> None:
+    assert "nothing runs on data: start it with `city up`" in refused(tmp_path, "status")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(tmp_path: Path, city: LocalCity) -> None:
+    until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+    said = run(tmp_path, "status").stdout
+    assert city.gateway is not None and city.mesh is not None
+    for words in (f"✓ gateway {city.gateway.address}", f"✓ process {city.mesh.pid} at {city.mesh.address}", "(driven)"):
+        assert words in said
+    for words in ("✓ emergency_command", "0 of 32 calls", "view.ambulance_list", "leads"):
+        assert words in said
+    found = status(tmp_path, code=0)
+    (process,) = found["processes"]
+    services = {service["name"] for service in process["status"]["services"]}
+    assert (found["ready"], found["troubles"], process["pid"]) == (True, [], city.mesh.pid)
+    assert services == {"district_hub", "emergency_command", "health", "sagas", "traffic"}
+    assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
+
+
+def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(tmp_path: Path, city: LocalCity) -> None:
+    assert city.mesh is not None
+    pid = city.mesh.pid
+    city.mesh.kill()
+    found = status(tmp_path, code=1)
+    assert (found["ready"], found["processes"], found["gone"]) == (False, [], [f"mesh {pid}"])
+    city.mesh.start()
+    until(lambda: run(tmp_path, "status").returncode == 0, "ready again")
+
+
+def test_a_gateway_that_was_killed_is_not_said_to_take_calls(tmp_path: Path, city: LocalCity) -> None:
+    assert city.gateway is not None
+    city.gateway.kill()
+    found = status(tmp_path, code=1)
+    assert [f"gateway {city.gateway.address}: does not answer" in trouble for trouble in found["troubles"]] == [True]
+
+
+def test_a_process_that_hangs_is_said_to_run_and_not_to_answer(tmp_path: Path) -> None:
+    with MeshChild(tmp_path / "data", ["health"]) as child:
+        os.kill(child.pid, signal.SIGSTOP)
+        try:
+            (trouble,) = status(tmp_path, code=1)["troubles"]
+        finally:
+            os.kill(child.pid, signal.SIGCONT)
+        assert f"process {child.pid}: runs, and does not answer" in trouble
+
+
+def test_what_is_out_is_named_with_its_reason(tmp_path: Path) -> None:
+    with MeshChild(tmp_path / "data", ["sagas"]) as child:
+        done = run(tmp_path, "status")
+        assert done.returncode == 1
+        assert f"✓ process {child.pid}" in done.stdout
+        assert "✗ sagas: citybrain.traffic.v1.TrafficService  citybrain.traffic.v1.TrafficService runs nowhere" in done.stdout
+
+
+def test_an_address_is_asked_whether_it_is_a_process_or_a_gateway(tmp_path: Path, city: LocalCity) -> None:
+    assert city.gateway is not None and city.mesh is not None
+    until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+    whole = status(tmp_path, "--address", city.mesh.address, code=0)
+    assert [process["status"]["pid"] for process in whole["processes"]] == [city.mesh.pid]
+    outside = status(tmp_path, "--address", city.gateway.address, code=0)
+    assert outside["processes"] == []
+    assert outside["names"]["citybrain.health.v1.HealthService/store"] is True
+
+
+def test_an_address_where_nobody_answers_says_so(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        assert f"{address} does not answer" in refused(tmp_path, "status", "--address", address)
