@@ -98,6 +98,31 @@ def status(
 
 
 @app.command()
+def doctor(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a finding, as JSON.")] = False,
+    config: File = None,
+) -> None:
+    """Says what is wrong on this machine, with this configuration or with the mesh that runs here, and what to do about it.
+
+    ✓ is well, · is worth knowing, ✗ is wrong and says what to do. Ends with 1 where something is wrong. Changes nothing.
+    """
+    import json
+    from dataclasses import asdict
+
+    from citybrain.cli import doctor as looks
+
+    findings = []
+    for finding in looks.examine(looks.here(config, data), Console(stderr=True)):
+        findings.append(finding)
+        if not as_json:
+            _out.print(looks.shown(finding), soft_wrap=True)
+    if as_json:
+        _out.print(json.dumps(list(map(asdict, findings)), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
+    raise typer.Exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
+
+
+@app.command()
 def call(
     method: Annotated[str, typer.Argument(metavar="SERVICE/METHOD", help="e.g. health/ListAmbulances")],
     request: Annotated[str, typer.Argument(metavar="JSON", help="The request, in proto JSON.")] = "{}",

@@ -279,6 +279,21 @@ class SqliteEventStore:
         return connection.execute(sql, arguments).fetchall()
 
 
+def newest_moment(path: Path) -> int:
+    """When the last event of a file was recorded, in microseconds since 1970; 0 where there is none. Only reads.
+
+    StoreError where the file cannot be read.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            found = connection.execute("SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name}: {error}") from None
+    return int(found[0]) if found else 0
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode=WAL")

