@@ -44,7 +44,7 @@ def measure(reports: int = 100, warm: int = 10) -> list[Row]:
             city.drive(incident)
             city.until(lambda incident=incident: city.ended(incident))  # type: ignore[misc]
         city.close()
-        call_s = _direct_call(local.mesh.address)
+        call_s = _direct_call(local.mesh.addresses["health"])
         fsync_s = _fsync(Path(folder))
     floor = COMMITS * fsync_s + HOPS * call_s
     peer = f"floor: {COMMITS} fsync ({fsync_s * 1000:.2f} ms) + {HOPS} direct calls ({call_s * 1000:.2f} ms), p50"

@@ -54,7 +54,7 @@ def _memory(seconds: float) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder, LocalCity(Settings(data=Path(folder))) as city:
         assert city.mesh is not None
         assert city.gateway is not None
-        pids = [city.mesh.pid, city.gateway.pid]
+        pids = [*city.mesh.pids, city.gateway.pid or 0]
         idle = _resident_mb(pids)
         _load(city.gateway.address, seconds / 2)
         half = _resident_mb(pids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -12,17 +12,19 @@ from typing import IO
 from citybrain.cli.problems import Problem
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.presence import Presence, forget, present
-from citybrain.mesh.serve import rooms
+from citybrain.mesh.processes import Processes, groups_of
+from citybrain.mesh.serve import choose
 from citybrain.mesh.settings import Settings, Traces
+from citybrain.mesh.supervisor import Supervisor
+from citybrain.observability.logs import logger
 from citybrain.observability.receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
+_log = logger("city")
 
 
 class LocalError(Problem):
@@ -30,18 +32,31 @@ class LocalError(Problem):
 
 
 class LocalCity:
-    """Receiver, mesh and gateway. `kill_mesh()` and `start_again()` are how faults are shown."""
+    """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are how faults are shown.
 
-    def __init__(self, settings: Settings, gateway: Gateway = ANY_PORT, *, without: Sequence[str] = ()) -> None:
+    `only`: the services that run; all when none is named. `say` hears what happens to processes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway = ANY_PORT,
+        *,
+        only: Sequence[str] = (),
+        without: Sequence[str] = (),
+        say: Callable[[str], None] = _log.warning,
+    ) -> None:
         self.data = settings.data
         self._settings = settings
-        self._gateway = gateway
-        self._without = list(without)
+        self._gateway_settings = gateway
+        self._manifests = [manifest for manifest in choose(list(only), []) if manifest.name not in without]
+        self._say = say
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
         self._presence: Presence | None = None
-        self.mesh: MeshChild | None = None
+        self.mesh: Processes | None = None
         self.gateway: Envoy | None = None
+        self._keeper: Supervisor | None = None
 
     @property
     def traces(self) -> Path:
@@ -61,27 +76,29 @@ class LocalCity:
         for one in present(self.data):
             if not one.runs:
                 forget(self.data, one)
-        # Where nobody collects traces, they are kept here.
-        endpoint = self._settings.traces.endpoint
-        if not endpoint:
-            self._receiver = Receiver(self.traces)
-            endpoint = self._receiver.start()
-        mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint)})
-        arguments = [argument for name in self._without for argument in ("--without", name)]
-        self.mesh = MeshChild(self.data, arguments, settings=mesh)
         try:
-            address = self.mesh.start()
+            # Where nobody collects traces, they are kept here.
+            endpoint = self._settings.traces.endpoint
+            if not endpoint:
+                self._receiver = Receiver(self.traces)
+                endpoint = self._receiver.start()
+            mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint)})
+            groups = groups_of(self._manifests, mesh)
+            self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS)
+            self.mesh.start()
             settings = GatewaySettings(
-                **dict(self._gateway),
-                upstreams={manifest.name: address for manifest in find_manifests(rooms())},
-                system_upstream=address,
+                **dict(self._gateway_settings),
+                upstreams=self.mesh.addresses,
+                system_upstream=next(iter(self.mesh.addresses.values())),
+                spread=any(group.copies > 1 for group in groups),
                 driven=self._settings.time == "driven",
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
             )
-            self.gateway = Envoy(find_manifests(rooms()), DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
-            address = self.gateway.start()
-            admin = f"127.0.0.1:{self.gateway.settings.admin_port}"
+            self.gateway = Envoy(self._manifests, DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
+            self._keeper = Supervisor([("gateway", self.gateway)], self._say, self._settings.processes.restarts)
+            self._keeper.start()
+            address, admin = self.gateway.address, f"127.0.0.1:{self.gateway.settings.admin_port}"
             self._presence = Presence(self.data, "gateway", address=address, admin=admin)
             return address
         except BaseException:
@@ -90,25 +107,25 @@ class LocalCity:
 
     def kill(self) -> None:
         """SIGKILL to mesh and gateway: nothing is tidied up."""
-        assert self.mesh is not None and self.gateway is not None
+        assert self.mesh is not None and self._keeper is not None
         self.mesh.kill()
-        self.gateway.kill()
+        self._keeper.kill()
 
     def start_again(self) -> None:
         """Starts mesh and gateway on the files and ports they had."""
-        assert self.mesh is not None and self.gateway is not None
+        assert self.mesh is not None and self._keeper is not None
         self.mesh.start()
-        self.gateway.start()
+        self._keeper.start()
 
     def stop(self) -> None:
         """Stops everything, callers first."""
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
-        if self.gateway is not None:
-            self.gateway.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
         if self.mesh is not None:
-            self.mesh.stop()
+            self.mesh.close()
         if self._receiver is not None:
             self._receiver.stop()
             self._receiver = None

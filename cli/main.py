@@ -40,19 +40,33 @@ def up(
         bool | None,
         typer.Option("--driven", help="City time stands until a caller moves it (Advance).", show_default=False),
     ] = None,
+    only: Annotated[str, typer.Option(metavar="SERVICE[,…]", help="Services to run; all when none is named.")] = "",
+    apart: Annotated[bool, typer.Option("--apart", help="Each service in a process of its own.")] = False,
+    copies: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=N", help="N processes of a service, behind one address. May be given again."),
+    ] = None,
     config: File = None,
 ) -> None:
-    """Starts the mesh behind its gateway and stays up until Ctrl-C.
+    """Starts the mesh behind its gateway and stays up until Ctrl-C. A process that ends meanwhile is started again.
 
     What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
     """
     from citybrain.cli.local import LocalCity
+    from citybrain.mesh.serve import choose
 
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    alone = [(manifest.name,) for manifest in choose(names, [])]
     chosen = configuration.load(
-        config, gateway__port=("--port", port), data=("--data", data), time=("--driven", "driven" if driven else None)
+        config,
+        gateway__port=("--port", port),
+        data=("--data", data),
+        time=("--driven", "driven" if driven else None),
+        processes__groups=("--apart", alone if apart else None),
+        processes__copies=("--copies", _numbers(copies) if copies else None),
     )
     asked = configuration.load(config).asked
-    city = LocalCity(chosen, chosen.gateway)
+    city = LocalCity(chosen, chosen.gateway, only=names, say=lambda what: _out.print(f"city: {what}", markup=False))
     address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
     _out.print("Try, in another terminal:")
@@ -66,6 +80,11 @@ def up(
         _out.print("Stopping.")
     finally:
         city.stop()
+
+
+def _numbers(given: list[str]) -> dict[str, object]:
+    """`health=2` as the configuration has it; what is no number it refuses itself."""
+    return {name: number for name, _, number in (one.partition("=") for one in given)}
 
 
 @app.command()

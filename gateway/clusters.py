@@ -15,6 +15,8 @@ NOWHERE = "nowhere"
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UNLIMITED = 1_000_000
+# One connection would carry every call, to one process. The kernel spreads connections, not calls.
+_SPREAD = {"max_concurrent_streams": 4}
 
 
 def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
@@ -42,7 +44,7 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
         "typed_extension_protocol_options": {
             _OPTIONS: {
                 "@type": f"type.googleapis.com/{_OPTIONS}",
-                "explicit_http_config": {"http2_protocol_options": {}},
+                "explicit_http_config": {"http2_protocol_options": _SPREAD if settings.spread else {}},
             }
         },
         # The services say themselves when it is too much (RESOURCE_EXHAUSTED); streams that last count as calls here.

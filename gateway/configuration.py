@@ -171,9 +171,11 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
 
 
 def _retries() -> dict[str, Any]:
-    # Only where nothing had been sent, so a call is never carried out twice. Long enough for a process to take its port back.
+    # Only what was not carried out, long enough for a process to take its port back. `cancelled`: a server that stops says so
+    # of calls that reach it before its word to go elsewhere reaches us; where it was ours that was cancelled, nobody waits.
+    # Each try carries the same request id, so even one that was begun has its effect once.
     return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "retry_on": "connect-failure,refused-stream,reset-before-request,cancelled",
         "num_retries": 6,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     }

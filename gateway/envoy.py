@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -120,6 +121,14 @@ class Envoy:
         if process is not None:
             process.kill()
             process.wait()
+
+    def wait(self) -> str:
+        """Waits for its end; says how it ended."""
+        process = self._process
+        if process is None:
+            return "does not run"
+        code = process.wait()
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else self._why_not(code)
 
     def restart(self) -> str:
         """Stops it if it runs, and starts it again on the same ports."""

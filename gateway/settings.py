@@ -42,6 +42,8 @@ class GatewaySettings(Gateway):
     # Where gRPC health and reflection answer, and the clock: host:port. None: the first of the upstreams.
     system_upstream: str | None = Field(default=None, pattern=_ADDRESS)
     port: int = Field(default=0, ge=0, le=65535)
+    # Several processes listen behind an address: connections are many, so that each gets its share.
+    spread: bool = False
     # City time is driven from outside: the clock can be called.
     driven: bool = False
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.

@@ -14,7 +14,8 @@ from types import TracebackType
 from citybrain.mesh import configuration
 from citybrain.mesh.settings import Settings
 
-_STOP_LIMIT_S = 20.0
+_STOP_LIMIT_S = 10.0
+"""What stopping takes besides waiting for calls."""
 
 
 class ChildError(Exception):
@@ -22,7 +23,7 @@ class ChildError(Exception):
 
 
 class MeshChild:
-    """`python -m citybrain.mesh.serve` with some arguments. Its log goes to `<data>/mesh.log`.
+    """`python -m citybrain.mesh.serve` with some arguments. Its log goes to `<data>/<name>.log`.
 
     With `settings` it has those and no others: they are written down for it, and what configures this process is kept from it.
     """
@@ -33,8 +34,11 @@ class MeshChild:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         settings: Settings | None = None,
+        name: str = "mesh",
     ) -> None:
         self._data = data
+        self._name = name
+        self.log_path = data / f"{name}.log"
         self._arguments = list(arguments)
         self._environment = {**os.environ, **(environment or {})}
         self._settings = settings
@@ -52,10 +56,9 @@ class MeshChild:
         command += ["--tethered", *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
         if self._settings is not None:
-            file = self._data / "settings.yaml"
+            file = self._data / ("settings.yaml" if self._name == "mesh" else f"settings-{self._name}.yaml")
             configuration.write(self._settings, file)
             command += ["--config", str(file)]
-        self.log_path = self._data / "mesh.log"
         with self.log_path.open("a", encoding="utf-8") as log:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=self._environment)
@@ -77,6 +80,16 @@ class MeshChild:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    def wait(self) -> str:
+        """Waits for its end; says how it ended, and its last word where it had one."""
+        process = self._process
+        if process is None:
+            return "does not run"
+        code = process.wait()
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with code {code}: {_last_word(self.log_path.read_text(encoding='utf-8', errors='replace'))}"
+
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
         self._end(signal.SIGKILL)
@@ -92,7 +105,7 @@ class MeshChild:
         if process.poll() is None:
             process.send_signal(number)
             try:
-                process.wait(_STOP_LIMIT_S)
+                process.wait(_STOP_LIMIT_S + (self._settings or Settings()).drain_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

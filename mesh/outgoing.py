@@ -27,7 +27,9 @@ DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
 # How long another service may take to say whether it is ready.
 _ASK_S = 1.0
-_TRANSIENT = (grpc.StatusCode.UNAVAILABLE,)
+# A server that stops cancels calls that reach it before its word to go elsewhere reaches us. Where it was ours that was
+# cancelled, nobody waits any more, and `remaining` says so.
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class Outgoing:

@@ -30,7 +30,6 @@ from citybrain.mesh.tokens import Tokens
 from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
-_GRACE_S = 10.0
 _log = logger("runner")
 
 
@@ -74,7 +73,7 @@ class Mesh:
             store=store,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(),
+            server=GrpcServer(settings.peers, settings.contracts),
             outgoing=Outgoing(tracing),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
@@ -93,7 +92,7 @@ class Mesh:
         serve_status(process, self.containers, self.readiness)
         # Who asks for rest before everybody has come waits.
         process.activity.begin()
-        port = wait(process.server.start(settings.host, settings.port))
+        port = wait(process.server.start(settings.host, settings.port, share_port=settings.share_port))
         process.outgoing.addresses.update(settings.peers)
         for manifest in self.manifests:
             process.outgoing.addresses[manifest.grpc] = f"{settings.host}:{port}"
@@ -122,11 +121,11 @@ class Mesh:
 
     def stop(self) -> None:
         """Takes no more work, ends streams with a token to go on from, finishes what was begun, closes the files."""
-        process = self.process
+        process, settings = self.process, self.settings
         self.readiness.end()
         self._presence.leave()
         process.streams.end()
-        wait(process.server.stop(_GRACE_S))
+        wait(process.server.stop(settings.drain_s))
         for task in self._tasks:
             task.cancel()
         for container in self.containers:

@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", help="where events and views are kept")
     parser.add_argument("--host", help="address it listens on")
     parser.add_argument("--port", help="port it listens on; 0: any free port")
+    parser.add_argument("--share-port", action="store_true", help="other processes may listen on the port too (SO_REUSEPORT)")
     parser.add_argument("--driven", action="store_true", help="city time is driven from outside")
     parser.add_argument(
         "--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers"
@@ -83,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     }
     if options.driven:
         given["time"] = Given("driven", "--driven")
+    if options.share_port:
+        given["share_port"] = Given(True, "--share-port")
     if options.peer:
         given["peers"] = Given({name: address for name, _, address in (peer.partition("=") for peer in options.peer)}, "--peer")
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import status_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
@@ -41,7 +43,10 @@ def find_method(service: str, method: str) -> MethodDescriptor:
 class GrpcServer:
     """Collects handlers while containers are set up, then serves them."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: Collection[str] = (), contracts: Path | None = None) -> None:
+        """`contracts`: a descriptor set of the whole city; with it reflection tells of `peers`, which answer elsewhere, too."""
+        self._peers = list(peers) if contracts is not None else []
+        self._contracts = contracts
         self._handlers: dict[str, dict[str, Any]] = {}
         self._unlisted: set[str] = set()
         self._server: grpc.aio.Server | None = None
@@ -71,16 +76,20 @@ class GrpcServer:
         """What gRPC calls for a method, with what packs and unpacks its messages."""
         return self._handlers[service][method]
 
-    async def start(self, host: str, port: int) -> int:
-        """Serves everything that was added; returns the port. OSError when it is taken."""
+    async def start(self, host: str, port: int, *, share_port: bool = False) -> int:
+        """Serves everything that was added; returns the port. OSError when it is taken.
+
+        `share_port`: other processes may listen there too.
+        """
         server = self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
+            options=[("grpc.so_reuseport", int(share_port)), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
         )
         for service, methods in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         add_HealthServicer_to_server(self.health, server)
         listed = [service for service in self.services if service not in self._unlisted]
-        reflection.enable_server_reflection([*listed, HEALTH, reflection.SERVICE_NAME], server)
+        told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(told, server, self._contracts_pool())
         try:
             self.port = server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
@@ -88,6 +97,27 @@ class GrpcServer:
         self.own_port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return self.port
+
+    def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
+        """All contracts that reflection can show: those of the whole city, and those that were loaded here."""
+        if self._contracts is None:
+            return descriptor_pool.Default()
+        pool = descriptor_pool.DescriptorPool()
+        known: set[str] = set()
+        for file in FileDescriptorSet.FromString(self._contracts.read_bytes()).file:
+            pool.Add(file)
+            known.add(file.name)
+
+        def add(file: FileDescriptor) -> None:
+            if file.name not in known:
+                known.add(file.name)
+                for needed in file.dependencies:
+                    add(needed)
+                pool.AddSerializedFile(file.serialized_pb)
+
+        for service in [*self.services, HEALTH, reflection.SERVICE_NAME]:
+            add(descriptor_pool.Default().FindServiceByName(service).file)
+        return pool
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""

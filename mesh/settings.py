@@ -57,6 +57,35 @@ class Traces(Section):
         return endpoint
 
 
+class Restarts(Section):
+    """How a process that ended by accident is started again."""
+
+    first_pause_s: float = value(0.2, "Pause before a process that ended is started again; it doubles with each time.", gt=0)
+    longest_pause_s: float = value(30.0, "The longest such pause.", gt=0)
+    steady_s: float = value(60.0, "A process that was up so long begins again with the first pause.", gt=0)
+
+
+class Processes(Section):
+    """Which processes the services of `city up` share."""
+
+    groups: tuple[tuple[str, ...], ...] = value(
+        (),
+        "Services that share a process, e.g. [[health], [traffic, district_hub]]; those that no group names share one more.",
+    )
+    copies: dict[str, int] = value(
+        {}, "How many processes of a service's group run beside each other, behind one address: service to number."
+    )
+    restarts: Restarts = Restarts()
+
+    @field_validator("copies")
+    @classmethod
+    def _some(cls, copies: dict[str, int]) -> dict[str, int]:
+        for name, number in copies.items():
+            if not 1 <= number <= 64:
+                raise ValueError(f"{name} must be 1 to 64 processes")
+        return copies
+
+
 class Settings(Section):
     """How processes of the mesh run."""
 
@@ -69,6 +98,15 @@ class Settings(Section):
     )
     host: str = value("127.0.0.1", "Address that a process of the mesh listens on.")
     port: int = value(0, "Port that a process of the mesh listens on; 0 takes any free one.", ge=0, le=65535)
+    share_port: bool = value(
+        False, "Other processes of the same services may listen on the same port: the kernel spreads connections over them."
+    )
+    drain_s: float = value(
+        10.0, "How long a process that stops waits for the calls it has begun; it takes no new ones meanwhile.", ge=0, le=3600
+    )
+    contracts: Path | None = value(
+        None, "File with the contracts of the whole city, so that reflection tells of peers too. None: of what runs here only."
+    )
     peers: dict[str, str] = value(
         {}, "Where services answer that run in no process of this configuration: service to host:port."
     )
@@ -84,6 +122,7 @@ class Settings(Section):
     )
     log: Log = Log()
     traces: Traces = Traces()
+    processes: Processes = Processes()
 
     @field_validator("peers")
     @classmethod

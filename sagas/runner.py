@@ -23,6 +23,7 @@ from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
 from citybrain.mesh.errors import CallFailed, Contended, NotFound
 from citybrain.mesh.events import Heard, classification_of, decode, type_name
+from citybrain.mesh.groups import ServiceFile
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Provider
@@ -70,8 +71,20 @@ class SagaRunner(Provider):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Takes up every saga that had not ended."""
-        self._spawn(self._take_up)
+        """Takes up every saga that had not ended, as soon as this process leads."""
+        leadership = ServiceFile.of(self._process, self._name).leadership
+        if leadership.take():
+            self._spawn(self._take_up)
+            return
+
+        async def stand_by() -> None:
+            await leadership.gained()
+            self._spawn(self._take_up)
+
+        # Not counted as work: it may wait for ever.
+        task = self._process.loop.create_task(stand_by())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self) -> None:
         """Sends nothing more; what was recorded is sent again by whoever comes next."""

@@ -135,9 +135,9 @@ def test_the_request_id_is_the_callers() -> None:
     assert found["request_id_extension"]["typed_config"]["pack_trace_reason"] is False
 
 
-def test_only_what_was_not_sent_is_tried_again() -> None:
+def test_only_what_was_not_carried_out_is_tried_again() -> None:
     policy = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["route_config"]["virtual_hosts"][0]["retry_policy"]
-    assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream", "reset-before-request"}
+    assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream", "reset-before-request", "cancelled"}
 
 
 def test_a_lone_host_is_never_ejected() -> None:

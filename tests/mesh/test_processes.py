@@ -1,0 +1,202 @@
+"""Services in processes of their own, several of one beside each other: each finds the others, one goes and nobody notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.health.v1.health_service_pb2_grpc import HealthServiceStub
+from citybrain.roads.v1.roads_pb2 import RoadPlace
+
+from citybrain.cli.local import LocalCity
+from citybrain.cli.reflection import CallError, Remote
+from citybrain.mesh.manifest import ManifestError, find_manifests
+from citybrain.mesh.processes import groups_of
+from citybrain.mesh.serve import rooms
+from citybrain.mesh.settings import Processes, Restarts, Settings
+from tests.helpers.paper_city import PaperCity
+
+LIMIT_S = 60.0
+SOON = Restarts(first_pause_s=0.05, longest_pause_s=0.2)
+APART = (("emergency_command", "district_hub"), ("health",), ("traffic",))
+PAIR = {"health": 2}
+
+
+class City:
+    """A city in several processes, and what was said of them."""
+
+    def __init__(
+        self, data: Path, groups: tuple[tuple[str, ...], ...], copies: dict[str, int], only: tuple[str, ...] = ()
+    ) -> None:
+        self.said: list[str] = []
+        processes = Processes(groups=groups, copies=copies, restarts=SOON)
+        self.local = LocalCity(Settings(data=data, processes=processes), only=only, say=self.said.append)
+
+    def pid(self, name: str) -> int:
+        assert self.local.mesh is not None
+        return self.local.mesh.children[name].pid
+
+    def until_said(self, text: str, times: int = 1) -> None:
+        end = time.monotonic() + LIMIT_S
+        while sum(text in said for said in self.said) < times:
+            assert time.monotonic() < end, f"never said {text}: {self.said}"
+            threading.Event().wait(0.01)
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    started = City(tmp_path_factory.mktemp("apart"), APART, PAIR)
+    with started.local:
+        yield started
+
+
+def gateway(city: City) -> str:
+    assert city.local.gateway is not None
+    return city.local.gateway.address
+
+
+def test_services_that_share_a_process_and_those_that_do_not_answer_behind_one_gateway(city: City) -> None:
+    assert city.local.mesh is not None
+    assert sorted(city.local.mesh.children) == ["emergency_command+1", "health-1", "health-2", "sagas", "traffic"]
+    assert len(set(city.local.mesh.pids)) == 5
+    with Remote(gateway(city)) as remote:
+        for method in ("emergency_command/ListIncidents", "health/ListAmbulances", "sagas/ListSagas"):
+            assert len(list(remote.call(method, "{}", timeout_s=LIMIT_S, metadata=[]))) == 1, method
+
+
+class WallCity(PaperCity):
+    """The city on paper, where time goes on by itself."""
+
+    def rest(self) -> None:
+        threading.Event().wait(0.05)
+
+    def advance(self, seconds: float) -> None:
+        """Nobody moves it."""
+
+
+def test_a_workflow_goes_through_all_of_them(city: City) -> None:
+    paper = WallCity(gateway(city))
+    paper.build()
+    incident = paper.report("call-1")
+    paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
+    paper.drive(incident)
+    paper.until(lambda: paper.ended(incident))
+    paper.close()
+
+
+class Load:
+    """Commands one after the other from several callers, each with an id of its own; what was answered, what refused."""
+
+    def __init__(self, address: str, prefix: str, callers: int = 4) -> None:
+        self._address = address
+        self._prefix = prefix
+        self._ending = threading.Event()
+        self.acknowledged: list[str] = []
+        self.refused: list[str] = []
+        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def until(self, enough: Callable[[], bool]) -> None:
+        end = time.monotonic() + LIMIT_S
+        while not enough():
+            assert time.monotonic() < end
+            threading.Event().wait(0.01)
+
+    def more(self, count: int) -> None:
+        """Waits for so many more answers."""
+        target = len(self.acknowledged) + count
+        self.until(lambda: len(self.acknowledged) >= target or bool(self.refused))
+
+    def _call(self, number: int) -> None:
+        with grpc.insecure_channel(self._address) as channel:
+            stub = HealthServiceStub(channel)
+            turn = 0
+            while not self._ending.is_set():
+                turn += 1
+                name = f"{self._prefix}-{number}-{turn}"
+                request = health.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id="e", position_m=1))
+                try:
+                    stub.RegisterAmbulance(request, timeout=LIMIT_S, metadata=[("x-request-id", name)])
+                except grpc.RpcError as error:
+                    self.refused.append(f"{name}: {error.code().name} {error.details()}")
+                else:
+                    self.acknowledged.append(name)
+
+
+def test_while_one_of_two_processes_stops_and_comes_back_no_call_is_refused_and_none_is_lost(city: City) -> None:
+    with Load(gateway(city), "drained") as load:
+        for name in ("health-1", "health-2", "health-1", "health-2"):
+            load.more(50)
+            times = sum("is up again" in said for said in city.said)
+            os.kill(city.pid(name), signal.SIGTERM)
+            city.until_said("is up again", times + 1)
+        load.more(50)
+    assert load.refused == []
+    assert len(load.acknowledged) >= 250
+    registered = set()
+    with grpc.insecure_channel(gateway(city)) as channel:
+        stub = HealthServiceStub(channel)
+        end = time.monotonic() + LIMIT_S
+        while not registered >= set(load.acknowledged):
+            assert time.monotonic() < end, set(load.acknowledged) - registered
+            listed = stub.ListAmbulances(health.ListAmbulancesRequest(), timeout=LIMIT_S)
+            registered = {one.ambulance_id for one in listed.ambulances}
+
+
+def test_a_process_that_is_killed_is_started_again_and_it_is_said_why(city: City) -> None:
+    before = city.pid("traffic")
+    os.kill(before, signal.SIGKILL)
+    city.until_said("traffic was ended by SIGKILL")
+    city.until_said("traffic is up again")
+    assert city.pid("traffic") not in (0, before)
+    with Remote(gateway(city)) as remote, pytest.raises(CallError, match="there is no signal x"):
+        list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
+
+
+def test_only_some_services_run_where_only_some_are_wanted(tmp_path: Path) -> None:
+    some = City(tmp_path, (), {}, only=("health", "traffic"))
+    with some.local, Remote(gateway(some)) as remote:
+        assert some.local.mesh is not None
+        assert list(some.local.mesh.addresses) == ["health", "traffic"]
+        assert list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))
+        with pytest.raises(CallError, match="sagas"):
+            list(remote.call("sagas/ListSagas", "{}", timeout_s=LIMIT_S, metadata=[]))
+
+
+@pytest.mark.parametrize(
+    ("groups", "copies", "problem"),
+    [
+        ((("parking",),), {}, "name parking, and it is not among the services here"),
+        ((("health",), ("health", "traffic")), {}, "name health twice"),
+        ((), {"parking": 2}, "name parking, and it is not among the services here"),
+    ],
+)
+def test_processes_that_cannot_be_are_one_clear_line_and_leave_nothing_behind(
+    tmp_path: Path, groups: tuple[tuple[str, ...], ...], copies: dict[str, int], problem: str
+) -> None:
+    wrong = City(tmp_path, groups, copies)
+    with pytest.raises(ManifestError, match=problem):
+        wrong.local.start()
+    with City(tmp_path, (), {}, only=("health",)).local:
+        pass
+
+
+def test_a_driven_city_is_one_process() -> None:
+    with pytest.raises(ManifestError, match="driven city time is known to one process only"):
+        groups_of(find_manifests(rooms()), Settings(time="driven", processes=Processes(copies={"health": 2})))
