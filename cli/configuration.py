@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,10 +84,9 @@ def schema() -> None:
 def _values(found: Configuration[City]) -> Iterator[dict[str, Any]]:
     dumped = found.settings.model_dump(mode="json")
     for key in keys(City):
-        section, _, last = key.name.rpartition(".")
         yield {
             "key": key.name,
-            "value": (dumped[section] if section else dumped)[last],
+            "value": functools.reduce(operator.getitem, key.name.split("."), dumped),
             "origin": found.origin(key.name),
             "variables": key.variables,
             "description": key.description,

@@ -213,12 +213,10 @@ def _walk(
 
 def _nearest(key: str, name: str, siblings: Collection[str], model: type[Section], prefix: str) -> str:
     """What may have been meant by a key that does not exist."""
-    close = difflib.get_close_matches(key, siblings, 1)
-    if close:
-        return f"do you mean {prefix}{close[0]}?"
     # The right value in the wrong section.
     same = [one.name for one in keys(model) if one.name.rpartition(".")[2] == key] if not prefix else []
-    return f"do you mean {same[0]}?" if same else f"there are {', '.join(siblings)}"
+    close = same[:1] or [prefix + name for name in difflib.get_close_matches(key, siblings, 1)]
+    return f"do you mean {close[0]}?" if close else f"there are {', '.join(siblings)}"
 
 
 def _from_environment(
