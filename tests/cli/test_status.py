@@ -14,14 +14,23 @@ import pytest
 
 from citybrain.cli.local import LocalCity
 from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
 
 
 @pytest.fixture
 def city(tmp_path: Path) -> Iterator[LocalCity]:
-    with LocalCity(Settings(data=tmp_path / "data", time="driven")) as running:
+    # What a test kills stays down while the test looks.
+    restarts = Restarts(first_pause_s=1000, longest_pause_s=1000)
+    with LocalCity(Settings(data=tmp_path / "data", time="driven", processes=Processes(restarts=restarts))) as running:
         yield running
+
+
+def mesh_of(city: LocalCity) -> MeshChild:
+    """Its one process."""
+    assert city.mesh is not None
+    (child,) = city.mesh.children.values()
+    return child
 
 
 def status(folder: Path, *arguments: str, code: int) -> dict[str, Any]:
@@ -40,21 +49,21 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(tmp_
     until(lambda: run(tmp_path, "status").returncode == 0, "ready")
     said = run(tmp_path, "status").stdout
     assert city.gateway is not None and city.mesh is not None
-    for words in (f"✓ gateway {city.gateway.address}", f"✓ process {city.mesh.pid} at {city.mesh.address}", "(driven)"):
+    for words in (f"✓ gateway {city.gateway.address}", f"✓ process {mesh_of(city).pid} at {mesh_of(city).address}", "(driven)"):
         assert words in said
     for words in ("✓ emergency_command", "0 of 32 calls", "view.ambulance_list", "leads"):
         assert words in said
     found = status(tmp_path, code=0)
     (process,) = found["processes"]
     services = {service["name"] for service in process["status"]["services"]}
-    assert (found["ready"], found["troubles"], process["pid"]) == (True, [], city.mesh.pid)
+    assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
     assert services == {"district_hub", "emergency_command", "health", "sagas", "traffic"}
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
 
 
 def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(tmp_path: Path, city: LocalCity) -> None:
     assert city.mesh is not None
-    pid = city.mesh.pid
+    pid = mesh_of(city).pid
     city.mesh.kill()
     found = status(tmp_path, code=1)
     assert (found["ready"], found["processes"], found["gone"]) == (False, [], [f"mesh {pid}"])
@@ -90,8 +99,8 @@ def test_what_is_out_is_named_with_its_reason(tmp_path: Path) -> None:
 def test_an_address_is_asked_whether_it_is_a_process_or_a_gateway(tmp_path: Path, city: LocalCity) -> None:
     assert city.gateway is not None and city.mesh is not None
     until(lambda: run(tmp_path, "status").returncode == 0, "ready")
-    whole = status(tmp_path, "--address", city.mesh.address, code=0)
-    assert [process["status"]["pid"] for process in whole["processes"]] == [city.mesh.pid]
+    whole = status(tmp_path, "--address", mesh_of(city).address, code=0)
+    assert [process["status"]["pid"] for process in whole["processes"]] == [mesh_of(city).pid]
     outside = status(tmp_path, "--address", city.gateway.address, code=0)
     assert outside["processes"] == []
     assert outside["names"]["citybrain.health.v1.HealthService/store"] is True
