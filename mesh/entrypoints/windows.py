@@ -193,22 +193,26 @@ class Windows(CityEntrypoint):
         """Hands a window to the method until it is taken; one that fails of itself is given up after some tries, and logged."""
         pause, tries = _FIRST_PAUSE_S, 0
         while True:
-            with self.tracer.start_as_current_span(f"window {self.label}", kind=trace.SpanKind.CONSUMER):
-                ctx.enter(ctx.Call(self.service, self.label, str(window.start)))
-                try:
-                    await self.container.run_worker(self, window, patient=True)
+            try:
+                await self.run(window)
+                return
+            except Exception as error:
+                tries += lasting(error)
+                last = tries >= PARK_AFTER
+                self.log.error(
+                    "window given up" if last else "window failed and is tried again", window=self.label,
+                    start=window.start, error=repr(error), exc_info=error,
+                )  # fmt: skip
+                if last:
                     return
-                except Exception as error:
-                    tries += lasting(error)
-                    last = tries >= PARK_AFTER
-                    self.log.error(
-                        "window given up" if last else "window failed and is tried again", window=self.label,
-                        start=window.start, error=repr(error), exc_info=error,
-                    )  # fmt: skip
-                    if last:
-                        return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def run(self, window: Window) -> None:
+        """Hands a window to the method, in a worker; raises what the method raised."""
+        with self.tracer.start_as_current_span(f"window {self.label}", kind=trace.SpanKind.CONSUMER):
+            ctx.enter(ctx.Call(self.service, self.label, str(window.start)))
+            await self.container.run_worker(self, window, patient=True)
 
 
 def window(batch: type[Message], *, seconds: float, readings: Readings, fold: Fold, late_s: float = 5.0) -> Callable[[F], F]:

@@ -62,6 +62,9 @@ class Exchange:
         """One response of a stream."""
         await self._responses.put(self._packed(response))
 
+    async def send_initial_metadata(self, metadata: object) -> None:
+        """Whether the caller is still there: one who has gone has cancelled the handler."""
+
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> None:
         """Ends the call with a status."""
         raise _Aborted(code, details)

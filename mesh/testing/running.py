@@ -24,6 +24,7 @@ from citybrain.mesh.container import Container
 from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.entrypoints.timers import Timer
+from citybrain.mesh.entrypoints.windows import Window, Windows
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.server import find_method
 from citybrain.mesh.testing.errors import Misused, NeverCame
@@ -83,14 +84,15 @@ class Running:
     def fire(
         self,
         name: str,
-        what: Message | Iterable[Message] | None = None,
+        what: Message | Iterable[Message] | Window | None = None,
         *,
         caller: str = "test",
         request_id: str = "",
         deadline_s: float | None = None,
         story: str = "",
     ) -> Any:
-        """Calls a method of the contract as `caller` would; hands a subscription an event; lets a timer run now.
+        """Calls a method of the contract as `caller` would; hands an event to a subscription or a window to its method; lets a
+        timer run now.
 
         A unary call returns its response, a call that streams a Stream; where the method reads a stream, `what` is the requests
         (those that `send` adds come later; without any it is left open). Errors are those that the method raised.
@@ -103,6 +105,10 @@ class Running:
             return self._call(name, what, metadata, deadline_s)
         if isinstance(entrypoint, Timer):
             return greenlets().do(entrypoint.run(self._process.clock.now()))
+        if isinstance(entrypoint, Windows):
+            if not isinstance(what, Window):
+                raise Misused(f"{name} gets windows: give a Window(start, end, states)")
+            return greenlets().do(entrypoint.run(what))
         if not isinstance(what, Message):
             raise Misused(f"{name} hears events: give one of {', '.join(entrypoint.types)}")
         if type_name(what) not in entrypoint.types:
