@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 ANY = -1
 """Expected version: append wherever the stream stands."""
@@ -98,8 +98,42 @@ class LogPage:
     reached: int
 
 
-class EventStore(Protocol):
-    """The port. All methods may be called from one event loop by many tasks at once."""
+@dataclass(slots=True, frozen=True)
+class Features:
+    """What an engine promises beyond what every engine must: where contract suites differ, they ask this and nothing else."""
+
+    # Every reader of the log sees one order over all streams, the order of the commits. Without it: in each stream, and in
+    # each partition of the log.
+    one_order: bool
+    # Several processes may have the same place open, and each sees what the others wrote.
+    several_processes: bool
+    # What was acknowledged is there when the place is opened again, however it was left.
+    durable: bool
+
+
+class Log(Protocol):
+    """One partition of the log. A position means something only here: it grows, and may leave gaps (ES-5)."""
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        """Events behind a position (0: from the beginning), of some types or all."""
+        ...
+
+    def head(self) -> int:
+        """Position of the last event known to be committed."""
+        ...
+
+    async def grown(self, after: int) -> int:
+        """Returns the head as soon as it is above `after`."""
+        ...
+
+
+class EventStore(Log, Protocol):
+    """The port. All methods may be called from one event loop by many tasks at once.
+
+    A store is its own log where that has one partition.
+    """
+
+    features: ClassVar[Features]
 
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
@@ -114,10 +148,6 @@ class EventStore(Protocol):
         """Events of one stream from a version on, upwards or downwards (ES-4). `from_version` 0 with `backward`: the end."""
         ...
 
-    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """Events of the log behind a position, of some types or all (ES-5)."""
-        ...
-
     async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
         """Events of one correlation id behind a position."""
         ...
@@ -128,14 +158,6 @@ class EventStore(Protocol):
 
     async def writable(self) -> None:
         """Returns when an append could be written now; StoreError says why none could."""
-        ...
-
-    def head(self) -> int:
-        """Position of the last event known to be committed."""
-        ...
-
-    async def grown(self, after: int) -> int:
-        """Returns the head as soon as it is above `after`."""
         ...
 
 

@@ -23,12 +23,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from citybrain.event_store.contract import (
     ANY,
     Committed,
     Conflict,
+    Features,
     LogPage,
     NewEvent,
     StoredEvent,
@@ -78,6 +79,8 @@ class _Try:
 
 class SqliteEventStore:
     """An EventStore on one file. Create it inside the running event loop; `close()` when done."""
+
+    features: ClassVar[Features] = Features(one_order=True, several_processes=True, durable=True)
 
     def __init__(self, path: Path, readers: int = 2) -> None:
         self._path = path
@@ -216,7 +219,7 @@ class SqliteEventStore:
         return [StoredEvent(*row) for row in rows]
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See EventStore.read_log."""
+        """See Log.read_log."""
         # The head is taken before reading: everything at or below it is visible to the query.
         head = self._head
         if self._tail and self._tail[0].position <= after + 1:
@@ -245,11 +248,11 @@ class SqliteEventStore:
         return int(rows[0][0]) if rows else 0
 
     def head(self) -> int:
-        """See EventStore.head."""
+        """See Log.head."""
         return self._head
 
     async def grown(self, after: int) -> int:
-        """See EventStore.grown."""
+        """See Log.grown."""
         while self._head <= after:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.add(waiter)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from citybrain.event_store.contract import EventStore, LostAssignment, StoredEvent
-from citybrain.event_store.views import Parked
+from citybrain.event_store.contract import Log, LostAssignment, StoredEvent
+from citybrain.event_store.read_models import Parked
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -56,7 +56,7 @@ class Subscription:
 
     def __init__(
         self,
-        store: EventStore,
+        log: Log,
         memory: GroupMemory,
         position: int,
         types: Collection[str],
@@ -68,7 +68,7 @@ class Subscription:
         on_failure: Failed | None = None,
         on_parked: Callable[[Parked], None] | None = None,
     ) -> None:
-        self._store = store
+        self._log = log
         self._memory = memory
         self._types = frozenset(types)
         self._handle = handle
@@ -88,7 +88,7 @@ class Subscription:
     @property
     def at_rest(self) -> bool:
         """Nothing is left to do in the log as it stands now."""
-        return self.position >= self._store.head()
+        return self.position >= self._log.head()
 
     @property
     def blocked(self) -> int:
@@ -109,7 +109,7 @@ class Subscription:
         while True:
             if self._blocked:
                 await self._replay()
-            page = await self._store.read_log(self.position, self._batch, self._types)
+            page = await self._log.read_log(self.position, self._batch, self._types)
             if page.events:
                 await self._work(page.events, page.reached)
             self.position = page.reached
@@ -118,9 +118,9 @@ class Subscription:
 
     async def _until_something_new(self) -> None:
         if not self._blocked:
-            await self._store.grown(self.position)
+            await self._log.grown(self.position)
             return
-        waiting = {asyncio.ensure_future(self._store.grown(self.position)), asyncio.ensure_future(self._asked.wait())}
+        waiting = {asyncio.ensure_future(self._log.grown(self.position)), asyncio.ensure_future(self._asked.wait())}
         try:
             await asyncio.wait(waiting, timeout=_REPLAY_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -184,7 +184,7 @@ class Subscription:
             if not one.replay or one.stream in stuck:
                 stuck.add(one.stream)
                 continue
-            (event,) = (await self._store.read_log(one.position - 1, 1)).events
+            (event,) = (await self._log.read_log(one.position - 1, 1)).events
             try:
                 await self._handle(Batch([event], self.position, (one.position,)))
             except LostAssignment:

@@ -7,17 +7,19 @@ Rows and the checkpoint that covers them are written in one transaction, so a vi
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import LostAssignment
-
-Row = dict[str, Any]
+from citybrain.event_store.read_models import Dropped, Parked, Row, WindowsSeen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (view TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (view, key))
@@ -35,35 +37,23 @@ CREATE TABLE IF NOT EXISTS windows (name TEXT PRIMARY KEY, closed_until INTEGER 
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
 
 
-@dataclass(slots=True, frozen=True)
-class Parked:
-    """An event that waits: it failed for good, or stands behind one of its stream that did. Holds no payload (ES-8)."""
-
-    position: int
-    stream: str
-    event_id: str
-    type: str
-    reason: str
-    # Microseconds since 1970, by the store's clock.
-    parked_at: int
-    # Somebody asked to try it again.
-    replay: int = 0
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@dataclass(slots=True, frozen=True)
-class WindowsSeen:
-    """How far windows of telemetry were told, and from which batch on the open ones are folded again after a restart."""
+def _in_its_thread(work: Callable[Concatenate[ViewFile, P], T]) -> Callable[Concatenate[ViewFile, P], asyncio.Future[T]]:
+    """SQLite blocks: what a caller on the loop asks for is done in the file's thread, one after the other."""
 
-    # Microseconds since 1970: every window before it was told.
-    closed_until: int = 0
-    # Position of the last batch that no open window needs.
-    resume: int = 0
-    # Position of the last batch that was folded when this was kept.
-    position: int = 0
+    @functools.wraps(work)
+    def begin(self: ViewFile, /, *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+        done = functools.partial(work, self, *arguments, **named)
+        return asyncio.get_running_loop().run_in_executor(self._thread, done)
+
+    return begin
 
 
 class ViewFile:
-    """Blocking access to one service's file; the kit calls it from the thread that owns it."""
+    """ReadModels in one service's file; what its methods promise is said there."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,47 +61,58 @@ class ViewFile:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self._db.close()
+        """See ReadModels.close."""
+        self._thread.submit(self._db.close).result()
+        self._thread.shutdown()
 
+    @_in_its_thread
     def join(self, group: str, start: int = 0) -> tuple[int, int]:
-        """Takes the group's partition over; returns the epoch of this member and the position it goes on from.
-
-        A group that is new begins behind `start`.
-        """
-        self._db.execute(
-            "INSERT INTO groups VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1", (group, start)
-        )
-        epoch, position = self._db.execute("SELECT epoch, position FROM groups WHERE name = ?", (group,)).fetchone()
+        """See ReadModels.join."""
+        # In one statement: two that join at once must not read the same epoch.
+        joined = self._db.execute(
+            "INSERT INTO groups VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, position",
+            (group, start),
+        ).fetchall()
+        epoch, position = joined[0]
         return int(epoch), int(position)
 
+    @_in_its_thread
     def position(self, group: str) -> int | None:
-        """How far a group has come; None where it never began."""
+        """See ReadModels.position."""
         found = self._db.execute("SELECT position FROM groups WHERE name = ?", (group,)).fetchone()
         return None if found is None else int(found[0])
 
+    @_in_its_thread
     def changes(self) -> int:
-        """A number that differs when another process has written to the file."""
+        """See ReadModels.changes."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
+    @_in_its_thread
     def get(self, view: str, key: str) -> Row | None:
-        """One row, or None."""
+        """See ReadModels.get."""
+        return self._row(view, key)
+
+    def _row(self, view: str, key: str) -> Row | None:
         found = self._db.execute("SELECT row FROM rows WHERE view = ? AND key = ?", (view, key)).fetchone()
         return None if found is None else json.loads(found[0])
 
+    @_in_its_thread
     def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """Rows in the order of their keys, behind a key; all when no limit is given."""
+        """See ReadModels.scan."""
         found = self._db.execute(
             "SELECT key, row FROM rows WHERE view = ? AND key > ? ORDER BY key LIMIT ?", (view, after, limit)
         )
         return [(key, json.loads(row)) for key, row in found]
 
+    @_in_its_thread
     def load(self, view: str, keys: Iterable[str]) -> dict[str, Row]:
-        """The rows of some keys that exist."""
-        return {key: row for key in keys if (row := self.get(view, key)) is not None}
+        """See ReadModels.load."""
+        return {key: row for key in keys if (row := self._row(view, key)) is not None}
 
+    @_in_its_thread
     def save(
         self,
         group: str,
@@ -121,10 +122,7 @@ class ViewFile:
         rows: Mapping[str, Row | None] | None = None,
         unparked: Iterable[int] = (),
     ) -> None:
-        """Writes changed rows (None: deleted) and the checkpoint together, and takes parked events out that are done.
-
-        LostAssignment where another member took over.
-        """
+        """See ReadModels.save."""
         with self._as_member(group, epoch, position):
             for key, row in (rows or {}).items():
                 if row is None:
@@ -137,27 +135,32 @@ class ViewFile:
 
     # -- parked events --------------------------------------------------------------------------------------------------
 
+    @_in_its_thread
     def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
-        """Parks events, or says anew why they are parked. Before the checkpoint moves past them."""
+        """See ReadModels.park."""
         with self._as_member(group, epoch):
             rows = [(group, *astuple(event)) for event in events]
             self._db.executemany(f"INSERT OR REPLACE INTO parked (grp, {_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
+    @_in_its_thread
     def parked(self, group: str) -> list[Parked]:
-        """What a group has parked, in the order of the log."""
+        """See ReadModels.parked."""
         found = self._db.execute(f"SELECT {_PARKED} FROM parked WHERE grp = ? ORDER BY position", (group,))
         return [Parked(*row) for row in found]
 
+    @_in_its_thread
     def count_parked(self, group: str) -> int:
-        """How many events a group has parked."""
+        """See ReadModels.count_parked."""
         return int(self._db.execute("SELECT count(*) FROM parked WHERE grp = ?", (group,)).fetchone()[0])
 
+    @_in_its_thread
     def ask_replay(self, group: str, stream: str) -> int:
-        """Asks the group's member to try the parked events of a stream again; returns how many there are."""
+        """See ReadModels.ask_replay."""
         return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount
 
+    @_in_its_thread
     def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
-        """Gives one parked event up, with a reason that is kept; those behind it are tried again. False: it is not parked."""
+        """See ReadModels.drop."""
         self._db.execute("BEGIN IMMEDIATE")
         with self._transaction():
             found = self._db.execute(
@@ -170,24 +173,36 @@ class ViewFile:
             self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream))
             return True
 
+    @_in_its_thread
+    def dropped(self, group: str) -> list[Dropped]:
+        """See ReadModels.dropped."""
+        found = self._db.execute(
+            "SELECT position, event_id, reason, who, dropped_at FROM dropped WHERE grp = ? ORDER BY position", (group,)
+        )
+        return [Dropped(*row) for row in found]
+
     # -- timers ---------------------------------------------------------------------------------------------------------
 
+    @_in_its_thread
     def last_run(self, timer: str) -> int | None:
-        """The moment of a timer's last run that was finished; None where it never ran."""
+        """See ReadModels.last_run."""
         found = self._db.execute("SELECT last FROM timers WHERE name = ?", (timer,)).fetchone()
         return None if found is None else int(found[0])
 
+    @_in_its_thread
     def ran(self, timer: str, moment: int) -> None:
-        """The run of a moment is finished."""
+        """See ReadModels.ran."""
         self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?)", (timer, moment))
 
+    @_in_its_thread
     def windows_seen(self, name: str) -> WindowsSeen:
-        """What is kept of some windows of telemetry."""
+        """See ReadModels.windows_seen."""
         found = self._db.execute("SELECT closed_until, resume, position FROM windows WHERE name = ?", (name,)).fetchone()
         return WindowsSeen(*found) if found else WindowsSeen()
 
+    @_in_its_thread
     def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
-        """Keeps it."""
+        """See ReadModels.save_windows_seen."""
         self._db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (name, *astuple(seen)))
 
     # -- transactions ---------------------------------------------------------------------------------------------------

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import grpc
 
 from citybrain.event_store.contract import EventStore, LostAssignment, StoredEvent, StoreError
+from citybrain.event_store.read_models import Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Handle, Subscription, describe
-from citybrain.event_store.views import Parked, Row, ViewFile
+from citybrain.event_store.views import ViewFile
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.process import Process
@@ -47,12 +47,10 @@ def lasting(error: Exception) -> bool:
 
 
 class ServiceFile:
-    """A service's view file with the one thread that may touch it, and the lead over who folds into it."""
+    """A service's read models, and the lead over who folds into them."""
 
     def __init__(self, process: Process, service: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"views-{service}")
-        self._loop = process.loop
-        self.file = self._thread.submit(ViewFile, process.settings.data / f"{service}.views.db").result()
+        self.models: ReadModels = ViewFile(process.settings.data / f"{service}.views.db")
         self.leadership = Leadership(process.settings.data / f"{service}.lead")
 
     @classmethod
@@ -64,17 +62,8 @@ class ServiceFile:
 
     def close(self) -> None:
         """Finishes what is under way, lets go of the file and the lead."""
-        self._thread.submit(self.file.close).result()
-        self._thread.shutdown()
+        self.models.close()
         self.leadership.give_up()
-
-    def run(self, work: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
-        """Runs blocking work in the file's thread."""
-        return self._loop.run_in_executor(self._thread, work, *arguments)
-
-    def run_now(self, work: Callable[..., Any], *arguments: object) -> Any:
-        """The same while containers are set up, before anybody else needs the loop."""
-        return self._thread.submit(work, *arguments).result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +122,7 @@ class GroupMember:
             await self._stand_by()
             types, handle, batch, park_after = self._options
             start = await self._start()
-            self._epoch, position = await self.file.run(self.file.file.join, self.group, start)
+            self._epoch, position = await self.file.models.join(self.group, start)
             self.subscription = Subscription(
                 self._process.store, self, position, types, handle, batch=batch, park_after=park_after, lasting=lasting,
                 on_failure=self._failed, on_parked=self._parked,
@@ -158,7 +147,7 @@ class GroupMember:
         try:
             while not gained.done():
                 if self._changed_elsewhere is not None:
-                    changes = await self.file.run(self.file.file.changes)
+                    changes = await self.file.models.changes()
                     if changes != seen:
                         self._changed_elsewhere()
                         seen = changes
@@ -168,7 +157,7 @@ class GroupMember:
             gained.cancel()
 
     async def _start(self) -> int:
-        if self._since == "beginning" or await self.file.run(self.file.file.position, self.group) is not None:
+        if self._since == "beginning" or await self.file.models.position(self.group) is not None:
             return 0
         store = self._process.store
         return store.head() if self._since == "now" else await position_before(store, self._since)
@@ -176,8 +165,8 @@ class GroupMember:
     async def standing(self) -> Standing:
         """Where the group is now, as far as this process knows."""
         file, subscription = self.file, self.subscription
-        position = subscription.position if subscription is not None else await file.run(file.file.position, self.group) or 0
-        parked = await file.run(file.file.count_parked, self.group)
+        position = subscription.position if subscription is not None else await file.models.position(self.group) or 0
+        parked = await file.models.count_parked(self.group)
         again = time.monotonic() - self._began_again < _FRESH_S
         failing = self._failure if again or (subscription is not None and subscription.failing) else ""
         return Standing(file.leadership.leads, position, max(0, self._process.store.head() - position), parked, failing)
@@ -186,21 +175,19 @@ class GroupMember:
 
     async def save(self, batch: Batch, view: str = "", rows: dict[str, Row | None] | None = None) -> None:
         """Stores a batch's checkpoint, with the rows it covers; LostAssignment where another member took over."""
-        file = self.file.file
-        await self.file.run(file.save, self.group, self._epoch, batch.reached, view, rows, batch.unparked)
+        await self.file.models.save(self.group, self._epoch, batch.reached, view, rows, batch.unparked)
 
     async def park(self, events: Sequence[Parked]) -> None:
         """See GroupMemory."""
-        await self.file.run(self.file.file.park, self.group, self._epoch, events)
+        await self.file.models.park(self.group, self._epoch, events)
 
     async def parked(self) -> list[Parked]:
         """See GroupMemory."""
-        found: list[Parked] = await self.file.run(self.file.file.parked, self.group)
-        return found
+        return await self.file.models.parked(self.group)
 
     async def replay(self, stream: str) -> int:
         """Has the parked events of a stream tried again, in order; returns how many there are."""
-        asked: int = await self.file.run(self.file.file.ask_replay, self.group, stream)
+        asked = await self.file.models.ask_replay(self.group, stream)
         if self.subscription is not None:
             self.subscription.look_again()
         return asked
@@ -208,7 +195,7 @@ class GroupMember:
     async def drop(self, position: int, reason: str, who: str) -> bool:
         """Gives a parked event up for ever; what stands behind it is tried again. False where it is not parked."""
         now = self._process.clock.now()
-        gone: bool = await self.file.run(self.file.file.drop, self.group, position, reason, who, now)
+        gone = await self.file.models.drop(self.group, position, reason, who, now)
         if self.subscription is not None:
             self.subscription.look_again()
         return gone

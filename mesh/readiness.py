@@ -212,7 +212,7 @@ class Readiness:
 
 def _file_look(file: ServiceFile) -> Look:
     async def look(state: ServiceState) -> Trouble | None:
-        await file.run(file.file.changes)
+        await file.models.changes()
         return None
 
     return look

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
-from citybrain.event_store.views import Row
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.groups import GroupMember
@@ -57,8 +57,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
         rows: dict[str, Row | None] = {}
         if keyed:
-            file = self.member.file
-            rows.update(await file.run(file.file.load, self._name, {key for key, _ in keyed}))
+            rows.update(await self.member.file.models.load(self._name, {key for key, _ in keyed}))
         for key, event in keyed:
             rows[key] = self._apply(rows.get(key), event)
         await self.member.save(batch, self._name, rows)
@@ -81,15 +80,11 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     def get(self, key: str) -> Row | None:
         """One row, or None."""
-        file = self.member.file
-        row: Row | None = wait(file.run(file.file.get, self._name, key))
-        return row
+        return wait(self.member.file.models.get(self._name, key))
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
         """Rows in the order of their keys."""
-        file = self.member.file
-        rows: list[tuple[str, Row]] = wait(file.run(file.file.scan, self._name, after, limit))
-        return rows
+        return wait(self.member.file.models.scan(self._name, after, limit))
 
     def derived(self, build: Callable[[list[Row]], D]) -> D:
         """What `build` makes of all rows, made off the loop and kept until a row changes."""

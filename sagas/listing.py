@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from citybrain.sagas.v1 import events_pb2 as ev
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 
 EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)

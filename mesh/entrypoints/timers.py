@@ -110,10 +110,10 @@ class At(Timer):
         if not file.leadership.take():
             return
         due = last_moment(self._when, now)
-        last = await file.run(file.file.last_run, self.label)
+        last = await file.models.last_run(self.label)
         if last is None:
             # A timer that is new begins with its next moment, not with one before it was written.
-            await file.run(file.file.ran, self.label, due if due < now else due - 1)
+            await file.models.ran(self.label, due if due < now else due - 1)
             if due < now:
                 return
         elif last >= due:
@@ -122,7 +122,7 @@ class At(Timer):
 
     async def _once(self, due: int) -> None:
         if await self._run(due):
-            await self._file.run(self._file.file.ran, self.label, due)
+            await self._file.models.ran(self.label, due)
         else:
             clock = self.container.process.clock
             self._timer.cancel()

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from opentelemetry import trace
 
+from citybrain.event_store.read_models import WindowsSeen
 from citybrain.event_store.telemetry import TelemetryBatch
-from citybrain.event_store.views import WindowsSeen
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.entrypoints.base import CityEntrypoint
@@ -114,7 +114,7 @@ class Windows(CityEntrypoint):
 
     async def _follow(self) -> None:
         await self._file.leadership.gained()
-        self._seen = await self._file.run(self._file.file.windows_seen, self.label)
+        self._seen = await self._file.models.windows_seen(self.label)
         self._position = self._seen.resume
         self._ready.set()
         while True:
@@ -187,7 +187,7 @@ class Windows(CityEntrypoint):
     async def _remember(self, closed_until: int) -> None:
         resume = min((opened.first_position - 1 for opened in self._open.values()), default=self._position)
         self._seen = WindowsSeen(closed_until, resume, self._position)
-        await self._file.run(self._file.file.save_windows_seen, self.label, self._seen)
+        await self._file.models.save_windows_seen(self.label, self._seen)
 
     async def _tell(self, window: Window) -> None:
         """Hands a window to the method until it is taken; one that fails of itself is given up after some tries, and logged."""

@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.container import Container
@@ -185,7 +185,7 @@ class Running:
 
     def row(self, view: str, key: str) -> Row | None:
         """A row of a view as it stands now."""
-        return greenlets().do(_get(self._view(view), key))
+        return greenlets().run(lambda: self._view(view).get(key))
 
     def wait_for_row(
         self, view: str, key: str, condition: Callable[[Row], bool] = lambda row: True, limit_s: float = WAIT_S
@@ -196,7 +196,7 @@ class Running:
         async def look() -> Row:
             while True:
                 revision = found.revision
-                row = await _get(found, key)
+                row = await found.member.file.models.get(view, key)
                 if row is not None and condition(row):
                     return row
                 await found.changed(revision)
@@ -205,8 +205,7 @@ class Running:
             try:
                 return await asyncio.wait_for(look(), limit_s)
             except TimeoutError:
-                file = found.member.file
-                rows = await file.run(file.file.scan, view, "", _SHOWN)
+                rows = await found.member.file.models.scan(view, limit=_SHOWN)
                 there = "\n".join(f"  {name}: {row}" for name, row in rows) or "  nothing"
                 raise NeverCame(
                     f"{view} has no row {key!r} that fits within {limit_s:g} s\nin the view:\n{there}\n{await self._groups()}"
@@ -275,20 +274,11 @@ class Running:
         for part in (*self._container.entrypoints, *self._container.dependencies):
             if not isinstance(part, Subscribe | View):
                 continue
-            member = part.member
-            at = "has not begun" if member.subscription is None else f"is at {member.subscription.position}"
-            failing = (
-                ", its last try failed (the log lines say why)" if member.subscription and member.subscription.failing else ""
-            )
-            lines.append(f"  {member.group} {at}{failing}")
+            member, standing = part.member, await part.member.standing()
+            fails = f", which fails: {standing.failing}" if standing.failing else ""
+            lines.append(f"  {member.group} is at {standing.position}{fails}")
             lines += [f"    parked: {parked.type} at {parked.position}: {parked.reason}" for parked in await member.parked()]
         return "\n".join(lines)
-
-
-async def _get(view: View, key: str) -> Row | None:
-    file = view.member.file
-    row: Row | None = await file.run(file.file.get, view.attr_name, key)
-    return row
 
 
 def _shown(events: list[Heard]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent, StoredEvent
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.clock import DrivenClock
 from citybrain.mesh.container import Container
 from citybrain.mesh.entrypoints.timers import HANGZHOU

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 
 DISTRICT_EVENTS = (ev.DistrictRegistered,)

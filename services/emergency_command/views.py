@@ -6,7 +6,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, timestamp
 
 EVENTS = (IncidentOpened, IncidentCancelled, IncidentClosed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, microseconds
 
 AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 from citybrain.services.traffic.grants import Grant
 from citybrain.services.traffic.network import Network, build

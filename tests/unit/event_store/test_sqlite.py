@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import ANY, NO_STREAM, Committed, LostAssignment, NewEvent, StoredEvent, StoreError
+from citybrain.event_store.contract import ANY, NO_STREAM, Committed, NewEvent, StoreError
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.subscription import Batch, Subscription
-from tests.helpers.parking import Parking
 
 
 def event(name: str, occurred_at: int = 7) -> NewEvent:
@@ -68,68 +66,6 @@ def test_closing_finishes_what_was_accepted(tmp_path: Path) -> None:
         assert all(isinstance(outcome, Committed) for outcome in await asyncio.gather(*appends))
 
     asyncio.run(test())
-
-
-def test_a_repeated_append_says_that_it_wrote_nothing(tmp_path: Path) -> None:
-    async def test(store: SqliteEventStore) -> None:
-        first = await store.append("s", [event("a")], NO_STREAM)
-        again = await store.append("s", [event("a")], NO_STREAM)
-        assert first == again
-        assert isinstance(first, Committed) and not first.again
-        assert isinstance(again, Committed) and again.again
-
-    run(test, tmp_path / "e.db")
-
-
-def test_a_caller_who_is_cancelled_leaves_an_append_that_is_finished_all_the_same(tmp_path: Path) -> None:
-    async def test(store: SqliteEventStore) -> None:
-        append = asyncio.ensure_future(store.append("s", [event("a")], NO_STREAM))
-        await asyncio.sleep(0)
-        append.cancel()
-        await store.grown(0)
-        assert [e.id for e in await store.read("s")] == ["a"]
-
-    run(test, tmp_path / "e.db")
-
-
-def test_a_second_member_of_a_group_takes_over_and_the_first_one_ends(tmp_path: Path) -> None:
-    async def test(store: SqliteEventStore) -> None:
-        async def lost(batch: Batch) -> None:
-            raise LostAssignment("taken over")
-
-        await store.append("s", [event("a")], NO_STREAM)
-        subscription = Subscription(store, Parking(), 0, ["city.Tested"], lost)
-        with pytest.raises(LostAssignment):
-            await subscription.run()
-        assert not subscription.at_rest
-
-    run(test, tmp_path / "e.db")
-
-
-def test_a_batch_that_failed_half_way_goes_on_behind_what_was_done_and_names_the_event_that_failed(tmp_path: Path) -> None:
-    async def test(store: SqliteEventStore) -> None:
-        seen: list[str] = []
-        failed: list[str] = []
-
-        async def handle(batch: Batch) -> None:
-            for heard in batch.events:
-                if heard.id == "c" and not failed:
-                    raise RuntimeError("not yet")
-                seen.append(heard.id)
-                subscription.done(heard)
-
-        def note(heard: StoredEvent, error: Exception, pause: float) -> None:
-            failed.append(heard.id)
-
-        await store.append("s", [event(name) for name in "abcd"], NO_STREAM)
-        subscription = Subscription(store, Parking(), 0, ["city.Tested"], handle, on_failure=note)
-        task = asyncio.create_task(subscription.run())
-        await until(lambda: subscription.at_rest)
-        task.cancel()
-        assert seen == list("abcd")
-        assert failed == ["c"]
-
-    run(test, tmp_path / "e.db")
 
 
 @settings(max_examples=20, deadline=None)

@@ -7,8 +7,8 @@ from pathlib import Path
 from citybrain.traffic.v1 import events_pb2 as ev
 
 from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
-from citybrain.event_store.views import Row
 from citybrain.mesh.events import type_name
 from citybrain.mesh.groups import GroupMember
 from citybrain.mesh.leadership import Leadership

@@ -11,7 +11,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import off_loop
 from citybrain.mesh.service import Client, Clock, Follow, Heard, Log, Provider, Service, Streams, View, every, rpc, subscribe

@@ -12,7 +12,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.views import Row
+from citybrain.event_store.read_models import Row
 from citybrain.mesh import context
 from citybrain.mesh.errors import BadRequest, CallFailed, DeadlinePassed, Refused
 from citybrain.mesh.runtime import off_loop

@@ -1,0 +1,152 @@
+"""What keeps the read models of a service promises: rows, the checkpoint that covers them, and what a group has parked.
+
+A group here is what one member works on alone: a consumer group's part of one partition of the log. An engine whose log has
+several partitions gives each a name of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+"""What JSON can hold."""
+
+
+@dataclass(slots=True, frozen=True)
+class Parked:
+    """An event that waits: it failed for good, or stands behind one of its stream that did. Holds no payload (ES-8)."""
+
+    position: int
+    stream: str
+    event_id: str
+    type: str
+    reason: str
+    # Microseconds since 1970, by the store's clock.
+    parked_at: int
+    # Somebody asked to try it again.
+    replay: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Dropped:
+    """A parked event that somebody gave up."""
+
+    position: int
+    event_id: str
+    reason: str
+    who: str
+    # Microseconds since 1970, in city time.
+    dropped_at: int
+
+
+@dataclass(slots=True, frozen=True)
+class WindowsSeen:
+    """How far windows of telemetry were told, and from which batch on the open ones are folded again after a restart."""
+
+    # Microseconds since 1970: every window before it was told.
+    closed_until: int = 0
+    # Position of the last batch that no open window needs.
+    resume: int = 0
+    # Position of the last batch that was folded when this was kept.
+    position: int = 0
+
+
+class ReadModels(Protocol):
+    """The port. What was written is there when a call has returned; a process's calls are done in the order they were made."""
+
+    def close(self) -> None:
+        """Finishes what was begun, then lets go."""
+        ...
+
+    # -- groups -----------------------------------------------------------------------------------------------------------
+
+    def join(self, group: str, start: int = 0) -> Awaitable[tuple[int, int]]:
+        """Takes a group over; returns the epoch of this member and the position it goes on from.
+
+        A group that is new begins behind `start`. From now on every earlier member is refused (ES-7).
+        """
+        ...
+
+    def position(self, group: str) -> Awaitable[int | None]:
+        """How far a group has come; None where it never began."""
+        ...
+
+    def save(
+        self,
+        group: str,
+        epoch: int,
+        position: int,
+        view: str = "",
+        rows: Mapping[str, Row | None] | None = None,
+        unparked: Iterable[int] = (),
+    ) -> Awaitable[None]:
+        """Writes changed rows (None: deleted), then the checkpoint, and takes parked events out that are done (ES-7, ES-8).
+
+        Whatever happens meanwhile, the checkpoint never covers an event whose effect is not in the rows, and none is in them
+        twice. Raises LostAssignment where another member took over.
+        """
+        ...
+
+    # -- rows -------------------------------------------------------------------------------------------------------------
+
+    def get(self, view: str, key: str) -> Awaitable[Row | None]:
+        """One row, or None."""
+        ...
+
+    def load(self, view: str, keys: Iterable[str]) -> Awaitable[dict[str, Row]]:
+        """The rows of some keys that exist."""
+        ...
+
+    def scan(self, view: str, after: str = "", limit: int = -1) -> Awaitable[list[tuple[str, Row]]]:
+        """Rows in the order of their keys, behind a key; all when no limit is given."""
+        ...
+
+    def changes(self) -> Awaitable[int]:
+        """A number that differs when another process has written."""
+        ...
+
+    # -- parked events ----------------------------------------------------------------------------------------------------
+
+    def park(self, group: str, epoch: int, events: Sequence[Parked]) -> Awaitable[None]:
+        """Parks events, or says anew why they are parked. Before the checkpoint moves past them."""
+        ...
+
+    def parked(self, group: str) -> Awaitable[list[Parked]]:
+        """What a group has parked, in the order of the log."""
+        ...
+
+    def count_parked(self, group: str) -> Awaitable[int]:
+        """How many events a group has parked."""
+        ...
+
+    def ask_replay(self, group: str, stream: str) -> Awaitable[int]:
+        """Asks the group's member to try the parked events of a stream again; returns how many there are."""
+        ...
+
+    def drop(self, group: str, position: int, reason: str, who: str, now: int) -> Awaitable[bool]:
+        """Gives one parked event up, with a reason that is kept; those behind it are tried again. False: it is not parked."""
+        ...
+
+    def dropped(self, group: str) -> Awaitable[list[Dropped]]:
+        """What was given up, in the order of the log."""
+        ...
+
+    # -- timers and windows -----------------------------------------------------------------------------------------------
+
+    def last_run(self, timer: str) -> Awaitable[int | None]:
+        """The moment of a timer's last run that was finished; None where it never ran."""
+        ...
+
+    def ran(self, timer: str, moment: int) -> Awaitable[None]:
+        """The run of a moment is finished."""
+        ...
+
+    def windows_seen(self, name: str) -> Awaitable[WindowsSeen]:
+        """What is kept of some windows of telemetry."""
+        ...
+
+    def save_windows_seen(self, name: str, seen: WindowsSeen) -> Awaitable[None]:
+        """Keeps it."""
+        ...

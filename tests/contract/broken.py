@@ -1,0 +1,280 @@
+"""Engines that are sound but for one thing each, and two that are sound though no other is like them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from citybrain.event_store.contract import (
+    ANY,
+    Committed,
+    Conflict,
+    Features,
+    LogPage,
+    NewEvent,
+    StoredEvent,
+    Undecided,
+)
+from citybrain.event_store.read_models import Parked, Row
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.views import ViewFile
+from citybrain.mesh.clock import DrivenClock, Fire, Timer
+
+# -- stores -----------------------------------------------------------------------------------------------------------------
+
+
+class Sound(SqliteEventStore):
+    """Nothing is wrong with it; the others differ from it in one thing."""
+
+    async def append(  # type: ignore[override]
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Committed | Conflict:
+        return await super().append(stream, events, expected, timeout_s)
+
+
+class IgnoresTheVersion(Sound):
+    """Appends whatever is expected."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        return await super().append(stream, events, ANY, timeout_s)
+
+
+class ForgetsTheSecondId(Sound):
+    """Looks whether the first of the ids is there already, and not at the others."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        if not await self.version_of(stream, events[0].id):
+            known = [event.id for event in events[1:] if await self.version_of(stream, event.id)]
+            events = [replace(event, id=event.id + " again") if event.id in known else event for event in events]
+        return await super().append(stream, events, expected, timeout_s)
+
+
+class WritesInParts(Sound):
+    """Writes what it can of an append that it must refuse."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        outcome = await super().append(stream, events, expected, timeout_s)
+        if isinstance(outcome, Conflict) and len(events) > 1:
+            await super().append(stream, events[1:], ANY)
+        return outcome
+
+
+class GivesUpWithItsCaller(Sound):
+    """Forgets an append whose caller's time ran out."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        if timeout_s == 0:
+            raise Undecided("no time: retry with the same ids")
+        return await super().append(stream, events, expected, timeout_s)
+
+
+class ReadsBackwardFromTheStart(Sound):
+    """Turns the oldest events round in the place of the newest."""
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        page = await super().read(stream, 1 if backward else from_version, limit)
+        return page[::-1] if backward else page
+
+
+class SkipsInTheLog(Sound):
+    """Says it has looked at everything when a page was full."""
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        page = await super().read_log(after, limit, types)
+        return LogPage(page.events, max(self.head(), after))
+
+
+class LosesTheDistrict(Sound):
+    """Forgets a field."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        return await super().append(stream, [replace(event, district="") for event in events], expected, timeout_s)
+
+
+class KnowsNoLimit(Sound):
+    """Takes a stream's name of any length."""
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        return await super().append(stream[:60] or "nameless", events, expected, timeout_s)
+
+
+class Sparse(Sound):
+    """Sound: there are gaps between its positions."""
+
+    _GAP = 1000
+
+    async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
+        outcome = await super().append(stream, events, expected, timeout_s)
+        return replace(outcome, position=outcome.position * self._GAP) if isinstance(outcome, Committed) else outcome
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        return self._spread(await super().read(stream, from_version, limit, backward))
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        page = await super().read_log(after // self._GAP, limit, types)
+        return LogPage(self._spread(page.events), page.reached * self._GAP)
+
+    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
+        page = await super().read_story(correlation_id, after // self._GAP, limit)
+        return LogPage(self._spread(page.events), page.reached * self._GAP)
+
+    def head(self) -> int:
+        return super().head() * self._GAP
+
+    async def grown(self, after: int) -> int:
+        return await super().grown(after // self._GAP) * self._GAP
+
+    def _spread(self, events: list[StoredEvent]) -> list[StoredEvent]:
+        return [replace(event, position=event.position * self._GAP) for event in events]
+
+
+class Split:
+    """Sound, and no order over all: two partitions, each stream in one of them."""
+
+    features = Features(one_order=False, several_processes=True, durable=True)
+
+    def __init__(self, folder: Path) -> None:
+        self.partitions = [Sparse(folder / f"{number}.db") for number in range(2)]
+
+    def close(self) -> None:
+        for partition in self.partitions:
+            partition.close()
+
+    def _of(self, stream: str) -> Sparse:
+        return self.partitions[sum(stream.encode()) % 2]
+
+    def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:
+        return self._of(stream).append(stream, events, expected, timeout_s)
+
+    async def read(self, stream: str, *arguments: Any, **named: Any) -> list[StoredEvent]:
+        return await self._of(stream).read(stream, *arguments, **named)
+
+    async def version_of(self, stream: str, event_id: str) -> int:
+        return await self._of(stream).version_of(stream, event_id)
+
+    async def writable(self) -> None:
+        for partition in self.partitions:
+            await partition.writable()
+
+    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
+        pages = [await partition.read_story(correlation_id, after, limit) for partition in self.partitions]
+        return LogPage([event for page in pages for event in page.events], max(page.reached for page in pages))
+
+
+# -- read models ------------------------------------------------------------------------------------------------------------
+
+
+class Through:
+    """Read models that are sound; the others differ in one thing."""
+
+    def __init__(self, models: ViewFile) -> None:
+        self.models = models
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.models, name)
+
+
+class MovesTheCheckpointFirst(Through):
+    """Writes the checkpoint, then the rows."""
+
+    async def save(
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
+    ) -> None:
+        await self.models.save(group, epoch, position)
+        await self.models.save(group, epoch, position, view, rows, unparked)
+
+
+class WritesRowsFirst(Through):
+    """Writes the rows, asks whether it still may, then writes the checkpoint."""
+
+    async def save(
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
+    ) -> None:
+        before = await self.models.position(group)
+        current = self.models._db.execute("SELECT epoch FROM groups WHERE name = ?", (group,)).fetchone()[0]
+        await self.models.save(group, current, before or 0, view, rows)
+        await self.models.save(group, epoch, position, unparked=unparked)
+
+
+class ForgetsWhoIsTheMember(Through):
+    """Lets everybody park."""
+
+    async def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
+        current = self.models._db.execute("SELECT epoch FROM groups WHERE name = ?", (group,)).fetchone()[0]
+        await self.models.park(group, current, events)
+
+
+class GivesTheSameEpochTwice(Through):
+    """Two members of one epoch."""
+
+    async def join(self, group: str, start: int = 0) -> tuple[int, int]:
+        epoch, position = await self.models.join(group, start)
+        return (epoch + 1) // 2, position
+
+
+class LeavesWhatIsDoneParked(Through):
+    """Does not take out what was done at last."""
+
+    async def save(
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
+    ) -> None:
+        await self.models.save(group, epoch, position, view, rows)
+
+
+class OrdersByLength(Through):
+    """Lists rows in an order of its own."""
+
+    async def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+        rows = sorted(await self.models.scan(view), key=lambda item: (len(item[0]), item[0]))
+        return [row for row in rows if row[0] > after][: limit if limit >= 0 else None]
+
+
+class KeepsWhatIsDeleted(Through):
+    """A row that is taken out stays."""
+
+    async def save(
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
+    ) -> None:
+        kept: Mapping[str, Row] = {key: row for key, row in (rows or {}).items() if row is not None}
+        await self.models.save(group, epoch, position, view, kept, unparked)
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------------
+
+
+class FiresAtOnce(DrivenClock):
+    """Does not wait for the last tenth of a second."""
+
+    def at(self, due: int, fire: Fire) -> Timer:
+        return super().at(due - 100_000, fire)
+
+
+class FiresBackward(DrivenClock):
+    """Fires the latest first."""
+
+    async def _fire_until(self, moment: int) -> None:
+        due = [entry for entry in self._due if entry[0] <= moment]
+        self._due = [entry for entry in self._due if entry[0] > moment]
+        heapq.heapify(self._due)
+        for _, _, timer in sorted(due, key=lambda entry: entry[:2], reverse=True):
+            if not timer.cancelled:
+                await timer.fire()
+        self._reach(moment)
+
+
+class FiresWhatWasTakenBack(DrivenClock):
+    """Forgets who was taken back."""
+
+    def at(self, due: int, fire: Fire) -> Timer:
+        super().at(due, fire)
+        return Timer(fire)
+
+
+class GoesBack(DrivenClock):
+    """Goes where it is told."""
+
+    def now(self) -> int:
+        return super().now() - 50_000 * (super().now() // 10_000 % 2)

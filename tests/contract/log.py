@@ -1,0 +1,386 @@
+"""What a subscription does on an engine's log and read models: nothing skipped, effects once, poison set aside (ES-6 … ES-8).
+
+It is asked of each partition of the log by a member that works as the kit's do: it folds what it hears into rows. (It is long
+because a promise is kept in one place.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citybrain.event_store.contract import ANY, EventStore, Log, LostAssignment, StoredEvent, StoreError
+from citybrain.event_store.read_models import Parked, ReadModels, Row
+from citybrain.event_store.subscription import Batch, Subscription
+from tests.contract.read_models import ReadModelsEngine
+from tests.contract.store import TYPE, StoreEngine, event
+
+GROUP = "group"
+Test = Callable[[EventStore, ReadModels], Awaitable[None]]
+
+
+class Member:
+    """A member of a group on one partition: a row per event, that counts how often it was folded in. Some events are poison."""
+
+    def __init__(self, log: Log, models: ReadModels, poison: Collection[str] = (), group: str = GROUP) -> None:
+        self.log = log
+        self.models = models
+        self.poison = set(poison)
+        self.group = group
+        self.heard: list[StoredEvent] = []
+        self.tries = 0
+        self.error: Exception = ValueError("王芳 is in here")
+        self.told: list[Parked] = []
+
+    async def join(self, start: int = 0, **options: Any) -> Subscription:
+        """Takes the group over; the subscription goes on where it stands."""
+        self.epoch, position = await self.models.join(self.group, start)
+        options = {"park_after": 2, "lasting": lambda error: not isinstance(error, StoreError), **options}
+        self.subscription = Subscription(self.log, self, position, [TYPE], self.handle, on_parked=self.told.append, **options)
+        return self.subscription
+
+    async def park(self, events: Sequence[Parked]) -> None:
+        """See GroupMemory."""
+        await self.models.park(self.group, self.epoch, events)
+
+    async def parked(self) -> list[Parked]:
+        """See GroupMemory."""
+        return await self.models.parked(self.group)
+
+    async def handle(self, batch: Batch) -> None:
+        """Folds a batch, as a view does."""
+        known = await self.models.load("seen", [e.id for e in batch.events])
+        rows: dict[str, Row | None] = {}
+        for heard in batch.events:
+            if heard.id in self.poison:
+                self.tries += 1
+                raise self.error
+            rows[heard.id] = {"times": known.get(heard.id, {"times": 0})["times"] + 1}
+        await self.models.save(self.group, self.epoch, batch.reached, "seen", rows, batch.unparked)
+        self.heard += batch.events
+
+    @property
+    def seen(self) -> list[str]:
+        """What it has handled, in order."""
+        return [heard.id for heard in self.heard]
+
+    async def waiting(self) -> list[str]:
+        """What is parked."""
+        return [parked.event_id for parked in await self.parked()]
+
+    async def waits(self, *names: str) -> bool:
+        """Whether just these are parked, and nobody has still to try one again."""
+        parked = await self.parked()
+        return [one.event_id for one in parked] == list(names) and not any(one.replay for one in parked)
+
+
+async def running(subscription: Subscription, until: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Runs a subscription until a condition holds; what ends it earlier is raised."""
+    task = asyncio.create_task(subscription.run())
+    try:
+        while True:
+            holds = until()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.001)
+            if task.done():
+                task.result()
+                raise AssertionError("the subscription ended")
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def write(store: EventStore, *names: str) -> None:
+    """`a1` is the event a1 of the stream a."""
+    for name in names:
+        await store.append(name[0], [event(name)], ANY)
+
+
+class LogContract(StoreEngine, ReadModelsEngine):
+    """ES-6, ES-7, ES-8."""
+
+    def on_both(self, folder: Path, test: Test) -> None:
+        """Runs a test on a fresh store with fresh read models."""
+
+        async def run() -> None:
+            place = folder / str(uuid.uuid4())
+            async with self.store(place) as store, self.models(place) as models:
+                await asyncio.wait_for(test(store, models), self.limit_s)
+
+        asyncio.run(run())
+
+    async def member(self, store: EventStore, models: ReadModels, stream: str, poison: Collection[str] = ()) -> Member:
+        """A member for the partition that holds a stream's events, which must have some."""
+        while True:
+            for number, log in enumerate(self.logs(store)):
+                page = await log.read_log(0)
+                if any(found.stream == stream for found in page.events):
+                    return Member(log, models, poison, f"{GROUP}/{number}")
+            await asyncio.sleep(0.001)
+
+    # -- ES-6 -------------------------------------------------------------------------------------------------------------
+
+    def test_es6_what_was_is_caught_up_and_what_comes_is_heard_without_a_gap(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, *(f"s{n}" for n in range(30)))
+            member = await self.member(store, models, "s")
+            subscription = await member.join(batch=7)
+            begun = asyncio.create_task(running(subscription, lambda: len(member.seen) >= 60 and subscription.at_rest))
+            await write(store, *(f"s{n}" for n in range(30, 60)))
+            await begun
+            assert member.seen == [f"s{n}" for n in range(60)]
+            assert await models.position(member.group) == subscription.position
+
+        self.on_both(tmp_path, test)
+
+    def test_es6_a_group_begins_behind_a_position_and_hears_its_types_only(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "s1", "s2")
+            member = await self.member(store, models, "s")
+            second = (await member.log.read_log(0, 1)).reached
+            await store.append("s", [event("other", kind="city.Other"), event("s3")], ANY)
+            subscription = await member.join(second)
+            await running(subscription, lambda: len(member.seen) >= 2)
+            assert member.seen == ["s2", "s3"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es6_a_failing_batch_is_tried_again_and_nothing_behind_it_is_skipped(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "s1", "s2")
+            member = await self.member(store, models, "s", {"s1"})
+            subscription = await member.join(park_after=None)
+            begun = asyncio.create_task(running(subscription, lambda: len(member.seen) >= 2))
+            while member.tries < 2:
+                await asyncio.sleep(0.001)
+            assert subscription.failing
+            assert await models.position(member.group) == 0
+            member.poison.clear()
+            await begun
+            assert member.seen == ["s1", "s2"]
+            assert not subscription.failing
+
+        self.on_both(tmp_path, test)
+
+    # -- ES-7 -------------------------------------------------------------------------------------------------------------
+
+    def test_es7_however_often_a_member_is_cut_off_each_event_is_folded_in_once(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            names = [f"{'ab'[n % 2]}{n}" for n in range(40)]
+            await write(store, *names)
+            places = {(await self.member(store, models, stream)).group for stream in "ab"}
+            for turn in range(40):
+                for number, log in enumerate(self.logs(store)):
+                    if f"{GROUP}/{number}" not in places:
+                        continue
+                    member = Member(log, models, group=f"{GROUP}/{number}")
+                    task = asyncio.create_task((await member.join(batch=3)).run())
+                    # Cut off a little further each time: before it reads, while it folds, while it saves.
+                    for _ in range(turn):
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.wait([task])
+            for number, log in enumerate(self.logs(store)):
+                member = Member(log, models, group=f"{GROUP}/{number}")
+                subscription = await member.join()
+                await running(subscription, lambda subscription=subscription: subscription.at_rest)  # type: ignore[misc]
+            rows = dict(await models.scan("seen"))
+            assert rows == {name: {"times": 1} for name in names}
+
+        self.on_both(tmp_path, test)
+
+    def test_es7_a_member_whose_group_was_taken_over_ends_and_writes_nothing_more(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "s1")
+            member = await self.member(store, models, "s")
+            subscription = await member.join()
+            await running(subscription, lambda: member.seen == ["s1"])
+            newer = Member(member.log, models, group=member.group)
+            await newer.join()
+            await write(store, "s2")
+            with pytest.raises(LostAssignment):
+                await running(subscription, lambda: len(member.seen) > 1)
+            assert await models.get("seen", "s2") is None
+            assert not subscription.at_rest
+
+        self.on_both(tmp_path, test)
+
+    # -- ES-8 -------------------------------------------------------------------------------------------------------------
+
+    def test_es8_a_poison_event_and_the_later_ones_of_its_stream_wait_while_other_streams_go_on(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "b1", "a2", "b2")
+            for stream in "ab":
+                member = await self.member(store, models, stream, {"a1"})
+                subscription = await member.join()
+                await running(subscription, lambda subscription=subscription: subscription.at_rest)  # type: ignore[misc]
+                assert await models.position(member.group) == subscription.position
+                assert [name for name in member.seen if name[0] == "a"] == []
+            member = await self.member(store, models, "a")
+            assert await member.waiting() == ["a1", "a2"]
+            assert {name for name, _ in await models.scan("seen")} == {"b1", "b2"}
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_the_one_that_failed_is_told_and_tried_as_often_as_was_said(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            assert [parked.event_id for parked in member.told] == ["a1"]
+            assert member.tries == 3, "once in the whole batch, twice alone"
+            assert subscription.blocked == 1
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_what_is_parked_holds_no_payload_and_says_where_it_failed_but_not_with_what(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            (parked,) = await member.parked()
+            assert "ValueError in handle (log.py:" in parked.reason
+            assert "王芳" not in parked.reason
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_after_a_restart_a_blocked_stream_is_still_blocked(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            await write(store, "a2")
+            again = Member(member.log, models, group=member.group)
+            subscription = await again.join()
+            await running(subscription, lambda: again.waits("a1", "a2"))
+            assert again.seen == []
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_replayed_events_are_handled_in_order_before_live_ones_of_their_stream(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            assert await models.ask_replay(member.group, "a") == 2
+            await write(store, "a3")
+            again = Member(member.log, models, group=member.group)
+            subscription = await again.join()
+            await running(subscription, lambda: len(again.seen) == 3)
+            assert again.seen == ["a1", "a2", "a3"]
+            assert await again.waits()
+            assert subscription.blocked == 0
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_a_member_at_rest_is_woken_by_who_asks_for_a_replay(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            begun = asyncio.create_task(running(subscription, lambda: bool(member.seen) and not subscription.blocked))
+            while not (subscription.at_rest and subscription.blocked):
+                await asyncio.sleep(0.001)
+            member.poison.clear()
+            await models.ask_replay(member.group, "a")
+            subscription.look_again()
+            await begun
+            assert member.seen == ["a1"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_a_replay_that_fails_again_leaves_the_stream_parked_as_it_was(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1", "a2"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            await models.ask_replay(member.group, "a")
+            again = Member(member.log, models, {"a2"}, member.group)
+            subscription = await again.join()
+            await running(subscription, lambda: again.waits("a2"))
+            assert again.seen == ["a1"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_what_is_given_up_is_never_handled_and_the_rest_of_its_stream_goes_on(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            first, _ = await member.parked()
+            assert await models.drop(member.group, first.position, "sent twice by the old terminal", "sre", 7)
+            again = Member(member.log, models, group=member.group)
+            subscription = await again.join()
+            await running(subscription, lambda: again.seen == ["a2"] and subscription.blocked == 0)
+            assert [dropped.event_id for dropped in await models.dropped(member.group)] == ["a1"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_what_is_not_the_events_fault_is_tried_again_for_ever(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            member.error = StoreError("the disk is full")
+            subscription = await member.join(park_after=1)
+            begun = asyncio.create_task(running(subscription, lambda: subscription.at_rest))
+            while member.tries < 4:
+                await asyncio.sleep(0.001)
+            assert subscription.failing
+            assert await member.waiting() == []
+            member.poison.clear()
+            await begun
+            assert member.seen == ["a1", "a2"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_a_member_that_lost_its_group_parks_nothing(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await Member(member.log, models, group=member.group).join()
+            with pytest.raises(LostAssignment):
+                await running(subscription, lambda: bool(member.told))
+            assert await member.waiting() == []
+
+        self.on_both(tmp_path, test)
+
+    def test_what_a_handler_did_on_its_way_is_not_handed_out_again(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2", "a3")
+            member = await self.member(store, models, "a", {"a2"})
+            handed: list[str] = []
+            handle = member.handle
+
+            async def one_by_one(batch: Batch) -> None:
+                for heard in batch.events:
+                    handed.append(heard.id)
+                    if member.tries == 2:
+                        member.poison.clear()
+                    await handle(Batch([heard], heard.position))
+                    subscription.done(heard)
+                await models.save(member.group, member.epoch, batch.reached)
+
+            member.handle = one_by_one  # type: ignore[method-assign]
+            failed: list[str] = []
+            subscription = await member.join(park_after=None, on_failure=lambda heard, *_: failed.append(heard.id))
+            await running(subscription, lambda: subscription.at_rest)
+            assert handed == ["a1", "a2", "a2", "a2", "a3"]
+            assert failed == ["a2", "a2"]
+            assert member.seen == ["a1", "a2", "a3"]
+
+        self.on_both(tmp_path, test)

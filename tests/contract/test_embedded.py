@@ -1,0 +1,51 @@
+"""The embedded engine: SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from citybrain.event_store.contract import EventStore
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.views import ViewFile
+from tests.contract.log import LogContract
+from tests.contract.read_models import ReadModelsContract
+from tests.contract.store import EventStoreContract
+
+
+class Embedded:
+    """Joins the suites."""
+
+    features = SqliteEventStore.features
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[EventStore]:
+        """One file."""
+        store = SqliteEventStore(folder / "events.db")
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @asynccontextmanager
+    async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
+        """Another file."""
+        models = ViewFile(folder / "views.db")
+        try:
+            yield models
+        finally:
+            models.close()
+
+
+class TestStore(Embedded, EventStoreContract):
+    """ES-1 … ES-5, ES-13, ES-14."""
+
+
+class TestReadModels(Embedded, ReadModelsContract):
+    """ES-7, ES-8: what is kept."""
+
+
+class TestLog(Embedded, LogContract):
+    """ES-6 … ES-8: what a subscription does."""
