@@ -15,13 +15,14 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 
 from citybrain.mesh.context import current, onward_metadata
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
 from citybrain.observability import names
-from citybrain.observability.tracing import Tracing
+from citybrain.observability.tracing import CurrentSpan, Tracing
 
 DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
@@ -39,6 +40,7 @@ class Outgoing:
         self.addresses: dict[str, str] = {}
         self._tracing = tracing
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stubs: dict[str, tuple[grpc.aio.Channel, Any]] = {}
 
     async def call(
         self,
@@ -59,21 +61,13 @@ class Outgoing:
         left = call.remaining()
         limit = min(x for x in (left, deadline_s, DEFAULT_DEADLINE_S if deadline_s is None else None) if x is not None)
         until = time.monotonic() + limit
-        service, _, method = path.partition("/")
-        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
-        response_class = message_class(descriptor.output_type.full_name)
         request_id = request_id or call.onward_id(path)
-        tracer = self._tracing.tracer(caller)
-        with tracer.start_as_current_span(
-            path, kind=trace.SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
-        ) as span:
-            span.set_attribute(names.RPC_METHOD, path)
+        stub = self._stub(path, type(request))
+        tracer, here = self._tracing.tracer(caller), otel_context.get_current()
+        with CurrentSpan(tracer, path, here, trace.SpanKind.CLIENT, {names.RPC_METHOD: path}) as span:
             carrier: dict[str, str] = {}
             propagate.inject(carrier)
             metadata = onward_metadata(call, caller, request_id, carrier)
-            stub: Any = self._channel(service).unary_unary(
-                f"/{path}", request_serializer=type(request).SerializeToString, response_deserializer=response_class.FromString
-            )
             pause = _FIRST_PAUSE_S
             while True:
                 try:
@@ -107,6 +101,22 @@ class Outgoing:
         """Closes every channel."""
         for channel in self._channels.values():
             await channel.close(None)
+
+    def _stub(self, path: str, request: type[Message]) -> Any:
+        """What calls a method, kept for the next call. CallFailed where its service runs nowhere."""
+        service, _, method = path.partition("/")
+        channel = self._channel(service)
+        found = self._stubs.get(path)
+        if found is None or found[0] is not channel:
+            descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
+            answer = message_class(descriptor.output_type.full_name)
+            found = self._stubs[path] = (
+                channel,
+                channel.unary_unary(
+                    f"/{path}", request_serializer=request.SerializeToString, response_deserializer=answer.FromString
+                ),
+            )
+        return found[1]
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         address = self.addresses.get(service)

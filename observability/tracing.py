@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 
 from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -92,6 +93,28 @@ class Tracing:
         if self._batches is not None:
             provider.add_span_processor(self._batches)
         return provider
+
+
+class CurrentSpan:
+    """`with CurrentSpan(tracer, name, …) as span`: the span of what every call does, begun and ended by hand.
+
+    The tracer's own context manager costs three times as much, and writes an error's status over the one that was set.
+    """
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(
+        self, tracer: trace.Tracer, name: str, context: Context, kind: trace.SpanKind, attributes: Mapping[str, str]
+    ) -> None:
+        self._span = tracer.start_span(name, context=context, kind=kind, attributes=attributes)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
+
+    def __enter__(self) -> trace.Span:
+        return self._span
+
+    def __exit__(self, *_: object) -> None:
+        otel_context.detach(self._token)
+        self._span.end()
 
 
 def current_traceparent() -> str:

@@ -18,7 +18,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -37,7 +37,7 @@ from citybrain.mesh.runtime import wait
 from citybrain.mesh.server import abort, find_method
 from citybrain.mesh.validation import check, prepare
 from citybrain.observability import names
-from citybrain.observability.tracing import context_from_metadata
+from citybrain.observability.tracing import CurrentSpan, context_from_metadata
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -148,16 +148,8 @@ class Rpc(CityEntrypoint):
 
     # -- both -----------------------------------------------------------------------------------------------------------
 
-    def _span(self, parent: otel_context.Context) -> AbstractContextManager[trace.Span]:
-        # The status is set by us: gRPC ends a refused call by an exception that would be written over it.
-        return self.tracer.start_as_current_span(
-            self._path,
-            context=parent,
-            kind=trace.SpanKind.SERVER,
-            attributes={names.RPC_METHOD: self._path},
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+    def _span(self, parent: otel_context.Context) -> CurrentSpan:
+        return CurrentSpan(self.tracer, self._path, parent, trace.SpanKind.SERVER, {names.RPC_METHOD: self._path})
 
     async def _fail(self, error: Exception, span: trace.Span, context: _Context) -> None:
         status = status_of(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -21,6 +23,28 @@ class LifeContract(RuntimeContract):
         around = ["setup", "result answered", "teardown", "setup", "result failed", "teardown"]
         assert shared.until_notes("life", lambda notes: len(notes) >= 6) == around
         assert shared.notes("provider") == ["setup", "start"]
+
+    def test_providers_stand_around_a_stream_until_its_end(self, shared: Probe) -> None:
+        call = shared.stub.Count(pb.CountRequest(name="lifelong", to=1000, size=64 * 1024), timeout=LIMIT_S)
+        next(call)
+        assert shared.notes("lifelong providers") == ["setup"]
+        assert len(list(call)) == 999
+        assert shared.until_notes("lifelong providers", lambda notes: len(notes) >= 3) == [
+            "setup",
+            "result answered",
+            "teardown",
+        ]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_both_ways_of_asking_a_process_to_stop_answer_what_was_begun(self, tmp_path: Path, number: signal.Signals) -> None:
+        with self.probe(tmp_path / "data") as probe:
+            call = probe.stub.Do.future(pb.DoRequest(how="sleep:0.5"), timeout=LIMIT_S)
+            stepping = probe.stub.Do.future(pb.DoRequest(how="steps", name="begun"), timeout=LIMIT_S)
+            probe.until_notes("begun", bool)
+            stepping.cancel()
+            os.kill(probe.running.pid, number)
+            assert call.result().text == "sleep:0.5"
+            assert probe.running.stop() == 0
 
     def test_a_polite_stop_answers_what_was_begun_and_exits_cleanly(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data") as probe:

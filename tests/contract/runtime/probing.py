@@ -28,6 +28,11 @@ class Running(Protocol):
     address: str
     log_path: Path
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
     def start(self) -> str:
         """Starts it on the port it had; returns when it answers."""
         ...

@@ -11,7 +11,7 @@ import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
 from citybrain.mesh import context
-from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, Unavailable
+from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
@@ -24,18 +24,19 @@ class Away(Service):
 
     name = "away"
     failures = 0
+    failure: ClassVar[type[ServiceError]] = Unavailable
     ids: ClassVar[list[str]] = []
 
     @rpc
     def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
         self.ids.append(context.current().request_id)
         if len(self.ids) <= Away.failures:
-            raise Unavailable("not yet")
+            raise self.failure("not yet")
         return pb.GetSignalResponse(held_for=request.signal_id)
 
 
-def away(parts: Parts, failures: int) -> None:
-    Away.failures, Away.ids = failures, []
+def away(parts: Parts, failures: int, failure: type[ServiceError] = Unavailable) -> None:
+    Away.failures, Away.failure, Away.ids = failures, failure, []
     parts.add(Away, SERVICE)
     parts.start()
 
@@ -46,9 +47,10 @@ def ask(parts: Parts, call: context.Call, deadline_s: float | None = None) -> st
     return str(wait(parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", request, deadline_s=deadline_s)).held_for)  # type: ignore[attr-defined]
 
 
-def test_what_is_unavailable_is_asked_again_under_the_same_request_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", [Unavailable, Cancelled], ids=["it is unavailable", "its process stops"])
+def test_what_was_not_carried_out_is_asked_again_under_the_same_request_id(tmp_path: Path, failure: type[ServiceError]) -> None:
     def test(parts: Parts) -> None:
-        away(parts, 3)
+        away(parts, 3, failure)
         assert ask(parts, context.Call("c", "m", "r")) == "x"
         assert len(Away.ids) == 4 and len(set(Away.ids)) == 1
 

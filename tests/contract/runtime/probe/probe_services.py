@@ -121,9 +121,11 @@ class Around(Provider):
         self._note(worker_ctx, "teardown")
 
     def _note(self, worker_ctx: Any, what: str) -> None:
-        how = _how(worker_ctx)
+        request, how = worker_ctx.args[0] if worker_ctx.args else None, _how(worker_ctx)
         if how.startswith("life"):
             note("life", what)
+        if isinstance(request, pb.CountRequest):
+            note(f"{request.name} providers", what)
         if how == f"provider breaks at {what}":
             raise RuntimeError("a provider broke")
 
