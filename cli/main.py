@@ -67,7 +67,8 @@ def up(
     )
     asked = configuration.load(config).asked
     city = LocalCity(chosen, chosen.gateway, only=names, say=lambda what: _out.print(f"city: {what}", markup=False))
-    address = city.start()
+    with Console(stderr=True).status("Starting the mesh and its gateway"):
+        address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
     _out.print("Try, in another terminal:")
     gateway = "" if address == asked else f" --gateway {address}"

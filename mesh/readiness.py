@@ -1,4 +1,4 @@
-"""Whether each service of this process is ready, from what it depends on: store, view file, consumer groups, neighbours.
+"""Whether each service of this process is ready, from what it depends on: store, view file, groups, timers, neighbours.
 
 A service is not ready only for what is its own: a store or view file that fails, a read model that has not caught up since the
 start. A neighbour that is out, or a group that fails, is told under a name of its own, and the service goes on taking calls:
@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from citybrain.mesh.container import Container
+from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.entrypoints.timers import Timer
+from citybrain.mesh.entrypoints.windows import Windows
 from citybrain.mesh.groups import GroupMember, ServiceFile, Standing
 from citybrain.mesh.process import Process
 from citybrain.mesh.views import View
@@ -131,6 +134,11 @@ class Readiness:
         for member, is_view in sorted(members.items(), key=lambda item: item[0].group):
             group = _Group(member, is_view, self._process.store.head(), *self._patience)
             found.append(Dependency(f"{service}/{group.name}", group.look))
+        found += [
+            Dependency(f"{service}/{entrypoint.label}", _entrypoint_look(entrypoint))
+            for entrypoint in sorted(container.entrypoints, key=lambda one: str(one.label))
+            if isinstance(entrypoint, Timer | Windows)
+        ]
         called = {name for provider in container.dependencies for name in getattr(provider, "calls", ())}
         found += [Dependency(f"{service}/{name}", self._neighbour_look(name), own=False) for name in sorted(called)]
         return found
@@ -208,6 +216,13 @@ class Readiness:
             return Trouble(reason) if reason else None
 
         return look
+
+
+def _entrypoint_look(entrypoint: CityEntrypoint) -> Look:
+    async def look(state: ServiceState) -> Trouble | None:
+        return Trouble(entrypoint.trouble) if entrypoint.trouble else None
+
+    return look
 
 
 def _file_look(file: ServiceFile) -> Look:

@@ -16,6 +16,8 @@ class CityEntrypoint(Entrypoint):  # type: ignore[misc]
 
     container: Container
     method_name: str
+    # Of one that works by itself: why its last work was not done; empty where it was.
+    trouble = ""
 
     @property
     def service(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from opentelemetry import trace
 
+from citybrain.event_store.subscription import describe
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.entrypoints.base import CityEntrypoint
@@ -69,8 +70,10 @@ class Timer(CityEntrypoint):
             try:
                 await self.container.run_worker(self, patient=True)
             except Exception as error:
+                self.trouble = f"its last run failed: {describe(error)}"
                 self.log.error("timer failed", method=self.method_name, error=repr(error), exc_info=error)
                 raise
+            self.trouble = ""
 
 
 class Every(Timer):

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from citybrain.event_store.read_models import WindowsSeen
+from citybrain.event_store.subscription import describe
 from citybrain.event_store.telemetry import TelemetryBatch
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS
@@ -121,9 +122,11 @@ class Windows(CityEntrypoint):
             try:
                 async with self._lock:
                     await self._catch_up()
+                self.trouble = ""
                 self.container.process.activity.changed()
                 await self._ring.grown(self._topic, self._position)
             except Exception as error:
+                self.trouble = f"telemetry cannot be read: {describe(error)}"
                 self.log.error("telemetry is tried again", window=self.label, error=repr(error), exc_info=error)
                 await asyncio.sleep(_LONGEST_PAUSE_S)
 
@@ -195,8 +198,10 @@ class Windows(CityEntrypoint):
         while True:
             try:
                 await self.run(window)
+                self.trouble = ""
                 return
             except Exception as error:
+                self.trouble = f"a window cannot be told: {describe(error)}"
                 tries += lasting(error)
                 last = tries >= PARK_AFTER
                 self.log.error(

@@ -15,20 +15,27 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.mesh.child import MeshChild
+from citybrain.mesh.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.runtime import off_loop, wait
-from citybrain.mesh.service import Client, Heard, Service, View, subscribe
+from citybrain.mesh.service import Client, Heard, Reading, Service, Telemetry, View, Window, every, subscribe, window
+from citybrain.mesh.telemetry import open_ring
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
-VIEW, GROUP = f"{SERVICE}/watched.view.seen", f"{SERVICE}/watched.hear"
+VIEW, GROUP, TIMER = f"{SERVICE}/watched.view.seen", f"{SERVICE}/watched.hear", f"{SERVICE}/watched.tick"
 NEIGHBOUR = "citybrain.sagas.v1.SagaService"
+WINDOWS = f"{SERVICE}/watched.fold"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+def add(total: int | None, value: int) -> int:
+    return (total or 0) + value
+
+
 class Watched(Service):
-    """Has a read model, a subscription and a neighbour; all can be made to fail or to hang."""
+    """Has a read model, a subscription, a timer, windows and a neighbour; all can be made to fail or to hang."""
 
     name = "watched"
     broken: ClassVar[set[str]] = set()
@@ -42,6 +49,17 @@ class Watched(Service):
 
     seen = View([ev.SignalReported], lambda event: "all", lambda row, event: Watched.apply(row, event))
     neighbour = Client(NEIGHBOUR)
+    telemetry = Telemetry()
+
+    @every(10)
+    def tick(self) -> None:
+        if "timer" in self.broken:
+            raise OSError("a secret of the inside")
+
+    @window(ev.SignalReported, seconds=10, readings=lambda batch: [Reading("k", 25 * MICROSECONDS, 1)], fold=add, late_s=0)
+    def fold(self, window: Window) -> None:
+        if "window" in self.broken:
+            raise OSError("a secret of the inside")
 
     @subscribe(ev.SignalReported)
     def hear(self, event: Heard) -> None:
@@ -124,7 +142,7 @@ def test_a_list_has_every_name_that_can_be_checked(tmp_path: Path) -> None:
     def test(here: Ward) -> None:
         here.start()
         listed = wait(here.stub.List(health_pb2.HealthListRequest())).statuses
-        names = {"", SERVICE, VIEW, GROUP, f"{SERVICE}/store", f"{SERVICE}/views", f"{SERVICE}/{NEIGHBOUR}"}
+        names = {"", SERVICE, VIEW, GROUP, TIMER, WINDOWS, f"{SERVICE}/store", f"{SERVICE}/views", f"{SERVICE}/{NEIGHBOUR}"}
         assert set(listed) == names
         assert {name: here.check(name) for name in names} == {name: listed[name].status for name in names}
 
@@ -210,6 +228,41 @@ def test_a_subscription_that_does_not_move_is_told(tmp_path: Path) -> None:
         assert "with 1 events before it" in here.reason(GROUP)
         Watched.gate.set()
         here.until(GROUP, SERVING)
+
+    ward(tmp_path, test)
+
+
+def test_a_timer_whose_last_run_failed_is_told_until_one_is_done(tmp_path: Path) -> None:
+    def test(here: Ward) -> None:
+        here.start()
+        clock = here.process.clock
+        assert isinstance(clock, DrivenClock)
+        assert here.check(TIMER) == SERVING
+        for moment, broken, status in ((20, "timer", NOT_SERVING), (40, "", SERVING)):
+            Watched.broken = {broken}
+            wait(clock.advance(moment * MICROSECONDS))
+            here.until(TIMER, status)
+            assert here.check(SERVICE) == SERVING
+        assert here.reason(TIMER) == ""
+
+    ward(tmp_path, test)
+
+
+def test_a_window_that_cannot_be_told_is_told_of_until_it_can(tmp_path: Path) -> None:
+    def test(here: Ward) -> None:
+        here.start()
+        clock = here.process.clock
+        assert isinstance(clock, DrivenClock)
+        wait(clock.advance(26 * MICROSECONDS))
+        ring = wait(open_ring(here.process))
+        wait(ring.put("citybrain.traffic.v1.SignalReported", clock.now(), ev.SignalReported().SerializeToString()))
+        Watched.broken = {"window"}
+        moving = here.process.loop.create_task(clock.advance(60 * MICROSECONDS))
+        here.until(WINDOWS, NOT_SERVING)
+        assert "a window cannot be told: OSError in fold" in here.reason(WINDOWS)
+        Watched.broken = set()
+        wait(moving)
+        here.until(WINDOWS, SERVING)
 
     ward(tmp_path, test)
 
