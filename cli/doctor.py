@@ -121,17 +121,17 @@ def _lock(data: Path, picture: Picture) -> Finding:
 
 def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
     what = "mesh"
-    yield from (Finding(what, "note", f"{gone} ended without a word", f"{data}/mesh.log may say why") for gone in picture.gone)
+    yield from (Finding(what, "note", f"{gone} ended without a word", f"{data}/*.log may say why") for gone in picture.gone)
     if not picture.processes and not picture.gateways:
         yield well(what, f"nothing runs on {data}")
         return
     troubles = list(picture.troubles())
     for trouble in troubles:
-        yield wrong(what, trouble, f"see {data}/mesh.log; `city status` shows whether it mends itself")
+        yield wrong(what, trouble, f"see {data}/*.log; `city status` shows whether it mends itself")
     for one in picture.processes:
         for group in (group for service in (one.status.services if one.status else ()) for group in service.groups):
             if group.parked:
-                do = f"`event is parked` in {data}/mesh.log names the event and why; later ones of its stream wait behind it"
+                do = f"`event is parked` in {data}/*.log names the event and why; later ones of its stream wait behind it"
                 yield wrong(what, f"{group.name} has {group.parked} parked events", do)
             if group.lag > _FAR_BEHIND and not group.failing:
                 yield Finding(what, "note", f"{group.name} is {group.lag} positions behind", "`city status` shows it catch up")

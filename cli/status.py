@@ -138,7 +138,7 @@ def shown(picture: Picture) -> RenderableType:
     for one in picture.processes:
         parts.append(_process(one))
     parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
-    parts += [Text(f"{gone} ended without a word: `city up` starts again where it was", style="dim") for gone in picture.gone]
+    parts += [Text(f"{gone} ended without a word", style="dim") for gone in picture.gone]
     return Group(*parts)
 
 

@@ -25,16 +25,22 @@ class Present:
 
 
 class Presence:
-    """This process as others find it on its data folder, until `leave()` or its end."""
+    """This process as others find it on its data folder, until `leave()` or its end.
 
-    def __init__(self, data: Path, kind: str, **said: object) -> None:
+    It comes in the place of those that said the same of themselves, but for their id and address, and ended without a word.
+    """
+
+    def __init__(self, data: Path, kind: str, address: str, **said: object) -> None:
         folder = data / _FOLDER
         folder.mkdir(parents=True, exist_ok=True)
+        for one in present(data):
+            if not one.runs and {**one.said, "pid": 0, "address": ""} == {"kind": kind, "pid": 0, "address": "", **said}:
+                forget(data, one)
         self._path = folder / f"{kind}-{os.getpid()}.json"
         draft = self._path.with_suffix(".draft")
         self._file: IO[str] = draft.open("w", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._file.write(json.dumps({"kind": kind, "pid": os.getpid(), **said}))
+        self._file.write(json.dumps({"kind": kind, "pid": os.getpid(), "address": address, **said}))
         self._file.flush()
         # Only now, so that nobody finds it without its lock, or half of it.
         draft.rename(self._path)

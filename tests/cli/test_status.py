@@ -106,6 +106,19 @@ def test_an_address_is_asked_whether_it_is_a_process_or_a_gateway(tmp_path: Path
     assert outside["names"]["citybrain.health.v1.HealthService/store"] is True
 
 
+def test_each_of_several_processes_behind_one_port_is_asked_by_itself(tmp_path: Path) -> None:
+    apart = Processes(groups=(("health",),), copies={"health": 2})
+    with LocalCity(Settings(data=tmp_path / "data", processes=apart)) as city:
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        processes = status(tmp_path, code=0)["processes"]
+        assert city.mesh is not None
+        assert sorted(process["pid"] for process in processes) == sorted(city.mesh.pids)
+        beside = [process for process in processes if process["address"] == city.mesh.addresses["health"]]
+        assert [process["pid"] == process["status"]["pid"] for process in beside] == [True, True]
+        roles = [{group["role"] for group in process["status"]["services"][0]["groups"]} for process in beside]
+        assert sorted(map(sorted, roles)) == [["GROUP_ROLE_LEADS"], ["GROUP_ROLE_STANDS_BY"]]
+
+
 def test_an_address_where_nobody_answers_says_so(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

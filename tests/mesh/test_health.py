@@ -149,6 +149,13 @@ def test_a_process_that_was_killed_is_not_said_to_run(child: MeshChild) -> None:
     assert present(data) == []
 
 
+def test_who_comes_in_the_place_of_one_that_was_killed_takes_its_file_away(child: MeshChild) -> None:
+    data = child.log_path.parent
+    child.kill()
+    child.start()
+    assert [(one.runs, one.said["pid"]) for one in present(data)] == [(True, child.pid)]
+
+
 def test_how_a_dependency_comes_and_goes_stands_in_the_log(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "others", ["health"]) as health_alone:
         peers = [argument for name in ("health",) for argument in ("--peer", f"{name}={health_alone.address}")]
