@@ -123,6 +123,10 @@ class Readiness:
         self.states = {container.manifest.grpc: ServiceState() for container in containers}
         self._patience = failing_s, stalled_s
         self._dependencies = {container.manifest.grpc: self._of(container) for container in containers}
+        # Whoever asks through a gateway is led to any process: each tells of the services of the others too.
+        elsewhere = [name for name in process.settings.peers if name not in self.states]
+        self._peers = {name: self._neighbour_look(name) for name in elsewhere}
+        self._peers_ready = dict.fromkeys(elsewhere, False)
         self._tell()
 
     def _of(self, container: Container) -> list[Dependency]:
@@ -157,7 +161,7 @@ class Readiness:
     async def look(self) -> None:
         """Looks at everything once, and tells health checks."""
         await self._try_store()
-        await asyncio.gather(*map(self._look_at, self._dependencies))
+        await asyncio.gather(self._look_at_peers(), *map(self._look_at, self._dependencies))
         self._tell()
 
     @property
@@ -182,9 +186,13 @@ class Readiness:
                 self._log.warning("is not well", name=name, reason=trouble.reason, service_is_ready=state.ready)
         self.states[service] = state
 
+    async def _look_at_peers(self) -> None:
+        found = await asyncio.gather(*(_in_time(look(ServiceState()), own=False) for look in self._peers.values()))
+        self._peers_ready = {name: trouble is None for name, trouble in zip(self._peers, found, strict=True)}
+
     def _tell(self) -> None:
         others = [name for name in self._process.server.services if name not in self.states]
-        ready = {"": self.ready, **dict.fromkeys(others, True)}
+        ready = {"": self.ready, **dict.fromkeys(others, True), **self._peers_ready}
         for service, state in self.states.items():
             ready[service] = state.ready
             names = [one.name for one in self._dependencies[service]]

@@ -156,6 +156,16 @@ def test_who_comes_in_the_place_of_one_that_was_killed_takes_its_file_away(child
     assert [(one.runs, one.said["pid"]) for one in present(data)] == [(True, child.pid)]
 
 
+def test_a_process_tells_of_the_services_of_others_too_and_is_ready_without_them(tmp_path: Path) -> None:
+    with MeshChild(tmp_path / "others", ["health"]) as other:
+        arguments = ["traffic", "--peer", f"health={other.address}"]
+        with MeshChild(tmp_path / "data", arguments) as here, grpc.insecure_channel(here.address) as channel:
+            until(lambda: check(channel, SERVICE) == SERVING, "that the other is seen")
+            other.kill()
+            until(lambda: check(channel, SERVICE) == NOT_SERVING, "that the other is out")
+            assert check(channel) == SERVING
+
+
 def test_how_a_dependency_comes_and_goes_stands_in_the_log(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "others", ["health"]) as health_alone:
         peers = [argument for name in ("health",) for argument in ("--peer", f"{name}={health_alone.address}")]
