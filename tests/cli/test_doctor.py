@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -276,10 +277,15 @@ def test_what_is_not_ready_in_the_mesh_is_wrong(tmp_path: Path, settings: str) -
 def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Path, settings: str) -> None:
     data = tmp_path / "data"
     group = "health.view.roads"
-    file = ViewFile(data / "health.views.db")
-    epoch, _ = file.join(group)
-    file.park(group, epoch, [Parked(1, "traffic/roads-e1", "id", "citybrain.traffic.v1.RoadsPublished", "KeyError", 0)])
-    file.close()
+    parked = Parked(1, "traffic/roads-e1", "id", "citybrain.traffic.v1.RoadsPublished", "KeyError", 0)
+
+    async def park() -> None:
+        file = ViewFile(data / "health.views.db")
+        epoch, _ = await file.join(group)
+        await file.park(group, epoch, [parked])
+        file.close()
+
+    asyncio.run(park())
     with MeshChild(data, ["health"]):
         until(lambda: run(tmp_path, "status").returncode == 0, "ready")
         (found,) = wrongs(tmp_path)
