@@ -114,8 +114,6 @@ MODELS = [
 ]
 SUBSCRIPTIONS = [
     (broken.SkipsInTheLog, broken.Through, "test_es6_what_was_is_caught_up_and_what_comes_is_heard_without_a_gap"),
-    (broken.Sound, broken.MovesTheCheckpointFirst, "test_es7_however_often_a_member_is_cut_off_each_event_is_folded_in_once"),
-    (broken.Sound, broken.WritesRowsFirst, "test_es7_however_often_a_member_is_cut_off_each_event_is_folded_in_once"),
     (broken.Sound, broken.ForgetsWhoIsTheMember, "test_es8_a_member_that_lost_its_group_parks_nothing"),
     (
         broken.Sound,

@@ -7,121 +7,139 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.mesh.testing import given
 from citybrain.services.health import domain, travel
 
 STATION = RoadPlace(edge_id="e1", position_m=1)
 CHOICE = domain.Choice("r1", "a1", STATION, Route(edge_ids=["e1"]))
+AMBULANCE = ev.AmbulanceRegistered(ambulance_id="a1", station=STATION)
 
 
-def unit(*events: Message) -> domain.Ambulance:
-    state = domain.evolve_ambulance(domain.Ambulance(), ev.AmbulanceRegistered(ambulance_id="a1", station=STATION))
-    for event in events:
-        state = domain.evolve_ambulance(state, event)
-    return state
+def hold(reservation: str, incident: str = "i1") -> pb.ReserveAmbulanceRequest:
+    return pb.ReserveAmbulanceRequest(incident_id=incident, reservation_id=reservation, place=STATION)
 
 
-def reserve(state: domain.Ambulance, reservation: str, incident: str = "i1") -> list[Message]:
-    request = pb.ReserveAmbulanceRequest(incident_id=incident, reservation_id=reservation, place=STATION)
-    return domain.reserve_ambulance(state, CHOICE, request)
+def held(reservation: str, incident: str = "i1") -> ev.AmbulanceReserved:
+    return ev.AmbulanceReserved(
+        ambulance_id="a1", incident_id=incident, reservation_id=reservation, station=STATION, place=STATION, route=CHOICE.route
+    )
 
 
-def release(state: domain.Ambulance, reservation: str) -> list[Message]:
-    return domain.release_ambulance(state, "a1", pb.ReleaseAmbulanceRequest(incident_id="i1", reservation_id=reservation))
+def let_go(reservation: str) -> pb.ReleaseAmbulanceRequest:
+    return pb.ReleaseAmbulanceRequest(incident_id="i1", reservation_id=reservation)
+
+
+def released(reservation: str) -> ev.AmbulanceReleased:
+    return ev.AmbulanceReleased(ambulance_id="a1", incident_id="i1", reservation_id=reservation)
+
+
+def report(stage: pb.MissionStage, incident: str = "i1") -> pb.ReportMissionRequest:
+    return pb.ReportMissionRequest(ambulance_id="a1", incident_id=incident, stage=stage)
 
 
 def test_an_assigned_ambulance_is_refused_to_others_and_given_again_to_the_same() -> None:
-    held = unit(*reserve(unit(), "r1"))
-    assert held.incident_id == "i1"
-    assert reserve(held, "r1") == []
-    with pytest.raises(Refused) as caught:
-        reserve(held, "r2", "i2")
-    assert caught.value.reason == "AMBULANCE_TAKEN"
+    assigned = (
+        given(domain.evolve_ambulance, domain.Ambulance(), AMBULANCE)
+        .when(domain.reserve_ambulance, CHOICE, hold("r1"))
+        .then(held("r1"))
+    )
+    assigned.when(domain.reserve_ambulance, CHOICE, hold("r1")).then_nothing()
+    assigned.when(domain.reserve_ambulance, CHOICE, hold("r2", "i2")).then_refused(Refused, "AMBULANCE_TAKEN")
 
 
 def test_a_release_that_overtakes_its_reservation_bars_it_and_harms_no_other() -> None:
-    held = unit(*reserve(unit(), "r1"))
-    after = domain.evolve_ambulance(held, release(held, "r2")[0])
-    assert after.reservation_id == "r1"
-    with pytest.raises(Refused) as caught:
-        reserve(domain.evolve_ambulance(after, release(after, "r1")[0]), "r2")
-    assert caught.value.reason == "RESERVATION_ENDED"
+    overtaken = (
+        given(domain.evolve_ambulance, domain.Ambulance(), AMBULANCE, held("r1"))
+        .when(domain.release_ambulance, "a1", let_go("r2"))
+        .then(released("r2"))
+    )
+    assert overtaken.state.reservation_id == "r1"
+    free = overtaken.when(domain.release_ambulance, "a1", let_go("r1")).then(released("r1"))
+    free.when(domain.reserve_ambulance, CHOICE, hold("r2")).then_refused(Refused, "RESERVATION_ENDED")
+    free.when(domain.release_ambulance, "a1", let_go("r2")).then_nothing()
 
 
 def test_missions_only_go_forward_and_only_for_their_own_incident() -> None:
-    held = unit(*reserve(unit(), "r1"))
-    at_scene = pb.ReportMissionRequest(ambulance_id="a1", incident_id="i1", stage=pb.MISSION_STAGE_AT_SCENE)
-    under_way = pb.ReportMissionRequest(ambulance_id="a1", incident_id="i1", stage=pb.MISSION_STAGE_UNDER_WAY)
-    arrived = domain.evolve_ambulance(held, domain.report_mission(held, at_scene)[0])
-    assert domain.report_mission(arrived, under_way) == []
-    with pytest.raises(Refused):
-        domain.report_mission(
-            arrived, pb.ReportMissionRequest(ambulance_id="a1", incident_id="i2", stage=pb.MISSION_STAGE_AT_SCENE)
-        )
-    with pytest.raises(NotFound):
-        domain.report_mission(domain.Ambulance(), at_scene)
+    at_scene = pb.MISSION_STAGE_AT_SCENE
+    arrived = (
+        given(domain.evolve_ambulance, domain.Ambulance(), AMBULANCE, held("r1"))
+        .when(domain.report_mission, report(at_scene))
+        .then(ev.MissionReported(ambulance_id="a1", incident_id="i1", stage=at_scene))
+    )
+    arrived.when(domain.report_mission, report(pb.MISSION_STAGE_UNDER_WAY)).then_nothing()
+    arrived.when(domain.report_mission, report(at_scene, "i2")).then_refused(Refused, "NOT_ON_THIS_MISSION")
+    unknown = given(domain.evolve_ambulance, domain.Ambulance())
+    unknown.when(domain.report_mission, report(at_scene)).then_refused(NotFound, "NO_SUCH_AMBULANCE")
 
 
 def test_the_same_registration_again_changes_nothing_and_another_one_is_refused() -> None:
-    request = pb.RegisterAmbulanceRequest(ambulance_id="a1", station=STATION)
-    assert domain.register_ambulance(unit(), request) == []
-    with pytest.raises(AlreadyDifferent):
-        domain.register_ambulance(unit(), pb.RegisterAmbulanceRequest(ambulance_id="a1", station=RoadPlace(edge_id="e9")))
+    known = given(domain.evolve_ambulance, domain.Ambulance(), AMBULANCE)
+    known.when(domain.register_ambulance, pb.RegisterAmbulanceRequest(ambulance_id="a1", station=STATION)).then_nothing()
+    known.when(
+        domain.register_ambulance, pb.RegisterAmbulanceRequest(ambulance_id="a1", station=RoadPlace(edge_id="e9"))
+    ).then_refused(AlreadyDifferent)
 
 
-Action = st.tuples(st.sampled_from(["reserve", "release"]), st.integers(0, 5))
-
-
-@given(st.lists(Action, max_size=40))
+@for_all(st.lists(st.tuples(st.sampled_from(["reserve", "release"]), st.integers(0, 5)), max_size=40))
 def test_whatever_order_commands_come_in_no_ended_reservation_ever_holds_the_ambulance(actions: list[tuple[str, int]]) -> None:
-    state, ended = unit(), set()
+    state, ended = given(domain.evolve_ambulance, domain.Ambulance(), AMBULANCE).state, set()
     for action, number in actions:
         name = f"r{number}"
         try:
-            events = reserve(state, name, f"i{number}") if action == "reserve" else release(state, name)
+            if action == "reserve":
+                events = domain.reserve_ambulance(state, CHOICE, hold(name, f"i{number}"))
+            else:
+                events = domain.release_ambulance(state, "a1", let_go(name))
         except Refused:
             continue
         if action == "release":
             ended.add(name)
-        for event in events:
-            state = domain.evolve_ambulance(state, event)
+        state = given(domain.evolve_ambulance, state, *events).state
         assert state.reservation_id not in ended
 
 
-def hospital(places: int, *events: Message) -> domain.Hospital:
-    registered = ev.HospitalRegistered(hospital_id="h1", name="第一医院", entrance=STATION, places=places)
-    state = domain.evolve_hospital(domain.Hospital(), registered)
-    for event in events:
-        state = domain.evolve_hospital(state, event)
-    return state
+HOSPITAL = ev.HospitalRegistered(hospital_id="h1", name="第一医院", entrance=STATION, places=1)
+HAND_OVER = pb.HandOverRequest(hospital_id="h1", incident_id="i1", ambulance_id="a1")
+ONE_PLACE = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL)
 
 
-def bed(state: domain.Hospital, incident: str) -> list[Message]:
+def bed(incident: str) -> tuple[domain.Choice, pb.ReserveBedRequest]:
     choice = domain.Choice(f"b-{incident}", "h1", STATION, Route())
-    return domain.reserve_bed(state, choice, pb.ReserveBedRequest(incident_id=incident, reservation_id=f"b-{incident}"))
+    return choice, pb.ReserveBedRequest(incident_id=incident, reservation_id=f"b-{incident}")
+
+
+def expected(incident: str) -> Message:
+    return ev.BedReserved(
+        hospital_id="h1", incident_id=incident, reservation_id=f"b-{incident}", entrance=STATION, route=Route()
+    )
+
+
+CANCEL = pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1")
 
 
 def test_a_full_hospital_is_refused_and_a_cancelled_place_is_free_again() -> None:
-    full = hospital(1, *bed(hospital(1), "i1"))
-    with pytest.raises(Refused) as caught:
-        bed(full, "i2")
-    assert caught.value.reason == "HOSPITAL_FULL"
-    cancelled = domain.cancel_bed(full, "h1", pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1"))
-    assert domain.evolve_hospital(full, cancelled[0]).free_places == 1
+    full = ONE_PLACE.when(domain.reserve_bed, *bed("i1")).then(expected("i1"))
+    full.when(domain.reserve_bed, *bed("i2")).then_refused(Refused, "HOSPITAL_FULL")
+    free = full.when(domain.cancel_bed, "h1", CANCEL).then(
+        ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
+    )
+    assert free.state.free_places == 1
 
 
 def test_a_patient_handed_over_keeps_the_place_though_the_reservation_is_cancelled() -> None:
-    request = pb.HandOverRequest(hospital_id="h1", incident_id="i1", ambulance_id="a1")
-    expected = hospital(1, *bed(hospital(1), "i1"))
-    present = domain.evolve_hospital(expected, domain.hand_over(expected, request)[0])
-    assert domain.hand_over(present, request) == []
-    assert domain.cancel_bed(present, "h1", pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1")) == []
-    assert present.free_places == 0
-    with pytest.raises(Refused):
-        domain.hand_over(hospital(1), request)
+    present = (
+        given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i1"))
+        .when(domain.hand_over, HAND_OVER)
+        .then(ev.PatientHandedOver(hospital_id="h1", incident_id="i1", ambulance_id="a1"))
+    )
+    present.when(domain.hand_over, HAND_OVER).then_nothing()
+    present.when(domain.cancel_bed, "h1", CANCEL).then_nothing()
+    assert present.state.free_places == 0
+    ONE_PLACE.when(domain.hand_over, HAND_OVER).then_refused(Refused, "NOT_EXPECTED")
 
 
 def roads() -> travel.Roads:

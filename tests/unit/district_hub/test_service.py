@@ -1,0 +1,142 @@
+"""The district hub on the three levels above its domain: a method by itself, the service while it runs, a process over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
+from citybrain.district_hub.v1 import events_pb2 as ev
+from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
+from citybrain.roads.v1.roads_pb2 import RoadEdge
+from citybrain.traffic.v1.events_pb2 import RoadsPublished
+
+from citybrain.mesh.child import MeshChild
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.testing import Running, running, service_factory
+from citybrain.services.district_hub.service import DistrictHubService
+
+KEEPERS = {"part": {"e1": "xihu", "e2": "gongshu", "e3": "xihu"}}
+ROADS = RoadsPublished(edges=[RoadEdge(edge_id=edge, district_id=keeper) for edge, keeper in KEEPERS["part"].items()])
+NOTIFY = pb.NotifyDistrictsRequest(incident_id="i1", round_id="r1", edge_ids=["e1", "e2", "e3"], vehicle_id="a1")
+
+
+def register(district_id: str, name: str) -> pb.RegisterDistrictRequest:
+    return pb.RegisterDistrictRequest(district_id=district_id, name=name)
+
+
+def acknowledge(district_id: str) -> pb.AcknowledgeNoticeRequest:
+    return pb.AcknowledgeNoticeRequest(notice_id=f"i1.{district_id}", district_id=district_id)
+
+
+# -- a method by itself -----------------------------------------------------------------------------------------------------
+
+
+def test_the_districts_on_a_way_are_those_that_keep_its_roads() -> None:
+    with service_factory(DistrictHubService, roads=KEEPERS) as hub:
+        told = hub.NotifyDistricts(NOTIFY).notices
+        assert [(notice.district_id, list(notice.edge_ids)) for notice in told] == [("xihu", ["e1", "e3"]), ("gongshu", ["e2"])]
+        assert hub.NotifyDistricts(NOTIFY).notices == told
+        assert set(hub.notices.load("i1").told) == {"i1.xihu", "i1.gongshu"}
+
+
+def test_a_notice_shows_when_it_was_seen() -> None:
+    told = ev.DistrictNotified(notice_id="i1.xihu", incident_id="i1", district_id="xihu")
+    with service_factory(DistrictHubService, notices={"i1": [told]}) as hub:
+        assert not hub.GetNotice(pb.GetNoticeRequest(notice_id="i1.xihu")).notice.HasField("acknowledged_at")
+        hub.AcknowledgeNotice(acknowledge("xihu"))
+        seen = hub.answers.get("i1.xihu")
+        shown = hub.GetNotice(pb.GetNoticeRequest(notice_id="i1.xihu")).notice.acknowledged_at
+        assert seen is not None and microseconds(shown) == seen["at"] > 0
+
+
+def test_districts_are_listed_by_id() -> None:
+    with service_factory(DistrictHubService) as hub:
+        for district_id, name in (("xihu", "西湖区"), ("gongshu", "拱墅区")):
+            hub.RegisterDistrict(register(district_id, name))
+        listed = hub.ListDistricts(pb.ListDistrictsRequest()).districts
+        assert [(district.district_id, district.name) for district in listed] == [("gongshu", "拱墅区"), ("xihu", "西湖区")]
+
+
+def test_a_stream_concerns_one_district_that_must_exist() -> None:
+    with service_factory(DistrictHubService) as hub:
+        with pytest.raises(NotFound, match="ListDistricts names them"):
+            hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
+        hub.RegisterDistrict(register("xihu", "西湖区"))
+        follow = hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
+        assert follow.concerns(ev.DistrictNotified(district_id="xihu"))
+        assert not follow.concerns(ev.DistrictNotified(district_id="gongshu"))
+
+
+# -- the service while it runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub() -> Iterator[Running]:
+    with running(DistrictHubService) as service:
+        for district_id, name in (("xihu", "西湖区"), ("gongshu", "拱墅区")):
+            service.fire("RegisterDistrict", register(district_id, name))
+        service.tell(ROADS, stream="traffic/roads-e1")
+        service.wait_for_row("roads", "e1")
+        yield service
+
+
+def test_a_district_hears_what_concerns_it_and_nothing_else(hub: Running) -> None:
+    with hub.fire("Subscribe", pb.SubscribeRequest(district_id="gongshu")) as stream:
+        hub.fire("NotifyDistricts", NOTIFY, story="i1")
+        hub.fire("AcknowledgeNotice", acknowledge("xihu"))
+        hub.fire("AcknowledgeNotice", acknowledge("gongshu"))
+        heard: list[str] = []
+        while len(heard) < 2:
+            heard += [event.type.rpartition(".")[2] for event in next(stream).events]
+        assert heard == ["DistrictNotified", "NoticeAcknowledged"]
+
+
+def test_a_district_may_listen_from_a_moment_on(hub: Running) -> None:
+    hub.fire("NotifyDistricts", NOTIFY)
+    (last,) = [event for event in hub.events(ev.DistrictNotified) if event.data.district_id == "xihu"]  # type: ignore[attr-defined]
+    later = timestamp(last.stored.recorded_at)
+    later.FromDatetime(later.ToDatetime() + timedelta(microseconds=1))
+    hub.fire("AcknowledgeNotice", acknowledge("xihu"))
+    with hub.fire("Subscribe", pb.SubscribeRequest(district_id="xihu", from_time=later)) as stream:
+        assert [event.type.rpartition(".")[2] for event in next(stream).events] == ["NoticeAcknowledged"]
+
+
+def test_an_answer_belongs_to_the_story_of_its_notice_though_the_terminal_does_not_know_it(hub: Running) -> None:
+    hub.fire("NotifyDistricts", NOTIFY, story="inc-7")
+    hub.fire("AcknowledgeNotice", acknowledge("xihu"), caller="terminal")
+    answer = hub.wait_for_event(ev.NoticeAcknowledged)
+    assert (answer.stored.correlation_id, answer.stored.actor) == ("inc-7", "terminal")
+
+
+def test_the_same_call_again_tells_nobody_twice_and_a_wrong_one_is_told_which_field(hub: Running) -> None:
+    for _ in range(2):
+        hub.fire("NotifyDistricts", NOTIFY, request_id="r1")
+    assert len(hub.events(ev.DistrictNotified)) == 2
+    with pytest.raises(BadRequest, match="round_id"):
+        hub.fire("NotifyDistricts", pb.NotifyDistrictsRequest(incident_id="i1", edge_ids=["e1"]))
+    with pytest.raises(Refused, match="is for district xihu"):
+        hub.fire("AcknowledgeNotice", pb.AcknowledgeNoticeRequest(notice_id="i1.xihu", district_id="gongshu"))
+
+
+# -- a process over gRPC ----------------------------------------------------------------------------------------------------
+
+
+def test_alone_in_a_process_it_answers_over_grpc_and_remembers_after_a_kill(tmp_path: Path) -> None:
+    with MeshChild(tmp_path, ["district_hub", "--driven"]) as process:
+        with grpc.insecure_channel(process.address) as channel:
+            stub = DistrictHubServiceStub(channel)
+            stub.RegisterDistrict(register("xihu", "西湖区"), timeout=30)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.RegisterDistrict(register("xihu", "another"), timeout=30)
+            assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        process.kill()
+        process.start()
+        with grpc.insecure_channel(process.address) as channel:
+            stub = DistrictHubServiceStub(channel)
+            again = stub.RegisterDistrict(register("xihu", "西湖区"), timeout=30, wait_for_ready=True)
+            assert again.district.name == "西湖区"

@@ -1,0 +1,149 @@
+"""Who goes where: a method by itself on rows that the test gives, and the service while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from citybrain.health.v1 import events_pb2 as ev
+from citybrain.health.v1 import health_service_pb2 as pb
+from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
+from citybrain.traffic.v1 import events_pb2 as traffic
+from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
+
+from citybrain.mesh.errors import NoneFree, Refused
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.testing import Running, running, service_factory
+from citybrain.services.health.service import HealthService
+
+# A ring: e1 → e2 → e3 → e1; and an island.
+RING = {"e1": ["e2"], "e2": ["e3"], "e3": ["e1"], "island": []}
+ROADS = {"e1": {"edges": [[edge, 100.0, 10.0, following] for edge, following in RING.items()]}}
+
+
+def stands(edge: str, incident: str = "", reservation: str = "") -> dict[str, object]:
+    return {"edge_id": edge, "position_m": 0.0, "incident": incident, "reservation": reservation}
+
+
+def reserve(incident: str = "i1", edge: str = "e3") -> pb.ReserveAmbulanceRequest:
+    return pb.ReserveAmbulanceRequest(incident_id=incident, reservation_id=f"r-{incident}", place=RoadPlace(edge_id=edge))
+
+
+# -- a method by itself -----------------------------------------------------------------------------------------------------
+
+
+def test_the_ambulance_that_is_there_first_is_held_and_not_one_that_drives_already() -> None:
+    fleet = {"a1": stands("e1"), "a2": stands("e2"), "a3": stands("e3", "i0", "r0")}
+    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet) as health:
+        answer = health.ReserveAmbulance(reserve())
+        assert (answer.ambulance_id, list(answer.route.edge_ids), answer.route.travel_time_s) == ("a2", ["e2", "e3"], 10)
+        assert health.ambulances.load("a2").incident_id == "i1"
+
+
+def test_an_ambulance_that_was_taken_meanwhile_is_passed_over_and_it_is_written_down() -> None:
+    taken = ev.AmbulanceReserved(ambulance_id="a2", incident_id="i0", reservation_id="r0")
+    fleet = {"a1": stands("e1"), "a2": stands("e2")}
+    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, ambulances={"a2": [taken]}) as health:
+        assert health.ReserveAmbulance(reserve()).ambulance_id == "a1"
+        assert health.dispatches.load("i1").refused == ("a2",)
+
+
+def test_where_none_is_free_or_none_can_come_the_caller_is_told_which() -> None:
+    busy = {"a1": stands("e1", "i0", "r0")}
+    with (
+        service_factory(HealthService, roads=ROADS, ambulance_list=busy) as health,
+        pytest.raises(NoneFree, match="when it is released"),
+    ):
+        health.ReserveAmbulance(reserve())
+    with service_factory(HealthService, roads=ROADS, ambulance_list={"a1": stands("island")}) as health:
+        with pytest.raises(Refused, match="no road leads between 'e3' and any of: a1"):
+            health.ReserveAmbulance(reserve())
+        with pytest.raises(Refused, match="the place of the emergency lies on road 'e9'"):
+            health.ReserveAmbulance(reserve(edge="e9"))
+
+
+def test_the_time_of_a_way_is_the_measured_one_while_the_measurement_is_new() -> None:
+    fleet = {"a1": stands("e1")}
+    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet) as health:
+        now = health.clock.now()
+    slow = {"newest": {"to": now, "speeds": {"e2": 1.0}}}
+    for later_s, seconds in ((0, 110), (301, 20)):
+        with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, speeds=slow) as health:
+            health.clock.advance(now + later_s * 1_000_000)
+            assert health.ReserveAmbulance(reserve()).route.travel_time_s == seconds
+
+
+# -- the service while it runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def health() -> Iterator[Running]:
+    with running(HealthService) as service:
+        edges = [
+            RoadEdge(edge_id=edge, length_m=100, free_speed_mps=10, next_edge_ids=following) for edge, following in RING.items()
+        ]
+        service.tell(traffic.RoadsPublished(edges=edges))
+        for name, edge in (("a1", "e1"), ("a2", "e2")):
+            service.fire("RegisterAmbulance", pb.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id=edge)))
+        place = RoadPlace(edge_id="e1")
+        service.fire("RegisterHospital", pb.RegisterHospitalRequest(hospital_id="h1", entrance=place, places=1))
+        service.rest()
+        yield service
+
+
+def test_a_retry_is_answered_with_the_same_ambulance_and_holds_no_second_one(health: Running) -> None:
+    first, again = (health.fire("ReserveAmbulance", reserve(), request_id="r1") for _ in range(2))
+    assert first == again
+    assert len(health.events(ev.AmbulanceReserved)) == 1
+
+
+def test_two_emergencies_at_once_get_two_ambulances_and_the_third_none(health: Running) -> None:
+    answers: dict[str, str] = {}
+
+    def call(incident: str) -> None:
+        try:
+            answers[incident] = health.fire("ReserveAmbulance", reserve(incident)).ambulance_id
+        except NoneFree:
+            answers[incident] = "none"
+
+    calls = [threading.Thread(target=call, args=(f"i{n}",)) for n in range(3)]
+    for one in calls:
+        one.start()
+    for one in calls:
+        one.join()
+    assert sorted(answers.values()) == ["a1", "a2", "none"]
+    assert len(health.events(ev.AmbulanceReserved)) == 2
+
+
+def test_speeds_that_traffic_measures_change_the_time_that_is_expected(health: Running) -> None:
+    to = timestamp(health.advance(60))
+    health.tell(traffic.SpeedsMeasured(to_time=to, speeds=[EdgeSpeed(edge_id="e3", speed_mps=1)]))
+    health.wait_for_row("speeds", "newest", lambda row: row["speeds"] == {"e3": 1.0})
+    place = RoadPlace(edge_id="e3", position_m=50)
+    request = pb.ReserveAmbulanceRequest(incident_id="i1", reservation_id="r1", place=place)
+    assert health.fire("ReserveAmbulance", request).route.travel_time_s == 60
+
+
+def test_terminals_hear_their_orders_from_the_token_on(health: Running) -> None:
+    with health.fire("FollowMissions", pb.FollowMissionsRequest()) as orders:
+        health.fire("ReserveAmbulance", reserve())
+        held = next(orders)
+        assert [event.type.rpartition(".")[2] for event in held.events] == ["AmbulanceReserved"]
+    health.fire("ReleaseAmbulance", pb.ReleaseAmbulanceRequest(incident_id="i1", reservation_id="r-i1"))
+    with health.fire("FollowMissions", pb.FollowMissionsRequest(resume_token=held.resume_token)) as orders:
+        assert [event.type.rpartition(".")[2] for event in next(orders).events] == ["AmbulanceReleased"]
+    health.wait_for_row("ambulance_list", "a2", lambda row: row["reservation"] == "")
+
+
+def test_the_last_place_of_a_hospital_is_given_once_and_back_when_it_is_cancelled(health: Running) -> None:
+    def bed(incident: str) -> pb.ReserveBedRequest:
+        return pb.ReserveBedRequest(incident_id=incident, reservation_id=f"b-{incident}", place=RoadPlace(edge_id="e2"))
+
+    assert health.fire("ReserveBed", bed("i1")).hospital_id == "h1"
+    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == ["i1"])
+    with pytest.raises(NoneFree, match="no hospital has a free place"):
+        health.fire("ReserveBed", bed("i2"))
+    health.fire("CancelBed", pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1"))
+    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == [])
+    assert health.fire("ReserveBed", bed("i2")).hospital_id == "h1"
