@@ -138,7 +138,7 @@ class EventStore(Log, Protocol):
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Awaitable[Committed | Conflict]:
-        """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` seconds (ES-3).
+        """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` (ES-3; 0: at once).
 
         Begins at once; who stops waiting for it does not stop it.
         """

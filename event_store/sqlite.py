@@ -118,7 +118,9 @@ class SqliteEventStore:
             raise StoreError(f"the event store on {self._path.name} is closed; nothing was written")
         item = _Append(stream, events, expected, self._loop.create_future())
         self._queue.put(item)
-        if timeout_s is not None:
+        if timeout_s is not None and timeout_s <= 0:
+            _give_up(item, timeout_s)
+        elif timeout_s is not None:
             timer = self._loop.call_later(timeout_s, _give_up, item, timeout_s)
             item.done.add_done_callback(lambda _: timer.cancel())
         return item.done
