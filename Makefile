@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: configuration readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party clean
+.PHONY: configuration readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,7 @@ check: build/.stubs ## Lint, strict types, import directions, contracts, nothing
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 	@$(BIN)/buf lint build/contracts.binpb --config buf.yaml
 	@$(BIN)/python tools/check_repository.py
 
@@ -64,5 +65,18 @@ configuration: build/.stubs ## Puts every value of the configuration into docs/c
 picture: build/.stubs ## Makes docs/picture.svg from a run
 	@$(BIN)/city demo --picture docs/picture.svg --report build/report.html
 
-clean: ## Removes what was built and installed
-	rm -rf build .venv data src/*.egg-info
+coverage: build/.stubs ## Measures the branches of store and sagas that tests take; fails below the floor
+	@$(BIN)/coverage run -m pytest -q tests/contract tests/unit/event_store tests/unit/sagas --ignore=tests/contract/runtime $(ARGS)
+	@$(BIN)/coverage report
+
+wheel: build/.stubs ## Makes the wheel in dist/
+	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && ls -sh dist
+
+CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks .coverage .coverage.* **/__pycache__
+BUILT := build/python build/tests build/third_party build/wheel build/*.binpb build/.stubs dist report.html
+
+clean: ## Removes what is built again without a network, and says how large it was
+	@bash tools/remove.sh $(foreach path,$(BUILT) $(CACHES),'$(path)')
+
+purge: ## Removes all that setup and runs left, .venv and data too, and says how large it was
+	@bash tools/remove.sh $(foreach path,build .venv data src/*.egg-info $(BUILT) $(CACHES),'$(path)')

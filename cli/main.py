@@ -14,19 +14,34 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import File
 from citybrain.cli.problems import Problem
+from citybrain.mesh.version import installed_version
 
 app = typer.Typer(
     name="city",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The City Brain on this machine: run it, call it, follow an incident through it.",
 )
 _out = Console(highlight=False)
 
 # An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
 Data = Annotated[Path | None, typer.Option(help="Where events, views and traces are kept.", show_default="data")]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        _out.print(f"city {installed_version()}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _city(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Says which this is.")
+    ] = False,
+) -> None:
+    """The City Brain on this machine: run it, call it, follow an incident through it."""
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import grpc.aio
@@ -16,6 +15,7 @@ from citybrain.mesh.container import Container
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.process import Process
 from citybrain.mesh.readiness import Readiness
+from citybrain.mesh.version import installed_version
 
 SERVICE = "citybrain.mesh.v1.MeshService"
 _ROLES = {True: pb.GROUP_ROLE_LEADS, False: pb.GROUP_ROLE_STANDS_BY}
@@ -48,14 +48,6 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
 def _wall_clock() -> Timestamp:
     """Only for people to read; nothing is decided by it."""
     return timestamp(time.time_ns() // 1000)
-
-
-def installed_version() -> str:
-    """The version of this installation; empty where it is not installed as a package."""
-    try:
-        return version("hangzhou-city-brain")
-    except PackageNotFoundError:
-        return ""
 
 
 def _service(container: Container, readiness: Readiness) -> pb.ServiceStatus:

@@ -25,7 +25,6 @@ from citybrain.observability.tracing import current_traceparent
 
 S = TypeVar("S")
 R = TypeVar("R")
-E = TypeVar("E", bound=Message)
 
 _CACHED_STREAMS = 10_000
 _ATTEMPTS = 50

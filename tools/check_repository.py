@@ -26,7 +26,9 @@ NEVER = (
     (re.compile(r"(TO" + "DO|FIX" + "ME|XX" + r"X)\b"), "is unfinished"),
 )
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".proto", ".txt", ".in", ".sh", ".html", ".cfg", ""}
-LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.M)
+FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 IMPORTS = re.compile(r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|services|simulation|demo|cli)\b", re.M)
 SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
 OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)
@@ -55,12 +57,30 @@ def findings() -> list[str]:
                     continue
                 found.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {why}: {match.group()}")
         if path.suffix == ".md":
-            found += [f"{name}: link leads nowhere: {link}" for link in LINK.findall(text) if not (path.parent / link).exists()]
+            found += [f"{name}: link leads nowhere: {link}" for link in dead_links(path, text)]
         if path.suffix == ".py":
             found += _imports(name, text)
     found += _unbounded()
     found += _drift()
     return found
+
+
+def dead_links(path: Path, text: str) -> list[str]:
+    """The links of a document that lead to no file, or to no heading of it."""
+    dead = []
+    for link, anchor in LINK.findall(FENCED.sub("", text)):
+        target = path.parent / link if link else path
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            dead.append(f"{link}#{anchor}" if anchor else link)
+    return dead
+
+
+def _anchors(document: Path) -> set[str]:
+    """The names that a page of a forge gives to the headings of a document."""
+    if document.suffix != ".md":
+        return set()
+    headings = HEADING.findall(FENCED.sub("", document.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
 def _imports(name: Path, text: str) -> list[str]:

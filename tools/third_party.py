@@ -46,6 +46,9 @@ WHAT_FOR = {
     "mypy": "strict types",
     "import-linter": "import directions",
     "buf-bin": "lints contracts",
+    "coverage": "branches that tests take",
+    "vulture": "finds unused code",
+    "pre-commit": "runs the checks before a commit",
 }
 # Metadata that names no licence in a form a program can read; looked up in the package's own licence file.
 KNOWN = {"grpc-stubs": "MIT", "path-py": "MIT", "buf-bin": "Apache-2.0"}

@@ -1,0 +1,13 @@
+"""Which version of the project this is."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def installed_version() -> str:
+    """The version of this installation; empty where it is not installed as a package."""
+    try:
+        return version("hangzhou-city-brain")
+    except PackageNotFoundError:
+        return ""
