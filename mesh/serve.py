@@ -41,7 +41,9 @@ def end_with_input() -> None:
     """Stops this process when its standard input ends: then the parent that holds the other side is gone, however it went."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a thread that waits in it while Python ends makes Python 3.13 abort.
+        while os.read(0, 4096):
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="tether", daemon=True).start()
