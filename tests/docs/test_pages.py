@@ -1,0 +1,54 @@
+"""Pages that name what the code has: messages, terms. Where the code changes, they must."""
+
+from __future__ import annotations
+
+import re
+
+from citybrain.cli.local import ROOT
+
+ROOMS = ("cli", "demo", "event_store", "gateway", "mesh", "observability", "sagas", "services", "simulation", "tools")
+SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh")]
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every row of every table, without heads."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    tables = re.findall(r"^\|.*\|\n\|[-|]+\|\n((?:\|.*\|\n)+)", text, re.M)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()]
+
+
+def test_every_message_that_troubleshooting_explains_is_one_that_the_code_has() -> None:
+    # Texts that a long line broke in two are one text.
+    texts = [re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8")) for path in SOURCES]
+    messages = [row[0].strip("`") for row in rows("troubleshooting.md")]
+    assert len(messages) > 20
+    for message in messages:
+        parts = [re.escape(part) for part in message.split("…")]
+        pattern = re.compile(r"[^\n]{1,60}?".join(parts))
+        assert any(pattern.search(text) for text in texts), f"no code says: {message}"
+
+
+def test_every_term_of_the_glossary_has_both_languages_and_stands_once() -> None:
+    found = rows("glossary.md")
+    assert all(re.search(r"[\u4e00-\u9fff]", chinese) and here for _, chinese, here in found)
+    terms = [term for english, *_ in found for term in english.split(", ")]
+    assert len(terms) == len(set(terms))
+
+
+def test_every_event_service_and_workflow_word_of_the_contracts_is_in_the_glossary() -> None:
+    known = " ".join(" ".join(row) for row in rows("glossary.md")).lower()
+    enums = [
+        text
+        for path in (ROOT / "protos").rglob("*.proto")
+        for text in re.findall(r"^enum (\w+)", path.read_text(encoding="utf-8"), re.M)
+    ]
+    services = [path.name for path in (ROOT / "services").iterdir() if (path / "manifest.yaml").is_file()]
+    words = {word for name in enums for word in re.findall(r"[A-Z][a-z]+", name)} - {"Report", "State", "Stage", "Role", "Kind"}
+    words |= {name.replace("_", " ") for name in services}
+    assert [word for word in sorted(words) if word.lower() not in known] == []
+
+
+def test_the_pages_are_linked_from_the_readme_in_both_languages() -> None:
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    for name in ("README.md", "README.zh-CN.md"):
+        assert pages - set(re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))) == set(), name
