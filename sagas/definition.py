@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 if TYPE_CHECKING:
     from citybrain.sagas.state import SagaState
 
+__all__ = ["Build", "Command", "Node", "Parallel", "Step", "Wait", "Workflow"]
+
 Build = Callable[["SagaState", str], Message]
 """Makes a request from the saga's state and the key of the step (the request id of the command)."""
 
