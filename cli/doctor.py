@@ -68,6 +68,7 @@ def checks() -> dict[str, Check]:
         "disk space": lambda at, _: [machine.space(at.data)],
         "data folder": lambda at, _: [machine.can_write(at.data)],
         "fsync": lambda at, _: [machine.disk_sync(at.data)],
+        "key of tokens": lambda at, _: [machine.token_key(at.settings.token_key)],
         "open files": lambda at, _: [_open_files(at)],
         "clock": lambda at, _: [machine.clock(at.data, time.time_ns() // 1000)],
         "ports": _ports,

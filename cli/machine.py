@@ -22,6 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from citybrain.cli.local import MIN_FREE_BYTES
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.sqlite import newest_moment
+from citybrain.mesh.tokens import Tokens
 
 _OLDEST_PYTHON = (3, 11)
 _ENVOY_S = 30.0
@@ -182,6 +183,19 @@ def clock(data: Path, now: int) -> Finding:
         said = f"is {behind:.0f} s behind the newest event in the log"
         return wrong(what, said, "set the clock of this machine (timedatectl set-ntp true)")
     return well(what, "is not behind the log")
+
+
+def token_key(path: Path | None) -> Finding:
+    """Whether the key of resume and page tokens is where it is said to be."""
+    what = "key of tokens"
+    if path is None:
+        return well(what, "one is made in the data folder")
+    try:
+        Tokens.from_file(path)
+    except OSError as error:
+        said, _, do = str(error).partition(": ")
+        return wrong(what, said, do or "give its rights to this user")
+    return well(what, f"{path} is one")
 
 
 # -- ports and locks ------------------------------------------------------------------------------------------------------

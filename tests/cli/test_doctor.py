@@ -205,6 +205,17 @@ def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
     is_wrong(machine.clock(tmp_path, 0), "events.db", "put back a copy")
 
 
+def test_a_key_of_tokens_that_is_not_there_or_is_none_is_wrong(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    is_wrong(machine.token_key(key), f"there is no key of tokens at {key}", "head -c 32 /dev/urandom")
+    key.write_bytes(b"short")
+    is_wrong(machine.token_key(key), "is no key of 32 bytes", "remove it")
+    key.write_bytes(b"k" * 32)
+    assert machine.token_key(key).state == machine.token_key(None).state == "well"
+    (tmp_path / "city.yaml").write_text("token_key: gone\ngateway: {port: 0}\n", encoding="utf-8")
+    assert [finding["what"] for finding in wrongs(tmp_path)] == ["key of tokens"]
+
+
 # -- ports and locks ------------------------------------------------------------------------------------------------------
 
 
