@@ -6,12 +6,15 @@ The test stays in its plain thread: it fires methods, tells events of neighbours
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -57,11 +60,7 @@ def running(
     """
     with parts_of(set_up(service, neighbours, given), contract, folder, city_time) as (parts, container):
         run = Running(parts, container)
-
-        def start() -> None:
-            parts.start(serve=False)
-
-        greenlets().run(start)
+        greenlets().run(functools.partial(parts.start, serve=False))
         run.advance(to=city_time)
         try:
             yield run
@@ -101,7 +100,7 @@ class Running:
         if isinstance(entrypoint, Rpc):
             metadata = [(ctx.CALLER, caller), (ctx.REQUEST_ID, request_id or uuid.uuid4().hex)]
             if story:
-                metadata.append(("baggage", f"{names.INCIDENT_ID}={story}"))
+                metadata.append(("baggage", f"{names.INCIDENT_ID}={quote(story)}"))
             return self._call(name, what, metadata, deadline_s)
         if isinstance(entrypoint, Timer):
             return greenlets().do(entrypoint.run(self._process.clock.now()))
@@ -115,13 +114,13 @@ class Running:
             raise Misused(f"{name} does not hear {type_name(what)}; it hears {', '.join(entrypoint.types)}")
         return greenlets().do(entrypoint.hear(self._outside_the_log(what, request_id, caller, story)))
 
-    def tell(self, *messages: Message, stream: str = "", story: str = "", actor: str = "test") -> list[Heard]:
+    def tell(self, first: Message, *more: Message, stream: str = "", story: str = "", actor: str = "test") -> list[Heard]:
         """Events that other services append to the log now; in one stream, in this order."""
-        where = stream or f"{messages[0].DESCRIPTOR.file.package.rpartition('.')[0].rpartition('.')[2]}/test"
+        where = stream or f"{first.DESCRIPTOR.file.package.rpartition('.')[0].rpartition('.')[2]}/test"
         now = self._process.clock.now()
 
         def work() -> list[StoredEvent]:
-            return append(self.parts, where, messages, occurred_at=now, story=story, actor=actor)
+            return append(self.parts, where, [first, *more], occurred_at=now, story=story, actor=actor)
 
         return [hear(event) for event in greenlets().run(work)]
 
@@ -229,8 +228,8 @@ class Running:
             if type_name(request) != contract.input_type.full_name:
                 raise Misused(f"{name} takes a {contract.input_type.full_name}, not a {type_name(request)}")
         exchange = Exchange(self._process.server.handler(self._contract, name), metadata, deadline_s)
-        self._calls.append(exchange)
         greenlets().do(exchange.begin(None if contract.client_streaming else requests[0]))
+        self._calls.append(exchange)
         stream = Stream(exchange)
         if contract.client_streaming:
             greenlets().do(exchange.send(requests, last=what is not None))
@@ -242,8 +241,7 @@ class Running:
 
     def _outside_the_log(self, message: Message, name: str, actor: str, story: str) -> StoredEvent:
         new = event_of(message, occurred_at=self._process.clock.now(), story=story, actor=actor, name=name)
-        fields = {field: getattr(new, field) for field in new.__dataclass_fields__}
-        return StoredEvent(**fields, stream="test", version=1, recorded_at=new.occurred_at, position=0)
+        return StoredEvent(**dataclasses.asdict(new), stream="test", version=1, recorded_at=new.occurred_at, position=0)
 
     def _entrypoint(self, name: str) -> Any:
         entrypoints = {entrypoint.method_name: entrypoint for entrypoint in self._container.entrypoints}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -105,8 +107,8 @@ def commands(row: Row | None) -> list[str]:
 
 def test_a_method_is_fired_by_a_caller_under_a_request_id_and_for_a_story() -> None:
     with running(Street, contract=TRAFFIC) as street:
-        answer = street.fire("GetSignal", get("s"), caller="districts", request_id="r1", story="inc-1")
-        assert answer.held_for == "districts|r1|inc-1"
+        answer = street.fire("GetSignal", get("s"), caller="districts", request_id="r1", story="inc-西湖 1")
+        assert answer.held_for == "districts|r1|inc-西湖 1"
 
 
 def test_errors_are_those_that_the_method_raised() -> None:
@@ -307,3 +309,8 @@ def test_what_is_given_must_have_a_place() -> None:
         pass
     with pytest.raises(Misused, match=r"no manifest\.yaml beside its module"), running(Street):
         pass
+
+
+def test_the_room_needs_no_test_runner() -> None:
+    look = "import citybrain.mesh.testing, sys; sys.exit(bool({'pytest', '_pytest'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=60)
