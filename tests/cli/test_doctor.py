@@ -22,7 +22,8 @@ from citybrain.cli import machine
 from citybrain.cli.doctor import checks
 from citybrain.cli.local import LocalCity
 from citybrain.cli.machine import Finding
-from citybrain.event_store.views import Parked, ViewFile
+from citybrain.event_store.read_models import Parked
+from citybrain.event_store.views import ViewFile
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.settings import Settings
 from tests.cli.test_commands import run, until

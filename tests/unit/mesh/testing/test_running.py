@@ -218,6 +218,7 @@ def test_events_and_times_are_those_of_city_time() -> None:
 def test_what_never_comes_is_told_with_what_came_instead() -> None:
     with running(Street, contract=TRAFFIC) as street:
         street.fire("ReportSignal", report("s", "c1"))
+        street.rest()
         with pytest.raises(NeverCame) as caught:
             street.wait_for_event(ev.SignalReported, lambda event: event.command_id == "c2", limit_s=0.1)
         assert "no citybrain.traffic.v1.SignalReported that fits" in str(caught.value)
