@@ -1,0 +1,13 @@
+"""The distributed engine: a conditional store holds the streams, a broker is the log, and nothing between them is elected.
+
+| module | what it is about |
+|---|---|
+| `ports.py` | what is needed of the store of streams, of the broker and of the clock |
+| `streams.py` | a stream in its buckets: where it ends, what stands in it |
+| `publishing.py` | from a stream to the log: in order, each only when the one before is there |
+| `writer.py` | appending: one decision whatever is lost on the way, and what a writer leaves for others to find |
+| `adoption.py` | what a writer that is gone left undecided or unpublished is decided and published by others |
+| `reading.py` | a partition of the log as one order of each stream: what came twice is dropped, what is missing is told |
+
+docs/decisions/0021-the-outbox-is-the-stream.md says why it is right.
+"""

@@ -1,0 +1,259 @@
+"""Appending from one process: committed or conflict, whatever is lost on the way; and nothing that only this process knows of.
+
+Before a writer appends to a stream it has opened it for others to see; and it uses a fence only after it has seen, later than
+that and later than the fence, that nobody had closed it. So whoever closes it finds every stream in which it may have an append
+under way, and the new fence comes either behind that append or makes it fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided, check_limits
+from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
+from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.distributed.streams import Streams, Tail
+
+BEAT_S = 1.0
+# How long an event of another writer may be on its way to the log before we bring it there too.
+_OTHERS_S = 0.1
+_LOOK_S = 0.02
+# A stream that was idle for so long is open no more.
+_IDLE_S = 5.0
+_AGAIN_S = 0.02
+
+
+@dataclass(slots=True)
+class _Open:
+    """A stream this process writes to."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # The writer that has opened it, and how; None: nobody has.
+    writer: str = ""
+    opening: Opening | None = None
+    # (bucket, fence) that may be used: seen before the writer was seen not to be closed.
+    allowed: set[tuple[int, str | None]] = field(default_factory=set)
+    undecided: int = 0
+    # Versions that were committed here and are not known to be in the log.
+    unpublished: list[int] = field(default_factory=list)
+    known: Mark = field(default_factory=Mark)
+    publishing: bool = False
+    touched: float = 0.0
+
+
+class Writer:
+    """One process's appends. `run()` keeps it alive; ids of writers come from `new_id` and never repeat."""
+
+    def __init__(
+        self, tables: Tables, broker: Broker, clock: Clock, new_id: Callable[[], str], *, bucket_events: int = 10_000
+    ) -> None:
+        self.streams = Streams(tables, clock, bucket_events)
+        self.publisher = Publisher(self.streams, broker)
+        self._tables = tables
+        self._clock = clock
+        self._new_id = new_id
+        self._id = ""
+        self._beats = itertools.count(1)
+        self._openings = itertools.count(1)
+        self._renewing = asyncio.Lock()
+        self._open: dict[str, _Open] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def id(self) -> str:
+        """Under which others know it now."""
+        return self._id
+
+    async def run(self) -> None:
+        """Beats, and lets idle streams go, until cancelled."""
+        while True:
+            await self._beat()
+            for stream in list(self._open):
+                await self._forget_if_idle(stream)
+            await self._clock.sleep(BEAT_S)
+
+    async def settled(self) -> None:
+        """Waits until nothing is undecided or unpublished."""
+        while any(one.undecided or one.unpublished for one in self._open.values()):
+            await self._clock.sleep(_LOOK_S)
+
+    # -- appending ------------------------------------------------------------------------------------------------------
+
+    async def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Committed | Conflict:
+        """See EventStore.append: Undecided after `timeout_s`, and it goes on until it is decided."""
+        check_limits(stream, events)
+        deciding = self._spawn(self._decide(stream, events, expected))
+        done, _ = await asyncio.wait([deciding], timeout=timeout_s)
+        if not done:
+            raise Undecided(f"append to {stream} was not decided in {timeout_s:.3g} s: retry with the same request id")
+        outcome: Committed | Conflict = deciding.result()
+        return outcome
+
+    async def _decide(self, stream: str, events: Sequence[NewEvent], expected: int) -> Committed | Conflict:
+        opened = self._open.setdefault(stream, _Open())
+        # Counted from here on: a stream in use is not forgotten.
+        opened.undecided += 1
+        try:
+            # Conditional writes to one stream at once would only make each other wait.
+            async with opened.turn:
+                while True:
+                    outcome = await self._try(stream, opened, events, expected)
+                    if outcome is not None:
+                        return outcome
+                    await self._clock.sleep(_AGAIN_S)
+        finally:
+            opened.undecided -= 1
+            opened.touched = self._clock.now()
+
+    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
+        """One try at it; None: nothing is decided, and what was sent can never apply any more."""
+        tail = await self._usable_tail(stream, opened)
+        if tail is None:
+            return None
+        ids = [event.id for event in events]
+        # After the tail: what moved the head is there to be found by its ids.
+        written = await self.streams.versions(stream, ids, tail.bucket)
+        if written:
+            return _as_written(ids, written, tail.version)
+        if len(set(ids)) < len(ids) or expected not in (ANY, tail.version):
+            return Conflict(tail.version)
+        batch = Batch(stream, tail.bucket, tail.head, tail.fence, self._rows(stream, events, tail.version))
+        if not await self._send(batch):
+            return None
+        versions = [row.version for row in batch.events]
+        opened.unpublished += versions
+        self._publish_soon(stream, opened)
+        return Committed(versions[0], versions[-1], 0)
+
+    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+        """Where the stream ends, with a fence that this writer may use; None where it had been closed, and has a new id now."""
+        writer = await self._stand(stream, opened)
+        tail = await self.streams.tail(stream)
+        if (tail.bucket, tail.fence) not in opened.allowed:
+            # Only now: what was found before the fence was read says nothing of it.
+            if await self.streams.surely(self._tables.is_closed, writer):
+                await self._renew(writer)
+                return None
+            opened.allowed.add((tail.bucket, tail.fence))
+        return tail
+
+    async def _stand(self, stream: str, opened: _Open) -> str:
+        """Makes sure that the stream is open under the id of this writer; returns that id."""
+        if not self._id:
+            await self._renew("")
+        writer = self._id
+        if opened.writer != writer:
+            opening = Opening(stream, next(self._openings))
+            await self.streams.surely(self._tables.open, writer, opening)
+            opened.writer, opened.opening = writer, opening
+            opened.allowed.clear()
+        return writer
+
+    async def _send(self, batch: Batch) -> bool:
+        """Sends a batch until it is decided: True when it applied, whichever time; False when it never can."""
+        while True:
+            try:
+                applied = await self._tables.append(batch)
+            except TimedOut:
+                # Not there when looked for would prove nothing: the same again, until it applied or cannot any more.
+                await self._clock.sleep(_AGAIN_S)
+                continue
+            if applied:
+                return True
+            first = batch.events[0]
+            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
+            return bool(rows) and rows[0].id == first.id
+
+    @staticmethod
+    def _rows(stream: str, events: Sequence[NewEvent], version: int) -> tuple[StoredEvent, ...]:
+        return tuple(
+            StoredEvent(
+                e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
+                e.classification, stream, version + n, 0, 0,
+            )
+            for n, e in enumerate(events, 1)
+        )  # fmt: skip
+
+    # -- publishing -----------------------------------------------------------------------------------------------------
+
+    def _publish_soon(self, stream: str, opened: _Open) -> None:
+        if not opened.publishing:
+            opened.publishing = True
+            self._spawn(self._publish(stream, opened))
+
+    async def _publish(self, stream: str, opened: _Open) -> None:
+        try:
+            while opened.unpublished:
+                await self._until_before(stream, opened, opened.unpublished[0])
+                target = opened.unpublished[-1]
+                opened.known = await self.publisher.bring(stream, target, opened.known)
+                opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
+        finally:
+            opened.publishing = False
+
+    async def _until_before(self, stream: str, opened: _Open, version: int) -> None:
+        """Waits a moment for others to publish what is before a version; what they do not, we shall."""
+        end = self._clock.now() + _OTHERS_S
+        while opened.known.published < version - 1:
+            marked = await self.publisher.marked(stream)
+            if marked.published > opened.known.published:
+                opened.known = marked
+            elif self._clock.now() >= end:
+                return
+            else:
+                await self._clock.sleep(_LOOK_S)
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        if not self._id:
+            await self._renew("")
+        writer, beat = self._id, next(self._beats)
+        await self.streams.surely(self._tables.beat, writer, beat)
+
+    async def _renew(self, closed: str) -> None:
+        """Goes on under a new id, where the one that was closed is still ours."""
+        async with self._renewing:
+            if self._id == closed:
+                fresh = self._new_id()
+                await self.streams.surely(self._tables.begin, fresh)
+                self._id = fresh
+
+    async def _forget_if_idle(self, stream: str) -> None:
+        opened = self._open[stream]
+        async with opened.turn:
+            if not self._may_forget(opened):
+                return
+            writer, opening = opened.writer, opened.opening
+            # What is opened next is opened later than anything that was seen until now.
+            opened.writer, opened.opening = "", None
+            opened.allowed.clear()
+            if opening is not None:
+                await self.streams.surely(self._tables.forget, writer, opening)
+            if not opened.undecided:
+                del self._open[stream]
+
+    def _may_forget(self, opened: _Open) -> bool:
+        idle = self._clock.now() - opened.touched >= _IDLE_S
+        return idle and not opened.undecided and not opened.unpublished and not opened.publishing
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _as_written(ids: Sequence[str], written: dict[str, int], version: int) -> Committed | Conflict:
+    """What a second append of the same ids is told: the first result, or a conflict where they are not all there in order."""
+    if len(written) == len(set(ids)) == len(ids):
+        versions = [written[one] for one in ids]
+        if versions == list(range(versions[0], versions[0] + len(ids))):
+            return Committed(versions[0], versions[-1], 0, again=True)
+    return Conflict(version)

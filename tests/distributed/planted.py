@@ -1,0 +1,152 @@
+"""Defects, each a small step from the code that ships: the histories must find every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from citybrain.event_store.contract import Committed, Conflict, NewEvent
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
+from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.distributed.reading import Versions
+from citybrain.event_store.distributed.streams import Tail
+from citybrain.event_store.distributed.writer import Writer, _Open
+from tests.distributed.history import Parts, Reader
+from tests.distributed.world import Store
+
+
+class ForgetsTheFence(Store):
+    """Appends whatever the fence is."""
+
+    def append(self, batch: Batch) -> bool:
+        now = self.heads.get((batch.stream, batch.bucket), Bucket(None, None))
+        return super().append(replace(batch, fence=now.fence))
+
+
+class LooksBeforeTheFence(Writer):
+    """Asks whether it is closed, and only then reads the fence."""
+
+    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+        writer = await self._stand(stream, opened)
+        if await self.streams.surely(self._tables.is_closed, writer):
+            await self._renew(writer)
+            return None
+        return await self.streams.tail(stream)
+
+
+class NeverLooks(Writer):
+    """Does not ask whether it is closed."""
+
+    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+        await self._stand(stream, opened)
+        return await self.streams.tail(stream)
+
+
+class ForgetsTooSoon(Writer):
+    """Takes a stream for done when nothing is undecided, though something is not in the log yet."""
+
+    def _may_forget(self, opened: _Open) -> bool:
+        return not opened.undecided
+
+
+class NeverSaysWhatItHasOpen(Writer):
+    """Appends without having opened the stream."""
+
+    async def _stand(self, stream: str, opened: _Open) -> str:
+        if not self._id:
+            await self._renew("")
+        return self._id
+
+
+class OneOpeningForAll(Store):
+    """What takes an opening away takes away every opening of the stream, also one that came meanwhile."""
+
+    def forget(self, writer: str, opening: Opening) -> None:
+        self.openings[writer] = {one for one in self.openings[writer] if one.stream != opening.stream}
+
+
+class MarksAhead(Writer):
+    """Says that events are in the log before the log has said so."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.publisher = _MarksFirst(self.streams, self.publisher._broker)
+
+
+class _MarksFirst(Publisher):
+    async def bring(self, stream: str, target: int, known: Mark) -> Mark:
+        await self._streams.surely(self._streams.tables.put_mark, stream, Mark(target, known.bucket))
+        return await super().bring(stream, target, known)
+
+
+class PublishesItsOwnOnly(Writer):
+    """Takes it that whoever wrote what is before has published it."""
+
+    async def _until_before(self, stream: str, opened: _Open, version: int) -> None:
+        await super()._until_before(stream, opened, version)
+        opened.known = Mark(max(opened.known.published, version - 1), 0)
+
+
+class TakesAbsenceForProof(Writer):
+    """What timed out and is not there when it is looked for, it takes for not written, and says so."""
+
+    _absent = False
+
+    async def _send(self, batch: Batch) -> bool:
+        try:
+            applied = await self._tables.append(batch)
+        except TimedOut:
+            first = batch.events[0]
+            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
+            applied = bool(rows) and rows[0].id == first.id
+            self._absent = not applied
+        return applied
+
+    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
+        outcome = await super()._try(stream, opened, events, expected)
+        if outcome is None and self._absent:
+            self._absent = False
+            return Conflict(0)
+        return outcome
+
+
+class LooksForIdsInTheTailOnly(Writer):
+    """Does not look for ids in buckets that are closed."""
+
+    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
+        whole = self.streams.versions
+        self.streams.versions = self._in_tail  # type: ignore[method-assign]
+        try:
+            return await super()._try(stream, opened, events, expected)
+        finally:
+            self.streams.versions = whole  # type: ignore[method-assign]
+
+    async def _in_tail(self, stream: str, ids: Sequence[str], tail: int) -> dict[str, int]:
+        return await self.streams.surely(self._tables.versions, stream, tail, ids)
+
+
+class SavesTooEarly(Reader):
+    """Keeps its checkpoint before the work is done."""
+
+    async def take(self, position: int, versions: Versions, ids: Sequence[str], stream: str) -> bool:
+        self.save(position, versions)
+        if self.is_killed():
+            return False
+        self.handle(stream, ids)
+        return True
+
+
+# `LooksBeforeTheFence` and `OneOpeningForAll` are found by chance too, but in one history of five hundred: test_interleavings.py
+# plays what shows them.
+PLANTED = {
+    "the fence is not compared": Parts(store=ForgetsTheFence),
+    "closed is not read": Parts(writer=NeverLooks),
+    "an opening is deleted too soon": Parts(writer=ForgetsTooSoon),
+    "nothing is opened": Parts(writer=NeverSaysWhatItHasOpen),
+    "the mark is ahead of the acknowledgement": Parts(writer=MarksAhead),
+    "what others wrote is not brought along": Parts(writer=PublishesItsOwnOnly),
+    "a read is taken as proof of absence": Parts(writer=TakesAbsenceForProof),
+    "ids are looked for in the tail only": Parts(writer=LooksForIdsInTheTailOnly),
+    "the checkpoint is too early": Parts(reader=SavesTooEarly),
+    "a retry has new ids": Parts(new_ids=True),
+}

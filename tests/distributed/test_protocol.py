@@ -1,0 +1,45 @@
+"""The protocol of the distributed engine holds in every history; and a defect that is planted in it is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.distributed.history import History, Parts
+from tests.distributed.planted import PLANTED
+
+SEEDS = 200
+BLOCK = 50
+# What a defect may cost to find: the rarest was found within some hundred.
+ENOUGH = 2000
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+def test_nothing_is_lost_doubled_or_out_of_order_in_any_history(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        try:
+            History(seed).run()
+        except Exception as error:
+            raise AssertionError(f"history {seed}: {error!r}") from error
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_a_planted_defect_is_found(defect: str) -> None:
+    assert found_at(PLANTED[defect]) is not None
+
+
+def found_at(parts: Parts) -> int | None:
+    """The first seed in whose history something is wrong."""
+    for seed in range(ENOUGH):
+        try:
+            History(seed, parts).run()
+        except Exception:
+            return seed
+    return None
+
+
+def test_a_seed_is_one_history() -> None:
+    first, second = History(7), History(7)
+    first.run()
+    second.run()
+    assert first.log.records and first.log.records == second.log.records
+    assert first.told == second.told

@@ -1,0 +1,284 @@
+"""A world for the distributed engine: a store and a broker whose answers are late, lost, or come when nobody waits any more.
+
+One seed is one history. Time is driven: the loop leaps to the next moment at which something is due. What an operation does, it
+does at one moment of its own, which may come long after its caller was told that it timed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut, WriterRow
+
+T = TypeVar("T")
+
+
+class DrivenLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time moves only when nothing is left to do."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_Leap(self))
+
+    def time(self) -> float:
+        return self._now
+
+    def leap(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _Leap(selectors.SelectSelector):
+    def __init__(self, loop: DrivenLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        assert timeout is not None, "everything waits, and nothing is due"
+        if timeout > 0:
+            self._loop.leap(timeout)
+        return []
+
+
+class Weather:
+    """How bad it is: 0 is calm. `aims`: how often something happens just at an operation of some name."""
+
+    def __init__(self, random: Random, badness: float, aims: dict[str, float] | None = None) -> None:
+        self.random = random
+        self.badness = badness
+        self.aims = aims or {}
+
+    def hits(self, operation: str) -> bool:
+        """Something happens here and now."""
+        return self.random.random() < self.aims.get(operation, 0.0)
+
+    def delay(self) -> float:
+        """Seconds that something takes: mostly some milliseconds, sometimes seconds."""
+        if self.random.random() < 0.03 * self.badness:
+            return self.random.uniform(0.5, 8)
+        return self.random.expovariate(200)
+
+    def is_lost(self) -> bool:
+        """An answer does not come."""
+        return self.random.random() < 0.08 * self.badness
+
+    def happens(self) -> bool:
+        """What was asked arrives, though its answer is lost."""
+        return self.random.random() < 0.7
+
+
+class Server:
+    """Where every process's requests arrive: what happens there, happens at one moment each."""
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+        # What was lost on its way back may be under way still.
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def do(self, work: Callable[[], T], on_its_way_s: float = 0.0) -> T:
+        weather = self._weather
+        if on_its_way_s:
+            await asyncio.sleep(on_its_way_s)
+            return work()
+        if not weather.is_lost():
+            await asyncio.sleep(weather.delay())
+            result = work()
+            await asyncio.sleep(weather.delay())
+            return result
+        if weather.happens():
+            task = asyncio.get_running_loop().create_task(self._later(work))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        await asyncio.sleep(weather.random.uniform(0.05, 0.5))
+        raise TimedOut("no answer")
+
+    async def _later(self, work: Callable[[], object]) -> None:
+        await asyncio.sleep(self._weather.random.uniform(0, 12))
+        work()
+
+
+class Store:
+    """The tables of the cluster, as the last operation left them."""
+
+    def __init__(self) -> None:
+        self.heads: dict[tuple[str, int], Bucket] = {}
+        self.events: dict[tuple[str, int], dict[int, StoredEvent]] = defaultdict(dict)
+        self.ids: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self.marks: dict[str, Mark] = {}
+        self.beats: dict[str, int] = {}
+        self.closed: set[str] = set()
+        self.openings: dict[str, set[Opening]] = defaultdict(set)
+
+    def append(self, batch: Batch) -> bool:
+        place = (batch.stream, batch.bucket)
+        if self.heads.get(place, Bucket(None, None)) != Bucket(batch.head, batch.fence):
+            return False
+        if any(event.id in self.ids[place] for event in batch.events):
+            return False
+        for event in batch.events:
+            self.events[place][event.version] = event
+            self.ids[place][event.id] = event.version
+        self.heads[place] = Bucket(batch.events[-1].version, batch.fence)
+        return True
+
+    def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
+        now = self.heads.get((stream, bucket), Bucket(None, None))
+        if now.fence != old:
+            return False
+        self.heads[stream, bucket] = Bucket(now.head, new)
+        return True
+
+    def forget(self, writer: str, opening: Opening) -> None:
+        self.openings[writer].discard(opening)
+
+    def whole(self, stream: str) -> list[StoredEvent]:
+        """A stream from its beginning."""
+        found = [event for (name, _), rows in self.events.items() if name == stream for event in rows.values()]
+        return sorted(found, key=lambda event: event.version)
+
+
+class Log:
+    """The broker: one partition."""
+
+    def __init__(self) -> None:
+        self.records: list[StoredEvent] = []
+        self._grown: list[asyncio.Future[None]] = []
+
+    def add(self, event: StoredEvent) -> None:
+        self.records.append(event)
+        for waiter in self._grown:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._grown.clear()
+
+    async def grown(self, after: int) -> None:
+        while len(self.records) <= after:
+            waiter = asyncio.get_running_loop().create_future()
+            self._grown.append(waiter)
+            await waiter
+
+
+class Process:
+    """One process's ways out: the ports. It can be stopped in the middle of anything, for a while or for ever."""
+
+    def __init__(self, store: Store, log: Log, weather: Weather, die: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._log = log
+        self._weather = weather
+        self.die = die
+        self._server = Server(weather)
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._killed = False
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it goes on but what is on its way already."""
+        self._killed = True
+        self.pause()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._awake.clear()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if not self._killed:
+            self._awake.set()
+
+    async def _do(self, operation: str, work: Callable[[], T]) -> T:
+        if self._weather.hits(operation) and self._awake.is_set():
+            # Aimed: the whole process is asleep between two steps, for longer than others wait for it.
+            self.pause()
+            await asyncio.sleep(self._weather.random.uniform(3, 9))
+            self.resume()
+        await self._awake.wait()
+        try:
+            result = await self._server.do(work)
+        except TimedOut:
+            await self._awake.wait()
+            raise
+        await self._awake.wait()
+        return result
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._awake.wait()
+
+    async def bucket(self, stream: str, bucket: int) -> Bucket:
+        return await self._do("bucket", lambda: self._store.heads.get((stream, bucket), Bucket(None, None)))
+
+    async def append(self, batch: Batch) -> bool:
+        weather = self._weather
+        if not weather.hits("append"):
+            return await self._do("", lambda: self._store.append(batch))
+        # Aimed: the batch is on its way for long, or applies at once, and the process is asleep or gone when it has.
+        long = weather.random.random() < 0.5
+        applying = asyncio.ensure_future(
+            self._server.do(lambda: self._store.append(batch), weather.random.uniform(3, 12) if long else 0.001)
+        )
+        if weather.random.random() < 0.5:
+            self.die()
+        applied = await applying
+        await self._awake.wait()
+        return applied
+
+    async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
+        return await self._do("change_fence", lambda: self._store.change_fence(stream, bucket, old, new))
+
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+        def read() -> list[StoredEvent]:
+            rows = self._store.events[stream, bucket]
+            return [rows[version] for version in sorted(rows) if first <= version <= last]
+
+        return await self._do("rows", read)
+
+    async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
+        return await self._do("versions", lambda: {i: v for i, v in self._store.ids[stream, bucket].items() if i in ids})
+
+    async def mark(self, stream: str) -> Mark:
+        return await self._do("mark", lambda: self._store.marks.get(stream, Mark()))
+
+    async def put_mark(self, stream: str, mark: Mark) -> None:
+        await self._do("put_mark", lambda: self._store.marks.__setitem__(stream, mark))
+
+    async def begin(self, writer: str) -> None:
+        await self._do("begin", lambda: self._store.beats.setdefault(writer, 0))
+
+    async def beat(self, writer: str, beat: int) -> None:
+        await self._do("beat", lambda: self._store.beats.__setitem__(writer, beat))
+
+    async def close(self, writer: str) -> None:
+        await self._do("close", lambda: self._store.closed.add(writer))
+
+    async def is_closed(self, writer: str) -> bool:
+        return await self._do("is_closed", lambda: writer in self._store.closed or writer not in self._store.beats)
+
+    async def writers(self) -> list[WriterRow]:
+        return await self._do(
+            "writers", lambda: [WriterRow(id, beat, id in self._store.closed) for id, beat in sorted(self._store.beats.items())]
+        )
+
+    async def open(self, writer: str, opening: Opening) -> None:
+        await self._do("open", lambda: self._store.openings[writer].add(opening))
+
+    async def opened(self, writer: str) -> list[Opening]:
+        return await self._do("opened", lambda: sorted(self._store.openings[writer], key=lambda one: (one.stream, one.number)))
+
+    async def forget(self, writer: str, opening: Opening) -> None:
+        if self._weather.hits("late forget"):
+            # Aimed: no answer, and it happens when the stream is open again.
+            asyncio.ensure_future(
+                self._server.do(lambda: self._store.forget(writer, opening), self._weather.random.uniform(1, 12))
+            )
+        await self._do("forget", lambda: self._store.forget(writer, opening))
+
+    async def publish(self, event: StoredEvent) -> None:
+        await self._do("publish", lambda: self._log.add(event))
