@@ -14,7 +14,7 @@ from types import TracebackType
 from citybrain.mesh import configuration
 from citybrain.mesh.settings import Settings
 
-_STOP_LIMIT_S = 10.0
+_STOP_LIMIT_S = 30.0
 """What stopping takes besides waiting for calls."""
 
 

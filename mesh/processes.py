@@ -64,7 +64,6 @@ class Processes:
         """Where each service answers."""
         self.children: dict[str, MeshChild] = {}
         """The processes by name."""
-        shared = any(group.copies > 1 for group in groups)
         for group, address in zip(groups, addresses, strict=True):
             peers = {m.grpc: self.addresses[m.name] for m in manifests if m.name not in group.services}
             own = settings.model_copy(update={"peers": {**settings.peers, **peers}, "share_port": True, "contracts": contracts})
@@ -74,7 +73,6 @@ class Processes:
                 child.address = address
                 self.children[name] = child
         self._supervisor = Supervisor(list(self.children.items()), say, settings.processes.restarts)
-        self._shared = shared
 
     @property
     def pids(self) -> list[int]:

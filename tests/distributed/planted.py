@@ -136,8 +136,8 @@ class SavesTooEarly(Reader):
         return True
 
 
-# `LooksBeforeTheFence` and `OneOpeningForAll` are found by chance too, but in one history of five hundred: test_interleavings.py
-# plays what shows them.
+# `LooksBeforeTheFence` and `OneOpeningForAll` are found by chance in one history of five hundred, or not at all:
+# test_interleavings.py plays what shows them.
 PLANTED = {
     "the fence is not compared": Parts(store=ForgetsTheFence),
     "closed is not read": Parts(writer=NeverLooks),

@@ -80,6 +80,12 @@ class Server:
         # What was lost on its way back may be under way still.
         self._late: set[asyncio.Task[Any]] = set()
 
+    def late(self, work: Callable[[], object]) -> None:
+        """It happens a second time, when nobody waits for it any more."""
+        task = asyncio.get_running_loop().create_task(self._later(work))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
     async def do(self, work: Callable[[], T], on_its_way_s: float = 0.0) -> T:
         weather = self._weather
         if on_its_way_s:
@@ -91,9 +97,7 @@ class Server:
             await asyncio.sleep(weather.delay())
             return result
         if weather.happens():
-            task = asyncio.get_running_loop().create_task(self._later(work))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self.late(work)
         await asyncio.sleep(weather.random.uniform(0.05, 0.5))
         raise TimedOut("no answer")
 
@@ -275,9 +279,7 @@ class Process:
     async def forget(self, writer: str, opening: Opening) -> None:
         if self._weather.hits("late forget"):
             # Aimed: no answer, and it happens when the stream is open again.
-            asyncio.ensure_future(
-                self._server.do(lambda: self._store.forget(writer, opening), self._weather.random.uniform(1, 12))
-            )
+            self._server.late(lambda: self._store.forget(writer, opening))
         await self._do("forget", lambda: self._store.forget(writer, opening))
 
     async def publish(self, event: StoredEvent) -> None:

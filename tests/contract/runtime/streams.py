@@ -18,6 +18,7 @@ from tests.contract.runtime.probing import LIMIT_S, Probe, RuntimeContract, refu
 
 FILLING = 64 * 1024
 MANY = 1000
+ENDLESS = 10**9
 STREAMS = 256
 """Open at once in one process."""
 
@@ -144,7 +145,7 @@ class StreamsContract(RuntimeContract):
     def test_a_polite_stop_ends_every_kind_of_stream_with_a_word_and_the_process_cleanly(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data") as probe:
             probe.write("k", "1")
-            counting = probe.stub.Count(pb.CountRequest(name="stopped", to=MANY, size=FILLING), timeout=LIMIT_S)
+            counting = probe.stub.Count(pb.CountRequest(name="stopped", to=ENDLESS, size=FILLING), timeout=LIMIT_S)
             following = probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S)
             talk = Talk(probe.stub.Echo)
             talk.say(pb.EchoRequest(text="hello"))

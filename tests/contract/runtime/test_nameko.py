@@ -26,7 +26,8 @@ class Nameko:
         """`city serve` in a process of its own."""
         path = os.pathsep.join(filter(None, [str(folder), str(STUBS), os.environ.get("PYTHONPATH", "")]))
         arguments = [*services, "--folder", str(folder), *(["--driven"] if driven else [])]
-        child = MeshChild(data, arguments, {"PYTHONPATH": path, **environment})
+        # On a machine that does much else, ten seconds may not be enough to say goodbye to everybody.
+        child = MeshChild(data, arguments, {"PYTHONPATH": path, "CITY_DRAIN_S": "30", **environment})
         if port:
             child.address = f"127.0.0.1:{port}"
         return child

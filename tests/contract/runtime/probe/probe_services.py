@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
@@ -91,8 +91,6 @@ def add(total: float | None, value: float) -> float:
 
 class Around(Provider):
     """Notes its life, and breaks around the method when it is asked to."""
-
-    alive: ClassVar[int] = 0
 
     def setup(self) -> None:
         """Once a process."""
