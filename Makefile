@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: configuration readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: configuration codeowners readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: build/.stubs ## Measures, beside a peer or a floor in the same run (FULL=
 
 readme: build/.stubs ## Puts the workflow and the newest results into both READMEs
 	@$(BIN)/python tools/readme.py
+
+codeowners: build/.ready ## Makes .github/CODEOWNERS from the teams in the manifests
+	@$(BIN)/python tools/codeowners.py
 
 configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
 	@$(BIN)/python tools/configuration.py

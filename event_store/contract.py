@@ -9,6 +9,28 @@ from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+__all__ = [
+    "ANY",
+    "MAX_APPEND_BYTES",
+    "MAX_APPEND_EVENTS",
+    "MAX_EVENT_BYTES",
+    "MAX_STREAM_ID_BYTES",
+    "NO_STREAM",
+    "Committed",
+    "Conflict",
+    "EventStore",
+    "Features",
+    "LimitExceeded",
+    "Log",
+    "LogPage",
+    "LostAssignment",
+    "NewEvent",
+    "StoreError",
+    "StoredEvent",
+    "Undecided",
+    "check_limits",
+]
+
 ANY = -1
 """Expected version: append wherever the stream stands."""
 NO_STREAM = 0

@@ -13,6 +13,22 @@ from google.rpc import error_details_pb2, status_pb2
 
 from citybrain.event_store.contract import LimitExceeded, StoreError, Undecided
 
+__all__ = [
+    "AlreadyDifferent",
+    "BadRequest",
+    "CallFailed",
+    "Cancelled",
+    "Contended",
+    "DeadlinePassed",
+    "NoneFree",
+    "NotFound",
+    "Overloaded",
+    "Refused",
+    "ServiceError",
+    "Unavailable",
+    "status_of",
+]
+
 
 class ServiceError(Exception):
     """Base of what a caller may be told."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -21,6 +20,7 @@ from opentelemetry import propagate, trace
 from citybrain.mesh.context import current, onward_metadata
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
+from citybrain.mesh.server import find_method
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, Tracing
 
@@ -108,8 +108,7 @@ class Outgoing:
         channel = self._channel(service)
         found = self._stubs.get(path)
         if found is None or found[0] is not channel:
-            descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
-            answer = message_class(descriptor.output_type.full_name)
+            answer = message_class(find_method(service, method).output_type.full_name)
             found = self._stubs[path] = (
                 channel,
                 channel.unary_unary(

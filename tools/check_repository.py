@@ -100,6 +100,8 @@ def _unbounded() -> list[str]:
 
 
 def _drift() -> list[str]:
+    from tools.codeowners import TARGET as OWNERS
+    from tools.codeowners import made as owners
     from tools.configuration import PAGE
     from tools.configuration import made as configuration
     from tools.readme import READMES
@@ -110,6 +112,8 @@ def _drift() -> list[str]:
     found = []
     if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != third_party():
         found.append(f"{TARGET.name} has drifted: make third-party")
+    if not OWNERS.is_file() or OWNERS.read_text(encoding="utf-8") != owners():
+        found.append(f"{OWNERS.name} has drifted: make codeowners")
     if PAGE.read_text(encoding="utf-8") != configuration():
         found.append(f"{PAGE.name} has drifted: make configuration")
     for language, path in READMES.items():
