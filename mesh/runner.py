@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import signal
 import sys
@@ -31,8 +30,6 @@ from citybrain.mesh.tokens import Tokens
 from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
-# New objects between two looks at the youngest. Python's 700 are a look every few calls: a tenth of what a call costs.
-_GARBAGE_LOOKS = 20_000
 _log = logger("runner")
 
 
@@ -111,7 +108,6 @@ class Mesh:
         names = [manifest.name for manifest in self.manifests]
         address = f"127.0.0.1:{process.server.own_port}"
         self._presence = Presence(settings.data, "mesh", address=address, serves=f"{settings.host}:{port}", services=names)
-        _settle()
         return port
 
     def request_stop(self) -> None:
@@ -141,13 +137,6 @@ class Mesh:
             process.telemetry.close()
         process.store.close()  # type: ignore[attr-defined]
         process.tracing.shutdown()
-
-
-def _settle() -> None:
-    """What was loaded until now stays: the collector does not look at it again, nor so often at what calls leave behind."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_LOOKS)
 
 
 async def _open_store(data: Path) -> SqliteEventStore:
