@@ -25,6 +25,7 @@ from tests.helpers.paper_city import PaperCity
 
 LIMIT_S = 60.0
 SOON = Restarts(first_pause_s=0.05, longest_pause_s=0.2)
+NEVER = Restarts(first_pause_s=1000, longest_pause_s=1000)
 APART = (("emergency_command", "district_hub"), ("health",), ("traffic",))
 PAIR = {"health": 2}
 
@@ -33,10 +34,15 @@ class City:
     """A city in several processes, and what was said of them."""
 
     def __init__(
-        self, data: Path, groups: tuple[tuple[str, ...], ...], copies: dict[str, int], only: tuple[str, ...] = ()
+        self,
+        data: Path,
+        groups: tuple[tuple[str, ...], ...],
+        copies: dict[str, int],
+        only: tuple[str, ...] = (),
+        restarts: Restarts = SOON,
     ) -> None:
         self.said: list[str] = []
-        processes = Processes(groups=groups, copies=copies, restarts=SOON)
+        processes = Processes(groups=groups, copies=copies, restarts=restarts)
         self.local = LocalCity(Settings(data=data, processes=processes), only=only, say=self.said.append)
 
     def pid(self, name: str) -> int:
@@ -167,6 +173,31 @@ def test_a_process_that_is_killed_is_started_again_and_it_is_said_why(city: City
     assert city.pid("traffic") not in (0, before)
     with Remote(gateway(city)) as remote, pytest.raises(CallError, match="there is no signal x"):
         list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
+
+
+def leader(data: Path, service: str) -> int:
+    """The process id of who leads a service: the kernel knows who holds its lock."""
+    inode = (data / f"{service}.lead").stat().st_ino
+    held = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines() if "FLOCK" in line]
+    (pid,) = {int(fields[4]) for fields in held if fields[5].endswith(f":{inode}")}
+    return pid
+
+
+def test_when_the_process_that_leads_the_workflows_is_killed_another_carries_them_on(tmp_path: Path) -> None:
+    pair = City(tmp_path, (("sagas",),), {"sagas": 2}, restarts=NEVER)
+    with pair.local:
+        paper = WallCity(gateway(pair))
+        paper.build()
+        incident = paper.report("call-1")
+        paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
+        first = leader(tmp_path, "sagas")
+        assert first in (pair.pid("sagas-1"), pair.pid("sagas-2"))
+        os.kill(first, signal.SIGKILL)
+        pair.until_said("was ended by SIGKILL")
+        paper.drive(incident)
+        paper.until(lambda: paper.ended(incident))
+        assert leader(tmp_path, "sagas") != first
+        paper.close()
 
 
 def test_only_some_services_run_where_only_some_are_wanted(tmp_path: Path) -> None:
