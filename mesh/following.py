@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ class OpenStreams:
         self.limit = limit
         self._open: set[Followed] = set()
         self._ending = asyncio.Event()
+        self._none_left = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -89,6 +91,14 @@ class OpenStreams:
     def close(self, stream: Followed) -> None:
         """Counts a stream out."""
         self._open.discard(stream)
+        if not self._open and self._ending.is_set():
+            self._none_left.set()
+
+    async def ended(self, timeout_s: float) -> None:
+        """After `end()`: waits until every follower has been told, at most `timeout_s`."""
+        if self._open:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), timeout_s)
 
     async def until_ending(self) -> None:
         """Waits for `end()`."""

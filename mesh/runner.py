@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,10 @@ class Mesh:
         self.readiness.end()
         self._presence.leave()
         process.streams.end()
-        wait(process.server.stop(settings.drain_s))
+        until = time.monotonic() + settings.drain_s
+        # Before the server says goodbye: a connection is closed with its last stream, and loses what is still on its way.
+        wait(process.streams.ended(settings.drain_s))
+        wait(process.server.stop(max(0.0, until - time.monotonic())))
         for task in self._tasks:
             task.cancel()
         for container in self.containers:

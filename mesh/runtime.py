@@ -65,10 +65,11 @@ def _work_on(work: Callable[[], None]) -> None:
         work = me.parent.switch()
 
 
-def wait(awaitable: Awaitable[T], timeout_s: float | None = None) -> T:
+def wait(awaitable: Awaitable[T], timeout_s: float | None = None, *, to_its_end: bool = False) -> T:
     """Lets the current greenlet wait for an awaitable, at most as long as its call has time.
 
     Raises DeadlinePassed or Cancelled; what was waited for is cancelled then. A future that is done costs nothing.
+    `to_its_end`: for what must not be broken off in the middle; that the work is to stop is seen by the next wait.
     """
     call = current_or_none()
     limit = timeout_s
@@ -87,9 +88,9 @@ def wait(awaitable: Awaitable[T], timeout_s: float | None = None) -> T:
     if future.done():
         return future.result()
     expired: list[float] = []
-    timer = None if limit is None else loop.call_later(limit, _expire, future, expired, limit)
+    timer = None if limit is None or to_its_end else loop.call_later(limit, _expire, future, expired, limit)
     future.add_done_callback(functools.partial(_wake, greenlet.getcurrent()))
-    if call is not None:
+    if call is not None and not to_its_end:
         call.waits_for.add(future)
     try:
         hub.switch()

@@ -118,7 +118,9 @@ class Rpc(CityEntrypoint):
                 for response in responses:
                     followed.sent += 1
                     with activity.idle():
-                        wait(_sent(context.write(response)))
+                        # Not broken off: what is half sent would stand before the word that the stream ends with. It ends by
+                        # itself, for gRPC knows when the caller has gone or its deadline has passed.
+                        wait(_sent(context.write(response)), to_its_end=True)
             finally:
                 # What the method holds open is closed in its own worker, whoever broke off.
                 if close := getattr(responses, "close", None):
@@ -183,7 +185,8 @@ class _Requests:
         return message
 
     async def _next(self) -> Any:
-        message = await self._context.read()
+        # gRPC writes into what it was given to read into, also when nobody waits for it any more.
+        message = await asyncio.shield(self._context.read())
         if message is _END and not self._answering:
             # gRPC says the end too when the caller has gone, and half of what was to come must not count as all of it. What it
             # is asked to send then fails. (Once answers have begun it has nothing to be asked: the next answer fails.)

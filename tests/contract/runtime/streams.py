@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from tests.contract.runtime.calls import ADMITTED
-from tests.contract.runtime.probing import LIMIT_S, Probe, RuntimeContract, refusal
+from tests.contract.runtime.probing import LIMIT_S, Probe, RuntimeContract, refusal, until
 
 FILLING = 64 * 1024
 MANY = 1000
@@ -141,14 +141,36 @@ class StreamsContract(RuntimeContract):
             error = refusal(lambda: follow(probe, 1, token[:-2] + "AA"))
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    def test_a_polite_stop_ends_a_stream_over_the_log_with_a_word_and_the_process_cleanly(self, tmp_path: Path) -> None:
+    def test_a_polite_stop_ends_streams_of_every_kind_with_a_word_and_the_process_cleanly(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data") as probe:
             probe.write("k", "1")
-            call = probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S)
+            talk = Talk(probe.stub.Echo)
+            talk.say(pb.EchoRequest(text="hello"))
+            calls = [
+                probe.stub.Count(pb.CountRequest(name="stopped", to=10**9, size=FILLING), timeout=LIMIT_S),
+                probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S),
+                talk.call,
+            ]
+            for call in calls:
+                next(call)
+            stopping: list[int] = []
+            thread = threading.Thread(target=lambda: stopping.append(probe.running.stop()))
+            thread.start()
+            errors = [refusal(lambda call=call: list(call)) for call in calls]
+            thread.join(LIMIT_S)
+            assert stopping == [0]
+            assert [error.code() for error in errors] == [grpc.StatusCode.UNAVAILABLE] * 3
+            assert all("resume token" in error.details() for error in errors), [error.details() for error in errors]
+
+    def test_a_stop_waits_for_a_follower_that_reads_late(self, tmp_path: Path) -> None:
+        with self.probe(tmp_path / "data") as probe:
+            call = probe.stub.Count(pb.CountRequest(name="late", to=10**9, size=FILLING), timeout=LIMIT_S)
             next(call)
             stopping: list[int] = []
             thread = threading.Thread(target=lambda: stopping.append(probe.running.stop()))
             thread.start()
+            until(lambda: probe.running.log_path.read_text(), lambda text: "stopping" in text)
+            assert not stopping
             error = refusal(lambda: list(call))
             thread.join(LIMIT_S)
             assert (error.code(), stopping) == (grpc.StatusCode.UNAVAILABLE, [0])
