@@ -72,6 +72,8 @@ class NewEvent:
     actor: str = ""
     district: str = ""
     classification: int = 2
+    sealed: bytes = b""
+    """What of the message is personal, sealed for each person (ES-12). The store keeps it as it is and cannot read it."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class StoredEvent:
     version: int
     recorded_at: int
     position: int
+    sealed: bytes = b""
 
 
 @dataclass(slots=True, frozen=True)
@@ -193,7 +196,7 @@ def check_limits(stream: str, events: Sequence[NewEvent]) -> None:
         raise LimitExceeded(f"an append holds at most {MAX_APPEND_EVENTS} events; this one has {len(events)}: send several")
     total = 0
     for event in events:
-        size = len(event.data)
+        size = len(event.data) + len(event.sealed)
         if size > MAX_EVENT_BYTES:
             raise LimitExceeded(f"an event holds at most {MAX_EVENT_BYTES} bytes; {event.type} has {size}: split it")
         total += size

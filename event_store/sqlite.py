@@ -44,15 +44,18 @@ CREATE TABLE IF NOT EXISTS events (
   stream TEXT NOT NULL, version INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL,
   occurred_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,
   causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,
+  sealed BLOB NOT NULL DEFAULT x'',
   UNIQUE (stream, version), UNIQUE (stream, id));
 CREATE TABLE IF NOT EXISTS tried (one INTEGER PRIMARY KEY, times INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_story ON events (correlation_id, position);
 """
 _COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
-    " stream, version, recorded_at, position"
+    " stream, version, recorded_at, position, sealed"
 )
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+# What files of earlier releases lack, in the order in which it came.
+_ADDED = {"sealed": "ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''"}
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
 # What writes least: how it is tried whether the file can be written.
@@ -95,7 +98,7 @@ class SqliteEventStore:
         # Gapless, and ending at the head; empty where another process wrote in between.
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
         connection = _connect(path)
-        connection.executescript(_SCHEMA)
+        _migrate(connection)
         self._head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
         self._writer.start()
@@ -306,6 +309,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Brings a file of an earlier release up to this one; stored events stay as they are."""
+    connection.executescript(_SCHEMA)
+    connection.execute("BEGIN IMMEDIATE")
+    has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+    for column, statement in _ADDED.items():
+        if column not in has:
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
 def _give_up(item: _Append, timeout_s: float) -> None:
     _fail(
         item.done,
@@ -365,7 +379,7 @@ def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tup
     written = [
         StoredEvent(
             e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-            e.classification, item.stream, head + n, now, position + n,
+            e.classification, item.stream, head + n, now, position + n, e.sealed,
         )
         for n, e in enumerate(item.events, 1)
     ]  # fmt: skip

@@ -175,7 +175,7 @@ class Writer:
         return tuple(
             StoredEvent(
                 e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-                e.classification, stream, version + n, 0, 0,
+                e.classification, stream, version + n, 0, 0, e.sealed,
             )
             for n, e in enumerate(events, 1)
         )  # fmt: skip

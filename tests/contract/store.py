@@ -36,11 +36,11 @@ _NAMES = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 _STEPS = st.lists(st.tuples(st.sampled_from("ab"), _NAMES, st.integers(-1, 6)), max_size=20)
 
 
-def event(name: str = "", data: bytes = b"x", story: str = "", kind: str = TYPE) -> NewEvent:
+def event(name: str = "", data: bytes = b"x", story: str = "", kind: str = TYPE, sealed: bytes = b"") -> NewEvent:
     """One event with something in every field."""
     return NewEvent(
         id=name or str(uuid.uuid4()), type=kind, data=data, occurred_at=7, traceparent="00-a-b-01",
-        correlation_id=story, causation_id="cause", actor="tester", district="西湖", classification=1,
+        correlation_id=story, causation_id="cause", actor="tester", district="西湖", classification=1, sealed=sealed,
     )  # fmt: skip
 
 
@@ -334,7 +334,7 @@ class EventStoreContract(StoreEngine):
 
     def test_es13_an_event_comes_back_with_everything_it_was_given(self, tmp_path: Path) -> None:
         async def test(store: EventStore) -> None:
-            given = event("a", data="西湖区".encode(), story="inc-1")
+            given = event("a", data="西湖区".encode(), story="inc-1", sealed=b"\0what nobody can read")
             await store.append("s", [given], NO_STREAM)
             await store.append("s", [event("b", story="inc-2")], 1)
             await self.until_seen(store, 2)
@@ -359,10 +359,20 @@ class EventStoreContract(StoreEngine):
             ("s" * 201, [event()]),
             ("区" * 67, [event()]),
             ("s", [event(data=b"x" * (contract.MAX_EVENT_BYTES + 1))]),
+            ("s", [event(data=b"x" * contract.MAX_EVENT_BYTES, sealed=b"x")]),
             ("s", [event() for _ in range(101)]),
             ("s", [event(data=b"x" * contract.MAX_EVENT_BYTES) for _ in range(5)]),
         ],
-        ids=["no event", "no name", "long name", "long name in Chinese", "large event", "many events", "much in all"],
+        ids=[
+            "none",
+            "no name",
+            "long name",
+            "long name in Chinese",
+            "large",
+            "large with what is sealed",
+            "many",
+            "much in all",
+        ],
     )
     def test_es14_an_append_over_the_limits_is_refused_and_writes_nothing(
         self, tmp_path: Path, stream: str, events: list[NewEvent]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +46,26 @@ def test_an_append_that_cannot_be_written_fails_alone_and_the_others_of_its_grou
         assert [e.stream for e in (await store.read_log(0)).events] == [f"s{n}" for n in range(8) if n != 3]
 
     run(test, tmp_path / "e.db")
+
+
+def test_a_file_of_an_earlier_release_is_brought_up_and_its_events_are_read_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "e.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "CREATE TABLE events (position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL,"
+            " id TEXT NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL, occurred_at INTEGER NOT NULL,"
+            " recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,"
+            " causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,"
+            " UNIQUE (stream, version), UNIQUE (stream, id));"
+            "INSERT INTO events VALUES (1, 's', 1, 'old', 'city.Tested', x'78', 7, 8, '', '', '', '', '', 2);"
+        )
+
+    async def test(store: SqliteEventStore) -> None:
+        await store.append("s", [dataclasses.replace(event("new"), sealed=b"shut")], 1)
+        assert [(e.id, e.data, e.sealed) for e in await store.read("s")] == [("old", b"x", b""), ("new", b"x", b"shut")]
+
+    run(test, path)
+    run(test, path)
 
 
 def test_an_append_after_the_store_was_closed_is_refused(tmp_path: Path) -> None:
