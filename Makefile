@@ -44,7 +44,7 @@ check: build/.stubs ## Lint, strict types, import directions, contracts, nothing
 	@$(BIN)/python tools/check_repository.py
 
 lock: build/.ready ## Locks the requirements anew, with hashes
-	@$(BIN)/pip install -q uv && for f in runtime dev; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 	@$(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  requirements/scenarios.in -o requirements/scenarios.txt
@@ -53,7 +53,12 @@ lock: build/.ready ## Locks the requirements anew, with hashes
 third-party: build/.ready ## Makes THIRD_PARTY.md from the locks
 	@$(BIN)/python tools/third_party.py
 
-bench: build/.stubs ## Measures, beside a peer or a floor in the same run (FULL=1: the long rows)
+build/.peers: requirements/peers.txt
+	@rm -rf build/peers && $(PYTHON) -m venv build/peers
+	@build/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+	@touch $@
+
+bench: build/.stubs build/.peers ## Measures, beside a peer or a floor in the same run (FULL=1: the long rows)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 readme: build/.stubs ## Puts the workflow and the newest results into both READMEs

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import emergency_response, rides, whole_mesh
+from benchmarks import embedded, emergency_response, rides, whole_mesh
 from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
 
@@ -15,6 +15,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kit-unary": lambda full: measure.unary(rounds=5 if full else 2),
     "kit-command": lambda full: measure.command(rounds=5 if full else 2),
     "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
+    "embedded": embedded.measure,
     "mesh": whole_mesh.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
