@@ -67,8 +67,8 @@ def _living() -> list[Row]:
     late = _on_a_store(_lateness)
     heard = _peer("umadb_server", live=_LIVE, payload=_PAYLOAD)
     return [
-        Row("embedded-live p50", quantile(late, 0.5), "ms", "umadb, append → subscriber", heard["live_p50_ms"]),
-        Row("embedded-live p99", quantile(late, 0.99), "ms", "umadb, append → subscriber", heard["live_p99_ms"]),
+        Row("embedded-live p50", quantile(late, 0.5), "ms", "umadb, the same way", heard["live_p50_ms"]),
+        Row("embedded-live p99", quantile(late, 0.99), "ms", "umadb, the same way", heard["live_p99_ms"]),
     ]
 
 
@@ -145,9 +145,9 @@ async def _read_all(store: SqliteEventStore) -> float:
 
 
 async def _lateness(store: SqliteEventStore) -> list[float]:
-    """Milliseconds from the answer to an append until a subscriber has the event (0 where it had it before the answer)."""
+    """Milliseconds from the call of an append, through its commit, until a subscriber has the event."""
     heard: dict[str, float] = {}
-    answered: dict[str, float] = {}
+    called: dict[str, float] = {}
 
     async def hear() -> None:
         position = 0
@@ -160,11 +160,11 @@ async def _lateness(store: SqliteEventStore) -> list[float]:
     hearing = asyncio.ensure_future(hear())
     for number in range(_LIVE):
         event = _event()
+        called[event.id] = time.monotonic()
         await store.append(f"traffic/signal-{number % _STREAMS}", [event], number // _STREAMS)
-        answered[event.id] = time.monotonic()
         await asyncio.sleep(_LIVE_PAUSE_S)
     await hearing
-    return [max(0.0, heard[one] - when) * 1000 for one, when in answered.items()]
+    return [(heard[one] - when) * 1000 for one, when in called.items()]
 
 
 def _on_a_store(work: Callable[[SqliteEventStore], Awaitable[T]]) -> T:

@@ -56,6 +56,10 @@ _COLUMNS = (
 _INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 # What files of earlier releases lack, in the order in which it came.
 _ADDED = {"sealed": "ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''"}
+_HEAD = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
+_IDS = "SELECT id, version, position FROM events WHERE stream = ? AND id"
+_ONE_ID = f"{_IDS} = ?"
+_HEADS_MAX = 100_000
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
 # What writes least: how it is tried whether the file can be written.
@@ -100,6 +104,7 @@ class SqliteEventStore:
         connection = _connect(path)
         _migrate(connection)
         self._head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+        self._heads = _Heads(connection)
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
         self._writer.start()
 
@@ -174,7 +179,7 @@ class SqliteEventStore:
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Append]) -> None:
         try:
-            outcomes, written = _in_transaction(connection, group)
+            outcomes, written = _in_transaction(connection, self._heads, group)
         except Exception as error:
             if len(group) > 1:
                 # One append may be to blame (or the disk is full for all): each gets an answer of its own.
@@ -221,7 +226,7 @@ class SqliteEventStore:
             where, order = "version >= ?", "ASC"
         sql = f"SELECT {_COLUMNS} FROM events WHERE stream = ? AND {where} ORDER BY version {order} LIMIT ?"
         rows = await self._query(sql, (stream, from_version, limit))
-        return [StoredEvent(*row) for row in rows]
+        return list(itertools.starmap(StoredEvent, rows))
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         """See Log.read_log."""
@@ -234,7 +239,7 @@ class SqliteEventStore:
         wanted = "" if types is None else f" AND type IN ({','.join('?' * len(types))})"
         sql = f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ?{wanted} ORDER BY position LIMIT ?"
         rows = await self._query(sql, (after, head, *(types or ()), limit))
-        events = [StoredEvent(*row) for row in rows]
+        events = list(itertools.starmap(StoredEvent, rows))
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
@@ -244,7 +249,7 @@ class SqliteEventStore:
             f"SELECT {_COLUMNS} FROM events WHERE correlation_id = ? AND position > ? AND position <= ?"
             " ORDER BY position LIMIT ?"
         )
-        events = [StoredEvent(*row) for row in await self._query(sql, (correlation_id, after, head, limit))]
+        events = list(itertools.starmap(StoredEvent, await self._query(sql, (correlation_id, after, head, limit))))
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     async def version_of(self, stream: str, event_id: str) -> int:
@@ -332,40 +337,87 @@ def _fail(done: asyncio.Future[Any], failure: Exception) -> None:
         done.set_exception(failure)
 
 
+class _Heads:
+    """Heads of streams as this process left them; forgotten when another process has written to the file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._data_version = -1
+        self._heads: dict[str, int] = {}
+
+    def look(self) -> None:
+        """To be called inside a transaction, where nobody else can write any more."""
+        (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version or len(self._heads) > _HEADS_MAX:
+            self._data_version = data_version
+            self._heads.clear()
+
+    def of(self, stream: str) -> int:
+        """The last version of a stream; 0 where there is none."""
+        head = self._heads.get(stream)
+        if head is None:
+            (head,) = self._connection.execute(_HEAD, (stream,)).fetchone()
+            self._heads[stream] = head
+        return head
+
+    def move(self, stream: str, head: int) -> None:
+        """A stream has grown in this transaction."""
+        self._heads[stream] = head
+
+    def forget(self) -> None:
+        """The transaction was rolled back."""
+        self._heads.clear()
+
+
 def _in_transaction(
-    connection: sqlite3.Connection, group: list[_Append]
+    connection: sqlite3.Connection, heads: _Heads, group: list[_Append]
 ) -> tuple[list[Committed | Conflict], list[StoredEvent]]:
     """Decides every append of the group and commits them together; returns the outcomes and what was written."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        heads.look()
         position = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
         outcomes: list[Committed | Conflict] = []
         written: list[StoredEvent] = []
+        # What this transaction has yet to insert is looked for here.
+        pending: dict[str, list[StoredEvent]] = {}
+        # Only the store tells this time, and nothing is decided by it.
+        now = time.time_ns() // 1000
         for item in group:
-            outcome, events = _decide(connection, item, position)
-            position += len(events)
-            written += events
+            outcome, events = _decide(connection, heads, pending, item, position, now)
+            if events:
+                position += len(events)
+                written += events
+                pending.setdefault(item.stream, []).extend(events)
             outcomes.append(outcome)
+        if written:
+            connection.executemany(_INSERT, map(_row, written))
         connection.execute("COMMIT")
         return outcomes, written
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        heads.forget()
         raise
 
 
 _row = operator.attrgetter(*(field.name for field in dataclasses.fields(StoredEvent)))
 
 
-def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tuple[Committed | Conflict, list[StoredEvent]]:
-    head = int(
-        connection.execute("SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (item.stream,)).fetchone()[0]
-    )
-    ids = [event.id for event in item.events]
-    known = connection.execute(
-        f"SELECT id, version, position FROM events WHERE stream = ? AND id IN ({','.join('?' * len(ids))}) ORDER BY version",
-        (item.stream, *ids),
-    ).fetchall()
+def _decide(
+    connection: sqlite3.Connection,
+    heads: _Heads,
+    pending: dict[str, list[StoredEvent]],
+    item: _Append,
+    position: int,
+    now: int,
+) -> tuple[Committed | Conflict, list[StoredEvent]]:
+    stream, events = item.stream, item.events
+    head = heads.of(stream)
+    ids = [event.id for event in events]
+    # A stream that does not exist holds no ids.
+    known = _known(connection, stream, ids) if head else []
+    known += [(event.id, event.version, event.position) for event in pending.get(stream, ()) if event.id in ids]
     if known:
         versions = [row[1] for row in known]
         together = versions == list(range(versions[0], versions[0] + len(ids)))
@@ -374,14 +426,20 @@ def _decide(connection: sqlite3.Connection, item: _Append, position: int) -> tup
         return Conflict(head), []
     if len(set(ids)) < len(ids) or item.expected not in (ANY, head):
         return Conflict(head), []
-    # Only the store tells this time, and nothing is decided by it.
-    now = time.time_ns() // 1000
     written = [
         StoredEvent(
             e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-            e.classification, item.stream, head + n, now, position + n, e.sealed,
+            e.classification, stream, head + n, now, position + n, e.sealed,
         )
-        for n, e in enumerate(item.events, 1)
+        for n, e in enumerate(events, 1)
     ]  # fmt: skip
-    connection.executemany(_INSERT, map(_row, written))
+    heads.move(stream, head + len(written))
     return Committed(head + 1, head + len(written), position + len(written)), written
+
+
+def _known(connection: sqlite3.Connection, stream: str, ids: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Which of some ids a stream holds, with their versions and positions, in the order of the versions."""
+    if len(ids) == 1:
+        return connection.execute(_ONE_ID, (stream, ids[0])).fetchall()
+    places = ",".join("?" * len(ids))
+    return connection.execute(f"{_IDS} IN ({places}) ORDER BY version", (stream, *ids)).fetchall()
