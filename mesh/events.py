@@ -9,10 +9,16 @@ from typing import Any
 from citybrain.events.v1 import event_pb2
 from citybrain.options.v1 import options_pb2
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.event_store.contract import StoredEvent
+from citybrain.mesh.upcasting import modern, newest
+
+
+class UnreadableEvent(Exception):
+    """An event that no code here can read; the message says which, and what to do."""
+
 
 CLASSIFICATIONS = ("UNSPECIFIED", "PUBLIC", "INTERNAL", "RESTRICTED", "SECRET")
 
@@ -45,8 +51,19 @@ def classification_of(name: str) -> int:
 
 
 def decode(event: StoredEvent) -> Message:
-    """The message inside a stored event."""
-    return message_class(event.type).FromString(event.data)
+    """The message inside a stored event, as it reads today (ES-10). UnreadableEvent where no contract here has its type."""
+    try:
+        return modern(message_class(event.type).FromString(event.data))
+    except KeyError:
+        raise UnreadableEvent(
+            f"event {event.id} ({event.stream}, version {event.version}) is a {event.type}, and no contract here has that: "
+            "give this process the contract; where the type was given up, keep it there, deprecated, with an upcaster"
+        ) from None
+    except DecodeError:
+        raise UnreadableEvent(
+            f"event {event.id} ({event.stream}, version {event.version}) does not read as {event.type}: the contract was "
+            "changed in a way that old events do not survive; take that back and give the event a new type"
+        ) from None
 
 
 def hear(event: StoredEvent) -> Heard:
@@ -65,10 +82,14 @@ def microseconds(moment: Timestamp) -> int:
 
 
 def outward(event: StoredEvent) -> event_pb2.Event:
-    """A stored event as subscribers outside see it."""
+    """A stored event as subscribers outside see it: of the type it is read as today."""
+    kind, data = event.type, event.data
+    if newest(kind) != kind:
+        message = decode(event)
+        kind, data = type_name(message), message.SerializeToString(deterministic=True)
     shown = event_pb2.Event(
         id=event.id,
-        type=event.type,
+        type=kind,
         stream=event.stream,
         version=event.version,
         occurred_at=timestamp(event.occurred_at),
@@ -80,6 +101,6 @@ def outward(event: StoredEvent) -> event_pb2.Event:
         district=event.district,
         classification=CLASSIFICATIONS[event.classification],
     )
-    shown.data.type_url = "type.googleapis.com/" + event.type
-    shown.data.value = event.data
+    shown.data.type_url = "type.googleapis.com/" + kind
+    shown.data.value = data
     return shown

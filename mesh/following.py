@@ -15,6 +15,7 @@ from citybrain.event_store.contract import LogPage, StoredEvent
 from citybrain.mesh.context import Call
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
+from citybrain.mesh.upcasting import written_as
 
 if TYPE_CHECKING:
     from citybrain.mesh.process import Process
@@ -110,7 +111,7 @@ async def follow_log(
 ) -> AsyncGenerator[Message, None]:
     """Yields responses until the process ends its streams."""
     response_class = message_class(response.full_name)
-    types = {type_name(message) for message in follow.types}
+    types = written_as(type_name(message) for message in follow.types)
     stream.position = position
     ending = asyncio.ensure_future(process.streams.until_ending())
     try:

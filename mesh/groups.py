@@ -18,6 +18,7 @@ from citybrain.event_store.views import ViewFile
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.process import Process
+from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 
 Since = Literal["beginning", "now"] | datetime
@@ -104,7 +105,7 @@ class GroupMember:
         when_changed_elsewhere: Callable[[], None] | None = None,
     ) -> None:
         """Hears the events of some types from where the group stopped, while this process leads; Rest waits for it."""
-        self._options = (types, handle, batch, park_after)
+        self._options = (written_as(types), handle, batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
         self._unwatch = self._process.activity.watch(self._at_rest)
         self._task = self._process.loop.create_task(self._member())

@@ -43,6 +43,8 @@ class Manifest(BaseModel):
     port: int = Field(ge=1024, le=65535)
     publishes: list[str] = []
     subscribes: list[str] = []
+    # Module that says how events of types that are given up read today.
+    upcasters: str = Field(default="", pattern=r"^[\w.]*$")
     objectives: Objectives = Objectives()
 
 

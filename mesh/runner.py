@@ -28,6 +28,7 @@ from citybrain.mesh.runtime import use_asyncio_hub, wait
 from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
@@ -64,6 +65,8 @@ class Mesh:
         settings = self.settings
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
+        # Their contracts are there now: whether each type that is given up can be read is known before anything is.
+        load_upcasters(self.manifests)
         store = wait(_open_store(settings.data))
         clock = DrivenClock(wait(_last_moment(store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
@@ -159,7 +162,7 @@ def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[in
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, EntryError) as error:
+    except (OSError, EntryError, UpcastError) as error:
         sys.stderr.write(f"city: {error}\n")
         return 2
     _log.info("serving", port=port, services=[manifest.name for manifest in manifests])

@@ -15,6 +15,7 @@ from citybrain.mesh.configuration import ConfigurationError, Given, load
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.runner import serve
 from citybrain.mesh.settings import ELSEWHERE, Settings
+from citybrain.mesh.upcasting import UpcastError, load_upcasters
 
 
 def rooms() -> list[Path]:
@@ -93,8 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load(Settings, file=options.config, options=given, elsewhere=ELSEWHERE).settings
         manifests = [m for m in choose(options.services, options.folder) if m.name not in options.without]
-        peers = addresses(settings.peers, find_manifests([*rooms(), *options.folder]))
-    except (ManifestError, ConfigurationError) as error:
+        everybody = find_manifests([*rooms(), *options.folder])
+        peers = addresses(settings.peers, everybody)
+        load_upcasters(everybody)
+    except (ManifestError, ConfigurationError, UpcastError) as error:
         sys.stderr.write(f"city: {error}\n")
         return 2
 

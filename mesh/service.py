@@ -16,6 +16,7 @@ from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.runtime import off_loop, wait
 from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.telemetry import Telemetry
+from citybrain.mesh.upcasting import upcast
 from citybrain.mesh.views import View
 from citybrain.observability.logs import logger
 
@@ -41,6 +42,7 @@ __all__ = [
     "off_loop",
     "rpc",
     "subscribe",
+    "upcast",
     "window",
 ]
 

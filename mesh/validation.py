@@ -45,7 +45,10 @@ def check(message: Message) -> None:
 
 
 def check_event(message: Message) -> None:
-    """Raises EventRefused when an event that is about to be kept breaks its contract."""
+    """Raises EventRefused when an event that is about to be kept breaks its contract, or is of a type that was given up."""
+    descriptor: Any = message.DESCRIPTOR
+    if descriptor.GetOptions().deprecated:
+        raise EventRefused(f"{descriptor.full_name} is deprecated and was not written: write what its upcaster turns it into")
     if broken := violations(message):
         told = "; ".join(f"{field}: {problem}" for field, problem in broken[:3])
         raise EventRefused(

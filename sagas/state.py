@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import message_class, microseconds
+from citybrain.mesh.upcasting import modern
 
 Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone"]
 
@@ -68,8 +69,8 @@ class SagaState:
 
 
 def unpack(packed: PackedAny) -> Message:
-    """The message inside an Any."""
-    return message_class(packed.type_url.rpartition("/")[2]).FromString(packed.value)
+    """The message inside an Any, as it reads today."""
+    return modern(message_class(packed.type_url.rpartition("/")[2]).FromString(packed.value))
 
 
 def pack(message: Message) -> PackedAny:

@@ -30,6 +30,7 @@ from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.upcasting import load_upcasters
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -110,6 +111,7 @@ class Parts:
     def add(self, service: type, grpc: str = "") -> Container:
         """Sets a service up that answers a contract; without one, what its manifest says. It is started by `start`."""
         manifest = manifest_of(service, grpc)
+        load_upcasters([manifest])
         config = {"process": self.process, "manifest": manifest, "max_workers": self.process.settings.max_workers * 2}
         container = Container(service, config)
         container.extensions.all.setup()

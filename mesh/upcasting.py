@@ -1,0 +1,104 @@
+"""Upcasters: an event of an old type is read as what it would be today; stored bytes never change (ES-10).
+
+Who changes what an event means gives it a new type, marks the old one `deprecated` in the contract, and says in one pure
+function how the old one reads now. A chain leads from the oldest to the newest, one step each. They stand in the module that
+the manifest names (`upcasters`), and every process loads those of all services: whoever hears an event may be another sector.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+
+from citybrain.mesh.manifest import Manifest
+
+O = TypeVar("O", bound=Message)  # noqa: E741
+N = TypeVar("N", bound=Message)
+
+
+class UpcastError(Exception):
+    """Upcasters that cannot be used, or one that is missing; the message says which and what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    to: str
+    function: Callable[[Any], Message]
+
+
+# Of the whole process, as the contracts are: what an event means does not depend on who reads it.
+_STEPS: dict[str, _Step] = {}
+
+
+def upcast(old: type[O], new: type[N]) -> Callable[[Callable[[O], N]], Callable[[O], N]]:
+    """Declares how an event of an old type reads today; pure. UpcastError where that is said already, or leads in a circle."""
+
+    def declare(function: Callable[[O], N]) -> Callable[[O], N]:
+        name, to = old.DESCRIPTOR.full_name, new.DESCRIPTOR.full_name
+        known = _STEPS.get(name)
+        if known is not None and _place(known.function) != _place(function):
+            raise UpcastError(f"{name} is turned into {known.to} already, by {_place(known.function)}: keep one of the two")
+        if newest(to) == name or to == name:
+            raise UpcastError(f"{_place(function)}: {to} is itself read as {name}: events would be turned for ever")
+        _STEPS[name] = _Step(to, function)
+        return function
+
+    return declare
+
+
+def newest(name: str) -> str:
+    """The type that events of a type are read as."""
+    while (step := _STEPS.get(name)) is not None:
+        name = step.to
+    return name
+
+
+def written_as(names: Iterable[str]) -> Collection[str]:
+    """The types under which events of some types stand in the log: their own, and the older ones that are read as them."""
+    wanted = set(names)
+    return wanted | {old for old in _STEPS if newest(old) in wanted}
+
+
+def modern(message: Message) -> Message:
+    """A message as it reads today. UpcastError where an upcaster made something else than it declares."""
+    while (step := _STEPS.get(message.DESCRIPTOR.full_name)) is not None:
+        made = step.function(message)
+        if made.DESCRIPTOR.full_name != step.to:
+            raise UpcastError(f"{_place(step.function)} made a {made.DESCRIPTOR.full_name}; it says that it makes a {step.to}")
+        message = made
+    return message
+
+
+def load_upcasters(manifests: Iterable[Manifest]) -> None:
+    """Loads what manifests name. UpcastError where a module cannot be loaded, or a type was given up and nothing reads it."""
+    for manifest in manifests:
+        if manifest.upcasters:
+            try:
+                importlib.import_module(manifest.upcasters)
+            except ImportError as error:
+                raise UpcastError(
+                    f"service {manifest.name}: upcasters {manifest.upcasters} cannot be loaded: {error}"
+                ) from error
+        for name in manifest.publishes:
+            if _given_up(name) and name not in _STEPS:
+                raise UpcastError(
+                    f"service {manifest.name}: {name} is deprecated, and nothing says how its events read today: "
+                    "declare an @upcast for it in the module that the manifest names under `upcasters`"
+                )
+
+
+def _given_up(name: str) -> bool:
+    try:
+        return bool(descriptor_pool.Default().FindMessageTypeByName(name).GetOptions().deprecated)
+    except KeyError:
+        # Its contract is not loaded: nothing here reads or writes it.
+        return False
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
