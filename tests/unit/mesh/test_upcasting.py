@@ -44,7 +44,7 @@ class Probe(Service):
 
     name = "probe"
     heard: ClassVar[list[str]] = []
-    things = Streams("thing", tuple, lambda now, event: (*now, event.text))  # type: ignore[attr-defined]
+    names = Streams("thing", tuple, lambda now, event: (*now, event.text))  # type: ignore[attr-defined]
     rows = View((ev.Written,), lambda event: event.data.key, texts)  # type: ignore[attr-defined]
 
     @subscribe(ev.Written)
@@ -70,7 +70,7 @@ def with_history(tmp_path: Path, test: Any) -> None:
 
 def test_streams_views_and_reactions_know_only_what_events_are_called_today(tmp_path: Path) -> None:
     def test(parts: Parts, provided: dict[str, Any]) -> None:
-        assert provided["things"].load("k") == ("one", "two", "three")
+        assert provided["names"].load("k") == ("one", "two", "three")
         assert provided["rows"].get("k") == {"texts": ["one", "two", "three"]}
         assert Probe.heard == ["one", "two", "three"]
 
@@ -91,7 +91,7 @@ def test_followers_are_told_what_events_are_called_today(tmp_path: Path) -> None
 
 def test_what_is_stored_stays_as_it_was_written(tmp_path: Path) -> None:
     def test(parts: Parts, provided: dict[str, Any]) -> None:
-        provided["things"].load("k")
+        provided["names"].load("k")
         stored = wait(parts.store.read("probe/thing-k"))
         assert [(e.type, e.data) for e in stored] == [(type_name(m), m.SerializeToString()) for m in HISTORY]
 
@@ -112,7 +112,7 @@ def test_an_event_of_a_type_that_was_given_up_is_not_written_any_more(tmp_path: 
     def test(parts: Parts, provided: dict[str, Any]) -> None:
         context.enter(context.Call("tester", "city.Test/Do", "r1"))
         with pytest.raises(EventRefused, match="Noted is deprecated"):
-            provided["things"].handle("k", lambda now: [HISTORY[1]], lambda now, mine: now)
+            provided["names"].handle("k", lambda now: [HISTORY[1]], lambda now, mine: now)
 
     with_history(tmp_path, test)
 
