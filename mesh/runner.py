@@ -142,6 +142,8 @@ class Mesh:
             file.close()
         if process.telemetry is not None:
             process.telemetry.close()
+        if process.snapshots is not None:
+            process.snapshots.close()
         process.store.close()  # type: ignore[attr-defined]
         process.tracing.shutdown()
 

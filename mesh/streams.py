@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
+from citybrain.event_store.snapshots import Snapshot, SnapshotFile
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import Call, correlate, current
 from citybrain.mesh.errors import Contended, ServiceError
@@ -18,6 +22,7 @@ from citybrain.mesh.events import classification_of, decode, type_name
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
+from citybrain.mesh.states import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.validation import check_event
 from citybrain.observability import names
 from citybrain.observability.logs import logger
@@ -48,14 +53,21 @@ class _Loaded(Generic[S]):
 
 
 class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
-    """Streams of one kind: `initial` makes the state before the first event, `evolve` is pure and returns the next."""
+    """Streams of one kind: `initial` makes the state before the first event, `evolve` is pure and returns the next.
+
+    `snapshot_every`: for streams that grow long. After so many events the state is kept, and a process that does not know the
+    stream goes on from there. It changes no answer; 0: none are kept.
+    """
 
     container: Container
 
-    def __init__(self, kind: str, initial: Callable[[], S], evolve: Callable[[S, Message], S]) -> None:
+    def __init__(
+        self, kind: str, initial: Callable[[], S], evolve: Callable[[S, Message], S], *, snapshot_every: int = 0
+    ) -> None:
         self._kind = kind
         self._initial = initial
         self._evolve = evolve
+        self._every = snapshot_every
 
     def setup(self) -> None:
         """Starts with nothing known."""
@@ -63,6 +75,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         self._service = self.container.manifest.name
         self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
         self._log = logger(self._service)
+        if self._every:
+            self._code = code_of(self._evolve)
+            if self._process.snapshots is None:
+                self._process.snapshots = SnapshotFile(self._process.settings.data / "snapshots.db")
 
     def get_dependency(self, worker_ctx: Any) -> Streams[S]:
         """The streams themselves: they hold nothing of a single call."""
@@ -133,6 +149,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                     state = self._evolve(state, message)
                 last = events[-1]
                 self._keep(stream, _Loaded(state, outcome.last, Cause(last.traceparent, last.correlation_id, last.id)))
+                self._keep_snapshot(stream, loaded.version)
                 self._note(stream, events)
                 return reply(state, messages)
         raise Contended(f"{stream} is written to by too many at once: retry with the same request id")
@@ -149,12 +166,14 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         return self._fresh(stream) if known is None else known
 
     def _fresh(self, stream: str) -> _Loaded[S]:
-        loaded = self._cache.get(stream) or _Loaded(self._initial(), 0, Cause())
+        loaded = self._cache.get(stream) or self._from_snapshot(stream) or _Loaded(self._initial(), 0, Cause())
+        before = loaded.version
         while True:
             page = wait(self._process.store.read(stream, loaded.version + 1, _PAGE))
             loaded = self._fold(loaded, page)
             if len(page) < _PAGE:
                 self._keep(stream, loaded)
+                self._keep_snapshot(stream, before)
                 return loaded
 
     def _fold(self, loaded: _Loaded[S], events: Sequence[StoredEvent]) -> _Loaded[S]:
@@ -195,6 +214,44 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             self._cache.move_to_end(stream)
             if len(self._cache) > _CACHED_STREAMS:
                 self._cache.popitem(last=False)
+
+    # -- snapshots ------------------------------------------------------------------------------------------------------
+
+    def _from_snapshot(self, stream: str) -> _Loaded[S] | None:
+        """What is kept of a stream; None where nothing is, other code made it, or the log holds another event there."""
+        snapshots = self._process.snapshots
+        if not self._every or snapshots is None:
+            return None
+        try:
+            kept = wait(snapshots.newest(stream))
+            if kept is None or kept.code != self._code:
+                return None
+            at = wait(self._process.store.read(stream, kept.version, 1))
+            # A log that was put back from a copy may not have come so far, or have gone another way.
+            if not at or at[0].id != kept.event_id:
+                return None
+            state: S = unpack_state(type(self._initial()), kept.state)
+        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
+            self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=repr(error))
+            return None
+        return _Loaded(state, kept.version, Cause(at[0].traceparent, at[0].correlation_id, at[0].id))
+
+    def _keep_snapshot(self, stream: str, before: int) -> None:
+        """Keeps the state, where that is due since the version before; nobody waits for it."""
+        snapshots, loaded = self._process.snapshots, self._cache[stream]
+        if self._every and snapshots is not None and loaded.version // self._every > before // self._every:
+            try:
+                packed = pack_state(loaded.state)
+            except StateError as error:
+                # The command is done: that its state is read whole the next time is no reason to fail it.
+                self._log.error("snapshot cannot be made", stream=stream, error=str(error))
+                return
+            kept = Snapshot(loaded.version, loaded.cause.event_id, self._code, packed)
+            snapshots.keep(stream, kept).add_done_callback(functools.partial(self._snapshot_kept, stream))
+
+    def _snapshot_kept(self, stream: str, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
 
     # -- writing --------------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,8 @@ class Parts:
             file.close()
         if self.process.telemetry is not None:
             self.process.telemetry.close()
+        if self.process.snapshots is not None:
+            self.process.snapshots.close()
         self.store.close()
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -21,8 +21,8 @@ class HealthService(Service):
     """Ambulances and hospitals."""
 
     name = "health"
-    ambulances = Streams("ambulance", domain.Ambulance, domain.evolve_ambulance)
-    hospitals = Streams("hospital", domain.Hospital, domain.evolve_hospital)
+    ambulances = Streams("ambulance", domain.Ambulance, domain.evolve_ambulance, snapshot_every=500)
+    hospitals = Streams("hospital", domain.Hospital, domain.evolve_hospital, snapshot_every=500)
     dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
     bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance)

@@ -24,7 +24,7 @@ class TrafficService(Service):
 
     name = "traffic"
     road_parts = Streams("roads", roads.Part, roads.evolve)
-    signals = Streams("signal", domain.SignalState, domain.evolve)
+    signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
     windows = Streams("speeds", measured.Window, measured.evolve)
     road_list = View(views.ROAD_EVENTS, views.road_key, views.road)
