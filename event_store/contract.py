@@ -5,9 +5,12 @@ The promises are numbered ES-1 … ES-14 in docs/guarantees.md; docstrings here 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from citybrain.event_store.read_models import ReadModels
 
 __all__ = [
     "ANY",
@@ -18,13 +21,18 @@ __all__ = [
     "NO_STREAM",
     "Committed",
     "Conflict",
+    "Cursor",
     "EventStore",
     "Features",
+    "Feed",
+    "FeedPage",
+    "GroupLog",
     "LimitExceeded",
     "Log",
     "LogPage",
     "LostAssignment",
     "NewEvent",
+    "Partition",
     "StoreError",
     "StoredEvent",
     "Undecided",
@@ -137,7 +145,7 @@ class Features:
 
 
 class Log(Protocol):
-    """One partition of the log. A position means something only here: it grows, and may leave gaps (ES-5)."""
+    """Events in one order. A position means something only here: it grows, and may leave gaps (ES-5)."""
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         """Events behind a position (0: from the beginning), of some types or all."""
@@ -152,11 +160,57 @@ class Log(Protocol):
         ...
 
 
-class EventStore(Log, Protocol):
-    """The port. All methods may be called from one event loop by many tasks at once.
+class GroupLog(Log, Protocol):
+    """A partition as the member of a group reads it: every event of a stream once, whatever was published twice."""
 
-    A store is its own log where that has one partition.
-    """
+    def seen(self, position: int) -> Mapping[str, int]:
+        """The last version of each stream up to a position, where that is new: kept together with the checkpoint (ES-7)."""
+        ...
+
+
+class Partition(Log, Protocol):
+    """One partition of an engine's log; a stream stands in one."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which never changes; empty where the log has only one."""
+        ...
+
+    def for_group(self, models: ReadModels, group: str) -> GroupLog:
+        """The partition for a member of a group, which keeps in `models` what it has seen."""
+        ...
+
+
+Cursor = Mapping[str, int]
+"""A place in a feed: how far each of its parts was read. Empty: the beginning."""
+
+
+@dataclass(slots=True)
+class FeedPage:
+    """Events of a feed, each stream's in order, and the place behind them."""
+
+    events: list[StoredEvent]
+    cursor: Cursor
+
+
+class Feed(Protocol):
+    """Events out of the whole log, for who keeps the place where they are and acts on none of them twice."""
+
+    async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
+        """What stands behind a place."""
+        ...
+
+    def ended(self, cursor: Cursor) -> bool:
+        """Nothing is known to stand behind a place."""
+        ...
+
+    async def grown(self, cursor: Cursor) -> None:
+        """Returns as soon as something may stand behind a place."""
+        ...
+
+
+class EventStore(Protocol):
+    """The port. All methods may be called from one event loop by many tasks at once."""
 
     features: ClassVar[Features]
 
@@ -173,16 +227,24 @@ class EventStore(Log, Protocol):
         """Events of one stream from a version on, upwards or downwards (ES-4). `from_version` 0 with `backward`: the end."""
         ...
 
-    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
-        """Events of one correlation id behind a position."""
-        ...
-
     async def version_of(self, stream: str, event_id: str) -> int:
         """The version at which the stream holds this event id, or 0."""
         ...
 
     async def writable(self) -> None:
         """Returns when an append could be written now; StoreError says why none could."""
+        ...
+
+    def partitions(self, types: Collection[str] | None = None) -> Sequence[Partition]:
+        """The partitions of the log in which events of some types can stand; all."""
+        ...
+
+    def feed(self, types: Collection[str] | None = None, story: str = "") -> Feed:
+        """The events of some types, or of one correlation id, or both."""
+        ...
+
+    def close(self) -> None:
+        """Finishes what was accepted, then lets go."""
         ...
 
 

@@ -7,11 +7,28 @@ several partitions gives each a name of its own.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from citybrain.event_store.contract import StoreError
 
 Row = dict[str, Any]
 """What JSON can hold."""
+
+
+class RowChanged(StoreError):
+    """A row is not what it was folded from: another member has folded into it. Load it again, and fold again."""
+
+
+@dataclass(slots=True, frozen=True)
+class Kept:
+    """A row as it is kept; one that was deleted may be kept too, for what is said of it here."""
+
+    row: Row | None
+    # Changes with every write. An engine that writes rows and checkpoint in one transaction leaves both of these alone.
+    revision: int = 0
+    # Group to position: up to where its events are in this row, though its checkpoint may be behind.
+    applied: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,12 +98,22 @@ class ReadModels(Protocol):
         view: str = "",
         rows: Mapping[str, Row | None] | None = None,
         unparked: Iterable[int] = (),
+        *,
+        kept: Mapping[str, Kept] | None = None,
+        seen: Mapping[str, int] | None = None,
     ) -> Awaitable[None]:
         """Writes changed rows (None: deleted), then the checkpoint, and takes parked events out that are done (ES-7, ES-8).
 
-        Whatever happens meanwhile, the checkpoint never covers an event whose effect is not in the rows, and none is in them
-        twice. Raises LostAssignment where another member took over.
+        `kept`: the rows as they were loaded before they were folded. `seen`: last versions of streams, kept with the
+        checkpoint. Whatever happens meanwhile, the checkpoint never covers an event whose effect is not in the rows, and none
+        is in them twice, if what is folded leaves out what `applied` says is in a row. Raises LostAssignment where another
+        member took over, and RowChanged where another one has written a row meanwhile: what was written then stays, and the
+        checkpoint stands.
         """
+        ...
+
+    def seen(self, group: str, streams: Iterable[str]) -> Awaitable[dict[str, int]]:
+        """The last versions of some streams that the group's checkpoint covers; those that were kept."""
         ...
 
     # -- rows -------------------------------------------------------------------------------------------------------------
@@ -95,8 +122,8 @@ class ReadModels(Protocol):
         """One row, or None."""
         ...
 
-    def load(self, view: str, keys: Iterable[str]) -> Awaitable[dict[str, Row]]:
-        """The rows of some keys that exist."""
+    def load(self, view: str, keys: Iterable[str]) -> Awaitable[dict[str, Kept]]:
+        """The rows of some keys that exist, to fold into."""
         ...
 
     def scan(self, view: str, after: str = "", limit: int = -1) -> Awaitable[list[tuple[str, Row]]]:

@@ -37,6 +37,8 @@ from citybrain.event_store.contract import (
     Undecided,
     check_limits,
 )
+from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.read_models import ReadModels
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -85,8 +87,9 @@ class _Try:
 
 
 class SqliteEventStore:
-    """An EventStore on one file. Create it inside the running event loop; `close()` when done."""
+    """An EventStore on one file, and its log's only partition. Create it inside the running event loop; `close()` when done."""
 
+    name = ""
     features: ClassVar[Features] = Features(one_order=True, several_processes=True, durable=True)
 
     def __init__(self, path: Path, readers: int = 2) -> None:
@@ -242,14 +245,32 @@ class SqliteEventStore:
         events = list(itertools.starmap(StoredEvent, rows))
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
-    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
-        """See EventStore.read_story."""
+    def partitions(self, types: Collection[str] | None = None) -> list[SqliteEventStore]:
+        """See EventStore.partitions."""
+        return [self]
+
+    def for_group(self, models: ReadModels, group: str) -> SqliteEventStore:
+        """See Partition.for_group."""
+        return self
+
+    def seen(self, position: int) -> dict[str, int]:
+        """See GroupLog.seen: nothing stands twice in this log."""
+        return {}
+
+    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
+        """See EventStore.feed."""
+        return PartitionsFeed({self.name: _Story(self, story) if story else self}, types)
+
+    async def read_story(self, story: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+        """Events of one correlation id behind a position."""
         head = self._head
+        wanted = "" if types is None else f" AND type IN ({','.join('?' * len(types))})"
         sql = (
-            f"SELECT {_COLUMNS} FROM events WHERE correlation_id = ? AND position > ? AND position <= ?"
+            f"SELECT {_COLUMNS} FROM events WHERE correlation_id = ? AND position > ? AND position <= ?{wanted}"
             " ORDER BY position LIMIT ?"
         )
-        events = list(itertools.starmap(StoredEvent, await self._query(sql, (correlation_id, after, head, limit))))
+        rows = await self._query(sql, (story, after, head, *(types or ()), limit))
+        events = list(itertools.starmap(StoredEvent, rows))
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     async def version_of(self, stream: str, event_id: str) -> int:
@@ -290,6 +311,20 @@ class SqliteEventStore:
         if connection is None:
             connection = self._local.connection = _connect(self._path)
         return connection.execute(sql, arguments).fetchall()
+
+
+class _Story:
+    """The log, as far as it belongs to one story."""
+
+    def __init__(self, store: SqliteEventStore, story: str) -> None:
+        self._store = store
+        self._story = story
+        self.head = store.head
+        self.grown = store.grown
+
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        """See Log.read_log."""
+        return await self._store.read_story(self._story, after, limit, types)
 
 
 def newest_moment(path: Path) -> int:

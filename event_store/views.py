@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.read_models import Dropped, Parked, Row, WindowsSeen
+from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, WindowsSeen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (view TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (view, key))
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (grp TEXT NOT NULL, stream TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (grp, stream))
+  WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (grp TEXT NOT NULL, position INTEGER NOT NULL, stream TEXT NOT NULL, event_id TEXT NOT NULL,
   type TEXT NOT NULL, reason TEXT NOT NULL, parked_at INTEGER NOT NULL, replay INTEGER NOT NULL,
   PRIMARY KEY (grp, position)) WITHOUT ROWID;
@@ -108,9 +110,16 @@ class ViewFile:
         return [(key, json.loads(row)) for key, row in found]
 
     @_in_its_thread
-    def load(self, view: str, keys: Iterable[str]) -> dict[str, Row]:
+    def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
         """See ReadModels.load."""
-        return {key: row for key in keys if (row := self._row(view, key)) is not None}
+        return {key: Kept(row) for key in keys if (row := self._row(view, key)) is not None}
+
+    @_in_its_thread
+    def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
+        """See ReadModels.seen."""
+        sql = "SELECT version FROM seen WHERE grp = ? AND stream = ?"
+        found = ((stream, self._db.execute(sql, (group, stream)).fetchone()) for stream in streams)
+        return {stream: row[0] for stream, row in found if row is not None}
 
     @_in_its_thread
     def save(
@@ -121,8 +130,11 @@ class ViewFile:
         view: str = "",
         rows: Mapping[str, Row | None] | None = None,
         unparked: Iterable[int] = (),
+        *,
+        kept: Mapping[str, Kept] | None = None,
+        seen: Mapping[str, int] | None = None,
     ) -> None:
-        """See ReadModels.save."""
+        """See ReadModels.save. Only the member writes rows of its file: none has changed since they were loaded."""
         with self._as_member(group, epoch, position):
             for key, row in (rows or {}).items():
                 if row is None:
@@ -130,6 +142,8 @@ class ViewFile:
                 else:
                     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
                     self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (view, key, text))
+            versions = [(group, *one) for one in (seen or {}).items()]
+            self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", versions)
             for done in unparked:
                 self._db.execute("DELETE FROM parked WHERE grp = ? AND position = ?", (group, done))
 

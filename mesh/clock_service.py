@@ -7,6 +7,7 @@ from typing import Any
 import grpc.aio
 from citybrain.clock.v1 import clock_pb2
 
+from citybrain.event_store.feed import log_position
 from citybrain.mesh.clock import DrivenClock
 from citybrain.mesh.errors import ServiceError, status_of
 from citybrain.mesh.events import microseconds, timestamp
@@ -23,7 +24,7 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
 
     async def rest(_request: clock_pb2.RestRequest, _context: _Context) -> clock_pb2.RestResponse:
         await process.activity.rest()
-        return clock_pb2.RestResponse(sent=process.streams.sent(), position=process.store.head())
+        return clock_pb2.RestResponse(sent=process.streams.sent(), position=log_position(process.store))
 
     async def advance(request: clock_pb2.AdvanceRequest, context: _Context) -> clock_pb2.AdvanceResponse:
         try:
@@ -36,4 +37,4 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
 
     process.server.add(SERVICE, "Rest", rest)
     process.server.add(SERVICE, "Advance", advance)
-    process.activity.watch(lambda: process.streams.at_rest(process.store.head()))
+    process.activity.watch(process.streams.at_rest)

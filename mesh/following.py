@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import LogPage, StoredEvent
+from citybrain.event_store.contract import Cursor, StoredEvent
 from citybrain.mesh.context import Call
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
@@ -40,13 +40,13 @@ class Follow:
 
 @dataclass(slots=True, eq=False)
 class Followed:
-    """An open stream: the id its caller gave it, how many messages were sent, and how far one over the log has come."""
+    """An open stream: the id its caller gave it, how many messages were sent, and whether one over the log has more to send."""
 
     stream_id: str
     call: Call
     sent: int = 0
-    # Of the log; None for a stream that its method writes.
-    position: int | None = None
+    # None for a stream that its method writes.
+    behind: Callable[[], bool] | None = None
 
 
 class OpenStreams:
@@ -65,9 +65,9 @@ class OpenStreams:
         """Messages sent per stream that its caller gave an id."""
         return {stream.stream_id: stream.sent for stream in self._open if stream.stream_id}
 
-    def at_rest(self, head: int) -> bool:
+    def at_rest(self) -> bool:
         """Every stream over the log has sent what there is."""
-        return all(stream.position is None or stream.position >= head for stream in self._open)
+        return not any(stream.behind is not None and stream.behind() for stream in self._open)
 
     def end(self) -> None:
         """Ends all streams; their followers come back with their tokens."""
@@ -107,45 +107,38 @@ class OpenStreams:
 
 
 async def follow_log(
-    process: Process, follow: Follow, stream: Followed, position: int, purpose: str, response: Descriptor
+    process: Process, follow: Follow, stream: Followed, cursor: Cursor, purpose: str, response: Descriptor
 ) -> AsyncGenerator[Message, None]:
     """Yields responses until the process ends its streams."""
     response_class = message_class(response.full_name)
     types = written_as(type_name(message) for message in follow.types)
-    stream.position = position
+    feed = process.store.feed(types or None, follow.story)
     ending = asyncio.ensure_future(process.streams.until_ending())
     try:
+        stream.behind = lambda: not feed.ended(cursor)
         while not ending.done():
-            page = await _page(process, follow, types, position)
-            wanted = [event for event in page.events if _wanted(follow, types, event)]
+            page = await feed.read(cursor, MAX_BATCH)
+            wanted = [event for event in page.events if _wanted(follow, event)]
             if wanted:
-                token = process.tokens.make(purpose, page.reached)
+                token = process.tokens.make(purpose, page.cursor)
                 # The count moves before the message: whoever is told of it waits for the message itself.
                 stream.sent += 1
                 yield response_class(events=[outward(event) for event in wanted], resume_token=token)
-            position = stream.position = page.reached
+            cursor = page.cursor
             process.activity.changed()
-            if position >= process.store.head():
-                grown = asyncio.ensure_future(process.store.grown(position))
+            if feed.ended(cursor):
+                grown = asyncio.ensure_future(feed.grown(cursor))
                 try:
                     await asyncio.wait([grown, ending], return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     grown.cancel()
     finally:
         ending.cancel()
-        stream.position = None
+        stream.behind = None
         process.activity.changed()
 
 
-async def _page(process: Process, follow: Follow, types: Collection[str], after: int) -> LogPage:
-    if follow.story:
-        return await process.store.read_story(follow.story, after, MAX_BATCH)
-    return await process.store.read_log(after, MAX_BATCH, types or None)
-
-
-def _wanted(follow: Follow, types: Collection[str], event: StoredEvent) -> bool:
+def _wanted(follow: Follow, event: StoredEvent) -> bool:
     if event.classification > follow.clearance or event.recorded_at < follow.recorded_from:
-        return False
-    if follow.story and types and event.type not in types:
         return False
     return follow.concerns is None or follow.concerns(decode(event))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import grpc
 
-from citybrain.event_store.contract import EventStore, LostAssignment, StoredEvent, StoreError
-from citybrain.event_store.read_models import Parked, ReadModels, Row
-from citybrain.event_store.subscription import Batch, Handle, Subscription, describe
+from citybrain.event_store.contract import EventStore, Log, LostAssignment, Partition, StoredEvent, StoreError
+from citybrain.event_store.read_models import Kept, Parked, ReadModels, Row
+from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.leadership import Leadership
@@ -26,8 +27,9 @@ Since = Literal["beginning", "now"] | datetime
 
 # About ten seconds of tries: what a deployment in the wrong order needs to heal by itself.
 PARK_AFTER = 8
-# How often a process that stands by looks whether the one that leads has changed rows.
+# How often a process looks whether others have changed rows; and how often one that does everything whether it still does.
 _OTHERS_LOOK_S = 0.02
+_ALONE_LOOK_S = 1.0
 _AFTER_LOSS_S = 1.0
 # A subscription that began again this lately has not shown yet that it goes on.
 _FRESH_S = 3.0
@@ -47,10 +49,56 @@ def lasting(error: Exception) -> bool:
     return not isinstance(error, StoreError | OSError | TimeoutError)
 
 
+class Assignment(Protocol):
+    """Which partitions of the log this process works on for a group; another process works on each of the others."""
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """By their names, now."""
+        ...
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """Returns when they are others than those known, or after a while."""
+        ...
+
+    def leave(self) -> None:
+        """Others may have them."""
+        ...
+
+
+class AllOrNothing:
+    """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
+
+    def __init__(self, store: EventStore, leadership: Leadership) -> None:
+        self._all = {partition.name: partition for partition in store.partitions()}
+        self._leadership = leadership
+        self._gained: asyncio.Task[None] | None = None
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """See Assignment."""
+        if self._gained is None:
+            # At once where it is free: until it is known who leads, nobody is at rest.
+            self._leadership.take()
+            self._gained = asyncio.ensure_future(self._leadership.gained())
+        return self._all if self._leadership.leads else {}
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """See Assignment. Who leads does so until it ends."""
+        if not known and self._gained is not None and not self._gained.done():
+            await asyncio.wait([self._gained], timeout=timeout_s)
+        else:
+            await asyncio.sleep(timeout_s)
+
+    def leave(self) -> None:
+        """See Assignment."""
+        if self._gained is not None:
+            self._gained.cancel()
+
+
 class ServiceFile:
     """A service's read models, and the lead over who folds into them."""
 
     def __init__(self, process: Process, service: str) -> None:
+        self._store = process.store
         self.models: ReadModels = ViewFile(process.settings.data / f"{service}.views.db")
         self.leadership = Leadership(process.settings.data / f"{service}.lead")
 
@@ -61,6 +109,10 @@ class ServiceFile:
             process.files[service] = cls(process, service)
         return process.files[service]
 
+    def assignment(self, group: str, types: Collection[str]) -> Assignment:
+        """What this process works on for a group of the service."""
+        return AllOrNothing(self._store, self.leadership)
+
     def close(self) -> None:
         """Finishes what is under way, lets go of the file and the lead."""
         self.models.close()
@@ -69,137 +121,208 @@ class ServiceFile:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a group is. `lag`: positions of the log it has yet to look at; `failing`: which event fails, and how."""
+    """Where a group is, in the partitions that this process works on; where it works on none, in all.
+
+    `position` and `lag` (what it has yet to look at) are sums over them. `catching_up`: how much of that was there when it
+    began. `failing`: which event fails, and how.
+    """
 
     leads: bool
     position: int
     lag: int
+    catching_up: int
     parked: int
     failing: str
+
+
+class Part:
+    """A group's part in one partition, as long as this process works on it: the memory of its subscription."""
+
+    def __init__(self, member: GroupMember, partition: Partition) -> None:
+        self._member = member
+        self.models = member.file.models
+        self.name = part_name(member.group, partition)
+        self.partition = partition
+        self.log = partition.for_group(self.models, self.name)
+        self.must_reach = partition.head()
+        self.epoch = 0
+        self.subscription: Subscription | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is left to do in the partition as it stands now."""
+        return self.subscription is not None and self.subscription.at_rest
+
+    async def save(
+        self,
+        batch: Batch,
+        view: str = "",
+        rows: Mapping[str, Row | None] | None = None,
+        kept: Mapping[str, Kept] | None = None,
+    ) -> None:
+        """Stores a batch's checkpoint, with the rows it covers; LostAssignment and RowChanged as ReadModels.save."""
+        seen = self.log.seen(batch.reached)
+        await self.models.save(self.name, self.epoch, batch.reached, view, rows, batch.unparked, kept=kept, seen=seen)
+
+    async def park(self, events: Sequence[Parked]) -> None:
+        """See GroupMemory."""
+        await self.models.park(self.name, self.epoch, events)
+
+    async def parked(self) -> list[Parked]:
+        """See GroupMemory."""
+        return await self.models.parked(self.name)
+
+
+PartHandle = Callable[[Part, Batch], Awaitable[None]]
 
 
 class GroupMember:
     """A consumer group of a service, as one of its processes sees it. Its name is `service.method` or `service.view.name`."""
 
-    def __init__(self, process: Process, service: str, group: str, since: Since = "beginning") -> None:
+    def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
         self._process = process
         self.file = ServiceFile.of(process, service)
         self.group = group
+        self.types = written_as(types)
         self._since = since
-        self._epoch = 0
         self._log = logger(service)
         self._failure = ""
         self._began_again = float("-inf")
-        self.subscription: Subscription | None = None
-        """What this process does for the group; None while it stands by."""
-        # Another process leads: nothing is to be done here. Not known before the first look.
-        self._stands_by = False
+        self._parts: dict[str, Part] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Not known before the first look.
+        self._assigned: frozenset[str] | None = None
 
     def follow(
         self,
-        types: Collection[str],
-        handle: Handle,
+        handle: PartHandle,
         *,
         batch: int = 500,
         park_after: int | None = PARK_AFTER,
         when_changed_elsewhere: Callable[[], None] | None = None,
     ) -> None:
-        """Hears the events of some types from where the group stopped, while this process leads; Rest waits for it."""
-        self._options = (written_as(types), handle, batch, park_after)
+        """Hears events from where the group stopped, in the partitions this process has; Rest waits for it."""
+        self._options = (handle, batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
+        self._assignment = self.file.assignment(self.group, self.types)
         self._unwatch = self._process.activity.watch(self._at_rest)
         self._task = self._process.loop.create_task(self._member())
 
     def leave(self) -> None:
         """Hears no more."""
         self._task.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+        self._assignment.leave()
         self._unwatch()
 
     def _at_rest(self) -> bool:
-        return self._stands_by if self.subscription is None else self.subscription.at_rest
+        return self._assigned is not None and all(name in self._parts and self._parts[name].at_rest for name in self._assigned)
 
     async def _member(self) -> None:
+        """Works on the partitions this process has, each in a task, and looks at what others do to the rows."""
+        seen = -1
         while True:
-            await self._stand_by()
-            types, handle, batch, park_after = self._options
-            start = await self._start()
-            self._epoch, position = await self.file.models.join(self.group, start)
-            self.subscription = Subscription(
-                self._process.store, self, position, types, handle, batch=batch, park_after=park_after, lasting=lasting,
-                on_failure=self._failed, on_parked=self._parked,
+            mine = self._assignment.partitions()
+            for name in self._tasks.keys() - mine.keys():
+                await self._let_go(name)
+            for name in mine.keys() - self._tasks.keys():
+                self._tasks[name] = self._process.loop.create_task(self._work_on(mine[name]))
+            self._assigned = frozenset(mine)
+            self._process.activity.changed()
+            alone = len(mine) == len(self._process.store.partitions(self.types))
+            if self._changed_elsewhere is not None and not alone:
+                changes = await self.file.models.changes()
+                if changes != seen:
+                    self._changed_elsewhere()
+                    seen = changes
+            await self._assignment.changed(mine.keys(), _ALONE_LOOK_S if alone else _OTHERS_LOOK_S)
+
+    async def _let_go(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+        self._parts.pop(name, None)
+
+    async def _work_on(self, partition: Partition) -> None:
+        handle, batch, park_after = self._options
+        while True:
+            part = Part(self, partition)
+            start = await self._start(part)
+            part.epoch, position = await self.file.models.join(part.name, start)
+            part.subscription = Subscription(
+                part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
+                lasting=lasting, on_failure=self._failed, on_parked=self._parked,
             )  # fmt: skip
+            self._parts[partition.name] = part
             self._process.activity.changed()
             try:
-                await self.subscription.run()
+                await part.subscription.run()
             except LostAssignment as error:
-                self._log.error("another member took the group over", group=self.group, error=str(error))
+                self._log.error("another member took the group over", group=part.name, error=str(error))
                 self._failure = str(error)
             except Exception as error:
                 # The store cannot be read: nothing is lost by beginning again where the group stands.
-                self._log.error("subscription begins again", group=self.group, error=repr(error), exc_info=error)
+                self._log.error("subscription begins again", group=part.name, error=repr(error), exc_info=error)
                 self._failure = describe(error)
             self._began_again = time.monotonic()
-            self.subscription = None
+            del self._parts[partition.name]
             await asyncio.sleep(_AFTER_LOSS_S)
 
-    async def _stand_by(self) -> None:
-        gained = asyncio.ensure_future(self.file.leadership.gained())
-        seen = -1
-        try:
-            while not gained.done():
-                if self._changed_elsewhere is not None:
-                    changes = await self.file.models.changes()
-                    if changes != seen:
-                        self._changed_elsewhere()
-                        seen = changes
-                await asyncio.wait([gained], timeout=_OTHERS_LOOK_S)
-                self._stands_by = not gained.done()
-        finally:
-            gained.cancel()
-
-    async def _start(self) -> int:
-        if self._since == "beginning" or await self.file.models.position(self.group) is not None:
+    async def _start(self, part: Part) -> int:
+        if self._since == "beginning" or await self.file.models.position(part.name) is not None:
             return 0
-        store = self._process.store
-        return store.head() if self._since == "now" else await position_before(store, self._since)
+        return part.partition.head() if self._since == "now" else await position_before(part.partition, self._since)
+
+    # -- where it stands ------------------------------------------------------------------------------------------------
 
     async def standing(self) -> Standing:
         """Where the group is now, as far as this process knows."""
-        file, subscription = self.file, self.subscription
-        position = subscription.position if subscription is not None else await file.models.position(self.group) or 0
-        parked = await file.models.count_parked(self.group)
+        position = lag = catching_up = parked = 0
+        parts = list(self._parts.values())
+        mine = [part.partition for part in parts] if self._assigned else self._process.store.partitions(self.types)
+        reached = {part.name: part.subscription.position for part in parts if part.subscription is not None}
+        must_reach = {part.name: part.must_reach for part in parts}
+        for partition in mine:
+            name, head = part_name(self.group, partition), partition.head()
+            at = reached[name] if name in reached else await self.file.models.position(name) or 0
+            position, lag = position + at, lag + max(0, head - at)
+            catching_up += max(0, must_reach.get(name, head) - at)
+            parked += await self.file.models.count_parked(name)
         again = time.monotonic() - self._began_again < _FRESH_S
-        failing = self._failure if again or (subscription is not None and subscription.failing) else ""
-        return Standing(file.leadership.leads, position, max(0, self._process.store.head() - position), parked, failing)
+        failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
+        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing)
 
-    # -- what is done, failed and parked --------------------------------------------------------------------------------
-
-    async def save(self, batch: Batch, view: str = "", rows: dict[str, Row | None] | None = None) -> None:
-        """Stores a batch's checkpoint, with the rows it covers; LostAssignment where another member took over."""
-        await self.file.models.save(self.group, self._epoch, batch.reached, view, rows, batch.unparked)
-
-    async def park(self, events: Sequence[Parked]) -> None:
-        """See GroupMemory."""
-        await self.file.models.park(self.group, self._epoch, events)
-
-    async def parked(self) -> list[Parked]:
-        """See GroupMemory."""
-        return await self.file.models.parked(self.group)
+    async def parked(self) -> dict[str, list[Parked]]:
+        """What is parked, by partition, in the order of each."""
+        partitions = self._process.store.partitions(self.types)
+        found = {one.name: await self.file.models.parked(part_name(self.group, one)) for one in partitions}
+        return {name: parked for name, parked in found.items() if parked}
 
     async def replay(self, stream: str) -> int:
-        """Has the parked events of a stream tried again, in order; returns how many there are."""
-        asked = await self.file.models.ask_replay(self.group, stream)
-        if self.subscription is not None:
-            self.subscription.look_again()
+        """Has the parked events of a stream tried again, in order, by who works on them; returns how many there are."""
+        asked = 0
+        for partition in self._process.store.partitions(self.types):
+            asked += await self.file.models.ask_replay(part_name(self.group, partition), stream)
+        self._look_again()
         return asked
 
-    async def drop(self, position: int, reason: str, who: str) -> bool:
+    async def drop(self, partition: str, position: int, reason: str, who: str) -> bool:
         """Gives a parked event up for ever; what stands behind it is tried again. False where it is not parked."""
-        now = self._process.clock.now()
-        gone = await self.file.models.drop(self.group, position, reason, who, now)
-        if self.subscription is not None:
-            self.subscription.look_again()
-        return gone
+        for one in self._process.store.partitions(self.types):
+            if one.name == partition:
+                now = self._process.clock.now()
+                gone = await self.file.models.drop(part_name(self.group, one), position, reason, who, now)
+                self._look_again()
+                return gone
+        return False
+
+    def _look_again(self) -> None:
+        for part in self._parts.values():
+            if part.subscription is not None:
+                part.subscription.look_again()
+
+    # -- what failed ----------------------------------------------------------------------------------------------------
 
     def _failed(self, event: StoredEvent, error: Exception, pause: float) -> None:
         self._failure = f"{event.type} at {event.position}: {describe(error)}"
@@ -215,13 +338,18 @@ class GroupMember:
         )  # fmt: skip
 
 
-async def position_before(store: EventStore, moment: datetime) -> int:
+def part_name(group: str, partition: Partition) -> str:
+    """Under which a group's checkpoint in a partition is kept."""
+    return f"{group}@{partition.name}" if partition.name else group
+
+
+async def position_before(log: Log, moment: datetime) -> int:
     """The position behind which every event was recorded at or after a moment."""
     wanted = int(moment.timestamp() * 1_000_000)
-    low, high = 0, store.head()
+    low, high = 0, log.head()
     while low < high:
         middle = (low + high) // 2
-        page = await store.read_log(middle, 1)
+        page = await log.read_log(middle, 1)
         if page.events and page.events[0].recorded_at < wanted:
             low = page.events[0].position
         else:

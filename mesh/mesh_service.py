@@ -11,6 +11,7 @@ import grpc.aio
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from citybrain.event_store.feed import log_position
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.process import Process
@@ -35,7 +36,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             now=_wall_clock(),
             ready=readiness.ready,
             services=[_service(container, readiness) for container in containers],
-            log_position=process.store.head(),
+            log_position=log_position(process.store),
             open_streams=len(process.streams),
             max_streams=process.streams.limit,
             city_time=timestamp(process.clock.now()),

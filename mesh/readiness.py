@@ -69,13 +69,13 @@ class ServiceState:
 class _Group:
     """A group, and since when it has not been well."""
 
-    def __init__(self, member: GroupMember, is_view: bool, head: int, failing_s: float, stalled_s: float) -> None:
+    def __init__(self, member: GroupMember, is_view: bool, failing_s: float, stalled_s: float) -> None:
         self._member = member
         self._failing_s = failing_s
         self._stalled_s = stalled_s
         self.name = member.group
         # Until a read model has folded what was there at the start, it answers from the past.
-        self._must_reach = head if is_view else 0
+        self._catching_up = is_view
         self._failing_since: float | None = None
         self._moved = (-1, 0.0)
 
@@ -92,12 +92,12 @@ class _Group:
             self._failing_since = now
         if standing.position != self._moved[0] or standing.lag == 0:
             self._moved = (standing.position, now)
-        behind = standing.position < self._must_reach
+        behind = self._catching_up and standing.catching_up > 0
         if self._failing_since is not None and now - self._failing_since >= self._failing_s:
             return Trouble(f"an event fails again and again: {standing.failing}", stops=behind)
         if behind:
-            return Trouble(f"has {self._must_reach - standing.position} events of the log yet to catch up with", stops=True)
-        self._must_reach = 0
+            return Trouble(f"has {standing.catching_up} events of the log yet to catch up with", stops=True)
+        self._catching_up = False
         if now - self._moved[1] >= self._stalled_s:
             return Trouble(f"has not moved for {now - self._moved[1]:.0f} s, with {standing.lag} events before it")
         return None
@@ -136,7 +136,7 @@ class Readiness:
         if members:
             found.append(Dependency(f"{service}/views", _file_look(ServiceFile.of(self._process, container.manifest.name))))
         for member, is_view in sorted(members.items(), key=lambda item: item[0].group):
-            group = _Group(member, is_view, self._process.store.head(), *self._patience)
+            group = _Group(member, is_view, *self._patience)
             found.append(Dependency(f"{service}/{group.name}", group.look))
         found += [
             Dependency(f"{service}/{entrypoint.label}", _entrypoint_look(entrypoint))

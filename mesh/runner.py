@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from citybrain.event_store.contract import EventStore
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import DrivenClock, WallClock
@@ -144,7 +145,7 @@ class Mesh:
             process.telemetry.close()
         if process.snapshots is not None:
             process.snapshots.close()
-        process.store.close()  # type: ignore[attr-defined]
+        process.store.close()
         process.tracing.shutdown()
 
 
@@ -152,10 +153,12 @@ async def _open_store(data: Path) -> SqliteEventStore:
     return SqliteEventStore(data / "events.db")
 
 
-async def _last_moment(store: SqliteEventStore) -> int:
+async def _last_moment(store: EventStore) -> int:
     """City time of the last event in the log."""
-    page = await store.read_log(store.head() - 1, 1)
-    return page.events[0].occurred_at if page.events else 0
+    moments = [0]
+    for log in store.partitions():
+        moments += [event.occurred_at for event in (await log.read_log(log.head() - 1, 1)).events]
+    return max(moments)
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

@@ -6,11 +6,14 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import tempfile
+import zlib
 from pathlib import Path
 
+from citybrain.event_store.contract import Cursor
 from citybrain.mesh.errors import BadRequest
 
 _KEY_BYTES = 32
@@ -45,21 +48,28 @@ class Tokens:
             raise OSError(f"{path} is no key of {_KEY_BYTES} bytes: remove it, and subscribers begin anew")
         return cls(key)
 
-    def make(self, purpose: str, position: int) -> str:
-        """A token for a position, good only for this purpose (one stream of one subscriber, one listing)."""
-        body = position.to_bytes(8, "big")
+    def make(self, purpose: str, cursor: Cursor) -> str:
+        """A token for a place in a feed, good only for this purpose."""
+        # Names of partitions differ in little.
+        return self._sign(purpose, zlib.compress(json.dumps(dict(cursor), separators=(",", ":")).encode()))
+
+    def read(self, purpose: str, token: str, field: str = "resume_token") -> Cursor:
+        """The place in a token; BadRequest when it was not made here for this purpose."""
+        cursor: dict[str, int] = json.loads(zlib.decompress(self._open(purpose, token, field)))
+        return cursor
+
+    def _sign(self, purpose: str, body: bytes) -> str:
         return base64.urlsafe_b64encode(body + self._tag(purpose, body)).decode().rstrip("=")
 
-    def read(self, purpose: str, token: str, field: str = "resume_token") -> int:
-        """The position in a token; BadRequest when it was not made here for this purpose."""
+    def _open(self, purpose: str, token: str, field: str) -> bytes:
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError:
             raw = b""
-        body, tag = raw[:8], raw[8:]
-        if len(raw) != 8 + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(purpose, body)):
+        body, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
+        if not body or not hmac.compare_digest(tag, self._tag(purpose, body)):
             raise BadRequest([(field, "is no token of this call: use the last response's, or leave it empty to begin anew")])
-        return int.from_bytes(body, "big")
+        return body
 
     def _tag(self, purpose: str, body: bytes) -> bytes:
         return hmac.new(self._key, purpose.encode() + b"\0" + body, hashlib.sha256).digest()[:_TAG_BYTES]

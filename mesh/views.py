@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
+from citybrain.event_store.read_models import Row, RowChanged
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
-from citybrain.mesh.groups import GroupMember
+from citybrain.mesh.groups import GroupMember, Part
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.runtime import off_loop, wait
 
@@ -36,7 +36,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         process = self.container.process
         service = self.container.manifest.name
         self._name = self.attr_name
-        self.member = GroupMember(process, service, f"{service}.view.{self._name}")
+        self.member = GroupMember(process, service, f"{service}.view.{self._name}", self.types)
         self.revision = 0
         """Moves whenever rows may have changed."""
         self._news = asyncio.Event()
@@ -44,7 +44,7 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     def start(self) -> None:
         """Folds what was, then what comes."""
-        self.member.follow(self.types, self._fold, when_changed_elsewhere=self._changed)
+        self.member.follow(self._fold, when_changed_elsewhere=self._changed)
 
     def stop(self) -> None:
         """Folds no more."""
@@ -52,15 +52,24 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     kill = stop
 
-    async def _fold(self, batch: Batch) -> None:
+    async def _fold(self, part: Part, batch: Batch) -> None:
         heard = [hear(event) for event in batch.events]
         keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
-        rows: dict[str, Row | None] = {}
-        if keyed:
-            rows.update(await self.member.file.models.load(self._name, {key for key, _ in keyed}))
-        for key, event in keyed:
-            rows[key] = self._apply(rows.get(key), event)
-        await self.member.save(batch, self._name, rows)
+        while True:
+            kept = await part.models.load(self._name, {key for key, _ in keyed}) if keyed else {}
+            rows: dict[str, Row | None] = {}
+            for key, event in keyed:
+                before = kept.get(key)
+                if before is not None and event.stored.position <= before.applied.get(part.name, 0):
+                    continue
+                row = rows.get(key, None if before is None else before.row)
+                rows[key] = self._apply(row, event)
+            try:
+                await part.save(batch, self._name, rows, kept)
+                break
+            except RowChanged:
+                # By a member on another partition: its work stands, and ours is done on it.
+                continue
         self._changed()
         self.container.process.activity.changed()
 

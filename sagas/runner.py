@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from citybrain.event_store.contract import Committed, NewEvent
+from citybrain.event_store.contract import Committed, Cursor, NewEvent
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
 from citybrain.mesh.errors import CallFailed, Contended, NotFound
@@ -375,18 +375,17 @@ class SagaRunner(Provider):
 
     async def _take_up(self) -> None:
         open_sagas: dict[str, None] = {}
-        position = 0
-        while True:
-            page = await self._process.store.read_log(position, 1000, _SCAN)
+        feed = self._process.store.feed(_SCAN)
+        cursor: Cursor = {}
+        while not feed.ended(cursor):
+            page = await feed.read(cursor)
             for event in page.events:
                 saga_id = event.stream.removeprefix(f"{self._name}/saga-")
                 if event.type == _SCAN[0]:
                     open_sagas[saga_id] = None
                 else:
                     open_sagas.pop(saga_id, None)
-            if len(page.events) < 1000:
-                break
-            position = page.reached
+            cursor = page.cursor
         for saga_id in open_sagas:
             # One by one: what is wrong with one must not hold up the others.
             self._spawn(self._take_up_one, saga_id)

@@ -136,8 +136,8 @@ class Rpc(CityEntrypoint):
         ended: Exception = process.streams.ending()
         try:
             token = getattr(request, "resume_token", "")
-            position = process.tokens.read(purpose, token) if token else 0
-            described = follow_log(process, follow, followed, position, purpose, self._method.output_type)
+            cursor = process.tokens.read(purpose, token) if token else {}
+            described = follow_log(process, follow, followed, cursor, purpose, self._method.output_type)
             # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
             async with aclosing(described) as responses:
                 async for response in responses:

@@ -19,7 +19,7 @@ from citybrain.event_store.subscription import Batch
 from citybrain.mesh import context as ctx
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name
-from citybrain.mesh.groups import PARK_AFTER, GroupMember, Since
+from citybrain.mesh.groups import PARK_AFTER, GroupMember, Part, Since
 from citybrain.observability import names
 from citybrain.observability.tracing import context_from
 
@@ -48,11 +48,11 @@ class Subscribe(CityEntrypoint):
 
     def setup(self) -> None:
         """Opens the service's file."""
-        self.member = GroupMember(self.container.process, self.service, self.label, self._since)
+        self.member = GroupMember(self.container.process, self.service, self.label, self.types, self._since)
 
     def start(self) -> None:
         """Joins the consumer group `service.method` and goes on where it stopped."""
-        self.member.follow(self.types, self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
+        self.member.follow(self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
 
     def stop(self) -> None:
         """Leaves the group; what is under way is finished by its worker and heard again otherwise."""
@@ -60,13 +60,13 @@ class Subscribe(CityEntrypoint):
 
     kill = stop
 
-    async def _batch(self, batch: Batch) -> None:
+    async def _batch(self, part: Part, batch: Batch) -> None:
         lanes = _lanes(batch.events, self._concurrency)
         if len(lanes) == 1:
-            await self._lane(lanes[0], in_order=True)
+            await self._lane(part, lanes[0], in_order=True)
         elif lanes:
             loop = self.container.process.loop
-            lane_tasks = [loop.create_task(self._lane(lane, in_order=False)) for lane in lanes]
+            lane_tasks = [loop.create_task(self._lane(part, lane, in_order=False)) for lane in lanes]
             failures = []
             for task in lane_tasks:
                 try:
@@ -75,12 +75,12 @@ class Subscribe(CityEntrypoint):
                     failures.append(error)
             if failures:
                 raise failures[0]
-        await self.member.save(batch)
+        await part.save(batch)
         self.container.process.activity.changed()
 
-    async def _lane(self, events: Sequence[StoredEvent], in_order: bool) -> None:
+    async def _lane(self, part: Part, events: Sequence[StoredEvent], in_order: bool) -> None:
         """Events that follow each other, in one worker."""
-        subscription = self.member.subscription
+        subscription = part.subscription
         assert subscription is not None
 
         def run(method: Callable[..., Any]) -> None:

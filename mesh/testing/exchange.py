@@ -43,6 +43,7 @@ class Exchange:
         self._requests: asyncio.Queue[Message] = asyncio.Queue()
         # One at a time: a follower that does not read holds up the method that writes.
         self._responses: asyncio.Queue[Message] = asyncio.Queue(1)
+        self._gone = asyncio.Event()
 
     # -- the handler's side -----------------------------------------------------------------------------------------------
 
@@ -59,8 +60,16 @@ class Exchange:
         return await self._requests.get()
 
     async def write(self, response: Message) -> None:
-        """One response of a stream."""
-        await self._responses.put(self._packed(response))
+        """One response of a stream; fails, as gRPC's does, once the caller has gone."""
+        taken, gone = (
+            asyncio.ensure_future(self._responses.put(self._packed(response))),
+            asyncio.ensure_future(self._gone.wait()),
+        )
+        await asyncio.wait([taken, gone], return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not taken.done():
+            taken.cancel()
+            raise ConnectionError("the caller has gone")
 
     async def send_initial_metadata(self, metadata: object) -> None:
         """Whether the caller is still there: one who has gone has cancelled the handler."""
@@ -110,11 +119,13 @@ class Exchange:
 
     async def cancel(self) -> None:
         """The caller goes."""
+        self._gone.set()
         self.task.cancel()
         await asyncio.wait([self.task])
 
     def _expire(self) -> None:
         self._expired = True
+        self._gone.set()
         self.task.cancel()
 
     def _result(self) -> Any:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.contract import Cursor, StoredEvent
+from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Row
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS, DrivenClock
@@ -159,16 +160,17 @@ class Running:
         """The first event of a type in the log, past or to come, whose message fits."""
 
         async def look() -> Heard:
-            store, position = self._process.store, 0
+            feed = self._process.store.feed([type_name(kind)])
+            cursor: Cursor = {}
             while True:
-                page = await store.read_log(position, types=[type_name(kind)])
+                page = await feed.read(cursor)
                 for event in page.events:
                     heard = hear(event)
                     if where(heard.data):  # type: ignore[arg-type]
                         return heard
-                position = page.reached
-                if position >= store.head():
-                    await store.grown(position)
+                cursor = page.cursor
+                if feed.ended(cursor):
+                    await feed.grown(cursor)
 
         async def work() -> Heard:
             try:
@@ -258,16 +260,18 @@ class Running:
         return views[name]
 
     async def _events(self, types: list[str]) -> list[Heard]:
-        store, position, found = self._process.store, 0, []
-        while position < store.head():
-            page = await store.read_log(position, types=types or None)
+        feed = self._process.store.feed(types or None)
+        cursor: Cursor = {}
+        found: list[Heard] = []
+        while not feed.ended(cursor):
+            page = await feed.read(cursor)
             found += [hear(event) for event in page.events]
-            position = page.reached
+            cursor = page.cursor
         return found
 
     async def _groups(self) -> str:
         """How far each subscription and view has come, and what keeps it."""
-        head = self._process.store.head()
+        head = log_position(self._process.store)
         lines = [f"the log ends at {head}; the service:"]
         for part in (*self._container.entrypoints, *self._container.dependencies):
             if not isinstance(part, Subscribe | View):
@@ -275,7 +279,8 @@ class Running:
             member, standing = part.member, await part.member.standing()
             fails = f", which fails: {standing.failing}" if standing.failing else ""
             lines.append(f"  {member.group} is at {standing.position}{fails}")
-            lines += [f"    parked: {parked.type} at {parked.position}: {parked.reason}" for parked in await member.parked()]
+            waiting = [one for parked in (await member.parked()).values() for one in parked]
+            lines += [f"    parked: {one.type} at {one.position}: {one.reason}" for one in waiting]
         return "\n".join(lines)
 
 

@@ -18,8 +18,9 @@ from citybrain.event_store.contract import (
     StoredEvent,
     Undecided,
 )
+from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.read_models import Parked, Row
-from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite import SqliteEventStore, _Story
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.clock import DrivenClock, Fire, Timer
 
@@ -117,8 +118,8 @@ class Sparse(Sound):
         page = await super().read_log(after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
-    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
-        page = await super().read_story(correlation_id, after // self._GAP, limit)
+    async def read_story(self, story: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+        page = await super().read_story(story, after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
     def head(self) -> int:
@@ -137,14 +138,16 @@ class Split:
     features = Features(one_order=False, several_processes=True, durable=True)
 
     def __init__(self, folder: Path) -> None:
-        self.partitions = [Sparse(folder / f"{number}.db") for number in range(2)]
+        self._parts = [Sparse(folder / f"{number}.db") for number in range(2)]
+        for number, part in enumerate(self._parts):
+            part.name = str(number)  # type: ignore[misc]
 
     def close(self) -> None:
-        for partition in self.partitions:
+        for partition in self._parts:
             partition.close()
 
     def _of(self, stream: str) -> Sparse:
-        return self.partitions[sum(stream.encode()) % 2]
+        return self._parts[sum(stream.encode()) % 2]
 
     def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:
         return self._of(stream).append(stream, events, expected, timeout_s)
@@ -156,12 +159,14 @@ class Split:
         return await self._of(stream).version_of(stream, event_id)
 
     async def writable(self) -> None:
-        for partition in self.partitions:
+        for partition in self._parts:
             await partition.writable()
 
-    async def read_story(self, correlation_id: str, after: int, limit: int = 1000) -> LogPage:
-        pages = [await partition.read_story(correlation_id, after, limit) for partition in self.partitions]
-        return LogPage([event for page in pages for event in page.events], max(page.reached for page in pages))
+    def partitions(self, types: Collection[str] | None = None) -> list[Sparse]:
+        return self._parts
+
+    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
+        return PartitionsFeed({part.name: _Story(part, story) if story else part for part in self._parts}, types)
 
 
 # -- read models ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from citybrain.event_store.contract import ANY, EventStore, Log, LostAssignment, StoredEvent, StoreError
+from citybrain.event_store.contract import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.read_models import Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription
 from tests.contract.read_models import ReadModelsEngine
@@ -28,8 +28,9 @@ Test = Callable[[EventStore, ReadModels], Awaitable[None]]
 class Member:
     """A member of a group on one partition: a row per event, that counts how often it was folded in. Some events are poison."""
 
-    def __init__(self, log: Log, models: ReadModels, poison: Collection[str] = (), group: str = GROUP) -> None:
-        self.log = log
+    def __init__(self, partition: Partition, models: ReadModels, poison: Collection[str] = (), group: str = GROUP) -> None:
+        self.partition = partition
+        self.log = partition.for_group(models, group)
         self.models = models
         self.poison = set(poison)
         self.group = group
@@ -61,8 +62,11 @@ class Member:
             if heard.id in self.poison:
                 self.tries += 1
                 raise self.error
-            rows[heard.id] = {"times": known.get(heard.id, {"times": 0})["times"] + 1}
-        await self.models.save(self.group, self.epoch, batch.reached, "seen", rows, batch.unparked)
+            kept = known.get(heard.id)
+            if kept is None or heard.position > kept.applied.get(self.group, 0):
+                rows[heard.id] = {"times": ((kept and kept.row) or {"times": 0})["times"] + 1}
+        seen = self.log.seen(batch.reached)
+        await self.models.save(self.group, self.epoch, batch.reached, "seen", rows, batch.unparked, kept=known, seen=seen)
         self.heard += batch.events
 
     @property
@@ -120,7 +124,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
     async def member(self, store: EventStore, models: ReadModels, stream: str, poison: Collection[str] = ()) -> Member:
         """A member for the partition that holds a stream's events, which must have some."""
         while True:
-            for number, log in enumerate(self.logs(store)):
+            for number, log in enumerate(store.partitions()):
                 page = await log.read_log(0)
                 if any(found.stream == stream for found in page.events):
                     return Member(log, models, poison, f"{GROUP}/{number}")
@@ -178,7 +182,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             await write(store, *names)
             places = {(await self.member(store, models, stream)).group for stream in "ab"}
             for turn in range(40):
-                for number, log in enumerate(self.logs(store)):
+                for number, log in enumerate(store.partitions()):
                     if f"{GROUP}/{number}" not in places:
                         continue
                     member = Member(log, models, group=f"{GROUP}/{number}")
@@ -188,7 +192,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
                         await asyncio.sleep(0)
                     task.cancel()
                     await asyncio.wait([task])
-            for number, log in enumerate(self.logs(store)):
+            for number, log in enumerate(store.partitions()):
                 member = Member(log, models, group=f"{GROUP}/{number}")
                 subscription = await member.join()
                 await running(subscription, lambda subscription=subscription: subscription.at_rest)  # type: ignore[misc]
@@ -203,7 +207,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             member = await self.member(store, models, "s")
             subscription = await member.join()
             await running(subscription, lambda: member.seen == ["s1"])
-            newer = Member(member.log, models, group=member.group)
+            newer = Member(member.partition, models, group=member.group)
             await newer.join()
             await write(store, "s2")
             with pytest.raises(LostAssignment):
@@ -261,7 +265,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
             await write(store, "a2")
-            again = Member(member.log, models, group=member.group)
+            again = Member(member.partition, models, group=member.group)
             subscription = await again.join()
             await running(subscription, lambda: again.waits("a1", "a2"))
             assert again.seen == []
@@ -276,7 +280,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             await running(subscription, lambda: subscription.at_rest)
             assert await models.ask_replay(member.group, "a") == 2
             await write(store, "a3")
-            again = Member(member.log, models, group=member.group)
+            again = Member(member.partition, models, group=member.group)
             subscription = await again.join()
             await running(subscription, lambda: len(again.seen) == 3)
             assert again.seen == ["a1", "a2", "a3"]
@@ -308,7 +312,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
             await models.ask_replay(member.group, "a")
-            again = Member(member.log, models, {"a2"}, member.group)
+            again = Member(member.partition, models, {"a2"}, member.group)
             subscription = await again.join()
             await running(subscription, lambda: again.waits("a2"))
             assert again.seen == ["a1"]
@@ -323,7 +327,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             await running(subscription, lambda: subscription.at_rest)
             first, _ = await member.parked()
             assert await models.drop(member.group, first.position, "sent twice by the old terminal", "sre", 7)
-            again = Member(member.log, models, group=member.group)
+            again = Member(member.partition, models, group=member.group)
             subscription = await again.join()
             await running(subscription, lambda: again.seen == ["a2"] and subscription.blocked == 0)
             assert [dropped.event_id for dropped in await models.dropped(member.group)] == ["a1"]
@@ -352,7 +356,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             await write(store, "a1")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
-            await Member(member.log, models, group=member.group).join()
+            await Member(member.partition, models, group=member.group).join()
             with pytest.raises(LostAssignment):
                 await running(subscription, lambda: bool(member.told))
             assert await member.waiting() == []

@@ -10,6 +10,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from citybrain.event_store.contract import (
     NO_STREAM,
     Committed,
     Conflict,
+    Cursor,
     EventStore,
+    Feed,
     LimitExceeded,
     Log,
     NewEvent,
@@ -56,6 +59,18 @@ async def drain(log: Log, limit: int = 1000, types: Sequence[str] | None = None)
     return found
 
 
+async def fed(feed: Feed, count: int) -> list[StoredEvent]:
+    """What a feed has from its beginning, as soon as it is so many."""
+    found: list[StoredEvent] = []
+    cursor: Cursor = {}
+    while len(found) < count:
+        page = await feed.read(cursor)
+        found, cursor = found + page.events, page.cursor
+        if not page.events:
+            await feed.grown(cursor)
+    return found
+
+
 class StoreEngine:
     """What a subclass says of its engine."""
 
@@ -65,10 +80,6 @@ class StoreEngine:
     def store(self, folder: Path) -> AbstractAsyncContextManager[EventStore]:
         """Opens the place in a folder; a second time, as another process would."""
         raise NotImplementedError
-
-    def logs(self, store: EventStore) -> Sequence[Log]:
-        """The partitions of its log."""
-        return [store]
 
     # -- for the tests ----------------------------------------------------------------------------------------------------
 
@@ -83,12 +94,12 @@ class StoreEngine:
 
     async def everything(self, store: EventStore, limit: int = 1000) -> list[StoredEvent]:
         """What stands in all partitions, one after the other."""
-        return [found for log in self.logs(store) for found in await drain(log, limit)]
+        return [found for log in store.partitions() for found in await drain(log, limit)]
 
     async def until_seen(self, store: EventStore, count: int) -> list[StoredEvent]:
         """All events of the log, as soon as this reader sees that many."""
         while len(found := await self.everything(store)) < count:
-            grown = [asyncio.ensure_future(log.grown(log.head())) for log in self.logs(store)]
+            grown = [asyncio.ensure_future(log.grown(log.head())) for log in store.partitions()]
             # Another process's events may be seen between the look and the wait: the wait is for the next look at most.
             await asyncio.wait(grown, return_when=asyncio.FIRST_COMPLETED, timeout=0.05)
             for waiting in grown:
@@ -254,7 +265,7 @@ class EventStoreContract(StoreEngine):
                 for version in range(40):
                     await store.append(stream, [event()], version)
 
-            readers = [asyncio.ensure_future(read(log)) for log in self.logs(store)]
+            readers = [asyncio.ensure_future(read(log)) for log in store.partitions()]
             await asyncio.gather(*(write(f"s{n}") for n in range(10)))
             while len(seen) < 400 and not any(reader.done() for reader in readers):
                 await asyncio.sleep(0.001)
@@ -271,7 +282,7 @@ class EventStoreContract(StoreEngine):
         async def test(store: EventStore) -> None:
             await asyncio.gather(*(store.append(f"s{n % 7}", [event(f"{n}"), event(f"{n}'")], ANY) for n in range(60)))
             await self.until_seen(store, 120)
-            for log in self.logs(store):
+            for log in store.partitions():
                 whole = [e.id for e in await drain(log)]
                 for limit in (1, 7, 100):
                     assert [e.id for e in await drain(log, limit)] == whole
@@ -295,7 +306,7 @@ class EventStoreContract(StoreEngine):
             for n in range(12):
                 await store.append("s", [event(str(n), kind=TYPE if n % 3 else "city.Other")], ANY)
             await self.until_seen(store, 12)
-            (log,) = [log for log in self.logs(store) if await drain(log)]
+            (log,) = [log for log in store.partitions() if await drain(log)]
             others = await drain(log, 2, ["city.Other"])
             assert [e.id for e in others] == ["0", "3", "6", "9"]
             page = await log.read_log(0, types=["city.Never"])
@@ -338,7 +349,7 @@ class EventStoreContract(StoreEngine):
             await store.append("s", [given], NO_STREAM)
             await store.append("s", [event("b", story="inc-2")], 1)
             await self.until_seen(store, 2)
-            (told,) = (await store.read_story("inc-1", 0)).events
+            (told,) = await fed(store.feed(story="inc-1"), 1)
             read, _ = await store.read("s")
             logged, _ = await self.everything(store)
             for found in (told, read, logged):
@@ -347,7 +358,43 @@ class EventStoreContract(StoreEngine):
                 }
                 assert (found.stream, found.version) == ("s", 1)
                 assert found.recorded_at > 1_700_000_000_000_000
-            assert told == read == logged
+            assert replace(told, position=0) == replace(read, position=0) == replace(logged, position=0)
+
+        self.on_store(tmp_path, test)
+
+    # -- feeds ------------------------------------------------------------------------------------------------------------
+
+    def test_a_feed_goes_on_from_where_it_was_and_hears_what_comes_each_stream_in_order(self, tmp_path: Path) -> None:
+        async def test(store: EventStore) -> None:
+            async def write(first: int, last: int) -> None:
+                for number in range(first, last):
+                    for stream in ("a", "b", "c"):
+                        await store.append(stream, [event(f"{stream}{number}", story=f"inc-{stream}")], ANY)
+                    await store.append("a", [event(f"other{number}", kind="city.Other")], ANY)
+
+            await write(0, 5)
+            feeds = {"types": store.feed([TYPE]), "story": store.feed(story="inc-a"), "all": store.feed()}
+            wanted = {"types": 30, "story": 10, "all": 40}
+            found: dict[str, list[StoredEvent]] = {name: [] for name in feeds}
+            cursors: dict[str, Cursor] = {name: {} for name in feeds}
+            writing = asyncio.ensure_future(write(5, 10))
+            for name, feed in feeds.items():
+                while len(found[name]) < wanted[name]:
+                    # Read anew each time, as who comes back with a token does.
+                    page = await feed.read(cursors[name], 3)
+                    found[name] += page.events
+                    cursors[name] = page.cursor
+                    if not page.events and feed.ended(page.cursor):
+                        await feed.grown(page.cursor)
+            await writing
+            for name, feed in feeds.items():
+                assert (await feed.read(cursors[name])).events == []
+                heard = [one.id for one in found[name]]
+                assert len(set(heard)) == len(heard) == wanted[name]
+                for stream in ("a", "b", "c"):
+                    mine = [one.version for one in found[name] if one.stream == stream]
+                    assert mine == sorted(mine)
+            assert {one.stream for one in found["story"]} == {"a"}
 
         self.on_store(tmp_path, test)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pytest
 
 from citybrain.event_store.contract import (
     EventStore,
-    Log,
     LostAssignment,
     NewEvent,
 )
@@ -70,10 +69,6 @@ class _OnSplit(_LogOn):
             yield store  # type: ignore[misc]
         finally:
             store.close()
-
-    def logs(self, store: EventStore) -> Sequence[Log]:
-        assert isinstance(store, broken.Split)
-        return store.partitions
 
 
 class _ClockOn(CityClockContract):

@@ -105,7 +105,7 @@ def test_the_count_of_a_stream_with_an_id_is_what_its_follower_read_and_goes_wit
         write(parts, "b")
         follower.read(1)
         nameless.read(2)
-        parts.until(lambda: parts.process.streams.at_rest(parts.store.head()))
+        parts.until(lambda: parts.process.streams.at_rest())
         assert parts.process.streams.sent() == {"f": 2}
         follower.leave()
         nameless.leave()
@@ -120,9 +120,9 @@ def test_a_follower_that_goes_without_reading_does_not_keep_the_mesh_from_rest(t
         write(parts, *(str(uuid.uuid4()) for _ in range(60)), size=200_000)
         follower = Follower(parts, stream_id="f")
         parts.until(lambda: bool(streams.sent().get("f")))
-        assert not streams.at_rest(parts.store.head())
+        assert not streams.at_rest()
         follower.leave()
-        parts.until(lambda: streams.at_rest(parts.store.head()))
+        parts.until(lambda: streams.at_rest())
         assert streams.sent() == {}
 
     on_source(tmp_path, test)

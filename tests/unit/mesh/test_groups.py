@@ -10,7 +10,7 @@ from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.events import type_name
-from citybrain.mesh.groups import GroupMember
+from citybrain.mesh.groups import GroupMember, Part
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Heard, Service, View
@@ -48,12 +48,12 @@ def test_a_process_that_has_just_begun_is_not_at_rest_before_it_has_heard_what_w
     def test(parts: Parts) -> None:
         heard: list[str] = []
 
-        async def handle(batch: Batch) -> None:
+        async def handle(part: Part, batch: Batch) -> None:
             heard.extend(event.id for event in batch.events)
 
         write(parts)
-        member = GroupMember(parts.process, "shelf", "shelf.hears")
-        member.follow([REPORTED], handle)
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
         assert not parts.process.activity.at_rest
         wait(parts.process.activity.rest())
         assert heard == ["a"]

@@ -211,7 +211,7 @@ def test_a_subscription_that_fails_once_is_not_worth_a_word(tmp_path: Path) -> N
         here.start(failing_s=60)
         (container,) = here.parts.containers
         member = next(entry.member for entry in container.entrypoints if hasattr(entry, "member"))
-        here.parts.until(lambda: member.subscription is not None and member.subscription.failing)
+        here.parts.until(lambda: bool(wait(member.standing()).failing))
         wait(here.readiness.look())
         assert here.check(GROUP) == SERVING
         assert "OSError" in here.readiness.states[SERVICE].groups["watched.hear"].failing

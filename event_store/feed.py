@@ -1,0 +1,48 @@
+"""A feed out of partitions: each read from where the cursor says, a little of each in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from citybrain.event_store.contract import Cursor, EventStore, FeedPage, Log, StoredEvent
+
+
+def log_position(store: EventStore) -> int:
+    """How far the log has come, for people: the sum over its partitions."""
+    return sum(partition.head() for partition in store.partitions())
+
+
+class PartitionsFeed:
+    """A Feed over logs by their names. One that is waited for long is read by who waits, not watched for him."""
+
+    def __init__(self, logs: Mapping[str, Log], types: Collection[str] | None = None) -> None:
+        self._logs = logs
+        self._types = types
+
+    async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
+        """See Feed.read."""
+        events: list[StoredEvent] = []
+        reached = {name: cursor[name] for name in self._logs if name in cursor}
+        # Who was read least is first: a partition that never ends must not hide the others.
+        for name in sorted(self._logs, key=lambda one: (reached.get(one, 0), one)):
+            if len(events) >= limit:
+                break
+            page = await self._logs[name].read_log(reached.get(name, 0), limit - len(events), self._types)
+            events += page.events
+            if page.reached:
+                reached[name] = page.reached
+        return FeedPage(events, reached)
+
+    def ended(self, cursor: Cursor) -> bool:
+        """See Feed.ended."""
+        return all(cursor.get(name, 0) >= log.head() for name, log in self._logs.items())
+
+    async def grown(self, cursor: Cursor) -> None:
+        """See Feed.grown."""
+        waiting = [asyncio.ensure_future(log.grown(cursor.get(name, 0))) for name, log in self._logs.items()]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
