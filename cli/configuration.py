@@ -21,6 +21,8 @@ File = Annotated[
     Path | None, typer.Option("--config", help="File of the configuration; CITY_CONFIG, or city.yaml here, when none is given.")
 ]
 
+Data = Annotated[Path | None, typer.Option(help="Where events, views and traces are kept.", show_default="data")]
+
 app = typer.Typer(name="config", no_args_is_help=True, help="Says what is configured here, and where each value came from.")
 _out = Console(highlight=False, markup=False)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from citybrain.cli import configuration
-from citybrain.cli.configuration import File
+from citybrain.cli import configuration, personal
+from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
 
@@ -26,7 +25,6 @@ _out = Console(highlight=False)
 
 # An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
-Data = Annotated[Path | None, typer.Option(help="Where events, views and traces are kept.", show_default="data")]
 
 
 def _tell_version(asked: bool) -> None:
@@ -207,6 +205,7 @@ def trace(
 
 
 app.add_typer(configuration.app)
+app.command()(personal.erase)
 
 
 def _add_demo() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from citybrain.options.v1 import options_pb2
-from google.api import annotations_pb2  # type: ignore[import-untyped]
-from google.api.http_pb2 import HttpRule  # type: ignore[import-untyped]
+from google.api import annotations_pb2
+from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, ServiceDescriptorProto
 
 from citybrain.gateway.errors import GatewayError

@@ -29,6 +29,10 @@ class Heard:
 
     data: Message
     stored: StoredEvent
+    # Whose personal data is in the message.
+    persons: tuple[str, ...] = ()
+    # Whose was, until they were erased.
+    erased: tuple[str, ...] = ()
 
 
 def type_name(message: type[Message] | Message) -> str:
@@ -51,9 +55,14 @@ def classification_of(name: str) -> int:
 
 
 def decode(event: StoredEvent) -> Message:
-    """The message inside a stored event, as it reads today (ES-10). UnreadableEvent where no contract here has its type."""
+    """The message inside a stored event, as it reads today (ES-10), without what is sealed. UnreadableEvent as `parse`."""
+    return modern(parse(event))
+
+
+def parse(event: StoredEvent) -> Message:
+    """The message inside a stored event, as it was written. UnreadableEvent where no contract here has its type."""
     try:
-        return modern(message_class(event.type).FromString(event.data))
+        return message_class(event.type).FromString(event.data)
     except KeyError:
         raise UnreadableEvent(
             f"event {event.id} ({event.stream}, version {event.version}) is a {event.type}, and no contract here has that: "
@@ -67,7 +76,7 @@ def decode(event: StoredEvent) -> Message:
 
 
 def hear(event: StoredEvent) -> Heard:
-    """A stored event with its message."""
+    """A stored event with its message, without what is sealed."""
     return Heard(decode(event), event)
 
 
@@ -81,11 +90,14 @@ def microseconds(moment: Timestamp) -> int:
     return moment.seconds * 1_000_000 + moment.nanos // 1000
 
 
-def outward(event: StoredEvent) -> event_pb2.Event:
-    """A stored event as subscribers outside see it: of the type it is read as today."""
+def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
+    """A stored event as subscribers outside see it: of the type it is read as today.
+
+    `heard`: as it was opened, for a subscriber who may see what is personal.
+    """
     kind, data = event.type, event.data
-    if newest(kind) != kind:
-        message = decode(event)
+    if heard is not None or newest(kind) != kind:
+        message = decode(event) if heard is None else heard.data
         kind, data = type_name(message), message.SerializeToString(deterministic=True)
     shown = event_pb2.Event(
         id=event.id,
@@ -100,6 +112,7 @@ def outward(event: StoredEvent) -> event_pb2.Event:
         actor=event.actor,
         district=event.district,
         classification=CLASSIFICATIONS[event.classification],
+        erased=() if heard is None else heard.erased,
     )
     shown.data.type_url = "type.googleapis.com/" + kind
     shown.data.value = data

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from citybrain.events.v1 import event_pb2
+from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from citybrain.mesh.process import Process
 
 MAX_BATCH = 100
+PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
+"""Who may see less gets events as they are stored: without what is sealed."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -120,10 +125,11 @@ async def follow_log(
             page = await feed.read(cursor, MAX_BATCH)
             wanted = [event for event in page.events if _wanted(follow, event)]
             if wanted:
+                opened = await _opened(process, follow, stream, wanted)
                 token = process.tokens.make(purpose, page.cursor)
                 # The count moves before the message: whoever is told of it waits for the message itself.
                 stream.sent += 1
-                yield response_class(events=[outward(event) for event in wanted], resume_token=token)
+                yield response_class(events=opened, resume_token=token)
             cursor = page.cursor
             process.activity.changed()
             if feed.ended(cursor):
@@ -136,6 +142,17 @@ async def follow_log(
         ending.cancel()
         stream.behind = None
         process.activity.changed()
+
+
+async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
+    """Events as this follower may see them; to whom something personal goes is kept before it goes."""
+    if follow.clearance < PERSONAL_CLEARANCE or not any(event.sealed for event in events):
+        return [outward(event) for event in events]
+    heard = await process.vault.hear(events)
+    persons = Counter(person for one in heard for person in one.persons)
+    recipient = f"{stream.call.caller or 'unknown'}: {stream.call.method} of {follow.purpose}"
+    await process.vault.keys.note_sent(persons, recipient, process.clock.now())
+    return [outward(one.stored, one if one.stored.sealed else None) for one in heard]
 
 
 def _wanted(follow: Follow, event: StoredEvent) -> bool:

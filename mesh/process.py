@@ -20,6 +20,7 @@ from citybrain.observability.tracing import Tracing
 
 if TYPE_CHECKING:
     from citybrain.mesh.groups import ServiceFile
+    from citybrain.mesh.vault import Vault
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Process:
     tracing: Tracing
     tokens: Tokens
     streams: OpenStreams
+    vault: Vault
     # The view files of its services, opened on first use.
     files: dict[str, ServiceFile] = field(default_factory=dict)
     # Opened by the first service that has to do with telemetry.

@@ -30,6 +30,7 @@ from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
+from citybrain.mesh.vault import open_vault
 from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
@@ -83,6 +84,7 @@ class Mesh:
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             streams=OpenStreams(settings.max_streams),
+            vault=open_vault(settings),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
@@ -105,6 +107,7 @@ class Mesh:
             container.started = True
             container.extensions.all.start()
         process.activity.end()
+        self._tasks.append(loop.create_task(process.vault.watch()))
         if isinstance(clock, WallClock):
             self._tasks.append(loop.create_task(clock.run()))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -145,6 +148,7 @@ class Mesh:
             process.telemetry.close()
         if process.snapshots is not None:
             process.snapshots.close()
+        process.vault.keys.close()
         process.store.close()
         process.tracing.shutdown()
 

@@ -28,6 +28,7 @@ __all__ = [
     "Heard",
     "Log",
     "Paging",
+    "People",
     "Provider",
     "Reading",
     "Service",
@@ -94,6 +95,22 @@ class Client(Provider):
     def get_dependency(self, worker_ctx: Any) -> Any:
         """A stand-in with the methods of the other service."""
         return _Remote(self.container, self.service)
+
+
+class People(Provider):
+    """Ids of persons by what is known of them; inside a method: `self.people.of("phone", number)`.
+
+    The value itself is kept nowhere, only under a secret key what it leads to. Ids are random; who was erased and comes again
+    is somebody new.
+    """
+
+    def get_dependency(self, worker_ctx: Any) -> People:
+        """The provider itself."""
+        return self
+
+    def of(self, kind: str, value: str) -> str:
+        """The id of whoever has this telephone number, this identity number …; a new one where nobody has it yet."""
+        return wait(self.container.process.vault.keys.person(kind, value))
 
 
 class _Remote:

@@ -57,6 +57,21 @@ class Traces(Section):
         return endpoint
 
 
+class Personal(Section):
+    """What is personal in events is sealed under a key of each person's own."""
+
+    keys: Path | None = value(
+        None, "Folder of these keys and of who was erased; not to be copied with the data. None: `keys` in the data folder."
+    )
+    master_key: Path | None = value(
+        None,
+        "File with 32 random bytes that wrap these keys. None: one is made beside them, for laptops.",
+    )
+    cipher: Literal["aes-256-gcm", "sm4-gcm"] = value(
+        "aes-256-gcm", "With what a new person's data is sealed; others keep theirs."
+    )
+
+
 class Restarts(Section):
     """How a process that ended by accident is started again."""
 
@@ -123,6 +138,7 @@ class Settings(Section):
     log: Log = Log()
     traces: Traces = Traces()
     processes: Processes = Processes()
+    personal: Personal = Personal()
 
     @field_validator("peers")
     @classmethod
@@ -140,6 +156,9 @@ class Settings(Section):
         if self.token_key is None:
             why = "is not given, and a key that one machine makes for itself ends every stream on the next"
             yield "token_key", f"{why}: make one (head -c 32 /dev/urandom > FILE), keep it secret, and write `token_key: FILE`"
+        if self.personal.master_key is None:
+            why = "is not given, and a key that lies beside what it wraps protects nothing"
+            yield "personal.master_key", f"{why}: make one elsewhere (head -c 32 /dev/urandom > FILE) and write its path"
         if "one_host" not in self.accepts:
             why = "has no one_host, and the embedded store keeps all events on one disk of one machine"
             yield "accepts", f"{why}: back that disk up and write `accepts: [one_host]`"

@@ -18,12 +18,13 @@ from citybrain.event_store.snapshots import Snapshot, SnapshotFile
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import Call, correlate, current
 from citybrain.mesh.errors import Contended, ServiceError
-from citybrain.mesh.events import classification_of, decode, type_name
+from citybrain.mesh.events import Heard, classification_of, hear, type_name
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.states import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.validation import check_event
+from citybrain.mesh.vault import lay_down
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent
@@ -50,6 +51,8 @@ class _Loaded(Generic[S]):
     state: S
     version: int
     cause: Cause
+    # Whose personal data is in the state.
+    persons: frozenset[str] = frozenset()
 
 
 class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
@@ -75,6 +78,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         self._service = self.container.manifest.name
         self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
         self._log = logger(self._service)
+        self._process.vault.when_erased(self._forget)
         if self._every:
             self._code = code_of(self._evolve)
             if self._process.snapshots is None:
@@ -139,7 +143,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 if newest.version == loaded.version:
                     return reply(newest.state, [])
                 continue
-            events = self._events(stream, messages, call, label, because)
+            events, persons = self._events(stream, messages, call, label, because)
             outcome = wait(self._process.store.append(stream, events, loaded.version))
             if isinstance(outcome, Committed) and outcome.again:
                 return reply(*self._as_decided(stream, outcome.first, call, label))
@@ -148,7 +152,12 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 for message in messages:
                     state = self._evolve(state, message)
                 last = events[-1]
-                self._keep(stream, _Loaded(state, outcome.last, Cause(last.traceparent, last.correlation_id, last.id)))
+                self._keep(
+                    stream,
+                    _Loaded(
+                        state, outcome.last, Cause(last.traceparent, last.correlation_id, last.id), loaded.persons | persons
+                    ),
+                )
                 self._keep_snapshot(stream, loaded.version)
                 self._note(stream, events)
                 return reply(state, messages)
@@ -179,11 +188,22 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     def _fold(self, loaded: _Loaded[S], events: Sequence[StoredEvent]) -> _Loaded[S]:
         if not events:
             return loaded
-        state = loaded.state
-        for event in events:
-            state = self._evolve(state, decode(event))
+        state, persons = loaded.state, loaded.persons
+        for heard in self._hear(events):
+            state = self._evolve(state, heard.data)
+            persons = persons.union(heard.persons)
         last = events[-1]
-        return _Loaded(state, last.version, Cause(last.traceparent, last.correlation_id, last.id))
+        return _Loaded(state, last.version, Cause(last.traceparent, last.correlation_id, last.id), persons)
+
+    def _hear(self, events: Sequence[StoredEvent]) -> list[Heard]:
+        if any(event.sealed for event in events):
+            return wait(self._process.vault.hear(events))
+        return [hear(event) for event in events]
+
+    def _forget(self, person: str) -> None:
+        """Whoever was erased is in no state any more: it is folded anew."""
+        for stream in [stream for stream, loaded in self._cache.items() if person in loaded.persons]:
+            del self._cache[stream]
 
     def _carried_out(self, stream: str, call: Call, label: str) -> tuple[S, list[Message]] | None:
         """The state and the events of this command, if it was carried out before."""
@@ -196,10 +216,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         mine: list[Message] = []
         while True:
             page = wait(self._process.store.read(stream, version + 1, _PAGE))
-            for event in page:
+            for heard in self._hear(page):
+                event, message = heard.stored, heard.data
                 if event.version >= first and event.id != call.event_id(stream, label, event.version - first):
                     return state, mine
-                message = decode(event)
                 state = self._evolve(state, message)
                 if event.version >= first:
                     mine.append(message)
@@ -208,6 +228,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             version = page[-1].version
 
     def _keep(self, stream: str, loaded: _Loaded[S]) -> None:
+        if any(map(self._process.vault.gone, loaded.persons)):
+            return
         kept = self._cache.get(stream)
         if kept is None or kept.version <= loaded.version:
             self._cache[stream] = loaded
@@ -238,7 +260,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def _keep_snapshot(self, stream: str, before: int) -> None:
         """Keeps the state, where that is due since the version before; nobody waits for it."""
-        snapshots, loaded = self._process.snapshots, self._cache[stream]
+        snapshots, loaded = self._process.snapshots, self._cache.get(stream)
+        # A state that holds somebody's data is kept in memory alone: there it is forgotten with its person.
+        if loaded is None or loaded.persons:
+            return
         if self._every and snapshots is not None and loaded.version // self._every > before // self._every:
             try:
                 packed = pack_state(loaded.state)
@@ -262,15 +287,16 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         call: Call,
         label: str,
         because: Cause | None,
-    ) -> list[NewEvent]:
+    ) -> tuple[list[NewEvent], set[str]]:
+        """The events, with what is personal in them sealed, and whose that is."""
         happened = self._process.clock.now()
         for message in messages:
             check_event(message)
-        return [
+        events = [
             NewEvent(
                 id=call.event_id(stream, label, number),
                 type=type_name(message),
-                data=message.SerializeToString(deterministic=True),
+                data=b"",
                 occurred_at=happened,
                 traceparent=(because.traceparent if because else "") or current_traceparent(),
                 correlation_id=(because.correlation_id if because else "") or call.correlation_id,
@@ -281,6 +307,11 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             )
             for number, message in enumerate(messages)
         ]
+        laid = [(event, lay_down(event, message)) for event, message in zip(events, messages, strict=True)]
+        persons = {person for _, parts in laid for person in parts}
+        if persons:
+            wait(self._process.vault.seal(laid))
+        return events, persons
 
     def _note(self, stream: str, events: Sequence[NewEvent]) -> None:
         span = trace.get_current_span()

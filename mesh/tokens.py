@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
-import os
-import secrets
-import tempfile
 import zlib
 from pathlib import Path
 
 from citybrain.event_store.contract import Cursor
 from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.secret_files import make_secret, read_secret
 
-_KEY_BYTES = 32
 _TAG_BYTES = 12
 
 
@@ -29,24 +25,13 @@ class Tokens:
     @classmethod
     def with_key_file(cls, path: Path) -> Tokens:
         """Uses the key in a file; makes one that only its owner may read where there is none. OSError as `from_file`."""
-        if not path.exists():
-            # Whole or not at all: a crash must not leave an empty key, nor another process read half of one.
-            with tempfile.NamedTemporaryFile(dir=path.parent) as draft:
-                draft.write(secrets.token_bytes(_KEY_BYTES))
-                draft.flush()
-                with contextlib.suppress(FileExistsError):
-                    os.link(draft.name, path)
+        make_secret(path)
         return cls.from_file(path)
 
     @classmethod
     def from_file(cls, path: Path) -> Tokens:
         """Uses the key in a file. OSError where there is none, or where it is no key."""
-        if not path.is_file():
-            raise OSError(f"there is no key of tokens at {path}: make one with `head -c {_KEY_BYTES} /dev/urandom > {path}`")
-        key = path.read_bytes()
-        if len(key) != _KEY_BYTES:
-            raise OSError(f"{path} is no key of {_KEY_BYTES} bytes: remove it, and subscribers begin anew")
-        return cls(key)
+        return cls(read_secret(path, "key of tokens", "remove it, and subscribers begin anew"))
 
     def make(self, purpose: str, cursor: Cursor) -> str:
         """A token for a place in a feed, good only for this purpose."""

@@ -22,11 +22,12 @@ from citybrain.event_store.contract import Committed, Cursor, NewEvent
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
 from citybrain.mesh.errors import CallFailed, Contended, NotFound
-from citybrain.mesh.events import Heard, classification_of, decode, type_name
+from citybrain.mesh.events import Heard, classification_of, type_name
 from citybrain.mesh.groups import ServiceFile
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Provider
+from citybrain.mesh.vault import lay_down
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from, current_traceparent
@@ -52,6 +53,8 @@ class _Running:
     state: SagaState = field(default_factory=SagaState)
     version: int = 0
     traceparent: str = ""
+    # Whose personal data is in the state.
+    persons: frozenset[str] = frozenset()
     timer: Timer | None = None
 
 
@@ -69,6 +72,7 @@ class SagaRunner(Provider):
         self._log = logger(self._name)
         self._sagas: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._process.vault.when_erased(self._forget)
 
     def start(self) -> None:
         """Takes up every saga that had not ended, as soon as this process leads."""
@@ -153,16 +157,32 @@ class SagaRunner(Provider):
 
     async def _read(self, saga_id: str, running: _Running) -> _Running:
         state, version = SagaState(), 0
+        persons: set[str] = set()
         while True:
             page = await self._process.store.read(self._stream(saga_id), version + 1)
-            for event in page:
-                state = evolve(state, decode(event), event.occurred_at)
+            for heard in await self._process.vault.hear(page):
+                event = heard.stored
+                state = evolve(state, heard.data, event.occurred_at)
+                persons.update(heard.persons)
                 version = event.version
                 running.traceparent = running.traceparent or event.traceparent
             if len(page) < 1000:
                 break
-        running.state, running.version = state, version
+        if any(map(self._process.vault.gone, persons)):
+            # Erased while it was read.
+            return await self._read(saga_id, running)
+        running.state, running.version, running.persons = state, version, frozenset(persons)
         return running
+
+    def _forget(self, person: str) -> None:
+        """Whoever was erased is in no state any more: it is folded anew."""
+        for saga_id, running in self._sagas.items():
+            if person in running.persons:
+                self._spawn(self._fold_anew, saga_id, running)
+
+    async def _fold_anew(self, saga_id: str, running: _Running) -> None:
+        async with running.lock:
+            await self._read(saga_id, running)
 
     def _stream(self, saga_id: str) -> str:
         return f"{self._name}/saga-{saga_id}"
@@ -204,7 +224,7 @@ class SagaRunner(Provider):
             NewEvent(
                 id=_event_id(saga_id, running.version + number, event),
                 type=type_name(event),
-                data=event.SerializeToString(deterministic=True),
+                data=b"",
                 occurred_at=now,
                 traceparent=current_traceparent() or running.traceparent,
                 correlation_id=call.correlation_id or saga_id,
@@ -214,10 +234,14 @@ class SagaRunner(Provider):
             )
             for number, event in enumerate(events)
         ]
+        laid = [(new, lay_down(new, event)) for new, event in zip(stored, events, strict=True)]
+        persons = {person for _, parts in laid for person in parts}
+        if persons:
+            await self._process.vault.seal(laid)
         outcome = await self._process.store.append(self._stream(saga_id), stored, running.version)
         if not isinstance(outcome, Committed):
             return False
-        running.version = outcome.last
+        running.version, running.persons = outcome.last, running.persons | persons
         running.traceparent = running.traceparent or stored[0].traceparent
         span = trace.get_current_span()
         for event in stored:

@@ -60,7 +60,7 @@ def findings() -> list[str]:
             found += [f"{name}: link leads nowhere: {link}" for link in dead_links(path, text)]
         if path.suffix == ".py":
             found += _imports(name, text)
-    found += _unbounded()
+    found += _contracts()
     found += _drift()
     return found
 
@@ -92,11 +92,13 @@ def _imports(name: Path, text: str) -> list[str]:
     return found
 
 
-def _unbounded() -> list[str]:
+def _contracts() -> list[str]:
     from tools.bounds import unbounded
     from tools.build_stubs import DESCRIPTORS
+    from tools.personal import unsound
 
-    return unbounded(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
+    contracts = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+    return unbounded(contracts) + unsound(contracts)
 
 
 def _drift() -> list[str]:

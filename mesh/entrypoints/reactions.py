@@ -20,6 +20,7 @@ from citybrain.mesh import context as ctx
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name
 from citybrain.mesh.groups import PARK_AFTER, GroupMember, Part, Since
+from citybrain.mesh.runtime import wait
 from citybrain.observability import names
 from citybrain.observability.tracing import context_from
 
@@ -102,7 +103,7 @@ class Subscribe(CityEntrypoint):
         await self.container.run_worker(self, patient=True, run=run)
 
     def _one(self, method: Callable[..., Any], event: StoredEvent) -> None:
-        heard = hear(event)
+        heard = wait(self.container.process.vault.hear([event]))[0] if event.sealed else hear(event)
         if self._where is not None and not self._where(heard.data):
             return
         parent = context_from(event.traceparent, {names.INCIDENT_ID: event.correlation_id} if event.correlation_id else {})

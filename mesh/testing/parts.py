@@ -31,6 +31,7 @@ from citybrain.mesh.settings import Settings
 from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.upcasting import load_upcasters
+from citybrain.mesh.vault import open_vault
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -94,8 +95,9 @@ class Parts:
         loop = greenlets().loop
         data.mkdir(parents=True, exist_ok=True)
         self.store = wait(_store(data))
+        settings = Settings(data=data, max_workers=max_workers)
         self.process = Process(
-            settings=Settings(data=data, max_workers=max_workers),
+            settings=settings,
             loop=loop,
             store=self.store,
             clock=clock or DrivenClock(),
@@ -105,6 +107,7 @@ class Parts:
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
             streams=OpenStreams(8),
+            vault=open_vault(settings),
         )
         self.containers: list[Container] = []
 
@@ -142,6 +145,7 @@ class Parts:
             self.process.telemetry.close()
         if self.process.snapshots is not None:
             self.process.snapshots.close()
+        self.process.vault.keys.close()
         self.store.close()
 
     def until(self, condition: Callable[[], bool]) -> None:

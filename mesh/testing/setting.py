@@ -26,6 +26,7 @@ from citybrain.mesh.service import Client, Provider, Streams, View
 from citybrain.mesh.testing.errors import Misused
 from citybrain.mesh.testing.neighbours import Fake, Neighbours
 from citybrain.mesh.testing.parts import Parts, greenlets
+from citybrain.mesh.vault import lay_down
 
 D = TypeVar("D")
 MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)
@@ -137,6 +138,8 @@ def append(
 ) -> list[StoredEvent]:
     """Appends events to the log as some service would, wherever the stream stands; returns them as they are stored."""
     events = [event_of(message, occurred_at=occurred_at, story=story, actor=actor) for message in messages]
+    laid = [(event, lay_down(event, message)) for event, message in zip(events, messages, strict=True)]
+    wait(parts.process.vault.seal(laid))
     outcome: Any = wait(parts.store.append(stream, events, ANY))
     return wait(parts.store.read(stream, outcome.first, len(events)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
+from citybrain.personal.v1.personal_pb2 import PersonErased
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
@@ -81,11 +82,12 @@ class DistrictHubService(Service):
         district = request.district_id
 
         def concerns(event: Message) -> bool:
-            return bool(getattr(event, "district_id", "") == district)
+            # Whoever was erased concerns all: a district that holds a copy must act.
+            return isinstance(event, PersonErased) or bool(getattr(event, "district_id", "") == district)
 
         return Follow(
             purpose=district,
-            types=(ev.DistrictNotified, ev.NoticeAcknowledged, ev.NoticeWithdrawn),
+            types=(ev.DistrictNotified, ev.NoticeAcknowledged, ev.NoticeWithdrawn, PersonErased),
             concerns=concerns,
             recorded_from=microseconds(request.from_time),
         )

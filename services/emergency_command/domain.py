@@ -39,11 +39,18 @@ def existing(incident: Incident, incident_id: str) -> Incident:
     return incident
 
 
-def open_incident(incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest) -> list[Message]:
-    """Opens it, once."""
+def open_incident(
+    incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest, reporter_id: str = ""
+) -> list[Message]:
+    """Opens it, once. `reporter_id`: who gave a number to call back."""
     if incident.opened is not None:
         return []
-    return [IncidentOpened(incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place)]
+    opened = IncidentOpened(
+        incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place, reporter_id=reporter_id
+    )
+    if report.HasField("reporter"):
+        opened.reporter.CopyFrom(report.reporter)
+    return [opened]
 
 
 def cancel(incident: Incident, request: pb.CancelIncidentRequest) -> list[Message]:

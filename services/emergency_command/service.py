@@ -7,7 +7,7 @@ from collections.abc import Callable
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, new_id, rpc
+from citybrain.mesh.service import Follow, Paging, People, Service, Streams, View, correlate, new_id, rpc
 from citybrain.services.emergency_command import domain, views
 
 RESTRICTED = 3
@@ -19,7 +19,8 @@ class EmergencyCommandService(Service):
 
     name = "emergency_command"
     incidents = Streams("incident", domain.Incident, domain.evolve)
-    listed = View(views.EVENTS, views.key, views.apply)
+    listed = View(views.EVENTS, views.key, views.apply, personal={"reporter": "reporter_id"})
+    people = People()
     paging = Paging()
 
     @rpc
@@ -27,21 +28,25 @@ class EmergencyCommandService(Service):
         """Opens an incident; the workflow that carries it starts from the event."""
         incident_id = new_id("inc")
         correlate(incident_id)
+        reporter_id = self.people.of("phone", request.reporter.phone) if request.HasField("reporter") else ""
         incident = self.incidents.handle(
-            incident_id, lambda now: domain.open_incident(now, incident_id, request), lambda after, _: after
+            incident_id, lambda now: domain.open_incident(now, incident_id, request, reporter_id), lambda after, _: after
         )
         return pb.ReportEmergencyResponse(incident=_show(incident))
 
     @rpc
     def GetIncident(self, request: pb.GetIncidentRequest) -> pb.GetIncidentResponse:
-        """One incident, with its moments where they are listed already."""
+        """One incident, with whom to call back, and its moments where they are listed already."""
         incident = domain.existing(self.incidents.load(request.incident_id), request.incident_id)
         row = self.listed.get(request.incident_id)
-        return pb.GetIncidentResponse(incident=_show(incident) if row is None else views.read(row))
+        shown = _show(incident) if row is None else views.read(row)
+        if incident.opened is not None and incident.opened.HasField("reporter"):
+            shown.reporter.CopyFrom(incident.opened.reporter)
+        return pb.GetIncidentResponse(incident=shown)
 
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
-        """Newest first, in pages."""
+        """Newest first, in pages, with whom to call back."""
         start = self.paging.read("incidents", request.page_token, "page_token") if request.page_token else 0
         size = request.page_size or 50
         rows = sorted((row for _, row in self.listed.scan()), key=lambda row: -int(row["reported"]))
@@ -75,5 +80,5 @@ def _show(incident: domain.Incident) -> pb.Incident:
     assert opened is not None
     return pb.Incident(
         incident_id=opened.incident_id, state=incident.state, channel=opened.channel, severity=opened.severity,
-        place=opened.place, outcome=incident.outcome,
+        place=opened.place, outcome=incident.outcome, reporter_id=opened.reporter_id,
     )  # fmt: skip

@@ -24,12 +24,15 @@ def apply(row: Row | None, event: Heard) -> Row | None:
     if isinstance(data, IncidentOpened):
         incident = pb.Incident(
             incident_id=data.incident_id, state=pb.INCIDENT_STATE_OPEN, channel=data.channel, severity=data.severity,
-            place=data.place, reported_at=when,
+            place=data.place, reported_at=when, reporter_id=data.reporter_id,
         )  # fmt: skip
-        return {"reported": event.stored.position, "incident": MessageToDict(incident)}
+        row = {"reported": event.stored.position, "incident": MessageToDict(incident)}
+        if data.HasField("reporter"):
+            row |= {"reporter_id": data.reporter_id, "reporter": MessageToDict(data.reporter)}
+        return row
     if row is None:
         return None
-    incident = read(row)
+    incident = ParseDict(row["incident"], pb.Incident())
     incident.ended_at.CopyFrom(when)
     if isinstance(data, IncidentCancelled):
         incident.state, incident.outcome = pb.INCIDENT_STATE_CANCELLED, data.reason
@@ -40,4 +43,7 @@ def apply(row: Row | None, event: Heard) -> Row | None:
 
 def read(row: Row) -> pb.Incident:
     """A row as callers see it."""
-    return ParseDict(row["incident"], pb.Incident())
+    incident = ParseDict(row["incident"], pb.Incident())
+    if row.get("reporter") is not None:
+        ParseDict(row["reporter"], incident.reporter)
+    return incident

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from citybrain.event_store.contract import EventStore
+from citybrain.event_store.keys import KeyFile, KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.views import ViewFile
+from tests.contract.keys import KeyStoreContract
 from tests.contract.log import LogContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.store import EventStoreContract
@@ -38,6 +40,15 @@ class Embedded:
         finally:
             models.close()
 
+    @asynccontextmanager
+    async def keys(self, folder: Path) -> AsyncIterator[KeyStore]:
+        """A third."""
+        keys = KeyFile(folder / "keys" / "keys.db", b"m" * 32)
+        try:
+            yield keys
+        finally:
+            keys.close()
+
 
 class TestStore(Embedded, EventStoreContract):
     """ES-1 … ES-5, ES-13, ES-14."""
@@ -45,6 +56,10 @@ class TestStore(Embedded, EventStoreContract):
 
 class TestReadModels(Embedded, ReadModelsContract):
     """ES-7, ES-8: what is kept."""
+
+
+class TestKeys(Embedded, KeyStoreContract):
+    """ES-12: keys."""
 
 
 class TestLog(Embedded, LogContract):

@@ -181,6 +181,7 @@ def test_a_file_that_is_no_text_is_told() -> None:
 
 FIT = """profile: production
 token_key: key
+personal: {master_key: master}
 accepts: [one_host]
 traces: {endpoint: "http://127.0.0.1:4317"}
 """
@@ -193,10 +194,10 @@ def test_production_takes_what_is_fit_for_it() -> None:
 @pytest.mark.parametrize(
     ("change", "refused"),
     [
-        ("time: driven", ["city.yaml:5: time is driven", "write `time: wall`"]),
-        ("log: {format: pretty}", ["city.yaml:5: log.format is pretty", "json"]),
-        ("host: 0.0.0.0", ["city.yaml:5: host is 0.0.0.0", "without TLS", "accepts: [no_tls]"]),
-        ("gateway: {host: city.example}", ["city.yaml:5: gateway.host is city.example", "without TLS"]),
+        ("time: driven", ["city.yaml:6: time is driven", "write `time: wall`"]),
+        ("log: {format: pretty}", ["city.yaml:6: log.format is pretty", "json"]),
+        ("host: 0.0.0.0", ["city.yaml:6: host is 0.0.0.0", "without TLS", "accepts: [no_tls]"]),
+        ("gateway: {host: city.example}", ["city.yaml:6: gateway.host is city.example", "without TLS"]),
     ],
 )
 def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[str]) -> None:
@@ -209,6 +210,7 @@ def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[
     ("left_out", "refused"),
     [
         ("token_key: key\n", "default: token_key is not given"),
+        ("personal: {master_key: master}\n", "default: personal.master_key is not given"),
         ("accepts: [one_host]\n", "default: accepts has no one_host"),
         ('traces: {endpoint: "http://127.0.0.1:4317"}\n', "default: traces.endpoint is not given"),
     ],
@@ -231,7 +233,16 @@ def test_who_accepts_plain_text_may_listen_everywhere() -> None:
 def test_production_refuses_everything_at_once() -> None:
     problems = wrong("profile: production\ntime: driven\nhost: 0.0.0.0\ngateway: {host: 0.0.0.0}\nlog: {format: pretty}\n")
     refused = [problem.split(": ", 1)[1].split()[0] for problem in problems]
-    assert refused == ["time", "token_key", "accepts", "traces.endpoint", "log.format", "host", "gateway.host"]
+    assert refused == [
+        "time",
+        "token_key",
+        "personal.master_key",
+        "accepts",
+        "traces.endpoint",
+        "log.format",
+        "host",
+        "gateway.host",
+    ]
 
 
 def test_what_is_refused_can_still_be_looked_at() -> None:
@@ -278,7 +289,7 @@ def test_a_child_that_production_refuses_says_all_of_it(tmp_path: Path) -> None:
     settings = Settings(data=data, profile="production", time="driven")
     with pytest.raises(ChildError) as caught:
         MeshChild(data, ["sagas"], settings=settings).start()
-    assert len(str(caught.value).splitlines()) == 5
+    assert len(str(caught.value).splitlines()) == 6
 
 
 def test_a_peer_that_is_no_service_is_told(tmp_path: Path) -> None:

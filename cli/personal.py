@@ -1,0 +1,82 @@
+"""`city erase`: a person is erased, and a receipt says what was done and what is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from citybrain.cli import configuration
+from citybrain.cli.configuration import Data, File
+from citybrain.cli.problems import Problem
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.mesh import erasure
+from citybrain.mesh.settings import Settings
+from citybrain.mesh.vault import open_vault
+
+_out = Console(highlight=False)
+
+
+def erase(
+    person: Annotated[str, typer.Argument(help="Id of the person, e.g. per-0123456789abcdef: incidents name it.")],
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON.")] = False,
+    config: File = None,
+) -> None:
+    """Erases a person: what is kept about them opens nowhere any more, also while the mesh runs. Prints a receipt."""
+    settings = configuration.load(config, data=("--data", data))
+    if not (settings.data / "events.db").is_file():
+        raise Problem(f"there are no events in {settings.data}: give the --data of the city")
+    try:
+        receipt = asyncio.run(_erase(settings, person))
+    except (erasure.UnknownPerson, StoreError, OSError) as error:
+        raise Problem(str(error)) from None
+    if as_json:
+        _out.print(json.dumps(dataclasses.asdict(receipt), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
+        return
+    for line in told(receipt):
+        _out.print(line, markup=False, soft_wrap=True)
+
+
+async def _erase(settings: Settings, person: str) -> erasure.Receipt:
+    keys = open_vault(settings).keys
+    try:
+        store = SqliteEventStore(settings.data / "events.db")
+        try:
+            return await erasure.erase(store, keys, person, actor="city-cli")
+        finally:
+            store.close()
+    finally:
+        keys.close()
+
+
+def told(receipt: erasure.Receipt) -> list[str]:
+    """A receipt for people."""
+    again = " (this was done before; nothing was left to do)" if receipt.again else ""
+    lines = [
+        f"{receipt.person} was erased at {_moment(receipt.erased_at)}{again}",
+        "  the key is destroyed: what is sealed under it stays where it is, in log, views and copies, and opens nowhere",
+        f"  every process that runs has forgotten it within {erasure.FORGOTTEN_WITHIN_S} s",
+        f"  told to all who follow: event {receipt.event_id} in {receipt.event_stream}",
+    ]
+    if receipt.sent:
+        lines.append("  had left the house; whoever got it is told by that event and must remove it:")
+        lines += [f"    {one.recipient}: {one.events} events, the last at {_moment(one.last)}" for one in receipt.sent]
+    else:
+        lines.append("  nothing of it had left the house over a stream")
+    if receipt.copies_of_keys:
+        lines.append("  copies of the keys that were made before hold the key, wrapped, until they are removed:")
+        lines += [f"    made at {_moment(made)}" for made in receipt.copies_of_keys]
+    else:
+        lines.append("  no copy of the keys was made before")
+    return lines
+
+
+def _moment(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,58 @@
+"""Sealing: AES-256-GCM or SM4-GCM under a person's key, bound to the place where it stands, so that it opens nowhere else."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from citybrain.personal.v1 import personal_pb2
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm, algorithms, modes
+
+AES_256_GCM = personal_pb2.CIPHER_AES_256_GCM
+SM4_GCM = personal_pb2.CIPHER_SM4_GCM
+_KEY_BYTES = {AES_256_GCM: 32, SM4_GCM: 16}
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+
+
+class SealBroken(Exception):
+    """What was sealed was changed, stands in another place, or is under another key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key, and what it is for. Never shown."""
+
+    cipher: personal_pb2.Cipher
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def new(cls, cipher: personal_pb2.Cipher) -> Key:
+        """A random one."""
+        return cls(cipher, secrets.token_bytes(_KEY_BYTES[cipher]))
+
+
+def seal(key: Key, content: bytes, bound_to: str) -> tuple[bytes, bytes]:
+    """Nonce and sealed content."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    encryptor = Cipher(_algorithm(key), modes.GCM(nonce)).encryptor()
+    encryptor.authenticate_additional_data(bound_to.encode())
+    return nonce, encryptor.update(content) + encryptor.finalize() + encryptor.tag
+
+
+def unseal(key: Key, nonce: bytes, sealed: bytes, bound_to: str) -> bytes:
+    """The content; SealBroken where it is not what was sealed, or not in its place."""
+    try:
+        decryptor = Cipher(_algorithm(key), modes.GCM(nonce, sealed[-_TAG_BYTES:])).decryptor()
+        decryptor.authenticate_additional_data(bound_to.encode())
+        return decryptor.update(sealed[:-_TAG_BYTES]) + decryptor.finalize()
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken(
+            "something sealed does not open under its key: it was changed, or keys and log are not of one city; "
+            "put both back from copies that belong together"
+        ) from error
+
+
+def _algorithm(key: Key) -> CipherAlgorithm:
+    return algorithms.SM4(key.secret) if key.cipher == SM4_GCM else algorithms.AES(key.secret)

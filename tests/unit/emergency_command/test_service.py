@@ -1,0 +1,88 @@
+"""Whom the crew can call back: known to those who work on it, to nobody else, and gone when the person is erased."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
+from citybrain.roads.v1.roads_pb2 import RoadPlace
+
+from citybrain.mesh.erasure import erase
+from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.testing import Running, running
+from citybrain.mesh.testing.parts import greenlets
+from citybrain.services.emergency_command.service import EmergencyCommandService
+
+PHONE, NAME = "+8613800001111", "王建国"
+
+
+def report(phone: str = PHONE) -> pb.ReportEmergencyRequest:
+    place = RoadPlace(edge_id="e1", position_m=5)
+    asked = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=place)
+    if phone:
+        asked.reporter.CopyFrom(pb.Contact(name=NAME, phone=phone))
+    return asked
+
+
+def get(command: Running, incident_id: str) -> Any:
+    return command.fire("GetIncident", pb.GetIncidentRequest(incident_id=incident_id)).incident
+
+
+def erased(command: Running, person: str) -> None:
+    async def work() -> None:
+        process = command.parts.process
+        await erase(process.store, process.vault.keys, person, actor="tester")
+        await process.vault.look()
+
+    greenlets().do(work())
+
+
+def test_who_reported_can_be_called_back_and_stands_in_no_file(tmp_path: Path) -> None:
+    with running(EmergencyCommandService, folder=tmp_path) as command:
+        incident_id = command.fire("ReportEmergency", report()).incident.incident_id
+        command.rest()
+        shown = get(command, incident_id)
+        assert (shown.reporter.name, shown.reporter.phone) == (NAME, PHONE)
+        (listed,) = command.fire("ListIncidents", pb.ListIncidentsRequest()).incidents
+        assert listed == shown
+        (event,) = command.fire("FollowIncident", pb.FollowIncidentRequest(incident_id=incident_id)).__next__().events
+        assert IncidentOpened.FromString(event.data.value).reporter.phone == PHONE
+        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert incident_id.encode() in kept
+        for secret in (PHONE, NAME, NAME.encode("unicode_escape").decode()):
+            assert secret.encode() not in kept
+
+
+def test_who_calls_again_is_the_same_person_and_after_an_erasure_somebody_new() -> None:
+    with running(EmergencyCommandService) as command:
+        first, second, other = (
+            command.fire("ReportEmergency", report(phone)).incident for phone in (PHONE, PHONE, "+8613800001112")
+        )
+        assert first.reporter_id == second.reporter_id != other.reporter_id
+        erased(command, first.reporter_id)
+        command.rest()
+        for incident in (first, second):
+            shown = get(command, incident.incident_id)
+            assert (shown.reporter_id, shown.HasField("reporter")) == (first.reporter_id, False)
+        listed = command.fire("ListIncidents", pb.ListIncidentsRequest()).incidents
+        assert [one.reporter.phone for one in listed if one.HasField("reporter")] == ["+8613800001112"]
+        again = command.fire("ReportEmergency", report()).incident
+        assert again.reporter_id not in (first.reporter_id, other.reporter_id)
+        assert get(command, again.incident_id).reporter.phone == PHONE
+
+
+def test_nobody_has_to_say_who_they_are() -> None:
+    with running(EmergencyCommandService) as command:
+        incident = command.fire("ReportEmergency", report("")).incident
+        command.rest()
+        shown = get(command, incident.incident_id)
+        assert (shown.reporter_id, shown.HasField("reporter")) == ("", False)
+
+
+@pytest.mark.parametrize("phone", ["13800001111", "+86 138 0000", "+12345678901234567"])
+def test_a_number_that_cannot_be_called_is_refused(phone: str) -> None:
+    with running(EmergencyCommandService) as command, pytest.raises(BadRequest, match=r"reporter\.phone"):
+        command.fire("ReportEmergency", report(phone))

@@ -1,0 +1,133 @@
+"""What is particular to the keys of the embedded engine: what stands in their files, and what a copy does not bring back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.keys import KeyFile, read_ledger
+from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, SealBroken, seal, unseal
+
+MASTER = b"m" * 32
+
+
+def on_file(path: Path, test: Callable[[KeyFile], Awaitable[None]], master: bytes = MASTER) -> None:
+    async def run() -> None:
+        keys = KeyFile(path, master)
+        try:
+            await asyncio.wait_for(test(keys), 60)
+        finally:
+            keys.close()
+
+    asyncio.run(run())
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_no_key_and_no_looked_up_value_stands_in_the_files_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    async def test(keys: KeyFile) -> None:
+        key = (await keys.obtain(["a"], AES_256_GCM))["a"]
+        person = await keys.person("phone", "+8613800001111")
+        await keys.destroy(person, 1)
+        kept = everything(tmp_path)
+        assert key.secret not in kept and b"13800001111" not in kept and key.secret.hex() not in repr(key)
+
+    on_file(tmp_path / "keys" / "keys.db", test)
+    for path in (tmp_path / "keys").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+
+
+def test_the_wrapped_key_of_who_was_erased_is_in_no_file_any_more(tmp_path: Path) -> None:
+    async def test(keys: KeyFile) -> None:
+        await keys.obtain(["a", "b"], AES_256_GCM)
+        (wrapped,) = keys._db.execute("SELECT wrapped FROM keys WHERE person = 'a'").fetchone()
+        assert wrapped in everything(tmp_path)
+        await keys.destroy("a", 1)
+        assert wrapped not in everything(tmp_path)
+
+    on_file(tmp_path / "keys.db", test)
+
+
+def test_a_copy_of_the_keys_that_is_put_back_brings_nobody_back(tmp_path: Path) -> None:
+    path, copy = tmp_path / "city" / "keys.db", tmp_path / "copy.db"
+
+    async def before(keys: KeyFile) -> None:
+        await keys.obtain(["a", "b"], AES_256_GCM)
+        await keys.copy_to(copy)
+        (made,) = await keys.copies()
+        erasure = await keys.destroy("a", made + 1)
+        assert erasure.at > made
+
+    async def after(keys: KeyFile) -> None:
+        found = await keys.find(["a", "b"])
+        assert found["a"] is None and found["b"] is not None
+        assert [erasure.person for erasure in await keys.erased(0)] == ["a"]
+
+    on_file(path, before)
+    for file in path.parent.glob("keys.db*"):
+        file.unlink()
+    shutil.copy(copy, path)
+    on_file(path, after)
+
+
+def test_a_line_that_a_crash_cut_short_hides_no_erasure_after_it(tmp_path: Path) -> None:
+    (tmp_path / "erased.jsonl").write_text('\n{"person": "z", "at": 1}\n\n{"pers', encoding="utf-8")
+
+    async def test(keys: KeyFile) -> None:
+        await keys.destroy("a", 5)
+        assert read_ledger(tmp_path / "erased.jsonl") == [("z", 1), ("a", 5)]
+        assert [erasure.person for erasure in await keys.erased(0)] == ["z", "a"]
+
+    on_file(tmp_path / "keys.db", test)
+
+
+def test_another_master_key_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    async def test(keys: KeyFile) -> None:
+        await keys.obtain(["a"], AES_256_GCM)
+
+    on_file(tmp_path / "keys.db", test)
+    with pytest.raises(OSError, match="wrapped by another master key"):
+        KeyFile(tmp_path / "keys.db", b"n" * 32)
+
+
+def test_keys_that_cannot_be_used_are_told_as_an_error_of_the_store(tmp_path: Path) -> None:
+    async def test(keys: KeyFile) -> None:
+        keys._db.execute("DROP TABLE keys")
+        with pytest.raises(StoreError, match=r"the keys of persons in keys\.db cannot be used: no such table"):
+            await keys.find(["a"])
+
+    on_file(tmp_path / "keys.db", test)
+
+
+@pytest.mark.parametrize("cipher", [AES_256_GCM, SM4_GCM])
+def test_what_is_sealed_opens_under_its_key_in_its_place_unchanged_and_nowhere_else(cipher: int) -> None:
+    @given(content=st.binary(max_size=300), place=st.text(max_size=20), bit=st.integers(0, 10**6))
+    def holds(content: bytes, place: str, bit: int) -> None:
+        key = Key.new(cipher)  # type: ignore[arg-type]
+        nonce, sealed = seal(key, content, place)
+        assert unseal(key, nonce, sealed, place) == content
+        changed = bytearray(sealed)
+        changed[bit // 8 % len(changed)] ^= 1 << bit % 8
+        wrong = [
+            (key, nonce, bytes(changed), place),
+            (key, nonce, sealed, place + "x"),
+            (Key.new(cipher), nonce, sealed, place),  # type: ignore[arg-type]
+            (key, os.urandom(12), sealed, place),
+            (key, nonce, sealed[:8], place),
+        ]
+        for attempt in wrong:
+            with pytest.raises(SealBroken):
+                unseal(*attempt)
+
+    holds()
