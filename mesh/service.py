@@ -130,6 +130,14 @@ class _Remote:
 class Paging(Provider):
     """Page tokens for listings: signed, and good only for the listing that made them."""
 
-    def get_dependency(self, worker_ctx: Any) -> Any:
-        """The tokens of this installation."""
-        return self.container.process.tokens
+    def get_dependency(self, worker_ctx: Any) -> Paging:
+        """The provider itself."""
+        return self
+
+    def make(self, listing: str, row: int) -> str:
+        """A token for the page that begins at a row."""
+        return self.container.process.tokens.make(listing, {"": row})
+
+    def read(self, listing: str, token: str, field: str = "page_token") -> int:
+        """The row at which the page begins; BadRequest when the token was not made here for this listing."""
+        return self.container.process.tokens.read(listing, token, field)[""]

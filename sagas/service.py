@@ -45,7 +45,7 @@ class SagaService(Service):
     @rpc
     def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
         """Those that have not ended first, then by age."""
-        start = self.paging.read("sagas", request.page_token, "page_token") if request.page_token else 0
+        start = self.paging.read("sagas", request.page_token) if request.page_token else 0
         size = request.page_size or 50
         rows = listing.ordered(row for _, row in self.sagas.scan())
         page = rows[start : start + size]

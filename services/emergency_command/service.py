@@ -47,7 +47,7 @@ class EmergencyCommandService(Service):
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
         """Newest first, in pages, with whom to call back."""
-        start = self.paging.read("incidents", request.page_token, "page_token") if request.page_token else 0
+        start = self.paging.read("incidents", request.page_token) if request.page_token else 0
         size = request.page_size or 50
         rows = sorted((row for _, row in self.listed.scan()), key=lambda row: -int(row["reported"]))
         more = self.paging.make("incidents", start + size) if start + size < len(rows) else ""

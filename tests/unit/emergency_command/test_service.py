@@ -82,6 +82,22 @@ def test_nobody_has_to_say_who_they_are() -> None:
         assert (shown.reporter_id, shown.HasField("reporter")) == ("", False)
 
 
+def test_a_listing_is_read_in_pages_newest_first() -> None:
+    with running(EmergencyCommandService) as command:
+        reported = [command.fire("ReportEmergency", report("")).incident.incident_id for _ in range(5)]
+        command.rest()
+        found, token = [], ""
+        while True:
+            page = command.fire("ListIncidents", pb.ListIncidentsRequest(page_size=2, page_token=token))
+            found += [[one.incident_id for one in page.incidents]]
+            token = page.next_page_token
+            if not token:
+                break
+        assert found == [reported[4:2:-1], reported[2:0:-1], reported[:1]]
+        with pytest.raises(BadRequest, match="page_token"):
+            command.fire("ListIncidents", pb.ListIncidentsRequest(page_token="forged"))
+
+
 @pytest.mark.parametrize("phone", ["13800001111", "+86 138 0000", "+12345678901234567"])
 def test_a_number_that_cannot_be_called_is_refused(phone: str) -> None:
     with running(EmergencyCommandService) as command, pytest.raises(BadRequest, match=r"reporter\.phone"):
