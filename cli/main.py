@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import configuration, personal
+from citybrain.cli import backup, configuration, personal
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
@@ -206,6 +206,8 @@ def trace(
 
 app.add_typer(configuration.app)
 app.command()(personal.erase)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 def _add_demo() -> None:

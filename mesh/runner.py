@@ -14,6 +14,7 @@ from typing import Any
 from citybrain.event_store.contract import EventStore
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
+from citybrain.mesh.backup import RESTORING
 from citybrain.mesh.clock import DrivenClock, WallClock
 from citybrain.mesh.clock_service import serve_clock
 from citybrain.mesh.container import Container
@@ -65,6 +66,8 @@ class Mesh:
         """Starts everything; returns the port of the gRPC server. OSError when the port is taken."""
         loop = use_asyncio_hub()
         settings = self.settings
+        if (settings.data / RESTORING).exists():
+            raise EntryError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
         # Their contracts are there now: whether each type that is given up can be read is known before anything is.

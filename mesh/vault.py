@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from citybrain.personal.v1 import personal_pb2
 from google.protobuf.message import Message
@@ -157,14 +158,21 @@ class Vault:
 
 def open_vault(settings: Settings) -> Vault:
     """The vault that a configuration names; what is not given is made in the data folder. OSError where keys cannot be used."""
-    personal = settings.personal
-    keys = personal.keys or settings.data / "keys"
-    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    master = personal.master_key
-    if master is None:
-        make_secret(master := keys / "master.key")
-    secret = read_secret(master, "master key of personal data", "put the right one back: what it sealed opens with no other")
-    return Vault(KeyFile(keys / "keys.db", secret), CIPHERS[personal.cipher])
+    return Vault(KeyFile(keys_folder(settings) / "keys.db", master_secret(settings)), CIPHERS[settings.personal.cipher])
+
+
+def keys_folder(settings: Settings) -> Path:
+    """Where keys of persons are kept, and who was erased."""
+    return settings.personal.keys or settings.data / "keys"
+
+
+def master_secret(settings: Settings) -> bytes:
+    """What wraps the keys of persons; made where no file is named for it. OSError where it is not there or no key."""
+    path = settings.personal.master_key
+    if path is None:
+        keys_folder(settings).mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_secret(path := keys_folder(settings) / "master.key")
+    return read_secret(path, "master key of personal data", "put the right one back: what it sealed opens with no other")
 
 
 def lay_down(event: NewEvent, message: Message) -> Mapping[str, Message]:

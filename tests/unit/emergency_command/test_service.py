@@ -95,7 +95,7 @@ def test_a_listing_is_read_in_pages_newest_first() -> None:
                 break
         assert found == [reported[4:2:-1], reported[2:0:-1], reported[:1]]
         with pytest.raises(BadRequest, match="page_token"):
-            command.fire("ListIncidents", pb.ListIncidentsRequest(page_token="forged"))
+            command.fire("ListIncidents", pb.ListIncidentsRequest(page_token="made up"))  # noqa: S106
 
 
 @pytest.mark.parametrize("phone", ["13800001111", "+86 138 0000", "+12345678901234567"])

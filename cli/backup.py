@@ -1,0 +1,92 @@
+"""`city backup` and `city restore`: the embedded mode is copied while it runs, and put back where there is no city."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from citybrain.cli import configuration
+from citybrain.cli.configuration import Data, File
+from citybrain.cli.problems import Problem
+from citybrain.event_store.contract import StoreError
+from citybrain.mesh import backup as copies
+from citybrain.mesh.backup import BackupError
+
+_out = Console(highlight=False, markup=False, soft_wrap=True)
+Json = Annotated[bool, typer.Option("--json", help="What was done, as JSON.")]
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, best on another disk.")],
+    keys: Annotated[
+        Path | None, typer.Option(help="A new file for the keys of persons (wrapped), to be kept apart from the folder.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+    config: File = None,
+) -> None:
+    """Copies events, views and telemetry into a folder, also while the city runs. Keys of persons go to a file apart."""
+    settings = configuration.load(config, data=("--data", data))
+    with _told() as progress:
+        made = asyncio.run(copies.back_up(settings, folder, keys, progress))
+    if as_json:
+        _out.print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))
+        return
+    _out.print(f"{folder} holds {made.events} events, to position {made.head}, and {len(made.files)} files")
+    if keys is None:
+        _out.print("keys of persons are not in it: give --keys FILE to copy them too")
+    else:
+        _out.print(f"keys of persons are in {keys}; the master key and the list of who was erased are not: keep both elsewhere")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `city backup` made.")],
+    keys: Annotated[Path | None, typer.Option(help="The copy of the keys of persons, where they were lost too.")] = None,
+    erased: Annotated[
+        Path | None, typer.Option(help="A list of who was erased (erased.jsonl), besides that in the folder of keys.")
+    ] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Also where what is personal will never open again.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+    config: File = None,
+) -> None:
+    """Puts a backup where there is no city; checks it first, and erases anew who was erased since. Overwrites nothing."""
+    settings = configuration.load(config, data=("--data", data))
+    with _told() as progress:
+        done = asyncio.run(copies.restore(settings, folder, keys, erased, progress, without_keys=without_keys))
+    if as_json:
+        _out.print(json.dumps(dataclasses.asdict(done), ensure_ascii=False, indent=2))
+        return
+    _out.print(f"{settings.data} holds {done.events} events, to position {done.head}: city up --data {settings.data}")
+    _out.print(f"{done.erased} persons are erased; {done.erased_again} of them the copy of the keys had brought back")
+    if done.without_keys:
+        _out.print(f"what is kept about {done.without_keys} persons never opens again")
+
+
+@contextmanager
+def _told() -> Iterator[copies.Progress]:
+    """Shows how far it is, on standard error; what people can mend is one line."""
+    try:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+            tasks = {}
+
+            def progress(what: str, done: int, of: int) -> None:
+                if what not in tasks:
+                    tasks[what] = shown.add_task(what, total=of)
+                shown.update(tasks[what], completed=done, total=of)
+
+            yield progress
+    except (BackupError, StoreError, OSError) as error:
+        raise Problem(str(error)) from None
