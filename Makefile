@@ -26,7 +26,7 @@ demo: build/.stubs ## One emergency, end to end, without and with the city (unde
 	@$(BIN)/city demo $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
-	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)
 
 test-faults: build/.stubs ## A few kills per victim, at fixed seeds
 	@$(BIN)/python -m pytest tests/faults --durations=10 $(ARGS)

@@ -7,7 +7,7 @@
 | `publishing.py` | from a stream to the log: in order, each only when the one before is there |
 | `writer.py` | appending: one decision whatever is lost on the way, and what a writer leaves for others to find |
 | `adoption.py` | what a writer that is gone left undecided or unpublished is decided and published by others |
-| `reading.py` | a partition of the log as one order of each stream: what came twice is dropped, what is missing is told |
+| `reading.py` | a partition as a group reads it: what came twice is dropped, what is missing is published again |
 
 docs/decisions/0021-the-outbox-is-the-stream.md says why it is right.
 """

@@ -14,20 +14,20 @@ class Publisher:
     """Brings streams into the log."""
 
     def __init__(self, streams: Streams, broker: Broker) -> None:
-        self._streams = streams
+        self.streams = streams
         self._broker = broker
 
     async def marked(self, stream: str) -> Mark:
         """How far a stream is known to be in the log."""
-        return await self._streams.surely(self._streams.tables.mark, stream)
+        return await self.streams.surely(self.streams.tables.mark, stream)
 
     async def bring(self, stream: str, target: int, known: Mark) -> Mark:
         """Publishes everything above what is known to be in the log, up to a version; returns what is known then."""
-        events, bucket = await self._streams.read(stream, known.published + 1, target, known.bucket)
+        events, bucket = await self.streams.read(stream, known.published + 1, target, known.bucket)
         for event in events:
-            await self._streams.surely(self._broker.publish, event)
+            await self.streams.surely(self._broker.publish, event)
         if not events:
             return known
         mark = Mark(events[-1].version, bucket)
-        await self._streams.surely(self._streams.tables.put_mark, stream, mark)
+        await self.streams.surely(self.streams.tables.put_mark, stream, mark)
         return mark

@@ -2,29 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
-from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.contract import Log, LogPage, StoredEvent
+from citybrain.event_store.distributed.ports import Mark
+from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.read_models import ReadModels
+
+# Streams of a partition whose last version a member of a group has in memory.
+_KNOWN_MAX = 100_000
+# Kept as if it were a stream, by groups that have heard the log from its beginning.
+_BEGINNING = ""
 
 
-class Versions:
-    """The last version seen of each stream; kept with the checkpoint, so that what came before it is not handled again."""
+class NamedLog(Log, Protocol):
+    """A partition as the broker has it: what was published twice stands there twice."""
 
-    def __init__(self, streams: Streams, seen: Mapping[str, int] | None = None) -> None:
-        self._streams = streams
-        self.seen: dict[str, int] = dict(seen or {})
+    @property
+    def name(self) -> str:
+        """Its name, which never changes."""
+        ...
+
+
+class SharedPartition:
+    """A Partition of the distributed engine: as the broker has it for who keeps his place, cleaned for groups."""
+
+    def __init__(self, log: NamedLog, publisher: Publisher) -> None:
+        self._log = log
+        self._publisher = publisher
+        self.name = log.name
+        self.read_log = log.read_log
+        self.head = log.head
+        self.grown = log.grown
+
+    def for_group(self, models: ReadModels, group: str) -> GroupReader:
+        """See Partition.for_group."""
+        return GroupReader(self._log, self._publisher, models, group)
+
+
+class GroupReader:
+    """A GroupLog: what came twice is dropped, and what is missing is brought into the log again before anybody goes past it.
+
+    Nothing is kept of streams that the group has not heard yet. Where one begins at a later version, the stream is asked
+    whether an earlier one was for the group too, if it heard the log from its beginning.
+    """
+
+    def __init__(self, log: Log, publisher: Publisher, models: ReadModels, group: str) -> None:
+        self._log = log
+        self._publisher = publisher
+        self._models = models
+        self._group = group
+        self.head = log.head
+        self.grown = log.grown
+        # Not known before the first look.
+        self._whole: bool | None = None
+        self._last: OrderedDict[str, int] = OrderedDict()
+        # What is to be kept with the next checkpoints: position, stream and version, in the order of the partition.
+        self._new: deque[tuple[int, str, int]] = deque()
         self.gaps = 0
-        """How often something was missing, and was read from its stream instead: never, if publishers do as they must."""
+        """How often something was missing: never, if publishers do as they must and the broker loses nothing."""
 
-    async def next(self, record: StoredEvent) -> list[StoredEvent]:
-        """What a record brings: nothing where it came before, itself, or first what is missing before it."""
-        last = self.seen.get(record.stream, 0)
-        if record.version <= last:
-            return []
-        missing: list[StoredEvent] = []
-        if record.version > last + 1:
-            self.gaps += 1
-            missing, _ = await self._streams.read(record.stream, last + 1, record.version - 1)
-        self.seen[record.stream] = record.version
-        return [*missing, record]
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        """See Log.read_log. Without types: what stands there, for who asks for an event again."""
+        page = await self._log.read_log(after, limit)
+        if types is None:
+            return page
+        # Its checkpoint is kept: what is behind it is too.
+        while self._new and self._new[0][0] <= after:
+            self._new.popleft()
+        if self._whole is None:
+            self._whole = after == 0 or _BEGINNING in await self._models.seen(self._group, [_BEGINNING])
+        await self._look_up(page.events, types)
+        events = [event for event in page.events if await self._is_next(event, types) and event.type in types]
+        while len(self._last) > _KNOWN_MAX:
+            self._last.popitem(last=False)
+        return LogPage(events, page.reached)
+
+    def seen(self, position: int) -> dict[str, int]:
+        """See GroupLog.seen."""
+        new = {stream: version for at, stream, version in self._new if at <= position}
+        return new | {_BEGINNING: 1} if new and self._whole else new
+
+    async def _look_up(self, events: Sequence[StoredEvent], types: Collection[str]) -> None:
+        """What is not in memory of the streams that are heard here."""
+        unknown = {event.stream for event in events if event.type in types} - self._last.keys()
+        if unknown:
+            kept = await self._models.seen(self._group, unknown)
+            newer = {stream: version for _, stream, version in self._new if stream in unknown}
+            self._last |= dict.fromkeys(unknown, 0) | kept | newer
+
+    async def _is_next(self, event: StoredEvent, types: Collection[str]) -> bool:
+        last = self._last.get(event.stream, 0 if event.version == 1 else None)
+        if last is None or event.version <= last:
+            return False
+        if event.version > last + 1 and (last or self._whole) and await self._missing(event, last, types):
+            return False
+        self._last[event.stream] = event.version
+        self._last.move_to_end(event.stream)
+        if event.type in types:
+            self._new.append((event.position, event.stream, event.version))
+        return True
+
+    async def _missing(self, event: StoredEvent, last: int, types: Collection[str]) -> bool:
+        """Whether something for this group should have come before an event; if so, it and the event come again, in order."""
+        between, _ = await self._publisher.streams.read(event.stream, last + 1, event.version - 1)
+        if not any(one.type in types for one in between):
+            return False
+        self.gaps += 1
+        await self._publisher.bring(event.stream, event.version, Mark(last))
+        return True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, Undecided
 from citybrain.event_store.distributed.adoption import Adopter
-from citybrain.event_store.distributed.reading import Versions
+from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.streams import Streams
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -78,7 +79,7 @@ class Reader:
     history: History
     handled: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     position: int = 0
-    seen: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
     gaps: int = 0
 
     async def run(self) -> None:
@@ -87,26 +88,33 @@ class Reader:
         calm = Weather(Random(0), 0)
         ports = Process(history.store, history.log, calm)
         while True:
-            versions = Versions(Streams(ports, ports, history.bucket_events), self.seen)
+            publisher = Publisher(Streams(ports, ports, history.bucket_events), ports)
+            reader = GroupReader(history.log, publisher, self, "reader")  # type: ignore[arg-type]
             position = self.position
             for _ in range(history.random.randrange(1, 40)):
                 await history.log.grown(position)
-                found = await versions.next(history.log.records[position])
-                position += 1
-                if not await self.take(
-                    position, versions, [event.id for event in found], history.log.records[position - 1].stream
-                ):
-                    break
-            self.gaps += versions.gaps
+                page = await reader.read_log(position, 1, ["t"])
+                position = page.reached
+                for event in page.events:
+                    if not await self.take(position, reader, [event.id], event.stream):
+                        break
+                else:
+                    continue
+                break
+            self.gaps += reader.gaps
 
-    async def take(self, position: int, versions: Versions, ids: Sequence[str], stream: str) -> bool:
+    async def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
+        """What stands with the checkpoint."""
+        return {stream: self.kept[stream] for stream in streams if stream in self.kept}
+
+    async def take(self, position: int, reader: GroupReader, ids: Sequence[str], stream: str) -> bool:
         """Handles what a record brought, then the checkpoint; False: it was killed in between."""
         if self.is_killed():
             return False
         self.handle(stream, ids)
         if self.is_killed():
             return False
-        self.save(position, versions)
+        self.save(position, reader)
         return True
 
     def is_killed(self) -> bool:
@@ -116,8 +124,9 @@ class Reader:
         """The effect, once for each id: a second time writes nothing new."""
         self.handled[stream] += [one for one in ids if one not in self.handled[stream]]
 
-    def save(self, position: int, versions: Versions) -> None:
-        self.position, self.seen = position, dict(versions.seen)
+    def save(self, position: int, reader: GroupReader) -> None:
+        self.kept |= reader.seen(position)
+        self.position = position
 
 
 class History:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from citybrain.event_store.contract import Committed, Conflict, NewEvent
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Publisher
-from citybrain.event_store.distributed.reading import Versions
+from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.streams import Tail
 from citybrain.event_store.distributed.writer import Writer, _Open
 from tests.distributed.history import Parts, Reader
@@ -128,8 +128,8 @@ class LooksForIdsInTheTailOnly(Writer):
 class SavesTooEarly(Reader):
     """Keeps its checkpoint before the work is done."""
 
-    async def take(self, position: int, versions: Versions, ids: Sequence[str], stream: str) -> bool:
-        self.save(position, versions)
+    async def take(self, position: int, reader: GroupReader, ids: Sequence[str], stream: str) -> bool:
+        self.save(position, reader)
         if self.is_killed():
             return False
         self.handle(stream, ids)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.contract import LogPage, StoredEvent
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut, WriterRow
 
 T = TypeVar("T")
@@ -160,11 +161,19 @@ class Log:
                 waiter.set_result(None)
         self._grown.clear()
 
-    async def grown(self, after: int) -> None:
+    async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
+        events = [replace(event, position=after + n) for n, event in enumerate(self.records[after : after + limit], 1)]
+        return LogPage(events, after + len(events))
+
+    def head(self) -> int:
+        return len(self.records)
+
+    async def grown(self, after: int) -> int:
         while len(self.records) <= after:
             waiter = asyncio.get_running_loop().create_future()
             self._grown.append(waiter)
             await waiter
+        return len(self.records)
 
 
 class Process:

@@ -1,0 +1,61 @@
+"""Where Kafka is, and how to be let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from citybrain.event_store.contract import StoreError
+
+Option = str | int | float | bool
+
+
+class BrokerError(StoreError):
+    """Kafka could not do what was asked; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka cluster, and what the city's topics on it are like."""
+
+    # host:port, more with commas between.
+    addresses: str
+    prefix: str = "city"
+    # Of each topic, for all its life.
+    partitions: int = 4
+    replication: int = 1
+    tls: bool = False
+    # The authorities that are trusted (PEM); None: those of this machine.
+    authorities: Path | None = None
+    # What this process shows of itself (PEM), where the cluster asks for it.
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    sasl_mechanism: str = ""
+    user: str = ""
+    password_file: Path | None = None
+
+    def options(self, more: Mapping[str, Option] | None = None) -> dict[str, Option]:
+        """How a client of librdkafka is set up."""
+        options: dict[str, Option] = {
+            "bootstrap.servers": self.addresses,
+            "security.protocol": ("SASL_" if self.sasl_mechanism else "") + ("SSL" if self.tls else "PLAINTEXT"),
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1000,
+            # What it has to say it says in errors.
+            "log_level": 0,
+        }
+        files = {"ssl.ca.location": self.authorities, "ssl.certificate.location": self.certificate}
+        files["ssl.key.location"] = self.certificate_key
+        options |= {name: str(path) for name, path in files.items() if path is not None}
+        if self.sasl_mechanism:
+            options |= {"sasl.mechanism": self.sasl_mechanism, "sasl.username": self.user, "sasl.password": self._password()}
+        return options | dict(more or {})
+
+    def _password(self) -> str:
+        if self.password_file is None:
+            raise BrokerError(f"Kafka at {self.addresses} asks for a password: write it into a file, and name that file")
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise BrokerError(f"the password for Kafka cannot be read: {error}") from error

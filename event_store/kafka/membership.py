@@ -1,0 +1,99 @@
+"""Which partitions this process works on for the groups of a service: Kafka's consumer group hands them out, and nothing else.
+
+Kafka says who is there; what was done, the read models say. So nothing is fetched or committed here, and two members that both
+think they have a partition, as they may for a moment, are told apart by the epoch that each took when it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection, Mapping, Sequence
+
+from confluent_kafka import Consumer, TopicPartition
+
+from citybrain.event_store.contract import Partition
+from citybrain.event_store.kafka.cluster import Cluster
+
+_POLL_S = 0.1
+# A member that says nothing for so long is held to be gone, and others get its partitions.
+SESSION_MS = 10_000
+
+
+class Membership:
+    """A process's place in a consumer group. Create it inside the running event loop; `leave()` when done."""
+
+    def __init__(self, cluster: Cluster, group: str, partitions: Sequence[Partition]) -> None:
+        """`partitions`: those that the members share."""
+        self._loop = asyncio.get_running_loop()
+        self._all = {partition.name: partition for partition in partitions}
+        self._mine: dict[str, Partition] = {}
+        self._changed = asyncio.Event()
+        self._left = threading.Event()
+        self._options = cluster.options(
+            {
+                "group.id": f"{cluster.prefix}.{group}",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": SESSION_MS // 10,
+                "enable.auto.commit": False,
+                "allow.auto.create.topics": False,
+            }
+        )
+        self._topics = sorted({name.rpartition("/")[0] for name in self._all})
+        self._thread = threading.Thread(target=self._run, name=f"kafka-{group}", daemon=True)
+        self._thread.start()
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """Those that are this process's, by their names."""
+        return self._mine
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """Returns when they are others than those known, or after a while."""
+        if set(known) != self._mine.keys():
+            return
+        self._changed.clear()
+        waiting = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait([waiting], timeout=timeout_s)
+        finally:
+            waiting.cancel()
+
+    def leave(self) -> None:
+        """Others may have them, at once."""
+        self._left.set()
+
+    # -- the thread that is the member --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        consumer = Consumer(self._options)
+        mine: set[str] = set()
+
+        def tell() -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._have, frozenset(mine))
+
+        def assigned(consumer: Consumer, places: list[TopicPartition]) -> None:
+            consumer.incremental_assign(places)
+            # Members only: events are read where they are worked on.
+            consumer.pause(places)
+            mine.update(map(_name, places))
+            tell()
+
+        def revoked(consumer: Consumer, places: list[TopicPartition]) -> None:
+            mine.difference_update(map(_name, places))
+            tell()
+            consumer.incremental_unassign(places)
+
+        consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+        while not self._left.is_set():
+            consumer.poll(_POLL_S)
+        consumer.close()
+
+    def _have(self, names: frozenset[str]) -> None:
+        self._mine = {name: self._all[name] for name in sorted(names) if name in self._all}
+        self._changed.set()
+
+
+def _name(place: TopicPartition) -> str:
+    return f"{place.topic}/{place.partition}"

@@ -1,0 +1,118 @@
+"""Into the log: a record is acknowledged by every replica that is in sync, and no retry of the same producer stands twice.
+
+A producer that is broken for good is replaced. What it had under way was not acknowledged: whoever sent it sends it again, and
+readers drop what came twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.records import Header
+
+_POLL_S = 0.1
+# Records that wait for Kafka in this process; past it, senders wait before they give theirs.
+_WAITING_MAX = 100_000
+_FULL_PAUSE_S = 0.01
+
+
+class Sender:
+    """Sends records. Create it inside the running event loop."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._options: dict[str, Any] = {
+            **cluster.options(),
+            "enable.idempotence": True,
+            "acks": "all",
+            # For ever: what was not acknowledged is on its way until this process ends.
+            "message.timeout.ms": 0,
+            "linger.ms": 1,
+            "queue.buffering.max.messages": _WAITING_MAX,
+            "error_cb": self._on_error,
+        }
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(self._options)
+        self._outcomes: list[tuple[asyncio.Future[None], KafkaError | None]] = []
+        self._broken = False
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kafka-send", daemon=True)
+        self._thread.start()
+        self.failing = ""
+        """What Kafka said last, until it takes a record again."""
+
+    async def send(
+        self, topic: str, partition: int, key: bytes, value: bytes, headers: Sequence[Header], moment_ms: int
+    ) -> None:
+        """Returns when the record is in its partition. TimedOut: perhaps it is, perhaps it will be."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        told: Callable[[KafkaError | None, Message], None] = functools.partial(self._delivered, done)
+        while True:
+            if self._closed.is_set():
+                raise TimedOut("the log is closed here; whoever adopts the writer publishes the event")
+            try:
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=told, timestamp=moment_ms,
+                    headers=list(headers),
+                )  # fmt: skip
+                break
+            except BufferError:
+                await asyncio.sleep(_FULL_PAUSE_S)
+            except KafkaException as error:
+                self.failing = str(error.args[0])
+                raise TimedOut(self.failing) from error
+        await done
+
+    def close(self) -> None:
+        """Gives up what is not acknowledged yet."""
+        self._closed.set()
+        self._thread.join()
+
+    # -- the thread that hears what became of records -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(_POLL_S)
+            self._hand_over()
+            if self._broken:
+                self._broken = False
+                old, self._producer = self._producer, Producer(self._options)
+                self._give_up(old)
+        self._give_up(self._producer)
+
+    def _give_up(self, producer: Producer) -> None:
+        producer.purge()
+        producer.flush(1)
+        self._hand_over()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.failing = error.str()
+        self._broken = self._broken or error.fatal()
+
+    def _delivered(self, done: asyncio.Future[None], error: KafkaError | None, message: Message) -> None:
+        self._outcomes.append((done, error))
+
+    def _hand_over(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._answer, outcomes)
+
+    def _answer(self, outcomes: list[tuple[asyncio.Future[None], KafkaError | None]]) -> None:
+        for done, error in outcomes:
+            if error is None:
+                self.failing = ""
+            else:
+                self.failing = error.str()
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(TimedOut(error.str()))

@@ -1,0 +1,127 @@
+"""Which topic and partition a stream belongs to. Topics are made where they are missing, and refused where they are unfit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import re
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from citybrain.event_store.kafka.cluster import BrokerError, Cluster
+
+# An event is never thrown away, and never for a newer one of its stream.
+_KEPT_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+_ANSWER_S = 10.0
+_AGAIN_S = 0.05
+_LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
+_OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
+UNNAMED = "unnamed"
+"""Where streams belong whose name begins with no service."""
+
+
+def service_of(stream: str) -> str:
+    """The service that owns a stream: the first part of its name."""
+    service, slash, _ = stream.partition("/")
+    return service if slash else UNNAMED
+
+
+def services_of(types: Iterable[str]) -> set[str] | None:
+    """The services that publish events of some types; None: the names of the types do not say."""
+    found = [_OF_A_SERVICE.match(name) for name in types]
+    return None if None in found else {match[1] for match in found if match}
+
+
+@functools.lru_cache(maxsize=100_000)
+def partition_of(stream: str, partitions: int) -> int:
+    """The partition of a stream, the same in every release and every language: whoever changes this breaks every order."""
+    return int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest()) % partitions
+
+
+class Topics:
+    """The topics of the city on one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._admin = AdminClient(cluster.options())
+        # What is asked of a cluster is asked by one thread: answers may take long.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-topics")
+
+    def name_of(self, service: str) -> str:
+        """The topic in which a service publishes."""
+        if not _LEGAL.fullmatch(service):
+            raise BrokerError(f"no topic can be named for {service!r}: a service has a-z, 0-9, _ and - in its name")
+        return f"{self._cluster.prefix}.{service}.events"
+
+    async def ready(self, services: Collection[str]) -> dict[TopicPartition, int]:
+        """Makes the topics of some services where they are missing; returns the end of each of their partitions."""
+        names = [self.name_of(service) for service in services]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, names)
+
+    def close(self) -> None:
+        """Lets go of the cluster."""
+        self._thread.shutdown()
+
+    # -- in the thread ----------------------------------------------------------------------------------------------------
+
+    def _ready(self, names: list[str]) -> dict[TopicPartition, int]:
+        end = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                return self._once(names)
+            except KafkaException as error:
+                # A topic that was made just now has no leader yet, and each broker learns of it in its own time.
+                if time.monotonic() >= end:
+                    reason = error.args[0].str()
+                    raise BrokerError(f"Kafka at {self._cluster.addresses} does not do as asked: {reason}") from error
+                time.sleep(_AGAIN_S)
+
+    def _once(self, names: list[str]) -> dict[TopicPartition, int]:
+        found = self._admin.list_topics(timeout=_ANSWER_S).topics
+        self._make([name for name in names if name not in found])
+        there = [name for name in names if name in found]
+        for name in there:
+            if len(found[name].partitions) != self._cluster.partitions:
+                raise BrokerError(
+                    f"topic {name} has {len(found[name].partitions)} partitions and {self._cluster.partitions} are configured: "
+                    "a topic's partitions never change, so configure as many as it has, or another prefix"
+                )
+        self._refuse_unfit(there)
+        return self._ends(names)
+
+    def _make(self, names: list[str]) -> None:
+        if not names:
+            return
+        new = [
+            NewTopic(name, self._cluster.partitions, self._cluster.replication, config=dict(_KEPT_FOR_EVER)) for name in names
+        ]
+        for future in self._admin.create_topics(new, operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S).values():
+            try:
+                future.result()
+            except KafkaException as error:
+                # Another process was faster.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+    def _refuse_unfit(self, names: list[str]) -> None:
+        if not names:
+            return
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        for resource, future in self._admin.describe_configs(resources, request_timeout=_ANSWER_S).items():
+            has = future.result()
+            for key, wanted in _KEPT_FOR_EVER.items():
+                if has[key].value != wanted:
+                    raise BrokerError(
+                        f"topic {resource.name} has {key}={has[key].value}, by which events would be lost: set it to {wanted}"
+                    )
+
+    def _ends(self, names: list[str]) -> dict[TopicPartition, int]:
+        places = [TopicPartition(name, number) for name in names for number in range(self._cluster.partitions)]
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = self._admin.list_offsets(dict.fromkeys(places, latest), request_timeout=_ANSWER_S)
+        return {place: future.result().offset for place, future in asked.items()}

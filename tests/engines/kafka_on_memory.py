@@ -1,0 +1,68 @@
+"""A store for tests of the log alone: streams in memory, by the code that ships, and the log on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Collection, Sequence
+from random import Random
+from typing import ClassVar
+
+from citybrain.event_store.contract import Committed, Conflict, Features, NewEvent, StoredEvent
+from citybrain.event_store.distributed.reading import SharedPartition
+from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.kafka.log import KafkaLog
+from tests.distributed.world import Log, Process, Store, Weather
+
+
+class Machine:
+    """The clock of this machine."""
+
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)
+
+
+class OnMemory:
+    """An EventStore of one process."""
+
+    features: ClassVar[Features] = Features(one_order=False, several_processes=False, durable=False)
+
+    def __init__(self, log: KafkaLog) -> None:
+        self.log = log
+        self.tables = Process(Store(), Log(), Weather(Random(0), 0))
+        self.writer = Writer(self.tables, log, Machine(), lambda: str(uuid.uuid4()))
+
+    def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Awaitable[Committed | Conflict]:
+        """See EventStore."""
+        return asyncio.ensure_future(self.writer.append(stream, events, expected, timeout_s))
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        """See EventStore."""
+        assert not backward, "tests of the log do not read backward"
+        found, _ = await self.writer.streams.read(stream, from_version, from_version + limit - 1)
+        return found
+
+    async def version_of(self, stream: str, event_id: str) -> int:
+        """See EventStore."""
+        tail = await self.writer.streams.tail(stream)
+        return (await self.writer.streams.versions(stream, [event_id], tail.bucket)).get(event_id, 0)
+
+    async def writable(self) -> None:
+        """See EventStore."""
+
+    def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
+        """See EventStore."""
+        return [SharedPartition(log, self.writer.publisher) for log in self.log.partitions(types)]
+
+    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
+        """See EventStore."""
+        assert not story, "a story is not looked for in the log"
+        return PartitionsFeed({partition.name: partition for partition in self.partitions(types)}, types)
+
+    def close(self) -> None:
+        """See EventStore."""
+        self.log.close()

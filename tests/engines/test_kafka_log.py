@@ -1,0 +1,314 @@
+"""The log on a real Kafka: what every engine's log promises, and what is promised of this one.
+
+The streams are in memory, so that nothing but Kafka is tried. (It is long because one Kafka serves all of it.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError
+
+from citybrain.event_store.contract import ANY, LostAssignment, StoredEvent
+from citybrain.event_store.kafka.cluster import BrokerError, Cluster
+from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.kafka.membership import Membership
+from citybrain.event_store.kafka.topics import UNNAMED, partition_of
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.subscription import Batch
+from citybrain.event_store.views import ViewFile
+from tests.contract.log import LogContract, Member, running, write
+from tests.contract.store import event
+from tests.engines.kafka_on_memory import OnMemory
+
+LIMIT_S = 60.0
+ADDRESS = "CITY_TEST_KAFKA"
+
+
+@pytest.fixture
+def kafka() -> Cluster:
+    """A cluster with topics of this test's own."""
+    if ADDRESS not in os.environ:
+        pytest.skip(f"{ADDRESS} names no Kafka")
+    return Cluster(os.environ[ADDRESS], prefix=f"test-{uuid.uuid4().hex[:8]}")
+
+
+@asynccontextmanager
+async def opened(cluster: Cluster) -> AsyncIterator[OnMemory]:
+    """A store whose log is on a cluster."""
+    store = OnMemory(await KafkaLog.open(cluster, [UNNAMED]))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def kept(folder: Path) -> AsyncIterator[ReadModels]:
+    """Read models in a file."""
+    models = ViewFile(folder / "views.db")
+    try:
+        yield models
+    finally:
+        models.close()
+
+
+class TestLog(LogContract):
+    """ES-6 … ES-8: what a subscription does."""
+
+    features = OnMemory.features
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, kafka: Cluster) -> None:
+        self.cluster = kafka
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[OnMemory]:
+        async with opened(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as store:
+            yield store
+
+    def models(self, folder: Path):
+        return kept(folder)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition, a minute at most."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def stored(store: OnMemory, stream: str) -> list[StoredEvent]:
+    """A stream, as it is when all of it is in the log."""
+    await store.writer.settled()
+    return await store.read(stream)
+
+
+def partition(store: OnMemory, stream: str):
+    """Where a stream's events stand."""
+    return store.partitions()[partition_of(stream, 4)]
+
+
+# -- what stands twice, and what is missing ---------------------------------------------------------------------------------
+
+
+def test_what_was_published_twice_is_handled_once_also_after_a_restart(kafka: Cluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store, kept(tmp_path) as models:
+            await write(store, "s1", "s2")
+            events = await stored(store, "s")
+            for again in events:
+                await store.log.publish(again)
+            log = partition(store, "s")
+            while log.head() < 4:
+                await log.grown(log.head())
+            member = Member(log, models)
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            assert member.seen == ["s1", "s2"]
+            # A writer that slept wakes up: what it knows of is long in the log.
+            await store.log.publish(events[0])
+            await write(store, "s3")
+            later = Member(log, models)
+            subscription = await later.join()
+            await running(subscription, lambda: bool(later.seen) and subscription.at_rest)
+            assert later.seen == ["s3"]
+
+    asyncio.run(test())
+
+
+def test_what_the_broker_lost_is_brought_into_the_log_again_before_anybody_goes_past_it(kafka: Cluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store, kept(tmp_path) as models:
+            honest = store.log.publish
+
+            async def loses_the_second(lost: StoredEvent) -> None:
+                if lost.version != 2:
+                    await honest(lost)
+
+            store.log.publish = loses_the_second  # type: ignore[method-assign]
+            await write(store, "s1", "s2", "s3")
+            await stored(store, "s")
+            store.log.publish = honest  # type: ignore[method-assign]
+            member = Member(partition(store, "s"), models)
+            subscription = await member.join()
+            await running(subscription, lambda: len(member.seen) >= 3)
+            assert member.seen == ["s1", "s2", "s3"]
+            assert member.log.gaps == 1
+
+    asyncio.run(test())
+
+
+def test_a_stream_of_which_a_group_hears_little_has_no_gaps(kafka: Cluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store, kept(tmp_path) as models:
+            for name in ("s1", "s2"):
+                await store.append("s", [event(name, kind="city.Other")], ANY)
+            await write(store, "s3")
+            member = Member(partition(store, "s"), models)
+            subscription = await member.join()
+            await running(subscription, lambda: bool(member.seen))
+            await store.append("s", [event("s4", kind="city.Other")], ANY)
+            await write(store, "s5")
+            again = Member(partition(store, "s"), models)
+            subscription = await again.join()
+            await running(subscription, lambda: bool(again.seen))
+            assert (member.seen, again.seen) == (["s3"], ["s5"])
+            assert (member.log.gaps, again.log.gaps) == (0, 0)
+
+    asyncio.run(test())
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------------
+
+
+def test_old_events_are_read_in_pages_from_anywhere_while_new_ones_come(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            for number in range(6):
+                await store.append("s", [event(f"s{number}-{n}") for n in range(100)], ANY)
+            await stored(store, "s")
+        async with opened(kafka) as later:
+            # What stood there when it was opened is not in its memory.
+            log = partition(later, "s")
+            assert log.head() == 600
+            found: list[StoredEvent] = []
+            while len(found) < 600:
+                page = await log.read_log(found[-1].position if found else 0, 70)
+                assert 0 < len(page.events) <= 70
+                assert page.reached == page.events[-1].position
+                found += page.events
+            assert [one.version for one in found] == list(range(1, 601))
+            assert [one.version for one in (await log.read_log(250, 2)).events] == [251, 252]
+            assert [one.version for one in (await log.read_log(599)).events] == [600]
+            assert (await log.read_log(600)).events == []
+
+    asyncio.run(test())
+
+
+def test_one_process_hears_what_another_publishes(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as here, opened(kafka) as there:
+            waiting = asyncio.ensure_future(partition(there, "s").grown(0))
+            await write(here, "s1")
+            assert await waiting == 1
+            (heard,) = (await partition(there, "s").read_log(0)).events
+            assert (heard.id, heard.stream, heard.version, heard.position) == ("s1", "s", 1, 1)
+
+    asyncio.run(test())
+
+
+# -- topics and producers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_with_another_number_of_partitions_is_refused(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka):
+            pass
+        with pytest.raises(BrokerError, match="has 4 partitions and 16 are configured: a topic's partitions never change"):
+            await KafkaLog.open(replace(kafka, partitions=16), [UNNAMED])
+
+    asyncio.run(test())
+
+
+def test_a_cluster_that_is_not_there_is_told_with_its_address() -> None:
+    async def test() -> None:
+        with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 "):
+            await KafkaLog.open(Cluster("127.0.0.1:1"), [UNNAMED])
+
+    asyncio.run(test())
+
+
+def test_a_producer_that_is_broken_for_good_is_replaced_and_nothing_is_left_out(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            await write(store, "s1")
+            await stored(store, "s")
+            broken = store.log._sender._producer
+            writing = asyncio.ensure_future(write(store, *(f"s{n}" for n in range(2, 40))))
+            store.log._sender._on_error(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost its order", fatal=True))
+            await writing
+            events = await stored(store, "s")
+            assert store.log._sender._producer is not broken
+            log = partition(store, "s")
+            first: dict[int, str] = {}
+            position = 0
+            while len(first) < 39:
+                position = await log.grown(position)
+                for one in (await log.read_log(0)).events:
+                    first.setdefault(one.version, one.id)
+            assert list(first.items()) == [(one.version, one.id) for one in events]
+
+    asyncio.run(test())
+
+
+# -- who works on what ------------------------------------------------------------------------------------------------------
+
+
+def names(members: Sequence[Membership]) -> list[set[str]]:
+    """What each has."""
+    return [set(member.partitions()) for member in members]
+
+
+def test_members_share_the_partitions_and_those_of_one_that_leaves_go_to_the_others(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            everything = {one.name for one in store.partitions()}
+            one = Membership(kafka, "health", store.partitions())
+            await until(lambda: names([one]) == [everything])
+            two = Membership(kafka, "health", store.partitions())
+            await until(lambda: [len(has) for has in names([one, two])] == [2, 2])
+            assert set.union(*names([one, two])) == everything
+            had = set(one.partitions())
+            one.leave()
+            await two.changed(everything - had, LIMIT_S)
+            await until(lambda: names([two]) == [everything])
+            two.leave()
+
+    asyncio.run(test())
+
+
+def test_a_member_that_loses_a_partition_in_the_middle_of_a_batch_records_nothing_of_it(kafka: Cluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store, kept(tmp_path) as models:
+            everything = {one.name for one in store.partitions()}
+            one = Membership(kafka, "health", store.partitions())
+            await until(lambda: names([one]) == [everything])
+            two = Membership(kafka, "health", store.partitions())
+            await until(lambda: len(two.partitions()) == 2)
+            moved = sorted(two.partitions())[0]
+            stream = next(name for name in "abcdefghijklmnop" if partition(store, name).name == moved)
+            await write(store, *(f"{stream}{n}" for n in range(10)))
+            await stored(store, stream)
+            slow = Member(partition(store, stream), models)
+            begun, go_on = asyncio.Event(), asyncio.Event()
+            handle = slow.handle
+
+            async def sleeps_on_it(batch: Batch) -> None:
+                begun.set()
+                await go_on.wait()
+                await handle(batch)
+
+            slow.handle = sleeps_on_it  # type: ignore[method-assign]
+            losing = asyncio.ensure_future((await slow.join()).run())
+            await begun.wait()
+            two.leave()
+            await until(lambda: moved in one.partitions())
+            member = Member(one.partitions()[moved], models)
+            subscription = await member.join()
+            go_on.set()
+            with pytest.raises(LostAssignment):
+                await losing
+            await running(subscription, lambda: len(member.seen) == 10)
+            assert slow.seen == []
+            assert dict(await models.scan("seen")) == {f"{stream}{n}": {"times": 1} for n in range(10)}
+            one.leave()
+
+    asyncio.run(test())
