@@ -132,7 +132,7 @@ def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
     for one in picture.processes:
         for group in (group for service in (one.status.services if one.status else ()) for group in service.groups):
             if group.parked:
-                do = f"`event is parked` in {data}/*.log names the event and why; later ones of its stream wait behind it"
+                do = f"`city events parked {group.name}` names them and why; mend that, then `city events replay` each stream"
                 yield wrong(what, f"{group.name} has {group.parked} parked events", do)
             if group.lag > _FAR_BEHIND and not group.failing:
                 yield Finding(what, "note", f"{group.name} is {group.lag} positions behind", "`city status` shows it catch up")

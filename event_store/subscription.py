@@ -91,6 +91,11 @@ class Subscription:
         return self.position >= self._log.head()
 
     @property
+    def progress(self) -> tuple[int, int]:
+        """Changes whenever something was done."""
+        return self.position, len(self._done)
+
+    @property
     def blocked(self) -> int:
         """Streams whose events wait behind a parked one."""
         return len(self._blocked)

@@ -124,7 +124,8 @@ class Standing:
     """Where a group is, in the partitions that this process works on; where it works on none, in all.
 
     `position` and `lag` (what it has yet to look at) are sums over them. `catching_up`: how much of that was there when it
-    began. `failing`: which event fails, and how.
+    began. `failing`: which event fails, and how. `still_s`: how long nothing was done though there is work. `restarts`: how
+    often it was begun again for that.
     """
 
     leads: bool
@@ -133,6 +134,8 @@ class Standing:
     catching_up: int
     parked: int
     failing: str
+    still_s: float
+    restarts: int
 
 
 class Part:
@@ -147,11 +150,21 @@ class Part:
         self.must_reach = partition.head()
         self.epoch = 0
         self.subscription: Subscription | None = None
+        self._progress = (-1, 0)
+        self._moved_at = time.monotonic()
 
     @property
     def at_rest(self) -> bool:
         """Nothing is left to do in the partition as it stands now."""
         return self.subscription is not None and self.subscription.at_rest
+
+    def still_s(self) -> float:
+        """Seconds since something was done, as far as it was asked for; 0 where there is nothing to do."""
+        now = time.monotonic()
+        progress = (-1, 0) if self.subscription is None else self.subscription.progress
+        if progress != self._progress or self.at_rest:
+            self._progress, self._moved_at = progress, now
+        return now - self._moved_at
 
     async def save(
         self,
@@ -173,6 +186,10 @@ class Part:
         return await self.models.parked(self.name)
 
 
+class _Stalled(Exception):
+    """A subscription hangs."""
+
+
 PartHandle = Callable[[Part, Batch], Awaitable[None]]
 
 
@@ -188,6 +205,7 @@ class GroupMember:
         self._log = logger(service)
         self._failure = ""
         self._began_again = float("-inf")
+        self._restarts = 0
         self._parts: dict[str, Part] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Not known before the first look.
@@ -257,7 +275,11 @@ class GroupMember:
             self._parts[partition.name] = part
             self._process.activity.changed()
             try:
-                await part.subscription.run()
+                await self._until_it_ends(part, part.subscription)
+            except _Stalled as stalled:
+                self._restarts += 1
+                self._log.error("subscription stalled and begins again", group=part.name, reason=str(stalled))
+                self._failure = str(stalled)
             except LostAssignment as error:
                 self._log.error("another member took the group over", group=part.name, error=str(error))
                 self._failure = str(error)
@@ -268,6 +290,20 @@ class GroupMember:
             self._began_again = time.monotonic()
             del self._parts[partition.name]
             await asyncio.sleep(_AFTER_LOSS_S)
+
+    async def _until_it_ends(self, part: Part, subscription: Subscription) -> None:
+        """Runs a subscription; raises what ended it, or _Stalled where it hangs. One that fails and is tried again does not."""
+        limit_s = self._process.settings.stalled_s
+        running = asyncio.ensure_future(subscription.run())
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=min(1.0, limit_s / 4))
+                if part.still_s() >= limit_s and not subscription.failing:
+                    raise _Stalled(f"nothing was done for {limit_s:g} s, with work behind position {subscription.position}")
+            await running
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
 
     async def _start(self, part: Part) -> int:
         if self._since == "beginning" or await self.file.models.position(part.name) is not None:
@@ -280,18 +316,23 @@ class GroupMember:
         """Where the group is now, as far as this process knows."""
         position = lag = catching_up = parked = 0
         parts = list(self._parts.values())
-        mine = [part.partition for part in parts] if self._assigned else self._process.store.partitions(self.types)
+        mine = self._process.store.partitions(self.types)
+        if self._assigned:
+            mine = [partition for partition in mine if partition.name in self._assigned]
+        # Who stands by has nothing to catch up with; who does not know yet may have.
+        stands_by = self._assigned is not None and not self._assigned
         reached = {part.name: part.subscription.position for part in parts if part.subscription is not None}
         must_reach = {part.name: part.must_reach for part in parts}
         for partition in mine:
             name, head = part_name(self.group, partition), partition.head()
             at = reached[name] if name in reached else await self.file.models.position(name) or 0
             position, lag = position + at, lag + max(0, head - at)
-            catching_up += max(0, must_reach.get(name, head) - at)
+            catching_up += 0 if stands_by else max(0, must_reach.get(name, head) - at)
             parked += await self.file.models.count_parked(name)
+        still_s = max((part.still_s() for part in parts), default=0.0)
         again = time.monotonic() - self._began_again < _FRESH_S
         failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
-        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing)
+        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts)
 
     async def parked(self) -> dict[str, list[Parked]]:
         """What is parked, by partition, in the order of each."""

@@ -1,21 +1,27 @@
-"""GetStatus: how a process of the mesh stands, for those who run it. Its contract has no scope, so no route leads here."""
+"""How a process of the mesh stands and what it has set aside, for those who run it. No scope, so no route leads here."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc.aio
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.event_store.feed import log_position
+from citybrain.event_store.read_models import Parked
 from citybrain.mesh.container import Container
+from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.groups import GroupMember
 from citybrain.mesh.process import Process
 from citybrain.mesh.readiness import Readiness
+from citybrain.mesh.server import Handler, abort
+from citybrain.mesh.validation import check
 from citybrain.mesh.version import installed_version
 
 SERVICE = "citybrain.mesh.v1.MeshService"
@@ -24,7 +30,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def serve_status(process: Process, containers: Sequence[Container], readiness: Readiness) -> None:
-    """Adds GetStatus to the server of the process."""
+    """Adds the methods to the server of the process."""
     started_at = _wall_clock()
 
     async def get_status(_request: pb.GetStatusRequest, _context: _Context) -> pb.GetStatusResponse:
@@ -43,7 +49,67 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             driven=process.settings.time == "driven",
         )
 
+    members: dict[str, GroupMember] = {
+        extension.member.group: extension.member
+        for container in containers
+        for extension in container.extensions
+        if hasattr(extension, "member")
+    }
+
+    def member(group: str) -> GroupMember:
+        if group not in members:
+            known = ", ".join(sorted(members)) or "none"
+            raise NotFound(f"there is no consumer group {group} here; there are: {known}", "NO_SUCH_GROUP")
+        return members[group]
+
+    async def list_parked(request: pb.ListParkedRequest) -> pb.ListParkedResponse:
+        asked = [member(request.group)] if request.group else [members[group] for group in sorted(members)]
+        response = pb.ListParkedResponse()
+        for one in asked:
+            for partition, parked in (await one.parked()).items():
+                response.events.extend(_parked(one.group, partition, event) for event in parked)
+        return response
+
+    async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
+        asked = await member(request.group).replay(request.stream)
+        if not asked:
+            raise _not_parked(request.group, f"of {request.stream}")
+        return pb.ReplayParkedResponse(asked=asked)
+
+    async def drop_parked(request: pb.DropParkedRequest) -> pb.DropParkedResponse:
+        dropped = await member(request.group).drop(request.partition, request.position, request.reason, request.who)
+        if not dropped:
+            raise _not_parked(request.group, f"at {request.position}")
+        return pb.DropParkedResponse()
+
     process.server.add(SERVICE, "GetStatus", get_status, listed=False)
+    process.server.add(SERVICE, "ListParked", _told(list_parked), listed=False)
+    process.server.add(SERVICE, "ReplayParked", _told(replay_parked), listed=False)
+    process.server.add(SERVICE, "DropParked", _told(drop_parked), listed=False)
+
+
+def _not_parked(group: str, where: str) -> NotFound:
+    return NotFound(f"{group} has nothing parked {where}: `city events parked` lists what it has", "NOT_PARKED")
+
+
+def _told(method: Callable[[Any], Awaitable[Any]]) -> Handler:
+    """Checks the request; an error of the kit's own is the call's."""
+
+    async def handle(request: Any, context: _Context) -> Any:
+        try:
+            check(request)
+            return await method(request)
+        except ServiceError as error:
+            await abort(context, status_of(error))
+
+    return handle
+
+
+def _parked(group: str, partition: str, event: Parked) -> pb.ParkedEvent:
+    return pb.ParkedEvent(
+        group=group, partition=partition, position=event.position, stream=event.stream, event_id=event.event_id,
+        type=event.type, reason=event.reason, parked_at=timestamp(event.parked_at), replay_asked=bool(event.replay),
+    )  # fmt: skip
 
 
 def _wall_clock() -> Timestamp:
@@ -63,7 +129,14 @@ def _service(container: Container, readiness: Readiness) -> pb.ServiceStatus:
         ],
         groups=[
             pb.ConsumerGroup(
-                name=name, role=_ROLES[one.leads], position=one.position, lag=one.lag, parked=one.parked, failing=one.failing
+                name=name,
+                role=_ROLES[one.leads],
+                position=one.position,
+                lag=one.lag,
+                parked=one.parked,
+                failing=one.failing,
+                still=Duration(seconds=int(one.still_s)),
+                restarts=one.restarts,
             )
             for name, one in sorted(state.groups.items())
         ],

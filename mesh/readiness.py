@@ -30,7 +30,6 @@ _TRY_STORE_S = 5.0
 _ANSWER_S = 2.0
 # A group that fails for less, or does not move for less, is not worth a word.
 FAILING_S = 2.0
-STALLED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +76,26 @@ class _Group:
         # Until a read model has folded what was there at the start, it answers from the past.
         self._catching_up = is_view
         self._failing_since: float | None = None
-        self._moved = (-1, 0.0)
 
     async def look(self, state: ServiceState) -> Trouble | None:
         """How it stands now; keeps that in the state of its service."""
         now = time.monotonic()
         standing = state.groups[self.name] = await self._member.standing()
-        if not standing.leads:
-            self._failing_since, self._moved = None, (-1, 0.0)
+        behind = self._catching_up and standing.catching_up > 0
+        if not standing.leads and not behind:
+            self._failing_since = None
             return None
         if not standing.failing:
             self._failing_since = None
         elif self._failing_since is None:
             self._failing_since = now
-        if standing.position != self._moved[0] or standing.lag == 0:
-            self._moved = (standing.position, now)
-        behind = self._catching_up and standing.catching_up > 0
         if self._failing_since is not None and now - self._failing_since >= self._failing_s:
             return Trouble(f"an event fails again and again: {standing.failing}", stops=behind)
         if behind:
             return Trouble(f"has {standing.catching_up} events of the log yet to catch up with", stops=True)
         self._catching_up = False
-        if now - self._moved[1] >= self._stalled_s:
-            return Trouble(f"has not moved for {now - self._moved[1]:.0f} s, with {standing.lag} events before it")
+        if standing.still_s >= self._stalled_s:
+            return Trouble(f"is stalled: nothing was done for {standing.still_s:.0f} s, with {standing.lag} events before it")
         return None
 
 
@@ -112,7 +108,7 @@ class Readiness:
         containers: Sequence[Container],
         *,
         failing_s: float = FAILING_S,
-        stalled_s: float = STALLED_S,
+        stalled_s: float | None = None,
     ) -> None:
         """Before anything is started: nothing is ready yet."""
         self._process = process
@@ -121,7 +117,7 @@ class Readiness:
         self._log = logger("readiness")
         self._task: asyncio.Task[None] | None = None
         self.states = {container.manifest.grpc: ServiceState() for container in containers}
-        self._patience = failing_s, stalled_s
+        self._patience = failing_s, process.settings.stalled_s if stalled_s is None else stalled_s
         self._dependencies = {container.manifest.grpc: self._of(container) for container in containers}
         # Whoever asks through a gateway is led to any process: each tells of the services of the others too.
         elsewhere = [name for name in process.settings.peers if name not in self.states]

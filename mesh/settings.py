@@ -125,6 +125,11 @@ class Settings(Section):
     peers: dict[str, str] = value(
         {}, "Where services answer that run in no process of this configuration: service to host:port."
     )
+    stalled_s: float = value(
+        30.0,
+        "A subscription or read model that has work, and gets nothing done for so long, is stalled and begun again.",
+        gt=0,
+    )
     max_workers: int = value(32, "Calls of one service that run at once in a process; as many again may wait.", ge=1, le=10_000)
     max_streams: int = value(256, "Server streams that may be open at once in a process.", ge=1, le=100_000)
     token_key: Path | None = value(

@@ -302,7 +302,7 @@ def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Pat
         until(lambda: run(tmp_path, "status").returncode == 0, "ready")
         (found,) = wrongs(tmp_path)
     assert found["said"] == f"{group} has 1 parked events"
-    assert "*.log names the event" in found["do"]
+    assert f"`city events parked {group}` names them" in found["do"]
 
 
 def test_files_that_are_left_of_a_city_are_in_nobodys_way(tmp_path: Path, settings: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from citybrain.traffic.v1 import events_pb2 as ev
@@ -71,5 +72,45 @@ def test_a_process_that_stands_by_is_at_rest_and_folds_once_it_leads(tmp_path: P
         assert view.get("s") is None
         other.give_up()
         parts.until(lambda: view.get("s") == {"id": "a"})
+
+    on_parts(tmp_path, test)
+
+
+def test_a_subscription_that_hangs_is_begun_again_and_says_so(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        tries: list[str] = []
+
+        async def handle(part: Part, batch: Batch) -> None:
+            tries.extend(event.id for event in batch.events)
+            if len(tries) == 1:
+                await asyncio.Event().wait()
+            await part.save(batch)
+
+        write(parts)
+        parts.process.settings = parts.process.settings.model_copy(update={"stalled_s": 0.2})
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        parts.until(lambda: len(tries) == 2)
+        parts.until(lambda: wait(member.standing()).lag == 0)
+        standing = wait(member.standing())
+        assert (standing.restarts, standing.position, tries) == (1, 1, ["a", "a"])
+        member.leave()
+
+    on_parts(tmp_path, test)
+
+
+def test_a_group_with_nothing_to_do_is_never_taken_for_one_that_hangs(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        async def handle(part: Part, batch: Batch) -> None:
+            await part.save(batch)
+
+        parts.process.settings = parts.process.settings.model_copy(update={"stalled_s": 0.05})
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        write(parts)
+        for _ in range(10):
+            wait(asyncio.sleep(0.03))
+        assert wait(member.standing()).restarts == 0
+        member.leave()
 
     on_parts(tmp_path, test)

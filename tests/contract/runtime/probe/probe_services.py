@@ -265,7 +265,7 @@ class ProbeService(Service):
         assert isinstance(event.data, ev.Written)
         text = event.data.text
         note("heard", text)
-        if text.startswith("poison"):
+        if text.startswith("poison") and not os.environ.get("PROBE_MENDED"):
             note("poison", text)
             raise ValueError("cannot be handled")
         if text.startswith("neighbour away") and len(_notes[text]) < 3:

@@ -1,0 +1,93 @@
+"""`city events`: how far each consumer group is behind, and what was set aside: listed, tried again, given up."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from citybrain.cli import configuration
+from citybrain.cli.configuration import File
+
+app = typer.Typer(name="events", no_args_is_help=True, help="How far consumer groups are behind, and what they have set aside.")
+_out = Console(highlight=False, markup=False)
+
+Data = Annotated[Path | None, typer.Option(help="The data folder of the mesh that runs.", show_default="data")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e.g. health.view.ambulances.")]
+
+
+@app.command()
+def lag(data: Data = None, as_json: Json = False, config: File = None) -> None:
+    """Lists every consumer group: where it is in the log, how far behind, what is parked, what fails, what is stalled.
+
+    Where several processes share a group's partitions, each has a line. Ends with 1 where one fails, is stalled or has parked.
+    """
+    from citybrain.cli import groups
+
+    rows = groups.groups(_folder(config, data))
+    if as_json:
+        plain = [{"pid": pid, **groups.plain(group)} for pid, group in rows]
+        _out.print(json.dumps(plain, ensure_ascii=False, indent=2), soft_wrap=True)
+    else:
+        _out.print(groups.table(rows))
+    raise typer.Exit(0 if all(groups.is_well(group) for _, group in rows) else 1)
+
+
+@app.command()
+def parked(
+    group: Annotated[str, typer.Argument(help="One consumer group; all when none is named.")] = "",
+    data: Data = None,
+    as_json: Json = False,
+    config: File = None,
+) -> None:
+    """Lists events that could not be handled, and those of the same stream that wait behind them, with the reason.
+
+    Nothing of what an event says is shown: `city trace` and the log of the service tell more.
+    """
+    from citybrain.cli import groups
+
+    found = groups.parked(_folder(config, data), group)
+    if as_json:
+        _out.print(json.dumps(list(map(groups.plain, found)), ensure_ascii=False, indent=2), soft_wrap=True)
+    else:
+        _out.print("\n".join(map(groups.lines, found)) or "nothing is parked", soft_wrap=True)
+
+
+@app.command()
+def replay(
+    group: Group,
+    stream: Annotated[str, typer.Argument(help="The stream whose parked events are to be tried again.")],
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Has the parked events of a stream tried again, in order, before later ones of the stream. Mend the cause first."""
+    from citybrain.cli import groups
+
+    asked = groups.replay(_folder(config, data), group, stream)
+    _out.print(f"{asked} of {stream} will be tried again: `city events parked {group}` shows what stays", soft_wrap=True)
+
+
+@app.command()
+def drop(
+    group: Group,
+    position: Annotated[int, typer.Argument(min=1, help="Where it stands, as `city events parked` shows.")],
+    reason: Annotated[str, typer.Option(help="Why it may be given up; kept for ever.")],
+    partition: Annotated[str, typer.Option(help="The log's partition, where it has several.")] = "",
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Gives a parked event up for ever; those of its stream behind it are tried again."""
+    from citybrain.cli import groups
+
+    who = getpass.getuser()
+    groups.drop(_folder(config, data), group, partition, position, reason, who)
+    _out.print(f"given up in the name of {who}; those behind it are tried again", soft_wrap=True)
+
+
+def _folder(config: Path | None, data: Path | None) -> Path:
+    return configuration.load(config, data=("--data", data)).data

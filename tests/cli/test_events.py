@@ -1,0 +1,98 @@
+"""`city events`: how far groups are, what is parked; tried again in order once it is mended, or given up with a reason."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citybrain.mesh.child import MeshChild
+from tests.cli.test_commands import refused, run, until
+from tests.contract.runtime.probing import PROBE, Probe
+from tests.contract.runtime.test_nameko import Nameko
+
+GROUP = "probe.answer"
+
+
+def probe(folder: Path, **environment: str) -> MeshChild:
+    child = Nameko.launch(folder / "data", PROBE, ["probe"], driven=False, port=0, environment=environment)
+    child.start()
+    return child
+
+
+def parked(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    done = run(folder, "events", "parked", *arguments, "--json")
+    assert done.returncode == 0, done
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def a_stream_is_parked(folder: Path) -> None:
+    running = probe(folder)
+    try:
+        here = Probe(running)
+        for stream, text in (("bad", "before"), ("bad", "poison"), ("bad", "behind"), ("good", "beside")):
+            here.write(stream, text)
+        until(lambda: len(parked(folder, GROUP)) == 2, "parked")
+        here.close()
+    finally:
+        running.stop()
+
+
+def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
+    for command in (["lag"], ["parked"], ["replay", "g", "s"], ["drop", "g", "1", "--reason", "r"]):
+        assert "nothing runs on data: start it with `city up`" in refused(tmp_path, "events", *command)
+
+
+def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp_path: Path) -> None:
+    a_stream_is_parked(tmp_path)
+    running = probe(tmp_path, PROBE_MENDED="1")
+    try:
+        here = Probe(running)
+        first, second = parked(tmp_path)
+        stream = first["stream"]
+        assert (first["group"], first["type"], stream) == (GROUP, "citybrain.probe.v1.Written", second["stream"])
+        assert "ValueError in answer" in first["reason"] and "an earlier event" in second["reason"]
+        assert "poison" not in run(tmp_path, "events", "parked").stdout
+        lag = run(tmp_path, "events", "lag", "--json")
+        (group,) = [one for one in json.loads(lag.stdout) if one["name"] == GROUP]
+        assert (lag.returncode, group["parked"], group["lag"], group["pid"]) == (1, 2, "0", running.pid)
+        assert "2 of" in run(tmp_path, "events", "replay", GROUP, stream).stdout
+        assert here.until_notes("answered", lambda notes: len(notes) >= 2) == ["poison", "behind"]
+        until(lambda: parked(tmp_path) == [], "done")
+        assert "nothing is parked" in run(tmp_path, "events", "parked").stdout
+        assert run(tmp_path, "events", "lag").returncode == 0
+        here.close()
+    finally:
+        running.stop()
+
+
+def test_what_is_given_up_is_kept_with_its_reason_and_what_stood_behind_it_goes_on(tmp_path: Path) -> None:
+    a_stream_is_parked(tmp_path)
+    running = probe(tmp_path)
+    try:
+        here = Probe(running)
+        position = str(parked(tmp_path)[0]["position"])
+        assert "given up" in run(tmp_path, "events", "drop", GROUP, position, "--reason", "a test of the terminal").stdout
+        assert here.until_notes("answered", bool) == ["behind"]
+        until(lambda: parked(tmp_path) == [], "done")
+        assert "nothing parked at" in refused(tmp_path, "events", "drop", GROUP, position, "--reason", "again")
+        here.close()
+    finally:
+        running.stop()
+    with sqlite3.connect(tmp_path / "data" / "probe.views.db") as kept:
+        assert kept.execute("SELECT reason FROM dropped").fetchall() == [("a test of the terminal",)]
+
+
+@pytest.mark.parametrize("command", [["parked", "nobody.hears"], ["replay", "nobody.hears", "s"]])
+def test_a_group_that_nobody_has_is_refused_with_those_there_are(tmp_path: Path, command: list[str]) -> None:
+    running = probe(tmp_path)
+    try:
+        said = refused(tmp_path, "events", *command)
+        assert "no consumer group nobody.hears here" in said and GROUP in said
+        assert "has nothing parked of probe/x" in refused(tmp_path, "events", "replay", GROUP, "probe/x")
+    finally:
+        running.stop()
