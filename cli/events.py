@@ -11,12 +11,11 @@ import typer
 from rich.console import Console
 
 from citybrain.cli import configuration
-from citybrain.cli.configuration import File
+from citybrain.cli.configuration import Data, File
 
 app = typer.Typer(name="events", no_args_is_help=True, help="How far consumer groups are behind, and what they have set aside.")
 _out = Console(highlight=False, markup=False)
 
-Data = Annotated[Path | None, typer.Option(help="The data folder of the mesh that runs.", show_default="data")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e.g. health.view.ambulances.")]
 
