@@ -8,6 +8,7 @@
 | `writer.py` | appending: one decision whatever is lost on the way, and what a writer leaves for others to find |
 | `adoption.py` | what a writer that is gone left undecided or unpublished is decided and published by others |
 | `reading.py` | a partition as a group reads it: what came twice is dropped, what is missing is published again |
+| `verifying.py` | whether the log holds what the streams hold, and what was lost is published again |
 
 docs/decisions/0021-the-outbox-is-the-stream.md says why it is right.
 """

@@ -98,6 +98,13 @@ class KafkaLog:
         wanted = sorted(self._partitions if services is None else services & self._partitions.keys())
         return [partition for service in wanted for partition in self._partitions[service]]
 
+    async def up_to_now(self) -> None:
+        """Returns when what is in the log now is known here."""
+        ends = await self._topics.ready(self._partitions)
+        for partitions in self._partitions.values():
+            for partition in partitions:
+                await partition.grown(ends[TopicPartition(partition.topic, partition.number)] - 1)
+
     async def _know(self, services: set[str]) -> None:
         async with self._making:
             missing = services - self._partitions.keys()

@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from citybrain.event_store.contract import ANY, LostAssignment, StoredEvent
+from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
@@ -162,6 +163,78 @@ def test_a_stream_of_which_a_group_hears_little_has_no_gaps(kafka: Cluster, tmp_
             await running(subscription, lambda: bool(again.seen))
             assert (member.seen, again.seen) == (["s3"], ["s5"])
             assert (member.log.gaps, again.log.gaps) == (0, 0)
+
+    asyncio.run(test())
+
+
+# -- what the streams hold and the log does not --------------------------------------------------------------------------
+
+
+async def these(*names: str) -> AsyncIterator[str]:
+    """Names of streams."""
+    for name in names:
+        yield name
+
+
+def test_the_log_is_compared_with_the_streams_and_what_it_lost_is_published_again(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            honest = store.log.publish
+
+            async def loses_some(event: StoredEvent) -> None:
+                if event.id not in ("a2", "b3"):
+                    await honest(event)
+
+            store.log.publish = loses_some  # type: ignore[method-assign]
+            await write(store, "a1", "a2", "a3", "b1", "b2", "b3", "c1")
+            await store.writer.settled()
+            store.log.publish = honest  # type: ignore[method-assign]
+            publisher = store.writer.publisher
+
+            found = await verify(these(*"abc"), store.log, publisher)
+            assert not found.sound
+            assert {(one.stream, one.logged, one.lost) for one in found.differing} == {("a", 1, 2), ("b", 2, 1)}
+            assert found.republished == 0
+            repaired = await verify(these(*"abc"), store.log, publisher, repair=True)
+            assert repaired.republished == 3
+            again = await verify(these(*"abc"), store.log, publisher)
+            assert again.sound
+            assert again.differing == []
+            assert (again.streams, again.events, again.twice) == (3, 8, 0)
+
+    asyncio.run(test())
+
+
+def test_what_is_not_published_yet_is_not_lost(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            honest, go_on = store.log.publish, asyncio.Event()
+
+            async def later(event: StoredEvent) -> None:
+                await go_on.wait()
+                await honest(event)
+
+            store.log.publish = later  # type: ignore[method-assign]
+            await write(store, "a1", "a2")
+            found = await verify(these("a"), store.log, store.writer.publisher, repair=True)
+            assert found.sound
+            assert [(one.coming, one.lost) for one in found.differing] == [(2, 0)]
+            assert found.republished == 0
+            go_on.set()
+            await store.writer.settled()
+
+    asyncio.run(test())
+
+
+def test_events_that_the_store_does_not_know_are_told(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            await write(store, "a1", "a2")
+            events = await stored(store, "a")
+        async with opened(kafka) as emptied:
+            found = await verify(these("a"), emptied.log, emptied.writer.publisher, repair=True)
+            assert not found.sound
+            assert [(one.stream, one.unknown) for one in found.differing] == [("a", len(events))]
 
     asyncio.run(test())
 
