@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import backup, configuration, events, personal
+from citybrain.cli import backup, configuration, events, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
@@ -208,6 +208,7 @@ app.add_typer(configuration.app)
 app.command()(personal.erase)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.command()(rebuild.rebuild)
 app.add_typer(events.app)
 
 

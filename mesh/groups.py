@@ -226,6 +226,10 @@ class GroupMember:
         self._unwatch = self._process.activity.watch(self._at_rest)
         self._task = self._process.loop.create_task(self._member())
 
+    def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:
+        """From now on somebody wants to know of rows that others have changed."""
+        self._changed_elsewhere = when_changed_elsewhere
+
     def leave(self) -> None:
         """Hears no more."""
         self._task.cancel()

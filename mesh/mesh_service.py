@@ -1,4 +1,4 @@
-"""How a process of the mesh stands and what it has set aside, for those who run it. No scope, so no route leads here."""
+"""How a process stands, what it has set aside, and rebuilds, for those who run it. No scope, so no route leads here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.server import Handler, abort
 from citybrain.mesh.validation import check
 from citybrain.mesh.version import installed_version
+from citybrain.mesh.views import Rebuilding, View
 
 SERVICE = "citybrain.mesh.v1.MeshService"
 _ROLES = {True: pb.GROUP_ROLE_LEADS, False: pb.GROUP_ROLE_STANDS_BY}
@@ -49,25 +50,19 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             driven=process.settings.time == "driven",
         )
 
-    members: dict[str, GroupMember] = {
-        extension.member.group: extension.member
-        for container in containers
-        for extension in container.extensions
-        if hasattr(extension, "member")
-    }
-
     def member(group: str) -> GroupMember:
+        members = _members(containers)
         if group not in members:
             known = ", ".join(sorted(members)) or "none"
             raise NotFound(f"there is no consumer group {group} here; there are: {known}", "NO_SUCH_GROUP")
         return members[group]
 
     async def list_parked(request: pb.ListParkedRequest) -> pb.ListParkedResponse:
-        asked = [member(request.group)] if request.group else [members[group] for group in sorted(members)]
+        asked = {request.group: member(request.group)} if request.group else _members(containers)
         response = pb.ListParkedResponse()
-        for one in asked:
+        for group, one in sorted(asked.items()):
             for partition, parked in (await one.parked()).items():
-                response.events.extend(_parked(one.group, partition, event) for event in parked)
+                response.events.extend(_parked(group, partition, event) for event in parked)
         return response
 
     async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
@@ -82,10 +77,53 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             raise _not_parked(request.group, f"at {request.position}")
         return pb.DropParkedResponse()
 
+    async def rebuild_view(request: pb.RebuildViewRequest) -> pb.RebuildViewResponse:
+        view = _view(containers, request.service, request.view)
+        await (view.give_up() if request.give_up else view.rebuild())
+        return pb.RebuildViewResponse(rebuild=_rebuild(await view.rebuilding()))
+
+    async def get_rebuild(request: pb.GetRebuildRequest) -> pb.GetRebuildResponse:
+        view = _view(containers, request.service, request.view)
+        return pb.GetRebuildResponse(rebuild=_rebuild(await view.rebuilding()))
+
     process.server.add(SERVICE, "GetStatus", get_status, listed=False)
     process.server.add(SERVICE, "ListParked", _told(list_parked), listed=False)
     process.server.add(SERVICE, "ReplayParked", _told(replay_parked), listed=False)
     process.server.add(SERVICE, "DropParked", _told(drop_parked), listed=False)
+    process.server.add(SERVICE, "RebuildView", _told(rebuild_view), listed=False)
+    process.server.add(SERVICE, "GetRebuild", _told(get_rebuild), listed=False)
+
+
+def _members(containers: Sequence[Container]) -> dict[str, GroupMember]:
+    """The consumer groups here, by name. A read model's has no generation in its name; one that is built beside it has."""
+    members: dict[str, GroupMember] = {}
+    for container in containers:
+        for extension in container.extensions:
+            if hasattr(extension, "member"):
+                members[extension.member.group.partition("~")[0]] = extension.member
+            if isinstance(extension, View) and extension.builder is not None:
+                members[extension.builder.group] = extension.builder
+    return members
+
+
+def _view(containers: Sequence[Container], service: str, view: str) -> View:
+    """A view of a service here; NotFound names those that there are."""
+    views = {
+        (container.manifest.name, provider.attr_name): provider
+        for container in containers
+        for provider in container.dependencies
+        if isinstance(provider, View)
+    }
+    if (service, view) not in views:
+        known = ", ".join(sorted(f"{one} {name}" for one, name in views)) or "none"
+        raise NotFound(f"no read model {view} of {service} runs here; there are: {known}", "NO_SUCH_VIEW")
+    return views[service, view]
+
+
+def _rebuild(one: Rebuilding) -> pb.Rebuild:
+    return pb.Rebuild(
+        live=one.live, building=one.building, position=one.position, head=one.head, parked=one.parked, problem=one.problem
+    )
 
 
 def _not_parked(group: str, where: str) -> NotFound:

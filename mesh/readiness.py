@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from citybrain.mesh.container import Container
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.entrypoints.timers import Timer
 from citybrain.mesh.entrypoints.windows import Windows
-from citybrain.mesh.groups import GroupMember, ServiceFile, Standing
+from citybrain.mesh.groups import ServiceFile, Standing
 from citybrain.mesh.process import Process
 from citybrain.mesh.views import View
 from citybrain.observability.logs import logger
@@ -68,11 +69,12 @@ class ServiceState:
 class _Group:
     """A group, and since when it has not been well."""
 
-    def __init__(self, member: GroupMember, is_view: bool, failing_s: float, stalled_s: float) -> None:
-        self._member = member
+    def __init__(self, entry: Any, is_view: bool, failing_s: float, stalled_s: float) -> None:
+        # A read model that was rebuilt has another member from then on.
+        self._entry = entry
         self._failing_s = failing_s
         self._stalled_s = stalled_s
-        self.name = member.group
+        self.name: str = entry.member.group.partition("~")[0]
         # Until a read model has folded what was there at the start, it answers from the past.
         self._catching_up = is_view
         self._failing_since: float | None = None
@@ -80,7 +82,7 @@ class _Group:
     async def look(self, state: ServiceState) -> Trouble | None:
         """How it stands now; keeps that in the state of its service."""
         now = time.monotonic()
-        standing = state.groups[self.name] = await self._member.standing()
+        standing = state.groups[self.name] = await self._entry.member.standing()
         behind = self._catching_up and standing.catching_up > 0
         if not standing.leads and not behind:
             self._failing_since = None
@@ -128,11 +130,11 @@ class Readiness:
     def _of(self, container: Container) -> list[Dependency]:
         service = container.manifest.grpc
         found = [Dependency(f"{service}/store", self._look_at_store)]
-        members = {e.member: isinstance(e, View) for e in container.extensions if hasattr(e, "member")}
-        if members:
+        entries = {e: isinstance(e, View) for e in container.extensions if hasattr(e, "member")}
+        if entries:
             found.append(Dependency(f"{service}/views", _file_look(ServiceFile.of(self._process, container.manifest.name))))
-        for member, is_view in sorted(members.items(), key=lambda item: item[0].group):
-            group = _Group(member, is_view, *self._patience)
+        for entry, is_view in sorted(entries.items(), key=lambda item: str(item[0].member.group)):
+            group = _Group(entry, is_view, *self._patience)
             found.append(Dependency(f"{service}/{group.name}", group.look))
         found += [
             Dependency(f"{service}/{entrypoint.label}", _entrypoint_look(entrypoint))

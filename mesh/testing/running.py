@@ -197,7 +197,7 @@ class Running:
         async def look() -> Row:
             while True:
                 revision = found.revision
-                row = await found.member.file.models.get(view, key)
+                row = await found.row(key)
                 if row is not None and condition(row):
                     return row
                 await found.changed(revision)
@@ -206,7 +206,7 @@ class Running:
             try:
                 return await asyncio.wait_for(look(), limit_s)
             except TimeoutError:
-                rows = await found.member.file.models.scan(view, limit=_SHOWN)
+                rows = await found.rows(limit=_SHOWN)
                 there = "\n".join(f"  {name}: {row}" for name, row in rows) or "  nothing"
                 raise NeverCame(
                     f"{view} has no row {key!r} that fits within {limit_s:g} s\nin the view:\n{there}\n{await self._groups()}"

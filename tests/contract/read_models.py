@@ -16,6 +16,7 @@ import pytest
 
 from citybrain.event_store.contract import Features, LostAssignment
 from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row, RowChanged, WindowsSeen
+from citybrain.mesh.generations import Generations, Switch
 
 Test = Callable[[ReadModels], Awaitable[None]]
 GROUP, VIEW = "group", "view"
@@ -300,5 +301,35 @@ class ReadModelsContract(ReadModelsEngine):
             await models.save_windows_seen("minute", WindowsSeen(120, 5, 6))
             assert (await models.last_run("nightly"), await models.last_run("hourly")) == (9, None)
             assert await models.windows_seen("minute") == WindowsSeen(120, 5, 6)
+
+        self.on_models(tmp_path, test)
+
+    # -- ES-11 ------------------------------------------------------------------------------------------------------------
+
+    def test_es11_which_generation_is_live_is_one_row_that_two_change_one_after_the_other(self, tmp_path: Path) -> None:
+        async def test(one: ReadModels, two: ReadModels) -> None:
+            switches = [Switch(models, "view", "service.view.view") for models in (one, two) * 5]
+            assert await switches[0].read() == Generations(1, 0, "", 1)
+            taken = await asyncio.gather(
+                *(switch.change(lambda now: Generations(now.live, now.last + 1, "", now.last + 1)) for switch in switches)
+            )
+            assert sorted(now.building for now in taken) == list(range(2, 12)), "no number is given twice"
+            assert await switches[1].change(lambda now: Generations(11, 0, "", now.last)) == await switches[0].read()
+
+        self.on_two(tmp_path, test)
+
+    def test_es11_rows_of_a_generation_are_forgotten_with_who_folds_into_it_and_no_others(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            switch = Switch(models, "view", "g")
+            old, _ = await models.join("g")
+            new, _ = await models.join("g~2")
+            rows: dict[str, Row | None] = {f"{number:04}": {"n": number} for number in range(1200)}
+            await models.save("g", old, 7, "view", rows)
+            await models.save("g~2", new, 9, "view~2", {"a": {"n": 1}})
+            await switch.forget(1, ["g"])
+            assert (await models.scan("view"), await models.scan("view~2")) == ([], [("a", {"n": 1})])
+            with pytest.raises(LostAssignment):
+                await models.save("g", old, 8, "view", {"a": {"n": 2}})
+            await models.save("g~2", new, 10, "view~2", {"b": {"n": 2}})
 
         self.on_models(tmp_path, test)

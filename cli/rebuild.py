@@ -1,0 +1,89 @@
+"""`city rebuild`: a read model is folded anew from the beginning of the log, while the city runs on the live one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import grpc
+import typer
+from citybrain.mesh.v1 import mesh_service_pb2 as pb
+from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
+from google.protobuf import json_format
+from rich.console import Console
+from rich.progress import Progress
+
+from citybrain.cli import configuration
+from citybrain.cli.configuration import Data, File
+from citybrain.cli.problems import Problem
+from citybrain.cli.status import on_folder
+
+_out = Console(highlight=False, markup=False, soft_wrap=True)
+_ASK_S = 10.0
+_PAUSE_S = 0.1
+
+
+def rebuild(
+    service: Annotated[str, typer.Argument(help="As in its manifest.")],
+    view: Annotated[str, typer.Argument(help="The read model, as the service's class calls it.")],
+    address: Annotated[str, typer.Option(help="A process of the service: host:port.", show_default="one on --data")] = "",
+    give_up: Annotated[bool, typer.Option("--give-up", help="Gives up what is being built.")] = False,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="What was done, as JSON.")] = False,
+    config: File = None,
+) -> None:
+    """Folds a read model anew from the beginning of the log, beside the live one, and waits until it has taken its place.
+
+    The live one is read meanwhile. Whoever ends this command ends no rebuild: it goes on, after a crash too.
+    """
+    where = address or _process_of(service, configuration.load(config, data=("--data", data)))
+    with grpc.insecure_channel(where) as channel:
+        mesh: Any = MeshServiceStub(channel)  # type: ignore[no-untyped-call]
+        asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
+        begun = _answered(lambda: mesh.RebuildView(asked, timeout=_ASK_S)).rebuild
+        done = begun if give_up else _wait(mesh, service, view, begun)
+    if as_json:
+        _out.print(
+            json.dumps(
+                json_format.MessageToDict(done, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+            )
+        )
+    elif give_up:
+        _out.print(f"{service} {view}: nothing is built; generation {done.live} stays live")
+    else:
+        _out.print(f"{service} {view}: generation {done.live} is live, folded from {begun.head} positions of the log")
+
+
+def _wait(mesh: Any, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
+    """Waits until what was begun is live; Problem where it cannot be, or something else was begun."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(f"{service} {view}", total=begun.head)
+        while True:
+            request = pb.GetRebuildRequest(service=service, view=view)
+            now: pb.Rebuild = _answered(lambda: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
+            if now.live == begun.building:
+                return now
+            if now.building != begun.building:
+                raise Problem(f"{view} of {service} is rebuilt by somebody else now, or it was given up: city status")
+            if now.problem:
+                raise Problem(f"{view} of {service} stays as it was: {now.problem}")
+            shown.update(task, completed=now.position, total=now.head)
+            time.sleep(_PAUSE_S)
+
+
+def _answered(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except grpc.RpcError as error:
+        raise Problem(str(error.details())) from None
+
+
+def _process_of(service: str, city: configuration.City) -> str:
+    """Where a process of a service answers; Problem where none runs."""
+    for one in on_folder(city.data).processes:
+        if one.status is not None and any(found.name == service for found in one.status.services):
+            return one.address
+    raise Problem(f"no process of {service} runs on {city.data}: start it, or give its --address")
