@@ -21,6 +21,7 @@ from citybrain.event_store.kafka.records import Header
 _POLL_S = 0.1
 # Records that wait for Kafka in this process; past it, senders wait before they give theirs.
 _WAITING_MAX = 100_000
+_RECORD_BYTES = 2 * 1024 * 1024
 _FULL_PAUSE_S = 0.01
 
 
@@ -35,6 +36,7 @@ class Sender:
             # For ever: what was not acknowledged is on its way until this process ends.
             "message.timeout.ms": 0,
             "linger.ms": 1,
+            "message.max.bytes": _RECORD_BYTES,
             "queue.buffering.max.messages": _WAITING_MAX,
             "error_cb": self._on_error,
         }
@@ -49,7 +51,7 @@ class Sender:
         """What Kafka said last, until it takes a record again."""
 
     async def send(
-        self, topic: str, partition: int, key: bytes, value: bytes, headers: Sequence[Header], moment_ms: int
+        self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[Header], moment_ms: int = 0
     ) -> None:
         """Returns when the record is in its partition. TimedOut: perhaps it is, perhaps it will be."""
         done: asyncio.Future[None] = self._loop.create_future()

@@ -7,22 +7,42 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 
-# An event is never thrown away, and never for a newer one of its stream.
-_KEPT_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _ANSWER_S = 10.0
 _AGAIN_S = 0.05
 _LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
 _OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
 UNNAMED = "unnamed"
 """Where streams belong whose name begins with no service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What topics of a kind are like. `must`: settings that they have for ever; `may`: those that they are made with."""
+
+    partitions: int
+    must: Mapping[str, str]
+    may: Mapping[str, str] = field(default_factory=dict)
+
+
+def events(cluster: Cluster) -> Kind:
+    """Topics of events: nothing is ever thrown away, and never for a newer one of its stream."""
+    return Kind(cluster.partitions, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
+
+
+def event_topic(cluster: Cluster, service: str) -> str:
+    """The topic in which a service publishes."""
+    if not _LEGAL.fullmatch(service):
+        raise BrokerError(f"no topic can be named for {service!r}: a service has a-z, 0-9, _ and - in its name")
+    return f"{cluster.prefix}.{service}.events"
 
 
 def service_of(stream: str) -> str:
@@ -44,24 +64,18 @@ def partition_of(stream: str, partitions: int) -> int:
 
 
 class Topics:
-    """The topics of the city on one cluster."""
+    """The topics of one kind on one cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, kind: Kind) -> None:
         self._cluster = cluster
+        self._kind = kind
         self._admin = AdminClient(cluster.options())
         # What is asked of a cluster is asked by one thread: answers may take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-topics")
 
-    def name_of(self, service: str) -> str:
-        """The topic in which a service publishes."""
-        if not _LEGAL.fullmatch(service):
-            raise BrokerError(f"no topic can be named for {service!r}: a service has a-z, 0-9, _ and - in its name")
-        return f"{self._cluster.prefix}.{service}.events"
-
-    async def ready(self, services: Collection[str]) -> dict[TopicPartition, int]:
-        """Makes the topics of some services where they are missing; returns the end of each of their partitions."""
-        names = [self.name_of(service) for service in services]
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, names)
+    async def ready(self, names: Iterable[str]) -> dict[TopicPartition, int]:
+        """Makes some topics where they are missing; returns the end of each of their partitions."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, list(names))
 
     def close(self) -> None:
         """Lets go of the cluster."""
@@ -86,9 +100,9 @@ class Topics:
         self._make([name for name in names if name not in found])
         there = [name for name in names if name in found]
         for name in there:
-            if len(found[name].partitions) != self._cluster.partitions:
+            if len(found[name].partitions) != self._kind.partitions:
                 raise BrokerError(
-                    f"topic {name} has {len(found[name].partitions)} partitions and {self._cluster.partitions} are configured: "
+                    f"topic {name} has {len(found[name].partitions)} partitions and {self._kind.partitions} are configured: "
                     "a topic's partitions never change, so configure as many as it has, or another prefix"
                 )
         self._refuse_unfit(there)
@@ -97,9 +111,8 @@ class Topics:
     def _make(self, names: list[str]) -> None:
         if not names:
             return
-        new = [
-            NewTopic(name, self._cluster.partitions, self._cluster.replication, config=dict(_KEPT_FOR_EVER)) for name in names
-        ]
+        settings = {**self._kind.must, **self._kind.may}
+        new = [NewTopic(name, self._kind.partitions, self._cluster.replication, config=settings) for name in names]
         for future in self._admin.create_topics(new, operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S).values():
             try:
                 future.result()
@@ -114,14 +127,14 @@ class Topics:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         for resource, future in self._admin.describe_configs(resources, request_timeout=_ANSWER_S).items():
             has = future.result()
-            for key, wanted in _KEPT_FOR_EVER.items():
+            for key, wanted in self._kind.must.items():
                 if has[key].value != wanted:
                     raise BrokerError(
-                        f"topic {resource.name} has {key}={has[key].value}, by which events would be lost: set it to {wanted}"
+                        f"topic {resource.name} has {key}={has[key].value} and would lose what it is to keep: set {wanted}"
                     )
 
     def _ends(self, names: list[str]) -> dict[TopicPartition, int]:
-        places = [TopicPartition(name, number) for name in names for number in range(self._cluster.partitions)]
+        places = [TopicPartition(name, number) for name in names for number in range(self._kind.partitions)]
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = self._admin.list_offsets(dict.fromkeys(places, latest), request_timeout=_ANSWER_S)
         return {place: future.result().offset for place, future in asked.items()}

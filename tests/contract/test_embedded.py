@@ -10,11 +10,13 @@ from citybrain.event_store.contract import EventStore
 from citybrain.event_store.keys import KeyFile, KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
 from tests.contract.keys import KeyStoreContract
 from tests.contract.log import LogContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.store import EventStoreContract
+from tests.contract.telemetry import TelemetryContract
 
 
 class Embedded:
@@ -49,6 +51,15 @@ class Embedded:
         finally:
             keys.close()
 
+    @asynccontextmanager
+    async def telemetry(self, folder: Path) -> AsyncIterator[TelemetryLog]:
+        """A ring in a third."""
+        ring = TelemetryRing(folder / "telemetry.db")
+        try:
+            yield ring
+        finally:
+            ring.close()
+
 
 class TestStore(Embedded, EventStoreContract):
     """ES-1 … ES-5, ES-13, ES-14."""
@@ -64,3 +75,7 @@ class TestKeys(Embedded, KeyStoreContract):
 
 class TestLog(Embedded, LogContract):
     """ES-6 … ES-8: what a subscription does."""
+
+
+class TestTelemetry(Embedded, TelemetryContract):
+    """Batches of telemetry."""

@@ -21,12 +21,14 @@ from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
+from citybrain.event_store.kafka.telemetry import KafkaTelemetry
 from citybrain.event_store.kafka.topics import UNNAMED, partition_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
 from tests.contract.log import LogContract, Member, running, write
 from tests.contract.store import event
+from tests.contract.telemetry import TelemetryContract
 from tests.engines.kafka_on_memory import OnMemory
 
 LIMIT_S = 60.0
@@ -77,6 +79,22 @@ class TestLog(LogContract):
 
     def models(self, folder: Path):
         return kept(folder)
+
+
+class TestTelemetry(TelemetryContract):
+    """Batches of telemetry."""
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, kafka: Cluster) -> None:
+        self.cluster = kafka
+
+    @asynccontextmanager
+    async def telemetry(self, folder: Path) -> AsyncIterator[KafkaTelemetry]:
+        log = KafkaTelemetry(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}"))
+        try:
+            yield log
+        finally:
+            log.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

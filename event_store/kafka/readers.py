@@ -1,0 +1,167 @@
+"""Reading from the broker: one consumer follows all partitions that somebody reads here, for everybody.
+
+Those who read what is old have consumers of their own, which are kept a while at the place that they have reached: the next
+page is on its way already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from citybrain.event_store.kafka.cluster import BrokerError, Cluster, Option
+from citybrain.event_store.kafka.partition import KafkaPartition, T
+
+_POLL_S = 0.02
+_PAGE = 500
+# How long a reader of what is old waits for the broker before it says that it does not answer.
+_ANSWER_S = 30.0
+_IDLE_MAX = 8
+_GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_READS: dict[str, Option] = {
+    # Nobody's group: what was read is kept with its effects, not by the broker.
+    "group.id": "city-reader",
+    "enable.auto.commit": False,
+    "fetch.error.backoff.ms": 50,
+    "queued.max.messages.kbytes": 8192,
+}
+
+
+class Readers(Generic[T]):
+    """The readers of a process. `meant` makes of a record what it stands for, or raises ValueError.
+
+    `keeps_all`: nothing is ever deleted from these topics, so who asks for what is no longer there is told so, and not given
+    what comes next instead.
+    """
+
+    def __init__(self, cluster: Cluster, meant: Callable[[Message], T], keeps_all: bool) -> None:
+        self._cluster = cluster
+        self._meant = meant
+        self._options = cluster.options({**_READS, "auto.offset.reset": "error" if keeps_all else "earliest"})
+        self._loop = asyncio.get_running_loop()
+        self._idle: OrderedDict[tuple[str, int], Consumer] = OrderedDict()
+        self._old = ThreadPoolExecutor(2, thread_name_prefix="kafka-read")
+        self._to_follow: queue.SimpleQueue[KafkaPartition[T]] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kafka-follow", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Lets go of the broker."""
+        self._closed.set()
+        self._thread.join()
+        self._old.shutdown()
+        for reader in self._idle.values():
+            reader.close()
+
+    def follow(self, partition: KafkaPartition[T]) -> None:
+        """See Reads."""
+        self._to_follow.put(partition)
+
+    # -- what is old --------------------------------------------------------------------------------------------------------
+
+    async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T]:
+        """See Reads. BrokerError where the broker does not answer, or has lost it."""
+        work = self._old.submit(self._read, self._idle.pop((partition.name, after), None), partition, after, limit)
+        try:
+            reader, found = await asyncio.shield(asyncio.wrap_future(work))
+        except asyncio.CancelledError:
+            work.add_done_callback(_close)
+            raise
+        place = (partition.name, found[-1].position)
+        # Who has come so far needs the broker no more.
+        done = [reader] if found[-1].position >= partition.kept_after else []
+        if not done:
+            done += [other for other in (self._idle.pop(place, None),) if other is not None]
+            self._idle[place] = reader
+            if len(self._idle) > _IDLE_MAX:
+                done.append(self._idle.popitem(last=False)[1])
+        for one in done:
+            self._old.submit(one.close)
+        return found
+
+    def _read(self, reader: Consumer | None, partition: KafkaPartition[T], after: int, limit: int) -> tuple[Consumer, list[T]]:
+        if reader is None:
+            reader = Consumer(self._options)
+            reader.assign([TopicPartition(partition.topic, partition.number, after)])
+        waited = 0.0
+        try:
+            while not self._closed.is_set() and waited < _ANSWER_S:
+                messages = _next(reader, limit)
+                found = [one for one in map(self._one, messages) if one is not None]
+                if found:
+                    return reader, found
+                waited += _POLL_S
+            raise BrokerError(f"Kafka at {self._cluster.addresses} does not answer for {partition.name}: look whether it runs")
+        except BrokerError:
+            reader.close()
+            raise
+
+    # -- the thread that follows what comes ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        consumer = Consumer(self._options)
+        followed: dict[tuple[str, int], KafkaPartition[T]] = {}
+        while not self._closed.is_set():
+            while not self._to_follow.empty():
+                partition = self._to_follow.get()
+                followed[partition.topic, partition.number] = partition
+                consumer.incremental_assign([TopicPartition(partition.topic, partition.number, partition.head())])
+            came: dict[tuple[str, int], list[T]] = {}
+            for message in _next(consumer, _PAGE):
+                place = (str(message.topic()), int(message.partition() or 0))
+                if place not in followed:
+                    continue
+                try:
+                    one = self._one(message)
+                except BrokerError as error:
+                    self._tell(followed.pop(place).failed, error)
+                else:
+                    if one is not None:
+                        came.setdefault(place, []).append(one)
+            for place, new in came.items():
+                if place in followed:
+                    self._tell(followed[place].came, new)
+        consumer.close()
+
+    def _tell(self, tell: Callable[[Any], None], what: BrokerError | Sequence[T]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(tell, what)
+
+    def _one(self, message: Message) -> T | None:
+        """What a record stands for; None where Kafka says what passes by itself; BrokerError where records are gone."""
+        error = message.error()
+        where = f"{message.topic()}/{message.partition()}"
+        if error is not None:
+            if error.code() not in _GONE:
+                return None
+            raise BrokerError(
+                f"{where} has lost what it held ({error.str()}): was the topic deleted, or its retention changed?"
+            )
+        try:
+            return self._meant(message)
+        except ValueError as wrong:
+            at = f"{where} at offset {message.offset()}"
+            raise BrokerError(
+                f"what stands in {at} was not written by the city: nobody else may write to this topic"
+            ) from wrong
+
+
+def _next(consumer: Consumer, limit: int) -> list[Message]:
+    """What is there, as soon as something is: `consume` alone would wait until it has as many as it may."""
+    first = consumer.poll(_POLL_S)
+    if first is None:
+        return []
+    return [first, *(consumer.consume(limit - 1, 0) if limit > 1 else ())]
+
+
+def _close(work: Future[tuple[Consumer, list[T]]]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        work.result()[0].close()

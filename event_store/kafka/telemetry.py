@@ -1,0 +1,84 @@
+"""Telemetry on Kafka: a topic for each kind of batch, kept for hours, apart from the events.
+
+A topic has one partition: batches are read in the order they came in, and a batch holds many readings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from confluent_kafka import Message, TopicPartition
+
+from citybrain.event_store.contract import LimitExceeded
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.partition import KafkaPartition
+from citybrain.event_store.kafka.producer import Sender
+from citybrain.event_store.kafka.readers import Readers
+from citybrain.event_store.kafka.topics import Kind, Topics
+from citybrain.event_store.telemetry import KEPT_US, MAX_BATCH_BYTES, TelemetryBatch
+
+_RECEIVED = "city_receivedat"
+_KEPT = Kind(
+    partitions=1,
+    must={"cleanup.policy": "delete"},
+    may={
+        "retention.ms": str(KEPT_US // 1000),
+        # What is old goes in pieces of this length.
+        "segment.ms": str(3600 * 1000),
+        # By Kafka's own clock: a batch may tell of a time of its own.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(2 * MAX_BATCH_BYTES),
+    },
+)
+
+
+class KafkaTelemetry:
+    """A TelemetryLog. Create it inside the running event loop; `close()` when done."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._topics = Topics(cluster, _KEPT)
+        self._sender = Sender(cluster)
+        self._readers: Readers[TelemetryBatch] = Readers(cluster, _batch_of, keeps_all=False)
+        self._partitions: dict[str, KafkaPartition[TelemetryBatch]] = {}
+        self._making = asyncio.Lock()
+
+    def close(self) -> None:
+        """Gives up what Kafka has not acknowledged, and lets go of it."""
+        self._sender.close()
+        self._readers.close()
+        self._topics.close()
+
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        """See TelemetryLog.put."""
+        if len(data) > MAX_BATCH_BYTES:
+            raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
+        partition = await self._partition(topic)
+        await self._sender.send(partition.topic, 0, None, data, [(_RECEIVED, str(received_at).encode())])
+
+    async def read(self, topic: str, after: int, limit: int) -> list[TelemetryBatch]:
+        """See TelemetryLog.read."""
+        return await (await self._partition(topic)).read(after, limit)
+
+    def head(self, topic: str) -> int:
+        """See TelemetryLog.head."""
+        return self._partitions[topic].head() if topic in self._partitions else 0
+
+    async def grown(self, topic: str, after: int) -> None:
+        """See TelemetryLog.grown."""
+        await (await self._partition(topic)).grown(after)
+
+    async def _partition(self, topic: str) -> KafkaPartition[TelemetryBatch]:
+        async with self._making:
+            if topic not in self._partitions:
+                name = f"{self._cluster.prefix}.telemetry.{topic}"
+                ends = await self._topics.ready([name])
+                self._partitions[topic] = KafkaPartition(name, 0, ends[TopicPartition(name, 0)], self._readers)
+            return self._partitions[topic]
+
+
+def _batch_of(record: Message) -> TelemetryBatch:
+    offset, headers = record.offset(), dict(record.headers() or ())
+    if offset is None or _RECEIVED not in headers:
+        raise ValueError("a batch says when it came in")
+    return TelemetryBatch(offset + 1, int(headers[_RECEIVED] or 0), record.value() or b"")
