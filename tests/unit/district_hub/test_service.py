@@ -11,6 +11,7 @@ import pytest
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
+from citybrain.personal.v1.personal_pb2 import PersonErased
 from citybrain.roads.v1.roads_pb2 import RoadEdge
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
@@ -140,3 +141,13 @@ def test_alone_in_a_process_it_answers_over_grpc_and_remembers_after_a_kill(tmp_
             stub = DistrictHubServiceStub(channel)
             again = stub.RegisterDistrict(register("xihu", "西湖区"), timeout=30, wait_for_ready=True)
             assert again.district.name == "西湖区"
+
+
+def test_every_district_is_told_who_was_erased() -> None:
+    with running(DistrictHubService) as hub:
+        for district in ("xihu", "gongshu"):
+            hub.fire("RegisterDistrict", register(district, district))
+        hub.tell(PersonErased(person_id="per-1"), stream="personal/per-1")
+        for district in ("xihu", "gongshu"):
+            (event,) = next(hub.fire("Subscribe", pb.SubscribeRequest(district_id=district))).events
+            assert PersonErased.FromString(event.data.value).person_id == "per-1"

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import grpc.aio
 import pytest
-from citybrain.personal.v1.personal_pb2 import PersonErased
+from citybrain.personal.v1.personal_pb2 import PersonErased, Sealed
 from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.contract import StoredEvent, StoreError
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.sealing import SealBroken
 from citybrain.mesh import context
@@ -24,8 +24,10 @@ from citybrain.mesh.errors import Refused
 from citybrain.mesh.personal import NobodysData
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Follow, Heard, Service, Streams, View, rpc, subscribe
+from citybrain.mesh.settings import Personal, Settings
 from citybrain.mesh.testing.parts import Parts, on_parts
-from citybrain.mesh.vault import Vault, open_vault
+from citybrain.mesh.testing.setting import event_of
+from citybrain.mesh.vault import CIPHERS, Vault, lay_down, open_vault
 
 PROBE = "citybrain.probe.v1.ProbeService"
 TEXT = "绝密的电话"
@@ -236,6 +238,24 @@ def test_an_erasure_that_a_crash_broke_off_after_the_key_went_is_told_by_the_nex
     told(tmp_path, test)
 
 
+@pytest.mark.parametrize("cipher", ["aes-256-gcm", "sm4-gcm"])
+def test_what_a_new_person_says_is_sealed_with_the_cipher_that_is_configured(tmp_path: Path, cipher: Any) -> None:
+    async def test() -> None:
+        vault = open_vault(Settings(data=tmp_path, personal=Personal(cipher=cipher)))
+        event = event_of(ev.Told(who_id=WHO, text=TEXT), occurred_at=1, name="e1")
+        await vault.seal([(event, lay_down(event, ev.Told(key="k", who_id=WHO, text=TEXT)))])
+        (part,) = Sealed.FromString(event.sealed).parts
+        assert part.cipher == CIPHERS[cipher] and TEXT.encode() not in event.data + event.sealed
+        stored = StoredEvent(
+            event.id, event.type, event.data, 1, "", "", "", "", "", 2, "probe/told-k", 1, 1, 1, event.sealed
+        )  # fmt: skip
+        (heard,) = await vault.hear([stored])
+        assert heard.data == ev.Told(key="k", who_id=WHO, text=TEXT)
+        vault.keys.close()
+
+    asyncio.run(test())
+
+
 def test_what_is_sealed_for_one_event_opens_in_no_other(tmp_path: Path) -> None:
     def test(city: Told) -> None:
         (stored,) = wait(city.parts.store.read("probe/told-k"))
@@ -259,8 +279,6 @@ def test_a_person_who_is_erased_while_their_key_is_asked_for_stays_erased(tmp_pa
 
 
 def test_the_master_key_is_made_for_a_laptop_and_never_for_who_names_one(tmp_path: Path) -> None:
-    from citybrain.mesh.settings import Personal, Settings
-
     async def opened(settings: Settings) -> None:
         open_vault(settings).keys.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from citybrain.emergency_command.v1.emergency_command_service_pb2 import Contact
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
@@ -136,6 +137,28 @@ def test_a_saga_runs_to_its_end_and_is_not_kept_in_memory(tmp_path: Path) -> Non
         assert city.runner._sagas == {}
 
     city(tmp_path, test, step("a"), step("b"))
+
+
+def test_what_a_saga_keeps_of_a_person_is_sealed_and_gone_with_them_while_it_goes_on(tmp_path: Path) -> None:
+    phone = "+8613800001111"
+    opened = IncidentOpened(incident_id="s", reporter_id="per-1", reporter=Contact(name="王建国", phone=phone))
+
+    def test(city: City) -> None:
+        Department.held["a"] = asyncio.Event()
+        city.start().hear(opened)
+        city.parts.until(lambda: Department.calls == ["a"])
+        kept = wait(city.parts.store.read("sagas/saga-s"))
+        assert kept[0].sealed and not any(phone.encode() in event.data + event.sealed for event in kept)
+        assert city.runner.load("s").input == opened
+        wait(city.parts.process.vault.keys.destroy("per-1", 1))
+        wait(city.parts.process.vault.look())
+        city.parts.until(lambda: not city.runner.load("s").input.HasField("reporter"))
+        assert city.runner.load("s").input.reporter_id == "per-1"
+        Department.held.pop("a").set()
+        city.rest()
+        assert city.phase() == "completed"
+
+    city(tmp_path, test, step("a"))
 
 
 def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
