@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,15 +11,14 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
-from citybrain.event_store.snapshots import Snapshot, SnapshotFile
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import Call, correlate, current
 from citybrain.mesh.errors import Contended, ServiceError
 from citybrain.mesh.events import Heard, classification_of, hear, type_name
+from citybrain.mesh.kept_states import KeptStates
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
-from citybrain.mesh.states import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.validation import check_event
 from citybrain.mesh.vault import lay_down
 from citybrain.observability import names
@@ -79,10 +75,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
         self._log = logger(self._service)
         self._process.vault.when_erased(self._forget)
+        self._kept: KeptStates | None = None
         if self._every:
-            self._code = code_of(self._evolve)
-            if self._process.snapshots is None:
-                self._process.snapshots = SnapshotFile(self._process.settings.data / "snapshots.db")
+            kind = type(self._initial())
+            self._kept = KeptStates(self._process, self._service, kind, self._evolve, self._every)
 
     def get_dependency(self, worker_ctx: Any) -> Streams[S]:
         """The streams themselves: they hold nothing of a single call."""
@@ -240,43 +236,17 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     # -- snapshots ------------------------------------------------------------------------------------------------------
 
     def _from_snapshot(self, stream: str) -> _Loaded[S] | None:
-        """What is kept of a stream; None where nothing is, other code made it, or the log holds another event there."""
-        snapshots = self._process.snapshots
-        if not self._every or snapshots is None:
+        found = None if self._kept is None else self._kept.take_up(stream)
+        if found is None:
             return None
-        try:
-            kept = wait(snapshots.newest(stream))
-            if kept is None or kept.code != self._code:
-                return None
-            at = wait(self._process.store.read(stream, kept.version, 1))
-            # A log that was put back from a copy may not have come so far, or have gone another way.
-            if not at or at[0].id != kept.event_id:
-                return None
-            state: S = unpack_state(type(self._initial()), kept.state)
-        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
-            self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=repr(error))
-            return None
-        return _Loaded(state, kept.version, Cause(at[0].traceparent, at[0].correlation_id, at[0].id))
+        state, at = found
+        return _Loaded(state, at.version, Cause(at.traceparent, at.correlation_id, at.id))
 
     def _keep_snapshot(self, stream: str, before: int) -> None:
-        """Keeps the state, where that is due since the version before; nobody waits for it."""
-        snapshots, loaded = self._process.snapshots, self._cache.get(stream)
+        loaded = self._cache.get(stream)
         # A state that holds somebody's data is kept in memory alone: there it is forgotten with its person.
-        if loaded is None or loaded.persons:
-            return
-        if self._every and snapshots is not None and loaded.version // self._every > before // self._every:
-            try:
-                packed = pack_state(loaded.state)
-            except StateError as error:
-                # The command is done: that its state is read whole the next time is no reason to fail it.
-                self._log.error("snapshot cannot be made", stream=stream, error=str(error))
-                return
-            kept = Snapshot(loaded.version, loaded.cause.event_id, self._code, packed)
-            snapshots.keep(stream, kept).add_done_callback(functools.partial(self._snapshot_kept, stream))
-
-    def _snapshot_kept(self, stream: str, done: asyncio.Future[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            self._log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
+        if self._kept is not None and loaded is not None and not loaded.persons:
+            self._kept.keep(stream, loaded.state, loaded.version, loaded.cause.event_id, before)
 
     # -- writing --------------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,8 +18,8 @@ from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.generations import Generations, Switch, table
 from citybrain.mesh.groups import GroupMember, Part, ServiceFile, part_name
 from citybrain.mesh.nameko import DependencyProvider
-from citybrain.mesh.personal import NobodysData
 from citybrain.mesh.runtime import off_loop, wait
+from citybrain.mesh.sealed_rows import SealedRows
 from citybrain.mesh.states import StateError, code_of
 from citybrain.observability.logs import logger
 
@@ -32,8 +30,6 @@ _LOOK_S = 1.0
 _BUILDING_LOOK_S = 0.05
 # How long the rows of a generation stay that has been live.
 _OLD_S = 10.0
-# Where a row keeps what is sealed of it, by field.
-_SEALED = "\0sealed"
 Key = Callable[[Heard], str | None]
 Apply = Callable[[Row | None, Heard], Row | None]
 
@@ -93,6 +89,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         """Moves whenever rows may have changed."""
         self._news = asyncio.Event()
         self._vault = process.vault
+        self._rows = SealedRows(self._vault, self._name, self._personal)
         if self._personal:
             self._vault.when_erased(lambda person: self._changed())
         self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
@@ -118,7 +115,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
         while True:
             kept = await part.models.load(name, {key for key, _ in keyed}) if keyed else {}
-            standing = await self._opened({key: one.row for key, one in kept.items() if one.row is not None})
+            standing = await self._rows.open({key: one.row for key, one in kept.items() if one.row is not None})
             rows: dict[str, Row | None] = {}
             for key, event in keyed:
                 before = kept.get(key)
@@ -127,7 +124,7 @@ class View(DependencyProvider):  # type: ignore[misc]
                 row = rows.get(key, standing.get(key))
                 rows[key] = self._apply(row, event)
             try:
-                await part.save(batch, name, await self._sealed(rows), kept)
+                await part.save(batch, name, await self._rows.seal(rows), kept)
                 break
             except RowChanged:
                 # By a member on another partition: its work stands, and ours is done on it.
@@ -254,40 +251,6 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._changed()
         self._asked.set()
 
-    # -- what is personal in rows -----------------------------------------------------------------------------------------
-
-    async def _sealed(self, rows: Mapping[str, Row | None]) -> dict[str, Row | None]:
-        found: list[tuple[Row, str, str]] = []
-        sealed: dict[str, Row | None] = {}
-        for key, row in rows.items():
-            sealed[key] = row = None if row is None else dict(row)
-            for field in self._personal if row is not None else ():
-                if row is not None and row.get(field) is not None:
-                    found.append((row, field, f"{self._name}\0{key}\0{field}"))
-        texts = [(self._person(row, field), place, json.dumps(row.pop(field))) for row, field, place in found]
-        for (row, field, _), one in zip(found, await self._vault.seal_texts(texts) if texts else (), strict=True):
-            row.setdefault(_SEALED, {})[field] = None if one is None else b64encode(one).decode()
-        return sealed
-
-    async def _opened(self, rows: Mapping[str, Row]) -> dict[str, Row]:
-        opened = {key: dict(row) for key, row in rows.items()}
-        found: list[tuple[Row, str, str, str]] = []
-        for key, row in opened.items():
-            for field, one in row.pop(_SEALED, {}).items():
-                row[field] = None
-                if one is not None:
-                    found.append((row, field, f"{self._name}\0{key}\0{field}", one))
-        texts = await self._vault.open_texts([(place, b64decode(one)) for _, _, place, one in found]) if found else []
-        for (row, field, _, _), text in zip(found, texts, strict=True):
-            row[field] = None if text is None else json.loads(text)
-        return opened
-
-    def _person(self, row: Row, field: str) -> str:
-        person = row.get(self._personal[field])
-        if not person:
-            raise NobodysData(f"a row of {self._name} has {field}, and {self._personal[field]} does not say whose it is")
-        return str(person)
-
     def _changed(self) -> None:
         self.revision += 1
         self._news.set()
@@ -309,7 +272,7 @@ class View(DependencyProvider):  # type: ignore[misc]
     async def row(self, key: str) -> Row | None:
         """As `get`, for who is on the loop."""
         row = await self.member.file.models.get(table(self._name, self._live), key)
-        return row if row is None or not self._personal else (await self._opened({key: row}))[key]
+        return None if row is None else (await self._rows.open({key: row}))[key]
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
         """Rows in the order of their keys."""
@@ -318,7 +281,7 @@ class View(DependencyProvider):  # type: ignore[misc]
     async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
         """As `scan`, for who is on the loop."""
         rows = await self.member.file.models.scan(table(self._name, self._live), after, limit)
-        return list((await self._opened(dict(rows))).items()) if self._personal else rows
+        return list((await self._rows.open(dict(rows))).items()) if self._personal else rows
 
     def derived(self, build: Callable[[list[Row]], D]) -> D:
         """What `build` makes of all rows, made off the loop and kept until a row changes."""
