@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +15,7 @@ from typing import Self
 
 import envoy
 
+from citybrain.engines.spawn import tethered
 from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.settings import GatewaySettings
@@ -26,7 +24,6 @@ from citybrain.mesh.manifest import Manifest
 _READY_S = 60.0
 _STOP_S = 10.0
 _PAUSE_S = 0.02
-_TETHER = Path(__file__).with_name("tether.py")
 _BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
 
 
@@ -92,9 +89,11 @@ class Envoy:
         self._admin_file.unlink(missing_ok=True)
         command = [*self._command(self._write()), "--admin-address-path", str(self._admin_file)]
         command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
-        tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
         with self.log.open("wb") as log:
-            self._process = _spawn([*tether, *command], log.fileno())
+            try:
+                self._process = tethered(command, log.fileno(), signal.SIGTERM)
+            except OSError as error:
+                raise GatewayError(f"Envoy cannot be started: {error}") from error
         try:
             self._wait_until_ready()
         except BaseException:
@@ -219,30 +218,6 @@ class Envoy:
         if busy:
             return f"port {busy['port']} on {busy['host']} is in use: stop what uses it, or choose another port"
         return f"Envoy ended with code {code}: {_reason(said)}"
-
-
-def _spawn(command: Sequence[str], log: int) -> subprocess.Popen[bytes]:
-    """Starts the process from a thread that lives as long as it does: Linux takes that thread for the parent."""
-    started: list[subprocess.Popen[bytes] | OSError] = []
-    is_started = threading.Event()
-
-    def run() -> None:
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        except OSError as error:
-            started.append(error)
-            is_started.set()
-            return
-        started.append(process)
-        is_started.set()
-        process.wait()
-
-    threading.Thread(target=run, name="envoy", daemon=True).start()
-    is_started.wait()
-    first = started[0]
-    if isinstance(first, OSError):
-        raise GatewayError(f"Envoy cannot be started: {first}")
-    return first
 
 
 def _reason(said: str) -> str:

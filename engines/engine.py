@@ -1,0 +1,281 @@
+"""An engine as a process: started and waited for, stopped, killed, paused, found again by whoever looks at its folder.
+
+The file `engine.pid` is locked by the engine itself as long as it lives, however it ends: so it never names a stranger, and
+two engines never share a folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from citybrain.engines.errors import EngineError
+from citybrain.engines.jars import class_path
+from citybrain.engines.java import java
+from citybrain.engines.spawn import detached, tethered
+
+HOST = "127.0.0.1"
+READY_LIMIT_S = 120.0
+_STOP_LIMIT_S = 60.0
+_PAUSE_S = 0.05
+_TAIL_LINES = 12
+_MIN_FREE_BYTES = 300_000_000
+# Below those that Linux gives to outgoing connections, so that nobody is given one between our choice and its use.
+_FREE_PORTS = range(15_000, 32_000)
+_SILENT: Callable[[str], None] = lambda _line: None  # noqa: E731
+
+
+class Engine:
+    """One engine in a folder of its own. A port of 0 is the one it had there before, or a free one."""
+
+    name = ""
+    # What it listens on besides the port of its clients.
+    inner_ports: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder.absolute()
+        self._asked = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- what an engine says of itself ------------------------------------------------------------------------------------
+
+    def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
+        """Writes its files; returns what Java is given: options, class, arguments."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Whether it answers its clients; OSError where nobody listens."""
+        raise NotImplementedError
+
+    # -- where it is --------------------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """The port of its clients; 0 before its first start when none was given."""
+        return self._ports().get("port", 0)
+
+    @property
+    def address(self) -> str:
+        """host:port for clients."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says: its newest lines, older ones are in files beside it."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int:
+        """Its process, whoever started it; 0 when it does not run."""
+        try:
+            with self._pid_file.open(encoding="utf-8") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or 0)
+        except FileNotFoundError:
+            pass
+        return 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs, whoever started it."""
+        return self.pid != 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs and answers."""
+        try:
+            return self.running and self.is_ready()
+        except OSError:
+            return False
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it holds of the machine's memory; 0 when it does not run."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except OSError:
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    # -- life ---------------------------------------------------------------------------------------------------------------
+
+    def start(self, *, stays: bool = False, say: Callable[[str], None] = _SILENT) -> None:
+        """Starts it and waits until it answers. It ends with this process, however that ends, unless it `stays`."""
+        self.launch(stays=stays, say=say)
+        self.wait()
+
+    def launch(self, *, stays: bool = False, say: Callable[[str], None] = _SILENT) -> None:
+        """Starts it; `wait()` waits until it answers. Nothing to do where it runs."""
+        if self.running:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if free < _MIN_FREE_BYTES:
+            needs = f"{self.name} needs {_MIN_FREE_BYTES >> 20} MB to begin with"
+            raise EngineError(f"{needs}, and {free >> 20} MB are free in {self.folder}: make room, or give another folder")
+        classes = class_path(self.name, say)
+        command = [java(), *self.prepare(self._choose_ports(), classes)]
+        with self._pid_file.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EngineError(f"{self.name} is being started in {self.folder} by somebody else: wait for it") from None
+            file.truncate(0)
+            with self._output.open("wb") as output:
+                start = (
+                    detached(command, output.fileno(), file.fileno())
+                    if stays
+                    else tethered(command, output.fileno(), signal.SIGKILL, file.fileno())
+                )
+        self._process = start
+
+    def wait(self) -> None:
+        """Waits until it answers; EngineError with its last words where it ends before."""
+        until = time.monotonic() + READY_LIMIT_S
+        while not self.healthy:
+            if self._process is not None and self._process.poll() is not None:
+                raise EngineError(f"{self.name} ended while it started, with code {self._process.returncode}: {self._reason()}")
+            if time.monotonic() > until:
+                self.kill()
+                raise EngineError(f"{self.name} did not answer within {READY_LIMIT_S:g} s: {self._reason()}")
+            time.sleep(_PAUSE_S)
+
+    def stop(self) -> None:
+        """Asks it to end and waits until it has; ends it where it does not."""
+        # One that is paused hears nothing.
+        self.resume()
+        if not self._end(signal.SIGTERM, _STOP_LIMIT_S):
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        self._end(signal.SIGKILL, _STOP_LIMIT_S)
+
+    def restart(self) -> None:
+        """Starts it again where it was, with the same data and ports."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Lets it stand still (SIGSTOP) until `resume()`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._signal(signal.SIGCONT)
+
+    def tail(self, lines: int = _TAIL_LINES) -> list[str]:
+        """Its last words."""
+        said: deque[str] = deque(maxlen=lines)
+        for path in (self.log, self._output):
+            if path.is_file():
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    said.extend(line.rstrip() for line in file if line.strip())
+        return list(said)
+
+    # -- within ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "engine.pid"
+
+    @property
+    def _output(self) -> Path:
+        return self.folder / f"{self.name}.out"
+
+    def _signal(self, number: signal.Signals) -> int:
+        pid = self.pid
+        if pid:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                return 0
+        return pid
+
+    def _end(self, number: signal.Signals, limit_s: float) -> bool:
+        pid = self.pid
+        if not pid:
+            return True
+        try:
+            # A handle on this very process: it may end, and its number go to another, before we ask.
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        try:
+            if self.pid == pid:
+                signal.pidfd_send_signal(handle, number)
+            ended, _, _ = select.select([handle], [], [], limit_s)
+        finally:
+            os.close(handle)
+        if ended and self._process is not None:
+            self._process.wait()
+        return bool(ended)
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            ports = {}
+        return {**ports, **({"port": self._asked} if self._asked else {})}
+
+    def _choose_ports(self) -> dict[str, int]:
+        known = self._ports()
+        ports: dict[str, int] = {}
+        for name in ("port", *self.inner_ports):
+            if name in known and not (name != "port" and _is_taken(known[name])):
+                ports[name] = known[name]
+            else:
+                ports[name] = _free_port(set(ports.values()))
+        if _is_taken(ports["port"]):
+            raise EngineError(f"{self.name}: port {ports['port']} on {HOST} is in use: stop what uses it, or choose another port")
+        (self.folder / "ports.json").write_text(json.dumps(ports), encoding="utf-8")
+        return ports
+
+    def _reason(self) -> str:
+        said = self.tail()
+        return "\n  ".join([f"see {self.log}; its last lines are", *said]) if said else "it said nothing"
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as tried:
+        # As servers do: a connection that just ended is in nobody's way.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _free_port(but: set[int]) -> int:
+    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+        if port not in but and not _is_taken(port):
+            return port
+    raise EngineError("no port is free on this machine: stop what uses them")
+
+
+def ask(port: int, request: bytes, length: int) -> bytes:
+    """The first bytes that a server answers to a request; OSError where it does not."""
+    with socket.create_connection((HOST, port), timeout=2) as connection:
+        connection.sendall(request)
+        answer = b""
+        while len(answer) < length:
+            part = connection.recv(length - len(answer))
+            if not part:
+                raise ConnectionResetError(f"port {port} closed the connection")
+            answer += part
+        return answer
