@@ -28,6 +28,9 @@ demo: build/.stubs ## One emergency, end to end, without and with the city (unde
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
 	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)
 
+test-engines: build/.stubs ## The store and the log on real Kafka and Cassandra (downloads 109 MB of jars, once)
+	@$(BIN)/python -m pytest tests/engines --durations=10 $(ARGS)
+
 test-faults: build/.stubs ## A few kills per victim, at fixed seeds
 	@$(BIN)/python -m pytest tests/faults --durations=10 $(ARGS)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import backup, configuration, events, personal, rebuild
+from citybrain.cli import backup, configuration, engines, events, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
@@ -205,6 +205,7 @@ def trace(
 
 
 app.add_typer(configuration.app)
+app.add_typer(engines.app)
 app.command()(personal.erase)
 app.command()(backup.backup)
 app.command()(backup.restore)
@@ -230,6 +231,7 @@ def serve(context: typer.Context) -> None:
 def main() -> None:
     """Runs the command; what people can mend is one line without a traceback."""
     from citybrain.cli.reflection import CallError
+    from citybrain.engines.errors import EngineError
     from citybrain.gateway.errors import GatewayError
     from citybrain.mesh.child import ChildError
     from citybrain.mesh.configuration import ConfigurationError
@@ -238,7 +240,7 @@ def main() -> None:
     try:
         _add_demo()
         app()
-    except (Problem, CallError, GatewayError, ChildError, ConfigurationError, ManifestError) as problem:
+    except (Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError) as problem:
         sys.stderr.write(f"city: {problem}\n")
         sys.exit(2)
     except KeyboardInterrupt:

@@ -70,7 +70,9 @@ _LOG = """\
     <rollingPolicy class="ch.qos.logback.core.rolling.FixedWindowRollingPolicy">
       <fileNamePattern>{log}.%i</fileNamePattern><minIndex>1</minIndex><maxIndex>2</maxIndex>
     </rollingPolicy>
-    <triggeringPolicy class="ch.qos.logback.core.rolling.SizeBasedTriggeringPolicy"><maxFileSize>2MB</maxFileSize></triggeringPolicy>
+    <triggeringPolicy class="ch.qos.logback.core.rolling.SizeBasedTriggeringPolicy">
+      <maxFileSize>2MB</maxFileSize>
+    </triggeringPolicy>
     <encoder><pattern>%d{{ISO8601}} %level %logger{{0}} %msg%n</pattern></encoder>
   </appender>
   <root level="WARN"><appender-ref ref="file"/></root>
@@ -98,7 +100,7 @@ class Cassandra(Engine):
             "cassandra.skip_wait_for_gossip_to_settle": "0",
             "cassandra-foreground": "true",
             "jdk.attach.allowAttachSelf": "true",
-            "java.io.tmpdir": str(self.folder),
+            "java.io.tmpdir": str(self._fresh("tmp")),
             "logback.configurationFile": str(log),
         }
         options = [*_MEMORY, *opened, *(f"-D{name}={value}" for name, value in defined.items()), "-cp", classes]

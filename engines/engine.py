@@ -34,7 +34,10 @@ _TAIL_LINES = 12
 _MIN_FREE_BYTES = 300_000_000
 # Below those that Linux gives to outgoing connections, so that nobody is given one between our choice and its use.
 _FREE_PORTS = range(15_000, 32_000)
-_SILENT: Callable[[str], None] = lambda _line: None  # noqa: E731
+
+
+def silent(_line: str) -> None:
+    """Says nothing."""
 
 
 class Engine:
@@ -113,12 +116,12 @@ class Engine:
 
     # -- life ---------------------------------------------------------------------------------------------------------------
 
-    def start(self, *, stays: bool = False, say: Callable[[str], None] = _SILENT) -> None:
+    def start(self, *, stays: bool = False, say: Callable[[str], None] = silent) -> None:
         """Starts it and waits until it answers. It ends with this process, however that ends, unless it `stays`."""
         self.launch(stays=stays, say=say)
         self.wait()
 
-    def launch(self, *, stays: bool = False, say: Callable[[str], None] = _SILENT) -> None:
+    def launch(self, *, stays: bool = False, say: Callable[[str], None] = silent) -> None:
         """Starts it; `wait()` waits until it answers. Nothing to do where it runs."""
         if self.running:
             return
@@ -197,6 +200,13 @@ class Engine:
     def _output(self) -> Path:
         return self.folder / f"{self.name}.out"
 
+    def _fresh(self, name: str) -> Path:
+        """A folder without what one that was killed left there."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
     def _signal(self, number: signal.Signals) -> int:
         pid = self.pid
         if pid:
@@ -241,7 +251,9 @@ class Engine:
             else:
                 ports[name] = _free_port(set(ports.values()))
         if _is_taken(ports["port"]):
-            raise EngineError(f"{self.name}: port {ports['port']} on {HOST} is in use: stop what uses it, or choose another port")
+            raise EngineError(
+                f"{self.name}: port {ports['port']} on {HOST} is in use: stop what uses it, or choose another port"
+            )
         (self.folder / "ports.json").write_text(json.dumps(ports), encoding="utf-8")
         return ports
 

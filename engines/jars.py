@@ -105,4 +105,3 @@ def _fetch(name: str, jars: list[Jar], folder: Path, say: Callable[[str], None])
             list(pool.map(fetch, jars))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-

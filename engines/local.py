@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from citybrain.engines.cassandra import Cassandra
-from citybrain.engines.engine import Engine
+from citybrain.engines.engine import Engine, silent
 from citybrain.engines.kafka import Kafka
 
 
@@ -27,7 +27,7 @@ class Engines:
     @classmethod
     def start(
         cls, folder: Path, *, kafka_port: int = 0, cassandra_port: int = 0,
-        stays: bool = False, say: Callable[[str], None] = lambda _line: None,
+        stays: bool = False, say: Callable[[str], None] = silent,
     ) -> Self:  # fmt: skip
         """Starts both and waits until they answer. They end with this process, however that ends, unless they are to stay.
 

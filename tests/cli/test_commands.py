@@ -26,6 +26,7 @@ OPTIONS = {
     "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout", "--config"],
     "trace": ["incident", "--data", "--json", "--config"],
     "config": ["explain", "schema"],
+    "engines": ["up", "down", "status", "logs"],
     "demo": [
         "--city", "--scenario", "--places", "--calls", "--emergencies", "--seed", "--runs", "--kill", "--data", "--report",
         "--picture", "--json",

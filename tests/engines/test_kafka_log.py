@@ -6,8 +6,6 @@ The streams are in memory, so that nothing but Kafka is tried. (It is long becau
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
+from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, LostAssignment, StoredEvent
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
@@ -32,15 +31,12 @@ from tests.contract.telemetry import TelemetryContract
 from tests.engines.kafka_on_memory import OnMemory
 
 LIMIT_S = 60.0
-ADDRESS = "CITY_TEST_KAFKA"
 
 
 @pytest.fixture
-def kafka() -> Cluster:
+def kafka(engines: Engines, prefix: str) -> Cluster:
     """A cluster with topics of this test's own."""
-    if ADDRESS not in os.environ:
-        pytest.skip(f"{ADDRESS} names no Kafka")
-    return Cluster(os.environ[ADDRESS], prefix=f"test-{uuid.uuid4().hex[:8]}")
+    return Cluster(engines.kafka.address, prefix=prefix)
 
 
 @asynccontextmanager

@@ -1,0 +1,36 @@
+"""One Kafka and one Cassandra for a whole run of tests; topics and a keyspace of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from citybrain.engines.errors import NotFetched
+from citybrain.engines.local import Engines
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Both engines. Where their packages cannot be had a laptop goes on without these tests; CI does not."""
+    try:
+        running = Engines.start(tmp_path_factory.mktemp("engines"), say=_say)
+    except NotFetched as problem:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"NOT TESTED ON REAL ENGINES: {problem}")
+    with running:
+        yield running
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What the names of a test's topics and keyspace begin with."""
+    return f"test{uuid.uuid4().hex[:12]}"
