@@ -91,6 +91,10 @@ class Tables(Protocol):
         """Says how far."""
         ...
 
+    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
+        """Says of an event, by its correlation id, that it stands in its stream; `bucket`: one that is not behind it."""
+        ...
+
     async def begin(self, writer: str) -> None:
         """A writer comes to life, if it has not been closed meanwhile."""
         ...

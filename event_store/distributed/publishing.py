@@ -25,6 +25,9 @@ class Publisher:
         """Publishes everything above what is known to be in the log, up to a version; returns what is known then."""
         events, bucket = await self.streams.read(stream, known.published + 1, target, known.bucket)
         for event in events:
+            if event.correlation_id:
+                # Before the event is heard: who hears of a story finds all of it.
+                await self.streams.surely(self.streams.tables.tell_story, event, known.bucket)
             await self.streams.surely(self._broker.publish, event)
         if not events:
             return known

@@ -37,6 +37,8 @@ class _Open:
     opening: Opening | None = None
     # (bucket, fence) that may be used: seen before the writer was seen not to be closed.
     allowed: set[tuple[int, str | None]] = field(default_factory=set)
+    # Where it ended after our last append, with a fence that is allowed: whether that is still so, the next append decides.
+    tail: Tail | None = None
     undecided: int = 0
     # Versions that were committed here and are not known to be in the log.
     unpublished: list[int] = field(default_factory=list)
@@ -49,8 +51,18 @@ class Writer:
     """One process's appends. `run()` keeps it alive; ids of writers come from `new_id` and never repeat."""
 
     def __init__(
-        self, tables: Tables, broker: Broker, clock: Clock, new_id: Callable[[], str], *, bucket_events: int = 10_000
+        self,
+        tables: Tables,
+        broker: Broker,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        bucket_events: int = 10_000,
+        recorded: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`recorded`: what events are told as the time they were recorded; nothing is decided by it."""
+        self._recorded = recorded
+        self._bucket_events = bucket_events
         self.streams = Streams(tables, clock, bucket_events)
         self.publisher = Publisher(self.streams, broker)
         self._tables = tables
@@ -113,6 +125,12 @@ class Writer:
 
     async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
         """One try at it; None: nothing is decided, and what was sent can never apply any more."""
+        known, opened.tail = opened.tail, None
+        if known is not None and known.bucket == 0 and expected in (ANY, known.version) and opened.writer == self._id:
+            # An id that is in the bucket already makes the batch fail, and there is no bucket before it.
+            committed = await self._write(stream, opened, events, known)
+            if committed is not None:
+                return committed
         tail = await self._usable_tail(stream, opened)
         if tail is None:
             return None
@@ -123,10 +141,15 @@ class Writer:
             return _as_written(ids, written, tail.version)
         if len(set(ids)) < len(ids) or expected not in (ANY, tail.version):
             return Conflict(tail.version)
+        return await self._write(stream, opened, events, tail)
+
+    async def _write(self, stream: str, opened: _Open, events: Sequence[NewEvent], tail: Tail) -> Committed | None:
         batch = Batch(stream, tail.bucket, tail.head, tail.fence, self._rows(stream, events, tail.version))
         if not await self._send(batch):
             return None
         versions = [row.version for row in batch.events]
+        if versions[-1] < (tail.bucket + 1) * self._bucket_events:
+            opened.tail = Tail(tail.bucket, versions[-1], tail.fence, versions[-1])
         opened.unpublished += versions
         self._publish_soon(stream, opened)
         return Committed(versions[0], versions[-1], 0)
@@ -153,6 +176,7 @@ class Writer:
             await self.streams.surely(self._tables.open, writer, opening)
             opened.writer, opened.opening = writer, opening
             opened.allowed.clear()
+            opened.tail = None
         return writer
 
     async def _send(self, batch: Batch) -> bool:
@@ -170,12 +194,12 @@ class Writer:
             rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
             return bool(rows) and rows[0].id == first.id
 
-    @staticmethod
-    def _rows(stream: str, events: Sequence[NewEvent], version: int) -> tuple[StoredEvent, ...]:
+    def _rows(self, stream: str, events: Sequence[NewEvent], version: int) -> tuple[StoredEvent, ...]:
+        now = self._recorded()
         return tuple(
             StoredEvent(
                 e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-                e.classification, stream, version + n, 0, 0, e.sealed,
+                e.classification, stream, version + n, now, 0, e.sealed,
             )
             for n, e in enumerate(events, 1)
         )  # fmt: skip
@@ -234,6 +258,7 @@ class Writer:
             # What is opened next is opened later than anything that was seen until now.
             opened.writer, opened.opening = "", None
             opened.allowed.clear()
+            opened.tail = None
             if opening is not None:
                 await self.streams.surely(self._tables.forget, writer, opening)
             if not opened.undecided:

@@ -81,6 +81,9 @@ class StoreEngine:
         """Opens the place in a folder; a second time, as another process would."""
         raise NotImplementedError
 
+    async def settled(self, store: EventStore) -> None:
+        """Waits until what was acknowledged here is in the log, where that is a moment later."""
+
     # -- for the tests ----------------------------------------------------------------------------------------------------
 
     def on_store(self, folder: Path, test: Test) -> None:
@@ -94,6 +97,7 @@ class StoreEngine:
 
     async def everything(self, store: EventStore, limit: int = 1000) -> list[StoredEvent]:
         """What stands in all partitions, one after the other."""
+        await self.settled(store)
         return [found for log in store.partitions() for found in await drain(log, limit)]
 
     async def until_seen(self, store: EventStore, count: int) -> list[StoredEvent]:

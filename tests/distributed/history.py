@@ -95,6 +95,9 @@ class Reader:
                 await history.log.grown(position)
                 page = await reader.read_log(position, 1, ["t"])
                 position = page.reached
+                if not page.events:
+                    # Where much came twice, a reader that lives shortly would never get past it.
+                    self.save(position, reader)
                 for event in page.events:
                     if not await self.take(position, reader, [event.id], event.stream):
                         break

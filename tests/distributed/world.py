@@ -117,6 +117,7 @@ class Store:
         self.marks: dict[str, Mark] = {}
         self.beats: dict[str, int] = {}
         self.closed: set[str] = set()
+        self.stories: set[tuple[str, str, int]] = set()
         self.openings: dict[str, set[Opening]] = defaultdict(set)
 
     def append(self, batch: Batch) -> bool:
@@ -261,6 +262,9 @@ class Process:
 
     async def put_mark(self, stream: str, mark: Mark) -> None:
         await self._do("put_mark", lambda: self._store.marks.__setitem__(stream, mark))
+
+    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
+        await self._do("tell_story", lambda: self._store.stories.add((event.correlation_id, event.stream, event.version)))
 
     async def begin(self, writer: str) -> None:
         await self._do("begin", lambda: self._store.beats.setdefault(writer, 0))

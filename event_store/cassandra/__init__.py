@@ -1,0 +1,9 @@
+"""The streams of the distributed engine on Cassandra.
+
+| module | what it is about |
+|---|---|
+| `session.py` | where the cluster is, and how it is asked without a thread that waits |
+| `migrations.py` | the keyspace, brought up to date step by step |
+| `tables.py` | the conditional store of streams, writers and marks |
+| `stories.py` | the events of one correlation id, wherever they stand |
+"""

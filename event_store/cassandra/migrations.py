@@ -1,0 +1,74 @@
+"""The keyspace of the city, brought up to date step by step; several who begin at once do no harm.
+
+A step is never changed once it was released: what is to be different is a step of its own. Each can be run twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.ports import TimedOut
+
+_CHANGE_S, _TRIES = 20.0, 3
+
+_STEPS = (
+    """
+    CREATE TABLE IF NOT EXISTS streams (
+      stream text, bucket int, kind tinyint, version bigint, id text,
+      head bigint static, fence text static,
+      type text, data blob, occurred_at bigint, recorded_at bigint, traceparent text, correlation_id text, causation_id text,
+      actor text, district text, classification tinyint, sealed blob, at bigint,
+      PRIMARY KEY ((stream, bucket), kind, version, id))
+    """,
+    # A writer that was closed is never opened again, so nothing but true is ever written there, and no clock decides.
+    "CREATE TABLE IF NOT EXISTS writers (id text PRIMARY KEY, beat bigint, closed boolean)",
+    "CREATE TABLE IF NOT EXISTS open_streams (writer text, stream text, number bigint, PRIMARY KEY (writer, stream, number))",
+    "CREATE TABLE IF NOT EXISTS marks (shard smallint, stream text, published bigint, bucket int, PRIMARY KEY (shard, stream))",
+    """
+    CREATE TABLE IF NOT EXISTS stories (
+      story text, stream text, version bigint, bucket int,
+      PRIMARY KEY (story, stream, version))
+    """,
+)
+
+
+async def migrate(place: Place) -> None:
+    """Brings a keyspace to what this code needs; StoreError where it is newer than the code, or the cluster refuses."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", place.keyspace):
+        raise StoreError(f"{place.keyspace!r} is no name of a keyspace: use small letters, digits and _, at most 48")
+    asked = await Asked.open(place)
+    try:
+        await _change(asked, f"CREATE KEYSPACE IF NOT EXISTS {place.keyspace} WITH replication = {_replication(place)}")
+        table = f"{place.keyspace}.migrations"
+        await _change(asked, f"CREATE TABLE IF NOT EXISTS {table} (one tinyint, step int, PRIMARY KEY (one, step))")
+        done = {row[0] for row in await asked.ask(f"SELECT step FROM {table} WHERE one = 0")}
+        if newest := max(done - set(range(1, len(_STEPS) + 1)), default=0):
+            raise StoreError(
+                f"keyspace {place.keyspace} was brought to step {newest} by a newer release, and this one knows {len(_STEPS)}: "
+                "run that release, or another keyspace"
+            )
+        for number, step in enumerate(_STEPS, 1):
+            if number not in done:
+                await _change(asked, step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {place.keyspace}.", 1))
+                await asked.ask(f"INSERT INTO {table} (one, step) VALUES (0, {number})")
+    finally:
+        asked.close()
+
+
+async def _change(asked: Asked, cql: str) -> None:
+    """Schemas change slowly, more so when several change them at once; each change here may be made twice."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(TimedOut):
+            await asked.ask(cql, answer_s=_CHANGE_S)
+            return
+    raise StoreError(f"Cassandra has not carried out a change of its tables within {_TRIES * _CHANGE_S:.0f} s: look at its log")
+
+
+def _replication(place: Place) -> str:
+    if not place.replication:
+        return "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+    copies = ", ".join(f"'{centre}': {number}" for centre, number in sorted(place.replication.items()))
+    return f"{{'class': 'NetworkTopologyStrategy', {copies}}}"

@@ -1,0 +1,177 @@
+"""Where Cassandra is, how to be let in, and how it is asked: the driver's threads answer, and nobody waits in one.
+
+The driver repeats nothing by itself and asks nobody twice: whether something may happen twice is known above it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cassandra import ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import _NOT_SET, EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+from cassandra.connection import ConnectionException, ConnectionShutdown
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy
+from cassandra.protocol import OverloadedErrorMessage, ServerError
+from cassandra.query import tuple_factory
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.ports import TimedOut
+
+# Nobody knows then whether it was done: with it on the way, at the node that was asked, or at those it asked.
+_UNKNOWN = (
+    OperationTimedOut, Timeout, Unavailable, CoordinationFailure, NoHostAvailable, ConnectionException, ConnectionShutdown,
+    OverloadedErrorMessage, ServerError, OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A Cassandra cluster, and the keyspace of the city on it."""
+
+    # host:port, more with commas between.
+    addresses: str
+    keyspace: str = "city"
+    # The one data centre whose nodes are asked; empty: any.
+    data_centre: str = ""
+    # Copies by data centre; empty: one copy, for one node.
+    replication: Mapping[str, int] = field(default_factory=dict)
+    tls: bool = False
+    # The authorities that are trusted (PEM); None: those of this machine.
+    authorities: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
+    # How long one request may take before its outcome counts as unknown, in seconds.
+    answer_s: float = 5.0
+
+    def contact_points(self) -> list[tuple[str, int]]:
+        """The addresses in parts; StoreError where one is none."""
+        found = []
+        for address in self.addresses.split(","):
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise StoreError(f"{address!r} is no address of Cassandra: write host:port, e.g. 127.0.0.1:9042")
+            found.append((host, int(port)))
+        return found
+
+
+class Asked:
+    """A session. `await Asked.open(…)` inside the running event loop; `close()` when done."""
+
+    def __init__(self, cluster: Cluster, session: Session) -> None:
+        self._cluster = cluster
+        self._loop = asyncio.get_running_loop()
+        self.session = session
+        # All of an answer, not its first page: what may be long is asked for in parts, above.
+        session.default_fetch_size = None
+
+    @classmethod
+    async def open(cls, place: Place) -> Asked:
+        """Connects; StoreError says why that is not possible."""
+        cluster = _cluster(place)
+        loop = asyncio.get_running_loop()
+        try:
+            session = await loop.run_in_executor(None, cluster.connect)
+        except Exception as error:
+            await loop.run_in_executor(None, cluster.shutdown)
+            raise StoreError(f"Cassandra at {place.addresses} does not let us in: {_first_line(error)}") from error
+        return cls(cluster, session)
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self._cluster.shutdown()
+
+    async def prepare(self, cql: str, *, serial: bool = False) -> Any:
+        """A statement; `serial`: it reads what the last conditional write that was decided left."""
+        statement = await self._loop.run_in_executor(None, self.session.prepare, cql)
+        if serial:
+            statement.consistency_level = ConsistencyLevel.LOCAL_SERIAL
+        return statement
+
+    def ask(
+        self, statement: Any, values: Sequence[object] | None = None, *, answer_s: Any = _NOT_SET
+    ) -> asyncio.Future[list[tuple[Any, ...]]]:
+        """The rows of an answer. TimedOut where it is not known what was done."""
+        done: asyncio.Future[list[tuple[Any, ...]]] = self._loop.create_future()
+        try:
+            asked = self.session.execute_async(statement, values, timeout=answer_s)
+        except _UNKNOWN as error:
+            done.set_exception(TimedOut(_first_line(error)))
+            return done
+        asked.add_callbacks(self._tell, self._tell_error, callback_args=(done,), errback_args=(done,))
+        return done
+
+    def _tell(self, rows: list[tuple[Any, ...]] | None, done: asyncio.Future[Any]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_settle, done, rows or [], None)
+
+    def _tell_error(self, error: Exception, done: asyncio.Future[Any]) -> None:
+        unknown = isinstance(error, _UNKNOWN)
+        told = TimedOut(_first_line(error)) if unknown else StoreError(f"Cassandra refused: {_first_line(error)}")
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_settle, done, None, told)
+
+
+def _settle(done: asyncio.Future[Any], rows: Any, error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(rows)
+
+
+def _cluster(place: Place) -> Cluster:
+    inner = DCAwareRoundRobinPolicy(place.data_centre) if place.data_centre else RoundRobinPolicy()
+    profile = ExecutionProfile(
+        load_balancing_policy=TokenAwarePolicy(inner),
+        retry_policy=FallthroughRetryPolicy(),
+        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=place.answer_s,
+        row_factory=tuple_factory,
+    )
+    context = ssl.create_default_context(cafile=place.authorities) if place.tls else None
+    auth = PlainTextAuthProvider(place.user, _password(place)) if place.user else None
+    points = place.contact_points()
+    return Cluster(
+        points,
+        port=points[0][1],
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connection_class=LibevConnection,
+        ssl_context=context,
+        auth_provider=auth,
+        connect_timeout=place.answer_s,
+        protocol_version=5,
+        # Whoever asks sees the tables it has prepared for; nobody changes them but migrations.
+        schema_metadata_enabled=False,
+        token_metadata_enabled=True,
+        reconnection_policy=_AlwaysSoon(),
+    )
+
+
+class _AlwaysSoon:
+    """A node that is away is looked for twice a second."""
+
+    def new_schedule(self) -> Any:
+        """How long to wait before each try."""
+        while True:
+            yield 0.5
+
+
+def _password(place: Place) -> str:
+    if place.password_file is None:
+        raise StoreError(f"Cassandra at {place.addresses} asks for a password: write it into a file, and name that file")
+    try:
+        return place.password_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise StoreError(f"the password for Cassandra cannot be read: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__

@@ -1,0 +1,171 @@
+"""The conditional store of streams: each bucket is one partition, and an append is one conditional batch in it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from cassandra.query import BatchStatement, BatchType
+from citybrain.event_store.cassandra.session import Asked
+from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, WriterRow
+
+_SHARDS = 64
+_COLUMNS = (
+    "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification, version, "
+    "recorded_at, sealed"
+)
+# $ is the keyspace.
+_STATEMENTS = {
+    "append": "UPDATE $.streams SET head = ? WHERE stream = ? AND bucket = ? IF head = ? AND fence = ?",
+    "event": f"INSERT INTO $.streams (stream, bucket, kind, {_COLUMNS}) VALUES (?, ?, 0, {', '.join('?' * 13)})",
+    "id": "INSERT INTO $.streams (stream, bucket, kind, version, id, at) VALUES (?, ?, 1, 0, ?, ?) IF NOT EXISTS",
+    "change_fence": "UPDATE $.streams SET fence = ? WHERE stream = ? AND bucket = ? IF fence = ?",
+    "rows": f"SELECT {_COLUMNS} FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 0"
+    " AND version >= ? AND version <= ? LIMIT ?",
+    "versions": "SELECT id, at FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 1 AND version = 0 AND id IN ?",
+    "mark": "SELECT published, bucket FROM $.marks WHERE shard = ? AND stream = ?",
+    # What is further wins, whenever it was written.
+    "put_mark": "INSERT INTO $.marks (shard, stream, published, bucket) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
+    "beat": "INSERT INTO $.writers (id, beat) VALUES (?, ?)",
+    "close": "INSERT INTO $.writers (id, closed) VALUES (?, true)",
+    "writer": "SELECT beat, closed FROM $.writers WHERE id = ?",
+    "writers": "SELECT id, beat, closed FROM $.writers",
+    "open": "INSERT INTO $.open_streams (writer, stream, number) VALUES (?, ?, ?)",
+    "opened": "SELECT stream, number FROM $.open_streams WHERE writer = ?",
+    "forget": "DELETE FROM $.open_streams WHERE writer = ? AND stream = ? AND number = ?",
+    "tell_story": "INSERT INTO $.stories (story, stream, version, bucket) VALUES (?, ?, ?, ?)",
+    "story": "SELECT stream, version, bucket FROM $.stories WHERE story = ?",
+}
+_SERIAL = {"bucket": "SELECT DISTINCT stream, bucket, head, fence FROM $.streams WHERE stream = ? AND bucket = ?"}
+# More events than a page of the driver are asked for page by page, above.
+_ROWS_MAX = 1000
+
+
+class CassandraTables:
+    """Tables in a keyspace that was migrated."""
+
+    def __init__(self, asked: Asked, prepared: dict[str, Any]) -> None:
+        self._asked = asked
+        self._prepared = prepared
+
+    @classmethod
+    async def on(cls, asked: Asked, keyspace: str) -> CassandraTables:
+        """Prepares what will be asked."""
+        prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
+        for name, cql in _SERIAL.items():
+            prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
+        return cls(asked, prepared)
+
+    async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
+        return await self._asked.ask(self._prepared[name], values)
+
+    # -- streams --------------------------------------------------------------------------------------------------------
+
+    async def bucket(self, stream: str, bucket: int) -> Bucket:
+        """See Tables."""
+        rows = await self._ask("bucket", stream, bucket)
+        return Bucket(rows[0][2], rows[0][3]) if rows else Bucket(None, None)
+
+    async def append(self, batch: Batch) -> bool:
+        """See Tables."""
+        stream, bucket = batch.stream, batch.bucket
+        sent = BatchStatement(batch_type=BatchType.UNLOGGED)
+        prepared = self._prepared
+        sent.add(prepared["append"], (batch.events[-1].version, stream, bucket, batch.head, batch.fence))
+        for e in batch.events:
+            sent.add(
+                prepared["event"],
+                (
+                    stream, bucket, e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id,
+                    e.actor, e.district, e.classification, e.version, e.recorded_at, e.sealed,
+                ),
+            )  # fmt: skip
+            sent.add(prepared["id"], (stream, bucket, e.id, e.version))
+        (answer, *_) = await self._asked.ask(sent)
+        return bool(answer[0])
+
+    async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
+        """See Tables."""
+        (answer, *_) = await self._ask("change_fence", new, stream, bucket, old)
+        return bool(answer[0])
+
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+        """See Tables."""
+        found: list[StoredEvent] = []
+        while first <= last:
+            page = await self._ask("rows", stream, bucket, first, last, _ROWS_MAX)
+            found += [_event(stream, row) for row in page]
+            if len(page) < _ROWS_MAX:
+                break
+            first = found[-1].version + 1
+        return found
+
+    async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
+        """See Tables."""
+        return dict(await self._ask("versions", stream, bucket, list(ids)))
+
+    # -- marks and stories ----------------------------------------------------------------------------------------------
+
+    async def mark(self, stream: str) -> Mark:
+        """See Tables."""
+        rows = await self._ask("mark", _shard(stream), stream)
+        return Mark(*rows[0]) if rows else Mark()
+
+    async def put_mark(self, stream: str, mark: Mark) -> None:
+        """See Tables."""
+        await self._ask("put_mark", _shard(stream), stream, mark.published, mark.bucket, mark.published)
+
+    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
+        """See Tables."""
+        await self._ask("tell_story", event.correlation_id, event.stream, event.version, bucket)
+
+    async def story(self, story: str) -> list[tuple[str, int, int]]:
+        """Where the events of a story stand: stream, version, bucket; in the order of streams and versions."""
+        return [(row[0], row[1], row[2]) for row in await self._ask("story", story)]
+
+    # -- writers --------------------------------------------------------------------------------------------------------
+
+    async def begin(self, writer: str) -> None:
+        """See Tables."""
+        await self._ask("beat", writer, 0)
+
+    async def beat(self, writer: str, beat: int) -> None:
+        """See Tables."""
+        await self._ask("beat", writer, beat)
+
+    async def close(self, writer: str) -> None:
+        """See Tables."""
+        await self._ask("close", writer)
+
+    async def is_closed(self, writer: str) -> bool:
+        """See Tables."""
+        rows = await self._ask("writer", writer)
+        return not rows or rows[0][0] is None or bool(rows[0][1])
+
+    async def writers(self) -> list[WriterRow]:
+        """See Tables."""
+        return [WriterRow(row[0], row[1] or 0, bool(row[2])) for row in await self._ask("writers")]
+
+    async def open(self, writer: str, opening: Opening) -> None:
+        """See Tables."""
+        await self._ask("open", writer, opening.stream, opening.number)
+
+    async def opened(self, writer: str) -> list[Opening]:
+        """See Tables."""
+        return [Opening(*row) for row in await self._ask("opened", writer)]
+
+    async def forget(self, writer: str, opening: Opening) -> None:
+        """See Tables."""
+        await self._ask("forget", writer, opening.stream, opening.number)
+
+
+def _event(stream: str, row: Sequence[Any]) -> StoredEvent:
+    said, (version, recorded_at, sealed) = row[:10], row[10:]
+    where: tuple[Any, ...] = (stream, version, recorded_at, 0, sealed or b"")
+    return StoredEvent(*said, *where)
+
+
+def _shard(stream: str) -> int:
+    return zlib.crc32(stream.encode()) % _SHARDS

@@ -1,0 +1,137 @@
+"""The distributed engine as an EventStore: streams in conditional tables, the log at the broker, and this process's writer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import ClassVar, Protocol
+
+from citybrain.event_store.contract import (
+    Committed,
+    Conflict,
+    Features,
+    Feed,
+    NewEvent,
+    StoredEvent,
+    StoreError,
+    check_limits,
+)
+from citybrain.event_store.distributed.adoption import Adopter
+from citybrain.event_store.distributed.ports import Broker, Tables, TimedOut
+from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
+from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.feed import PartitionsFeed
+
+# How long a process that ends waits for what it has under way; what it leaves then, others bring into the log.
+_SETTLE_S = 5.0
+
+
+class SharedLog(Broker, Protocol):
+    """The log as the store needs it."""
+
+    @property
+    def failing(self) -> str:
+        """Why it takes nothing; empty: it does."""
+        ...
+
+    def partitions(self, types: Collection[str] | None = None) -> Sequence[NamedLog]:
+        """Those in which events of some types can stand."""
+        ...
+
+
+class MachineClock:
+    """The clock of this machine."""
+
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)
+
+
+StoryFeeds = Callable[[str, Collection[str] | None], Feed]
+
+
+class DistributedEventStore:
+    """Open it with `DistributedEventStore(…)` inside the running event loop; `await leave()`, then `close()` when done."""
+
+    features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
+
+    def __init__(self, tables: Tables, log: SharedLog, *, bucket_events: int = 10_000) -> None:
+        clock = MachineClock()
+        self._log = log
+        self._tables = tables
+        self.writer = Writer(
+            tables, log, clock, lambda: uuid.uuid4().hex, bucket_events=bucket_events, recorded=lambda: time.time_ns() // 1000
+        )
+        self.streams = self.writer.streams
+        self.adopter = Adopter(
+            tables, clock, self.streams, self.writer.publisher, lambda: uuid.uuid4().hex, lambda: self.writer.id
+        )
+        self._tasks = [asyncio.ensure_future(self.writer.run()), asyncio.ensure_future(self.adopter.run())]
+        self._closed = False
+        self.story_feed: StoryFeeds | None = None
+        """How the events of a story are found; the tables know."""
+
+    def append(
+        self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
+    ) -> Awaitable[Committed | Conflict]:
+        """See EventStore.append."""
+        check_limits(stream, events)
+        if self._closed:
+            raise StoreError("the event store is closed; nothing was written")
+        return asyncio.ensure_future(self.writer.append(stream, events, expected, timeout_s))
+
+    async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
+        """See EventStore.read."""
+        if not backward:
+            first = max(1, from_version)
+            found, _ = await self.streams.read(stream, first, first + limit - 1)
+            return found[:limit]
+        last = (await self.streams.tail(stream)).version
+        if from_version:
+            last = min(last, from_version)
+        found, _ = await self.streams.read(stream, max(1, last - limit + 1), last)
+        return found[::-1]
+
+    async def version_of(self, stream: str, event_id: str) -> int:
+        """See EventStore.version_of."""
+        tail = await self.streams.tail(stream)
+        return (await self.streams.versions(stream, [event_id], tail.bucket)).get(event_id, 0)
+
+    async def writable(self) -> None:
+        """See EventStore.writable."""
+        if self._closed:
+            raise StoreError("the event store is closed")
+        if self._log.failing:
+            raise StoreError(f"the log takes nothing: {self._log.failing}")
+        try:
+            await self._tables.writers()
+        except TimedOut as error:
+            raise StoreError(f"the streams do not answer: {error}") from error
+
+    def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
+        """See EventStore.partitions."""
+        return [SharedPartition(log, self.writer.publisher) for log in self._log.partitions(types)]
+
+    def feed(self, types: Collection[str] | None = None, story: str = "") -> Feed:
+        """See EventStore.feed."""
+        if story and self.story_feed is not None:
+            return self.story_feed(story, types)
+        return PartitionsFeed({log.name: log for log in self.partitions(types)}, types)
+
+    async def leave(self) -> None:
+        """Finishes what was accepted, as far as that is possible now, and tells the others that nothing is left."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError, TimedOut):
+            await asyncio.wait_for(self.writer.settled(), _SETTLE_S)
+            if self.writer.id:
+                await asyncio.wait_for(self._tables.close(self.writer.id), _SETTLE_S)
+
+    def close(self) -> None:
+        """See EventStore.close. What was not finished, others bring into the log."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()

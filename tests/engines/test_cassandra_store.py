@@ -1,0 +1,207 @@
+"""Streams on a real Cassandra: what every engine's streams promise. The log is in memory: nothing but Cassandra is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.cassandra import migrations
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.stories import StoryFeed
+from citybrain.event_store.cassandra.tables import CassandraTables
+from citybrain.event_store.contract import ANY, Committed, EventStore, StoredEvent, StoreError
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, WriterRow
+from citybrain.event_store.distributed.store import DistributedEventStore
+from tests.contract.store import EventStoreContract, event, fed
+from tests.distributed.world import Log
+
+BUCKET_EVENTS = 7
+"""Small, so that every longer stream has several."""
+
+
+class OneLog(Log):
+    """A broker with one partition, in memory."""
+
+    name = "memory/0"
+    failing = ""
+
+    async def publish(self, event: StoredEvent) -> None:
+        """See Broker."""
+        self.add(event)
+
+    def partitions(self, types: Collection[str] | None = None) -> list[OneLog]:
+        """See SharedLog."""
+        return [self]
+
+
+# By place: it outlives who opens it, as a broker does.
+LOGS: dict[str, OneLog] = defaultdict(OneLog)
+
+
+class Placed:
+    """Many places on one keyspace, for a keyspace costs seconds to make: all names begin with the place."""
+
+    def __init__(self, tables: CassandraTables, name: str) -> None:
+        self._tables = tables
+        self._name = name
+
+    def _in(self, name: str) -> str:
+        return f"{self._name}:{name}"
+
+    def _out(self, event: StoredEvent) -> StoredEvent:
+        return replace(event, stream=event.stream.removeprefix(f"{self._name}:"))
+
+    def _opening(self, opening: Opening) -> Opening:
+        return replace(opening, stream=self._in(opening.stream))
+
+    async def bucket(self, stream: str, bucket: int) -> Bucket:
+        return await self._tables.bucket(self._in(stream), bucket)
+
+    async def append(self, batch: Batch) -> bool:
+        return await self._tables.append(replace(batch, stream=self._in(batch.stream)))
+
+    async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
+        return await self._tables.change_fence(self._in(stream), bucket, old, new)
+
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+        return [self._out(found) for found in await self._tables.rows(self._in(stream), bucket, first, last)]
+
+    async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
+        return await self._tables.versions(self._in(stream), bucket, ids)
+
+    async def mark(self, stream: str) -> Mark:
+        return await self._tables.mark(self._in(stream))
+
+    async def put_mark(self, stream: str, mark: Mark) -> None:
+        await self._tables.put_mark(self._in(stream), mark)
+
+    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
+        await self._tables.tell_story(replace(event, correlation_id=self._in(event.correlation_id)), bucket)
+
+    async def story(self, story: str) -> list[tuple[str, int, int]]:
+        return await self._tables.story(self._in(story))
+
+    async def begin(self, writer: str) -> None:
+        await self._tables.begin(self._in(writer))
+
+    async def beat(self, writer: str, beat: int) -> None:
+        await self._tables.beat(self._in(writer), beat)
+
+    async def close(self, writer: str) -> None:
+        await self._tables.close(self._in(writer))
+
+    async def is_closed(self, writer: str) -> bool:
+        return await self._tables.is_closed(self._in(writer))
+
+    async def writers(self) -> list[WriterRow]:
+        mine = [row for row in await self._tables.writers() if row.id.startswith(f"{self._name}:")]
+        return [replace(row, id=row.id.removeprefix(f"{self._name}:")) for row in mine]
+
+    async def open(self, writer: str, opening: Opening) -> None:
+        await self._tables.open(self._in(writer), self._opening(opening))
+
+    async def opened(self, writer: str) -> list[Opening]:
+        found = await self._tables.opened(self._in(writer))
+        return [replace(one, stream=one.stream.removeprefix(f"{self._name}:")) for one in found]
+
+    async def forget(self, writer: str, opening: Opening) -> None:
+        await self._tables.forget(self._in(writer), self._opening(opening))
+
+
+@asynccontextmanager
+async def opened(where: Place, name: str = "") -> AsyncIterator[DistributedEventStore]:
+    """A process's store, at a place in a keyspace that was migrated."""
+    asked = await Asked.open(where)
+    tables = Placed(await CassandraTables.on(asked, where.keyspace), name)
+    store = DistributedEventStore(tables, LOGS[where.keyspace + name], bucket_events=BUCKET_EVENTS)
+    store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
+    try:
+        yield store
+    finally:
+        await store.leave()
+        store.close()
+        asked.close()
+
+
+@pytest.fixture(scope="module")
+def shared(engines: Engines) -> Place:
+    """A keyspace of this module's own."""
+    where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20])
+    asyncio.run(asyncio.wait_for(migrate(where), 60))
+    return where
+
+
+class TestStore(EventStoreContract):
+    """ES-1 … ES-5, ES-13, ES-14."""
+
+    features = DistributedEventStore.features
+
+    @pytest.fixture(autouse=True)
+    def _on(self, shared: Place) -> None:
+        self._where = shared
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[EventStore]:
+        """A place for each folder."""
+        async with opened(self._where, uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).hex[:12]) as store:
+            yield store
+
+    async def settled(self, store: EventStore) -> None:
+        """See StoreEngine."""
+        assert isinstance(store, DistributedEventStore)
+        await store.writer.settled()
+
+
+def test_a_stream_over_many_buckets_is_one_stream(shared: Place) -> None:
+    async def test() -> None:
+        async with opened(shared, "buckets") as one, opened(shared, "buckets") as two:
+            for number in range(6):
+                batch = [event(f"{number}-{n}") for n in range(5)]
+                outcome = await (one, two)[number % 2].append("s", batch, number * 5)
+                assert outcome == Committed(number * 5 + 1, number * 5 + 5, 0)
+            wanted = [f"{number}-{n}" for number in range(6) for n in range(5)]
+            assert [found.id for found in await two.read("s")] == wanted
+            assert [found.id for found in await one.read("s", 0, 4, backward=True)] == wanted[:-5:-1]
+            again = await two.append("s", [event(f"1-{n}") for n in range(5)], ANY)
+            assert again == Committed(6, 10, 0) and isinstance(again, Committed) and again.again
+            assert await one.version_of("s", "5-4") == 30
+            assert [found.id for found in await fed(one.feed(), 30)] == wanted
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_a_keyspace_is_brought_up_to_date_by_many_at_once_and_never_by_an_older_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = place("t" + uuid.uuid4().hex[:20])
+
+    async def test() -> None:
+        await asyncio.gather(*(migrate(where) for _ in range(4)))
+        async with opened(where) as store:
+            await store.append("s", [event("a")], ANY)
+        monkeypatch.setattr(migrations, "_STEPS", migrations._STEPS[:-1])
+        with pytest.raises(StoreError, match="by a newer release"):
+            await migrate(where)
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_what_cannot_be_reached_or_is_no_address_says_so() -> None:
+    async def test() -> None:
+        with pytest.raises(StoreError, match="is no address of Cassandra: write host:port"):
+            await migrate(Place("nowhere"))
+        with pytest.raises(StoreError, match="does not let us in"):
+            await migrate(Place("127.0.0.1:1", answer_s=1))
+        with pytest.raises(StoreError, match="is no name of a keyspace"):
+            await migrate(Place("127.0.0.1:1", "Straße"))
+
+    asyncio.run(asyncio.wait_for(test(), 60))
