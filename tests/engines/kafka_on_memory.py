@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from random import Random
 from typing import ClassVar
 
@@ -66,3 +66,9 @@ class OnMemory:
     def close(self) -> None:
         """See EventStore."""
         self.log.close()
+
+
+async def these(*names: str) -> AsyncIterator[str]:
+    """Names of streams."""
+    for name in names:
+        yield name

@@ -21,14 +21,14 @@ from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
 from citybrain.event_store.kafka.telemetry import KafkaTelemetry
-from citybrain.event_store.kafka.topics import UNNAMED, partition_of
+from citybrain.event_store.kafka.topics import UNNAMED, Kind, Topics, event_topic, partition_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
 from tests.contract.log import LogContract, Member, running, write
 from tests.contract.store import event
 from tests.contract.telemetry import TelemetryContract
-from tests.engines.kafka_on_memory import OnMemory
+from tests.engines.kafka_on_memory import OnMemory, these
 
 LIMIT_S = 60.0
 
@@ -184,12 +184,6 @@ def test_a_stream_of_which_a_group_hears_little_has_no_gaps(kafka: Cluster, tmp_
 # -- what the streams hold and the log does not --------------------------------------------------------------------------
 
 
-async def these(*names: str) -> AsyncIterator[str]:
-    """Names of streams."""
-    for name in names:
-        yield name
-
-
 def test_the_log_is_compared_with_the_streams_and_what_it_lost_is_published_again(kafka: Cluster) -> None:
     async def test() -> None:
         async with opened(kafka) as store:
@@ -301,6 +295,16 @@ def test_a_topic_with_another_number_of_partitions_is_refused(kafka: Cluster) ->
             pass
         with pytest.raises(BrokerError, match="has 4 partitions and 16 are configured: a topic's partitions never change"):
             await KafkaLog.open(replace(kafka, partitions=16), [UNNAMED])
+
+    asyncio.run(test())
+
+
+def test_a_topic_that_throws_events_away_is_refused(kafka: Cluster) -> None:
+    async def test() -> None:
+        compacted = {"cleanup.policy": "compact", "retention.ms": "-1", "retention.bytes": "-1"}
+        await Topics(kafka, Kind(4, compacted)).ready([event_topic(kafka, UNNAMED)])
+        with pytest.raises(BrokerError, match=r"has cleanup\.policy=compact and would lose what it is to keep: set delete"):
+            await KafkaLog.open(kafka, [UNNAMED])
 
     asyncio.run(test())
 
