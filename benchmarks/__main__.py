@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import embedded, emergency_response, rides, whole_mesh
+from benchmarks import embedded, emergency_response, on_kafka, rides, whole_mesh
 from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
 
@@ -16,6 +16,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kit-command": lambda full: measure.command(rounds=5 if full else 2),
     "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
     "embedded": embedded.measure,
+    "kafka-consume": lambda full: on_kafka.measure(200_000 if full else 60_000),
     "mesh": whole_mesh.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
