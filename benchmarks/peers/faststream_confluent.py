@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 
 async def main(options: dict[str, Any]) -> dict[str, float]:
-    """Handles `events` of `topic` at `address`, one by one or, where `batch` is given, so many at once."""
+    """Handles `events` of `topic` at `address`, one by one or, where `batch` is not 0, so many at once."""
     middleware = KafkaTelemetryMiddleware(tracer_provider=TracerProvider())
     broker = KafkaBroker(options["address"], middlewares=[middleware], logger=None)
     seen: list[float] = []
@@ -34,20 +34,20 @@ async def main(options: dict[str, Any]) -> dict[str, float]:
             enough.set()
 
     common = {"group_id": options["group"], "auto_offset_reset": "earliest", "ack_policy": AckPolicy.ACK, "decoder": as_sent}
-    if options.get("batch"):
 
-        @broker.subscriber(options["topic"], batch=True, max_records=options["batch"], **common)
-        async def hear_many(events: list[bytes]) -> None:
-            for event in events:
-                assert event
-            handled(len(events))
+    async def hear(event: bytes) -> None:
+        assert event
+        handled(1)
 
-    else:
-
-        @broker.subscriber(options["topic"], **common)
-        async def hear(event: bytes) -> None:
+    async def hear_many(events: list[bytes]) -> None:
+        for event in events:
             assert event
-            handled(1)
+        handled(len(events))
+
+    if options["batch"]:
+        broker.subscriber(options["topic"], batch=True, max_records=options["batch"], **common)(hear_many)
+    else:
+        broker.subscriber(options["topic"], **common)(hear)
 
     async with broker:
         await broker.start()

@@ -23,9 +23,9 @@ from tests.contract.store import event
 from tests.engines.kafka_on_memory import OnMemory, these
 
 WRITERS = 16
-KILLS = 3
+KILLS = 2
 # What each writer has acknowledged at least between two kills.
-BETWEEN = 15
+BETWEEN = 8
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError
 from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, LostAssignment, StoredEvent
 from citybrain.event_store.distributed.verifying import verify
+from citybrain.event_store.kafka import topics
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
@@ -309,7 +310,9 @@ def test_a_topic_that_throws_events_away_is_refused(kafka: Cluster) -> None:
     asyncio.run(test())
 
 
-def test_a_cluster_that_is_not_there_is_told_with_its_address() -> None:
+def test_a_cluster_that_is_not_there_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "_ANSWER_S", 0.5)
+
     async def test() -> None:
         with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 "):
             await KafkaLog.open(Cluster("127.0.0.1:1"), [UNNAMED])
