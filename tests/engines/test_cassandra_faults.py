@@ -1,0 +1,182 @@
+"""Sixteen writers go on while Cassandra is killed or cut off; then all is compared with a record kept outside of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Place
+from citybrain.event_store.contract import ANY, Committed, StoredEvent, Undecided
+from citybrain.event_store.distributed.store import DistributedEventStore
+from tests.contract.store import event
+from tests.engines.test_cassandra_store import LOGS, opened
+
+WRITERS = 16
+STREAMS = [f"s{number}" for number in range(12)]
+LIMIT_S = 100
+
+
+class Wire:
+    """A TCP proxy. While it is held nothing goes through and nothing is refused: what was sent arrives when it is let go."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, port = target.rpartition(":")
+        self._port = int(port)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._ways: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self) -> str:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def let_go(self) -> None:
+        self._open.set()
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for way in list(self._ways):
+            way.cancel()
+        await asyncio.gather(*self._ways, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._open.wait()
+        back, forth = await asyncio.open_connection(self._host, self._port)
+        for source, target in ((reader, forth), (back, writer)):
+            way = asyncio.ensure_future(self._carry(source, target))
+            self._ways.add(way)
+            way.add_done_callback(self._ways.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while part := await source.read(65_536):
+                await self._open.wait()
+                target.write(part)
+                await target.drain()
+        except ConnectionError:
+            pass
+        finally:
+            target.close()
+
+
+class Load:
+    """Writers on two processes' stores, and what they were told: kept here, and nowhere in the system."""
+
+    def __init__(self, stores: list[DistributedEventStore]) -> None:
+        self.stores = stores
+        self.told: dict[str, tuple[str, int]] = {}
+        self._stopping = False
+        self._writers = [asyncio.ensure_future(self._write(number)) for number in range(WRITERS)]
+
+    async def _write(self, number: int) -> None:
+        chance, count = random.Random(number), 0
+        while not self._stopping:
+            stream, name = chance.choice(STREAMS), f"w{number}-{count}"
+            outcome = await self.stores[number % 2].append(stream, [event(name)], ANY)
+            assert isinstance(outcome, Committed) and not outcome.again
+            self.told[name] = (stream, outcome.first)
+            count += 1
+
+    async def more(self, appends: int = 80) -> None:
+        """Waits until so many more were acknowledged."""
+        wanted = len(self.told) + appends
+        await until(lambda: len(self.told) >= wanted or any(writer.done() for writer in self._writers))
+        for writer in self._writers:
+            if writer.done():
+                writer.result()
+
+    async def end(self) -> None:
+        """Every append that was begun is decided, and in the log."""
+        self._stopping = True
+        await asyncio.gather(*self._writers)
+        for store in self.stores:
+            await store.writer.settled()
+
+    async def compare(self, log: list[StoredEvent]) -> None:
+        """Streams and log against what was told."""
+        wanted: dict[str, dict[int, str]] = defaultdict(dict)
+        for name, (stream, version) in self.told.items():
+            assert version not in wanted[stream], f"two appends were told version {version} of {stream}"
+            wanted[stream][version] = name
+        heard: dict[str, list[str]] = defaultdict(list)
+        for record in log:
+            if record.version == len(heard[record.stream]) + 1:
+                heard[record.stream].append(record.id)
+            # What comes twice is what came before; nothing comes too soon.
+            assert heard[record.stream][record.version - 1] == record.id
+        for stream, names in wanted.items():
+            kept = await self.stores[0].read(stream, limit=1_000_000)
+            assert [one.version for one in kept] == list(range(1, len(kept) + 1))
+            assert {one.version: one.id for one in kept} == names
+            assert heard[stream] == [one.id for one in kept]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def load(where: Place) -> AsyncIterator[Load]:
+    async with opened(where) as one, opened(where) as two:
+        yield Load([one, two])
+
+
+@pytest.mark.timeout(LIMIT_S + 60)
+def test_killed_under_load_nothing_that_was_acknowledged_is_lost_doubled_or_out_of_order(engines: Engines) -> None:
+    where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20], answer_s=2)
+
+    async def test() -> None:
+        await migrate(where)
+        async with load(where) as writing:
+            for _ in range(2):
+                await writing.more()
+                await asyncio.to_thread(engines.cassandra.kill)
+                await asyncio.to_thread(engines.cassandra.start)
+            await writing.more()
+            await writing.end()
+            await writing.compare(LOGS[where.keyspace].records)
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+    finally:
+        engines.cassandra.start()
+
+
+@pytest.mark.timeout(LIMIT_S + 60)
+def test_cut_off_for_longer_than_every_timeout_what_was_on_its_way_is_decided_once(engines: Engines) -> None:
+    keyspace = "t" + uuid.uuid4().hex[:20]
+
+    async def test() -> None:
+        await migrate(Place(engines.cassandra.address, keyspace))
+        wire = Wire(engines.cassandra.address)
+        where = Place(await wire.listen(), keyspace, answer_s=1)
+        async with load(where) as writing:
+            await writing.more()
+            wire.hold()
+            # Longer than an answer may take, and than a writer may be silent before it is held to be gone.
+            with pytest.raises(Undecided, match="retry with the same request id"):
+                await writing.stores[0].append(STREAMS[0], [event("on-its-way")], ANY, timeout_s=5)
+            wire.let_go()
+            outcome = await writing.stores[1].append(STREAMS[0], [event("on-its-way")], ANY)
+            assert isinstance(outcome, Committed)
+            writing.told["on-its-way"] = (STREAMS[0], outcome.first)
+            await writing.more()
+            await writing.end()
+            await writing.compare(LOGS[keyspace].records)
+        await wire.close()
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
