@@ -86,6 +86,15 @@ class WallCity(PaperCity):
     def advance(self, seconds: float) -> None:
         """Nobody moves it."""
 
+    def step(self, incident_id: str, name: str) -> str:
+        try:
+            return super().step(incident_id, name)
+        except grpc.RpcError as error:
+            # Here nobody knows when the workflow has heard of the incident.
+            if error.code() is not grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+                raise
+            return ""
+
 
 def test_a_workflow_goes_through_all_of_them(city: City) -> None:
     paper = WallCity(gateway(city))
