@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
@@ -26,6 +26,7 @@ _STATEMENTS = {
     " AND version >= ? AND version <= ? LIMIT ?",
     "versions": "SELECT id, at FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 1 AND version = 0 AND id IN ?",
     "mark": "SELECT published, bucket FROM $.marks WHERE shard = ? AND stream = ?",
+    "marked": "SELECT stream FROM $.marks WHERE shard = ? AND stream > ? LIMIT ?",
     # What is further wins, whenever it was written.
     "put_mark": "INSERT INTO $.marks (shard, stream, published, bucket) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
     "beat": "INSERT INTO $.writers (id, beat) VALUES (?, ?)",
@@ -116,6 +117,14 @@ class CassandraTables:
     async def put_mark(self, stream: str, mark: Mark) -> None:
         """See Tables."""
         await self._ask("put_mark", _shard(stream), stream, mark.published, mark.bucket, mark.published)
+
+    async def marked(self) -> AsyncIterator[str]:
+        """The streams of which something is known to be in the log, a little of them at a time."""
+        for shard in range(_SHARDS):
+            stream = ""
+            while rows := await self._ask("marked", shard, stream, _ROWS_MAX):
+                for (stream,) in rows:
+                    yield stream
 
     async def tell_story(self, event: StoredEvent, bucket: int) -> None:
         """See Tables."""

@@ -1,0 +1,99 @@
+"""Streams on a real Cassandra and the log on a real Kafka, together: what a subscription is promised, and what is compared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.tables import CassandraTables
+from citybrain.event_store.contract import EventStore, StoredEvent
+from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.event_store.distributed.verifying import verify
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.kafka.topics import UNNAMED
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.views import ViewFile
+from tests.contract.log import LogContract, write
+
+
+@dataclass
+class Both:
+    """A process's store with its parts."""
+
+    store: DistributedEventStore
+    tables: CassandraTables
+    log: KafkaLog
+
+
+@asynccontextmanager
+async def opened(engines: Engines, name: str) -> AsyncIterator[Both]:
+    """A keyspace and topics of that name."""
+    place = Place(engines.cassandra.address, name)
+    await migrate(place)
+    asked = await Asked.open(place)
+    log = await KafkaLog.open(Cluster(engines.kafka.address, prefix=name), [UNNAMED])
+    tables = await CassandraTables.on(asked, name)
+    store = DistributedEventStore(tables, log)
+    try:
+        yield Both(store, tables, log)
+    finally:
+        await store.leave()
+        store.close()
+        log.close()
+        asked.close()
+
+
+class TestLog(LogContract):
+    """ES-6 … ES-8: what a subscription does. Streams, keyspace and topics are each test's own."""
+
+    features = DistributedEventStore.features
+
+    @pytest.fixture(autouse=True)
+    def _place(self, engines: Engines, prefix: str) -> None:
+        self.engines, self.prefix = engines, prefix
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[EventStore]:
+        async with opened(self.engines, self.prefix) as both:
+            yield both.store
+
+    @asynccontextmanager
+    async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
+        models = ViewFile(folder / "views.db")
+        try:
+            yield models
+        finally:
+            models.close()
+
+
+def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engines, prefix: str) -> None:
+    async def test() -> None:
+        async with opened(engines, prefix) as here:
+            honest = here.log.publish
+
+            async def loses_some(event: StoredEvent) -> None:
+                if event.id != "b2":
+                    await honest(event)
+
+            here.log.publish = loses_some  # type: ignore[method-assign]
+            await write(here.store, "a1", "b1", "b2", "b3")
+            await here.store.writer.settled()
+            here.log.publish = honest  # type: ignore[method-assign]
+            publisher = here.store.writer.publisher
+            found = await verify(here.tables.marked(), here.log, publisher)
+            assert [(one.stream, one.stored, one.logged, one.lost) for one in found.differing] == [("b", 3, 1, 2)]
+            await verify(here.tables.marked(), here.log, publisher, repair=True)
+            again = await verify(here.tables.marked(), here.log, publisher)
+            assert again.sound
+            assert (again.streams, again.differing) == (2, [])
+
+    asyncio.run(test())
