@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,9 +17,9 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.event_store.contract import StoreError
-from citybrain.mesh import backup as copies
-from citybrain.mesh.backup import BackupError
+
+if TYPE_CHECKING:
+    from citybrain.mesh.backup import Progress as Told
 
 _out = Console(highlight=False, markup=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="What was done, as JSON.")]
@@ -35,6 +35,8 @@ def backup(
     config: File = None,
 ) -> None:
     """Copies events, views and telemetry into a folder, also while the city runs. Keys of persons go to a file apart."""
+    from citybrain.mesh import backup as copies
+
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
         made = asyncio.run(copies.back_up(settings, folder, keys, progress))
@@ -62,6 +64,8 @@ def restore(
     config: File = None,
 ) -> None:
     """Puts a backup where there is no city; checks it first, and erases anew who was erased since. Overwrites nothing."""
+    from citybrain.mesh import backup as copies
+
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
         done = asyncio.run(copies.restore(settings, folder, keys, erased, progress, without_keys=without_keys))
@@ -75,8 +79,11 @@ def restore(
 
 
 @contextmanager
-def _told() -> Iterator[copies.Progress]:
+def _told() -> Iterator[Told]:
     """Shows how far it is, on standard error; what people can mend is one line."""
+    from citybrain.event_store.contract import StoreError
+    from citybrain.mesh.backup import BackupError
+
     try:
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:

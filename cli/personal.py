@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,11 +14,10 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.mesh import erasure
-from citybrain.mesh.settings import Settings
-from citybrain.mesh.vault import open_vault
+
+if TYPE_CHECKING:
+    from citybrain.mesh.erasure import Receipt
+    from citybrain.mesh.settings import Settings
 
 _out = Console(highlight=False)
 
@@ -30,12 +29,15 @@ def erase(
     config: File = None,
 ) -> None:
     """Erases a person: what is kept about them opens nowhere any more, also while the mesh runs. Prints a receipt."""
+    from citybrain.event_store.contract import StoreError
+    from citybrain.mesh.erasure import UnknownPerson
+
     settings = configuration.load(config, data=("--data", data))
     if not (settings.data / "events.db").is_file():
         raise Problem(f"there are no events in {settings.data}: give the --data of the city")
     try:
         receipt = asyncio.run(_erase(settings, person))
-    except (erasure.UnknownPerson, StoreError, OSError) as error:
+    except (UnknownPerson, StoreError, OSError) as error:
         raise Problem(str(error)) from None
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(receipt), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
@@ -44,7 +46,11 @@ def erase(
         _out.print(line, markup=False, soft_wrap=True)
 
 
-async def _erase(settings: Settings, person: str) -> erasure.Receipt:
+async def _erase(settings: Settings, person: str) -> Receipt:
+    from citybrain.event_store.sqlite import SqliteEventStore
+    from citybrain.mesh import erasure
+    from citybrain.mesh.vault import open_vault
+
     keys = open_vault(settings).keys
     try:
         store = SqliteEventStore(settings.data / "events.db")
@@ -56,13 +62,15 @@ async def _erase(settings: Settings, person: str) -> erasure.Receipt:
         keys.close()
 
 
-def told(receipt: erasure.Receipt) -> list[str]:
+def told(receipt: Receipt) -> list[str]:
     """A receipt for people."""
+    from citybrain.mesh.erasure import FORGOTTEN_WITHIN_S
+
     again = " (this was done before; nothing was left to do)" if receipt.again else ""
     lines = [
         f"{receipt.person} was erased at {_moment(receipt.erased_at)}{again}",
         "  the key is destroyed: what is sealed under it stays where it is, in log, views and copies, and opens nowhere",
-        f"  every process that runs has forgotten it within {erasure.FORGOTTEN_WITHIN_S} s",
+        f"  every process that runs has forgotten it within {FORGOTTEN_WITHIN_S} s",
         f"  told to all who follow: event {receipt.event_id} in {receipt.event_stream}",
     ]
     if receipt.sent:
