@@ -25,9 +25,10 @@ class Kept:
     """A row as it is kept; one that was deleted may be kept too, for what is said of it here."""
 
     row: Row | None
-    # Changes with every write. An engine that writes rows and checkpoint in one transaction leaves both of these alone.
+    # Another one for another row.
     revision: int = 0
-    # Group to position: up to where its events are in this row, though its checkpoint may be behind.
+    # Group to position: up to where its events are in this row, though its checkpoint may be behind. Empty where an engine
+    # writes rows and checkpoint in one transaction.
     applied: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, WindowsSeen
+from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (view TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (view, key))
@@ -52,6 +53,11 @@ def _in_its_thread(work: Callable[Concatenate[ViewFile, P], T]) -> Callable[Conc
         return asyncio.get_running_loop().run_in_executor(self._thread, done)
 
     return begin
+
+
+def _revision(text: str) -> int:
+    """What a row says, in a number: two rows that say the same are the same."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 class ViewFile:
@@ -98,8 +104,12 @@ class ViewFile:
         return self._row(view, key)
 
     def _row(self, view: str, key: str) -> Row | None:
+        text = self._text(view, key)
+        return None if text is None else json.loads(text)
+
+    def _text(self, view: str, key: str) -> str | None:
         found = self._db.execute("SELECT row FROM rows WHERE view = ? AND key = ?", (view, key)).fetchone()
-        return None if found is None else json.loads(found[0])
+        return None if found is None else found[0]
 
     @_in_its_thread
     def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
@@ -112,7 +122,8 @@ class ViewFile:
     @_in_its_thread
     def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
         """See ReadModels.load."""
-        return {key: Kept(row) for key in keys if (row := self._row(view, key)) is not None}
+        found = ((key, self._text(view, key)) for key in keys)
+        return {key: Kept(json.loads(text), _revision(text)) for key, text in found if text is not None}
 
     @_in_its_thread
     def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
@@ -134,9 +145,14 @@ class ViewFile:
         kept: Mapping[str, Kept] | None = None,
         seen: Mapping[str, int] | None = None,
     ) -> None:
-        """See ReadModels.save. Only the member writes rows of its file: none has changed since they were loaded."""
+        """See ReadModels.save. All of it is one transaction, so nothing of it is written where a row has changed."""
         with self._as_member(group, epoch, position):
             for key, row in (rows or {}).items():
+                if kept is not None:
+                    text = self._text(view, key)
+                    loaded = kept[key].revision if key in kept else 0
+                    if loaded != (0 if text is None else _revision(text)):
+                        raise RowChanged(f"row {key} of {view} has changed since it was loaded")
                 if row is None:
                     self._db.execute("DELETE FROM rows WHERE view = ? AND key = ?", (view, key))
                 else:

@@ -8,14 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 import grpc
 
-from citybrain.event_store.contract import EventStore, Log, LostAssignment, Partition, StoredEvent, StoreError
+from citybrain.event_store.contract import Log, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.read_models import Kept, Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.event_store.views import ViewFile
+from citybrain.mesh.engine import Assignment
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.process import Process
@@ -49,56 +50,11 @@ def lasting(error: Exception) -> bool:
     return not isinstance(error, StoreError | OSError | TimeoutError)
 
 
-class Assignment(Protocol):
-    """Which partitions of the log this process works on for a group; another process works on each of the others."""
-
-    def partitions(self) -> Mapping[str, Partition]:
-        """By their names, now."""
-        ...
-
-    async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """Returns when they are others than those known, or after a while."""
-        ...
-
-    def leave(self) -> None:
-        """Others may have them."""
-        ...
-
-
-class AllOrNothing:
-    """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
-
-    def __init__(self, store: EventStore, leadership: Leadership) -> None:
-        self._all = {partition.name: partition for partition in store.partitions()}
-        self._leadership = leadership
-        self._gained: asyncio.Task[None] | None = None
-
-    def partitions(self) -> Mapping[str, Partition]:
-        """See Assignment."""
-        if self._gained is None:
-            # At once where it is free: until it is known who leads, nobody is at rest.
-            self._leadership.take()
-            self._gained = asyncio.ensure_future(self._leadership.gained())
-        return self._all if self._leadership.leads else {}
-
-    async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """See Assignment. Who leads does so until it ends."""
-        if not known and self._gained is not None and not self._gained.done():
-            await asyncio.wait([self._gained], timeout=timeout_s)
-        else:
-            await asyncio.sleep(timeout_s)
-
-    def leave(self) -> None:
-        """See Assignment."""
-        if self._gained is not None:
-            self._gained.cancel()
-
-
 class ServiceFile:
     """A service's read models, and the lead over who folds into them."""
 
     def __init__(self, process: Process, service: str) -> None:
-        self._store = process.store
+        self._engine = process.engine
         self.models: ReadModels = ViewFile(process.settings.data / f"{service}.views.db")
         self.leadership = Leadership(process.settings.data / f"{service}.lead")
 
@@ -111,7 +67,7 @@ class ServiceFile:
 
     def assignment(self, group: str, types: Collection[str]) -> Assignment:
         """What this process works on for a group of the service."""
-        return AllOrNothing(self._store, self.leadership)
+        return self._engine.assignment(group, types, self.leadership)
 
     def close(self) -> None:
         """Finishes what is under way, lets go of the file and the lead."""

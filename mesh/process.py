@@ -11,6 +11,7 @@ from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.telemetry import TelemetryRing
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock
+from citybrain.mesh.engine import Engine
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.outgoing import Outgoing
 from citybrain.mesh.server import GrpcServer
@@ -29,7 +30,7 @@ class Process:
 
     settings: Settings
     loop: asyncio.AbstractEventLoop
-    store: EventStore
+    engine: Engine
     clock: CityClock
     activity: Activity
     server: GrpcServer
@@ -44,3 +45,8 @@ class Process:
     telemetry: TelemetryRing | None = None
     # Opened by the first streams that keep any.
     snapshots: Snapshots | None = None
+
+    @property
+    def store(self) -> EventStore:
+        """The events."""
+        return self.engine.store

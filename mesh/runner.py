@@ -8,16 +8,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.contract import EventStore
-from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.contract import EventStore, StoreError
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.backup import RESTORING
 from citybrain.mesh.clock import DrivenClock, WallClock
 from citybrain.mesh.clock_service import serve_clock
 from citybrain.mesh.container import Container
+from citybrain.mesh.engine import open_engine
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.mesh_service import serve_status
@@ -72,14 +71,14 @@ class Mesh:
         classes = [load_entry(manifest) for manifest in self.manifests]
         # Their contracts are there now: whether each type that is given up can be read is known before anything is.
         load_upcasters(self.manifests)
-        store = wait(_open_store(settings.data))
-        clock = DrivenClock(wait(_last_moment(store))) if settings.time == "driven" else WallClock()
+        engine = wait(open_engine(settings, self.manifests))
+        clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
         own_key = settings.data / "token.key"
         self.process = process = Process(
             settings=settings,
             loop=loop,
-            store=store,
+            engine=engine,
             clock=clock,
             activity=Activity(),
             server=GrpcServer(settings.peers, settings.contracts),
@@ -152,12 +151,8 @@ class Mesh:
         if process.snapshots is not None:
             process.snapshots.close()
         process.vault.keys.close()
-        process.store.close()
+        wait(process.engine.close())
         process.tracing.shutdown()
-
-
-async def _open_store(data: Path) -> SqliteEventStore:
-    return SqliteEventStore(data / "events.db")
 
 
 async def _last_moment(store: EventStore) -> int:
@@ -174,7 +169,7 @@ def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[in
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, EntryError, UpcastError) as error:
+    except (OSError, EntryError, UpcastError, StoreError) as error:
         sys.stderr.write(f"city: {error}\n")
         return 2
     _log.info("serving", port=port, services=[manifest.name for manifest in manifests])

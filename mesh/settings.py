@@ -101,6 +101,38 @@ class Processes(Section):
         return copies
 
 
+class Kafka(Section):
+    """Where the log is, for the distributed store."""
+
+    addresses: str = value("", "Addresses of Kafka: host:port, more with commas between.")
+    prefix: str = value(
+        "city", "What the names of the city's topics and consumer groups begin with.", pattern=r"^[a-z][a-z0-9-]{0,40}$"
+    )
+    partitions: int = value(4, "Partitions of a topic that is made; never changed afterwards. 16 for a city.", ge=1, le=1024)
+    replication: int = value(1, "Copies of a topic that is made. 3 for a city.", ge=1, le=9)
+    tls: bool = value(False, "Speaks TLS to Kafka.")
+    authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
+    certificate: Path | None = value(None, "File of this process's own certificate (PEM), where Kafka asks for one.")
+    certificate_key: Path | None = value(None, "File of the certificate's key (PEM).")
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = value("", "How the password is shown to Kafka.")
+    user: str = value("", "Name under which Kafka lets this process in.")
+    password_file: Path | None = value(None, "File with the password for Kafka.")
+
+
+class Cassandra(Section):
+    """Where the streams are, for the distributed store."""
+
+    addresses: str = value("", "Addresses of Cassandra: host:port, more with commas between.")
+    keyspace: str = value("city", "Keyspace of the city; made, and brought up to date, where it is missing.")
+    data_centre: str = value("", "The one data centre whose nodes are asked. Empty: any.")
+    replication: dict[str, int] = value({}, "Copies by data centre, where it is made. Empty: one copy, for one node.")
+    tls: bool = value(False, "Speaks TLS to Cassandra.")
+    authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
+    user: str = value("", "Name under which Cassandra lets this process in.")
+    password_file: Path | None = value(None, "File with the password for Cassandra.")
+    answer_s: float = value(5.0, "How long one request may take before its outcome counts as unknown.", gt=0, le=60)
+
+
 class Settings(Section):
     """How processes of the mesh run."""
 
@@ -140,6 +172,11 @@ class Settings(Section):
         "What `production` would refuse and you accept: `one_host` (all events are on one disk of one machine), `no_tls` "
         "(others reach the mesh in plain text: something before it brings TLS and asks for tokens).",
     )
+    store: Literal["embedded", "distributed"] = value(
+        "embedded", "Where events are: in a file of this machine, or, `distributed`, on Cassandra and Kafka."
+    )
+    kafka: Kafka = Kafka()
+    cassandra: Cassandra = Cassandra()
     log: Log = Log()
     traces: Traces = Traces()
     processes: Processes = Processes()
@@ -164,7 +201,7 @@ class Settings(Section):
         if self.personal.master_key is None:
             why = "is not given, and a key that lies beside what it wraps protects nothing"
             yield "personal.master_key", f"{why}: make one elsewhere (head -c 32 /dev/urandom > FILE) and write its path"
-        if "one_host" not in self.accepts:
+        if self.store == "embedded" and "one_host" not in self.accepts:
             why = "has no one_host, and the embedded store keeps all events on one disk of one machine"
             yield "accepts", f"{why}: back that disk up and write `accepts: [one_host]`"
         if not self.traces.endpoint:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock, DrivenClock
 from citybrain.mesh.container import Container
+from citybrain.mesh.engine import Embedded
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.nameko import eventlet
@@ -94,12 +94,13 @@ class Parts:
     def __init__(self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8) -> None:
         loop = greenlets().loop
         data.mkdir(parents=True, exist_ok=True)
-        self.store = wait(_store(data))
+        engine = wait(_engine(data))
+        self.store = engine.store
         settings = Settings(data=data, max_workers=max_workers)
         self.process = Process(
             settings=settings,
             loop=loop,
-            store=self.store,
+            engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
             server=GrpcServer(),
@@ -197,5 +198,5 @@ def manifest_of(service: type, grpc: str = "") -> Manifest:
     return read_manifest(path)
 
 
-async def _store(data: Path) -> SqliteEventStore:
-    return SqliteEventStore(data / "events.db")
+async def _engine(data: Path) -> Embedded:
+    return Embedded(data)

@@ -149,12 +149,7 @@ class ReadModelsContract(ReadModelsEngine):
                 for position in range(1, 11):
                     await fold(group, position)
 
-            if self.features.one_order:
-                # One partition: what folds into a row is one member, and this would be two.
-                for group in members:
-                    await follow(group)
-            else:
-                await asyncio.gather(*map(follow, members))
+            await asyncio.gather(*map(follow, members))
             row = await models.get(VIEW, "k")
             assert row is not None
             assert sorted(row["heard"]) == sorted(f"{group} {n}" for group in members for n in range(1, 11))

@@ -1,0 +1,82 @@
+"""The engine of many machines: streams on Cassandra, the log on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.stories import StoryFeed
+from citybrain.event_store.cassandra.tables import CassandraTables
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.kafka.membership import Membership
+from citybrain.mesh.engine import Assignment
+from citybrain.mesh.leadership import Leadership
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.settings import Cassandra, Kafka, Settings
+
+
+class Distributed:
+    """Streams on Cassandra, the log on Kafka."""
+
+    def __init__(self, cluster: Cluster, asked: Asked, log: KafkaLog, store: DistributedEventStore) -> None:
+        self._cluster = cluster
+        self._asked = asked
+        self._log = log
+        self.store = store
+
+    @classmethod
+    async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
+        """Brings the keyspace up to date, makes topics that are missing, and joins in."""
+        where, cluster = _place(settings.cassandra), _cluster(settings.kafka)
+        await migrate(where)
+        asked = await Asked.open(where)
+        try:
+            tables = await CassandraTables.on(asked, where.keyspace)
+            log = await KafkaLog.open(cluster, sorted(_services(manifests)))
+        except BaseException:
+            asked.close()
+            raise
+        store = DistributedEventStore(tables, log)
+        store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
+        return cls(cluster, asked, log, store)
+
+    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+        """See Engine."""
+        return Membership(self._cluster, group, self.store.partitions(types))
+
+    async def close(self) -> None:
+        """See Engine."""
+        await self.store.leave()
+        self.store.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._log.close)
+        self._asked.close()
+
+
+def _services(manifests: Sequence[Manifest]) -> set[str]:
+    """Who publishes here, or is heard here."""
+    heard = {type_name.split(".")[1] for manifest in manifests for type_name in (*manifest.publishes, *manifest.subscribes)}
+    return heard | {manifest.name for manifest in manifests}
+
+
+def _cluster(kafka: Kafka) -> Cluster:
+    if not kafka.addresses:
+        raise _unsaid("kafka")
+    return Cluster(**kafka.model_dump())
+
+
+def _place(cassandra: Cassandra) -> Place:
+    if not cassandra.addresses:
+        raise StoreError(
+            "the store is `distributed`, and nobody says where Cassandra is: write `cassandra: {addresses: host:port}`"
+        )
+    return Place(**cassandra.model_dump())
+
+
+def _unsaid(key: str) -> StoreError:
+    where = f"write `{key}: {{addresses: host:port}}`"
+    return StoreError(f"the store is `distributed`, and nobody says where {key.title()} is: {where}")

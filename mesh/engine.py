@@ -1,0 +1,102 @@
+"""What keeps a process's events and read models: files of one machine, or a cluster that many machines share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from citybrain.event_store.contract import EventStore, Partition
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.mesh.leadership import Leadership
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.settings import Settings
+
+
+class Assignment(Protocol):
+    """Which partitions of the log this process works on for a group; another process works on each of the others."""
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """By their names, now."""
+        ...
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """Returns when they are others than those known, or after a while."""
+        ...
+
+    def leave(self) -> None:
+        """Others may have them."""
+        ...
+
+
+class Engine(Protocol):
+    """Opened by `open_engine`."""
+
+    @property
+    def store(self) -> EventStore:
+        """The events."""
+        ...
+
+    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+        """What this process works on for a group of a service, whose lead is given."""
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was accepted, then lets go."""
+        ...
+
+
+async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
+    """The engine that is configured; StoreError says why it cannot be had."""
+    if settings.store == "distributed":
+        # Its drivers cost time and memory where they are not needed.
+        from citybrain.mesh.distributed import Distributed
+
+        return await Distributed.open(settings, manifests)
+    return Embedded(settings.data)
+
+
+class AllOrNothing:
+    """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
+
+    def __init__(self, store: EventStore, leadership: Leadership) -> None:
+        self._all = {partition.name: partition for partition in store.partitions()}
+        self._leadership = leadership
+        self._gained: asyncio.Task[None] | None = None
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """See Assignment."""
+        if self._gained is None:
+            # At once where it is free: until it is known who leads, nobody is at rest.
+            self._leadership.take()
+            self._gained = asyncio.ensure_future(self._leadership.gained())
+        return self._all if self._leadership.leads else {}
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """See Assignment. Who leads does so until it ends."""
+        if not known and self._gained is not None and not self._gained.done():
+            await asyncio.wait([self._gained], timeout=timeout_s)
+        else:
+            await asyncio.sleep(timeout_s)
+
+    def leave(self) -> None:
+        """See Assignment."""
+        if self._gained is not None:
+            self._gained.cancel()
+
+
+class Embedded:
+    """One SQLite file."""
+
+    def __init__(self, data: Path) -> None:
+        """To be made inside the running event loop."""
+        self.store = SqliteEventStore(data / "events.db")
+
+    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+        """See Engine."""
+        return AllOrNothing(self.store, leadership)
+
+    async def close(self) -> None:
+        """See Engine."""
+        self.store.close()
