@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from citybrain.cli.problems import Problem
+from citybrain.engines.local import Engines
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.mesh.presence import Presence, forget, present
@@ -34,7 +35,8 @@ class LocalError(Problem):
 class LocalCity:
     """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are how faults are shown.
 
-    `only`: the services that run; all when none is named. `say` hears what happens to processes.
+    `only`: the services that run; all when none is named. `engines`: with a Kafka and a Cassandra of its
+    own. `say` hears what happens to processes.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class LocalCity:
         *,
         only: Sequence[str] = (),
         without: Sequence[str] = (),
+        engines: bool = False,
         say: Callable[[str], None] = _log.warning,
     ) -> None:
         self.data = settings.data
@@ -51,6 +54,8 @@ class LocalCity:
         self._gateway_settings = gateway
         self._manifests = [manifest for manifest in choose(list(only), []) if manifest.name not in without]
         self._say = say
+        self._with_engines = engines
+        self._engines: Engines | None = None
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
         self._presence: Presence | None = None
@@ -82,7 +87,7 @@ class LocalCity:
             if not endpoint:
                 self._receiver = Receiver(self.traces)
                 endpoint = self._receiver.start()
-            mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint)})
+            mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
             groups = groups_of(self._manifests, mesh)
             self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS)
             self.mesh.start()
@@ -105,6 +110,17 @@ class LocalCity:
             self.stop()
             raise
 
+    def _start_engines(self) -> dict[str, object]:
+        """What the mesh is told of its engines, where it has some of its own."""
+        if not self._with_engines:
+            return {}
+        if self._settings.time == "driven":
+            raise LocalError("city time cannot be driven on Kafka, where nobody sees that all is at rest: leave --driven out")
+        self._engines = engines = Engines.start(self.data / "engines", say=self._say)
+        kafka = self._settings.kafka.model_copy(update={"addresses": engines.kafka.address})
+        cassandra = self._settings.cassandra.model_copy(update={"addresses": engines.cassandra.address})
+        return {"store": "distributed", "kafka": kafka, "cassandra": cassandra}
+
     def kill(self) -> None:
         """SIGKILL to mesh and gateway: nothing is tidied up."""
         assert self.mesh is not None and self._keeper is not None
@@ -126,6 +142,9 @@ class LocalCity:
             self._keeper.stop()
         if self.mesh is not None:
             self.mesh.close()
+        if self._engines is not None:
+            self._engines.stop()
+            self._engines = None
         if self._receiver is not None:
             self._receiver.stop()
             self._receiver = None

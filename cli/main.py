@@ -59,6 +59,9 @@ def up(
         list[str] | None,
         typer.Option(metavar="SERVICE=N", help="N processes of a service, behind one address. May be given again."),
     ] = None,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="On a Kafka and a Cassandra of its own, below the data folder, instead of a file.")
+    ] = False,
     config: File = None,
 ) -> None:
     """Starts the mesh behind its gateway and stays up until Ctrl-C. A process that ends meanwhile is started again.
@@ -79,7 +82,8 @@ def up(
         processes__copies=("--copies", _numbers(copies) if copies else None),
     )
     asked = configuration.load(config).asked
-    city = LocalCity(chosen, chosen.gateway, only=names, say=lambda what: _out.print(f"city: {what}", markup=False))
+    tell = lambda what: _out.print(f"city: {what}", markup=False)  # noqa: E731
+    city = LocalCity(chosen, chosen.gateway, only=names, engines=engines, say=tell)
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
