@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from citybrain.event_store.contract import Committed, Conflict, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh import context
+from citybrain.mesh.engine import Embedded
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, Streams
@@ -100,7 +101,9 @@ async def _hold(store: Slow, method: str) -> None:
 def on_slow(tmp_path: Path, test: Any) -> None:
     def run(parts: Parts) -> None:
         parts.store.close()
-        parts.process.store = parts.store = wait(slow_store(tmp_path / "events.db"))
+        engine = parts.process.engine
+        assert isinstance(engine, Embedded)
+        engine.store = parts.store = wait(slow_store(tmp_path / "events.db"))
         test(parts, parts.store)
 
     on_parts(tmp_path, run)
