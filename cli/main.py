@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import backup, configuration, engines, events, personal, rebuild
+from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
@@ -215,6 +215,7 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(rebuild.rebuild)
 app.add_typer(events.app)
+app.add_typer(log.app)
 
 
 def _add_demo() -> None:

@@ -11,9 +11,11 @@ from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.event_store.distributed.verifying import Verdict, verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
+from citybrain.event_store.kafka.topics import service_of
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.manifest import Manifest
@@ -23,11 +25,13 @@ from citybrain.mesh.settings import Cassandra, Kafka, Settings
 class Distributed:
     """Streams on Cassandra, the log on Kafka."""
 
-    def __init__(self, cluster: Cluster, asked: Asked, log: KafkaLog, store: DistributedEventStore) -> None:
+    def __init__(self, cluster: Cluster, asked: Asked, tables: CassandraTables, log: KafkaLog) -> None:
         self._cluster = cluster
         self._asked = asked
+        self._tables = tables
         self._log = log
-        self.store = store
+        self.store = store = DistributedEventStore(tables, log)
+        store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
@@ -41,13 +45,17 @@ class Distributed:
         except BaseException:
             asked.close()
             raise
-        store = DistributedEventStore(tables, log)
-        store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
-        return cls(cluster, asked, log, store)
+        return cls(cluster, asked, tables, log)
 
     def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
         """See Engine."""
         return Membership(self._cluster, group, self.store.partitions(types))
+
+    async def verify(self, repair: bool) -> Verdict:
+        """Compares log and streams of the whole city; `repair`: publishes what the log has lost."""
+        # Whatever publishes: not only what this process hears.
+        await self._log.know({service_of(stream) async for stream in self._tables.marked()})
+        return await verify(self._tables.marked(), self._log, self.store.writer.publisher, repair)
 
     async def close(self) -> None:
         """See Engine."""

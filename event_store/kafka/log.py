@@ -32,7 +32,7 @@ class KafkaLog:
         """The log of some services, those that publish or are heard here; topics that are missing are made."""
         log = cls(cluster)
         try:
-            await log._know(set(services))
+            await log.know(set(services))
         except BaseException:
             log.close()
             raise
@@ -53,7 +53,7 @@ class KafkaLog:
         """See Broker.publish."""
         service = service_of(event.stream)
         if service not in self._partitions:
-            await self._know({service})
+            await self.know({service})
         partition = self._partitions[service][partition_of(event.stream, self._cluster.partitions)]
         headers = headers_of(event)
         moment_ms = event.recorded_at // 1000
@@ -71,7 +71,8 @@ class KafkaLog:
         for partition in self.partitions():
             await partition.grown(ends[TopicPartition(partition.topic, partition.number)] - 1)
 
-    async def _know(self, services: set[str]) -> None:
+    async def know(self, services: set[str]) -> None:
+        """Has the partitions of some services too; topics that are missing are made."""
         async with self._making:
             missing = services - self._partitions.keys()
             ends = await self._ends(missing)

@@ -1,0 +1,79 @@
+"""`city log`: whether Kafka holds what Cassandra holds."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from citybrain.cli import configuration
+from citybrain.cli.configuration import Data, File
+from citybrain.cli.problems import Problem
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.verifying import Difference, Verdict
+from citybrain.mesh.settings import Settings
+
+app = typer.Typer(name="log", no_args_is_help=True, help="The log of the distributed store.")
+_out = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+@app.callback()
+def _log() -> None:
+    """Keeps `verify` a command of its own, though it is the only one."""
+
+
+@app.command(name="verify")
+def verify_log(
+    repair: Annotated[bool, typer.Option("--repair", help="Publishes again, in order, what Kafka has lost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    data: Data = None,
+    config: File = None,
+) -> None:
+    """Compares every stream on Cassandra with the log on Kafka, also while the city runs. Reads the whole log.
+
+    Ends with 1 where events are lost and not repaired. Readers drop what is published a second time.
+    """
+    settings = configuration.load(config, data=("--data", data))
+    if settings.store != "distributed":
+        raise Problem("the store is embedded: its log and its streams are one. Nothing is to be compared")
+    try:
+        found = asyncio.run(_verified(settings, repair))
+    except StoreError as error:
+        raise Problem(str(error)) from error
+    if as_json:
+        _out.print(json.dumps(dataclasses.asdict(found) | {"sound": found.sound}, ensure_ascii=False, indent=2))
+    else:
+        _out.print("\n".join([*map(_line, found.differing), _summary(found)]))
+    missing = sum(one.lost for one in found.differing) - found.republished
+    raise typer.Exit(1 if missing or any(one.unknown for one in found.differing) else 0)
+
+
+async def _verified(settings: Settings, repair: bool) -> Verdict:
+    from citybrain.mesh.distributed import Distributed
+
+    engine = await Distributed.open(settings, [])
+    try:
+        return await engine.verify(repair)
+    finally:
+        await engine.close()
+
+
+def _line(one: Difference) -> str:
+    said = f"{one.stream}: {one.stored} events, {one.logged} of them in the log"
+    if one.lost:
+        return f"{said}; {one.lost} that Kafka had acknowledged are lost there"
+    if one.unknown:
+        return f"{said}; {one.unknown} are not on Cassandra: was it put back from an older copy?"
+    return f"{said}; {one.coming} are on their way"
+
+
+def _summary(found: Verdict) -> str:
+    said = f"{found.streams} streams, {found.events} events in the log, {found.twice} of them a second time"
+    lost = sum(one.lost for one in found.differing)
+    if found.republished:
+        return f"{said}; {found.republished} were lost and are published again"
+    return f"{said}; {lost} are lost: run `city log verify --repair`" if lost else f"{said}; nothing is lost"

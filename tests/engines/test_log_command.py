@@ -1,0 +1,67 @@
+"""`city log verify` on real engines, as somebody types it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.contract import ANY, StoredEvent
+from citybrain.mesh.distributed import Distributed
+from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from tests.contract.store import event
+
+CITY = str(Path(sys.executable).parent / "city")
+
+
+def verify(settings: Settings, *options: str) -> subprocess.CompletedProcess[str]:
+    said = {
+        "CITY_STORE": "distributed",
+        "CITY_KAFKA_ADDRESSES": settings.kafka.addresses,
+        "CITY_KAFKA_PREFIX": settings.kafka.prefix,
+        "CITY_CASSANDRA_ADDRESSES": settings.cassandra.addresses,
+        "CITY_CASSANDRA_KEYSPACE": settings.cassandra.keyspace,
+    }
+    command = [CITY, "log", "verify", *options]
+    return subprocess.run(command, env=os.environ | said, capture_output=True, text=True, timeout=100, check=False)
+
+
+async def lose_one(settings: Settings) -> None:
+    """Three events of which Kafka forgets the second, after it was acknowledged."""
+    engine = await Distributed.open(settings, [])
+    honest = engine._log.publish
+
+    async def forgets(stored: StoredEvent) -> None:
+        if stored.version != 2:
+            await honest(stored)
+
+    engine._log.publish = forgets  # type: ignore[method-assign]
+    for name in ("e1", "e2", "e3"):
+        await engine.store.append("traffic/signal-1", [event(name)], ANY)
+    await engine.store.writer.settled()
+    await engine.close()
+
+
+def test_what_kafka_lost_is_told_and_published_again(engines: Engines, prefix: str) -> None:
+    settings = Settings(
+        store="distributed",
+        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
+        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
+    )
+    asyncio.run(lose_one(settings))
+    told = verify(settings)
+    assert told.returncode == 1, told.stderr
+    assert "traffic/signal-1: 3 events, 1 of them in the log; 2 that Kafka had acknowledged are lost there" in told.stdout
+    assert "2 are lost: run `city log verify --repair`" in told.stdout
+    repaired = verify(settings, "--repair")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert "2 were lost and are published again" in repaired.stdout
+    again = verify(settings, "--json")
+    assert again.returncode == 0
+    found = json.loads(again.stdout)
+    assert found["sound"] and found["differing"] == []
+    assert (found["streams"], found["events"]) == (1, 4)
