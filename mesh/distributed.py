@@ -15,11 +15,39 @@ from citybrain.event_store.distributed.verifying import Verdict, verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
-from citybrain.event_store.kafka.topics import service_of
+from citybrain.event_store.kafka.topics import event_topic, service_of
 from citybrain.mesh.engine import Assignment
-from citybrain.mesh.leadership import Leadership
+from citybrain.mesh.leadership import Lead
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Cassandra, Kafka, Settings
+
+# How often one who stands by looks again, where nothing wakes him.
+_LOOK_S = 1.0
+
+
+class SharedLead:
+    """The lead of a service that runs on many machines: whoever its consumer group gives one partition. It can be lost."""
+
+    def __init__(self, membership: Assignment) -> None:
+        self._membership = membership
+
+    @property
+    def leads(self) -> bool:
+        """See Lead."""
+        return bool(self._membership.partitions())
+
+    async def gained(self) -> None:
+        """See Lead."""
+        while not self.leads:
+            await self._membership.changed((), _LOOK_S)
+
+    def take(self) -> bool:
+        """See Lead. The group gives it; it cannot be taken."""
+        return self.leads
+
+    def give_up(self) -> None:
+        """See Lead."""
+        self._membership.leave()
 
 
 class Distributed:
@@ -47,7 +75,13 @@ class Distributed:
             raise
         return cls(cluster, asked, tables, log)
 
-    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+    def lead(self, service: str) -> Lead:
+        """See Engine."""
+        first = f"{event_topic(self._cluster, service)}/0"
+        own = [partition for partition in self.store.partitions() if partition.name == first]
+        return SharedLead(Membership(self._cluster, f"{service}.lead", own))
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """See Engine."""
         return Membership(self._cluster, group, self.store.partitions(types))
 

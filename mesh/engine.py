@@ -9,7 +9,7 @@ from typing import Protocol
 
 from citybrain.event_store.contract import EventStore, Partition
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.mesh.leadership import Leadership
+from citybrain.mesh.leadership import Lead, Leadership
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Settings
 
@@ -38,7 +38,11 @@ class Engine(Protocol):
         """The events."""
         ...
 
-    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+    def lead(self, service: str) -> Lead:
+        """The lead of a service."""
+        ...
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """What this process works on for a group of a service, whose lead is given."""
         ...
 
@@ -60,7 +64,7 @@ async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engi
 class AllOrNothing:
     """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
 
-    def __init__(self, store: EventStore, leadership: Leadership) -> None:
+    def __init__(self, store: EventStore, leadership: Lead) -> None:
         self._all = {partition.name: partition for partition in store.partitions()}
         self._leadership = leadership
         self._gained: asyncio.Task[None] | None = None
@@ -92,10 +96,15 @@ class Embedded:
     def __init__(self, data: Path) -> None:
         """To be made inside the running event loop."""
         self.store = SqliteEventStore(data / "events.db")
+        self._data = data
 
-    def assignment(self, group: str, types: Collection[str], leadership: Leadership) -> Assignment:
+    def lead(self, service: str) -> Lead:
         """See Engine."""
-        return AllOrNothing(self.store, leadership)
+        return Leadership(self._data / f"{service}.lead")
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+        """See Engine."""
+        return AllOrNothing(self.store, lead)
 
     async def close(self) -> None:
         """See Engine."""

@@ -18,7 +18,6 @@ from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.errors import ServiceError
-from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.process import Process
 from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
@@ -56,7 +55,7 @@ class ServiceFile:
     def __init__(self, process: Process, service: str) -> None:
         self._engine = process.engine
         self.models: ReadModels = ViewFile(process.settings.data / f"{service}.views.db")
-        self.leadership = Leadership(process.settings.data / f"{service}.lead")
+        self.leadership = process.engine.lead(service)
 
     @classmethod
     def of(cls, process: Process, service: str) -> ServiceFile:

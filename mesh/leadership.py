@@ -1,8 +1,8 @@
 """Which of several processes of a service does what only one may do: subscriptions, read models, timers.
 
 A lock of the kernel on a file beside the service's data: whoever holds it leads, the others stand by. The kernel lets go of it
-when a process ends, however it ended, so nothing has to time out and nobody leads by mistake. (On Kafka the consumer group
-does this.)
+when a process ends, however it ended, so nothing has to time out and nobody leads by mistake. (Where a service runs on
+many machines its consumer group says who leads: `distributed.py`.)
 """
 
 from __future__ import annotations
@@ -10,10 +10,31 @@ from __future__ import annotations
 import asyncio
 import fcntl
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 # How often one who stands by looks again.
 _LOOK_S = 0.1
+
+
+class Lead(Protocol):
+    """The lead of one service."""
+
+    @property
+    def leads(self) -> bool:
+        """This process leads."""
+        ...
+
+    async def gained(self) -> None:
+        """Waits until this process leads."""
+        ...
+
+    def take(self) -> bool:
+        """Takes the lead where nobody has it; says whether this process leads now."""
+        ...
+
+    def give_up(self) -> None:
+        """Another process may lead."""
+        ...
 
 
 class Leadership:
