@@ -6,6 +6,8 @@ one after the other.
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -14,6 +16,7 @@ from citybrain.event_store.read_models import ReadModels, RowChanged
 
 _TABLE = "generations~"
 _PAGE = 500
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Switch:
 
     async def change(self, change: Callable[[Generations], Generations]) -> Generations:
         """Changes it; returns as what it stands then. `change` is given what stands, and may return that."""
+        pause = _FIRST_PAUSE_S
         while True:
             epoch, position = await self._models.join(f"{self._group}~switch")
             kept = await self._models.load(_TABLE, [self._view])
@@ -57,6 +61,9 @@ class Switch:
                 row = {self._view: asdict(after)}
                 await self._models.save(f"{self._group}~switch", epoch, position, _TABLE, row, kept=kept)
             except (LostAssignment, RowChanged):
+                # Many who take it from each other at once would never come to write.
+                await asyncio.sleep(random.uniform(0, pause))
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
                 continue
             return after
 

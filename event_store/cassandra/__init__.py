@@ -1,4 +1,4 @@
-"""The streams of the distributed engine on Cassandra.
+"""What the distributed engine keeps on Cassandra.
 
 | module | what it is about |
 |---|---|
@@ -6,4 +6,5 @@
 | `migrations.py` | the keyspace, brought up to date step by step |
 | `tables.py` | the conditional store of streams, writers and marks |
 | `stories.py` | the events of one correlation id, wherever they stand |
+| `read_models.py` | a service's views, the checkpoints of its groups, and what they have parked |
 """

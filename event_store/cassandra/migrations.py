@@ -32,6 +32,31 @@ _STEPS = (
       story text, stream text, version bigint, bucket int,
       PRIMARY KEY (story, stream, version))
     """,
+    # Of a group, by kind: 0 the last version of a stream (name), 1 a parked event (position), 2 one that was given up.
+    """
+    CREATE TABLE IF NOT EXISTS view_groups (
+      service text, grp text, kind tinyint, position bigint, name text,
+      epoch bigint static, member text static, turn bigint static, done bigint static,
+      version bigint, stream text, event_id text, type text, reason text, who text, moment bigint, replay tinyint,
+      PRIMARY KEY ((service, grp), kind, position, name))
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS view_rows (
+      service text, name text, shard tinyint, key text, row text, revision bigint, applied frozen<map<text, bigint>>,
+      PRIMARY KEY ((service, name, shard), key))
+    """,
+    # Who has written lately, and how often: what is forgotten after a day only looks like one more change.
+    """
+    CREATE TABLE IF NOT EXISTS view_changes (
+      service text, process text, number bigint,
+      PRIMARY KEY (service, process)) WITH default_time_to_live = 86400
+    """,
+    "CREATE TABLE IF NOT EXISTS timers (service text, name text, last bigint, PRIMARY KEY (service, name))",
+    """
+    CREATE TABLE IF NOT EXISTS windows (
+      service text, name text, closed_until bigint, resume bigint, position bigint,
+      PRIMARY KEY (service, name))
+    """,
 )
 
 

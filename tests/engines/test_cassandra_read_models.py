@@ -1,0 +1,141 @@
+"""Read models on a real Cassandra: what every engine's read models promise, and what is promised of these."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.read_models import CassandraReadModels
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.contract import Features, LostAssignment
+from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.read_models import ReadModels, Row, RowChanged
+from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def place(engines: Engines) -> Place:
+    """One keyspace for all of these tests: each has a service of its own."""
+    place = Place(engines.cassandra.address, keyspace=f"views_{uuid.uuid4().hex[:12]}")
+    asyncio.run(migrate(place))
+    return place
+
+
+@asynccontextmanager
+async def opened(place: Place, service: str) -> AsyncIterator[CassandraReadModels]:
+    asked = await Asked.open(place)
+    try:
+        yield await CassandraReadModels.on(asked, place.keyspace, service)
+    finally:
+        asked.close()
+
+
+class TestReadModels(ReadModelsContract):
+    features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
+
+    @pytest.fixture(autouse=True)
+    def _on(self, place: Place) -> None:
+        self.place = place
+
+    @asynccontextmanager
+    async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
+        async with opened(self.place, str(folder)) as models:
+            yield models
+
+
+class Forgetful(Asked):
+    """A session that loses the answer to every batch the first time: it was done, and nobody is told."""
+
+    lost = 0
+
+    def ask(self, statement: Any, values: Any = None, **options: Any) -> asyncio.Future[Any]:
+        asked = super().ask(statement, values, **options)
+        if values is not None or self.lost % 2:
+            self.lost += values is None
+            return asked
+        self.lost += 1
+
+        async def lose() -> Any:
+            await asked
+            raise TimedOut("the answer was lost")
+
+        return asyncio.ensure_future(lose())
+
+
+def test_what_was_done_when_its_answer_was_lost_is_done_once(place: Place) -> None:
+    async def test() -> None:
+        asked = await Forgetful.open(place)
+        try:
+            models = await CassandraReadModels.on(asked, place.keyspace, str(uuid.uuid4()))
+            epoch, _ = await models.join(GROUP, 2)
+            await models.save(GROUP, epoch, 3, VIEW, {"k": {"n": 1}})
+            kept = await models.load(VIEW, ["k"])
+            await models.save(GROUP, epoch, 4, VIEW, {"k": {"n": 2}}, kept=kept, seen={"s": 4})
+            await models.park(GROUP, epoch, [parked(5), parked(6)])
+            assert await models.drop(GROUP, 5, "why", "sre", 1)
+            assert [one.position for one in await models.dropped(GROUP)] == [5]
+            assert [(one.position, one.replay) for one in await models.parked(GROUP)] == [(6, 1)]
+            assert await models.position(GROUP) == 4
+            assert await models.get(VIEW, "k") == {"n": 2}
+            assert asked.lost > 10
+        finally:
+            asked.close()
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_a_member_that_dies_between_rows_and_checkpoint_leaves_word_of_what_is_in_them(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, str(uuid.uuid4())) as models:
+            epoch, _ = await models.join(GROUP)
+            await models.save(GROUP, epoch, 1, VIEW, {"k": {"n": 1}})
+            # As far as it came: its rows are written, the checkpoint is not.
+            kept = await models.load(VIEW, ["k"])
+            await models._write(VIEW, {"k": '{"n": 2}'}, kept, GROUP, 2)
+            _, position = await models.join(GROUP)
+            after = await models.load(VIEW, ["k"])
+            assert (position, after["k"].row, after["k"].applied) == (1, {"n": 2}, {GROUP: 2})
+            with pytest.raises(LostAssignment):
+                await models.save(GROUP, epoch, 2)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_of_two_that_fold_into_rows_they_loaded_one_is_told_to_load_them_again(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, str(uuid.uuid4())) as models:
+            members = {group: (await models.join(group))[0] for group in ("one", "two")}
+            rows: dict[str, Row | None] = {"new": {"n": 1}, "old": None}
+            await models.save("one", members["one"], 1, VIEW, {"old": {"n": 0}})
+            kept = await models.load(VIEW, rows)
+            await models.save("one", members["one"], 2, VIEW, rows, kept=kept)
+            for stale in (kept, {}):
+                with pytest.raises(RowChanged):
+                    await models.save("two", members["two"], 9, VIEW, rows, kept=stale)
+            assert (await models.scan(VIEW), await models.position("two")) == ([("new", {"n": 1})], 0)
+            # One that was deleted is known still, so that nothing is folded into it twice.
+            assert (await models.load(VIEW, ["old"]))["old"].applied == {"one": 2}
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_services_keep_what_is_theirs_apart(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, str(uuid.uuid4())) as one, opened(place, str(uuid.uuid4())) as other:
+            epoch, _ = await one.join(GROUP)
+            await one.save(GROUP, epoch, 3, VIEW, {"k": {"n": 1}})
+            await one.ran("nightly", 5)
+            assert await other.position(GROUP) is None
+            assert (await other.scan(VIEW), await other.last_run("nightly")) == ([], None)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
