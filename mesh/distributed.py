@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -16,6 +17,7 @@ from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
 from citybrain.event_store.kafka.topics import event_topic, service_of
+from citybrain.event_store.read_models import ReadModels
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.leadership import Lead
 from citybrain.mesh.manifest import Manifest
@@ -51,9 +53,14 @@ class SharedLead:
 
 
 class Distributed:
-    """Streams on Cassandra, the log on Kafka."""
+    """Streams and read models on Cassandra, the log on Kafka."""
 
-    def __init__(self, cluster: Cluster, asked: Asked, tables: CassandraTables, log: KafkaLog) -> None:
+    look_s = 0.5
+
+    def __init__(
+        self, cluster: Cluster, asked: Asked, tables: CassandraTables, log: KafkaLog, models: Mapping[str, ReadModels]
+    ) -> None:
+        self._models = models
         self._cluster = cluster
         self._asked = asked
         self._tables = tables
@@ -69,11 +76,17 @@ class Distributed:
         asked = await Asked.open(where)
         try:
             tables = await CassandraTables.on(asked, where.keyspace)
+            names = [manifest.name for manifest in manifests]
+            kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
             log = await KafkaLog.open(cluster, sorted(_services(manifests)))
         except BaseException:
             asked.close()
             raise
-        return cls(cluster, asked, tables, log)
+        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)))
+
+    def models(self, service: str) -> ReadModels:
+        """See Engine."""
+        return self._models[service]
 
     def lead(self, service: str) -> Lead:
         """See Engine."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from citybrain.event_store.contract import EventStore, Partition
+from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.views import ViewFile
 from citybrain.mesh.leadership import Lead, Leadership
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Settings
@@ -36,6 +38,15 @@ class Engine(Protocol):
     @property
     def store(self) -> EventStore:
         """The events."""
+        ...
+
+    @property
+    def look_s(self) -> float:
+        """How often it is looked whether others have changed rows."""
+        ...
+
+    def models(self, service: str) -> ReadModels:
+        """The read models of a service that runs in this process."""
         ...
 
     def lead(self, service: str) -> Lead:
@@ -91,12 +102,18 @@ class AllOrNothing:
 
 
 class Embedded:
-    """One SQLite file."""
+    """One SQLite file, and one for the read models of each service."""
+
+    look_s = 0.02
 
     def __init__(self, data: Path) -> None:
         """To be made inside the running event loop."""
         self.store = SqliteEventStore(data / "events.db")
         self._data = data
+
+    def models(self, service: str) -> ReadModels:
+        """See Engine."""
+        return ViewFile(self._data / f"{service}.views.db")
 
     def lead(self, service: str) -> Lead:
         """See Engine."""

@@ -15,7 +15,6 @@ import grpc
 from citybrain.event_store.contract import Log, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.read_models import Kept, Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription, describe
-from citybrain.event_store.views import ViewFile
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.process import Process
@@ -27,8 +26,7 @@ Since = Literal["beginning", "now"] | datetime
 
 # About ten seconds of tries: what a deployment in the wrong order needs to heal by itself.
 PARK_AFTER = 8
-# How often a process looks whether others have changed rows; and how often one that does everything whether it still does.
-_OTHERS_LOOK_S = 0.02
+# How often a process that does everything looks whether it still does.
 _ALONE_LOOK_S = 1.0
 _AFTER_LOSS_S = 1.0
 # A subscription that began again this lately has not shown yet that it goes on.
@@ -54,7 +52,7 @@ class ServiceFile:
 
     def __init__(self, process: Process, service: str) -> None:
         self._engine = process.engine
-        self.models: ReadModels = ViewFile(process.settings.data / f"{service}.views.db")
+        self.models: ReadModels = process.engine.models(service)
         self.leadership = process.engine.lead(service)
 
     @classmethod
@@ -213,7 +211,7 @@ class GroupMember:
                 if changes != seen:
                     self._changed_elsewhere()
                     seen = changes
-            await self._assignment.changed(mine.keys(), _ALONE_LOOK_S if alone else _OTHERS_LOOK_S)
+            await self._assignment.changed(mine.keys(), _ALONE_LOOK_S if alone else self._process.engine.look_s)
 
     async def _let_go(self, name: str) -> None:
         task = self._tasks.pop(name)
