@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,9 +13,10 @@ import pytest
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
-from citybrain.event_store.contract import ANY, Committed, StoredEvent, Undecided
+from citybrain.event_store.contract import ANY, Committed, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from tests.contract.store import event
+from tests.engines.record import compare
 from tests.engines.test_cassandra_store import LOGS, opened
 
 WRITERS = 16
@@ -105,24 +105,6 @@ class Load:
         for store in self.stores:
             await store.writer.settled()
 
-    async def compare(self, log: list[StoredEvent]) -> None:
-        """Streams and log against what was told."""
-        wanted: dict[str, dict[int, str]] = defaultdict(dict)
-        for name, (stream, version) in self.told.items():
-            assert version not in wanted[stream], f"two appends were told version {version} of {stream}"
-            wanted[stream][version] = name
-        heard: dict[str, list[str]] = defaultdict(list)
-        for record in log:
-            if record.version == len(heard[record.stream]) + 1:
-                heard[record.stream].append(record.id)
-            # What comes twice is what came before; nothing comes too soon.
-            assert heard[record.stream][record.version - 1] == record.id
-        for stream, names in wanted.items():
-            kept = await self.stores[0].read(stream, limit=1_000_000)
-            assert [one.version for one in kept] == list(range(1, len(kept) + 1))
-            assert {one.version: one.id for one in kept} == names
-            assert heard[stream] == [one.id for one in kept]
-
 
 async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
@@ -148,7 +130,7 @@ def test_killed_under_load_nothing_that_was_acknowledged_is_lost_doubled_or_out_
                 await asyncio.to_thread(engines.cassandra.start)
             await writing.more()
             await writing.end()
-            await writing.compare(LOGS[where.keyspace].records)
+            await compare(writing.told, writing.stores[0], LOGS[where.keyspace].records)
 
     try:
         asyncio.run(asyncio.wait_for(test(), LIMIT_S))
@@ -176,7 +158,7 @@ def test_cut_off_for_longer_than_every_timeout_what_was_on_its_way_is_decided_on
             writing.told["on-its-way"] = (STREAMS[0], outcome.first)
             await writing.more()
             await writing.end()
-            await writing.compare(LOGS[keyspace].records)
+            await compare(writing.told, writing.stores[0], LOGS[keyspace].records)
         await wire.close()
 
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))

@@ -1,0 +1,30 @@
+"""What writers were told, kept outside of the system, against what its streams and its log hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from citybrain.event_store.contract import EventStore, StoredEvent
+
+Told = Mapping[str, tuple[str, int]]
+"""Event id to its stream and version."""
+
+
+async def compare(told: Told, store: EventStore, log: Iterable[StoredEvent]) -> None:
+    """Every event is once in its stream, where its writer was told, and comes out of the log in that order; and no other is."""
+    wanted: dict[str, dict[int, str]] = defaultdict(dict)
+    for name, (stream, version) in told.items():
+        assert version not in wanted[stream], f"two appends were told version {version} of {stream}"
+        wanted[stream][version] = name
+    heard: dict[str, list[str]] = defaultdict(list)
+    for record in log:
+        if record.version == len(heard[record.stream]) + 1:
+            heard[record.stream].append(record.id)
+        # What comes twice is what came before; nothing comes too soon.
+        assert heard[record.stream][record.version - 1] == record.id
+    for stream, names in wanted.items():
+        kept = await store.read(stream, limit=1_000_000)
+        assert [one.version for one in kept] == list(range(1, len(kept) + 1))
+        assert {one.version: one.id for one in kept} == names
+        assert heard[stream] == [one.id for one in kept]
