@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import cluster_live, embedded, emergency_response, on_kafka, rides, whole_mesh
+from benchmarks import cassandra_append, cluster_live, embedded, emergency_response, on_kafka, rides, whole_mesh
 from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
 
@@ -17,6 +17,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
     "embedded": embedded.measure,
     "kafka-consume": lambda full: on_kafka.measure(200_000 if full else 60_000),
+    "cassandra-append": lambda full: cassandra_append.measure(20.0 if full else 8.0),
     "cluster-live": lambda full: cluster_live.measure(),
     "mesh": whole_mesh.measure,
     "emergency-response": lambda full: emergency_response.measure(),
