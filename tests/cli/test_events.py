@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ def parked(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def a_stream_is_parked(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a mesh leaves in which a stream is parked: it takes a while until an event is given up."""
+    folder = tmp_path_factory.mktemp("parked")
     running = probe(folder)
     try:
         here = Probe(running)
@@ -40,6 +44,7 @@ def a_stream_is_parked(folder: Path) -> None:
         here.close()
     finally:
         running.stop()
+    return folder / "data"
 
 
 def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
@@ -47,8 +52,8 @@ def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
         assert "nothing runs on data: start it with `city up`" in refused(tmp_path, "events", *command)
 
 
-def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp_path: Path) -> None:
-    a_stream_is_parked(tmp_path)
+def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp_path: Path, kept: Path) -> None:
+    shutil.copytree(kept, tmp_path / "data")
     running = probe(tmp_path, PROBE_MENDED="1")
     try:
         here = Probe(running)
@@ -70,8 +75,8 @@ def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp
         running.stop()
 
 
-def test_what_is_given_up_is_kept_with_its_reason_and_what_stood_behind_it_goes_on(tmp_path: Path) -> None:
-    a_stream_is_parked(tmp_path)
+def test_what_is_given_up_is_kept_with_its_reason_and_what_stood_behind_it_goes_on(tmp_path: Path, kept: Path) -> None:
+    shutil.copytree(kept, tmp_path / "data")
     running = probe(tmp_path)
     try:
         here = Probe(running)
@@ -83,8 +88,8 @@ def test_what_is_given_up_is_kept_with_its_reason_and_what_stood_behind_it_goes_
         here.close()
     finally:
         running.stop()
-    with sqlite3.connect(tmp_path / "data" / "probe.views.db") as kept:
-        assert kept.execute("SELECT reason FROM dropped").fetchall() == [("a test of the terminal",)]
+    with sqlite3.connect(tmp_path / "data" / "probe.views.db") as file:
+        assert file.execute("SELECT reason FROM dropped").fetchall() == [("a test of the terminal",)]
 
 
 @pytest.mark.parametrize("command", [["parked", "nobody.hears"], ["replay", "nobody.hears", "s"]])
