@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from citybrain.traffic.v1 import events_pb2 as ev
 
@@ -117,7 +118,8 @@ class _Hearing:
 def _hear(address: str, events: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         parts = Parts(Path(name))
-        parts.process.store = _Hearing(wait(KafkaLog.open(Cluster(address), ["traffic"])))  # type: ignore[assignment]
+        engine: Any = parts.process.engine
+        engine.store = _Hearing(wait(KafkaLog.open(Cluster(address), ["traffic"])))
         parts.add(Reacting, "citybrain.traffic.v1.TrafficService")
         parts.start(serve=False)
         end = time.monotonic() + _LIMIT_S
