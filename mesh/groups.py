@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -95,7 +96,6 @@ class Part:
     """A group's part in one partition, as long as this process works on it: the memory of its subscription."""
 
     def __init__(self, member: GroupMember, partition: Partition) -> None:
-        self._member = member
         self.models = member.file.models
         self.name = part_name(member.group, partition)
         self.partition = partition
@@ -207,10 +207,12 @@ class GroupMember:
             self._process.activity.changed()
             alone = len(mine) == len(self._process.store.partitions(self.types))
             if self._changed_elsewhere is not None and not alone:
-                changes = await self.file.models.changes()
-                if changes != seen:
-                    self._changed_elsewhere()
-                    seen = changes
+                # What does not answer now is asked again the next time.
+                with contextlib.suppress(StoreError):
+                    changes = await self.file.models.changes()
+                    if changes != seen:
+                        self._changed_elsewhere()
+                        seen = changes
             await self._assignment.changed(mine.keys(), _ALONE_LOOK_S if alone else self._process.engine.look_s)
 
     async def _let_go(self, name: str) -> None:
@@ -223,15 +225,15 @@ class GroupMember:
         handle, batch, park_after = self._options
         while True:
             part = Part(self, partition)
-            start = await self._start(part)
-            part.epoch, position = await self.file.models.join(part.name, start)
-            part.subscription = Subscription(
-                part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
-                lasting=lasting, on_failure=self._failed, on_parked=self._parked,
-            )  # fmt: skip
-            self._parts[partition.name] = part
-            self._process.activity.changed()
             try:
+                start = await self._start(part)
+                part.epoch, position = await self.file.models.join(part.name, start)
+                part.subscription = Subscription(
+                    part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
+                    lasting=lasting, on_failure=self._failed, on_parked=self._parked,
+                )  # fmt: skip
+                self._parts[partition.name] = part
+                self._process.activity.changed()
                 await self._until_it_ends(part, part.subscription)
             except _Stalled as stalled:
                 self._restarts += 1
@@ -241,11 +243,11 @@ class GroupMember:
                 self._log.error("another member took the group over", group=part.name, error=str(error))
                 self._failure = str(error)
             except Exception as error:
-                # The store cannot be read: nothing is lost by beginning again where the group stands.
+                # Store or read models do not answer: nothing is lost by beginning again where the group stands.
                 self._log.error("subscription begins again", group=part.name, error=repr(error), exc_info=error)
                 self._failure = describe(error)
             self._began_again = time.monotonic()
-            del self._parts[partition.name]
+            self._parts.pop(partition.name, None)
             await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _until_it_ends(self, part: Part, subscription: Subscription) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
 
-from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.contract import ANY, NewEvent, StoreError
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
+from citybrain.event_store.views import ViewFile
 from citybrain.mesh.events import type_name
 from citybrain.mesh.groups import GroupMember, Part
 from citybrain.mesh.leadership import Leadership
@@ -112,5 +115,31 @@ def test_a_group_with_nothing_to_do_is_never_taken_for_one_that_hangs(tmp_path: 
             wait(asyncio.sleep(0.03))
         assert wait(member.standing()).restarts == 0
         member.leave()
+
+    on_parts(tmp_path, test)
+
+
+def test_read_models_that_do_not_answer_for_a_while_end_no_membership(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test(parts: Parts) -> None:
+        other = Leadership(tmp_path / "shelf.lead")
+        assert other.take()
+        away = {"join": 1, "changes": 3}
+
+        def failing(name: str, whole: Any) -> Any:
+            async def ask(models: ViewFile, *given: Any) -> Any:
+                if away[name]:
+                    away[name] -= 1
+                    raise StoreError("does not answer")
+                return await whole(models, *given)
+
+            return ask
+
+        for name in away:
+            monkeypatch.setattr(ViewFile, name, failing(name, getattr(ViewFile, name)))
+        view = shelf(parts)
+        parts.until(lambda: not away["changes"])
+        other.give_up()
+        parts.until(lambda: view.get("s") == {"id": "a"})
+        assert not away["join"]
 
     on_parts(tmp_path, test)
