@@ -15,13 +15,13 @@ from typing import Any
 import grpc
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
-from google.protobuf import json_format
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from citybrain.cli.groups import plain
 from citybrain.cli.problems import Problem
 from citybrain.mesh.presence import present
 
@@ -116,7 +116,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "ready": is_ready(picture),
         "troubles": list(picture.troubles()),
         "processes": [
-            {"pid": one.pid, "address": one.address, "problem": one.problem, "status": _plain(one.status)}
+            {"pid": one.pid, "address": one.address, "problem": one.problem, "status": one.status and plain(one.status)}
             for one in picture.processes
         ],
         "gateways": [{"pid": door.pid, "address": door.address, "problem": door.problem} for door in picture.gateways],
@@ -198,10 +198,3 @@ def _ask_gateway(admin: str) -> str:
     except (OSError, urllib.error.URLError) as error:
         return f"does not answer ({getattr(error, 'reason', error)}): its log is gateway/envoy.log in the data folder"
     return "" if said == "LIVE" else f"is not ready: {said}"
-
-
-def _plain(status: pb.GetStatusResponse | None) -> dict[str, Any] | None:
-    if status is None:
-        return None
-    found: dict[str, Any] = json_format.MessageToDict(status, always_print_fields_with_no_presence=True)
-    return found

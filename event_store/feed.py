@@ -14,7 +14,7 @@ def log_position(store: EventStore) -> int:
 
 
 class PartitionsFeed:
-    """A Feed over logs by their names. One that is waited for long is read by who waits, not watched for him."""
+    """A Feed over logs by their names."""
 
     def __init__(self, logs: Mapping[str, Log], types: Collection[str] | None = None) -> None:
         self._logs = logs

@@ -16,7 +16,7 @@ from citybrain.event_store.distributed.verifying import Verdict, verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
-from citybrain.event_store.kafka.topics import event_topic, service_of
+from citybrain.event_store.kafka.topics import event_topic, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.leadership import Lead
@@ -114,8 +114,8 @@ class Distributed:
 
 def _services(manifests: Sequence[Manifest]) -> set[str]:
     """Who publishes here, or is heard here."""
-    heard = {type_name.split(".")[1] for manifest in manifests for type_name in (*manifest.publishes, *manifest.subscribes)}
-    return heard | {manifest.name for manifest in manifests}
+    types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
+    return {manifest.name for manifest in manifests}.union(*(services_of([name]) or () for name in types))
 
 
 def _cluster(kafka: Kafka) -> Cluster:
@@ -126,9 +126,7 @@ def _cluster(kafka: Kafka) -> Cluster:
 
 def _place(cassandra: Cassandra) -> Place:
     if not cassandra.addresses:
-        raise StoreError(
-            "the store is `distributed`, and nobody says where Cassandra is: write `cassandra: {addresses: host:port}`"
-        )
+        raise _unsaid("cassandra")
     return Place(**cassandra.model_dump())
 
 

@@ -21,6 +21,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, 
 from cassandra.protocol import OverloadedErrorMessage, ServerError
 from cassandra.query import tuple_factory
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.passwords import read_password
 from citybrain.event_store.distributed.ports import TimedOut
 
 # Nobody knows then whether it was done: with it on the way, at the node that was asked, or at those it asked.
@@ -137,7 +138,9 @@ def _cluster(place: Place) -> Cluster:
         row_factory=tuple_factory,
     )
     context = ssl.create_default_context(cafile=place.authorities) if place.tls else None
-    auth = PlainTextAuthProvider(place.user, _password(place)) if place.user else None
+    auth = None
+    if place.user:
+        auth = PlainTextAuthProvider(place.user, read_password("Cassandra", place.addresses, place.password_file))
     points = place.contact_points()
     return Cluster(
         points,
@@ -162,15 +165,6 @@ class _AlwaysSoon:
         """How long to wait before each try."""
         while True:
             yield 0.5
-
-
-def _password(place: Place) -> str:
-    if place.password_file is None:
-        raise StoreError(f"Cassandra at {place.addresses} asks for a password: write it into a file, and name that file")
-    try:
-        return place.password_file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise StoreError(f"the password for Cassandra cannot be read: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:

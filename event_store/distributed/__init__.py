@@ -7,6 +7,7 @@
 | `publishing.py` | from a stream to the log: in order, each only when the one before is there |
 | `writer.py` | appending: one decision whatever is lost on the way, and what a writer leaves for others to find |
 | `adoption.py` | what a writer that is gone left undecided or unpublished is decided and published by others |
+| `passwords.py` | how a cluster lets a process in |
 | `reading.py` | a partition as a group reads it: what came twice is dropped, what is missing is published again |
 | `verifying.py` | whether the log holds what the streams hold, and what was lost is published again |
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.passwords import read_password
 
 Option = str | int | float | bool
 
@@ -49,13 +50,6 @@ class Cluster:
         files["ssl.key.location"] = self.certificate_key
         options |= {name: str(path) for name, path in files.items() if path is not None}
         if self.sasl_mechanism:
-            options |= {"sasl.mechanism": self.sasl_mechanism, "sasl.username": self.user, "sasl.password": self._password()}
+            password = read_password("Kafka", self.addresses, self.password_file, BrokerError)
+            options |= {"sasl.mechanism": self.sasl_mechanism, "sasl.username": self.user, "sasl.password": password}
         return options | dict(more or {})
-
-    def _password(self) -> str:
-        if self.password_file is None:
-            raise BrokerError(f"Kafka at {self.addresses} asks for a password: write it into a file, and name that file")
-        try:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise BrokerError(f"the password for Kafka cannot be read: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from random import Random
@@ -11,17 +10,11 @@ from typing import ClassVar
 
 from citybrain.event_store.contract import Committed, Conflict, Features, NewEvent, StoredEvent
 from citybrain.event_store.distributed.reading import SharedPartition
+from citybrain.event_store.distributed.store import MachineClock
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.kafka.log import KafkaLog
 from tests.distributed.world import Log, Process, Store, Weather
-
-
-class Machine:
-    """The clock of this machine."""
-
-    now = staticmethod(time.monotonic)
-    sleep = staticmethod(asyncio.sleep)
 
 
 class OnMemory:
@@ -32,7 +25,7 @@ class OnMemory:
     def __init__(self, log: KafkaLog) -> None:
         self.log = log
         self.tables = Process(Store(), Log(), Weather(Random(0), 0))
-        self.writer = Writer(self.tables, log, Machine(), lambda: str(uuid.uuid4()))
+        self.writer = Writer(self.tables, log, MachineClock(), lambda: str(uuid.uuid4()))
 
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
