@@ -71,6 +71,11 @@ class Sent:
 class KeyStore(Protocol):
     """The port. What was written is there when a call has returned."""
 
+    @property
+    def remains(self) -> str:
+        """What may hold the bytes of a destroyed key besides the copies that are known, and how long; empty: nothing."""
+        ...
+
     def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> Awaitable[dict[str, Key]]:
         """The keys of persons, made where there is none yet. PersonErased where one was destroyed."""
         ...
@@ -134,6 +139,9 @@ class KeyFile:
     Who was erased stands in a second file beside it as well (`erased.jsonl`), which is only added to and belongs in no copy: on
     opening, whoever stands there is erased here too. OSError where the master key is not the one that wrapped these keys.
     """
+
+    # What is deleted is overwritten.
+    remains = ""
 
     def __init__(self, path: Path, master: bytes) -> None:
         self.path = path
@@ -220,8 +228,7 @@ class KeyFile:
     def person(self, kind: str, value: str) -> str:
         """See KeyStore.person."""
         digest = hmac.new(self._lookup_key(), f"{kind}\0{value}".encode(), hashlib.sha256).digest()
-        made = f"per-{secrets.token_hex(_PERSON_BYTES)}"
-        self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, made))
+        self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
         return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
 
     @_in_its_thread
@@ -286,6 +293,11 @@ class KeyFile:
             raise OSError(
                 f"the keys of persons in {self.path} were wrapped by another master key: give the one they were made with"
             ) from None
+
+
+def new_person() -> str:
+    """A random id."""
+    return f"per-{secrets.token_hex(_PERSON_BYTES)}"
 
 
 def read_ledger(path: Path) -> list[tuple[str, int]]:

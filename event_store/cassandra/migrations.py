@@ -1,4 +1,4 @@
-"""The keyspace of the city, brought up to date step by step; several who begin at once do no harm.
+"""Keyspaces brought up to date step by step; several who begin at once do no harm.
 
 A step is never changed once it was released: what is to be different is a step of its own. Each can be run twice.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.contract import StoreError
@@ -14,7 +15,7 @@ from citybrain.event_store.distributed.ports import TimedOut
 
 _CHANGE_S, _TRIES = 20.0, 3
 
-_STEPS = (
+STREAMS = (
     """
     CREATE TABLE IF NOT EXISTS streams (
       stream text, bucket int, kind tinyint, version bigint, id text,
@@ -57,10 +58,39 @@ _STEPS = (
       service text, name text, closed_until bigint, resume bigint, position bigint,
       PRIMARY KEY (service, name))
     """,
+    "CREATE TABLE IF NOT EXISTS snapshots (stream text PRIMARY KEY, version bigint, event_id text, code text, state blob)",
 )
+"""Streams, with read models and snapshots beside them."""
+
+# When what was written over leaves the files: a table is flushed each hour, and any two of its files are made one.
+_SOON_GONE = (
+    " WITH memtable_flush_period_in_ms = 3600000 AND compaction = {'class': 'SizeTieredCompactionStrategy',"
+    " 'min_threshold': '2', 'min_sstable_size': '1000000000000'}"
+)
+KEYS = (
+    # Who was erased keeps a row, with nothing in it but that; a key is written over, since what is only deleted may come back
+    # from a node that was away.
+    f"""
+    CREATE TABLE IF NOT EXISTS persons (
+      person text PRIMARY KEY, cipher tinyint, nonce blob, wrapped blob, lookups set<blob>, erased_at bigint)
+    {_SOON_GONE}
+    """,
+    # By kind: 0 the n-th who was erased, 1 the number of a person.
+    """
+    CREATE TABLE IF NOT EXISTS erasures (
+      ledger tinyint, kind tinyint, number bigint, person text, last bigint static, its bigint, at bigint, done boolean,
+      PRIMARY KEY (ledger, kind, number, person))
+    """,
+    f"CREATE TABLE IF NOT EXISTS lookups (digest blob PRIMARY KEY, person text) {_SOON_GONE}",
+    "CREATE TABLE IF NOT EXISTS sent (person text, recipient text, id text, events int, at bigint,"
+    " PRIMARY KEY (person, recipient, id))",
+    # What the master key wraps besides keys of persons.
+    "CREATE TABLE IF NOT EXISTS secrets (name text PRIMARY KEY, nonce blob, wrapped blob)",
+)
+"""Keys of persons: in a keyspace of their own, which others may read and copy than those who read the streams."""
 
 
-async def migrate(place: Place) -> None:
+async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
     """Brings a keyspace to what this code needs; StoreError where it is newer than the code, or the cluster refuses."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", place.keyspace):
         raise StoreError(f"{place.keyspace!r} is no name of a keyspace: use small letters, digits and _, at most 48")
@@ -70,12 +100,12 @@ async def migrate(place: Place) -> None:
         table = f"{place.keyspace}.migrations"
         await _change(asked, f"CREATE TABLE IF NOT EXISTS {table} (one tinyint, step int, PRIMARY KEY (one, step))")
         done = {row[0] for row in await asked.ask(f"SELECT step FROM {table} WHERE one = 0")}
-        if newest := max(done - set(range(1, len(_STEPS) + 1)), default=0):
+        if newest := max(done - set(range(1, len(steps) + 1)), default=0):
             raise StoreError(
-                f"keyspace {place.keyspace} was brought to step {newest} by a newer release, and this one knows {len(_STEPS)}: "
+                f"keyspace {place.keyspace} was brought to step {newest} by a newer release, and this one knows {len(steps)}: "
                 "run that release, or another keyspace"
             )
-        for number, step in enumerate(_STEPS, 1):
+        for number, step in enumerate(steps, 1):
             if number not in done:
                 await _change(asked, step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {place.keyspace}.", 1))
                 await asked.ask(f"INSERT INTO {table} (one, step) VALUES (0, {number})")

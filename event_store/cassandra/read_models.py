@@ -13,14 +13,13 @@ import random
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, TypeVar
 
 from cassandra.query import BatchStatement, BatchType
-from citybrain.event_store.cassandra.session import Asked
+from citybrain.event_store.cassandra.session import Asked, surely
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen
 
 T = TypeVar("T")
@@ -29,7 +28,6 @@ _SHARDS = 16
 _SEEN, _PARKED, _DROPPED = 0, 1, 2
 _AT_ONCE = 100
 _PAGE = 1000
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _TRIES = 0.02, 1.0, 30
 
 _GROUP = "service = ? AND grp = ?"
 _ITEM = f"{_GROUP} AND kind = ? AND position = ? AND name = ?"
@@ -95,14 +93,14 @@ class CassandraReadModels:
         """See ReadModels.close. Nothing waits here: what was begun is with Cassandra."""
 
     async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
-        return await _surely(lambda: self._asked.ask(self._prepared[name], values))
+        return await surely(lambda: self._asked.ask(self._prepared[name], values))
 
     async def _send(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> bool:
         """One conditional batch in one partition, until it is answered: False where it did not apply, or had applied before."""
         batch = BatchStatement(batch_type=BatchType.UNLOGGED)
         for name, values in statements:
             batch.add(self._prepared[name], values)
-        (answer, *_) = await _surely(lambda: self._asked.ask(batch))
+        (answer, *_) = await surely(lambda: self._asked.ask(batch))
         return bool(answer[0])
 
     # -- groups -----------------------------------------------------------------------------------------------------------
@@ -329,18 +327,6 @@ class CassandraReadModels:
     async def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
         """See ReadModels.save_windows_seen."""
         await self._ask("save_windows", self._service, name, *astuple(seen), seen.position)
-
-
-async def _surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Asks again where nobody knows what was done: all that is asked here may happen twice. TimedOut after half a minute."""
-    pause = _FIRST_PAUSE_S
-    for _ in range(_TRIES):
-        try:
-            return await ask()
-        except TimedOut:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
-    return await ask()
 
 
 def _lost(group: str) -> LostAssignment:

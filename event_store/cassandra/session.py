@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cassandra import ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
@@ -29,6 +29,10 @@ _UNKNOWN = (
     OperationTimedOut, Timeout, Unavailable, CoordinationFailure, NoHostAvailable, ConnectionException, ConnectionShutdown,
     OverloadedErrorMessage, ServerError, OSError,
 )  # fmt: skip
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _TRIES = 0.02, 1.0, 30
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,18 @@ class Asked:
         told = TimedOut(_first_line(error)) if unknown else StoreError(f"Cassandra refused: {_first_line(error)}")
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_settle, done, None, told)
+
+
+async def surely(ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks again where nobody knows what was done: for what may happen twice. TimedOut after half a minute."""
+    pause = _FIRST_PAUSE_S
+    for _ in range(_TRIES):
+        try:
+            return await ask()
+        except TimedOut:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+    return await ask()
 
 
 def _settle(done: asyncio.Future[Any], rows: Any, error: Exception | None) -> None:

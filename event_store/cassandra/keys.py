@@ -1,0 +1,235 @@
+"""Keys of persons on Cassandra, in a keyspace of their own: made once by whoever is first, destroyed for ever.
+
+All that decides something is a conditional write, repeated until its outcome is known: what happened twice happened once. Who
+is erased is numbered first, which tells every process, and loses the key then; where the process that does it dies between the
+two, whoever reads of that erasure goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from citybrain.personal.v1 import personal_pb2
+
+from cassandra.query import BatchStatement, BatchType
+from citybrain.event_store.cassandra.session import Asked, surely
+from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Sent, new_person
+from citybrain.event_store.sealing import AES_256_GCM, Key, SealBroken, seal, unseal
+
+_LEDGER, _BY_NUMBER, _BY_PERSON = 0, 0, 1
+_LOOKUPS = "look-ups"
+_OVERWRITTEN = b""
+_PAGE = 1000
+_ROW = "SELECT cipher, nonce, wrapped, lookups, erased_at FROM $.persons WHERE person = ?"
+# $ is the keyspace.
+_STATEMENTS = {
+    "row": _ROW,
+    "make": "UPDATE $.persons SET cipher = ?, nonce = ?, wrapped = ? WHERE person = ? IF wrapped = null AND erased_at = null",
+    "found": "UPDATE $.persons SET lookups = lookups + ? WHERE person = ? IF erased_at = null",
+    "destroy": f"UPDATE $.persons SET nonce = 0x{_OVERWRITTEN.hex()}, wrapped = 0x{_OVERWRITTEN.hex()}, cipher = null,"
+    " erased_at = ? WHERE person = ? IF erased_at = null",
+    "forget_lookups": "UPDATE $.persons SET lookups = {} WHERE person = ? IF erased_at != null",
+    "lookup": "SELECT person FROM $.lookups WHERE digest = ?",
+    "lead": "INSERT INTO $.lookups (digest, person) VALUES (?, ?) IF NOT EXISTS",
+    "lead_nowhere": "DELETE FROM $.lookups WHERE digest = ? IF person = ?",
+    "count": f"UPDATE $.erasures SET last = ? WHERE ledger = {_LEDGER} IF last = ?",
+    "number": f"INSERT INTO $.erasures (ledger, kind, number, person, at) VALUES ({_LEDGER}, {_BY_NUMBER}, ?, ?, ?)",
+    "once": f"INSERT INTO $.erasures (ledger, kind, number, person, its, at) VALUES ({_LEDGER}, {_BY_PERSON}, 0, ?, ?, ?)"
+    " IF NOT EXISTS",
+    # Nothing but true is ever written there.
+    "done": f"UPDATE $.erasures SET done = true WHERE ledger = {_LEDGER} AND kind = {_BY_NUMBER} AND number = ? AND person = ?",
+    "erased": f"SELECT number, person, at, done FROM $.erasures WHERE ledger = {_LEDGER} AND kind = {_BY_NUMBER}"
+    " AND number > ? LIMIT ?",
+    "send": "INSERT INTO $.sent (person, recipient, id, events, at) VALUES (?, ?, ?, ?, ?)",
+    "sent": "SELECT recipient, events, at FROM $.sent WHERE person = ?",
+    "secret": "INSERT INTO $.secrets (name, nonce, wrapped) VALUES (?, ?, ?) IF NOT EXISTS",
+}
+_SERIAL = {
+    "serial_row": _ROW,
+    "last": f"SELECT DISTINCT ledger, last FROM $.erasures WHERE ledger = {_LEDGER}",
+    "its": f"SELECT its, at FROM $.erasures WHERE ledger = {_LEDGER} AND kind = {_BY_PERSON} AND number = 0 AND person = ?",
+    "its_secret": "SELECT nonce, wrapped FROM $.secrets WHERE name = ?",
+}
+
+
+class CassandraKeys:
+    """KeyStore in a keyspace that was migrated; what its methods promise is said there."""
+
+    def __init__(self, asked: Asked, prepared: dict[str, Any], master: bytes, keyspace: str) -> None:
+        self._asked = asked
+        self._prepared = prepared
+        self._master = Key(AES_256_GCM, master)
+        self._lookups = b""
+        self.remains = (
+            f"files of {keyspace}.persons on Cassandra's nodes hold its bytes, wrapped by the master key, for about an hour, "
+            "their commit logs and paxos tables until these are written over, snapshots and backups until you remove them"
+        )
+
+    @classmethod
+    async def on(cls, asked: Asked, keyspace: str, master: bytes) -> CassandraKeys:
+        """Prepares what will be asked; the session is closed with it. OSError where another master key wrapped these keys."""
+        prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
+        for name, cql in _SERIAL.items():
+            prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
+        keys = cls(asked, prepared, master, keyspace)
+        try:
+            keys._lookups = await keys._secret(_LOOKUPS)
+        except SealBroken:
+            raise OSError(
+                f"the keys of persons in keyspace {keyspace} were wrapped by another master key: give the one they were made "
+                "with (personal.master_key)"
+            ) from None
+        return keys
+
+    def close(self) -> None:
+        """See KeyStore.close. What was begun is with Cassandra."""
+        self._asked.close()
+
+    async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
+        return await surely(lambda: self._asked.ask(self._prepared[name], values))
+
+    # -- keys -------------------------------------------------------------------------------------------------------------
+
+    async def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> dict[str, Key]:
+        """See KeyStore.obtain."""
+        asked = list(persons)
+        rows = dict(zip(asked, await asyncio.gather(*(self._row(person) for person in asked)), strict=True))
+        for person, row in rows.items():
+            _refuse_erased(person, row)
+        missing = [person for person, row in rows.items() if row is None or not row[2]]
+        made = await asyncio.gather(*(self._make(person, cipher) for person in missing))
+        rows |= dict(zip(missing, made, strict=True))
+        return {person: self._opened(person, row) for person, row in rows.items() if row is not None}
+
+    async def _make(self, person: str, cipher: personal_pb2.Cipher) -> Sequence[Any]:
+        """The row of a person after a key was made where there was none: ours, or that of somebody who was faster."""
+        nonce, wrapped = seal(self._master, Key.new(cipher).secret, person)
+        await self._ask("make", cipher, nonce, wrapped, person)
+        row = await self._row(person, "serial_row")
+        _refuse_erased(person, row)
+        assert row is not None
+        return row
+
+    async def find(self, persons: Iterable[str]) -> dict[str, Key | None]:
+        """See KeyStore.find."""
+        asked = list(persons)
+        found: dict[str, Key | None] = {}
+        for person, row in zip(asked, await asyncio.gather(*(self._row(person) for person in asked)), strict=True):
+            if row is None or not (row[2] or row[4]):
+                raise KeysMissing(
+                    f"there is no key of person {person}, and they were never erased: these are not the keys of this log; "
+                    "put the keys back from their copy"
+                )
+            found[person] = None if row[4] else self._opened(person, row)
+        return found
+
+    async def knows(self, person: str) -> bool:
+        """See KeyStore.knows."""
+        row = await self._row(person)
+        return row is not None and not row[4]
+
+    async def _row(self, person: str, how: str = "row") -> Sequence[Any] | None:
+        found = await self._ask(how, person)
+        return found[0] if found else None
+
+    def _opened(self, person: str, row: Sequence[Any]) -> Key:
+        return Key(row[0], unseal(self._master, row[1], row[2], person))
+
+    # -- erasing ----------------------------------------------------------------------------------------------------------
+
+    async def destroy(self, person: str, at: int) -> Erasure:
+        """See KeyStore.destroy."""
+        erasure = await self._numbered(person, at)
+        await self._finish(erasure)
+        return erasure
+
+    async def _numbered(self, person: str, at: int) -> Erasure:
+        while not (its := await self._ask("its", person)):
+            counted = await self._ask("last")
+            last = counted[0][1] if counted else None
+            number = (last or 0) + 1
+            batch = BatchStatement(batch_type=BatchType.UNLOGGED)
+            batch.add(self._prepared["count"], (number, last))
+            batch.add(self._prepared["number"], (number, person, at))
+            batch.add(self._prepared["once"], (person, number, at))
+            # Not applied: another was numbered meanwhile, this one perhaps.
+            await surely(lambda sent=batch: self._asked.ask(sent))  # type: ignore[misc]
+        return Erasure(its[0][0], person, its[0][1])
+
+    async def _finish(self, erasure: Erasure) -> None:
+        await self._ask("destroy", erasure.at, erasure.person)
+        row = await self._row(erasure.person, "serial_row")
+        for digest in (row and row[3]) or ():
+            await self._ask("lead_nowhere", digest, erasure.person)
+        await self._ask("forget_lookups", erasure.person)
+        await self._ask("done", erasure.number, erasure.person)
+
+    async def erased(self, after: int) -> list[Erasure]:
+        """See KeyStore.erased."""
+        found: list[Erasure] = []
+        while page := await self._ask("erased", after, _PAGE):
+            for number, person, at, done in page:
+                erasure = Erasure(number, person, at)
+                if not done:
+                    await self._finish(erasure)
+                found.append(erasure)
+            after = found[-1].number
+        return found
+
+    # -- look-ups ---------------------------------------------------------------------------------------------------------
+
+    async def person(self, kind: str, value: str) -> str:
+        """See KeyStore.person."""
+        digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+        while True:
+            if found := await self._ask("lookup", digest):
+                person = str(found[0][0])
+            else:
+                made = new_person()
+                # First where an erasure finds it. Where another process is faster, nobody ever hears of this one.
+                await self._ask("found", {digest}, made)
+                answer = (await self._ask("lead", digest, made))[0]
+                person = made if answer[0] else str(answer[2])
+            if await self.knows(person):
+                return person
+            # Erased, by somebody who did not come this far, or whom a late write overtook.
+            await self._ask("lead_nowhere", digest, person)
+
+    async def _secret(self, name: str) -> bytes:
+        """A random one, made by whoever is first."""
+        await self._ask("secret", name, *seal(self._master, secrets.token_bytes(32), name))
+        nonce, wrapped = (await self._ask("its_secret", name))[0]
+        return unseal(self._master, nonce, wrapped, name)
+
+    # -- what left the house ----------------------------------------------------------------------------------------------
+
+    async def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
+        """See KeyStore.note_sent. Under a name of its own, so that what is written twice counts once."""
+        own = str(uuid.uuid4())
+        await asyncio.gather(*(self._ask("send", person, recipient, own, events, at) for person, events in persons.items()))
+
+    async def sent(self, person: str) -> list[Sent]:
+        """See KeyStore.sent."""
+        rows = await self._ask("sent", person)
+        return [_summed(recipient, list(of_it)) for recipient, of_it in groupby(rows, lambda row: str(row[0]))]
+
+    async def copies(self) -> list[int]:
+        """See KeyStore.copies. Of snapshots and backups of Cassandra nobody tells us."""
+        return []
+
+
+def _refuse_erased(person: str, row: Sequence[Any] | None) -> None:
+    if row is not None and row[4]:
+        raise PersonErased(f"person {person} was erased: nothing about them is kept any more")
+
+
+def _summed(recipient: str, rows: list[tuple[Any, ...]]) -> Sent:
+    moments = [row[2] for row in rows]
+    return Sent(recipient, sum(row[1] for row in rows), min(moments), max(moments))
