@@ -33,7 +33,7 @@ def erase(
     from citybrain.mesh.erasure import UnknownPerson
 
     settings = configuration.load(config, data=("--data", data))
-    if not (settings.data / "events.db").is_file():
+    if settings.store == "embedded" and not (settings.data / "events.db").is_file():
         raise Problem(f"there are no events in {settings.data}: give the --data of the city")
     try:
         receipt = asyncio.run(_erase(settings, person))
@@ -47,19 +47,14 @@ def erase(
 
 
 async def _erase(settings: Settings, person: str) -> Receipt:
-    from citybrain.event_store.sqlite import SqliteEventStore
     from citybrain.mesh import erasure
-    from citybrain.mesh.vault import open_vault
+    from citybrain.mesh.engine import open_engine
 
-    keys = open_vault(settings).keys
+    engine = await open_engine(settings, [])
     try:
-        store = SqliteEventStore(settings.data / "events.db")
-        try:
-            return await erasure.erase(store, keys, person, actor="city-cli")
-        finally:
-            store.close()
+        return await erasure.erase(engine.store, engine.keys, person, actor="city-cli")
     finally:
-        keys.close()
+        await engine.close()
 
 
 def told(receipt: Receipt) -> list[str]:
@@ -81,7 +76,9 @@ def told(receipt: Receipt) -> list[str]:
     if receipt.copies_of_keys:
         lines.append("  copies of the keys that were made before hold the key, wrapped, until they are removed:")
         lines += [f"    made at {_moment(made)}" for made in receipt.copies_of_keys]
-    else:
+    if receipt.remains:
+        lines.append(f"  {receipt.remains}")
+    elif not receipt.copies_of_keys:
         lines.append("  no copy of the keys was made before")
     return lines
 

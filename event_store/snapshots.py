@@ -12,7 +12,9 @@ from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from citybrain.event_store.contract import StoreError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snapshots (stream TEXT PRIMARY KEY, version INTEGER NOT NULL, event_id TEXT NOT NULL,
@@ -47,7 +49,7 @@ class Snapshots(Protocol):
 
 
 class SnapshotFile:
-    """Snapshots in one SQLite file, which may be deleted at any time the mesh stands still."""
+    """Snapshots in one SQLite file (StoreError where it fails), which may be deleted at any time the mesh stands still."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -70,10 +72,15 @@ class SnapshotFile:
         self._thread.shutdown()
 
     def _newest(self, stream: str) -> Snapshot | None:
-        sql = "SELECT version, event_id, code, state FROM snapshots WHERE stream = ?"
-        found = self._db.execute(sql, (stream,)).fetchone()
-        return None if found is None else Snapshot(*found)
+        found = self._ask("SELECT version, event_id, code, state FROM snapshots WHERE stream = ?", (stream,))
+        return Snapshot(*found[0]) if found else None
 
     def _keep(self, stream: str, snapshot: Snapshot) -> None:
         values = (stream, snapshot.version, snapshot.event_id, snapshot.code, snapshot.state)
-        self._db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)", values)
+        self._ask("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)", values)
+
+    def _ask(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"snapshots cannot be used: {error}") from error

@@ -19,11 +19,11 @@ from pathlib import Path
 from citybrain.personal.v1 import personal_pb2
 
 from citybrain.event_store.copies import check_events, check_views, copy_database, settle, sync
-from citybrain.event_store.keys import KeyFile, KeysMissing, KeyStore, read_ledger
+from citybrain.event_store.keys import KeysMissing, KeyStore, read_ledger
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.erasure import erase
 from citybrain.mesh.settings import Settings
-from citybrain.mesh.vault import keys_folder, master_secret
+from citybrain.mesh.vault import key_file, keys_folder
 from citybrain.mesh.version import installed_version
 
 LIST = "backup.json"
@@ -183,10 +183,9 @@ def _is_free(data: Path, place: Path, keys: Path | None) -> None:
 
 
 async def _copy_keys(settings: Settings, target: Path | None) -> dict[str, int]:
-    path = keys_folder(settings) / "keys.db"
-    if not path.is_file():
+    if not (keys_folder(settings) / "keys.db").is_file():
         return {}
-    keys = KeyFile(path, master_secret(settings))
+    keys = key_file(settings)
     try:
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +210,7 @@ async def _erase_anew(
             raise BackupError(f"there is no list of who was erased at {erased}")
         gone |= dict(read_ledger(erased))
     store = SqliteEventStore(events)
-    keys = KeyFile(place / "keys.db", master_secret(settings))
+    keys = key_file(settings)
     try:
         again: dict[str, bool] = {}
         for number, (person, at) in enumerate(sorted(gone.items())):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.keys import CassandraKeys
+from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
 from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import StoreError
@@ -19,9 +22,11 @@ from citybrain.event_store.kafka.membership import Membership
 from citybrain.event_store.kafka.topics import event_topic, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.mesh.engine import Assignment
+from citybrain.mesh.erasure import PUBLISHER
 from citybrain.mesh.leadership import Lead
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.vault import master_secret
 
 # How often one who stands by looks again, where nothing wakes him.
 _LOOK_S = 1.0
@@ -53,14 +58,23 @@ class SharedLead:
 
 
 class Distributed:
-    """Streams and read models on Cassandra, the log on Kafka."""
+    """Streams, read models, snapshots and keys of persons on Cassandra, the log on Kafka."""
 
     look_s = 0.5
 
     def __init__(
-        self, cluster: Cluster, asked: Asked, tables: CassandraTables, log: KafkaLog, models: Mapping[str, ReadModels]
+        self,
+        cluster: Cluster,
+        asked: Asked,
+        tables: CassandraTables,
+        log: KafkaLog,
+        models: Mapping[str, ReadModels],
+        keys: CassandraKeys,
+        snapshots: CassandraSnapshots,
     ) -> None:
         self._models = models
+        self.keys = keys
+        self.snapshots = snapshots
         self._cluster = cluster
         self._asked = asked
         self._tables = tables
@@ -70,19 +84,26 @@ class Distributed:
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
-        """Brings the keyspace up to date, makes topics that are missing, and joins in."""
+        """Brings the keyspaces up to date, makes topics that are missing, and joins in."""
         where, cluster = _place(settings.cassandra), _cluster(settings.kafka)
         await migrate(where)
-        asked = await Asked.open(where)
+        keys = await _open_keys(settings, where)
+        try:
+            asked = await Asked.open(where)
+        except BaseException:
+            keys.close()
+            raise
         try:
             tables = await CassandraTables.on(asked, where.keyspace)
             names = [manifest.name for manifest in manifests]
             kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
+            snapshots = await CassandraSnapshots.on(asked, where.keyspace)
             log = await KafkaLog.open(cluster, sorted(_services(manifests)))
         except BaseException:
+            keys.close()
             asked.close()
             raise
-        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)))
+        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots)
 
     def models(self, service: str) -> ReadModels:
         """See Engine."""
@@ -109,13 +130,14 @@ class Distributed:
         await self.store.leave()
         self.store.close()
         await asyncio.get_running_loop().run_in_executor(None, self._log.close)
+        self.keys.close()
         self._asked.close()
 
 
 def _services(manifests: Sequence[Manifest]) -> set[str]:
-    """Who publishes here, or is heard here."""
+    """Who publishes here, or is heard here: erasures are by whoever follows."""
     types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
-    return {manifest.name for manifest in manifests}.union(*(services_of([name]) or () for name in types))
+    return {PUBLISHER, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
 
 
 def _cluster(kafka: Kafka) -> Cluster:
@@ -127,7 +149,21 @@ def _cluster(kafka: Kafka) -> Cluster:
 def _place(cassandra: Cassandra) -> Place:
     if not cassandra.addresses:
         raise _unsaid("cassandra")
-    return Place(**cassandra.model_dump())
+    return Place(**cassandra.model_dump(exclude={"keys_keyspace", "keys_user", "keys_password_file"}))
+
+
+async def _open_keys(settings: Settings, streams: Place) -> CassandraKeys:
+    said = settings.cassandra
+    where = replace(streams, keyspace=said.keys_keyspace or f"{said.keyspace}_keys")
+    if said.keys_user:
+        where = replace(where, user=said.keys_user, password_file=said.keys_password_file)
+    await migrate(where, KEYS)
+    asked = await Asked.open(where)
+    try:
+        return await CassandraKeys.on(asked, where.keyspace, master_secret(settings))
+    except BaseException:
+        asked.close()
+        raise
 
 
 def _unsaid(key: str) -> StoreError:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from citybrain.event_store.contract import EventStore, Partition
+from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.snapshots import SnapshotFile, Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.leadership import Lead, Leadership
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Settings
+from citybrain.mesh.vault import key_file
 
 
 class Assignment(Protocol):
@@ -41,6 +44,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def keys(self) -> KeyStore:
+        """The keys of persons."""
+        ...
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """States of streams."""
+        ...
+
+    @property
     def look_s(self) -> float:
         """How often it is looked whether others have changed rows."""
         ...
@@ -63,13 +76,13 @@ class Engine(Protocol):
 
 
 async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
-    """The engine that is configured; StoreError says why it cannot be had."""
+    """The engine that is configured; StoreError says why it cannot be had, OSError why the keys of persons cannot."""
     if settings.store == "distributed":
         # Its drivers cost time and memory where they are not needed.
         from citybrain.mesh.distributed import Distributed
 
         return await Distributed.open(settings, manifests)
-    return Embedded(settings.data)
+    return Embedded(settings)
 
 
 class AllOrNothing:
@@ -102,14 +115,20 @@ class AllOrNothing:
 
 
 class Embedded:
-    """One SQLite file, and one for the read models of each service."""
+    """SQLite files: one of events, one of read models for each service, and what else is kept in one each."""
 
     look_s = 0.02
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, settings: Settings) -> None:
         """To be made inside the running event loop."""
+        self._data = data = settings.data
+        self.keys = key_file(settings)
         self.store = SqliteEventStore(data / "events.db")
-        self._data = data
+
+    @functools.cached_property
+    def snapshots(self) -> SnapshotFile:
+        """See Engine."""
+        return SnapshotFile(self._data / "snapshots.db")
 
     def models(self, service: str) -> ReadModels:
         """See Engine."""
@@ -125,4 +144,8 @@ class Embedded:
 
     async def close(self) -> None:
         """See Engine."""
+        # What was never asked for was not opened.
+        for name in ("snapshots", "keys"):
+            if name in vars(self):
+                vars(self)[name].close()
         self.store.close()

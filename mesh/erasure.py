@@ -13,6 +13,8 @@ from citybrain.event_store.keys import KeyStore, Sent
 from citybrain.mesh.events import classification_of, type_name
 
 _NAMESPACE = uuid.UUID("3f1a4a0e-6b0c-5a4e-9c7b-0d3a7f8e2b11")
+PUBLISHER = "personal"
+"""Whose streams tell of erasures; whatever runs hears of them."""
 FORGOTTEN_WITHIN_S = 60
 """By then every process that runs has forgotten who was erased."""
 
@@ -36,6 +38,8 @@ class Receipt:
     sent: list[Sent]
     # Copies of the keys that were made before: each holds the person's key, wrapped, until it is removed.
     copies_of_keys: list[int]
+    # What else may hold the bytes of the key, and how long; empty: nothing.
+    remains: str
 
 
 async def erase(store: EventStore, keys: KeyStore, person: str, *, actor: str) -> Receipt:
@@ -58,8 +62,8 @@ async def erase(store: EventStore, keys: KeyStore, person: str, *, actor: str) -
         actor=actor,
         classification=classification_of(kind),
     )
-    stream = f"personal/{person}"
+    stream = f"{PUBLISHER}/{person}"
     outcome = await store.append(stream, [event], ANY)
     assert isinstance(outcome, Committed)
     copies = [made for made in await keys.copies() if made <= erasure.at]
-    return Receipt(person, erasure.at, person in before, event.id, stream, await keys.sent(person), copies)
+    return Receipt(person, erasure.at, person in before, event.id, stream, await keys.sent(person), copies, keys.remains)

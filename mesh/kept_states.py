@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.snapshots import Snapshot, SnapshotFile
+from citybrain.event_store.contract import StoredEvent, StoreError
+from citybrain.event_store.snapshots import Snapshot
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.states import StateError, code_of, pack_state, unpack_state
@@ -24,9 +23,7 @@ class KeptStates:
         self._kind = kind
         self._every = every
         self._code = code_of(evolve)
-        if process.snapshots is None:
-            process.snapshots = SnapshotFile(process.settings.data / "snapshots.db")
-        self._snapshots = process.snapshots
+        self._snapshots = process.engine.snapshots
         self._log = logger(service)
 
     def take_up(self, stream: str) -> tuple[Any, StoredEvent] | None:
@@ -40,7 +37,7 @@ class KeptStates:
             if not at or at[0].id != kept.event_id:
                 return None
             return unpack_state(self._kind, kept.state), at[0]
-        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
+        except (StoreError, ValueError, LookupError, TypeError) as error:
             self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=repr(error))
             return None
 

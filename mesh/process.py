@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from citybrain.event_store.contract import EventStore
-from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.telemetry import TelemetryRing
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock
@@ -43,8 +42,6 @@ class Process:
     files: dict[str, ServiceFile] = field(default_factory=dict)
     # Opened by the first service that has to do with telemetry.
     telemetry: TelemetryRing | None = None
-    # Opened by the first streams that keep any.
-    snapshots: Snapshots | None = None
 
     @property
     def store(self) -> EventStore:

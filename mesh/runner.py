@@ -30,7 +30,7 @@ from citybrain.mesh.server import GrpcServer
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
-from citybrain.mesh.vault import open_vault
+from citybrain.mesh.vault import Vault
 from citybrain.observability.logs import configure, logger
 from citybrain.observability.tracing import Tracing
 
@@ -86,7 +86,7 @@ class Mesh:
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             streams=OpenStreams(settings.max_streams),
-            vault=open_vault(settings),
+            vault=Vault(engine.keys, settings.personal.cipher),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
@@ -148,9 +148,6 @@ class Mesh:
             file.close()
         if process.telemetry is not None:
             process.telemetry.close()
-        if process.snapshots is not None:
-            process.snapshots.close()
-        process.vault.keys.close()
         wait(process.engine.close())
         process.tracing.shutdown()
 

@@ -61,7 +61,9 @@ class Personal(Section):
     """What is personal in events is sealed under a key of each person's own."""
 
     keys: Path | None = value(
-        None, "Folder of these keys and of who was erased; not to be copied with the data. None: `keys` in the data folder."
+        None,
+        "Folder of these keys and of who was erased; not to be copied with the data. None: `keys` in the data folder. On "
+        "the distributed store keys are in Cassandra (`cassandra.keys_keyspace`).",
     )
     master_key: Path | None = value(
         None,
@@ -130,6 +132,11 @@ class Cassandra(Section):
     authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
     user: str = value("", "Name under which Cassandra lets this process in.")
     password_file: Path | None = value(None, "File with the password for Cassandra.")
+    keys_keyspace: str = value(
+        "", "Keyspace of the keys of persons, not to be copied with the other. Empty: that one's name with _keys behind it."
+    )
+    keys_user: str = value("", "Name under which Cassandra lets this process at those keys. Empty: the same as for the rest.")
+    keys_password_file: Path | None = value(None, "File with the password of that name.")
     answer_s: float = value(5.0, "How long one request may take before its outcome counts as unknown.", gt=0, le=60)
 
 

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from citybrain.personal.v1 import personal_pb2
 from google.protobuf.message import Message
@@ -27,7 +28,7 @@ from citybrain.mesh.settings import Settings
 from citybrain.mesh.upcasting import modern
 from citybrain.observability.logs import logger
 
-CIPHERS = {"aes-256-gcm": AES_256_GCM, "sm4-gcm": SM4_GCM}
+_CIPHERS = {"aes-256-gcm": AES_256_GCM, "sm4-gcm": SM4_GCM}
 _CACHED_KEYS = 10_000
 # How often it is looked who was erased elsewhere, and after how long without an answer everybody is forgotten.
 _LOOK_S = 5.0
@@ -38,9 +39,9 @@ _log = logger("vault")
 class Vault:
     """Over the keys of the city."""
 
-    def __init__(self, keys: KeyStore, cipher: personal_pb2.Cipher = AES_256_GCM) -> None:
+    def __init__(self, keys: KeyStore, cipher: Literal["aes-256-gcm", "sm4-gcm"] = "aes-256-gcm") -> None:
         self.keys = keys
-        self._cipher = cipher
+        self._cipher = _CIPHERS[cipher]
         # None: erased.
         self._known: OrderedDict[str, Key | None] = OrderedDict()
         self._seen = 0
@@ -156,9 +157,9 @@ class Vault:
             self._known.popitem(last=False)
 
 
-def open_vault(settings: Settings) -> Vault:
-    """The vault that a configuration names; what is not given is made in the data folder. OSError where keys cannot be used."""
-    return Vault(KeyFile(keys_folder(settings) / "keys.db", master_secret(settings)), CIPHERS[settings.personal.cipher])
+def key_file(settings: Settings) -> KeyFile:
+    """The keys of the embedded engine; what is not given is made in the data folder. OSError where they cannot be used."""
+    return KeyFile(keys_folder(settings) / "keys.db", master_secret(settings))
 
 
 def keys_folder(settings: Settings) -> Path:

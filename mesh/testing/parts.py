@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock, DrivenClock
 from citybrain.mesh.container import Container
-from citybrain.mesh.engine import Embedded
+from citybrain.mesh.engine import open_engine
 from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.nameko import eventlet
@@ -31,7 +31,7 @@ from citybrain.mesh.settings import Settings
 from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.upcasting import load_upcasters
-from citybrain.mesh.vault import open_vault
+from citybrain.mesh.vault import Vault
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -94,9 +94,9 @@ class Parts:
     def __init__(self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8) -> None:
         loop = greenlets().loop
         data.mkdir(parents=True, exist_ok=True)
-        engine = wait(_engine(data))
-        self.store = engine.store
         settings = Settings(data=data, max_workers=max_workers)
+        engine = wait(open_engine(settings, []))
+        self.store = engine.store
         self.process = Process(
             settings=settings,
             loop=loop,
@@ -108,7 +108,7 @@ class Parts:
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
             streams=OpenStreams(8),
-            vault=open_vault(settings),
+            vault=Vault(engine.keys, settings.personal.cipher),
         )
         self.containers: list[Container] = []
 
@@ -144,10 +144,7 @@ class Parts:
             file.close()
         if self.process.telemetry is not None:
             self.process.telemetry.close()
-        if self.process.snapshots is not None:
-            self.process.snapshots.close()
-        self.process.vault.keys.close()
-        self.store.close()
+        wait(self.process.engine.close())
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Waits for a condition; the test's own limit says when it hangs."""
@@ -196,7 +193,3 @@ def manifest_of(service: type, grpc: str = "") -> Manifest:
     if not path.is_file():
         raise Misused(f"{service.__name__} has no manifest.yaml beside its module: say which contract it answers, grpc='…'")
     return read_manifest(path)
-
-
-async def _engine(data: Path) -> Embedded:
-    return Embedded(data)

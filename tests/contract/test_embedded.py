@@ -9,12 +9,14 @@ from pathlib import Path
 from citybrain.event_store.contract import EventStore
 from citybrain.event_store.keys import KeyFile, KeyStore
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.snapshots import SnapshotFile, Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
 from tests.contract.keys import KeyStoreContract
 from tests.contract.log import LogContract
 from tests.contract.read_models import ReadModelsContract
+from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
 from tests.contract.telemetry import TelemetryContract
 
@@ -52,8 +54,17 @@ class Embedded:
             keys.close()
 
     @asynccontextmanager
+    async def snapshots(self, folder: Path) -> AsyncIterator[Snapshots]:
+        """A fourth."""
+        snapshots = SnapshotFile(folder / "snapshots.db")
+        try:
+            yield snapshots
+        finally:
+            snapshots.close()
+
+    @asynccontextmanager
     async def telemetry(self, folder: Path) -> AsyncIterator[TelemetryLog]:
-        """A ring in a third."""
+        """A ring in a fifth."""
         ring = TelemetryRing(folder / "telemetry.db")
         try:
             yield ring
@@ -71,6 +82,10 @@ class TestReadModels(Embedded, ReadModelsContract):
 
 class TestKeys(Embedded, KeyStoreContract):
     """ES-12: keys."""
+
+
+class TestSnapshots(Embedded, SnapshotsContract):
+    """ES-10: what is kept."""
 
 
 class TestLog(Embedded, LogContract):

@@ -187,8 +187,7 @@ def test_a_process_that_does_not_know_a_stream_folds_only_what_came_after_its_sn
 
 def test_a_snapshot_of_other_code_is_not_believed(tmp_path: Path) -> None:
     def test(parts: Parts, cost: Callable[[], int]) -> None:
-        snapshots = parts.process.snapshots
-        assert snapshots is not None
+        snapshots = parts.process.engine.snapshots
         kept = wait(snapshots.newest("book/page-p"))
         assert kept is not None and kept.code == code_of(evolve)
         wait(snapshots.keep("book/page-p", dataclasses.replace(kept, code="of an earlier release")))
@@ -204,8 +203,7 @@ def test_a_snapshot_of_other_code_is_not_believed(tmp_path: Path) -> None:
 )
 def test_a_snapshot_that_does_not_fit_the_log_or_cannot_be_read_is_not_believed(tmp_path: Path, change: Any) -> None:
     def test(parts: Parts, cost: Callable[[], int]) -> None:
-        snapshots = parts.process.snapshots
-        assert snapshots is not None
+        snapshots = parts.process.engine.snapshots
         kept: Snapshot | None = wait(snapshots.newest("book/page-p"))
         assert kept is not None
         wait(snapshots.keep("book/page-p", dataclasses.replace(kept, **change)))

@@ -1,0 +1,44 @@
+"""Snapshots on a real Cassandra."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from citybrain.engines.local import Engines
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
+from citybrain.event_store.snapshots import Snapshots
+from tests.contract.snapshots import SnapshotsContract
+
+
+@pytest.fixture(scope="module")
+def place(engines: Engines) -> Place:
+    """One keyspace for all of these tests: each has streams of its own."""
+    place = Place(engines.cassandra.address, keyspace=f"snapshots_{uuid.uuid4().hex[:12]}")
+    asyncio.run(migrate(place))
+    return place
+
+
+class TestSnapshots(SnapshotsContract):
+    """ES-10: what is kept."""
+
+    @pytest.fixture(autouse=True)
+    def _on(self, place: Place) -> None:
+        self.place = place
+
+    @asynccontextmanager
+    async def snapshots(self, folder: Path) -> AsyncIterator[Snapshots]:
+        asked = await Asked.open(self.place)
+        try:
+            snapshots = await CassandraSnapshots.on(asked, self.place.keyspace)
+            yield snapshots
+            snapshots.close()
+        finally:
+            asked.close()
