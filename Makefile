@@ -22,8 +22,8 @@ build/.stubs: build/.ready $(shell find protos tests/protos -name '*.proto') too
 
 stubs: build/.stubs ## Builds the Python stubs of the contracts
 
-demo: build/.stubs ## One emergency, end to end, without and with the city (under 90 s)
-	@$(BIN)/city demo $(ARGS)
+demo: build/.stubs ## One emergency, end to end, without and with the city (under 90 s; ENGINES=1: on real Kafka and Cassandra)
+	@$(BIN)/city demo $(if $(ENGINES),--engines) $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
 	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import cassandra_append, cluster_live, embedded, emergency_response, on_kafka, rides, whole_mesh
+from benchmarks import cassandra_append, cluster_live, embedded, emergency_response, engines_memory, on_kafka, rides, whole_mesh
 from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
 
@@ -19,6 +19,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kafka-consume": lambda full: on_kafka.measure(200_000 if full else 60_000),
     "cassandra-append": lambda full: cassandra_append.measure(20.0 if full else 8.0),
     "cluster-live": lambda full: cluster_live.measure(),
+    "engines-memory": lambda full: engines_memory.measure(60.0 if full else 20.0),
     "mesh": whole_mesh.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }

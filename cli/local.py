@@ -114,8 +114,6 @@ class LocalCity:
         """What the mesh is told of its engines, where it has some of its own."""
         if not self._with_engines:
             return {}
-        if self._settings.time == "driven":
-            raise LocalError("city time cannot be driven on Kafka, where nobody sees that all is at rest: leave --driven out")
         self._engines = engines = Engines.start(self.data / "engines", say=self._say)
         kafka = self._settings.kafka.model_copy(update={"addresses": engines.kafka.address})
         cassandra = self._settings.cassandra.model_copy(update={"addresses": engines.cassandra.address})

@@ -15,7 +15,7 @@ from rich.table import Table
 from citybrain.cli.local import ROOT
 from citybrain.demo import page, timeline
 from citybrain.demo.processes import SimulationError
-from citybrain.demo.run import STEPS, Options, Outcome, drive
+from citybrain.demo.run import PACE, STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
 from citybrain.demo.words import minutes, sentence
@@ -39,6 +39,12 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of traffic, places and calls.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Runs with seeds seed, seed+1, …; the figures are of all.")] = 1,
     kill: Annotated[bool, typer.Option(help="Kill the whole mesh half-way (first run).")] = True,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="On a Kafka and a Cassandra of its own, instead of a file; then at a fixed pace.")
+    ] = False,
+    pace: Annotated[
+        float, typer.Option(min=0.1, help="With --engines: seconds of city time in a second of this machine.")
+    ] = PACE,
     data: Annotated[Path, typer.Option(help="Where events, traces and tracks of the runs are kept.")] = Path("data/demo"),
     report: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("report.html"),
     picture: Annotated[Path | None, typer.Option(help="Draw an SVG of the first run too.")] = None,
@@ -59,10 +65,15 @@ def demo(
         step = STEPS.index("at_hospital") + 1 if kill and number == 0 else 0
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        options = Options(city=where, seed=seed + number, emergencies=emergencies, data=folder, kill_step=step)
+        options = Options(
+            city=where, seed=seed + number, emergencies=emergencies, data=folder, kill_step=step, engines=engines, pace=pace
+        )
         console.print(f"[bold]seed {seed + number}[/]: the same calls, the same traffic, without the city and with it")
         with Show(console) as show:
             outcomes.append(drive(options, show.said, show.tell))
+    if engines:
+        on = f"on real Kafka and Cassandra, at {pace:g} seconds of city time in a second: two runs of one seed may differ"
+        console.print(on, markup=False)
     first = outcomes[0]
     if not first.stories:
         raise SimulationError("no call was answered in this run: give more time between calls, or another seed")
@@ -148,7 +159,8 @@ def _sentence(outcome: Outcome) -> tuple[str, str]:
     def door(variant: str) -> float:
         result = outcome.results[variant]
         call = result["calls"][0]
-        return float(call["at_hospital_s"] or result["end"] - call["began"])
+        reached = page.since_call(call, "at_hospital_s")
+        return float(result["end"] - call["began"]) if reached is None else reached
 
     return sentence(door("ordinary"), door("city"))
 

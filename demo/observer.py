@@ -9,8 +9,11 @@ import grpc
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.events.v1.event_pb2 import Event
+from citybrain.sagas.v1 import events_pb2 as saga
 
 _BACK_IN_S = 60.0
+_END_IN_S = 30.0
+_ENDS = frozenset(one.DESCRIPTOR.full_name for one in (saga.SagaCompleted, saga.SagaUndone, saga.SagaNeedsHuman))
 
 Seen = Callable[[str, Event], None]
 
@@ -23,6 +26,7 @@ class Observer:
         self._seen = seen
         self._stories: dict[str, dict[str, Event]] = {}
         self._lock = threading.Lock()
+        self._told = threading.Condition(self._lock)
         self._ended = threading.Event()
         self._channel = grpc.insecure_channel(gateway, options=_OPTIONS)
         self._threads: list[threading.Thread] = []
@@ -43,31 +47,39 @@ class Observer:
             return {incident: list(events) for incident, events in self._stories.items()}
 
     def story(self, incident_id: str) -> list[Event]:
-        """The whole story as it stands in the log now, read anew from its beginning."""
-        return self._read_at_least(incident_id, self._end(incident_id))
+        """The whole story as it stands in the log now, read anew from its beginning, in the order in which it was written."""
+        # Where the log has partitions they are read one after the other.
+        return sorted(self._read(incident_id, self.known()[incident_id]), key=_recorded)
+
+    def wait_for_end(self, incident_id: str) -> None:
+        """Waits, for a while, until an incident's workflow has ended."""
+        with self._told:
+            self._told.wait_for(lambda: self._has_ended(incident_id), _END_IN_S)
+
+    def _has_ended(self, incident_id: str) -> bool:
+        return any(event.type in _ENDS for event in self._stories[incident_id].values())
 
     def lost(self, known: dict[str, list[str]]) -> int:
         """How many of some events are not in the log any more."""
         return sum(
-            len(set(ids) - {event.id for event in self._read_at_least(incident, len(ids))})
-            for incident, ids in known.items()
-            if ids
-        )
+            len(set(ids) - {event.id for event in self._read(incident, ids)}) for incident, ids in known.items() if ids
+        )  # fmt: skip
 
-    def _read_at_least(self, incident_id: str, count: int) -> list[Event]:
-        events: list[Event] = []
+    def _read(self, incident_id: str, known: list[str]) -> list[Event]:
+        """The events of an incident: all that are known and what is read beside them; without what does not come in time."""
+        events: dict[str, Event] = {}
         stub = EmergencyCommandServiceStub(self._channel)  # type: ignore[no-untyped-call]
         call = stub.FollowIncident(pb.FollowIncidentRequest(incident_id=incident_id), timeout=_BACK_IN_S, wait_for_ready=True)
-        for response in call:
-            events += response.events
-            if len(events) >= count:
-                break
+        try:
+            for response in call:
+                events |= {event.id: event for event in response.events}
+                if events.keys() >= set(known):
+                    break
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
         call.cancel()
-        return events
-
-    def _end(self, incident_id: str) -> int:
-        with self._lock:
-            return len(self._stories[incident_id])
+        return list(events.values())
 
     def close(self) -> None:
         """Follows no more."""
@@ -87,11 +99,16 @@ class Observer:
                     for event in response.events:
                         with self._lock:
                             self._stories[incident_id][event.id] = event
+                            self._told.notify_all()
                         if self._seen is not None:
                             self._seen(incident_id, event)
             except (grpc.RpcError, ValueError):
                 # The gateway or the mesh is away, or we are closed: the token says where to go on.
                 self._ended.wait(0.05)
+
+
+def _recorded(event: Event) -> tuple[int, int]:
+    return event.recorded_at.seconds, event.recorded_at.nanos
 
 
 _OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 250)]

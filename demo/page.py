@@ -12,7 +12,7 @@ from citybrain.demo import picture, report, timeline
 from citybrain.demo.run import Outcome
 from citybrain.observability.trace_tree import as_json
 
-__all__ = ["compose", "picture", "report", "times"]
+__all__ = ["compose", "picture", "report", "since_call", "times"]
 
 # Second 0 of a scenario is midnight of this day in Hangzhou: 2026-01-05T00:00:00+08:00.
 CITY_EPOCH_S = 1_767_542_400
@@ -78,8 +78,18 @@ def _door(result: dict[str, Any], call: dict[str, Any]) -> float:
     return float(call["began"] + call["at_hospital_s"]) if call.get("at_hospital_s") is not None else float(result["end"])
 
 
+def since_call(call: dict[str, Any], field: str) -> float | None:
+    """A time that a result counts from the ambulance's order, counted from the call."""
+    value, called_at = call.get(field), call.get("called_at")
+    return None if value is None else float(value + (0 if called_at is None else call["began"] - called_at))
+
+
+def _value(call: dict[str, Any], field: str) -> float | None:
+    return since_call(call, field) if field in ("at_scene_s", "at_hospital_s") else call.get(field)
+
+
 def _mean(outcomes: Sequence[Outcome], variant: str, field: str) -> float | None:
-    values = [call.get(field) for outcome in outcomes for call in outcome.results[variant]["calls"]]
+    values = [_value(call, field) for outcome in outcomes for call in outcome.results[variant]["calls"]]
     known = [float(value) for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 

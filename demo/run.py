@@ -23,6 +23,7 @@ from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
 BASELINES = ("ordinary", "bluelight")
 STEPS = [leaf.name for leaf in EMERGENCY_RESPONSE.leaves()]
 _SPANS_SETTLE_S = 1.0
+PACE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Options:
     emergencies: int
     data: Path
     kill_step: int = 0
+    # How the mesh runs; `engines`: on a Kafka and a Cassandra of its own.
+    settings: Settings = field(default_factory=Settings)
+    engines: bool = False
+    # Seconds of city time in one of this machine, where the log is on Kafka.
+    pace: float = PACE
     baselines: tuple[str, ...] = BASELINES
 
 
@@ -54,7 +60,8 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
     began = time.monotonic()
     outcome = Outcome()
     started: list[Simulation] = []
-    local = LocalCity(Settings(data=options.data, time="driven"))
+    settings = options.settings.model_copy(update={"data": options.data, "time": "driven"})
+    local = LocalCity(settings, engines=options.engines, say=tell)
     observer: Observer | None = None
     try:
         address = local.start()
@@ -79,6 +86,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
                 baseline.tell(line)
 
         extra = ["--gateway", address, "--record", str(options.data / "record.jsonl")]
+        extra += ["--pace", str(options.pace)] if options.engines or settings.store == "distributed" else []
         city = Simulation(
             _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]),
             options.data / "city.log",
@@ -97,6 +105,9 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
                 tell(str(error))
         if killer is not None:
             outcome.killed = killer.wait()
+        for call in outcome.results["city"]["calls"]:
+            if call["finished"]:
+                observer.wait_for_end(call["incident_id"])
         for incident in observer.known():
             outcome.stories[incident] = observer.story(incident)
         time.sleep(_SPANS_SETTLE_S)

@@ -154,10 +154,9 @@ class Mesh:
 
 async def _last_moment(store: EventStore) -> int:
     """City time of the last event in the log."""
-    moments = [0]
-    for log in store.partitions():
-        moments += [event.occurred_at for event in (await log.read_log(log.head() - 1, 1)).events]
-    return max(moments)
+    logs = [log for log in store.partitions() if log.head()]
+    pages = await asyncio.gather(*(log.read_log(log.head() - 1, 1) for log in logs))
+    return max((event.occurred_at for page in pages for event in page.events), default=0)
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

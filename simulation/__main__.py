@@ -1,7 +1,7 @@
 """`python -m citybrain.simulation city|ordinary|bluelight`: drives one run, and tells it on stdout as lines of JSON.
 
     city --scenario F.sumocfg --gateway HOST:PORT [--seed N] [--emergencies N] [--places F.yaml] [--calls F.jsonl]
-         [--record F.jsonl] [--tracks F.json] [--until S]
+         [--pace X] [--record F.jsonl] [--tracks F.json] [--until S]
     ordinary|bluelight --scenario F.sumocfg --rides F.jsonl|- [--seed N] [--tracks F.json] [--until S]
 
 `--city NAME --scenarios FOLDER` stands for the scenario and the places of a shipped city. What cannot be used is one line on
@@ -24,6 +24,7 @@ from citybrain.simulation.network import read_network
 from citybrain.simulation.output import tell_stdout
 from citybrain.simulation.places import APART_S, RULE, WARM_UP_S, Call, Places, derive_calls, derive_places
 from citybrain.simulation.record import Record
+from citybrain.simulation.rhythm import AtRest, Paced
 from citybrain.simulation.rides import Orders, place_json
 from citybrain.simulation.scenario import Scenario, open_scenario
 from citybrain.simulation.street import Street
@@ -84,7 +85,9 @@ def _run(options: argparse.Namespace) -> None:
         ) as street,
         Gateway(options.gateway, options.seed, record) as gateway,
     ):
-        tell_stdout("result", **CityRun(gateway, street, places, calls, tell_stdout).drive(options.seed, end, options.tracks))
+        rhythm = AtRest(gateway) if options.pace is None else Paced(gateway, options.pace)
+        run = CityRun(gateway, rhythm, street, places, calls, tell_stdout)
+        tell_stdout("result", **run.drive(options.seed, end, options.tracks))
 
 
 def _scenario(options: argparse.Namespace) -> tuple[Scenario, Path | None]:
@@ -134,6 +137,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _more_than_0(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value:g} is not more than 0")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m citybrain.simulation", description="A city to run the mesh against.")
     parser.add_argument("variant", choices=("city", *VARIANTS))
@@ -141,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--city", help="a shipped city instead of a scenario")
     parser.add_argument("--scenarios", type=Path, default=Path(), help="where the scenarios of shipped cities are")
     parser.add_argument("--gateway", help="HOST:PORT of the mesh's gateway")
+    parser.add_argument(
+        "--pace", type=_more_than_0, help="seconds of city time in a second of this machine, where rest cannot be seen (Kafka)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the traffic, the places and the calls")
     parser.add_argument("--emergencies", type=_positive, default=2, help="how many, where no calls are given")
     parser.add_argument("--places", type=Path, help="hospitals, stations and districts, in YAML")

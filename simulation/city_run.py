@@ -1,9 +1,9 @@
 """A run with the city: drives the traffic and city time, and plays everybody who is outside of the mesh.
 
 Each second: the traffic moves, everybody reports, callers call, and everything that comes back is acted on, until a round
-brings nothing new; only then city time moves on by a second. Calls are made one after another in a fixed order, so that two
-runs of one seed make the same calls. When the last emergency has ended and every signal is back in its plan, the mesh is left
-alone, and only the traffic goes on to the end of the run.
+brings nothing new, or the second is over (rhythm.py); only then city time moves on by a second. Calls are made one after
+another in a fixed order. When the last emergency has ended and every signal is back in its plan, the mesh is left alone, and
+only the traffic goes on to the end of the run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from citybrain.simulation.output import Tell
 from citybrain.simulation.places import Call, Place, Places
 from citybrain.simulation.registering import HEALTH, HUB, TRAFFIC, register, road_place
 from citybrain.simulation.results import run_result
+from citybrain.simulation.rhythm import Rhythm
 from citybrain.simulation.rides import HOSPITAL, RIDE, WITHDRAWN, carry_out, place_json
 from citybrain.simulation.signals import Report
 from citybrain.simulation.street import Street
@@ -47,8 +48,11 @@ _MISSIONS, _SIGNALS = "missions", "signals"
 class CityRun:
     """One run; `drive` once."""
 
-    def __init__(self, gateway: Gateway, street: Street, places: Places, calls: list[Call], tell: Tell) -> None:
+    def __init__(
+        self, gateway: Gateway, rhythm: Rhythm, street: Street, places: Places, calls: list[Call], tell: Tell
+    ) -> None:  # fmt: skip
         self._gateway = gateway
+        self._rhythm = rhythm
         self._street = street
         self._places = places
         self._tell = tell
@@ -58,7 +62,6 @@ class CityRun:
         self._trace_of: dict[str, str] = {}
         self._beds: dict[str, health_events.BedReserved] = {}
         self._open: set[str] = set()
-        self._settled_at = -1
         self.calls: dict[str, dict[str, Any]] = {}
         """What is known of the call of each incident."""
         self.refused_calls = 0
@@ -83,8 +86,8 @@ class CityRun:
                 self._call(second)
                 self._settle()
                 self._gateway.advance(second + 1)
-                self._settle()
-                if not self._calls_due and not self._open and not street.controllers.controlled():
+                self._settle(over=True)
+                if self._nothing_open and self._rhythm.quiet:
                     driven_until = second
                     self._tell("emergencies_ended", second=second)
             if driven_until is None or second % PROGRESS_EVERY_S == 0 or second == end - 1:
@@ -188,15 +191,17 @@ class CityRun:
 
     # -- what outsiders hear ----------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """Acts on what the mesh says until it has nothing new to say: it is at rest, and nobody has told it anything since."""
-        while self._gateway.calls != self._settled_at:
-            # In the order in which the streams were opened, whatever order their events came in.
-            new = [event for events in self._gateway.rest().values() for event in events if event.id not in self._heard]
-            self._settled_at = self._gateway.calls
-            for event in new:
-                self._heard.add(event.id)
-                self._hear(event)
+    @property
+    def _nothing_open(self) -> bool:
+        return not self._calls_due and not self._open and not self._street.controllers.controlled()
+
+    def _settle(self, *, over: bool = False) -> None:
+        """Acts on what the mesh has to say, as long as the rhythm of the run lets it speak."""
+        for events in self._rhythm.rounds(over=over):
+            for event in events:
+                if event.id not in self._heard:
+                    self._heard.add(event.id)
+                    self._hear(event)
 
     def _hear(self, event: Event) -> None:
         kind = event.type

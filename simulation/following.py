@@ -1,4 +1,4 @@
-"""Server streams of the mesh, read in threads, and taken by the driven loop up to a count that the mesh names.
+"""Server streams of the mesh, read in threads; the loop takes up to a count that the mesh names, or what has come by now.
 
 A stream that breaks is opened again from its last resume token, under a new stream id: what the mesh says of the broken one
 must not be taken for the new one, whose count starts at 0.
@@ -46,13 +46,15 @@ class _Opening:
 class Following:
     """One stream. `optional`: the city goes on where it cannot be opened."""
 
-    def __init__(self, name: str, open_stream: Open, *, optional: bool = False) -> None:
+    def __init__(self, name: str, open_stream: Open, news: threading.Event, *, optional: bool = False) -> None:
+        """`news` is set when something comes."""
         self.name = name
         self.optional = optional
         self.openings = 0
         self.failures = 0
         """Openings in a row that brought nothing."""
         self._open = open_stream
+        self._news = news
         self._token = ""
         self._condition = threading.Condition()
         self._current: _Opening | None = None
@@ -100,6 +102,17 @@ class Following:
                 current.taken += 1
             return [event for batch in batches for event in batch.events]
 
+    def take_all(self) -> list[Event]:
+        """The new events that have come by now."""
+        with self._condition:
+            batches = list(self._left)
+            self._left.clear()
+            if self._current is not None:
+                batches += self._current.waiting
+                self._current.taken += len(self._current.waiting)
+                self._current.waiting.clear()
+            return [event for batch in batches for event in batch.events]
+
     def _run(self) -> None:
         while not self._closed.is_set():
             self.openings += 1
@@ -118,6 +131,7 @@ class Following:
                         opening.waiting.append(batch)
                         opening.received += 1
                         self._condition.notify_all()
+                    self._news.set()
             except grpc.RpcError as error:
                 self.error = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else str(error)
             with self._condition:
@@ -126,4 +140,5 @@ class Following:
                 self._left.extend(opening.waiting)
                 self._current = None
                 self._condition.notify_all()
+            self._news.set()
             self._closed.wait(_REOPEN_PAUSE_S)

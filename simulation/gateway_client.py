@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -29,6 +29,8 @@ _CALL_S = 20.0
 _PAUSE_S = 0.2
 _TAKE_S = 2.0
 _OPTIONAL_TRIES = 3
+# A stream that fails so often in a row is lost: while the mesh is started again it fails for some seconds.
+_LOST_TRIES = 600
 # This side never cancels a call: CANCELLED says that the other side went away in the middle of it.
 _AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 # A gateway that comes back should be found at once, not after gRPC's usual back-off.
@@ -54,6 +56,7 @@ class Gateway:
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._told: clock.AdvanceRequest | None = None
         self._pause = threading.Event()
+        self._news = threading.Event()
         self._openings = 0
         self._absent: set[str] = set()
         self.streams: list[Following] = []
@@ -111,7 +114,7 @@ class Gateway:
             metadata = (("x-caller", CALLER), ("x-stream-id", stream_id))
             return opened(sent, metadata=metadata, wait_for_ready=True)
 
-        stream = Following(name, open_stream, optional=optional)
+        stream = Following(name, open_stream, self._news, optional=optional)
         self.streams.append(stream)
         stream.start()
 
@@ -125,14 +128,30 @@ class Gateway:
             self.position = answer.position if answer is not None else self.position
             # Every stream is tried, though one has failed: what was taken from the others is kept.
             if answer is not None and all([self._take(stream, answer.sent, heard[stream.name]) for stream in self.streams]):
-                for name, events in heard.items():
-                    for event in events:
-                        self._record.heard(name, event)
+                self._note(heard)
                 return heard
             if time.monotonic() > deadline:
                 broken = ", ".join(f"{s.name} ({s.error or 'not open'})" for s in self.streams if not s.stream_id) or "a stream"
                 raise GatewayLost(f"{self.address}: no answer on {broken} for {self._wait_s:g} s: is the mesh running?")
             self._pause.wait(_PAUSE_S / 10)
+
+    def come(self, until: float) -> dict[str, list[Event]]:
+        """The new events of each stream that have come by now; where there are none, waits for some until a moment of the
+        machine's monotonic clock. For a mesh that cannot say when it is at rest."""
+        self._news.clear()
+        heard = {stream.name: stream.take_all() for stream in self.streams}
+        if not any(heard.values()) and self._news.wait(max(0.0, until - time.monotonic())):
+            heard = {stream.name: stream.take_all() for stream in self.streams}
+        for stream in self.streams:
+            if not stream.optional and stream.failures >= _LOST_TRIES:
+                raise GatewayLost(f"{self.address}: {stream.name} cannot be followed: {stream.error}")
+        self._note(heard)
+        return heard
+
+    def _note(self, heard: Mapping[str, Sequence[Event]]) -> None:
+        for name, events in heard.items():
+            for event in events:
+                self._record.heard(name, event)
 
     def _take(self, stream: Following, sent: Mapping[str, int], heard: list[Event]) -> bool:
         stream_id = stream.stream_id

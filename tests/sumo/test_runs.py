@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -161,8 +162,9 @@ def test_two_runs_of_one_seed_make_the_same_calls_in_the_same_order(
     assert made[0] == made[1]
 
 
+@pytest.mark.parametrize("rhythm", [(), ("--pace", "50")], ids=["at rest", "at a pace"])
 def test_a_mesh_that_is_gone_for_a_while_is_waited_for_and_told_the_time_again(
-    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType
+    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType, rhythm: tuple[str, ...]
 ) -> None:
     mesh = fake_mesh.FakeMesh().start()
     restarts: list[int] = []
@@ -175,7 +177,7 @@ def test_a_mesh_that_is_gone_for_a_while_is_waited_for_and_told_the_time_again(
 
     mesh.on_observation = fail_once
     try:
-        told = city(mesh, "--until", "250", calls=1)
+        told = city(mesh, *rhythm, "--until", "250", calls=1)
     finally:
         mesh.stop()
     (result,) = of(told, "result")
@@ -185,6 +187,19 @@ def test_a_mesh_that_is_gone_for_a_while_is_waited_for_and_told_the_time_again(
     assert mesh.times_told_since_start > 0
     # Nothing was heard twice, though streams were opened twice.
     assert len(of(told, "ride")) == 1
+
+
+def test_at_a_pace_rest_is_never_asked_for_and_no_second_is_shorter_than_the_pace_says(
+    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType
+) -> None:
+    pace = 50
+    began = time.monotonic()
+    with fake_mesh.FakeMesh() as mesh:
+        told = city(mesh, "--pace", str(pace), calls=1)
+    (result,) = of(told, "result")
+    assert result["calls"][0]["finished"]
+    assert not [name for name, _, _ in mesh.requests if name.endswith("/Rest")]
+    assert time.monotonic() - began >= (result["mesh"]["driven_until"] - result["begin"]) / pace
 
 
 def test_without_the_traffic_sector_ambulances_drive_all_the_same(
