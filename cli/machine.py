@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from citybrain.cli.local import MIN_FREE_BYTES
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.sqlite import newest_moment
+from citybrain.event_store.sqlite.file import newest_moment
 from citybrain.mesh.tokens import Tokens
 
 _OLDEST_PYTHON = (3, 11)

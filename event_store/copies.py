@@ -67,6 +67,11 @@ def check_events(path: Path) -> tuple[int, int]:
         if broken is not None:
             raise StoreError(f"{path.name}: stream {broken[0]} has gaps: this copy cannot be used, take another one")
         head, count = database.execute("SELECT coalesce(max(position), 0), count(*) FROM events").fetchone()
+        (places,) = database.execute("SELECT count(*) FROM places JOIN events USING (position)").fetchone()
+        if places != 2 * count:
+            raise StoreError(
+                f"{path.name}: not every event can be found by its stream: this copy cannot be used, take another one"
+            )
         return int(head), int(count)
 
 

@@ -20,7 +20,8 @@ from citybrain.event_store.contract import (
 )
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.read_models import Parked, Row
-from citybrain.event_store.sqlite import SqliteEventStore, _Story
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.store import Story
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.clock import DrivenClock, Fire, Timer
 
@@ -129,7 +130,7 @@ class Sparse(Sound):
         return await super().grown(after // self._GAP) * self._GAP
 
     def _spread(self, events: list[StoredEvent]) -> list[StoredEvent]:
-        return [replace(event, position=event.position * self._GAP) for event in events]
+        return [event._replace(position=event.position * self._GAP) for event in events]
 
 
 class Split:
@@ -166,7 +167,7 @@ class Split:
         return self._parts
 
     def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
-        return PartitionsFeed({part.name: _Story(part, story) if story else part for part in self._parts}, types)
+        return PartitionsFeed({part.name: Story(part, story) if story else part for part in self._parts}, types)
 
 
 # -- read models ------------------------------------------------------------------------------------------------------------

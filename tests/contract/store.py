@@ -10,7 +10,6 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -362,7 +361,7 @@ class EventStoreContract(StoreEngine):
                 }
                 assert (found.stream, found.version) == ("s", 1)
                 assert found.recorded_at > 1_700_000_000_000_000
-            assert replace(told, position=0) == replace(read, position=0) == replace(logged, position=0)
+            assert told._replace(position=0) == read._replace(position=0) == logged._replace(position=0)
 
         self.on_store(tmp_path, test)
 

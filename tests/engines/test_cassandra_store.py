@@ -62,7 +62,7 @@ class Placed:
         return f"{self._name}:{name}"
 
     def _out(self, event: StoredEvent) -> StoredEvent:
-        return replace(event, stream=event.stream.removeprefix(f"{self._name}:"))
+        return event._replace(stream=event.stream.removeprefix(f"{self._name}:"))
 
     def _opening(self, opening: Opening) -> Opening:
         return replace(opening, stream=self._in(opening.stream))

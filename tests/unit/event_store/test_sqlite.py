@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import ANY, NO_STREAM, Committed, NewEvent, StoreError
-from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict, NewEvent, StoreError
+from citybrain.event_store.copies import check_events
+from citybrain.event_store.sqlite import SqliteEventStore, reading, writing
 
 
 def event(name: str, occurred_at: int = 7) -> NewEvent:
@@ -57,15 +58,78 @@ def test_a_file_of_an_earlier_release_is_brought_up_and_its_events_are_read_as_t
             " recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,"
             " causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,"
             " UNIQUE (stream, version), UNIQUE (stream, id));"
-            "INSERT INTO events VALUES (1, 's', 1, 'old', 'city.Tested', x'78', 7, 8, '', '', '', '', '', 2);"
+            "CREATE INDEX events_by_story ON events (correlation_id, position);"
+            "INSERT INTO events VALUES (1, 's', 1, 'old', 'city.Tested', x'78', 7, 8, '', 'told', '', '', '', 2);"
+            "INSERT INTO events VALUES (3, 't', 1, 'old', 'city.Tested', x'78', 7, 8, '', '', '', '', '', 2);"
         )
 
     async def test(store: SqliteEventStore) -> None:
-        await store.append("s", [dataclasses.replace(event("new"), sealed=b"shut")], 1)
+        new = dataclasses.replace(event("new"), sealed=b"shut", correlation_id="told")
+        assert await store.append("s", [new], 1) == Committed(2, 2, 4)
+        assert await store.append("s", [event("old")], ANY) == Committed(1, 1, 1)
         assert [(e.id, e.data, e.sealed) for e in await store.read("s")] == [("old", b"x", b""), ("new", b"x", b"shut")]
+        assert [(e.stream, e.id) for e in (await store.read_log(0)).events] == [("s", "old"), ("t", "old"), ("s", "new")]
+        assert [e.id for e in (await store.feed(story="told").read({})).events] == ["old", "new"]
 
     run(test, path)
     run(test, path)
+
+
+def test_a_copy_in_which_an_event_is_not_found_by_its_stream_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.db"
+
+    async def test(store: SqliteEventStore) -> None:
+        await store.append("s", [event("a"), event("b")], NO_STREAM)
+
+    run(test, path)
+    assert check_events(path) == (2, 2)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM places WHERE key = 2")
+        database.commit()
+    with pytest.raises(StoreError, match="take another one"):
+        check_events(path)
+
+
+def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "e.db"
+    with contextlib.closing(sqlite3.connect(path)) as later:
+        later.execute("PRAGMA user_version=99")
+
+    async def open_it() -> None:
+        with pytest.raises(StoreError, match="later release"):
+            SqliteEventStore(path)
+
+    asyncio.run(open_it())
+
+
+def test_ids_whose_digests_meet_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (reading, writing):
+        monkeypatch.setattr(module, "digest", lambda _: -1)
+
+    async def test(store: SqliteEventStore) -> None:
+        assert await store.append("s", [event("a"), event("b")], NO_STREAM) == Committed(1, 2, 2)
+        assert await store.append("s", [event("c")], 2) == Committed(3, 3, 3)
+        assert await store.append("t", [event("a")], NO_STREAM) == Committed(1, 1, 4)
+        assert await store.append("s", [event("a"), event("b")], ANY) == Committed(1, 2, 2)
+        assert await store.append("s", [event("b"), event("new")], ANY) == Conflict(3)
+        assert [await store.version_of("s", name) for name in ("a", "b", "c", "d")] == [1, 2, 3, 0]
+
+    run(test, tmp_path / "e.db")
+
+
+def test_a_story_is_whole_wherever_the_sorting_of_stories_has_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_SORT_EVERY", 5)
+
+    async def test(store: SqliteEventStore) -> None:
+        for number in range(23):
+            story = ("one", "two", "")[number % 3]
+            await store.append(f"s{number % 4}", [dataclasses.replace(event(str(number)), correlation_id=story)], ANY)
+            for after in range(number + 1):
+                page = await store.read_story("two", after, 3, None)
+                wanted = [str(n) for n in range(number + 1) if n % 3 == 1 and n >= after][:3]
+                assert [e.id for e in page.events] == wanted
+
+    run(test, tmp_path / "e.db")
 
 
 def test_an_append_after_the_store_was_closed_is_refused(tmp_path: Path) -> None:

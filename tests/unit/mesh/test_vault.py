@@ -261,7 +261,7 @@ def test_what_a_new_person_says_is_sealed_with_the_cipher_that_is_configured(tmp
 def test_what_is_sealed_for_one_event_opens_in_no_other(tmp_path: Path) -> None:
     def test(city: Told) -> None:
         (stored,) = wait(city.parts.store.read("probe/told-k"))
-        stored.id = "another"
+        stored = stored._replace(id="another")
         with pytest.raises(SealBroken):
             wait(city.vault.hear([stored]))
 

@@ -1,8 +1,8 @@
 """The embedded engine: one SQLite file that is both the streams and the log.
 
-One writer thread takes all waiting appends into one transaction; heads and ids are read inside it, so conflicts are decided by
-reading, never by a failing statement. The row id is the position: commit order is the order of the log, and a reader never
-walks past an event that becomes visible later (ES-5). Readers have threads and connections of their own.
+One writer thread takes all waiting appends into one transaction (see writing); heads and ids are read inside it, so conflicts
+are decided by reading, never by a failing statement. The row id is the position: commit order is the order of the log, and a
+reader never walks past an event that becomes visible later (ES-5). Readers have threads and connections of their own.
 It is long because writer, readers and the tail in memory keep one promise together.
 """
 
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import itertools
-import operator
 import queue
 import sqlite3
 import threading
@@ -23,10 +21,9 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import (
-    ANY,
     Committed,
     Conflict,
     Features,
@@ -39,29 +36,8 @@ from citybrain.event_store.contract import (
 )
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.sqlite import file, reading, writing
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-  position INTEGER PRIMARY KEY,
-  stream TEXT NOT NULL, version INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL,
-  occurred_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,
-  causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,
-  sealed BLOB NOT NULL DEFAULT x'',
-  UNIQUE (stream, version), UNIQUE (stream, id));
-CREATE TABLE IF NOT EXISTS tried (one INTEGER PRIMARY KEY, times INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS events_by_story ON events (correlation_id, position);
-"""
-_COLUMNS = (
-    "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
-    " stream, version, recorded_at, position, sealed"
-)
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-# What files of earlier releases lack, in the order in which it came.
-_ADDED = {"sealed": "ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''"}
-_HEAD = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
-_IDS = "SELECT id, version, position FROM events WHERE stream = ? AND id"
-_ONE_ID = f"{_IDS} = ?"
-_HEADS_MAX = 100_000
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
 # What writes least: how it is tried whether the file can be written.
@@ -71,6 +47,10 @@ _WRITTEN_LATELY_S = 1.0
 _GROUP_MAX = 256
 # Newest events kept in memory: live subscribers read them without a query.
 _TAIL_MAX = 4096
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -104,10 +84,10 @@ class SqliteEventStore:
         self._waiters: set[asyncio.Future[None]] = set()
         # Gapless, and ending at the head; empty where another process wrote in between.
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
-        connection = _connect(path)
-        _migrate(connection)
-        self._head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-        self._heads = _Heads(connection)
+        connection = file.connect(path)
+        file.migrate(connection)
+        self._head = int(connection.execute(file.HEAD).fetchone()[0])
+        self._streams = writing.Streams(connection)
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
         self._writer.start()
 
@@ -154,7 +134,7 @@ class SqliteEventStore:
                 with contextlib.suppress(sqlite3.Error):
                     seen = connection.execute("PRAGMA data_version").fetchone()[0]
                     if seen != data_version:
-                        head = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+                        head = int(connection.execute(file.HEAD).fetchone()[0])
                         self._tell(functools.partial(self._advance, head, []))
                         data_version = seen
                 continue
@@ -182,7 +162,8 @@ class SqliteEventStore:
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Append]) -> None:
         try:
-            outcomes, written = _in_transaction(connection, self._heads, group)
+            wanted = [(item.stream, item.events, item.expected) for item in group]
+            outcomes, written = writing.write(connection, self._streams, wanted)
         except Exception as error:
             if len(group) > 1:
                 # One append may be to blame (or the disk is full for all): each gets an answer of its own.
@@ -223,13 +204,7 @@ class SqliteEventStore:
 
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
         """See EventStore.read."""
-        if backward:
-            where, order = ("version <= ?" if from_version else "version >= ?"), "DESC"
-        else:
-            where, order = "version >= ?", "ASC"
-        sql = f"SELECT {_COLUMNS} FROM events WHERE stream = ? AND {where} ORDER BY version {order} LIMIT ?"
-        rows = await self._query(sql, (stream, from_version, limit))
-        return list(itertools.starmap(StoredEvent, rows))
+        return await self._query(reading.read_stream, stream, from_version, limit, backward)
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         """See Log.read_log."""
@@ -239,10 +214,8 @@ class SqliteEventStore:
             newer = itertools.islice(self._tail, after + 1 - self._tail[0].position, None)
             found = list(itertools.islice((e for e in newer if types is None or e.type in types), limit))
             return LogPage(found, found[-1].position if len(found) == limit else max(head, after))
-        wanted = "" if types is None else f" AND type IN ({','.join('?' * len(types))})"
-        sql = f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ?{wanted} ORDER BY position LIMIT ?"
-        rows = await self._query(sql, (after, head, *(types or ()), limit))
-        events = list(itertools.starmap(StoredEvent, rows))
+        wanted = None if types is None else tuple(types)
+        events = await self._query(reading.read_log, after, head, limit, wanted)
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     def partitions(self, types: Collection[str] | None = None) -> list[SqliteEventStore]:
@@ -259,24 +232,18 @@ class SqliteEventStore:
 
     def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
         """See EventStore.feed."""
-        return PartitionsFeed({self.name: _Story(self, story) if story else self}, types)
+        return PartitionsFeed({self.name: Story(self, story) if story else self}, types)
 
     async def read_story(self, story: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
         """Events of one correlation id behind a position."""
         head = self._head
-        wanted = "" if types is None else f" AND type IN ({','.join('?' * len(types))})"
-        sql = (
-            f"SELECT {_COLUMNS} FROM events WHERE correlation_id = ? AND position > ? AND position <= ?{wanted}"
-            " ORDER BY position LIMIT ?"
-        )
-        rows = await self._query(sql, (story, after, head, *(types or ()), limit))
-        events = list(itertools.starmap(StoredEvent, rows))
+        wanted = None if types is None else tuple(types)
+        events = await self._query(reading.read_story, story, after, head, limit, wanted)
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     async def version_of(self, stream: str, event_id: str) -> int:
         """See EventStore.version_of."""
-        rows = await self._query("SELECT version FROM events WHERE stream = ? AND id = ?", (stream, event_id))
-        return int(rows[0][0]) if rows else 0
+        return await self._query(reading.version_of, stream, event_id)
 
     def head(self) -> int:
         """See Log.head."""
@@ -303,17 +270,17 @@ class SqliteEventStore:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def _query(self, sql: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
-        return await self._loop.run_in_executor(self._readers, self._select, sql, arguments)
+    async def _query(self, read: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._loop.run_in_executor(self._readers, functools.partial(self._read, read, *arguments, **named))
 
-    def _select(self, sql: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+    def _read(self, read: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **named: P.kwargs) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = _connect(self._path)
-        return connection.execute(sql, arguments).fetchall()
+            connection = self._local.connection = file.connect(self._path)
+        return read(connection, *arguments, **named)
 
 
-class _Story:
+class Story:
     """The log, as far as it belongs to one story."""
 
     def __init__(self, store: SqliteEventStore, story: str) -> None:
@@ -327,39 +294,6 @@ class _Story:
         return await self._store.read_story(self._story, after, limit, types)
 
 
-def newest_moment(path: Path) -> int:
-    """When the last event of a file was recorded, in microseconds since 1970; 0 where there is none. Only reads.
-
-    StoreError where the file cannot be read.
-    """
-    if not path.is_file():
-        return 0
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
-            found = connection.execute("SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
-    except sqlite3.Error as error:
-        raise StoreError(f"{path.name}: {error}") from None
-    return int(found[0]) if found else 0
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Brings a file of an earlier release up to this one; stored events stay as they are."""
-    connection.executescript(_SCHEMA)
-    connection.execute("BEGIN IMMEDIATE")
-    has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
-    for column, statement in _ADDED.items():
-        if column not in has:
-            connection.execute(statement)
-    connection.execute("COMMIT")
-
-
 def _give_up(item: _Append, timeout_s: float) -> None:
     _fail(
         item.done,
@@ -370,111 +304,3 @@ def _give_up(item: _Append, timeout_s: float) -> None:
 def _fail(done: asyncio.Future[Any], failure: Exception) -> None:
     if not done.done():
         done.set_exception(failure)
-
-
-class _Heads:
-    """Heads of streams as this process left them; forgotten when another process has written to the file."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._data_version = -1
-        self._heads: dict[str, int] = {}
-
-    def look(self) -> None:
-        """To be called inside a transaction, where nobody else can write any more."""
-        (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if data_version != self._data_version or len(self._heads) > _HEADS_MAX:
-            self._data_version = data_version
-            self._heads.clear()
-
-    def of(self, stream: str) -> int:
-        """The last version of a stream; 0 where there is none."""
-        head = self._heads.get(stream)
-        if head is None:
-            (head,) = self._connection.execute(_HEAD, (stream,)).fetchone()
-            self._heads[stream] = head
-        return head
-
-    def move(self, stream: str, head: int) -> None:
-        """A stream has grown in this transaction."""
-        self._heads[stream] = head
-
-    def forget(self) -> None:
-        """The transaction was rolled back."""
-        self._heads.clear()
-
-
-def _in_transaction(
-    connection: sqlite3.Connection, heads: _Heads, group: list[_Append]
-) -> tuple[list[Committed | Conflict], list[StoredEvent]]:
-    """Decides every append of the group and commits them together; returns the outcomes and what was written."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        heads.look()
-        position = int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
-        outcomes: list[Committed | Conflict] = []
-        written: list[StoredEvent] = []
-        # What this transaction has yet to insert is looked for here.
-        pending: dict[str, list[StoredEvent]] = {}
-        # Only the store tells this time, and nothing is decided by it.
-        now = time.time_ns() // 1000
-        for item in group:
-            outcome, events = _decide(connection, heads, pending, item, position, now)
-            if events:
-                position += len(events)
-                written += events
-                pending.setdefault(item.stream, []).extend(events)
-            outcomes.append(outcome)
-        if written:
-            connection.executemany(_INSERT, map(_row, written))
-        connection.execute("COMMIT")
-        return outcomes, written
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        heads.forget()
-        raise
-
-
-_row = operator.attrgetter(*(field.name for field in dataclasses.fields(StoredEvent)))
-
-
-def _decide(
-    connection: sqlite3.Connection,
-    heads: _Heads,
-    pending: dict[str, list[StoredEvent]],
-    item: _Append,
-    position: int,
-    now: int,
-) -> tuple[Committed | Conflict, list[StoredEvent]]:
-    stream, events = item.stream, item.events
-    head = heads.of(stream)
-    ids = [event.id for event in events]
-    # A stream that does not exist holds no ids.
-    known = _known(connection, stream, ids) if head else []
-    known += [(event.id, event.version, event.position) for event in pending.get(stream, ()) if event.id in ids]
-    if known:
-        versions = [row[1] for row in known]
-        together = versions == list(range(versions[0], versions[0] + len(ids)))
-        if together and [row[0] for row in known] == ids:
-            return Committed(versions[0], versions[-1], known[-1][2], again=True), []
-        return Conflict(head), []
-    if len(set(ids)) < len(ids) or item.expected not in (ANY, head):
-        return Conflict(head), []
-    written = [
-        StoredEvent(
-            e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-            e.classification, stream, head + n, now, position + n, e.sealed,
-        )
-        for n, e in enumerate(events, 1)
-    ]  # fmt: skip
-    heads.move(stream, head + len(written))
-    return Committed(head + 1, head + len(written), position + len(written)), written
-
-
-def _known(connection: sqlite3.Connection, stream: str, ids: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Which of some ids a stream holds, with their versions and positions, in the order of the versions."""
-    if len(ids) == 1:
-        return connection.execute(_ONE_ID, (stream, ids[0])).fetchall()
-    places = ",".join("?" * len(ids))
-    return connection.execute(f"{_IDS} IN ({places}) ORDER BY version", (stream, *ids)).fetchall()

@@ -1,0 +1,125 @@
+"""The file of the embedded engine, its tables, and how a file of an earlier form is brought up.
+
+Events stand in one table in the order of the log, so that a commit adds to its end only. What is looked up by stream stands in
+one tree, where versions and ids of a stream are neighbours: an append touches a page or two of it. Stories are sorted later,
+many at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from pathlib import Path
+
+from citybrain.event_store.contract import StoreError
+
+COLUMNS = (
+    "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
+    " stream, version, recorded_at, position, sealed"
+)
+"""As StoredEvent has them."""
+
+HEAD = "SELECT coalesce(max(position), 0) FROM events"
+
+# `places`: under a version of a stream (above 0), and under the digest of an id (below 0), where the event stands. Digests may
+# meet, so an id found there is compared. `sorted`: up to where `stories` is filled; what is newer is looked for in the events.
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS events (
+      position INTEGER PRIMARY KEY,
+      stream TEXT NOT NULL, version INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL,
+      occurred_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, traceparent TEXT NOT NULL, correlation_id TEXT NOT NULL,
+      causation_id TEXT NOT NULL, actor TEXT NOT NULL, district TEXT NOT NULL, classification INTEGER NOT NULL,
+      sealed BLOB NOT NULL DEFAULT x'')""",
+    "CREATE TABLE IF NOT EXISTS streams (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS places (stream INTEGER NOT NULL, key INTEGER NOT NULL, position INTEGER NOT NULL,
+      PRIMARY KEY (stream, key, position)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS stories (story TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (story, position))
+      WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS sorted (one INTEGER PRIMARY KEY, upto INTEGER NOT NULL)",
+    "INSERT OR IGNORE INTO sorted VALUES (1, 0)",
+    "CREATE TABLE IF NOT EXISTS tried (one INTEGER PRIMARY KEY, times INTEGER NOT NULL)",
+)
+BY_KEY = "SELECT id, version, e.position FROM places p JOIN events e ON e.position = p.position WHERE p.stream = ? AND p.key"
+"""What stands under a key of a stream: the parameters are its number and, after an operator, keys."""
+NUMBER_OF = "SELECT number FROM streams WHERE name = ?"
+"""The number of a stream, by its name."""
+_SORT = (
+    "INSERT INTO stories SELECT correlation_id, position FROM events WHERE position > (SELECT upto FROM sorted)"
+    " AND correlation_id != '' ORDER BY 1, 2"
+)
+_FORM = 1
+# Files of the first form had a tree for versions, one for ids and one for stories, all filled with every append.
+_FROM_FIRST_FORM = (
+    "INSERT INTO events ({columns}) SELECT {columns} FROM first_form ORDER BY position",
+    "INSERT INTO streams (name) SELECT stream FROM first_form GROUP BY stream ORDER BY min(position)",
+    "INSERT INTO places SELECT number, version, position FROM first_form JOIN streams ON name = stream ORDER BY 1, 2",
+    "INSERT INTO places SELECT number, digest(id), position FROM first_form JOIN streams ON name = stream ORDER BY 1, 2",
+    "DROP TABLE first_form",
+)
+# Pages written beside the file before they are moved into it: one that is written often is then moved once for many times.
+# Some 16 MB lie beside the file.
+_MOVE_PAGES = 4000
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection whose commits are on the disk when they return."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_MOVE_PAGES}")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings a file of an earlier form up to this one; events stay as they are."""
+    connection.create_function("digest", 1, digest, deterministic=True)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form > _FORM:
+            raise StoreError("the file of events was written by a later release: use that one, or another data folder")
+        has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+        old = form < _FORM and bool(has)
+        if old:
+            if "sealed" not in has:
+                connection.execute("ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''")
+            connection.execute("ALTER TABLE events RENAME TO first_form")
+        for statement in _TABLES:
+            connection.execute(statement)
+        if old:
+            for statement in _FROM_FIRST_FORM:
+                connection.execute(statement.format(columns=COLUMNS))
+            sort_stories(connection)
+        connection.execute(f"PRAGMA user_version={_FORM}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def digest(event_id: str) -> int:
+    """The key of an id in `places`: 63 bits of its BLAKE2b, below zero."""
+    return -1 - (int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big") >> 1)
+
+
+def sort_stories(connection: sqlite3.Connection) -> None:
+    """Sorts the stories of what came since the last time."""
+    connection.execute(_SORT)
+    connection.execute(f"UPDATE sorted SET upto = ({HEAD})")
+
+
+def newest_moment(path: Path) -> int:
+    """When the last event of a file was recorded, in microseconds since 1970; 0 where there is none. Only reads.
+
+    StoreError where the file cannot be read.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            found = connection.execute("SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name}: {error}") from None
+    return int(found[0]) if found else 0
