@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
@@ -42,6 +43,8 @@ _STATEMENTS = {
 _SERIAL = {"bucket": "SELECT DISTINCT stream, bucket, head, fence FROM $.streams WHERE stream = ? AND bucket = ?"}
 # More events than a page of the driver are asked for page by page, above.
 _ROWS_MAX = 1000
+# Cassandra warns of batches over more than ten partitions.
+_MARKS_MAX = 10
 
 
 class CassandraTables:
@@ -114,9 +117,19 @@ class CassandraTables:
         rows = await self._ask("mark", _shard(stream), stream)
         return Mark(*rows[0]) if rows else Mark()
 
-    async def put_mark(self, stream: str, mark: Mark) -> None:
+    async def put_marks(self, marks: Mapping[str, Mark]) -> None:
         """See Tables."""
-        await self._ask("put_mark", _shard(stream), stream, mark.published, mark.bucket, mark.published)
+        values = [(_shard(stream), stream, mark.published, mark.bucket, mark.published) for stream, mark in marks.items()]
+        if len(values) == 1:
+            await self._ask("put_mark", *values[0])
+            return
+        batches = []
+        for first in range(0, len(values), _MARKS_MAX):
+            batch = BatchStatement(batch_type=BatchType.UNLOGGED)
+            for some in values[first : first + _MARKS_MAX]:
+                batch.add(self._prepared["put_mark"], some)
+            batches.append(self._asked.ask(batch))
+        await asyncio.gather(*batches)
 
     async def marked(self) -> AsyncIterator[str]:
         """The streams of which something is known to be in the log, a little of them at a time."""

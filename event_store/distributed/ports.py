@@ -5,7 +5,7 @@ Every method may raise TimedOut: whether it took effect is not known then, and i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,8 +87,8 @@ class Tables(Protocol):
         """How far a stream is known to be in the log."""
         ...
 
-    async def put_mark(self, stream: str, mark: Mark) -> None:
-        """Says how far."""
+    async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+        """Says of streams how far; each mark counts for itself."""
         ...
 
     async def tell_story(self, event: StoredEvent, bucket: int) -> None:

@@ -6,8 +6,21 @@ order, since each has seen version v-1 acknowledged, or marked by one who had, b
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.ports import Broker, Mark
 from citybrain.event_store.distributed.streams import Streams
+
+
+@dataclass(slots=True, frozen=True)
+class Held:
+    """An event that was written here, and the bucket it stands in."""
+
+    event: StoredEvent
+    bucket: int
 
 
 class Publisher:
@@ -16,14 +29,23 @@ class Publisher:
     def __init__(self, streams: Streams, broker: Broker) -> None:
         self.streams = streams
         self._broker = broker
+        self._marks = _Marks(streams)
 
     async def marked(self, stream: str) -> Mark:
         """How far a stream is known to be in the log."""
         return await self.streams.surely(self.streams.tables.mark, stream)
 
-    async def bring(self, stream: str, target: int, known: Mark) -> Mark:
-        """Publishes everything above what is known to be in the log, up to a version; returns what is known then."""
-        events, bucket = await self.streams.read(stream, known.published + 1, target, known.bucket)
+    async def bring(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
+        """Publishes everything above what is known to be in the log, up to a version; returns what is known then.
+
+        What is `held` need not be read back.
+        """
+        versions = range(known.published + 1, target + 1)
+        if held is not None and all(version in held for version in versions):
+            found = [held[version] for version in versions]
+            events, bucket = [one.event for one in found], found[-1].bucket if found else known.bucket
+        else:
+            events, bucket = await self.streams.read(stream, known.published + 1, target, known.bucket)
         for event in events:
             if event.correlation_id:
                 # Before the event is heard: who hears of a story finds all of it.
@@ -32,5 +54,38 @@ class Publisher:
         if not events:
             return known
         mark = Mark(events[-1].version, bucket)
-        await self.streams.surely(self.streams.tables.put_mark, stream, mark)
+        await self._marks.put(stream, mark)
         return mark
+
+
+class _Marks:
+    """Marks of many streams: what comes while some are being written is written together, after them."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._next: dict[str, Mark] = {}
+        self._written: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def put(self, stream: str, mark: Mark) -> None:
+        """Returns when it is written, or one that is further."""
+        before = self._next.get(stream)
+        if before is None or before.published < mark.published:
+            self._next[stream] = mark
+        loop = asyncio.get_running_loop()
+        if self._written is None:
+            self._written = loop.create_future()
+        written = self._written
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        await asyncio.shield(written)
+
+    async def _write(self) -> None:
+        try:
+            while self._written is not None:
+                marks, written = self._next, self._written
+                self._next, self._written = {}, None
+                await self._streams.surely(self._streams.tables.put_marks, marks)
+                written.set_result(None)
+        finally:
+            self._writing = None

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided, check_limits
 from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
-from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import Streams, Tail
+from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, together
 
 BEAT_S = 1.0
 # How long an event of another writer may be on its way to the log before we bring it there too.
@@ -25,6 +27,8 @@ _LOOK_S = 0.02
 # A stream that was idle for so long is open no more.
 _IDLE_S = 5.0
 _AGAIN_S = 0.02
+# How many of a stream's events are kept here until they are in the log; what is more is read back.
+_HELD_MAX = 100
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class _Open:
     """A stream this process writes to."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: deque[Waiting] = field(default_factory=deque)
     # The writer that has opened it, and how; None: nobody has.
     writer: str = ""
     opening: Opening | None = None
@@ -42,6 +47,8 @@ class _Open:
     undecided: int = 0
     # Versions that were committed here and are not known to be in the log.
     unpublished: list[int] = field(default_factory=list)
+    # The newest of them, with their buckets.
+    held: dict[int, Held] = field(default_factory=dict)
     known: Mark = field(default_factory=Mark)
     publishing: bool = False
     touched: float = 0.0
@@ -111,48 +118,64 @@ class Writer:
         opened = self._open.setdefault(stream, _Open())
         # Counted from here on: a stream in use is not forgotten.
         opened.undecided += 1
+        mine = Waiting(events, expected)
+        opened.waiting.append(mine)
         try:
-            # Conditional writes to one stream at once would only make each other wait.
+            # Conditional writes to one stream at once would only make each other wait. Turns come in the order of waiting, and
+            # whoever has one takes along what can go with it.
             async with opened.turn:
-                while True:
-                    outcome = await self._try(stream, opened, events, expected)
-                    if outcome is not None:
-                        return outcome
-                    await self._clock.sleep(_AGAIN_S)
+                while mine.outcome is None:
+                    await self._try(stream, opened)
+                    if mine.outcome is None:
+                        await self._clock.sleep(_AGAIN_S)
+                return mine.outcome
         finally:
             opened.undecided -= 1
             opened.touched = self._clock.now()
 
-    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
-        """One try at it; None: nothing is decided, and what was sent can never apply any more."""
+    async def _try(self, stream: str, opened: _Open) -> None:
+        """One try at what waits first. Where that is not decided, what was sent can never apply any more."""
         known, opened.tail = opened.tail, None
-        if known is not None and known.bucket == 0 and expected in (ANY, known.version) and opened.writer == self._id:
+        if known is not None and known.bucket == 0 and opened.writer == self._id:
             # An id that is in the bucket already makes the batch fail, and there is no bucket before it.
-            committed = await self._write(stream, opened, events, known)
-            if committed is not None:
-                return committed
+            group = together(opened.waiting, known.version)
+            if group and await self._write(stream, opened, group, known):
+                return
         tail = await self._usable_tail(stream, opened)
         if tail is None:
-            return None
-        ids = [event.id for event in events]
+            return
+        first = opened.waiting[0]
+        group = together(opened.waiting, tail.version) or [first]
         # After the tail: what moved the head is there to be found by its ids.
-        written = await self.streams.versions(stream, ids, tail.bucket)
+        written = await self.streams.versions(stream, ids_of(group), tail.bucket)
         if written:
-            return _as_written(ids, written, tail.version)
-        if len(set(ids)) < len(ids) or expected not in (ANY, tail.version):
-            return Conflict(tail.version)
-        return await self._write(stream, opened, events, tail)
+            group = [first]
+        ids = ids_of([first])
+        before = {one: written[one] for one in ids if one in written}
+        if before:
+            decide(opened.waiting, as_written(ids, before, tail.version))
+        elif len(set(ids)) < len(ids) or first.expected not in (ANY, tail.version):
+            decide(opened.waiting, Conflict(tail.version))
+        else:
+            await self._write(stream, opened, group, tail)
 
-    async def _write(self, stream: str, opened: _Open, events: Sequence[NewEvent], tail: Tail) -> Committed | None:
-        batch = Batch(stream, tail.bucket, tail.head, tail.fence, self._rows(stream, events, tail.version))
-        if not await self._send(batch):
-            return None
-        versions = [row.version for row in batch.events]
-        if versions[-1] < (tail.bucket + 1) * self._bucket_events:
-            opened.tail = Tail(tail.bucket, versions[-1], tail.fence, versions[-1])
-        opened.unpublished += versions
+    async def _write(self, stream: str, opened: _Open, group: Sequence[Waiting], tail: Tail) -> bool:
+        """Sends appends that follow each other as one batch; False: none of them is written, or ever will be by it."""
+        rows = self._rows(stream, [event for one in group for event in one.events], tail.version)
+        if not await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, rows)):
+            return False
+        head = rows[-1].version
+        if head < (tail.bucket + 1) * self._bucket_events:
+            opened.tail = Tail(tail.bucket, head, tail.fence, head)
+        opened.unpublished += [row.version for row in rows]
+        for row in rows[: max(0, _HELD_MAX - len(opened.held))]:
+            opened.held[row.version] = Held(row, tail.bucket)
         self._publish_soon(stream, opened)
-        return Committed(versions[0], versions[-1], 0)
+        version = tail.version
+        for one in group:
+            decide(opened.waiting, Committed(version + 1, version + len(one.events), 0))
+            version += len(one.events)
+        return True
 
     async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
         """Where the stream ends, with a fence that this writer may use; None where it had been closed, and has a new id now."""
@@ -216,8 +239,9 @@ class Writer:
             while opened.unpublished:
                 await self._until_before(stream, opened, opened.unpublished[0])
                 target = opened.unpublished[-1]
-                opened.known = await self.publisher.bring(stream, target, opened.known)
+                opened.known = await self.publisher.bring(stream, target, opened.known, opened.held)
                 opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
+                opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
         finally:
             opened.publishing = False
 
@@ -273,12 +297,3 @@ class Writer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _as_written(ids: Sequence[str], written: dict[str, int], version: int) -> Committed | Conflict:
-    """What a second append of the same ids is told: the first result, or a conflict where they are not all there in order."""
-    if len(written) == len(set(ids)) == len(ids):
-        versions = [written[one] for one in ids]
-        if versions == list(range(versions[0], versions[0] + len(ids))):
-            return Committed(versions[0], versions[-1], 0, again=True)
-    return Conflict(version)

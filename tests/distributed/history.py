@@ -19,7 +19,7 @@ from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 
 LONGEST_S = 20_000.0
 PROCESSES = 3
-STEPS = ("bucket", "is_closed", "open", "rows", "versions", "publish", "put_mark", "mark", "opened", "forget", "change_fence")
+STEPS = ("bucket", "is_closed", "open", "rows", "versions", "publish", "put_marks", "mark", "opened", "forget", "change_fence")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from citybrain.event_store.contract import Committed, Conflict, NewEvent
+from citybrain.event_store.contract import Conflict
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
-from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.streams import Tail
 from citybrain.event_store.distributed.writer import Writer, _Open
@@ -74,9 +74,9 @@ class MarksAhead(Writer):
 
 
 class _MarksFirst(Publisher):
-    async def bring(self, stream: str, target: int, known: Mark) -> Mark:
-        await self._streams.surely(self._streams.tables.put_mark, stream, Mark(target, known.bucket))
-        return await super().bring(stream, target, known)
+    async def bring(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
+        await self.streams.surely(self.streams.tables.put_marks, {stream: Mark(target, known.bucket)})
+        return await super().bring(stream, target, known, held)
 
 
 class PublishesItsOwnOnly(Writer):
@@ -102,22 +102,22 @@ class TakesAbsenceForProof(Writer):
             self._absent = not applied
         return applied
 
-    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
-        outcome = await super()._try(stream, opened, events, expected)
-        if outcome is None and self._absent:
+    async def _try(self, stream: str, opened: _Open) -> None:
+        first = opened.waiting[0]
+        await super()._try(stream, opened)
+        if first.outcome is None and self._absent:
             self._absent = False
-            return Conflict(0)
-        return outcome
+            opened.waiting.popleft().outcome = Conflict(0)
 
 
 class LooksForIdsInTheTailOnly(Writer):
     """Does not look for ids in buckets that are closed."""
 
-    async def _try(self, stream: str, opened: _Open, events: Sequence[NewEvent], expected: int) -> Committed | Conflict | None:
+    async def _try(self, stream: str, opened: _Open) -> None:
         whole = self.streams.versions
         self.streams.versions = self._in_tail  # type: ignore[method-assign]
         try:
-            return await super()._try(stream, opened, events, expected)
+            await super()._try(stream, opened)
         finally:
             self.streams.versions = whole  # type: ignore[method-assign]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Batch, TimedOut
 from citybrain.event_store.distributed.writer import Writer
@@ -79,6 +79,23 @@ class Stage:
         return list(dict.fromkeys(record.id for record in self.log.records))
 
 
+class Counting(Process):
+    """A process that keeps what it sends."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        super().__init__(store, log, Weather(Random(3), 0))
+        self.sent: list[list[str]] = []
+        self.looked_back = 0
+
+    async def append(self, batch: Batch) -> bool:
+        self.sent.append([event.id for event in batch.events])
+        return await super().append(batch)
+
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+        self.looked_back += 1
+        return await super().rows(stream, bucket, first, last)
+
+
 def played(play: Callable[[Stage], Coroutine[Any, Any, None]], writer: type[Writer], store: type[Store]) -> Stage:
     loop = DrivenLoop()
     stages: list[Stage] = []
@@ -142,3 +159,48 @@ def test_what_was_written_reaches_the_log_and_with_the_defect_it_does_not(
     defective = played(play, writer, store)
     assert defective.in_stream() == events
     assert defective.in_log() != events
+
+
+def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_own_answer() -> None:
+    loop = DrivenLoop()
+    ports = Counting(Store(), Log())
+    numbers = iter(range(1000))
+    writer = Writer(ports, ports, ports, lambda: f"w{next(numbers)}")
+
+    def append(*ids: str, expected: int = ANY) -> asyncio.Task[Any]:
+        return loop.create_task(writer.append(STREAM, [NewEvent(one, "t", b"", 0) for one in ids], expected))
+
+    async def run() -> list[Committed | Conflict]:
+        asked = [append("a"), append("b"), append("c", "d", expected=2), append("late", expected=2), append("e"), append("b")]
+        outcomes = await asyncio.gather(*asked)
+        await writer.settled()
+        return outcomes
+
+    try:
+        outcomes = loop.run_until_complete(run())
+    finally:
+        _end(loop)
+    assert outcomes == [
+        Committed(1, 1, 0), Committed(2, 2, 0), Committed(3, 4, 0), Conflict(4), Committed(5, 5, 0), Committed(2, 2, 0)
+    ]  # fmt: skip
+    assert ports.sent[0] == ["a", "b", "c", "d"]
+    assert [event.id for event in ports._store.whole(STREAM)] == ["a", "b", "c", "d", "e"]
+    assert [record.id for record in ports._log.records] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> None:
+    loop = DrivenLoop()
+    ports = Counting(Store(), Log())
+    writer = Writer(ports, ports, ports, lambda: "w")
+
+    async def run() -> None:
+        for number in range(20):
+            await writer.append(STREAM, [NewEvent(str(number), "t", b"", 0)], number)
+            await writer.settled()
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        _end(loop)
+    assert [record.id for record in ports._log.records] == [str(number) for number in range(20)]
+    assert ports.looked_back == 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -163,7 +162,7 @@ class Log:
         self._grown.clear()
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        events = [replace(event, position=after + n) for n, event in enumerate(self.records[after : after + limit], 1)]
+        events = [event._replace(position=after + n) for n, event in enumerate(self.records[after : after + limit], 1)]
         return LogPage(events, after + len(events))
 
     def head(self) -> int:
@@ -260,8 +259,8 @@ class Process:
     async def mark(self, stream: str) -> Mark:
         return await self._do("mark", lambda: self._store.marks.get(stream, Mark()))
 
-    async def put_mark(self, stream: str, mark: Mark) -> None:
-        await self._do("put_mark", lambda: self._store.marks.__setitem__(stream, mark))
+    async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+        await self._do("put_marks", lambda: self._store.marks.update(marks))
 
     async def tell_story(self, event: StoredEvent, bucket: int) -> None:
         await self._do("tell_story", lambda: self._store.stories.add((event.correlation_id, event.stream, event.version)))

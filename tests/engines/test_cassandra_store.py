@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -85,11 +85,11 @@ class Placed:
     async def mark(self, stream: str) -> Mark:
         return await self._tables.mark(self._in(stream))
 
-    async def put_mark(self, stream: str, mark: Mark) -> None:
-        await self._tables.put_mark(self._in(stream), mark)
+    async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+        await self._tables.put_marks({self._in(stream): mark for stream, mark in marks.items()})
 
     async def tell_story(self, event: StoredEvent, bucket: int) -> None:
-        await self._tables.tell_story(replace(event, correlation_id=self._in(event.correlation_id)), bucket)
+        await self._tables.tell_story(event._replace(correlation_id=self._in(event.correlation_id)), bucket)
 
     async def story(self, story: str) -> list[tuple[str, int, int]]:
         return await self._tables.story(self._in(story))

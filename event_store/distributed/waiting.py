@@ -1,0 +1,55 @@
+"""Appends that wait for their turn at one stream: which of them go together, and what each is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from citybrain.event_store.contract import ANY, MAX_APPEND_BYTES, MAX_APPEND_EVENTS, Committed, Conflict, NewEvent
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An append that waits for its outcome."""
+
+    events: Sequence[NewEvent]
+    expected: int
+    outcome: Committed | Conflict | None = None
+
+
+def together(waiting: Iterable[Waiting], version: int) -> list[Waiting]:
+    """What waits first and would all be written one behind the other from a version on, as far as an append may be large."""
+    group: list[Waiting] = []
+    ids: set[str] = set()
+    count = size = 0
+    for one in waiting:
+        count += len(one.events)
+        size += sum(len(event.data) + len(event.sealed) for event in one.events)
+        ids.update(event.id for event in one.events)
+        if len(ids) < count or one.expected not in (ANY, version):
+            break
+        if group and (count > MAX_APPEND_EVENTS or size > MAX_APPEND_BYTES):
+            break
+        group.append(one)
+        version += len(one.events)
+    return group
+
+
+def decide(waiting: deque[Waiting], outcome: Committed | Conflict) -> None:
+    """Gives what waits first its outcome."""
+    waiting.popleft().outcome = outcome
+
+
+def ids_of(group: Sequence[Waiting]) -> list[str]:
+    """The event ids of some appends, in order."""
+    return [event.id for one in group for event in one.events]
+
+
+def as_written(ids: Sequence[str], written: dict[str, int], version: int) -> Committed | Conflict:
+    """What a second append of the same ids is told: the first result, or a conflict where they are not all there in order."""
+    if len(written) == len(set(ids)) == len(ids):
+        versions = [written[one] for one in ids]
+        if versions == list(range(versions[0], versions[0] + len(ids))):
+            return Committed(versions[0], versions[-1], 0, again=True)
+    return Conflict(version)
