@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # Sections of rooms above the mesh: a process of the mesh leaves them to those who read them.
 ELSEWHERE = ("gateway", "remote")
@@ -127,6 +127,11 @@ class Cassandra(Section):
     addresses: str = value("", "Addresses of Cassandra: host:port, more with commas between.")
     keyspace: str = value("city", "Keyspace of the city; made, and brought up to date, where it is missing.")
     data_centre: str = value("", "The one data centre whose nodes are asked. Empty: any.")
+    consistency: Literal["LOCAL_QUORUM", "QUORUM"] = value(
+        "LOCAL_QUORUM",
+        "Whose majority decides what is written and read: the copies in `data_centre`, with LOCAL_SERIAL for what is written "
+        "on a condition; or, `QUORUM`, those of all data centres together, with SERIAL. The same for every process of a city.",
+    )
     replication: dict[str, int] = value({}, "Copies by data centre, where it is made. Empty: one copy, for one node.")
     tls: bool = value(False, "Speaks TLS to Cassandra.")
     authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
@@ -138,6 +143,21 @@ class Cassandra(Section):
     keys_user: str = value("", "Name under which Cassandra lets this process at those keys. Empty: the same as for the rest.")
     keys_password_file: Path | None = value(None, "File with the password of that name.")
     answer_s: float = value(5.0, "How long one request may take before its outcome counts as unknown.", gt=0, le=60)
+
+    @field_validator("replication")
+    @classmethod
+    def _one_decides(cls, replication: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        home = info.data.get("data_centre", "")
+        if replication and home and home not in replication:
+            raise ValueError(
+                f"has no copies in {home}, and that is the data centre that is asked: give it some, or ask another"
+            )
+        if len(replication) > 1 and not home and info.data.get("consistency") == "LOCAL_QUORUM":
+            raise ValueError(
+                "has several data centres, and with LOCAL_QUORUM whichever is asked decides: write `data_centre` with one of "
+                "them, the same for every process, or `consistency: QUORUM`, which lets all decide"
+            )
+        return replication
 
 
 class Settings(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,12 @@ from cassandra.query import tuple_factory
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.passwords import read_password
 from citybrain.event_store.distributed.ports import TimedOut
+
+# How many copies decide, and how many decide a condition: those of the data centre that is asked, or those of all.
+_LEVELS = {
+    "LOCAL_QUORUM": (ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.LOCAL_SERIAL),
+    "QUORUM": (ConsistencyLevel.QUORUM, ConsistencyLevel.SERIAL),
+}
 
 # Nobody knows then whether it was done: with it on the way, at the node that was asked, or at those it asked.
 _UNKNOWN = (
@@ -44,6 +50,8 @@ class Place:
     keyspace: str = "city"
     # The one data centre whose nodes are asked; empty: any.
     data_centre: str = ""
+    # Whose majority decides: LOCAL_QUORUM (of the data centre that is asked) or QUORUM (of all).
+    consistency: str = "LOCAL_QUORUM"
     # Copies by data centre; empty: one copy, for one node.
     replication: Mapping[str, int] = field(default_factory=dict)
     tls: bool = False
@@ -68,8 +76,9 @@ class Place:
 class Asked:
     """A session. `await Asked.open(…)` inside the running event loop; `close()` when done."""
 
-    def __init__(self, cluster: Cluster, session: Session) -> None:
+    def __init__(self, cluster: Cluster, session: Session, serial: int) -> None:
         self._cluster = cluster
+        self._serial = serial
         self._loop = asyncio.get_running_loop()
         self.session = session
         # All of an answer, not its first page: what may be long is asked for in parts, above.
@@ -80,12 +89,17 @@ class Asked:
         """Connects; StoreError says why that is not possible."""
         cluster = _cluster(place)
         loop = asyncio.get_running_loop()
+        wrong = ""
         try:
             session = await loop.run_in_executor(None, cluster.connect)
         except Exception as error:
+            wrong = f"does not let us in: {_first_line(error)}"
+        # Where a data centre is asked that is not there, nobody lets us in, and the driver does not say why.
+        wrong = wrong_centre(place, {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}) or wrong
+        if wrong:
             await loop.run_in_executor(None, cluster.shutdown)
-            raise StoreError(f"Cassandra at {place.addresses} does not let us in: {_first_line(error)}") from error
-        return cls(cluster, session)
+            raise StoreError(f"Cassandra at {place.addresses} {wrong}")
+        return cls(cluster, session, _LEVELS[place.consistency][1])
 
     def close(self) -> None:
         """Lets go of it."""
@@ -95,7 +109,7 @@ class Asked:
         """A statement; `serial`: it reads what the last conditional write that was decided left."""
         statement = await self._loop.run_in_executor(None, self.session.prepare, cql)
         if serial:
-            statement.consistency_level = ConsistencyLevel.LOCAL_SERIAL
+            statement.consistency_level = self._serial
         return statement
 
     def ask(
@@ -134,6 +148,19 @@ async def surely(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
 
 
+def wrong_centre(place: Place, centres: Collection[str]) -> str:
+    """Why a place must not be asked, given the data centres there are; empty where it may."""
+    there = ", ".join(sorted(centres))
+    if centres and place.data_centre and place.data_centre not in centres:
+        return f"has no data centre {place.data_centre}; there are: {there}"
+    if place.consistency == "LOCAL_QUORUM" and not place.data_centre and len(centres) > 1:
+        return (
+            f"has several data centres ({there}), and with LOCAL_QUORUM whichever is asked decides: say which one, the same "
+            "for every process (`cassandra.data_centre`), or let all decide (`cassandra.consistency: QUORUM`)"
+        )
+    return ""
+
+
 def _settle(done: asyncio.Future[Any], rows: Any, error: Exception | None) -> None:
     if done.done():
         return
@@ -145,11 +172,12 @@ def _settle(done: asyncio.Future[Any], rows: Any, error: Exception | None) -> No
 
 def _cluster(place: Place) -> Cluster:
     inner = DCAwareRoundRobinPolicy(place.data_centre) if place.data_centre else RoundRobinPolicy()
+    level, serial = _LEVELS[place.consistency]
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(inner),
         retry_policy=FallthroughRetryPolicy(),
-        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
-        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        consistency_level=level,
+        serial_consistency_level=serial,
         request_timeout=place.answer_s,
         row_factory=tuple_factory,
     )

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import STREAMS, migrate
-from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.session import Asked, Place, wrong_centre
 from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import ANY, Committed, EventStore, LogPage, StoredEvent, StoreError
@@ -194,6 +195,59 @@ def test_a_keyspace_is_brought_up_to_date_by_many_at_once_and_never_by_an_older_
             await migrate(where, STREAMS[:-1])
 
     asyncio.run(asyncio.wait_for(test(), 60))
+
+
+@pytest.mark.parametrize("consistency", ["LOCAL_QUORUM", "QUORUM"])
+def test_what_is_written_and_read_asks_for_the_majority_that_was_configured(
+    engines: Engines, prefix: str, consistency: str
+) -> None:
+    """As the server itself was asked: it keeps a trace of each request."""
+    where = Place(engines.cassandra.address, prefix, consistency=consistency)
+    serial = consistency.replace("QUORUM", "SERIAL")
+
+    async def test() -> list[Any]:
+        await migrate(where)
+        asked = await Asked.open(where)
+        answers: list[Any] = []
+        execute = asked.session.execute_async
+
+        def traced(*what: object, **how: object) -> object:
+            answers.append(execute(*what, trace=True, **how))
+            return answers[-1]
+
+        asked.session.execute_async = traced
+        tables = await CassandraTables.on(asked, prefix)
+        written = StoredEvent("a", "t", b"x", 7, "", "", "", "", "", 2, "s", 1, 1, 0)
+        assert await tables.append(Batch("s", 0, None, None, (written,)))
+        assert await tables.bucket("s", 0) == Bucket(1, None)
+        await tables.put_mark("s", Mark(1, 0))
+        assert [found.id for found in await tables.rows("s", 0, 1, 9)] == ["a"]
+        found = [answer.get_query_trace(20).parameters for answer in answers]
+        asked.close()
+        return found
+
+    append, bucket, mark, rows = asyncio.run(asyncio.wait_for(test(), 60))
+    assert (append["consistency_level"], append["serial_consistency_level"]) == (consistency, serial)
+    assert bucket["consistency_level"] == serial
+    assert (mark["consistency_level"], rows["consistency_level"]) == (consistency, consistency)
+
+
+def test_a_data_centre_that_is_not_there_is_told_with_those_that_are(engines: Engines) -> None:
+    with pytest.raises(StoreError, match="has no data centre east; there are: datacenter1"):
+        asyncio.run(asyncio.wait_for(migrate(Place(engines.cassandra.address, data_centre="east")), 60))
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "several data centres (east, west), and with LOCAL_QUORUM whichever is asked decides"),
+        ({"data_centre": "east"}, ""),
+        ({"consistency": "QUORUM"}, ""),
+    ],
+)
+def test_several_data_centres_are_asked_only_where_it_is_clear_who_decides(more: dict[str, str], why: str) -> None:
+    found = wrong_centre(Place("127.0.0.1:1", **more), {"west", "east"})
+    assert found.startswith(f"has {why}") if why else found == ""
 
 
 def test_what_cannot_be_reached_or_is_no_address_says_so() -> None:

@@ -131,6 +131,13 @@ def test_every_value_says_what_it_is_for() -> None:
         ("port: !!python/object:os.system 1\n", "city.yaml:1:", ["port cannot be read"]),
         ("accepts: [no_tsl]\n", "city.yaml:1:", ["accepts is", "'one_host' or 'no_tls'"]),
         ("traces: {endpoint: 'http://me:secret@host:4317'}\n", "city.yaml:1:", ["must hold no password", "OTEL_EXPORTER"]),
+        ("cassandra: {consistency: ONE}\n", "city.yaml:1:", ["cassandra.consistency is ONE", "'LOCAL_QUORUM' or 'QUORUM'"]),
+        (
+            "cassandra:\n  replication: {east: 3, west: 3}\n",
+            "city.yaml:2:",
+            ["cassandra.replication is", "write `data_centre` with one of them", "`consistency: QUORUM`"],
+        ),
+        ("cassandra: {data_centre: north, replication: {east: 3}}\n", "city.yaml:1:", ["has no copies in north"]),
         ("traces: {endpoint: collector}\n", "city.yaml:1:", ["write http://127.0.0.1:4317"]),
     ],
 )
@@ -138,6 +145,13 @@ def test_what_is_wrong_in_the_file_is_told_with_its_line_and_what_to_write(text:
     (problem,) = wrong(text)
     assert problem.startswith(place)
     assert [word for word in words if word not in problem] == [], problem
+
+
+@pytest.mark.parametrize(
+    "more", ["consistency: QUORUM, replication: {east: 3, west: 3}", "data_centre: east, replication: {east: 3, west: 3}"]
+)
+def test_copies_in_several_data_centres_are_taken_where_it_is_clear_who_decides(more: str) -> None:
+    assert given(f"cassandra: {{{more}}}").settings.cassandra.replication == {"east": 3, "west": 3}
 
 
 def test_a_password_that_was_given_is_not_said_again() -> None:
