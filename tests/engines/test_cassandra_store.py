@@ -220,7 +220,7 @@ def test_what_is_written_and_read_asks_for_the_majority_that_was_configured(
         written = StoredEvent("a", "t", b"x", 7, "", "", "", "", "", 2, "s", 1, 1, 0)
         assert await tables.append(Batch("s", 0, None, None, (written,)))
         assert await tables.bucket("s", 0) == Bucket(1, None)
-        await tables.put_mark("s", Mark(1, 0))
+        await tables.put_marks({"s": Mark(1, 0)})
         assert [found.id for found in await tables.rows("s", 0, 1, 9)] == ["a"]
         found = [answer.get_query_trace(20).parameters for answer in answers]
         asked.close()
