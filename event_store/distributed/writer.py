@@ -161,15 +161,15 @@ class Writer:
 
     async def _write(self, stream: str, opened: _Open, group: Sequence[Waiting], tail: Tail) -> bool:
         """Sends appends that follow each other as one batch; False: none of them is written, or ever will be by it."""
-        rows = self._rows(stream, [event for one in group for event in one.events], tail.version)
-        if not await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, rows)):
+        asked = self._rows(stream, [event for one in group for event in one.events], tail.version)
+        rows = await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, asked))
+        if not rows:
             return False
         head = rows[-1].version
         if head < (tail.bucket + 1) * self._bucket_events:
             opened.tail = Tail(tail.bucket, head, tail.fence, head)
         opened.unpublished += [row.version for row in rows]
-        for row in rows[: max(0, _HELD_MAX - len(opened.held))]:
-            opened.held[row.version] = Held(row, tail.bucket)
+        opened.held |= {row.version: Held(row, tail.bucket) for row in rows[: max(0, _HELD_MAX - len(opened.held))]}
         self._publish_soon(stream, opened)
         version = tail.version
         for one in group:
@@ -202,8 +202,8 @@ class Writer:
             opened.tail = None
         return writer
 
-    async def _send(self, batch: Batch) -> bool:
-        """Sends a batch until it is decided: True when it applied, whichever time; False when it never can."""
+    async def _send(self, batch: Batch) -> Sequence[StoredEvent]:
+        """Sends a batch until it is decided: its events as they stand in the stream; none when it never can be written."""
         while True:
             try:
                 applied = await self._tables.append(batch)
@@ -212,10 +212,11 @@ class Writer:
                 await self._clock.sleep(_AGAIN_S)
                 continue
             if applied:
-                return True
-            first = batch.events[0]
-            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
-            return bool(rows) and rows[0].id == first.id
+                return batch.events
+            ends = batch.events[0].version, batch.events[-1].version
+            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, *ends)
+            # All of them: somebody else may have written the first append of this batch with another one behind it.
+            return rows if [row.id for row in rows] == [event.id for event in batch.events] else ()
 
     def _rows(self, stream: str, events: Sequence[NewEvent], version: int) -> tuple[StoredEvent, ...]:
         now = self._recorded()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from citybrain.event_store.contract import Conflict
+from citybrain.event_store.contract import Conflict, StoredEvent
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.reading import GroupReader
@@ -92,7 +92,7 @@ class TakesAbsenceForProof(Writer):
 
     _absent = False
 
-    async def _send(self, batch: Batch) -> bool:
+    async def _send(self, batch: Batch) -> Sequence[StoredEvent]:
         try:
             applied = await self._tables.append(batch)
         except TimedOut:
@@ -100,7 +100,7 @@ class TakesAbsenceForProof(Writer):
             rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
             applied = bool(rows) and rows[0].id == first.id
             self._absent = not applied
-        return applied
+        return batch.events if applied else ()
 
     async def _try(self, stream: str, opened: _Open) -> None:
         first = opened.waiting[0]

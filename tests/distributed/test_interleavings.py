@@ -86,9 +86,13 @@ class Counting(Process):
         super().__init__(store, log, Weather(Random(3), 0))
         self.sent: list[list[str]] = []
         self.looked_back = 0
+        self.before_a_group: Callable[[], Coroutine[Any, Any, object]] | None = None
 
     async def append(self, batch: Batch) -> bool:
         self.sent.append([event.id for event in batch.events])
+        if len(batch.events) > 1 and (before := self.before_a_group):
+            self.before_a_group = None
+            await before()
         return await super().append(batch)
 
     async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
@@ -186,6 +190,39 @@ def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_
     assert ports.sent[0] == ["a", "b", "c", "d"]
     assert [event.id for event in ports._store.whole(STREAM)] == ["a", "b", "c", "d", "e"]
     assert [record.id for record in ports._log.records] == ["a", "b", "c", "d", "e"]
+
+
+def test_an_append_that_came_first_through_another_writer_takes_nothing_along_that_was_not_written() -> None:
+    loop = DrivenLoop()
+    store, log = Store(), Log()
+    other, ports = Counting(store, log), Counting(store, log)
+    numbers = iter(range(1000))
+    first, second = (Writer(one, one, one, lambda: f"w{next(numbers)}") for one in (other, ports))
+
+    def append(writer: Writer, event: str) -> asyncio.Task[Any]:
+        return loop.create_task(writer.append(STREAM, [NewEvent(event, "t", b"", 0)], ANY))
+
+    async def overtaken() -> None:
+        await append(first, "retried")
+        await append(first, "another")
+
+    async def run() -> list[Committed | Conflict]:
+        await append(second, "first")
+        ports.before_a_group = overtaken
+        outcomes = await asyncio.gather(*(append(second, one) for one in ("second", "retried", "behind")))
+        await first.settled()
+        await second.settled()
+        return outcomes
+
+    try:
+        outcomes = loop.run_until_complete(run())
+    finally:
+        _end(loop)
+    assert ["retried", "behind"] in ports.sent
+    assert outcomes == [Committed(2, 2, 0), Committed(3, 3, 0), Committed(5, 5, 0)]
+    whole = [event.id for event in store.whole(STREAM)]
+    assert whole == ["first", "second", "retried", "another", "behind"]
+    assert list(dict.fromkeys(record.id for record in log.records)) == whole
 
 
 def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> None:
