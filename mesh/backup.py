@@ -19,7 +19,8 @@ from pathlib import Path
 from citybrain.personal.v1 import personal_pb2
 
 from citybrain.event_store.copies import check_events, check_views, copy_database, settle, sync
-from citybrain.event_store.keys import KeysMissing, KeyStore, read_ledger
+from citybrain.event_store.key_file import read_ledger
+from citybrain.event_store.keys import KeysMissing, KeyStore
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.mesh.erasure import erase
 from citybrain.mesh.settings import Settings

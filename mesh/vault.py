@@ -18,7 +18,8 @@ from citybrain.personal.v1 import personal_pb2
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import NewEvent, StoredEvent, StoreError
-from citybrain.event_store.keys import KeyFile, KeyStore, PersonErased
+from citybrain.event_store.key_file import KeyFile
+from citybrain.event_store.keys import KeyStore, PersonErased
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, seal, unseal
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.events import Heard, hear, parse

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from citybrain.event_store.contract import EventStore
-from citybrain.event_store.keys import KeyFile, KeyStore
+from citybrain.event_store.key_file import KeyFile
+from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.snapshots import SnapshotFile, Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.keys import KeyFile, read_ledger
+from citybrain.event_store.key_file import KeyFile, read_ledger
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, SealBroken, seal, unseal
 
 MASTER = b"m" * 32
