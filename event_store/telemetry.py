@@ -50,6 +50,10 @@ class TelemetryLog(Protocol):
         """Batches of a topic behind a position."""
         ...
 
+    async def up_to_now(self, topic: str) -> None:
+        """Returns when all that was kept before, by whatever process, can be read here."""
+        ...
+
     def head(self, topic: str) -> int:
         """Position of the newest batch of a topic that this process knows of; 0 where there is none."""
         ...
@@ -92,6 +96,9 @@ class TelemetryRing:
         """See TelemetryLog.read."""
         sql = "SELECT position, received_at, data FROM batches WHERE topic = ? AND position > ? ORDER BY position LIMIT ?"
         return [TelemetryBatch(*row) for row in await self._ask(sql, (topic, after, limit))]
+
+    async def up_to_now(self, topic: str) -> None:
+        """See TelemetryLog.up_to_now. The file is everybody's."""
 
     def head(self, topic: str) -> int:
         """See TelemetryLog.head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from citybrain.event_store.distributed.verifying import Verdict, verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
+from citybrain.event_store.kafka.telemetry import KafkaTelemetry
 from citybrain.event_store.kafka.topics import event_topic, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.mesh.engine import Assignment
@@ -58,7 +60,7 @@ class SharedLead:
 
 
 class Distributed:
-    """Streams, read models, snapshots and keys of persons on Cassandra, the log on Kafka."""
+    """Streams, read models, snapshots and keys of persons on Cassandra, the log and telemetry on Kafka."""
 
     look_s = 0.5
 
@@ -105,6 +107,11 @@ class Distributed:
             raise
         return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots)
 
+    @functools.cached_property
+    def telemetry(self) -> KafkaTelemetry:
+        """See Engine."""
+        return KafkaTelemetry(self._cluster)
+
     def models(self, service: str) -> ReadModels:
         """See Engine."""
         return self._models[service]
@@ -129,7 +136,11 @@ class Distributed:
         """See Engine."""
         await self.store.leave()
         self.store.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._log.close)
+        loop = asyncio.get_running_loop()
+        # What was never asked for was not opened.
+        if "telemetry" in vars(self):
+            await loop.run_in_executor(None, self.telemetry.close)
+        await loop.run_in_executor(None, self._log.close)
         self.keys.close()
         self._asked.close()
 

@@ -12,6 +12,7 @@ from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.snapshots import SnapshotFile, Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.leadership import Lead, Leadership
 from citybrain.mesh.manifest import Manifest
@@ -51,6 +52,11 @@ class Engine(Protocol):
     @property
     def snapshots(self) -> Snapshots:
         """States of streams."""
+        ...
+
+    @property
+    def telemetry(self) -> TelemetryLog:
+        """Batches of readings; to be asked for inside the running event loop."""
         ...
 
     @property
@@ -130,6 +136,11 @@ class Embedded:
         """See Engine."""
         return SnapshotFile(self._data / "snapshots.db")
 
+    @functools.cached_property
+    def telemetry(self) -> TelemetryRing:
+        """See Engine."""
+        return TelemetryRing(self._data / "telemetry.db")
+
     def models(self, service: str) -> ReadModels:
         """See Engine."""
         return ViewFile(self._data / f"{service}.views.db")
@@ -145,7 +156,7 @@ class Embedded:
     async def close(self) -> None:
         """See Engine."""
         # What was never asked for was not opened.
-        for name in ("snapshots", "keys"):
+        for name in ("telemetry", "snapshots", "keys"):
             if name in vars(self):
                 vars(self)[name].close()
         self.store.close()

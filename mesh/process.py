@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from citybrain.event_store.contract import EventStore
-from citybrain.event_store.telemetry import TelemetryRing
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.clock import CityClock
 from citybrain.mesh.engine import Engine
@@ -40,8 +39,6 @@ class Process:
     vault: Vault
     # The view files of its services, opened on first use.
     files: dict[str, ServiceFile] = field(default_factory=dict)
-    # Opened by the first service that has to do with telemetry.
-    telemetry: TelemetryRing | None = None
 
     @property
     def store(self) -> EventStore:

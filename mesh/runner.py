@@ -146,8 +146,6 @@ class Mesh:
         wait(process.outgoing.close())
         for file in process.files.values():
             file.close()
-        if process.telemetry is not None:
-            process.telemetry.close()
         wait(process.engine.close())
         process.tracing.shutdown()
 

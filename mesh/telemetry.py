@@ -9,19 +9,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.telemetry import TelemetryRing
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import type_name
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
-
-
-async def open_ring(process: Process) -> TelemetryRing:
-    """The ring of this process's data folder; opened on first use, closed with the process."""
-    if process.telemetry is None:
-        process.telemetry = TelemetryRing(process.settings.data / "telemetry.db")
-    return process.telemetry
 
 
 class Telemetry(DependencyProvider):  # type: ignore[misc]
@@ -30,9 +22,9 @@ class Telemetry(DependencyProvider):  # type: ignore[misc]
     container: Container
 
     def setup(self) -> None:
-        """Opens the ring."""
+        """Finds where batches are kept."""
         self._process: Process = self.container.process
-        self._ring = wait(open_ring(self._process))
+        self._log = self._process.engine.telemetry
 
     def get_dependency(self, worker_ctx: Any) -> Telemetry:
         """The provider itself: it holds nothing of a call."""
@@ -40,4 +32,4 @@ class Telemetry(DependencyProvider):  # type: ignore[misc]
 
     def put(self, batch: Message) -> None:
         """Keeps a batch, as it is. LimitExceeded over a mebibyte."""
-        wait(self._ring.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))
+        wait(self._log.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))

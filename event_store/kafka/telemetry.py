@@ -14,7 +14,7 @@ from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import KafkaPartition
 from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
-from citybrain.event_store.kafka.topics import Kind, Topics
+from citybrain.event_store.kafka.topics import Kind, Topics, telemetry_topic
 from citybrain.event_store.telemetry import KEPT_US, MAX_BATCH_BYTES, TelemetryBatch
 
 _RECEIVED = "city_receivedat"
@@ -41,6 +41,8 @@ class KafkaTelemetry:
         self._sender = Sender(cluster)
         self._readers: Readers[TelemetryBatch] = Readers(cluster, _batch_of, keeps_all=False)
         self._partitions: dict[str, KafkaPartition[TelemetryBatch]] = {}
+        # What had gone by age when the topic was first asked for: who begins before it begins with it.
+        self._gone: dict[str, int] = {}
         self._making = asyncio.Lock()
 
     def close(self) -> None:
@@ -58,7 +60,14 @@ class KafkaTelemetry:
 
     async def read(self, topic: str, after: int, limit: int) -> list[TelemetryBatch]:
         """See TelemetryLog.read."""
-        return await (await self._partition(topic)).read(after, limit)
+        partition = await self._partition(topic)
+        return await partition.read(max(after, self._gone[topic]), limit)
+
+    async def up_to_now(self, topic: str) -> None:
+        """See TelemetryLog.up_to_now."""
+        partition = await self._partition(topic)
+        ends = await self._topics.ready([partition.topic])
+        await partition.grown(ends[TopicPartition(partition.topic, 0)] - 1)
 
     def head(self, topic: str) -> int:
         """See TelemetryLog.head."""
@@ -71,8 +80,9 @@ class KafkaTelemetry:
     async def _partition(self, topic: str) -> KafkaPartition[TelemetryBatch]:
         async with self._making:
             if topic not in self._partitions:
-                name = f"{self._cluster.prefix}.telemetry.{topic}"
+                name = telemetry_topic(self._cluster, topic)
                 ends = await self._topics.ready([name])
+                self._gone[topic] = (await self._topics.beginnings([name]))[TopicPartition(name, 0)]
                 self._partitions[topic] = KafkaPartition(name, 0, ends[TopicPartition(name, 0)], self._readers)
             return self._partitions[topic]
 

@@ -45,6 +45,13 @@ def event_topic(cluster: Cluster, service: str) -> str:
     return f"{cluster.prefix}.{service}.events"
 
 
+def telemetry_topic(cluster: Cluster, batch: str) -> str:
+    """The topic of batches of a type: of the service that takes them in."""
+    named = _OF_A_SERVICE.match(batch)
+    service, kind = (named[1], batch.removeprefix(f"citybrain.{named[1]}.")) if named else (UNNAMED, batch)
+    return f"{cluster.prefix}.{service}.telemetry.{kind}"
+
+
 def service_of(stream: str) -> str:
     """The service that owns a stream: the first part of its name."""
     service, slash, _ = stream.partition("/")
@@ -77,6 +84,11 @@ class Topics:
         """Makes some topics where they are missing; returns the end of each of their partitions."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, list(names))
 
+    async def beginnings(self, names: Iterable[str]) -> dict[TopicPartition, int]:
+        """The offset of the oldest record of each partition that has not gone by age; the end where all have."""
+        earliest: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._offsets, list(names), earliest)
+
     def close(self) -> None:
         """Lets go of the cluster."""
         self._thread.shutdown()
@@ -106,7 +118,8 @@ class Topics:
                     "a topic's partitions never change, so configure as many as it has, or another prefix"
                 )
         self._refuse_unfit(there)
-        return self._ends(names)
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offsets(names, latest)
 
     def _make(self, names: list[str]) -> None:
         if not names:
@@ -133,8 +146,7 @@ class Topics:
                         f"topic {resource.name} has {key}={has[key].value} and would lose what it is to keep: set {wanted}"
                     )
 
-    def _ends(self, names: list[str]) -> dict[TopicPartition, int]:
+    def _offsets(self, names: list[str], which: OffsetSpec) -> dict[TopicPartition, int]:
         places = [TopicPartition(name, number) for name in names for number in range(self._kind.partitions)]
-        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = self._admin.list_offsets(dict.fromkeys(places, latest), request_timeout=_ANSWER_S)
+        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=_ANSWER_S)
         return {place: future.result().offset for place, future in asked.items()}

@@ -23,8 +23,6 @@ from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import message_class, type_name
 from citybrain.mesh.groups import PARK_AFTER, ServiceFile, lasting
-from citybrain.mesh.runtime import wait
-from citybrain.mesh.telemetry import open_ring
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200
@@ -79,10 +77,10 @@ class Windows(CityEntrypoint):
         super().__init__(**options)
 
     def setup(self) -> None:
-        """Opens the service's file and the ring."""
+        """Finds where its state and the batches are kept."""
         process = self.container.process
         self._file = ServiceFile.of(process, self.service)
-        self._ring = wait(open_ring(process))
+        self._log = process.engine.telemetry
         self._open: dict[int, _Open] = {}
         self._seen = WindowsSeen()
         self._position = 0
@@ -111,20 +109,22 @@ class Windows(CityEntrypoint):
     def _at_rest(self) -> bool:
         if not self._file.leadership.leads:
             return True
-        return self._ready.is_set() and not self._lock.locked() and self._position >= self._ring.head(self._topic)
+        return self._ready.is_set() and not self._lock.locked() and self._position >= self._log.head(self._topic)
 
     async def _follow(self) -> None:
-        await self._file.leadership.gained()
-        self._seen = await self._file.models.windows_seen(self.label)
-        self._position = self._seen.resume
-        self._ready.set()
         while True:
             try:
+                # It can be lost. What was folded until then stays, and so does the place in the log.
+                await self._file.leadership.gained()
                 async with self._lock:
+                    if not self._ready.is_set():
+                        await self._adopt()
+                        self._position = self._seen.resume
+                        self._ready.set()
                     await self._catch_up()
                 self.trouble = ""
                 self.container.process.activity.changed()
-                await self._ring.grown(self._topic, self._position)
+                await self._log.grown(self._topic, self._position)
             except Exception as error:
                 self.trouble = f"telemetry cannot be read: {describe(error)}"
                 self.log.error("telemetry is tried again", window=self.label, error=repr(error), exc_info=error)
@@ -133,7 +133,7 @@ class Windows(CityEntrypoint):
     async def _catch_up(self) -> None:
         """Folds every batch that is there into its windows."""
         batch_class = message_class(self._topic)
-        while batches := await self._ring.read(self._topic, self._position, _READ):
+        while batches := await self._log.read(self._topic, self._position, _READ):
             for batch in batches:
                 try:
                     for reading in self._readings(batch_class.FromString(batch.data)):
@@ -175,17 +175,34 @@ class Windows(CityEntrypoint):
 
     async def _close(self, now: int) -> None:
         await self._ready.wait()
-        async with self._lock:
-            # All that came before this moment is in: what is over is whole.
-            await self._catch_up()
-            for start in sorted(self._open):
-                if start + self._length + self._late_us > now:
-                    break
-                window = Window(start, start + self._length, self._open[start].states, self._late, self._ahead)
-                await self._tell(window)
+        try:
+            await self._log.up_to_now(self._topic)
+            async with self._lock:
+                await self._adopt()
+                # All that came before this moment is in: what is over is whole.
+                await self._catch_up()
+                await self._close_until(now)
+        except Exception as error:
+            self.trouble = f"windows cannot be closed: {describe(error)}"
+            self.log.error("windows are closed later", window=self.label, error=repr(error), exc_info=error)
+
+    async def _adopt(self) -> None:
+        """What another process told meanwhile is not told again."""
+        seen = await self._file.models.windows_seen(self.label)
+        if seen.closed_until >= self._seen.closed_until:
+            self._seen = seen
+            for start in [start for start in self._open if start < seen.closed_until]:
                 del self._open[start]
-                self._late = self._ahead = 0
-                await self._remember(window.end)
+
+    async def _close_until(self, now: int) -> None:
+        for start in sorted(self._open):
+            if start + self._length + self._late_us > now:
+                break
+            window = Window(start, start + self._length, self._open[start].states, self._late, self._ahead)
+            await self._tell(window)
+            del self._open[start]
+            self._late = self._ahead = 0
+            await self._remember(window.end)
 
     async def _remember(self, closed_until: int) -> None:
         resume = min((opened.first_position - 1 for opened in self._open.values()), default=self._position)

@@ -142,8 +142,6 @@ class Parts:
         wait(self.process.outgoing.close())
         for file in self.process.files.values():
             file.close()
-        if self.process.telemetry is not None:
-            self.process.telemetry.close()
         wait(self.process.engine.close())
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -103,6 +103,16 @@ class TelemetryContract:
 
         self.on_two(tmp_path, test)
 
+    def test_what_another_process_was_told_is_kept_can_be_read_after_a_look(self, tmp_path: Path) -> None:
+        async def test(here: TelemetryLog, there: TelemetryLog) -> None:
+            assert await there.read(TOPIC, 0, 10) == []
+            for number in range(20):
+                await here.put(TOPIC, number, b"%d" % number)
+                await there.up_to_now(TOPIC)
+                assert len(await there.read(TOPIC, 0, 100)) == number + 1
+
+        self.on_two(tmp_path, test)
+
     def test_what_was_kept_is_there_when_the_place_is_opened_again(self, tmp_path: Path) -> None:
         async def run() -> None:
             place = tmp_path / str(uuid.uuid4())

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, LostAssignment, StoredEvent
@@ -78,6 +79,15 @@ class TestLog(LogContract):
         return kept(folder)
 
 
+@asynccontextmanager
+async def telemetry(cluster: Cluster) -> AsyncIterator[KafkaTelemetry]:
+    log = KafkaTelemetry(cluster)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
 class TestTelemetry(TelemetryContract):
     """Batches of telemetry."""
 
@@ -87,11 +97,25 @@ class TestTelemetry(TelemetryContract):
 
     @asynccontextmanager
     async def telemetry(self, folder: Path) -> AsyncIterator[KafkaTelemetry]:
-        log = KafkaTelemetry(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}"))
-        try:
+        async with telemetry(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as log:
             yield log
-        finally:
-            log.close()
+
+
+def test_telemetry_that_has_all_gone_by_age_is_read_as_nothing_and_what_comes_next_is_heard(kafka: Cluster) -> None:
+    async def test() -> None:
+        batch = "citybrain.traffic.v1.DetectorCounts"
+        async with telemetry(kafka) as log:
+            await log.put(batch, 1, b"old")
+        place = TopicPartition(f"{kafka.prefix}.traffic.telemetry.v1.DetectorCounts", 0, 1)
+        admin = AdminClient(kafka.options())
+        admin.delete_records([place])[place].result(LIMIT_S)
+        async with telemetry(kafka) as log:
+            assert await asyncio.wait_for(log.read(batch, 0, 10), 5) == []
+            await log.put(batch, 2, b"new")
+            await log.grown(batch, 1)
+            assert [one.data for one in await log.read(batch, 0, 10)] == [b"new"]
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -20,7 +20,6 @@ from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.runtime import off_loop, wait
 from citybrain.mesh.service import Client, Heard, Reading, Service, Telemetry, View, Window, every, subscribe, window
-from citybrain.mesh.telemetry import open_ring
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
@@ -254,7 +253,7 @@ def test_a_window_that_cannot_be_told_is_told_of_until_it_can(tmp_path: Path) ->
         clock = here.process.clock
         assert isinstance(clock, DrivenClock)
         wait(clock.advance(26 * MICROSECONDS))
-        ring = wait(open_ring(here.process))
+        ring = here.process.engine.telemetry
         wait(ring.put("citybrain.traffic.v1.SignalReported", clock.now(), ev.SignalReported().SerializeToString()))
         Watched.broken = {"window"}
         moving = here.process.loop.create_task(clock.advance(60 * MICROSECONDS))
