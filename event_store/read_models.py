@@ -27,9 +27,18 @@ class Kept:
     row: Row | None
     # Another one for another row.
     revision: int = 0
-    # Group to position: up to where its events are in this row, though its checkpoint may be behind. Empty where an engine
-    # writes rows and checkpoint in one transaction.
+    # Group to position: up to where its events are in this row, though its checkpoint may be behind; and its replayed events,
+    # each by itself, that may be parked still. Empty where an engine writes rows and checkpoint in one transaction.
     applied: Mapping[str, int] = field(default_factory=dict)
+
+    def holds(self, group: str, position: int, replayed: bool = False) -> bool:
+        """Whether an event of a group is in the row. One that is `replayed` comes after later ones: they say nothing of it."""
+        return replayed_as(group, position) in self.applied if replayed else position <= self.applied.get(group, 0)
+
+
+def replayed_as(group: str, position: int) -> str:
+    """Under which name a row says that it holds an event that was parked."""
+    return f"{group}#{position}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,7 +116,7 @@ class ReadModels(Protocol):
 
         `kept`: the rows as they were loaded before they were folded. `seen`: last versions of streams, kept with the
         checkpoint. Whatever happens meanwhile, the checkpoint never covers an event whose effect is not in the rows, and none
-        is in them twice, if what is folded leaves out what `applied` says is in a row. Raises LostAssignment where another
+        is in them twice, if what is folded leaves out what a row `holds`. Raises LostAssignment where another
         member took over, and RowChanged where another one has written a row meanwhile: what was written then stays, and the
         checkpoint stands.
         """

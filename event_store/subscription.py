@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from citybrain.event_store.contract import Log, LostAssignment, StoredEvent
-from citybrain.event_store.read_models import Parked
+from citybrain.event_store.read_models import Dropped, Parked
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -41,6 +41,10 @@ class GroupMemory(Protocol):
 
     async def parked(self) -> list[Parked]:
         """What is parked, in the order of the log."""
+        ...
+
+    async def dropped(self) -> list[Dropped]:
+        """What was given up, in the order of the log."""
         ...
 
 
@@ -79,6 +83,8 @@ class Subscription:
         self._on_parked = on_parked
         self._blocked: set[str] = set()
         self._done: set[int] = set()
+        # Parked or given up, though the checkpoint had not come so far: the log brings them once more, and they are not ours.
+        self._decided: set[int] = set()
         self._asked = asyncio.Event()
         self.position = position
         """Everything at or below is done or parked."""
@@ -110,7 +116,10 @@ class Subscription:
 
     async def run(self) -> None:
         """Runs until cancelled, or until another member took the partition over (LostAssignment)."""
-        self._blocked = {event.stream for event in await self._memory.parked()}
+        parked = await self._memory.parked()
+        self._blocked = {event.stream for event in parked}
+        decided: list[Parked | Dropped] = [*parked, *await self._memory.dropped()]
+        self._decided = {event.position for event in decided if event.position > self.position}
         while True:
             if self._blocked:
                 await self._replay()
@@ -135,7 +144,7 @@ class Subscription:
 
     async def _work(self, events: list[StoredEvent], reached: int) -> None:
         """Handles a page of the log to its end; returns when each event is done or parked, and the checkpoint stored."""
-        self._done.clear()
+        self._done = {event.position for event in events} & self._decided
         if self._blocked:
             await self._park_behind(events)
         pause, tries, alone = _FIRST_PAUSE_S, 0, False
@@ -185,13 +194,18 @@ class Subscription:
         """Handles the parked events that somebody asked for, in order, here: live events of their streams cannot overtake."""
         parked = await self._memory.parked()
         stuck: set[str] = set()
+        going: set[str] = set()
         for one in parked:
-            if not one.replay or one.stream in stuck:
+            # What only waits behind one that is done now need not be asked for. What is ahead of the checkpoint comes from the
+            # log first: done before that, it would be done again then.
+            is_asked = bool(one.replay) or one.stream in going
+            if not is_asked or one.stream in stuck or one.position > self.position:
                 stuck.add(one.stream)
                 continue
             (event,) = (await self._log.read_log(one.position - 1, 1)).events
             try:
                 await self._handle(Batch([event], self.position, (one.position,)))
+                going.add(one.stream)
             except LostAssignment:
                 raise
             except Exception as error:

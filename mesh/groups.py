@@ -14,7 +14,7 @@ from typing import Literal
 import grpc
 
 from citybrain.event_store.contract import Log, LostAssignment, Partition, StoredEvent, StoreError
-from citybrain.event_store.read_models import Kept, Parked, ReadModels, Row
+from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.errors import ServiceError
@@ -137,6 +137,10 @@ class Part:
     async def parked(self) -> list[Parked]:
         """See GroupMemory."""
         return await self.models.parked(self.name)
+
+    async def dropped(self) -> list[Dropped]:
+        """See GroupMemory."""
+        return await self.models.dropped(self.name)
 
 
 class _Stalled(Exception):

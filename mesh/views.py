@@ -119,7 +119,7 @@ class View(DependencyProvider):  # type: ignore[misc]
             rows: dict[str, Row | None] = {}
             for key, event in keyed:
                 before = kept.get(key)
-                if before is not None and event.stored.position <= before.applied.get(part.name, 0):
+                if before is not None and before.holds(part.name, event.stored.position, bool(batch.unparked)):
                     continue
                 row = rows.get(key, standing.get(key))
                 rows[key] = self._apply(row, event)

@@ -13,14 +13,14 @@ import random
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, TypeVar
 
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen
+from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen, replayed_as
 
 T = TypeVar("T")
 # Rows of a view by a hash of their keys: conditional writes to one partition wait for each other.
@@ -28,6 +28,8 @@ _SHARDS = 16
 _SEEN, _PARKED, _DROPPED = 0, 1, 2
 _AT_ONCE = 100
 _PAGE = 1000
+# So many replayed events a row may tell of before it is asked which of them are parked still.
+_REPLAYED_MAX = 16
 
 _GROUP = "service = ? AND grp = ?"
 _ITEM = f"{_GROUP} AND kind = ? AND position = ? AND name = ?"
@@ -165,10 +167,12 @@ class CassandraReadModels:
         now, _, done, _ = await self._group(group)
         if now != epoch:
             raise _lost(group)
+        unparked = list(unparked)
         if texts:
             # Who loses its place just now writes what `applied` tells of.
             kept = await self.load(view, texts) if kept is None else kept
-            await self._write(view, texts, kept, group, position)
+            says = {replayed_as(group, one): one for one in unparked} or {group: position}
+            await self._write(view, texts, kept, says, await self._said_enough(group, kept))
         changes: list[tuple[str, tuple[object, ...]]]
         changes = [("see", (self._service, group, _SEEN, 0, stream, version)) for stream, version in (seen or {}).items()]
         changes += [("unpark", (self._service, group, _PARKED, one, "")) for one in unparked]
@@ -219,13 +223,26 @@ class CassandraReadModels:
             after = page[-1][0]
         return found
 
+    async def _said_enough(self, group: str, kept: Mapping[str, Kept]) -> set[str]:
+        """Replayed events that rows need not tell of any more: they are parked no longer, so nobody will replay them again."""
+        told = [[name for name in one.applied if name.startswith(replayed_as(group, 0)[:-1])] for one in kept.values()]
+        if not any(len(names) > _REPLAYED_MAX for names in told):
+            return set()
+        waiting = {replayed_as(group, one.position) for one in await self.parked(group)}
+        return {name for names in told for name in names} - waiting
+
     async def _write(
-        self, view: str, texts: Mapping[str, str | None], kept: Mapping[str, Kept], group: str, position: int
+        self,
+        view: str,
+        texts: Mapping[str, str | None],
+        kept: Mapping[str, Kept],
+        says: Mapping[str, int],
+        forgets: Collection[str] = (),
     ) -> None:
         revision = random.getrandbits(62) + 1
         written = await asyncio.gather(
             *(
-                self._write_some(view, shard, part, texts, kept, group, position, revision)
+                self._write_some(view, shard, part, texts, kept, says, forgets, revision)
                 for shard, of_shard in _by_shard(texts).items()
                 for part in _parts(of_shard)
             )
@@ -237,12 +254,13 @@ class CassandraReadModels:
 
     async def _write_some(
         self, view: str, shard: int, keys: Sequence[str], texts: Mapping[str, str | None], kept: Mapping[str, Kept],
-        group: str, position: int, revision: int,
+        says: Mapping[str, int], forgets: Collection[str], revision: int,
     ) -> bool:  # fmt: skip
         statements: list[tuple[str, tuple[object, ...]]] = []
         for key in keys:
             old = kept.get(key)
-            applied = {**(old.applied if old else {}), group: position}
+            said = {name: at for name, at in old.applied.items() if name not in forgets} if old else {}
+            applied = {**said, **says}
             place = (self._service, view, shard, key)
             statements.append(("write", (texts[key], revision, applied, *place, old.revision if old else None)))
         if await self._send(statements):

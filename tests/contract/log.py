@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from citybrain.event_store.contract import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
-from citybrain.event_store.read_models import Parked, ReadModels, Row
+from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription
 from tests.contract.read_models import ReadModelsEngine
 from tests.contract.store import TYPE, StoreEngine, event
@@ -54,6 +54,10 @@ class Member:
         """See GroupMemory."""
         return await self.models.parked(self.group)
 
+    async def dropped(self) -> list[Dropped]:
+        """See GroupMemory."""
+        return await self.models.dropped(self.group)
+
     async def handle(self, batch: Batch) -> None:
         """Folds a batch, as a view does."""
         known = await self.models.load("seen", [e.id for e in batch.events])
@@ -63,7 +67,7 @@ class Member:
                 self.tries += 1
                 raise self.error
             kept = known.get(heard.id)
-            if kept is None or heard.position > kept.applied.get(self.group, 0):
+            if kept is None or not kept.holds(self.group, heard.position, bool(batch.unparked)):
                 rows[heard.id] = {"times": ((kept and kept.row) or {"times": 0})["times"] + 1}
         seen = self.log.seen(batch.reached)
         await self.models.save(self.group, self.epoch, batch.reached, "seen", rows, batch.unparked, kept=known, seen=seen)
@@ -331,6 +335,28 @@ class LogContract(StoreEngine, ReadModelsEngine):
             subscription = await again.join()
             await running(subscription, lambda: again.seen == ["a2"] and subscription.blocked == 0)
             assert [dropped.event_id for dropped in await models.dropped(member.group)] == ["a1"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_what_was_parked_ahead_of_the_checkpoint_is_replayed_once_and_never_if_it_was_given_up(
+        self, tmp_path: Path
+    ) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2", "a3", "a4")
+            member = await self.member(store, models, "a")
+            # As far as one came that was killed: three are parked, and the checkpoint stands before them.
+            await member.join()
+            for found in (await member.partition.read_log(0)).events[:3]:
+                await member.park([Parked(found.position, "a", found.id, TYPE, "it failed", 7)])
+            first, *_ = await member.parked()
+            assert await models.drop(member.group, first.position, "sent twice by the old terminal", "sre", 7)
+            assert await models.ask_replay(member.group, "a") == 2
+            again = Member(member.partition, models, group=member.group)
+            subscription = await again.join(batch=2)
+            await running(subscription, lambda: subscription.at_rest and len(again.seen) >= 3)
+            assert await again.waits()
+            assert again.seen == ["a2", "a3", "a4"]
+            assert dict(await models.scan("seen")) == {name: {"times": 1} for name in again.seen}
 
         self.on_both(tmp_path, test)
 

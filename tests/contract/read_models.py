@@ -134,7 +134,7 @@ class ReadModelsContract(ReadModelsEngine):
                 while True:
                     kept = await models.load(VIEW, ["k"])
                     old = kept["k"].row if "k" in kept else None
-                    if "k" in kept and kept["k"].applied.get(group, 0) >= position:
+                    if "k" in kept and kept["k"].holds(group, position):
                         rows: dict[str, Row | None] = {}
                     else:
                         rows = {"k": {"heard": [*(old or {"heard": []})["heard"], f"{group} {position}"]}}
@@ -153,6 +153,21 @@ class ReadModelsContract(ReadModelsEngine):
             row = await models.get(VIEW, "k")
             assert row is not None
             assert sorted(row["heard"]) == sorted(f"{group} {n}" for group in members for n in range(1, 11))
+
+        self.on_models(tmp_path, test)
+
+    def test_es8_what_is_replayed_is_folded_into_rows_that_hold_later_events_already(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            epoch, _ = await models.join(GROUP)
+            await models.park(GROUP, epoch, [parked(3), parked(4)])
+            await models.save(GROUP, epoch, 9, VIEW, {"k": {"heard": [9]}})
+            for position in (3, 4):
+                kept = await models.load(VIEW, ["k"])
+                assert not kept["k"].holds(GROUP, position, replayed=True)
+                heard = [*(kept["k"].row or {})["heard"], position]
+                await models.save(GROUP, epoch, 9, VIEW, {"k": {"heard": heard}}, [position], kept=kept)
+            assert await models.get(VIEW, "k") == {"heard": [9, 3, 4]}
+            assert await models.parked(GROUP) == []
 
         self.on_models(tmp_path, test)
 

@@ -17,7 +17,7 @@ from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.contract import Features, LostAssignment
 from citybrain.event_store.distributed.ports import TimedOut
-from citybrain.event_store.read_models import ReadModels, Row, RowChanged
+from citybrain.event_store.read_models import ReadModels, Row, RowChanged, replayed_as
 from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
 
 LIMIT_S = 60.0
@@ -101,12 +101,47 @@ def test_a_member_that_dies_between_rows_and_checkpoint_leaves_word_of_what_is_i
             await models.save(GROUP, epoch, 1, VIEW, {"k": {"n": 1}})
             # As far as it came: its rows are written, the checkpoint is not.
             kept = await models.load(VIEW, ["k"])
-            await models._write(VIEW, {"k": '{"n": 2}'}, kept, GROUP, 2)
+            await models._write(VIEW, {"k": '{"n": 2}'}, kept, {GROUP: 2})
             _, position = await models.join(GROUP)
             after = await models.load(VIEW, ["k"])
             assert (position, after["k"].row, after["k"].applied) == (1, {"n": 2}, {GROUP: 2})
             with pytest.raises(LostAssignment):
                 await models.save(GROUP, epoch, 2)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_a_member_that_dies_between_a_replayed_row_and_its_word_for_it_folds_nothing_twice(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, str(uuid.uuid4())) as models:
+            epoch, _ = await models.join(GROUP)
+            await models.park(GROUP, epoch, [parked(3), parked(4)])
+            await models.save(GROUP, epoch, 9, VIEW, {"k": {"n": 1}})
+            # As far as it came: the row is written, the event is parked still.
+            await models._write(VIEW, {"k": '{"n": 2}'}, await models.load(VIEW, ["k"]), {replayed_as(GROUP, 3): 3})
+            await models.join(GROUP)
+            found = (await models.load(VIEW, ["k"]))["k"]
+            assert [found.holds(GROUP, position, replayed=True) for position in (3, 4)] == [True, False]
+            assert found.holds(GROUP, 9) and not found.holds(GROUP, 10)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_a_row_does_not_tell_for_ever_of_what_was_replayed_into_it(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, str(uuid.uuid4())) as models:
+            epoch, _ = await models.join(GROUP)
+            await models.park(GROUP, epoch, [parked(position) for position in range(1, 60)])
+            for position in range(1, 50):
+                kept = await models.load(VIEW, ["k"])
+                await models.save(GROUP, epoch, 90, VIEW, {"k": {"n": position}}, [position], kept=kept)
+            # One that is parked still is told of as long as it is.
+            says = {replayed_as(GROUP, 55): 55}
+            await models._write(VIEW, {"k": '{"n": 50}'}, await models.load(VIEW, ["k"]), says)
+            for position in range(90, 93):
+                await models.save(GROUP, epoch, position, VIEW, {"k": {"n": position}}, kept=await models.load(VIEW, ["k"]))
+            found = (await models.load(VIEW, ["k"]))["k"]
+            assert len(found.applied) < 20 and found.holds(GROUP, 55, replayed=True) and found.holds(GROUP, 92)
 
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 
