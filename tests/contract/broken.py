@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,21 +187,23 @@ class MovesTheCheckpointFirst(Through):
     """Writes the checkpoint, then the rows."""
 
     async def save(
-        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
-    ) -> None:
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = (),
+        **named: Any,
+    ) -> None:  # fmt: skip
         await self.models.save(group, epoch, position)
-        await self.models.save(group, epoch, position, view, rows, unparked)
+        await self.models.save(group, epoch, position, view, rows, unparked, **named)
 
 
 class WritesRowsFirst(Through):
     """Writes the rows, asks whether it still may, then writes the checkpoint."""
 
     async def save(
-        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
-    ) -> None:
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = (),
+        **named: Any,
+    ) -> None:  # fmt: skip
         before = await self.models.position(group)
         current = self.models._db.execute("SELECT epoch FROM groups WHERE name = ?", (group,)).fetchone()[0]
-        await self.models.save(group, current, before or 0, view, rows)
+        await self.models.save(group, current, before or 0, view, rows, **named)
         await self.models.save(group, epoch, position, unparked=unparked)
 
 
@@ -225,9 +227,10 @@ class LeavesWhatIsDoneParked(Through):
     """Does not take out what was done at last."""
 
     async def save(
-        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
-    ) -> None:
-        await self.models.save(group, epoch, position, view, rows)
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = (),
+        **named: Any,
+    ) -> None:  # fmt: skip
+        await self.models.save(group, epoch, position, view, rows, **named)
 
 
 class OrdersByLength(Through):
@@ -242,10 +245,11 @@ class KeepsWhatIsDeleted(Through):
     """A row that is taken out stays."""
 
     async def save(
-        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = ()
-    ) -> None:
-        kept: Mapping[str, Row] = {key: row for key, row in (rows or {}).items() if row is not None}
-        await self.models.save(group, epoch, position, view, kept, unparked)
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = (),
+        **named: Any,
+    ) -> None:  # fmt: skip
+        rows = {key: row for key, row in (rows or {}).items() if row is not None}
+        await self.models.save(group, epoch, position, view, rows, unparked, **named)
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------------

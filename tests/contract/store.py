@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citybrain.event_store import contract
@@ -221,32 +220,6 @@ class EventStoreContract(StoreEngine):
             assert await store.read("s", 8) == await store.read("nowhere") == []
 
         self.on_store(tmp_path, test)
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
-    @given(steps=_STEPS)
-    def test_es1_es2_es4_any_sequence_of_appends_agrees_with_a_model(
-        self, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[int], int]]
-    ) -> None:
-        model: dict[str, list[str]] = {"a": [], "b": []}
-
-        async def test(store: EventStore) -> None:
-            for stream, numbers, expected in steps:
-                ids = [str(n) for n in numbers]
-                log = model[stream]
-                outcome = await store.append(stream, [event(i) for i in ids], expected)
-                if any(i in log for i in ids):
-                    together = ids[0] in log and log[log.index(ids[0]) : log.index(ids[0]) + len(ids)] == ids
-                    assert isinstance(outcome, Committed) == together
-                elif len(set(ids)) == len(ids) and expected in (ANY, len(log)):
-                    assert versions(outcome) == (len(log) + 1, len(log) + len(ids))
-                    log.extend(ids)
-                else:
-                    assert outcome == Conflict(len(log))
-                read = await store.read(stream)
-                assert [e.id for e in read] == log
-                assert [e.version for e in read] == list(range(1, len(log) + 1))
-
-        self.on_store(tmp_path_factory.mktemp("model"), test)
 
     # -- ES-5 -------------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis.errors import Flaky
 
 from citybrain.event_store.contract import (
     EventStore,
@@ -20,6 +21,7 @@ from citybrain.mesh.clock import CityClock, DrivenClock
 from tests.contract import broken
 from tests.contract.clock import CityClockContract
 from tests.contract.log import LogContract
+from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.store import EventStoreContract
 
@@ -59,8 +61,17 @@ class _LogOn(_On, LogContract):
     """A subscription on both."""
 
 
-class _OnSplit(_LogOn):
+class _MachineOn(_On, MachineContract):
+    """All at once on both."""
+
+    shortens = False
+    examples = 150
+
+
+class _OnSplit(_LogOn, MachineContract):
     """Everything on several partitions."""
+
+    examples = 15
 
     @asynccontextmanager
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
@@ -116,6 +127,11 @@ SUBSCRIPTIONS = [
         "test_es8_replayed_events_are_handled_in_order_before_live_ones_of_their_stream",
     ),
 ]
+MACHINES = [
+    (broken.ForgetsTheSecondId, broken.Through),
+    (broken.Sound, broken.MovesTheCheckpointFirst),
+    (broken.Sound, broken.WritesRowsFirst),
+]
 CLOCKS = [
     (broken.FiresAtOnce, "test_timers_fire_once_each_in_the_order_of_their_moments_and_none_before_its_own"),
     (broken.FiresBackward, "test_timers_fire_once_each_in_the_order_of_their_moments_and_none_before_its_own"),
@@ -126,7 +142,7 @@ CLOCKS = [
 
 
 def fails(test: Callable[..., None], *arguments: object) -> None:
-    with pytest.raises((AssertionError, LostAssignment, TimeoutError, pytest.fail.Exception)):
+    with pytest.raises((AssertionError, LostAssignment, TimeoutError, Flaky, pytest.fail.Exception)):
         test(*arguments)
 
 
@@ -150,6 +166,14 @@ def test_a_subscription_on_what_breaks_a_promise_is_caught(
     fails(getattr(_LogOn(store, models), test), tmp_path / "broken")
 
 
+@pytest.mark.parametrize(("store", "models"), MACHINES)
+def test_what_breaks_a_promise_does_not_agree_with_the_model(
+    store: type[SqliteEventStore], models: type[broken.Through], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _MachineOn(store, models)
+    fails(engine.test_whatever_callers_and_members_do_the_store_and_what_was_done_agree_with_a_model, tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize(("clock", "test"), CLOCKS)
 def test_a_clock_that_breaks_a_promise_is_caught(clock: type[DrivenClock], test: str) -> None:
     getattr(_ClockOn(DrivenClock), test)()
@@ -168,10 +192,13 @@ def test_an_engine_without_a_limit_is_caught(tmp_path: Path) -> None:
     )
 
 
-def test_several_partitions_gaps_between_positions_and_no_order_over_all_break_no_promise(tmp_path: Path) -> None:
+def test_several_partitions_gaps_between_positions_and_no_order_over_all_break_no_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _OnSplit().test_whatever_callers_and_members_do_the_store_and_what_was_done_agree_with_a_model(tmp_path, monkeypatch)
     skipped = []
     for name in dir(_OnSplit):
-        if name.startswith("test_") and "limits_is_refused" not in name and "model" not in name:
+        if name.startswith("test_") and "limits_is_refused" not in name and "agree_with_a_model" not in name:
             try:
                 getattr(_OnSplit(), name)(tmp_path / name)
             except pytest.skip.Exception:

@@ -16,6 +16,7 @@ from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
 from tests.contract.keys import KeyStoreContract
 from tests.contract.log import LogContract
+from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
@@ -91,6 +92,10 @@ class TestSnapshots(Embedded, SnapshotsContract):
 
 class TestLog(Embedded, LogContract):
     """ES-6 … ES-8: what a subscription does."""
+
+
+class TestMachine(Embedded, MachineContract):
+    """ES-1 … ES-8, all at once."""
 
 
 class TestTelemetry(Embedded, TelemetryContract):

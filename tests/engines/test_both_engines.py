@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import EventStore, StoredEvent
@@ -23,6 +25,8 @@ from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.views import ViewFile
 from tests.contract.log import LogContract, write
+from tests.contract.machine import MachineContract
+from tests.engines.test_cassandra_store import Placed
 
 
 @dataclass
@@ -32,6 +36,14 @@ class Both:
     store: DistributedEventStore
     tables: CassandraTables
     log: KafkaLog
+
+
+@pytest.fixture(scope="module")
+def shared(engines: Engines) -> Place:
+    """One keyspace for many examples, which have names of their own in it."""
+    place = Place(engines.cassandra.address, f"both_{uuid.uuid4().hex[:12]}")
+    asyncio.run(migrate(place))
+    return place
 
 
 @asynccontextmanager
@@ -73,6 +85,50 @@ class TestLog(LogContract):
             yield models
         finally:
             models.close()
+
+
+class TestMachine(MachineContract):
+    """ES-1 … ES-8, all at once: streams and read models in Cassandra, the log in Kafka."""
+
+    features = DistributedEventStore.features
+    turn_s = 0.002
+    examples, steps = 8, 20
+    shortens = False
+
+    @pytest.fixture(autouse=True)
+    def _place(self, engines: Engines, shared: Place) -> None:
+        self.engines, self.shared = engines, shared
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[EventStore]:
+        asked = await Asked.open(self.shared)
+        name = self._name(folder)
+        log = await KafkaLog.open(Cluster(self.engines.kafka.address, prefix=name, partitions=2), [UNNAMED])
+        store = DistributedEventStore(Placed(await CassandraTables.on(asked, self.shared.keyspace), name), log, bucket_events=7)
+        try:
+            yield store
+        finally:
+            await store.leave()
+            store.close()
+            log.close()
+            asked.close()
+
+    @asynccontextmanager
+    async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
+        asked = await Asked.open(self.shared)
+        try:
+            yield await CassandraReadModels.on(asked, self.shared.keyspace, self._name(folder))
+        finally:
+            asked.close()
+
+    async def settled(self, store: EventStore) -> None:
+        assert isinstance(store, DistributedEventStore)
+        await store.writer.settled()
+        assert isinstance(store._log, KafkaLog)
+        await store._log.up_to_now()
+
+    def _name(self, folder: Path) -> str:
+        return f"{self.shared.keyspace}-{folder.name}"
 
 
 def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engines, prefix: str) -> None:

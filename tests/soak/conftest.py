@@ -1,0 +1,5 @@
+"""What the soak shares with the tests that it repeats."""
+
+from tests.engines.conftest import engines
+
+__all__ = ["engines"]
