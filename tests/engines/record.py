@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from citybrain.event_store.contract import EventStore, StoredEvent
 
@@ -11,8 +11,13 @@ Told = Mapping[str, tuple[str, int]]
 """Event id to its stream and version."""
 
 
-async def compare(told: Told, store: EventStore, log: Iterable[StoredEvent]) -> None:
-    """Every event is once in its stream, where its writer was told, and comes out of the log in that order; and no other is."""
+async def compare(
+    told: Told, store: EventStore, log: Iterable[StoredEvent], unknown: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Every event is once in its stream, where its writer was told, and comes out of the log in that order; and no other is.
+
+    `unknown`: ids of which nobody was told anything: each is there, once, or nowhere. Returns what each stream holds.
+    """
     wanted: dict[str, dict[int, str]] = defaultdict(dict)
     for name, (stream, version) in told.items():
         assert version not in wanted[stream], f"two appends were told version {version} of {stream}"
@@ -23,8 +28,13 @@ async def compare(told: Told, store: EventStore, log: Iterable[StoredEvent]) -> 
             heard[record.stream].append(record.id)
         # What comes twice is what came before; nothing comes too soon.
         assert heard[record.stream][record.version - 1] == record.id
-    for stream, names in wanted.items():
+    streams: dict[str, list[str]] = {}
+    for stream in wanted.keys() | heard.keys():
         kept = await store.read(stream, limit=1_000_000)
         assert [one.version for one in kept] == list(range(1, len(kept) + 1))
-        assert {one.version: one.id for one in kept} == names
-        assert heard[stream] == [one.id for one in kept]
+        assert {one.version: one.id for one in kept if one.id not in unknown} == wanted[stream]
+        streams[stream] = [one.id for one in kept]
+        assert heard[stream] == streams[stream]
+    everything = [name for names in streams.values() for name in names]
+    assert len(set(everything)) == len(everything), "an id stands twice"
+    return streams

@@ -1,26 +1,28 @@
-"""A process that appends to real streams until it is told to stop, and says of each append what it was told: a line of JSON.
+"""A process that appends to real streams until it is told to stop; it says of each append that it begins, and what it was told.
 
-Run as `python -m tests.engines.writer_process CASSANDRA KEYSPACE KAFKA PREFIX`; a line on standard input stops it.
+Run as `python -m tests.engines.writer_process CASSANDRA KEYSPACE KAFKA PREFIX NAME WRITERS`; a line on standard input stops it.
+It says lines of JSON, [id, stream, version]: version 0 where it begins. The first line says that it is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, Committed
+from citybrain.event_store.contract import ANY, Committed, Conflict, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from tests.contract.store import event
 
-STREAMS = [f"s{number}" for number in range(4)]
+STREAMS = [f"s{number}" for number in range(12)]
 
 
 @asynccontextmanager
@@ -39,24 +41,34 @@ async def opened(where: Place, cluster: Cluster) -> AsyncIterator[tuple[Distribu
         asked.close()
 
 
-async def write(where: Place, cluster: Cluster) -> None:
-    """Appends to all streams at once, one after the other to each, until a line comes."""
+def say(name: str, stream: str, version: int) -> None:
+    print(json.dumps([name, stream, version]), flush=True)  # noqa: T201
+
+
+async def write(where: Place, cluster: Cluster, name: str, writers: int) -> None:
+    """Appends until a line comes, each writer one after the other. Who is told nothing in time asks again, as callers do."""
     stop = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))
 
-    async def fill(store: DistributedEventStore, stream: str) -> None:
+    async def fill(store: DistributedEventStore, writer: int) -> None:
+        chance = random.Random(f"{name}-{writer}")
         count = 0
         while not stop.done():
-            name = f"child-{stream}-{count}"
-            outcome = await store.append(stream, [event(name)], ANY)
-            assert isinstance(outcome, Committed) and not outcome.again
-            print(json.dumps([name, stream, outcome.first]), flush=True)  # noqa: T201
+            new, stream = event(f"{name}-{writer}-{count}"), chance.choice(STREAMS)
+            say(new.id, stream, 0)
+            outcome: Committed | Conflict | None = None
+            while outcome is None:
+                with suppress(Undecided):
+                    outcome = await store.append(stream, [new], ANY, timeout_s=chance.uniform(0.5, 5))
+            assert isinstance(outcome, Committed)
+            say(new.id, stream, outcome.first)
             count += 1
 
     async with opened(where, cluster) as (store, _, _):
-        await asyncio.gather(*(fill(store, stream) for stream in STREAMS))
+        say("", "", 0)
+        await asyncio.gather(stop, *(fill(store, writer) for writer in range(writers)))
         await store.writer.settled()
 
 
 if __name__ == "__main__":
-    cassandra, keyspace, kafka, prefix = sys.argv[1:]
-    asyncio.run(write(Place(cassandra, keyspace), Cluster(kafka, prefix=prefix)))
+    cassandra, keyspace, kafka, prefix, name, writers = sys.argv[1:]
+    asyncio.run(write(Place(cassandra, keyspace, answer_s=2), Cluster(kafka, prefix=prefix), name, int(writers)))

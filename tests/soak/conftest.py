@@ -1,5 +1,5 @@
 """What the soak shares with the tests that it repeats."""
 
-from tests.engines.conftest import engines
+from tests.engines.conftest import engines, prefix
 
-__all__ = ["engines"]
+__all__ = ["engines", "prefix"]
