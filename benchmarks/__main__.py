@@ -7,7 +7,17 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks import cassandra_append, cluster_live, embedded, emergency_response, engines_memory, on_kafka, rides, whole_mesh
+from benchmarks import (
+    cassandra_append,
+    cluster_live,
+    embedded,
+    emergency_response,
+    engines_memory,
+    on_kafka,
+    rides,
+    telemetry_10k,
+    whole_mesh,
+)  # fmt: skip
 from benchmarks.kit import events, measure
 from benchmarks.rows import Row, keep
 
@@ -21,6 +31,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "cluster-live": lambda full: cluster_live.measure(),
     "engines-memory": lambda full: engines_memory.measure(60.0 if full else 20.0),
     "mesh": whole_mesh.measure,
+    "telemetry-10k": telemetry_10k.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """What is measured besides the rides; given whether the long rows are wanted."""

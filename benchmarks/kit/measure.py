@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from benchmarks.rows import Row
 
 _CALLERS = 32
 _QUIET = {"OTEL_SDK_DISABLED": "true", "CITY_LOG_LEVEL": "error"}
-_SERVICES = Path(__file__).parent / "services"
+SERVICES = Path(__file__).parent / "services"
 
 
 def unary(seconds: float = 5.0, rounds: int = 3) -> list[Row]:
@@ -58,6 +58,11 @@ def _drive(server: subprocess.Popen[str], method: str, callers: int, seconds: fl
     return result
 
 
+def processor_s(pids: Iterable[int]) -> float:
+    """Processor time of some processes so far, in seconds."""
+    return sum(map(_cpu, pids))
+
+
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -66,7 +71,7 @@ def _cpu(pid: int) -> float:
 @contextmanager
 def kit(folder: Path, service: str = "bench") -> Iterator[subprocess.Popen[str]]:
     """One of the services of the benchmark in a process of its own, on the kit."""
-    command = [sys.executable, "-m", "citybrain.mesh.serve", service, "--folder", str(_SERVICES), "--data", str(folder)]
+    command = [sys.executable, "-m", "citybrain.mesh.serve", service, "--folder", str(SERVICES), "--data", str(folder)]
     with _server([*command, "--tethered"]) as server:
         yield server
 
