@@ -211,6 +211,7 @@ def trace(
 app.add_typer(configuration.app)
 app.add_typer(engines.app)
 app.command()(personal.erase)
+app.add_typer(personal.keys)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(rebuild.rebuild)

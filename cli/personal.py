@@ -1,8 +1,9 @@
-"""`city erase`: a person is erased, and a receipt says what was done and what is left to do."""
+"""`city erase`: a person is erased, and a receipt says what was done and what is left to do. `city keys`: what seals them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from datetime import UTC, datetime
@@ -16,9 +17,11 @@ from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 
 if TYPE_CHECKING:
+    from citybrain.event_store.keys import Rewrapped
     from citybrain.mesh.erasure import Receipt
     from citybrain.mesh.settings import Settings
 
+keys = typer.Typer(name="keys", no_args_is_help=True, help="The keys of persons.")
 _out = Console(highlight=False)
 
 
@@ -55,6 +58,50 @@ async def _erase(settings: Settings, person: str) -> Receipt:
         return await erasure.erase(engine.store, engine.keys, person, actor="city-cli")
     finally:
         await engine.close()
+
+
+@keys.callback()
+def _keys() -> None:
+    """Keeps `rewrap` a command of its own, though it is the only one."""
+
+
+@keys.command()
+def rewrap(data: Data = None, config: File = None) -> None:
+    """Wraps every key of a person by `personal.master_key`, where another master key wrapped it; also while the city runs.
+
+    Those others must be named in `personal.other_master_keys`. Where it is broken off, run it again: it changes what is left.
+    """
+    from citybrain.event_store.contract import StoreError
+    from citybrain.event_store.sealing import SealBroken
+
+    settings = configuration.load(config, data=("--data", data))
+    if settings.store == "embedded" and not (settings.data / "events.db").is_file():
+        raise Problem(f"there are no events in {settings.data}: give the --data of the city")
+    try:
+        looked_at, changed = asyncio.run(_rewrap(settings))
+    except (StoreError, OSError, SealBroken) as error:
+        raise Problem(str(error)) from None
+    _out.print(f"{looked_at} keys of persons are wrapped by the current master key; {changed} were wrapped anew", markup=False)
+    _out.print("copies of the keys that were made before open with the master key of then", markup=False)
+
+
+async def _rewrap(settings: Settings) -> tuple[int, int]:
+    from citybrain.mesh.engine import open_engine
+
+    engine = await open_engine(settings, [])
+    console = Console(stderr=True)
+    looked_at = changed = 0
+    try:
+        with console.status("", refresh_per_second=2) if console.is_terminal else contextlib.nullcontext() as shown:
+            part: Rewrapped | None = None
+            while part is None or part.reached:
+                part = await engine.keys.rewrap(part.reached if part else "")
+                looked_at, changed = looked_at + part.looked_at, changed + part.changed
+                if shown is not None:
+                    shown.update(f"{looked_at} keys, {changed} wrapped anew")
+    finally:
+        await engine.close()
+    return looked_at, changed
 
 
 def told(receipt: Receipt) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -10,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,8 +19,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from citybrain.personal.v1 import personal_pb2
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Sent, new_person
-from citybrain.event_store.sealing import AES_256_GCM, Key, SealBroken, seal, unseal
+from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
+from citybrain.event_store.sealing import Key, Masters, SealBroken
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (person TEXT PRIMARY KEY, cipher INTEGER NOT NULL, nonce BLOB NOT NULL, wrapped BLOB NOT NULL)
@@ -29,7 +30,9 @@ CREATE TABLE IF NOT EXISTS lookups (digest BLOB PRIMARY KEY, person TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS sent (person TEXT NOT NULL, recipient TEXT NOT NULL, events INTEGER NOT NULL, first INTEGER NOT NULL,
   last INTEGER NOT NULL, PRIMARY KEY (person, recipient)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copies (made_at INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, nonce BLOB NOT NULL, wrapped BLOB NOT NULL) WITHOUT ROWID;
 """
+_LOOKUPS = "look-ups"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,16 +58,16 @@ class KeyFile:
     """KeyStore in one SQLite file that its owner alone may read; several processes may have it open.
 
     Who was erased stands in a second file beside it as well (`erased.jsonl`), which is only added to and belongs in no copy: on
-    opening, whoever stands there is erased here too. OSError where the master key is not the one that wrapped these keys.
+    opening, whoever stands there is erased here too. OSError where none of the master keys wrapped these keys.
     """
 
     # What is deleted is overwritten.
     remains = ""
 
-    def __init__(self, path: Path, master: bytes) -> None:
+    def __init__(self, path: Path, master: bytes, other_masters: Sequence[bytes] = ()) -> None:
         self.path = path
         self._ledger = path.with_name("erased.jsonl")
-        self._master = Key(AES_256_GCM, master)
+        self._masters = Masters(master, other_masters)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -73,7 +76,7 @@ class KeyFile:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
-        self._check_master()
+        self._lookups = self._lookup_key((master, *other_masters))
         for person, at in read_ledger(self._ledger):
             self._destroy(person, at)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
@@ -95,7 +98,7 @@ class KeyFile:
                 key = self._key(person)
                 if key is None:
                     key = Key.new(cipher)
-                    nonce, wrapped = seal(self._master, key.secret, person)
+                    nonce, wrapped = self._masters.wrap(key.secret, person)
                     self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (person, cipher, nonce, wrapped))
                 found[person] = key
             self._db.execute("COMMIT")
@@ -145,7 +148,7 @@ class KeyFile:
     @_in_its_thread
     def person(self, kind: str, value: str) -> str:
         """See KeyStore.person."""
-        digest = hmac.new(self._lookup_key(), f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+        digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
         self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
         return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
 
@@ -178,6 +181,29 @@ class KeyFile:
             self._db.backup(target)
         target.close()
 
+    @_in_its_thread
+    def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
+        """See KeyStore.rewrap."""
+        changed = 0
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for name, nonce, wrapped in self._db.execute("SELECT name, nonce, wrapped FROM secrets").fetchall():
+                if again := self._masters.rewrap(nonce, wrapped, name):
+                    self._db.execute("UPDATE secrets SET nonce = ?, wrapped = ? WHERE name = ?", (*again, name))
+            sql = "SELECT person, nonce, wrapped FROM keys WHERE person > ? ORDER BY person LIMIT ?"
+            rows = self._db.execute(sql, (after, limit)).fetchall()
+            for person, nonce, wrapped in rows:
+                if again := self._masters.rewrap(nonce, wrapped, person):
+                    self._db.execute("UPDATE keys SET nonce = ?, wrapped = ? WHERE person = ?", (*again, person))
+                    changed += 1
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        # What another one wrapped is in the write-ahead log until that is written over.
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return Rewrapped(rows[-1][0] if len(rows) == limit else "", len(rows), changed)
+
     # -- inside its thread ------------------------------------------------------------------------------------------------
 
     def _destroy(self, person: str, at: int) -> Erasure:
@@ -197,20 +223,39 @@ class KeyFile:
 
     def _key(self, person: str) -> Key | None:
         found = self._db.execute("SELECT cipher, nonce, wrapped FROM keys WHERE person = ?", (person,)).fetchone()
-        return None if found is None else Key(found[0], unseal(self._master, found[1], found[2], person))
+        return None if found is None else Key(found[0], self._masters.unwrap(found[1], found[2], person))
 
-    def _lookup_key(self) -> bytes:
-        return hmac.new(self._master.secret, b"look-ups", hashlib.sha256).digest()
-
-    def _check_master(self) -> None:
+    def _lookup_key(self, masters: Sequence[bytes]) -> bytes:
+        """The secret of look-ups. OSError where none of the master keys wrapped it, or the keys of a file that has none yet."""
         try:
-            for (person,) in self._db.execute("SELECT person FROM keys LIMIT 1").fetchall():
-                self._key(person)
+            if (found := self._secret()) is None:
+                # As it was made of the master key before it stood here by itself.
+                made = hmac.new(self._wrapped_by(masters), b"look-ups", hashlib.sha256).digest()
+                sealed = self._masters.wrap(made, _LOOKUPS)
+                self._db.execute("INSERT INTO secrets VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (_LOOKUPS, *sealed))
+                found = self._secret()
+            assert found is not None
+            return found
         except SealBroken:
             self._db.close()
             raise OSError(
                 f"the keys of persons in {self.path} were wrapped by another master key: give the one they were made with"
             ) from None
+
+    def _secret(self) -> bytes | None:
+        row = self._db.execute("SELECT nonce, wrapped FROM secrets WHERE name = ?", (_LOOKUPS,)).fetchone()
+        return None if row is None else self._masters.unwrap(row[0], row[1], _LOOKUPS)
+
+    def _wrapped_by(self, masters: Sequence[bytes]) -> bytes:
+        """Which of them wrapped the keys that are there; the first where there are none."""
+        row = self._db.execute("SELECT person, nonce, wrapped FROM keys LIMIT 1").fetchone()
+        if row is None:
+            return masters[0]
+        for master in masters:
+            with contextlib.suppress(SealBroken):
+                Masters(master).unwrap(row[1], row[2], row[0])
+                return master
+        raise SealBroken
 
 
 def read_ledger(path: Path) -> list[tuple[str, int]]:

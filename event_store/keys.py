@@ -46,6 +46,16 @@ class Sent:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """Some keys were looked at, and those that another master key had wrapped are wrapped by the current one now."""
+
+    # Where to go on; empty: all were looked at.
+    reached: str
+    looked_at: int
+    changed: int
+
+
 class KeyStore(Protocol):
     """The port. What was written is there when a call has returned."""
 
@@ -88,6 +98,10 @@ class KeyStore(Protocol):
 
     def copies(self) -> Awaitable[list[int]]:
         """When the keys were copied, in microseconds since 1970."""
+        ...
+
+    def rewrap(self, after: str = "", limit: int = 500) -> Awaitable[Rewrapped]:
+        """Wraps keys behind a place by the current master key, so many at once, and the secret of look-ups."""
         ...
 
     def close(self) -> None:

@@ -1,8 +1,13 @@
-"""Sealing: AES-256-GCM or SM4-GCM under a person's key, bound to the place where it stands, so that it opens nowhere else."""
+"""Sealing: AES-256-GCM or SM4-GCM under a person's key, bound to the place where it stands, so that it opens nowhere else.
+
+Keys of persons are sealed the same way, under a master key.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from citybrain.personal.v1 import personal_pb2
@@ -52,6 +57,31 @@ def unseal(key: Key, nonce: bytes, sealed: bytes, bound_to: str) -> bytes:
             "something sealed does not open under its key: it was changed, or keys and log are not of one city; "
             "put both back from copies that belong together"
         ) from error
+
+
+class Masters:
+    """The master key that wraps keys, and others that may have wrapped some: before it was changed, or soon."""
+
+    def __init__(self, current: bytes, others: Sequence[bytes] = ()) -> None:
+        self._all = [Key(AES_256_GCM, one) for one in (current, *others)]
+
+    def wrap(self, secret: bytes, bound_to: str) -> tuple[bytes, bytes]:
+        """Nonce and wrapped secret."""
+        return seal(self._all[0], secret, bound_to)
+
+    def unwrap(self, nonce: bytes, wrapped: bytes, bound_to: str) -> bytes:
+        """The secret; SealBroken where none of them wrapped it."""
+        for master in self._all[:-1]:
+            with contextlib.suppress(SealBroken):
+                return unseal(master, nonce, wrapped, bound_to)
+        return unseal(self._all[-1], nonce, wrapped, bound_to)
+
+    def rewrap(self, nonce: bytes, wrapped: bytes, bound_to: str) -> tuple[bytes, bytes] | None:
+        """The secret as the current one wraps it; None where it did already."""
+        with contextlib.suppress(SealBroken):
+            unseal(self._all[0], nonce, wrapped, bound_to)
+            return None
+        return self.wrap(self.unwrap(nonce, wrapped, bound_to), bound_to)
 
 
 def _algorithm(key: Key) -> CipherAlgorithm:

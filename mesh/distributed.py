@@ -28,7 +28,7 @@ from citybrain.mesh.erasure import PUBLISHER
 from citybrain.mesh.leadership import Lead
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings import Cassandra, Kafka, Settings
-from citybrain.mesh.vault import master_secret
+from citybrain.mesh.vault import master_secrets
 
 # How often one who stands by looks again, where nothing wakes him.
 _LOOK_S = 1.0
@@ -171,7 +171,7 @@ async def _open_keys(settings: Settings, streams: Place) -> CassandraKeys:
     await migrate(where, KEYS)
     asked = await Asked.open(where)
     try:
-        return await CassandraKeys.on(asked, where.keyspace, master_secret(settings))
+        return await CassandraKeys.on(asked, where.keyspace, *master_secrets(settings))
     except BaseException:
         asked.close()
         raise

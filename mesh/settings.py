@@ -69,6 +69,9 @@ class Personal(Section):
         None,
         "File with 32 random bytes that wrap these keys. None: one is made beside them, for laptops.",
     )
+    other_master_keys: tuple[Path, ...] = value(
+        (), "Files of other master keys that may have wrapped some of them: the one before, or the next, while it is changed."
+    )
     cipher: Literal["aes-256-gcm", "sm4-gcm"] = value(
         "aes-256-gcm", "With what a new person's data is sealed; others keep theirs."
     )

@@ -160,7 +160,7 @@ class Vault:
 
 def key_file(settings: Settings) -> KeyFile:
     """The keys of the embedded engine; what is not given is made in the data folder. OSError where they cannot be used."""
-    return KeyFile(keys_folder(settings) / "keys.db", master_secret(settings))
+    return KeyFile(keys_folder(settings) / "keys.db", *master_secrets(settings))
 
 
 def keys_folder(settings: Settings) -> Path:
@@ -168,12 +168,20 @@ def keys_folder(settings: Settings) -> Path:
     return settings.personal.keys or settings.data / "keys"
 
 
-def master_secret(settings: Settings) -> bytes:
-    """What wraps the keys of persons; made where no file is named for it. OSError where it is not there or no key."""
+def master_secrets(settings: Settings) -> tuple[bytes, list[bytes]]:
+    """What wraps the keys of persons, made where no file is named for it, and what others may have wrapped some.
+
+    OSError where one is not there or no key.
+    """
     path = settings.personal.master_key
     if path is None:
         keys_folder(settings).mkdir(parents=True, exist_ok=True, mode=0o700)
         make_secret(path := keys_folder(settings) / "master.key")
+    current, *others = [_master_secret(one) for one in (path, *settings.personal.other_master_keys)]
+    return current, others
+
+
+def _master_secret(path: Path) -> bytes:
     return read_secret(path, "master key of personal data", "put the right one back: what it sealed opens with no other")
 
 

@@ -20,18 +20,21 @@ from citybrain.personal.v1 import personal_pb2
 
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
-from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Sent, new_person
-from citybrain.event_store.sealing import AES_256_GCM, Key, SealBroken, seal, unseal
+from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
+from citybrain.event_store.sealing import Key, Masters, SealBroken
 
 _LEDGER, _BY_NUMBER, _BY_PERSON = 0, 0, 1
 _LOOKUPS = "look-ups"
 _OVERWRITTEN = b""
 _PAGE = 1000
+_AT_ONCE = 32
 _ROW = "SELECT cipher, nonce, wrapped, lookups, erased_at FROM $.persons WHERE person = ?"
 # $ is the keyspace.
 _STATEMENTS = {
     "row": _ROW,
     "make": "UPDATE $.persons SET cipher = ?, nonce = ?, wrapped = ? WHERE person = ? IF wrapped = null AND erased_at = null",
+    "rewrap": "UPDATE $.persons SET nonce = ?, wrapped = ? WHERE person = ? IF wrapped = ?",
+    "wrapped": "SELECT person, nonce, wrapped FROM $.persons WHERE token(person) > token(?) LIMIT ?",
     "found": "UPDATE $.persons SET lookups = lookups + ? WHERE person = ? IF erased_at = null",
     "destroy": f"UPDATE $.persons SET nonce = 0x{_OVERWRITTEN.hex()}, wrapped = 0x{_OVERWRITTEN.hex()}, cipher = null,"
     " erased_at = ? WHERE person = ? IF erased_at = null",
@@ -49,6 +52,7 @@ _STATEMENTS = {
     " AND number > ? LIMIT ?",
     "send": "INSERT INTO $.sent (person, recipient, id, events, at) VALUES (?, ?, ?, ?, ?)",
     "sent": "SELECT recipient, events, at FROM $.sent WHERE person = ?",
+    "rewrap_secret": "UPDATE $.secrets SET nonce = ?, wrapped = ? WHERE name = ? IF wrapped = ?",
     "secret": "INSERT INTO $.secrets (name, nonce, wrapped) VALUES (?, ?, ?) IF NOT EXISTS",
 }
 _SERIAL = {
@@ -62,10 +66,10 @@ _SERIAL = {
 class CassandraKeys:
     """KeyStore in a keyspace that was migrated; what its methods promise is said there."""
 
-    def __init__(self, asked: Asked, prepared: dict[str, Any], master: bytes, keyspace: str) -> None:
+    def __init__(self, asked: Asked, prepared: dict[str, Any], masters: Masters, keyspace: str) -> None:
         self._asked = asked
         self._prepared = prepared
-        self._master = Key(AES_256_GCM, master)
+        self._masters = masters
         self._lookups = b""
         self.remains = (
             f"files of {keyspace}.persons on Cassandra's nodes hold its bytes, wrapped by the master key, for about an hour, "
@@ -73,12 +77,12 @@ class CassandraKeys:
         )
 
     @classmethod
-    async def on(cls, asked: Asked, keyspace: str, master: bytes) -> CassandraKeys:
-        """Prepares what will be asked; the session is closed with it. OSError where another master key wrapped these keys."""
+    async def on(cls, asked: Asked, keyspace: str, master: bytes, other_masters: Sequence[bytes] = ()) -> CassandraKeys:
+        """Prepares what will be asked; the session is closed with it. OSError where none of these master keys wrapped them."""
         prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
         for name, cql in _SERIAL.items():
             prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
-        keys = cls(asked, prepared, master, keyspace)
+        keys = cls(asked, prepared, Masters(master, other_masters), keyspace)
         try:
             keys._lookups = await keys._secret(_LOOKUPS)
         except SealBroken:
@@ -110,7 +114,7 @@ class CassandraKeys:
 
     async def _make(self, person: str, cipher: personal_pb2.Cipher) -> Sequence[Any]:
         """The row of a person after a key was made where there was none: ours, or that of somebody who was faster."""
-        nonce, wrapped = seal(self._master, Key.new(cipher).secret, person)
+        nonce, wrapped = self._masters.wrap(Key.new(cipher).secret, person)
         await self._ask("make", cipher, nonce, wrapped, person)
         row = await self._row(person, "serial_row")
         _refuse_erased(person, row)
@@ -140,7 +144,7 @@ class CassandraKeys:
         return found[0] if found else None
 
     def _opened(self, person: str, row: Sequence[Any]) -> Key:
-        return Key(row[0], unseal(self._master, row[1], row[2], person))
+        return Key(row[0], self._masters.unwrap(row[1], row[2], person))
 
     # -- erasing ----------------------------------------------------------------------------------------------------------
 
@@ -204,9 +208,28 @@ class CassandraKeys:
 
     async def _secret(self, name: str) -> bytes:
         """A random one, made by whoever is first."""
-        await self._ask("secret", name, *seal(self._master, secrets.token_bytes(32), name))
+        await self._ask("secret", name, *self._masters.wrap(secrets.token_bytes(32), name))
         nonce, wrapped = (await self._ask("its_secret", name))[0]
-        return unseal(self._master, nonce, wrapped, name)
+        return self._masters.unwrap(nonce, wrapped, name)
+
+    # -- another master key ---------------------------------------------------------------------------------------------
+
+    async def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
+        """See KeyStore.rewrap. In the order of Cassandra."""
+        if not after:
+            nonce, wrapped = (await self._ask("its_secret", _LOOKUPS))[0]
+            if again := self._masters.rewrap(nonce, wrapped, _LOOKUPS):
+                await self._ask("rewrap_secret", *again, _LOOKUPS, wrapped)
+        rows = await self._ask("wrapped", after, limit)
+        changes = [
+            # Where somebody is erased meanwhile, there is nothing left to wrap.
+            self._ask("rewrap", *again, person, wrapped)
+            for person, nonce, wrapped in rows
+            if wrapped and (again := self._masters.rewrap(nonce, wrapped, person))
+        ]
+        for first in range(0, len(changes), _AT_ONCE):
+            await asyncio.gather(*changes[first : first + _AT_ONCE])
+        return Rewrapped(rows[-1][0] if len(rows) == limit else "", len(rows), len(changes))
 
     # -- what left the house ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from citybrain.event_store.contract import EventStore
@@ -14,7 +14,7 @@ from citybrain.event_store.snapshots import SnapshotFile, Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
-from tests.contract.keys import KeyStoreContract
+from tests.contract.keys import KeyStoreContract, MasterKeyContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
@@ -46,10 +46,14 @@ class Embedded:
         finally:
             models.close()
 
-    @asynccontextmanager
-    async def keys(self, folder: Path) -> AsyncIterator[KeyStore]:
+    def keys(self, folder: Path) -> AbstractAsyncContextManager[KeyStore]:
         """A third."""
-        keys = KeyFile(folder / "keys" / "keys.db", b"m" * 32)
+        return self.keys_under(folder, b"m" * 32)
+
+    @asynccontextmanager
+    async def keys_under(self, folder: Path, master: bytes, *others: bytes) -> AsyncIterator[KeyStore]:
+        """The same, with some master keys."""
+        keys = KeyFile(folder / "keys" / "keys.db", master, others)
         try:
             yield keys
         finally:
@@ -82,7 +86,7 @@ class TestReadModels(Embedded, ReadModelsContract):
     """ES-7, ES-8: what is kept."""
 
 
-class TestKeys(Embedded, KeyStoreContract):
+class TestKeys(Embedded, KeyStoreContract, MasterKeyContract):
     """ES-12: keys."""
 
 

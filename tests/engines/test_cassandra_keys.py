@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.keys import KeyStore, Sent
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM
-from tests.contract.keys import KeyStoreContract
+from tests.contract.keys import KeyStoreContract, MasterKeyContract
 
 LIMIT_S = 60.0
 MASTER = b"m" * 32
-TABLES = ("persons", "erasures", "lookups", "sent")
+TABLES = ("persons", "erasures", "lookups", "sent", "secrets")
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +49,15 @@ def empty(place: Place) -> Place:
 
 
 @asynccontextmanager
-async def opened(place: Place, master: bytes = MASTER, kind: type[Asked] = Asked) -> AsyncIterator[CassandraKeys]:
-    asked = await kind.open(place)
+async def opened(place: Place, master: bytes = MASTER, *others: bytes) -> AsyncIterator[CassandraKeys]:
+    asked = await Asked.open(place)
     try:
-        yield await CassandraKeys.on(asked, place.keyspace, master)
+        yield await CassandraKeys.on(asked, place.keyspace, master, others)
     finally:
         asked.close()
 
 
-class TestKeys(KeyStoreContract):
+class TestKeys(KeyStoreContract, MasterKeyContract):
     """ES-12: keys."""
 
     @pytest.fixture(autouse=True)
@@ -68,6 +68,9 @@ class TestKeys(KeyStoreContract):
     async def keys(self, folder: Path) -> AsyncIterator[KeyStore]:
         async with opened(self.place) as keys:
             yield keys
+
+    def keys_under(self, folder: Path, master: bytes, *others: bytes) -> AbstractAsyncContextManager[KeyStore]:
+        return opened(self.place, master, *others)
 
 
 class Forgetful(Asked):

@@ -20,9 +20,9 @@ from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, SealBroken,
 MASTER = b"m" * 32
 
 
-def on_file(path: Path, test: Callable[[KeyFile], Awaitable[None]], master: bytes = MASTER) -> None:
+def on_file(path: Path, test: Callable[[KeyFile], Awaitable[None]], master: bytes = MASTER, *others: bytes) -> None:
     async def run() -> None:
-        keys = KeyFile(path, master)
+        keys = KeyFile(path, master, others)
         try:
             await asyncio.wait_for(test(keys), 60)
         finally:
@@ -97,6 +97,22 @@ def test_another_master_key_is_refused_before_anything_is_done(tmp_path: Path) -
         await keys.obtain(["a"], AES_256_GCM)
 
     on_file(tmp_path / "keys.db", test)
+    with pytest.raises(OSError, match="wrapped by another master key"):
+        KeyFile(tmp_path / "keys.db", b"n" * 32)
+
+
+def test_a_file_from_before_the_secret_of_look_ups_stood_in_it_leads_to_the_same_persons(tmp_path: Path) -> None:
+    found: list[str] = []
+
+    async def look(keys: KeyFile) -> None:
+        await keys.obtain(["a"], AES_256_GCM)
+        found.append(await keys.person("phone", "1"))
+        keys._db.execute("DELETE FROM secrets")
+
+    on_file(tmp_path / "keys.db", look)
+    on_file(tmp_path / "keys.db", look)
+    on_file(tmp_path / "keys.db", look, b"n" * 32, MASTER)
+    assert len(set(found)) == 1
     with pytest.raises(OSError, match="wrapped by another master key"):
         KeyFile(tmp_path / "keys.db", b"n" * 32)
 
