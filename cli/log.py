@@ -28,7 +28,7 @@ def _log() -> None:
 
 @app.command(name="verify")
 def verify_log(
-    repair: Annotated[bool, typer.Option("--repair", help="Publishes again, in order, what Kafka has lost.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Publishes, in order, what Kafka does not hold.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     data: Data = None,
     config: File = None,
@@ -48,7 +48,7 @@ def verify_log(
         _out.print(json.dumps(dataclasses.asdict(found) | {"sound": found.sound}, ensure_ascii=False, indent=2))
     else:
         _out.print("\n".join([*map(_line, found.differing), _summary(found)]))
-    missing = sum(one.lost for one in found.differing) - found.republished
+    missing = not repair and any(one.lost for one in found.differing)
     raise typer.Exit(1 if missing or any(one.unknown for one in found.differing) else 0)
 
 
@@ -74,6 +74,6 @@ def _line(one: Difference) -> str:
 def _summary(found: Verdict) -> str:
     said = f"{found.streams} streams, {found.events} events in the log, {found.twice} of them a second time"
     lost = sum(one.lost for one in found.differing)
-    if found.republished:
-        return f"{said}; {found.republished} were lost and are published again"
+    if found.published:
+        return f"{said}; {found.published} were missing there and are published"
     return f"{said}; {lost} are lost: run `city log verify --repair`" if lost else f"{said}; nothing is lost"

@@ -127,10 +127,10 @@ class Distributed:
         return Membership(self._cluster, group, self.store.partitions(types))
 
     async def verify(self, repair: bool) -> Verdict:
-        """Compares log and streams of the whole city; `repair`: publishes what the log has lost."""
+        """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""
         # Whatever publishes: not only what this process hears.
-        await self._log.know({service_of(stream) async for stream in self._tables.marked()})
-        return await verify(self._tables.marked(), self._log, self.store.writer.publisher, repair)
+        await self._log.know({service_of(stream) async for stream in self._tables.names()})
+        return await verify(self._tables.names(), self._log, self.store.writer.publisher, repair)
 
     async def close(self) -> None:
         """See Engine."""

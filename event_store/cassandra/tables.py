@@ -27,7 +27,7 @@ _STATEMENTS = {
     " AND version >= ? AND version <= ? LIMIT ?",
     "versions": "SELECT id, at FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 1 AND version = 0 AND id IN ?",
     "mark": "SELECT published, bucket FROM $.marks WHERE shard = ? AND stream = ?",
-    "marked": "SELECT stream FROM $.marks WHERE shard = ? AND stream > ? LIMIT ?",
+    "names": "SELECT DISTINCT stream, bucket, token(stream, bucket) FROM $.streams WHERE token(stream, bucket) > ? LIMIT ?",
     # What is further wins, whenever it was written.
     "put_mark": "INSERT INTO $.marks (shard, stream, published, bucket) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
     "beat": "INSERT INTO $.writers (id, beat) VALUES (?, ?)",
@@ -45,6 +45,7 @@ _SERIAL = {"bucket": "SELECT DISTINCT stream, bucket, head, fence FROM $.streams
 _ROWS_MAX = 1000
 # Cassandra warns of batches over more than ten partitions.
 _MARKS_MAX = 10
+_FIRST_TOKEN = -(2**63)
 
 
 class CassandraTables:
@@ -131,13 +132,14 @@ class CassandraTables:
             batches.append(self._asked.ask(batch))
         await asyncio.gather(*batches)
 
-    async def marked(self) -> AsyncIterator[str]:
-        """The streams of which something is known to be in the log, a little of them at a time."""
-        for shard in range(_SHARDS):
-            stream = ""
-            while rows := await self._ask("marked", shard, stream, _ROWS_MAX):
-                for (stream,) in rows:
+    async def names(self) -> AsyncIterator[str]:
+        """All streams, a little of them at a time."""
+        place = _FIRST_TOKEN
+        while rows := await self._ask("names", place, _ROWS_MAX):
+            for stream, bucket, _ in rows:
+                if bucket == 0:
                     yield stream
+            place = rows[-1][2]
 
     async def tell_story(self, event: StoredEvent, bucket: int) -> None:
         """See Tables."""

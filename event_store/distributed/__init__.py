@@ -10,7 +10,7 @@
 | `adoption.py` | what a writer that is gone left undecided or unpublished is decided and published by others |
 | `passwords.py` | how a cluster lets a process in |
 | `reading.py` | a partition as a group reads it: what came twice is dropped, what is missing is published again |
-| `verifying.py` | whether the log holds what the streams hold, and what was lost is published again |
+| `verifying.py` | whether the log holds what the streams hold, and what is missing is published |
 
 docs/decisions/0021-the-outbox-is-the-stream.md says why it is right.
 """

@@ -1,4 +1,4 @@
-"""Whether the log holds what the streams hold. What a broken broker lost is published again.
+"""Whether the log holds what the streams hold. What a broken broker lost, or a new one never had, is published.
 
 A mark is true when it is written: up to it everything was acknowledged. So what a mark covers and the log does not hold is
 lost; what is above the mark may be on its way still. One number a stream is held in memory.
@@ -60,7 +60,7 @@ class Verdict:
     events: int = 0
     twice: int = 0
     differing: list[Difference] = field(default_factory=list)
-    republished: int = 0
+    published: int = 0
 
     @property
     def sound(self) -> bool:
@@ -69,7 +69,11 @@ class Verdict:
 
 
 async def verify(names: AsyncIterable[str], log: WholeLog, publisher: Publisher, repair: bool = False) -> Verdict:
-    """Compares the streams of some names with the log; `repair`: publishes what is lost, each stream from there on in order."""
+    """Compares the streams of some names with the log; `repair`: publishes what it does not hold, each stream in order.
+
+    What is on its way is published too: of streams that were put back from a copy nobody knows that it has yet to be, and where
+    their writer publishes it as well, readers drop the second.
+    """
     verdict = Verdict()
     # First the store, then the log: what was marked before the log is read must be found there.
     stored: dict[str, tuple[int, int]] = {}
@@ -87,9 +91,9 @@ async def verify(names: AsyncIterable[str], log: WholeLog, publisher: Publisher,
             found = Difference(name, (await publisher.streams.tail(name)).version, found.logged, published)
         if found.lost or found.coming or found.unknown:
             verdict.differing.append(found)
-        if repair and found.lost:
+        if repair and found.stored > found.logged:
             known = await publisher.bring(name, found.stored, Mark(found.logged))
-            verdict.republished += known.published - found.logged
+            verdict.published += known.published - found.logged
     return verdict
 
 

@@ -145,10 +145,10 @@ def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engi
             await here.store.writer.settled()
             here.log.publish = honest  # type: ignore[method-assign]
             publisher = here.store.writer.publisher
-            found = await verify(here.tables.marked(), here.log, publisher)
+            found = await verify(here.tables.names(), here.log, publisher)
             assert [(one.stream, one.stored, one.logged, one.lost) for one in found.differing] == [("b", 3, 1, 2)]
-            await verify(here.tables.marked(), here.log, publisher, repair=True)
-            again = await verify(here.tables.marked(), here.log, publisher)
+            await verify(here.tables.names(), here.log, publisher, repair=True)
+            again = await verify(here.tables.names(), here.log, publisher)
             assert again.sound
             assert (again.streams, again.differing) == (2, [])
 

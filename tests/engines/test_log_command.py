@@ -59,7 +59,7 @@ def test_what_kafka_lost_is_told_and_published_again(engines: Engines, prefix: s
     assert "2 are lost: run `city log verify --repair`" in told.stdout
     repaired = verify(settings, "--repair")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
-    assert "2 were lost and are published again" in repaired.stdout
+    assert "2 were missing there and are published" in repaired.stdout
     again = verify(settings, "--json")
     assert again.returncode == 0
     found = json.loads(again.stdout)
