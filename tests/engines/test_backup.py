@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from cassandra.query import ValueSequence
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
@@ -70,6 +71,8 @@ async def tables(engines: Engines, keyspaces: list[str]) -> dict[tuple[str, str]
     }
 
 
+# An engine is started again on the way; the first test of a run waits for both to start too.
+@pytest.mark.timeout(240)
 def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
     engines: Engines, prefix: str, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ def settings(engines: Engines, prefix: str) -> Settings:
     )  # fmt: skip
 
 
+# The traffic of ten minutes, at a pace.
+@pytest.mark.timeout(240)
 @pytest.mark.sumo
 def test_the_patient_reaches_the_hospital_though_the_mesh_is_killed_half_way(settings: Settings, tmp_path: Path) -> None:
     calls = tmp_path / "calls.jsonl"
