@@ -6,21 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
-from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 from google.protobuf import json_format
 from rich.table import Table
 
+from citybrain.cli.asking import NotHere, addresses, ask
 from citybrain.cli.problems import Problem
-from citybrain.mesh.presence import present
 
 _ASK_S = 30.0
-
-
-class _NotHere(Exception):
-    """A process has no such group, or nothing of it parked."""
-
 
 Method = Callable[[Any], Any]
 
@@ -28,8 +21,8 @@ Method = Callable[[Any], Any]
 def groups(data: Path) -> list[tuple[int, pb.ConsumerGroup]]:
     """Each group with the process that works on it; where its partitions are shared by several, once for each."""
     rows: list[tuple[int, pb.ConsumerGroup]] = []
-    for address in _addresses(data):
-        status = _ask(address, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+    for address in addresses(data):
+        status = ask(address, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
         # A process that stands by has nothing to tell of a group that another one works on.
         rows += [(status.pid, g) for service in status.services for g in service.groups if g.role == pb.GROUP_ROLE_LEADS]
     return sorted(rows, key=lambda row: (row[1].name, row[0]))
@@ -88,29 +81,12 @@ def plain(message: Any) -> dict[str, Any]:
 def _all(data: Path, method: Method) -> Iterator[Any]:
     """What each process says that has to do with it; Problem where none has."""
     told: list[str] = []
-    addresses = _addresses(data)
-    for address in addresses:
+    there = addresses(data)
+    for address in there:
         try:
-            yield _ask(address, method)
-        except _NotHere as error:
+            yield ask(address, method)
+        except NotHere as error:
             told.append(str(error))
-    if len(told) == len(addresses):
+    if len(told) == len(there):
         # One that knows the group tells more than one that does not.
         raise Problem(next((text for text in told if "parked" in text), told[0]))
-
-
-def _addresses(data: Path) -> list[str]:
-    addresses = [one.said["address"] for one in present(data) if one.runs and one.said["kind"] == "mesh"]
-    if not addresses:
-        raise Problem(f"nothing runs on {data}: start it with `city up`, or name another --data")
-    return addresses
-
-
-def _ask(address: str, method: Method) -> Any:
-    with grpc.insecure_channel(address) as channel:
-        try:
-            return method(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                raise _NotHere(error.details()) from None
-            raise Problem(f"the process at {address} said: {error.details()}") from None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
-import grpc
 import typer
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
-from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 from google.protobuf import json_format
 from rich.console import Console
 from rich.progress import Progress
 
 from citybrain.cli import configuration
+from citybrain.cli.asking import addresses, ask
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.cli.status import on_folder
 
 _out = Console(highlight=False, markup=False, soft_wrap=True)
 _ASK_S = 10.0
@@ -38,12 +37,10 @@ def rebuild(
 
     The live one is read meanwhile. Whoever ends this command ends no rebuild: it goes on, after a crash too.
     """
-    where = address or _process_of(service, configuration.load(config, data=("--data", data)))
-    with grpc.insecure_channel(where) as channel:
-        mesh: Any = MeshServiceStub(channel)  # type: ignore[no-untyped-call]
-        asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
-        begun = _answered(lambda: mesh.RebuildView(asked, timeout=_ASK_S)).rebuild
-        done = begun if give_up else _wait(mesh, service, view, begun)
+    where = address or _process_of(service, configuration.load(config, data=("--data", data)).data)
+    asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
+    begun = ask(where, lambda mesh: mesh.RebuildView(asked, timeout=_ASK_S)).rebuild
+    done = begun if give_up else _wait(where, service, view, begun)
     if as_json:
         _out.print(
             json.dumps(
@@ -56,14 +53,14 @@ def rebuild(
         _out.print(f"{service} {view}: generation {done.live} is live, folded from {begun.head} positions of the log")
 
 
-def _wait(mesh: Any, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
+def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
     """Waits until what was begun is live; Problem where it cannot be, or something else was begun."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(f"{service} {view}", total=begun.head)
         while True:
             request = pb.GetRebuildRequest(service=service, view=view)
-            now: pb.Rebuild = _answered(lambda: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
+            now: pb.Rebuild = ask(where, lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
             if now.live == begun.building:
                 return now
             if now.building != begun.building:
@@ -74,16 +71,12 @@ def _wait(mesh: Any, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
             time.sleep(_PAUSE_S)
 
 
-def _answered(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except grpc.RpcError as error:
-        raise Problem(str(error.details())) from None
-
-
-def _process_of(service: str, city: configuration.City) -> str:
+def _process_of(service: str, data: Path) -> str:
     """Where a process of a service answers; Problem where none runs."""
-    for one in on_folder(city.data).processes:
-        if one.status is not None and any(found.name == service for found in one.status.services):
-            return one.address
-    raise Problem(f"no process of {service} runs on {city.data}: start it, or give its --address")
+    for address in addresses(data):
+        # One that does not answer now need not be the one.
+        with contextlib.suppress(Problem):
+            status = ask(address, lambda mesh: mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+            if any(found.name == service for found in status.services):
+                return address
+    raise Problem(f"no process of {service} runs on {data}: start it, or give its --address")

@@ -81,8 +81,7 @@ class Distributed:
         self._asked = asked
         self._tables = tables
         self._log = log
-        self.store = store = DistributedEventStore(tables, log)
-        store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
+        self.store = DistributedEventStore(tables, log, functools.partial(StoryFeed, tables))
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:

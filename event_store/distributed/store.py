@@ -22,6 +22,7 @@ from citybrain.event_store.contract import (
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Broker, Tables, TimedOut
 from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
+from citybrain.event_store.distributed.streams import Streams
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.feed import PartitionsFeed
 
@@ -49,7 +50,8 @@ class MachineClock:
     sleep = staticmethod(asyncio.sleep)
 
 
-StoryFeeds = Callable[[str, Collection[str] | None], Feed]
+StoryFeeds = Callable[[Streams, str, Collection[str] | None], Feed]
+"""How the events of a story are found, of some types or all: the tables know."""
 
 
 class DistributedEventStore:
@@ -57,8 +59,12 @@ class DistributedEventStore:
 
     features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
 
-    def __init__(self, tables: Tables, log: SharedLog, *, bucket_events: int = 10_000) -> None:
+    def __init__(
+        self, tables: Tables, log: SharedLog, stories: StoryFeeds | None = None, *, bucket_events: int = 10_000
+    ) -> None:  # fmt: skip
+        """`stories`: where the tables know which events a story has; without it none can be followed."""
         clock = MachineClock()
+        self._stories = stories
         self._log = log
         self._tables = tables
         self.writer = Writer(
@@ -70,8 +76,6 @@ class DistributedEventStore:
         )
         self._tasks = [asyncio.ensure_future(self.writer.run()), asyncio.ensure_future(self.adopter.run())]
         self._closed = False
-        self.story_feed: StoryFeeds | None = None
-        """How the events of a story are found; the tables know."""
 
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
@@ -116,8 +120,10 @@ class DistributedEventStore:
 
     def feed(self, types: Collection[str] | None = None, story: str = "") -> Feed:
         """See EventStore.feed."""
-        if story and self.story_feed is not None:
-            return self.story_feed(story, types)
+        if story:
+            if self._stories is None:
+                raise StoreError("this store was opened without stories, and cannot follow one")
+            return self._stories(self.streams, story, types)
         return PartitionsFeed({log.name: log for log in self.partitions(types)}, types)
 
     async def leave(self) -> None:

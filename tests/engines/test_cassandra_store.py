@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -127,8 +128,8 @@ async def opened(where: Place, name: str = "") -> AsyncIterator[DistributedEvent
     """A process's store, at a place in a keyspace that was migrated."""
     asked = await Asked.open(where)
     tables = Placed(await CassandraTables.on(asked, where.keyspace), name)
-    store = DistributedEventStore(tables, LOGS[where.keyspace + name], bucket_events=BUCKET_EVENTS)
-    store.story_feed = lambda story, types: StoryFeed(tables, store.streams, story, types)
+    stories = functools.partial(StoryFeed, tables)
+    store = DistributedEventStore(tables, LOGS[where.keyspace + name], stories, bucket_events=BUCKET_EVENTS)
     try:
         yield store
     finally:
