@@ -88,10 +88,10 @@ class Writer:
         return self._id
 
     async def run(self) -> None:
-        """Beats, and lets idle streams go, until cancelled."""
+        """Beats, and lets idle streams go, until cancelled. It waits for none in use: who does not beat is taken for dead."""
         while True:
             await self._beat()
-            for stream in list(self._open):
+            for stream in [name for name, opened in self._open.items() if self._may_forget(opened)]:
                 await self._forget_if_idle(stream)
             await self._clock.sleep(BEAT_S)
 

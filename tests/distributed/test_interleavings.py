@@ -165,6 +165,18 @@ def test_what_was_written_reaches_the_log_and_with_the_defect_it_does_not(
     assert defective.in_log() != events
 
 
+def test_a_process_whose_append_takes_long_beats_on_and_is_not_taken_for_dead() -> None:
+    async def slow(stage: Stage) -> None:
+        async def takes_long() -> None:
+            await asyncio.sleep(20)
+
+        stage.victim.at = {"bucket": takes_long}
+        await stage.begin_append("e1")
+        assert stage.writer.id == "w0" and "w0" not in stage.store.closed
+
+    assert played(slow, Writer, Store).in_log() == ["e1"]
+
+
 def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_own_answer() -> None:
     loop = DrivenLoop()
     ports = Counting(Store(), Log())
