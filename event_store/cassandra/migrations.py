@@ -24,7 +24,7 @@ STREAMS = (
       actor text, district text, classification tinyint, sealed blob, at bigint,
       PRIMARY KEY ((stream, bucket), kind, version, id))
     """,
-    # A writer that was closed is never opened again, so nothing but true is ever written there, and no clock decides.
+    # A writer is open where `closed` is false, which its beginning says once: null, as a late beat leaves it, is closed.
     "CREATE TABLE IF NOT EXISTS writers (id text PRIMARY KEY, beat bigint, closed boolean)",
     "CREATE TABLE IF NOT EXISTS open_streams (writer text, stream text, number bigint, PRIMARY KEY (writer, stream, number))",
     "CREATE TABLE IF NOT EXISTS marks (shard smallint, stream text, published bigint, bucket int, PRIMARY KEY (shard, stream))",

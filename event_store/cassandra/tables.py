@@ -30,9 +30,12 @@ _STATEMENTS = {
     "names": "SELECT DISTINCT stream, bucket, token(stream, bucket) FROM $.streams WHERE token(stream, bucket) > ? LIMIT ?",
     # What is further wins, whenever it was written.
     "put_mark": "INSERT INTO $.marks (shard, stream, published, bucket) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
+    # Older than whatever closes or removes it, whenever it arrives: so what is not false was not closed by a clock.
+    "begin": "INSERT INTO $.writers (id, beat, closed) VALUES (?, 0, false) USING TIMESTAMP 1",
     "beat": "INSERT INTO $.writers (id, beat) VALUES (?, ?)",
     "close": "INSERT INTO $.writers (id, closed) VALUES (?, true)",
-    "writer": "SELECT beat, closed FROM $.writers WHERE id = ?",
+    "remove": "DELETE FROM $.writers WHERE id = ?",
+    "writer": "SELECT closed FROM $.writers WHERE id = ?",
     "writers": "SELECT id, beat, closed FROM $.writers",
     "open": "INSERT INTO $.open_streams (writer, stream, number) VALUES (?, ?, ?)",
     "opened": "SELECT stream, number FROM $.open_streams WHERE writer = ?",
@@ -153,7 +156,7 @@ class CassandraTables:
 
     async def begin(self, writer: str) -> None:
         """See Tables."""
-        await self._ask("beat", writer, 0)
+        await self._ask("begin", writer)
 
     async def beat(self, writer: str, beat: int) -> None:
         """See Tables."""
@@ -166,11 +169,15 @@ class CassandraTables:
     async def is_closed(self, writer: str) -> bool:
         """See Tables."""
         rows = await self._ask("writer", writer)
-        return not rows or rows[0][0] is None or bool(rows[0][1])
+        return not rows or rows[0][0] is not False
+
+    async def remove(self, writer: str) -> None:
+        """See Tables."""
+        await self._ask("remove", writer)
 
     async def writers(self) -> list[WriterRow]:
         """See Tables."""
-        return [WriterRow(row[0], row[1] or 0, bool(row[2])) for row in await self._ask("writers")]
+        return [WriterRow(row[0], row[1] or 0, row[2] is not False) for row in await self._ask("writers")]
 
     async def open(self, writer: str, opening: Opening) -> None:
         """See Tables."""

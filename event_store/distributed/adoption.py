@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from citybrain.event_store.distributed.ports import Clock, Tables, TimedOut
+from citybrain.event_store.distributed.ports import Clock, Tables, TimedOut, WriterRow
 from citybrain.event_store.distributed.publishing import Publisher
 from citybrain.event_store.distributed.streams import Streams
 
 SILENT_S = 3.0
 """A writer whose beat stood still for so long, by the machine time of who looks, is held to be gone."""
 LOOK_S = 1.0
+GONE_S = 3600.0
+"""A writer that is closed, and whose beat stood still for so long, is forgotten."""
 
 
 class Adopter:
@@ -27,8 +29,10 @@ class Adopter:
         publisher: Publisher,
         new_fence: Callable[[], str],
         own: Callable[[], str],
+        gone_s: float = GONE_S,
     ) -> None:
         """`new_fence`: values that never repeat. `own`: the id of this process's own writer."""
+        self._gone_s = gone_s
         self._tables = tables
         self._clock = clock
         self._streams = streams
@@ -36,7 +40,7 @@ class Adopter:
         self._new_fence = new_fence
         self._own = own
         self._beats: dict[str, tuple[int, float]] = {}
-        # What a writer opens after it was closed it never uses: once is enough.
+        # What a writer opens after it was closed it never uses: once is enough, and once more when it is forgotten.
         self._adopted: set[str] = set()
 
     async def run(self) -> None:
@@ -47,15 +51,28 @@ class Adopter:
 
     async def look(self) -> None:
         """Adopts what belongs to writers that are closed, or silent for too long."""
-        for writer in await self._streams.surely(self._tables.writers):
-            if writer.id == self._own() or writer.id in self._adopted:
+        writers = await self._streams.surely(self._tables.writers)
+        known = {writer.id for writer in writers}
+        self._adopted &= known
+        self._beats = {name: beat for name, beat in self._beats.items() if name in known}
+        for writer in writers:
+            if writer.id == self._own():
                 continue
-            beat, since = self._beats.get(writer.id, (-1, 0.0))
-            if beat != writer.beat:
-                self._beats[writer.id] = (writer.beat, self._clock.now())
-            if writer.closed or (beat == writer.beat and self._clock.now() - since >= SILENT_S):
+            still_s = self._still_s(writer)
+            if writer.id not in self._adopted and (writer.closed or still_s >= SILENT_S):
                 await self._adopt(writer.id)
                 self._adopted.add(writer.id)
+            elif writer.closed and still_s >= self._gone_s:
+                await self._adopt(writer.id)
+                await self._streams.surely(self._tables.remove, writer.id)
+
+    def _still_s(self, writer: WriterRow) -> float:
+        """How long its beat has stood still, as far as we saw."""
+        beat, since = self._beats.get(writer.id, (-1, 0.0))
+        if beat != writer.beat:
+            since = self._clock.now()
+            self._beats[writer.id] = (writer.beat, since)
+        return self._clock.now() - since
 
     async def _adopt(self, writer: str) -> None:
         surely, tables = self._streams.surely, self._tables

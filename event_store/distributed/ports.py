@@ -96,7 +96,7 @@ class Tables(Protocol):
         ...
 
     async def begin(self, writer: str) -> None:
-        """A writer comes to life, if it has not been closed meanwhile."""
+        """A writer comes to life, if it has not been closed meanwhile. An id is begun once: after TimedOut, another one."""
         ...
 
     async def beat(self, writer: str, beat: int) -> None:
@@ -108,7 +108,11 @@ class Tables(Protocol):
         ...
 
     async def is_closed(self, writer: str) -> bool:
-        """Whether somebody closed it; one that is not known counts as closed."""
+        """Whether it may go on: only one that says of itself that it is open is not closed."""
+        ...
+
+    async def remove(self, writer: str) -> None:
+        """Nobody need know any more that it was there; it stays closed, also where a beat of its own comes late."""
         ...
 
     async def writers(self) -> list[WriterRow]:

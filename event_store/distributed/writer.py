@@ -263,16 +263,18 @@ class Writer:
     async def _beat(self) -> None:
         if not self._id:
             await self._renew("")
-        writer, beat = self._id, next(self._beats)
-        await self.streams.surely(self._tables.beat, writer, beat)
+        await self.streams.surely(self._tables.beat, self._id, next(self._beats))
 
     async def _renew(self, closed: str) -> None:
         """Goes on under a new id, where the one that was closed is still ours."""
         async with self._renewing:
             if self._id == closed:
-                fresh = self._new_id()
-                await self.streams.surely(self._tables.begin, fresh)
-                self._id = fresh
+                self._id = await self.streams.surely(self._begin)
+
+    async def _begin(self) -> str:
+        fresh = self._new_id()
+        await self._tables.begin(fresh)
+        return fresh
 
     async def _forget_if_idle(self, stream: str) -> None:
         opened = self._open[stream]
@@ -290,8 +292,8 @@ class Writer:
                 del self._open[stream]
 
     def _may_forget(self, opened: _Open) -> bool:
-        idle = self._clock.now() - opened.touched >= _IDLE_S
-        return idle and not opened.undecided and not opened.unpublished and not opened.publishing
+        busy = opened.undecided or opened.unpublished or opened.publishing
+        return not busy and self._clock.now() - opened.touched >= _IDLE_S
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -19,7 +19,10 @@ from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 
 LONGEST_S = 20_000.0
 PROCESSES = 3
-STEPS = ("bucket", "is_closed", "open", "rows", "versions", "publish", "put_marks", "mark", "opened", "forget", "change_fence")
+STEPS = (
+    "bucket", "is_closed", "open", "rows", "versions", "publish", "put_marks", "mark", "opened", "forget", "change_fence",
+    "remove",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Member:
             self.writer.publisher,
             lambda: f"f{next(ids):06}",
             lambda: self.writer.id,
+            history.gone_s,
         )
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(self.writer.run()), loop.create_task(self.adopter.run())]
@@ -146,6 +150,8 @@ class History:
         self.weathers: list[Weather] = []
         self.bucket_events = self.random.choice([2, 3, 5, 1000])
         self.streams = [f"s{number}" for number in range(self.random.choice([1, 4, 20]))]
+        # In some, writers that are closed are forgotten at once; never so in others.
+        self.gone_s = self.random.choice([0.0, 2.0, 3600.0])
         self.ids = itertools.count(1)
         self.told: list[Told] = []
         self.stormy = True

@@ -10,6 +10,7 @@ import asyncio
 import selectors
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
@@ -106,6 +107,14 @@ class Server:
         work()
 
 
+@dataclass
+class WriterCells:
+    """A row of a writer, of which some may be missing: who beats writes no more than its beat."""
+
+    beat: int | None = None
+    closed: bool | None = None
+
+
 class Store:
     """The tables of the cluster, as the last operation left them."""
 
@@ -114,8 +123,9 @@ class Store:
         self.events: dict[tuple[str, int], dict[int, StoredEvent]] = defaultdict(dict)
         self.ids: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self.marks: dict[str, Mark] = {}
-        self.beats: dict[str, int] = {}
-        self.closed: set[str] = set()
+        self.writers: dict[str, WriterCells] = {}
+        # What was closed or removed begins no more, however late its beginning comes.
+        self.ended: set[str] = set()
         self.stories: set[tuple[str, str, int]] = set()
         self.openings: dict[str, set[Opening]] = defaultdict(set)
 
@@ -137,6 +147,24 @@ class Store:
             return False
         self.heads[stream, bucket] = Bucket(now.head, new)
         return True
+
+    def begin(self, writer: str) -> None:
+        if writer not in self.ended:
+            self.writers[writer] = WriterCells(0, False)
+
+    def beat(self, writer: str, beat: int) -> None:
+        self.writers.setdefault(writer, WriterCells()).beat = beat
+
+    def close(self, writer: str) -> None:
+        self.ended.add(writer)
+        self.writers.setdefault(writer, WriterCells()).closed = True
+
+    def remove(self, writer: str) -> None:
+        self.ended.add(writer)
+        self.writers.pop(writer, None)
+
+    def is_closed(self, writer: str) -> bool:
+        return writer not in self.writers or self.writers[writer].closed is not False
 
     def forget(self, writer: str, opening: Opening) -> None:
         self.openings[writer].discard(opening)
@@ -266,20 +294,24 @@ class Process:
         await self._do("tell_story", lambda: self._store.stories.add((event.correlation_id, event.stream, event.version)))
 
     async def begin(self, writer: str) -> None:
-        await self._do("begin", lambda: self._store.beats.setdefault(writer, 0))
+        await self._do("begin", lambda: self._store.begin(writer))
 
     async def beat(self, writer: str, beat: int) -> None:
-        await self._do("beat", lambda: self._store.beats.__setitem__(writer, beat))
+        await self._do("beat", lambda: self._store.beat(writer, beat))
 
     async def close(self, writer: str) -> None:
-        await self._do("close", lambda: self._store.closed.add(writer))
+        await self._do("close", lambda: self._store.close(writer))
+
+    async def remove(self, writer: str) -> None:
+        await self._do("remove", lambda: self._store.remove(writer))
 
     async def is_closed(self, writer: str) -> bool:
-        return await self._do("is_closed", lambda: writer in self._store.closed or writer not in self._store.beats)
+        return await self._do("is_closed", lambda: self._store.is_closed(writer))
 
     async def writers(self) -> list[WriterRow]:
+        store = self._store
         return await self._do(
-            "writers", lambda: [WriterRow(id, beat, id in self._store.closed) for id, beat in sorted(self._store.beats.items())]
+            "writers", lambda: [WriterRow(id, row.beat or 0, store.is_closed(id)) for id, row in sorted(store.writers.items())]
         )
 
     async def open(self, writer: str, opening: Opening) -> None:

@@ -108,6 +108,9 @@ class Placed:
     async def is_closed(self, writer: str) -> bool:
         return await self._tables.is_closed(self._in(writer))
 
+    async def remove(self, writer: str) -> None:
+        await self._tables.remove(self._in(writer))
+
     async def writers(self) -> list[WriterRow]:
         mine = [row for row in await self._tables.writers() if row.id.startswith(f"{self._name}:")]
         return [replace(row, id=row.id.removeprefix(f"{self._name}:")) for row in mine]
@@ -181,6 +184,30 @@ def test_a_stream_over_many_buckets_is_one_stream(shared: Place) -> None:
             assert again == Committed(6, 10, 0) and isinstance(again, Committed) and again.again
             assert await one.version_of("s", "5-4") == 30
             assert [found.id for found in await fed(one.feed(), 30)] == wanted
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_a_writer_that_was_forgotten_stays_closed_whatever_of_it_comes_late(shared: Place) -> None:
+    async def test() -> None:
+        async with opened(shared, "forgotten") as store:
+            tables = store._tables
+            assert await tables.is_closed("nobody")
+            await tables.begin("late")
+            assert not await tables.is_closed("late")
+            await tables.close("late")
+            await tables.begin("late")
+            assert await tables.is_closed("late")
+            await tables.remove("late")
+            for again in (tables.begin("late"), tables.beat("late", 7)):
+                await again
+                assert await tables.is_closed("late")
+            assert [row.closed for row in await tables.writers() if row.id == "late"] == [True]
+            # Nobody beats for it any more: it is forgotten once more, and the one that lives is not.
+            store.adopter._gone_s = 0.5
+            while "late" in (names := {row.id for row in await tables.writers()}):
+                await asyncio.sleep(0.05)
+            assert names == {store.writer.id} and not await tables.is_closed(store.writer.id)
 
     asyncio.run(asyncio.wait_for(test(), 60))
 
