@@ -32,6 +32,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "engines-memory": lambda full: engines_memory.measure(60.0 if full else 20.0),
     "mesh": whole_mesh.measure,
     "telemetry-10k": telemetry_10k.measure,
+    "telemetry-10k-engines": telemetry_10k.measure_engines,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """What is measured besides the rides; given whether the long rows are wanted."""

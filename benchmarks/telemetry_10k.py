@@ -33,12 +33,13 @@ from benchmarks.kit.detectors import EVERYTHING, LATE_S
 from benchmarks.kit.measure import SERVICES, processor_s
 from benchmarks.rows import Row, quantile
 from citybrain.cli.local import DESCRIPTORS
+from citybrain.engines.local import Engines
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.manifest import read_manifest
-from citybrain.mesh.settings import Log, Settings, Traces
+from citybrain.mesh.settings import Cassandra, Kafka, Log, Settings, Traces
 from citybrain.observability.receiver import Receiver
 
 _CHANNELS, _CONTROLLERS = 10_000, 100
@@ -58,6 +59,7 @@ class _Run:
     folded: dict[int, int] = field(default_factory=dict)
     heard: dict[int, float] = field(default_factory=dict)
     processor_s: float = 0.0
+    ended: float = 0.0
 
     def seconds(self) -> range:
         """Those that count."""
@@ -66,12 +68,23 @@ class _Run:
 
 def measure(full: bool) -> list[Row]:
     """Half a minute; five with FULL."""
-    settings = Settings(log=Log(level="error"))
-    return rows("telemetry-10k", settings, 300 if full else 30)
+    return _rows("telemetry-10k", Settings(log=Log(level="error")), 300 if full else 30)
 
 
-def rows(name: str, settings: Settings, seconds: int) -> list[Row]:
-    """On the engine that the settings name."""
+def measure_engines(full: bool) -> list[Row]:
+    """The same with batches on Kafka and events on Cassandra and Kafka, on this machine too; their processors count."""
+    with tempfile.TemporaryDirectory() as folder, Engines.start(Path(folder)) as engines:
+        settings = Settings(
+            log=Log(level="error"),
+            store="distributed",
+            kafka=Kafka(addresses=engines.kafka.address),
+            cassandra=Cassandra(addresses=engines.cassandra.address),
+        )
+        pids = [engine.pid or 0 for engine in engines.all]
+        return _rows("telemetry-10k on engines", settings, 300 if full else 30, pids)
+
+
+def _rows(name: str, settings: Settings, seconds: int, others: Sequence[int] = ()) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         receiver = Receiver(Path(folder) / "traces.db")
         endpoint = receiver.start()
@@ -81,23 +94,25 @@ def rows(name: str, settings: Settings, seconds: int) -> list[Row]:
             with MeshChild(settings.data, ["detectors", "--folder", str(SERVICES)], settings=settings) as mesh:
                 where = GatewaySettings(upstreams={"detectors": mesh.address}, otlp_endpoint=endpoint)
                 with Envoy([manifest], DESCRIPTORS.read_bytes(), where, Path(folder) / "gateway") as gateway:
-                    run = asyncio.run(_drive(gateway.address, [mesh.pid, gateway.pid or 0], seconds))
+                    run = asyncio.run(_drive(gateway.address, [mesh.pid, gateway.pid or 0, *others], seconds))
         finally:
             receiver.stop()
     return _told(name, run, seconds)
 
 
 def _told(name: str, run: _Run, seconds: int) -> list[Row]:
-    late = [run.heard.get(one, math.inf) - run.last_sent[one] for one in run.seconds()]
+    # What was never heard of counts as long as it was waited for.
+    late = [run.heard.get(one, run.ended) - run.last_sent[one] for one in run.seconds()]
     floor = [one + 1 + LATE_S - run.last_sent[one] for one in run.seconds()]
     offered = sum(run.sent[one] for one in run.seconds()) / seconds
     folded = sum(run.folded.get(one, 0) for one in run.seconds()) / seconds
     peer = f"floor: the end of the second, and {LATE_S} s for what is late"
+    cores = os.cpu_count() or 1
     return [
-        Row(f"{name} for {seconds} s", folded, "readings/s", "offered", offered),
-        Row(f"{name} p50", quantile(late, 0.5) * 1000, "ms", peer, quantile(floor, 0.5) * 1000),
-        Row(f"{name} p99", quantile(late, 0.99) * 1000, "ms", peer, quantile(floor, 0.99) * 1000),
-        Row(f"{name} processors", run.processor_s / seconds, "cores", "cores of this machine", os.cpu_count() or 1),
+        Row(f"{name}, {seconds} s", folded, "readings/s", "offered", offered),
+        Row(f"{name} p50, {seconds} s", quantile(late, 0.5) * 1000, "ms", peer, quantile(floor, 0.5) * 1000),
+        Row(f"{name} p99, {seconds} s", quantile(late, 0.99) * 1000, "ms", peer, quantile(floor, 0.99) * 1000),
+        Row(f"{name} processors, {seconds} s", run.processor_s / seconds, "cores", "cores of this machine", cores),
     ]
 
 
@@ -118,6 +133,7 @@ async def _drive(address: str, pids: Sequence[int], seconds: int) -> _Run:
         while run.last - 1 not in run.heard and time.monotonic() < end:
             await asyncio.sleep(0.01)
         hearing.cancel()
+        run.ended = time.time()
     return run
 
 
