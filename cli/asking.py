@@ -6,9 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
-from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
-
 from citybrain.cli.problems import Problem
 from citybrain.mesh.presence import present
 
@@ -27,6 +24,10 @@ def addresses(data: Path) -> list[str]:
 
 def ask(address: str, method: Callable[[Any], Any]) -> Any:
     """What a process answers; NotHere, or Problem with what it says."""
+    # Only now: what is loaded here is loaded for `--help` too.
+    import grpc
+    from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
+
     with grpc.insecure_channel(address) as channel:
         try:
             return method(MeshServiceStub(channel))  # type: ignore[no-untyped-call]

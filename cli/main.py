@@ -219,11 +219,16 @@ app.add_typer(events.app)
 app.add_typer(log.app)
 
 
-def _add_demo() -> None:
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """One emergency call in the traffic of a real road network: without the city, and with it (`city demo --help`)."""
     from importlib import import_module
 
-    # By name: the demo stands above the command line, and a mesh that is installed without it still has its commands.
-    app.command()(import_module("citybrain.demo.command").demo)
+    # By name: the demo stands above the command line, and a mesh that is installed without it still has its commands. Only now:
+    # SUMO takes longer to load than any other command to run.
+    whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    whole.command()(import_module("citybrain.demo.command").demo)
+    whole(context.args, prog_name="city demo")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -244,7 +249,6 @@ def main() -> None:
     from citybrain.mesh.manifest import ManifestError
 
     try:
-        _add_demo()
         app()
     except (Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError) as problem:
         sys.stderr.write(f"city: {problem}\n")

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from typer.testing import CliRunner
+
+from citybrain.cli.main import app
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
@@ -154,11 +157,21 @@ def test_without_a_command_it_lists_the_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", OPTIONS)
-def test_help_of_a_command_tells_all_it_can_be_given(tmp_path: Path, command: str) -> None:
-    done = run(tmp_path, command, "--help")
-    assert done.returncode == 0, done.stderr
+def test_help_of_a_command_tells_all_it_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    # In this process: what it tells is made in the same way, and a process for each would only take longer.
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [command, "--help"], env=environment())
+    assert done.exit_code == 0, done.stderr
     assert [word for word in OPTIONS[command] if word not in done.stdout] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_to_begin_a_command_loads_nothing_of_what_only_the_demo_or_the_mesh_needs(tmp_path: Path) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, citybrain.cli.main; print(*sys.modules)"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=True,
+    ).stdout.split()  # fmt: skip
+    assert [name for name in ("libsumo", "numpy", "eventlet", "nameko", "opentelemetry", "grpc") if name in loaded] == []
 
 
 # -- call and trace -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,18 @@ from citybrain.mesh.settings import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
 
 
-@pytest.fixture
-def city(tmp_path: Path) -> Iterator[LocalCity]:
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the city's data folder is."""
+    return tmp_path_factory.mktemp("here")
+
+
+@pytest.fixture(scope="module")
+def city(here: Path) -> Iterator[LocalCity]:
+    """One for all tests, in their order: who kills something of it brings it back, and the last one need not."""
     # What a test kills stays down while the test looks.
     restarts = Restarts(first_pause_s=1000, longest_pause_s=1000)
-    with LocalCity(Settings(data=tmp_path / "data", time="driven", processes=Processes(restarts=restarts))) as running:
+    with LocalCity(Settings(data=here / "data", time="driven", processes=Processes(restarts=restarts))) as running:
         yield running
 
 
@@ -45,15 +52,15 @@ def test_where_nothing_runs_it_says_so_and_how_to_start_something(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(tmp_path: Path, city: LocalCity) -> None:
-    until(lambda: run(tmp_path, "status").returncode == 0, "ready")
-    said = run(tmp_path, "status").stdout
+def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(here: Path, city: LocalCity) -> None:
+    until(lambda: run(here, "status").returncode == 0, "ready")
+    said = run(here, "status").stdout
     assert city.gateway is not None and city.mesh is not None
     for words in (f"✓ gateway {city.gateway.address}", f"✓ process {mesh_of(city).pid} at {mesh_of(city).address}", "(driven)"):
         assert words in said
     for words in ("✓ emergency_command", "0 of 32 calls", "view.ambulance_list", "leads"):
         assert words in said
-    found = status(tmp_path, code=0)
+    found = status(here, code=0)
     (process,) = found["processes"]
     services = {service["name"] for service in process["status"]["services"]}
     assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
@@ -61,21 +68,14 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(tmp_
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
 
 
-def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(tmp_path: Path, city: LocalCity) -> None:
+def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(here: Path, city: LocalCity) -> None:
     assert city.mesh is not None
     pid = mesh_of(city).pid
     city.mesh.kill()
-    found = status(tmp_path, code=1)
+    found = status(here, code=1)
     assert (found["ready"], found["processes"], found["gone"]) == (False, [], [f"mesh {pid}"])
     city.mesh.start()
-    until(lambda: run(tmp_path, "status").returncode == 0, "ready again")
-
-
-def test_a_gateway_that_was_killed_is_not_said_to_take_calls(tmp_path: Path, city: LocalCity) -> None:
-    assert city.gateway is not None
-    city.gateway.kill()
-    found = status(tmp_path, code=1)
-    assert [f"gateway {city.gateway.address}: does not answer" in trouble for trouble in found["troubles"]] == [True]
+    until(lambda: run(here, "status").returncode == 0, "ready again")
 
 
 def test_a_process_that_hangs_is_said_to_run_and_not_to_answer(tmp_path: Path) -> None:
@@ -96,14 +96,21 @@ def test_what_is_out_is_named_with_its_reason(tmp_path: Path) -> None:
         assert "✗ sagas: citybrain.traffic.v1.TrafficService  citybrain.traffic.v1.TrafficService runs nowhere" in done.stdout
 
 
-def test_an_address_is_asked_whether_it_is_a_process_or_a_gateway(tmp_path: Path, city: LocalCity) -> None:
+def test_an_address_is_asked_whether_it_is_a_process_or_a_gateway(here: Path, city: LocalCity) -> None:
     assert city.gateway is not None and city.mesh is not None
-    until(lambda: run(tmp_path, "status").returncode == 0, "ready")
-    whole = status(tmp_path, "--address", mesh_of(city).address, code=0)
+    until(lambda: run(here, "status").returncode == 0, "ready")
+    whole = status(here, "--address", mesh_of(city).address, code=0)
     assert [process["status"]["pid"] for process in whole["processes"]] == [mesh_of(city).pid]
-    outside = status(tmp_path, "--address", city.gateway.address, code=0)
+    outside = status(here, "--address", city.gateway.address, code=0)
     assert outside["processes"] == []
     assert outside["names"]["citybrain.health.v1.HealthService/store"] is True
+
+
+def test_a_gateway_that_was_killed_is_not_said_to_take_calls(here: Path, city: LocalCity) -> None:
+    assert city.gateway is not None
+    city.gateway.kill()
+    found = status(here, code=1)
+    assert [f"gateway {city.gateway.address}: does not answer" in trouble for trouble in found["troubles"]] == [True]
 
 
 def test_each_of_several_processes_behind_one_port_is_asked_by_itself(tmp_path: Path) -> None:
