@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -157,14 +159,22 @@ async def _last_moment(store: EventStore) -> int:
     return max((event.occurred_at for page in pages for event in page.events), default=0)
 
 
+def _is_full(error: Exception) -> bool:
+    """Whether the disk takes nothing more; SQLite says so in several ways."""
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
     """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
     configure(settings.log.level, pretty=settings.log.format == "pretty")
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, EntryError, UpcastError, StoreError) as error:
-        sys.stderr.write(f"city: {error}\n")
+    except (OSError, sqlite3.Error, EntryError, UpcastError, StoreError) as error:
+        hint = f": make room where {settings.data} is, or give another --data" if _is_full(error) else ""
+        sys.stderr.write(f"city: {error}{hint}\n")
         return 2
     _log.info("serving", port=port, services=[manifest.name for manifest in manifests])
     ready(port)

@@ -22,6 +22,9 @@ from citybrain.cli.main import app
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
+# What a full disk does, for one process: no file of it can grow beyond a size.
+LIMITED = "import os, resource, sys; size = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
+LIMITED += "os.execv(sys.argv[2], sys.argv[2:])"
 OPTIONS = {
     "up": ["--port", "--data", "--driven", "--config"],
     "doctor": ["--data", "--json", "--config"],
@@ -255,6 +258,15 @@ def test_up_on_a_port_that_cannot_be_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "up", "--port", "65536")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and "65535" in done.stderr
+
+
+@pytest.mark.parametrize("size", [1, 4096, 40_000], ids=["no file", "no file of events", "no second page"])
+def test_a_service_that_begins_on_a_full_disk_says_in_one_line_what_to_do(tmp_path: Path, size: int) -> None:
+    limited = [sys.executable, "-c", LIMITED, str(size), CITY, "serve", "health", "--data", str(tmp_path / "data")]
+    done = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("city: ") and line.endswith(f"make room where {tmp_path / 'data'} is, or give another --data")
 
 
 @pytest.mark.parametrize(
