@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from citybrain.event_store.contract import ANY, MAX_APPEND_BYTES, MAX_APPEND_EVENTS, Committed, Conflict, NewEvent
+from citybrain.event_store.contract import ANY, MAX_APPEND_BYTES, MAX_APPEND_EVENTS, Committed, Conflict, NewEvent, StoredEvent
 
 
 @dataclass(slots=True)
@@ -34,6 +34,18 @@ def together(waiting: Iterable[Waiting], version: int) -> list[Waiting]:
         group.append(one)
         version += len(one.events)
     return group
+
+
+def stored(group: Sequence[Waiting], stream: str, version: int, now: int) -> tuple[StoredEvent, ...]:
+    """The events of some appends as they would stand in the stream, behind a version of it."""
+    events = [event for one in group for event in one.events]
+    return tuple(
+        StoredEvent(
+            e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
+            e.classification, stream, version + n, now, 0, e.sealed,
+        )
+        for n, e in enumerate(events, 1)
+    )  # fmt: skip
 
 
 def decide(waiting: deque[Waiting], outcome: Committed | Conflict) -> None:

@@ -18,7 +18,7 @@ from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, S
 from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import Streams, Tail
-from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, together
+from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, stored, together
 
 BEAT_S = 1.0
 # How long an event of another writer may be on its way to the log before we bring it there too.
@@ -45,9 +45,8 @@ class _Open:
     # Where it ended after our last append, with a fence that is allowed: whether that is still so, the next append decides.
     tail: Tail | None = None
     undecided: int = 0
-    # Versions that were committed here and are not known to be in the log.
+    # Versions that were committed here and are not known to be in the log; and what stands there, of some of them.
     unpublished: list[int] = field(default_factory=list)
-    # The newest of them, with their buckets.
     held: dict[int, Held] = field(default_factory=dict)
     known: Mark = field(default_factory=Mark)
     publishing: bool = False
@@ -130,6 +129,9 @@ class Writer:
                         await self._clock.sleep(_AGAIN_S)
                 return mine.outcome
         finally:
+            if mine.outcome is None:
+                # Refused, for a reason of its own: nobody else is to fail by it.
+                opened.waiting.remove(mine)
             opened.undecided -= 1
             opened.touched = self._clock.now()
 
@@ -161,8 +163,14 @@ class Writer:
 
     async def _write(self, stream: str, opened: _Open, group: Sequence[Waiting], tail: Tail) -> bool:
         """Sends appends that follow each other as one batch; False: none of them is written, or ever will be by it."""
-        asked = self._rows(stream, [event for one in group for event in one.events], tail.version)
-        rows = await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, asked))
+        asked = stored(group, stream, tail.version, self._recorded())
+        try:
+            rows = await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, asked))
+        except Exception:
+            if len(group) == 1:
+                raise
+            # One of them is to blame: each by itself, from the first on.
+            return await self._write(stream, opened, group[:1], tail)
         if not rows:
             return False
         head = rows[-1].version
@@ -217,16 +225,6 @@ class Writer:
             rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, *ends)
             # All of them: somebody else may have written the first append of this batch with another one behind it.
             return rows if [row.id for row in rows] == [event.id for event in batch.events] else ()
-
-    def _rows(self, stream: str, events: Sequence[NewEvent], version: int) -> tuple[StoredEvent, ...]:
-        now = self._recorded()
-        return tuple(
-            StoredEvent(
-                e.id, e.type, e.data, e.occurred_at, e.traceparent, e.correlation_id, e.causation_id, e.actor, e.district,
-                e.classification, stream, version + n, now, 0, e.sealed,
-            )
-            for n, e in enumerate(events, 1)
-        )  # fmt: skip
 
     # -- publishing -----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, StoreError
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Batch, TimedOut
 from citybrain.event_store.distributed.writer import Writer
@@ -256,6 +256,31 @@ def test_an_append_that_came_first_through_another_writer_takes_nothing_along_th
     whole = [event.id for event in store.whole(STREAM)]
     assert whole == ["first", "second", "retried", "another", "behind"]
     assert list(dict.fromkeys(record.id for record in log.records)) == whole
+
+
+def test_an_append_that_is_refused_fails_alone_and_those_that_wait_with_it_are_written() -> None:
+    class Refuses(Counting):
+        async def append(self, batch: Batch) -> bool:
+            if any(event.id == "bad" for event in batch.events):
+                raise StoreError("refused")
+            return await super().append(batch)
+
+    loop = DrivenLoop()
+    ports = Refuses(Store(), Log())
+    writer = Writer(ports, ports, ports, lambda: "w")
+
+    async def run() -> list[Committed | Conflict | BaseException]:
+        asked = [writer.append(STREAM, [NewEvent(one, "t", b"", 0)], ANY) for one in ("a", "b", "bad", "c", "d")]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        await writer.settled()
+        return outcomes
+
+    try:
+        outcomes = loop.run_until_complete(run())
+    finally:
+        _end(loop)
+    assert [type(outcome) for outcome in outcomes] == [Committed, Committed, StoreError, Committed, Committed]
+    assert [record.id for record in ports._log.records] == ["a", "b", "c", "d"]
 
 
 def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> None:
