@@ -57,9 +57,6 @@ _FROM_FIRST_FORM = (
     "INSERT INTO places SELECT number, digest(id), position FROM first_form JOIN streams ON name = stream ORDER BY 1, 2",
     "DROP TABLE first_form",
 )
-# Pages written beside the file before they are moved into it: one that is written often is then moved once for many times.
-# Some 16 MB lie beside the file.
-_MOVE_PAGES = 4000
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -67,7 +64,6 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={_MOVE_PAGES}")
     return connection
 
 

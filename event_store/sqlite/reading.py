@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, NUMBER_OF, digest
 
 _OF_EVENT = ", ".join(f"e.{column}" for column in COLUMNS.split(", "))
+# A tuple of a row and nothing else, without a call of Python for each.
+_STORED: Callable[[tuple[Any, ...]], StoredEvent] = functools.partial(tuple.__new__, StoredEvent)
 _NO_LIMIT = 2**63 - 1
 
 
@@ -61,7 +65,7 @@ def version_of(connection: sqlite3.Connection, stream: str, event_id: str) -> in
 
 
 def _events(rows: sqlite3.Cursor) -> list[StoredEvent]:
-    return list(map(StoredEvent._make, rows.fetchall()))
+    return list(map(_STORED, rows))
 
 
 def _of_types(types: Sequence[str] | None) -> str:
