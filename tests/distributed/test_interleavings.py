@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, StoreError
+from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Batch, TimedOut
 from citybrain.event_store.distributed.writer import Writer
@@ -84,27 +84,6 @@ class Stage:
 
     def in_log(self) -> list[str]:
         return list(dict.fromkeys(record.id for record in self.log.records))
-
-
-class Counting(Process):
-    """A process that keeps what it sends."""
-
-    def __init__(self, store: Store, log: Log) -> None:
-        super().__init__(store, log, Weather(Random(3), 0))
-        self.sent: list[list[str]] = []
-        self.looked_back = 0
-        self.before_a_group: Callable[[], Coroutine[Any, Any, object]] | None = None
-
-    async def append(self, batch: Batch) -> bool:
-        self.sent.append([event.id for event in batch.events])
-        if len(batch.events) > 1 and (before := self.before_a_group):
-            self.before_a_group = None
-            await before()
-        return await super().append(batch)
-
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
-        self.looked_back += 1
-        return await super().rows(stream, bucket, first, last)
 
 
 def played(play: Callable[[Stage], Coroutine[Any, Any, None]], writer: type[Writer], store: type[Store]) -> Stage:
@@ -196,106 +175,3 @@ def test_a_process_whose_append_takes_long_beats_on_and_is_not_taken_for_dead() 
         assert stage.writer.id == "w0" and not stage.store.is_closed("w0")
 
     assert played(slow, Writer, Store).in_log() == ["e1"]
-
-
-def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_own_answer() -> None:
-    loop = DrivenLoop()
-    ports = Counting(Store(), Log())
-    numbers = iter(range(1000))
-    writer = Writer(ports, ports, ports, lambda: f"w{next(numbers)}")
-
-    def append(*ids: str, expected: int = ANY) -> asyncio.Task[Any]:
-        return loop.create_task(writer.append(STREAM, [NewEvent(one, "t", b"", 0) for one in ids], expected))
-
-    async def run() -> list[Committed | Conflict]:
-        asked = [append("a"), append("b"), append("c", "d", expected=2), append("late", expected=2), append("e"), append("b")]
-        outcomes = await asyncio.gather(*asked)
-        await writer.settled()
-        return outcomes
-
-    try:
-        outcomes = loop.run_until_complete(run())
-    finally:
-        _end(loop)
-    assert outcomes == [
-        Committed(1, 1, 0), Committed(2, 2, 0), Committed(3, 4, 0), Conflict(4), Committed(5, 5, 0), Committed(2, 2, 0)
-    ]  # fmt: skip
-    assert ports.sent[0] == ["a", "b", "c", "d"]
-    assert [event.id for event in ports._store.whole(STREAM)] == ["a", "b", "c", "d", "e"]
-    assert [record.id for record in ports._log.records] == ["a", "b", "c", "d", "e"]
-
-
-def test_an_append_that_came_first_through_another_writer_takes_nothing_along_that_was_not_written() -> None:
-    loop = DrivenLoop()
-    store, log = Store(), Log()
-    other, ports = Counting(store, log), Counting(store, log)
-    numbers = iter(range(1000))
-    first, second = (Writer(one, one, one, lambda: f"w{next(numbers)}") for one in (other, ports))
-
-    def append(writer: Writer, event: str) -> asyncio.Task[Any]:
-        return loop.create_task(writer.append(STREAM, [NewEvent(event, "t", b"", 0)], ANY))
-
-    async def overtaken() -> None:
-        await append(first, "retried")
-        await append(first, "another")
-
-    async def run() -> list[Committed | Conflict]:
-        await append(second, "first")
-        ports.before_a_group = overtaken
-        outcomes = await asyncio.gather(*(append(second, one) for one in ("second", "retried", "behind")))
-        await first.settled()
-        await second.settled()
-        return outcomes
-
-    try:
-        outcomes = loop.run_until_complete(run())
-    finally:
-        _end(loop)
-    assert ["retried", "behind"] in ports.sent
-    assert outcomes == [Committed(2, 2, 0), Committed(3, 3, 0), Committed(5, 5, 0)]
-    whole = [event.id for event in store.whole(STREAM)]
-    assert whole == ["first", "second", "retried", "another", "behind"]
-    assert list(dict.fromkeys(record.id for record in log.records)) == whole
-
-
-def test_an_append_that_is_refused_fails_alone_and_those_that_wait_with_it_are_written() -> None:
-    class Refuses(Counting):
-        async def append(self, batch: Batch) -> bool:
-            if any(event.id == "bad" for event in batch.events):
-                raise StoreError("refused")
-            return await super().append(batch)
-
-    loop = DrivenLoop()
-    ports = Refuses(Store(), Log())
-    writer = Writer(ports, ports, ports, lambda: "w")
-
-    async def run() -> list[Committed | Conflict | BaseException]:
-        asked = [writer.append(STREAM, [NewEvent(one, "t", b"", 0)], ANY) for one in ("a", "b", "bad", "c", "d")]
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        await writer.settled()
-        return outcomes
-
-    try:
-        outcomes = loop.run_until_complete(run())
-    finally:
-        _end(loop)
-    assert [type(outcome) for outcome in outcomes] == [Committed, Committed, StoreError, Committed, Committed]
-    assert [record.id for record in ports._log.records] == ["a", "b", "c", "d"]
-
-
-def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> None:
-    loop = DrivenLoop()
-    ports = Counting(Store(), Log())
-    writer = Writer(ports, ports, ports, lambda: "w")
-
-    async def run() -> None:
-        for number in range(20):
-            await writer.append(STREAM, [NewEvent(str(number), "t", b"", 0)], number)
-            await writer.settled()
-
-    try:
-        loop.run_until_complete(run())
-    finally:
-        _end(loop)
-    assert [record.id for record in ports._log.records] == [str(number) for number in range(20)]
-    assert ports.looked_back == 0

@@ -1,0 +1,141 @@
+"""What a writer sends: which appends go together, what each of them is told, and what is published of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, TypeVar
+
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, StoreError
+from citybrain.event_store.distributed.ports import Batch
+from citybrain.event_store.distributed.writer import Writer
+from tests.distributed.history import _end
+from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
+
+T = TypeVar("T")
+STREAM = "s"
+
+
+class Counting(Process):
+    """A process that keeps what it sends."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        super().__init__(store, log, Weather(Random(3), 0))
+        self.sent: list[list[str]] = []
+        self.looked_back = 0
+        self.before_a_group: Callable[[], Coroutine[Any, Any, object]] | None = None
+
+    async def append(self, batch: Batch) -> bool:
+        self.sent.append([event.id for event in batch.events])
+        if len(batch.events) > 1 and (before := self.before_a_group):
+            self.before_a_group = None
+            await before()
+        return await super().append(batch)
+
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+        self.looked_back += 1
+        return await super().rows(stream, bucket, first, last)
+
+
+def writing(ports: Process, name: str = "w") -> Writer:
+    numbers = itertools.count()
+    return Writer(ports, ports, ports, lambda: f"{name}{next(numbers)}")
+
+
+def append(writer: Writer, *ids: str, expected: int = ANY) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(writer.append(STREAM, [NewEvent(one, "t", b"", 0) for one in ids], expected))
+
+
+def acted(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    loop = DrivenLoop()
+    try:
+        return loop.run_until_complete(run())
+    finally:
+        _end(loop)
+
+
+def logged(ports: Process) -> list[str]:
+    return [record.id for record in ports._log.records]
+
+
+def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_own_answer() -> None:
+    ports = Counting(Store(), Log())
+    writer = writing(ports)
+
+    async def run() -> list[Committed | Conflict]:
+        outcomes = await asyncio.gather(
+            append(writer, "a"),
+            append(writer, "b"),
+            append(writer, "c", "d", expected=2),
+            append(writer, "late", expected=2),
+            append(writer, "e"),
+            append(writer, "b"),
+        )
+        await writer.settled()
+        return outcomes
+
+    assert acted(run) == [
+        Committed(1, 1, 0), Committed(2, 2, 0), Committed(3, 4, 0), Conflict(4), Committed(5, 5, 0), Committed(2, 2, 0)
+    ]  # fmt: skip
+    assert ports.sent[0] == ["a", "b", "c", "d"]
+    assert [event.id for event in ports._store.whole(STREAM)] == logged(ports) == ["a", "b", "c", "d", "e"]
+
+
+def test_an_append_that_came_first_through_another_writer_takes_nothing_along_that_was_not_written() -> None:
+    store, log = Store(), Log()
+    ports = Counting(store, log)
+    other, writer = writing(Counting(store, log), "o"), writing(ports)
+
+    async def overtaken() -> None:
+        await append(other, "retried")
+        await append(other, "another")
+
+    async def run() -> list[Committed | Conflict]:
+        await append(writer, "first")
+        ports.before_a_group = overtaken
+        outcomes = await asyncio.gather(*(append(writer, one) for one in ("second", "retried", "behind")))
+        await other.settled()
+        await writer.settled()
+        return outcomes
+
+    assert acted(run) == [Committed(2, 2, 0), Committed(3, 3, 0), Committed(5, 5, 0)]
+    assert ["retried", "behind"] in ports.sent
+    whole = [event.id for event in store.whole(STREAM)]
+    assert whole == ["first", "second", "retried", "another", "behind"]
+    assert list(dict.fromkeys(logged(ports))) == whole
+
+
+def test_an_append_that_is_refused_fails_alone_and_those_that_wait_with_it_are_written() -> None:
+    class Refuses(Counting):
+        async def append(self, batch: Batch) -> bool:
+            if any(event.id == "bad" for event in batch.events):
+                raise StoreError("refused")
+            return await super().append(batch)
+
+    ports = Refuses(Store(), Log())
+    writer = writing(ports)
+
+    async def run() -> list[Committed | Conflict | BaseException]:
+        asked = (append(writer, one) for one in ("a", "b", "bad", "c", "d"))
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        await writer.settled()
+        return outcomes
+
+    assert [type(outcome) for outcome in acted(run)] == [Committed, Committed, StoreError, Committed, Committed]
+    assert logged(ports) == ["a", "b", "c", "d"]
+
+
+def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> None:
+    ports = Counting(Store(), Log())
+    writer = writing(ports)
+
+    async def run() -> None:
+        for number in range(20):
+            await append(writer, str(number), expected=number)
+            await writer.settled()
+
+    acted(run)
+    assert logged(ports) == [str(number) for number in range(20)]
+    assert ports.looked_back == 0
