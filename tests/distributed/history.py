@@ -36,6 +36,8 @@ class Parts:
     reader: Callable[[History], Reader] = lambda history: Reader(history)
     # A client that tries again under new ids.
     new_ids: bool = False
+    # Where the search for what is wrong begins: not far before the first seed that was known to find it.
+    first_seed: int = 0
 
 
 @dataclass
