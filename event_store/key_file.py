@@ -19,6 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from citybrain.personal.v1 import personal_pb2
 
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.database import open_database
 from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 
@@ -70,11 +71,9 @@ class KeyFile:
         self._masters = Masters(master, other_masters)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self._db = open_database(path, "FULL")
         # What is deleted is overwritten, and nothing of it stays behind in a log of the file.
         self._db.execute("PRAGMA secure_delete=ON")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
         self._lookups = self._lookup_key((master, *other_masters))
         for person, at in read_ledger(self._ledger):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.database import open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snapshots (stream TEXT PRIMARY KEY, version INTEGER NOT NULL, event_id TEXT NOT NULL,
@@ -52,9 +53,7 @@ class SnapshotFile:
     """Snapshots in one SQLite file (StoreError where it fails), which may be deleted at any time the mesh stands still."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db = open_database(path, "NORMAL")
         self._db.executescript(_SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from citybrain.event_store.contract import LimitExceeded, StoreError
+from citybrain.event_store.database import open_database
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEPT_US = 6 * 3600 * 1_000_000
@@ -133,9 +134,7 @@ class TelemetryRing:
     # -- the thread that owns the file ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        database = sqlite3.connect(self._path, isolation_level=None, timeout=30)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
+        database = open_database(self._path, "NORMAL")
         database.executescript(_SCHEMA)
         while True:
             item = self._work.get()

@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.database import open_database
 
 COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
@@ -61,10 +62,7 @@ _FROM_FIRST_FORM = (
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection whose commits are on the disk when they return."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+    return open_database(path, "FULL")
 
 
 def migrate(connection: sqlite3.Connection) -> None:
