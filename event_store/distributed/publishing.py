@@ -85,7 +85,12 @@ class _Marks:
             while self._written is not None:
                 marks, written = self._next, self._written
                 self._next, self._written = {}, None
-                await self._streams.surely(self._streams.tables.put_marks, marks)
-                written.set_result(None)
+                try:
+                    await self._streams.surely(self._streams.tables.put_marks, marks)
+                except Exception as error:
+                    # Told to all who wait for it, and to nobody who comes later.
+                    written.set_exception(error)
+                else:
+                    written.set_result(None)
         finally:
             self._writing = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch
+from citybrain.event_store.distributed.ports import Batch, Mark
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import _end
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -139,3 +139,27 @@ def test_a_writer_publishes_what_it_has_written_without_reading_it_back() -> Non
     acted(run)
     assert logged(ports) == [str(number) for number in range(20)]
     assert ports.looked_back == 0
+
+
+def test_where_a_mark_was_refused_the_next_append_brings_all_into_the_log() -> None:
+    class RefusesAMark(Counting):
+        refused = False
+
+        async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+            if not self.refused:
+                self.refused = True
+                raise StoreError("refused")
+            await super().put_marks(marks)
+
+    ports = RefusesAMark(Store(), Log())
+    writer = writing(ports)
+
+    async def run() -> None:
+        await append(writer, "a")
+        await asyncio.sleep(1)
+        await append(writer, "b")
+        await asyncio.wait_for(writer.settled(), 60)
+
+    acted(run)
+    assert list(dict.fromkeys(logged(ports))) == ["a", "b"]
+    assert ports._store.marks[STREAM].published == 2
