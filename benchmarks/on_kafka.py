@@ -22,7 +22,7 @@ from typing import Any
 from citybrain.traffic.v1 import events_pb2 as ev
 
 from benchmarks.peers import peer
-from benchmarks.rows import Row
+from benchmarks.rows import Aim, Row
 from citybrain.engines.kafka import Kafka
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.reading import SharedPartition
@@ -52,7 +52,7 @@ def measure(events: int) -> list[Row]:
         finally:
             kafka.stop()
     return [
-        Row("kafka-consume", ours, "events/s", "FastStream, a span and a commit for each", one_by_one),
+        Row("kafka-consume", ours, "events/s", "FastStream, a span and a commit for each", one_by_one, Aim(3)),
         Row("kafka-consume", ours, "events/s", "FastStream, given batches, a span and a commit for each batch", batches),
     ]
 

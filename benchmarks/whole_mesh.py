@@ -15,7 +15,7 @@ from citybrain.health.v1 import health_service_pb2 as health_pb
 from citybrain.health.v1.health_service_pb2_grpc import HealthServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from benchmarks.rows import Row, quantile
+from benchmarks.rows import Aim, Row, quantile
 from citybrain.cli.local import LocalCity
 from citybrain.mesh.settings import Settings
 
@@ -25,6 +25,7 @@ _WRITES_EVERY = 10
 _STARTS = 3
 _START_AIM_S = 6.0
 _MEMORY_AIM_MB = 400.0
+_UNDER = Aim(1, least=False)
 
 
 def measure(full: bool) -> list[Row]:
@@ -43,9 +44,9 @@ def measure(full: bool) -> list[Row]:
     idle, half, end = _memory(minutes * 60)
     aim = f"aim: under {_MEMORY_AIM_MB:.0f} MB"
     return [
-        Row("mesh-start", quantile(taken, 0.5), "s", f"aim: under {_START_AIM_S:.0f} s", _START_AIM_S),
-        Row("mesh-memory idle", idle, "MB", aim, _MEMORY_AIM_MB),
-        Row(f"mesh-memory after {minutes} min at {_RATE} calls/s", end, "MB", aim, _MEMORY_AIM_MB),
+        Row("mesh-start", quantile(taken, 0.5), "s", f"aim: under {_START_AIM_S:.0f} s", _START_AIM_S, _UNDER),
+        Row("mesh-memory idle", idle, "MB", aim, _MEMORY_AIM_MB, _UNDER),
+        Row(f"mesh-memory after {minutes} min at {_RATE} calls/s", end, "MB", aim, _MEMORY_AIM_MB, _UNDER),
         Row(f"mesh-memory growth, second half of {minutes} min", end - half, "MB", "after the first half", half),
     ]
 

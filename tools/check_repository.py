@@ -102,6 +102,8 @@ def _contracts() -> list[str]:
 
 
 def _drift() -> list[str]:
+    from tools.benchmarks import PAGE as BENCHMARKS
+    from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
     from tools.codeowners import made as owners
     from tools.configuration import PAGE
@@ -118,6 +120,8 @@ def _drift() -> list[str]:
         found.append(f"{OWNERS.name} has drifted: make codeowners")
     if PAGE.read_text(encoding="utf-8") != configuration():
         found.append(f"{PAGE.name} has drifted: make configuration")
+    if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
+        found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():
         if path.read_text(encoding="utf-8") != readme(language):
             found.append(f"{path.name} has drifted: make readme")

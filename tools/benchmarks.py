@@ -1,0 +1,59 @@
+"""Puts what was measured last into docs/benchmarks.md: every row with its peer and its aim, and where the time goes.
+
+`make readme` writes; `make check` fails where it has drifted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+PAGE = ROOT / "docs" / "benchmarks.md"
+LATEST = ROOT / "benchmarks" / "latest.json"
+
+
+def made() -> str:
+    """The page as it should stand."""
+    from tools.readme import between
+
+    rows = sorted(json.loads(LATEST.read_text(encoding="utf-8")), key=lambda row: (row["name"], row["peer"]))
+    text = between(
+        PAGE.read_text(encoding="utf-8"), "rows", _table([row for row in rows if not row["name"].startswith("demo-")])
+    )
+    return between(text, "profiles", "\n\n".join(_profile(row) for row in rows if "profile" in row))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| row | here | beside | ratio | aim | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        verdict = {True: "met", False: "**missed**", None: ""}[row.get("met")]
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(
+            f"| {row['name']} | {_number(row['value'])} {row['unit']} | {_number(row['peer_value'])}: {row['peer']} "
+            f"| {ratio} | {row.get('aim', '')} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def _profile(row: Mapping[str, Any]) -> str:
+    lines = [f"| {row['name']}, beside {row['peer']} | |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {part} | {_number(cost)} |" for part, cost in row["profile"].items())])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def main() -> int:
+    """Writes it."""
+    PAGE.write_text(made(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
