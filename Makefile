@@ -4,7 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PYTHONDONTWRITEBYTECODE = 1
+# Every process that a test starts loads what was compiled before, whatever the shell says; `make clean` removes it.
+export PYTHONDONTWRITEBYTECODE =
+# How many tests run at a time, each file in one place; WORKERS=0: one, in this process.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: configuration codeowners readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party coverage wheel clean purge
 
@@ -26,13 +30,13 @@ demo: build/.stubs ## One emergency, end to end, without and with the city (unde
 	@$(BIN)/city demo $(if $(ENGINES),--engines) $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
-	@$(BIN)/python -m pytest tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)
+	@$(PYTEST) tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)
 
 test-engines: build/.stubs ## The store and the log on real Kafka and Cassandra (downloads 109 MB of jars, once)
-	@$(BIN)/python -m pytest tests/engines --durations=10 $(ARGS)
+	@$(PYTEST) tests/engines --durations=10 $(ARGS)
 
-test-faults: build/.stubs ## A few kills per victim, at fixed seeds
-	@$(BIN)/python -m pytest tests/faults --durations=10 $(ARGS)
+test-faults: build/.stubs ## A few kills per victim, at fixed seeds: meshes, writers, Kafka, Cassandra, a full disk, a cut network
+	@$(PYTEST) tests/faults --durations=10 $(ARGS)
 
 soak: build/.stubs ## Long loops over many seeds; never in CI
 	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
@@ -64,8 +68,9 @@ build/.peers: requirements/peers.txt
 bench: build/.stubs build/.peers ## Measures, beside a peer or a floor in the same run (FULL=1: the long rows)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-readme: build/.stubs ## Puts the workflow and the newest results into both READMEs
+readme: build/.stubs ## Puts the workflow and the newest results into both READMEs and docs/benchmarks.md
 	@$(BIN)/python tools/readme.py
+	@$(BIN)/python tools/benchmarks.py
 
 codeowners: build/.ready ## Makes .github/CODEOWNERS from the teams in the manifests
 	@$(BIN)/python tools/codeowners.py

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from citybrain.engines.engine import HOST, Engine, ask
+from citybrain.engines.engine import Engine, ask
+from citybrain.engines.ports import HOST
 
 _MEMORY = ("-Xms384m", "-Xmx384m", "-XX:MaxDirectMemorySize=128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
 # What its own options for Java 17 open.

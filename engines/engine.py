@@ -6,16 +6,15 @@ two engines never share a folder.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import random
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,16 +23,14 @@ from pathlib import Path
 from citybrain.engines.errors import EngineError
 from citybrain.engines.jars import class_path
 from citybrain.engines.java import java
+from citybrain.engines.ports import HOST, is_taken, keep_free_port
 from citybrain.engines.spawn import detached, tethered
 
-HOST = "127.0.0.1"
 READY_LIMIT_S = 120.0
 _STOP_LIMIT_S = 60.0
 _PAUSE_S = 0.05
 _TAIL_LINES = 12
 _MIN_FREE_BYTES = 300_000_000
-# Below those that Linux gives to outgoing connections, so that nobody is given one between our choice and its use.
-_FREE_PORTS = range(15_000, 32_000)
 
 
 def silent(_line: str) -> None:
@@ -51,6 +48,8 @@ class Engine:
         self.folder = folder.absolute()
         self._asked = port
         self._process: subprocess.Popen[bytes] | None = None
+        # Bound to the ports that were chosen, until it listens there itself.
+        self._kept: list[socket.socket] = []
 
     # -- what an engine says of itself ------------------------------------------------------------------------------------
 
@@ -148,6 +147,12 @@ class Engine:
 
     def wait(self) -> None:
         """Waits until it answers; EngineError with its last words where it ends before."""
+        try:
+            self._until_healthy()
+        finally:
+            self._release()
+
+    def _until_healthy(self) -> None:
         until = time.monotonic() + READY_LIMIT_S
         while not self.healthy:
             if self._process is not None and self._process.poll() is not None:
@@ -246,38 +251,29 @@ class Engine:
         known = self._ports()
         ports: dict[str, int] = {}
         for name in ("port", *self.inner_ports):
-            if name in known and not (name != "port" and _is_taken(known[name])):
+            if name in known and not (name != "port" and is_taken(known[name])):
                 ports[name] = known[name]
             else:
-                ports[name] = _free_port(set(ports.values()))
-        if _is_taken(ports["port"]):
+                kept = keep_free_port()
+                ports[name] = kept.getsockname()[1]
+                self._kept.append(kept)
+                if sys.platform != "linux":
+                    # Elsewhere nobody can listen where another socket is bound.
+                    self._release()
+        if is_taken(ports["port"]):
             raise EngineError(
                 f"{self.name}: port {ports['port']} on {HOST} is in use: stop what uses it, or choose another port"
             )
         (self.folder / "ports.json").write_text(json.dumps(ports), encoding="utf-8")
         return ports
 
+    def _release(self) -> None:
+        while self._kept:
+            self._kept.pop().close()
+
     def _reason(self) -> str:
         said = self.tail()
         return "\n  ".join([f"see {self.log}; its last lines are", *said]) if said else "it said nothing"
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as tried:
-        # As servers do: a connection that just ended is in nobody's way.
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((HOST, port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
-
-
-def _free_port(but: set[int]) -> int:
-    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
-        if port not in but and not _is_taken(port):
-            return port
-    raise EngineError("no port is free on this machine: stop what uses them")
 
 
 def ask(port: int, request: bytes, length: int) -> bytes:

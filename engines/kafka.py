@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from citybrain.engines.engine import HOST, Engine, ask
+from citybrain.engines.engine import Engine, ask
 from citybrain.engines.errors import EngineError
 from citybrain.engines.java import java
+from citybrain.engines.ports import HOST
 
 _CLUSTER = "Y2l0eS1icmFpbi1sb2NhbA"
 _MEMORY = ("-Xms128m", "-Xmx256m", "-XX:MaxDirectMemorySize=64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")

@@ -45,6 +45,7 @@ WHAT_FOR = {
     "setuptools": "installs the project",
     "pytest": "tests",
     "pytest-timeout": "a limit on each test",
+    "pytest-xdist": "runs two tests at a time",
     "hypothesis": "property tests",
     "ruff": "lint and format",
     "mypy": "strict types",

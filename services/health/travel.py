@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import Refused
@@ -36,6 +35,9 @@ class Roads:
 
 def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
     """The graph from the rows of the roads view."""
+    # Only here and below: to load it takes a tenth of the start of a process, and until roads are published nobody asks.
+    import networkx as nx
+
     graph: Any = nx.DiGraph()
     length: dict[str, float] = {}
     speed: dict[str, float] = {}
@@ -55,8 +57,7 @@ def routes_to(
     roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace], speeds: Mapping[str, float]
 ) -> dict[str, Route]:
     """A route to the target from each origin that can reach it."""
-    paths: Any
-    _, paths = nx.single_source_dijkstra(roads.graph.reverse(copy=False), target.edge_id, weight="seconds")
+    paths = _shortest(roads.graph.reverse(copy=False), target)
     found = {}
     for name, origin in origins.items():
         if origin.edge_id in paths:
@@ -68,13 +69,20 @@ def routes_from(
     roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace], speeds: Mapping[str, float]
 ) -> dict[str, Route]:
     """A route from the origin to each target that can be reached."""
-    paths: Any
-    _, paths = nx.single_source_dijkstra(roads.graph, origin.edge_id, weight="seconds")
+    paths = _shortest(roads.graph, origin)
     found = {}
     for name, target in targets.items():
         if target.edge_id in paths:
             found[name] = _route(roads, paths[target.edge_id], origin, target, speeds)
     return found
+
+
+def _shortest(graph: Any, source: RoadPlace) -> dict[str, list[str]]:
+    """The edges to drive along, by where they lead to."""
+    import networkx as nx
+
+    _, paths = nx.single_source_dijkstra(graph, source.edge_id, weight="seconds")
+    return dict(paths)
 
 
 def _route(roads: Roads, edges: list[str], origin: RoadPlace, target: RoadPlace, speeds: Mapping[str, float]) -> Route:

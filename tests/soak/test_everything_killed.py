@@ -7,7 +7,7 @@ import os
 import pytest
 
 from citybrain.engines.local import Engines
-from tests.engines.test_everything_killed import run
+from tests.faults.engines.test_everything_killed import run
 
 FIRST = int(os.environ.get("SOAK_FROM", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("SOAK_SEEDS", "10")))

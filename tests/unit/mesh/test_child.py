@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,13 @@ def test_a_child_may_be_stopped_twice_and_started_again_where_it_was(tmp_path: P
     child.kill()
     assert child.start() == address
     assert child.stop() == 0
+
+
+def test_to_begin_a_process_loads_nothing_that_only_some_of_its_work_or_only_other_engines_need(tmp_path: Path) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, citybrain.mesh.serve, citybrain.services.health.service; print(*sys.modules)"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    ).stdout.split()  # fmt: skip
+    assert "eventlet" in loaded
+    late = ("networkx", "dns", "cassandra", "confluent_kafka", "libsumo", "numpy")
+    assert [name for name in late if name in loaded] == []

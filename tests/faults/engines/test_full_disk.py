@@ -21,9 +21,9 @@ from citybrain.event_store.contract import ANY, Committed, StoreError, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from tests.contract.store import event
-from tests.engines.record import compare
-from tests.engines.test_stopped_writer import everything
-from tests.engines.writer_process import opened
+from tests.faults.engines.record import compare
+from tests.faults.engines.test_stopped_writer import everything
+from tests.faults.engines.writer_process import opened
 
 SIZE = "420m"
 LIMIT_S = 150

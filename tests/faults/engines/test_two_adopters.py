@@ -12,11 +12,11 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.kafka.cluster import Cluster
-from tests.engines.children import Child, Record
-from tests.engines.record import compare
-from tests.engines.test_everything_killed import until_nothing_is_open
-from tests.engines.test_stopped_writer import everything
-from tests.engines.writer_process import opened
+from tests.faults.engines.children import Child, Record
+from tests.faults.engines.record import compare
+from tests.faults.engines.test_everything_killed import until_nothing_is_open
+from tests.faults.engines.test_stopped_writer import everything
+from tests.faults.engines.writer_process import opened
 
 LIMIT_S = 100
 
@@ -34,7 +34,7 @@ def test_two_that_adopt_at_once_lose_nothing_and_keep_the_order(engines: Engines
         writer = await Child.start(where, cluster, record, 8)
         adopters = [await Child.start(where, cluster, Record(), 0) for _ in range(2)]
         try:
-            await asyncio.gather(*(child.up.wait() for child in adopters))
+            await asyncio.gather(*(child.ready() for child in adopters))
             await record.more(40)
             # Nothing is published any more, and all is acknowledged as before.
             engines.kafka.pause()

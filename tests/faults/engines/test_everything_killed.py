@@ -21,10 +21,10 @@ from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.kafka.cluster import Cluster
 from tests.contract.machine import ALL, Folding
-from tests.engines.children import Child, Record
-from tests.engines.record import compare
-from tests.engines.test_stopped_writer import everything
-from tests.engines.writer_process import opened
+from tests.faults.engines.children import Child, Record
+from tests.faults.engines.record import compare
+from tests.faults.engines.test_stopped_writer import everything
+from tests.faults.engines.writer_process import opened
 
 PROCESSES, WRITERS_EACH = 2, 8
 VICTIMS = ("a writer", "Kafka", "Cassandra")
@@ -77,7 +77,7 @@ async def killed(engines: Engines, where: Place, cluster: Cluster, seed: int, ro
                     engine = engines.kafka if victim == "Kafka" else engines.cassandra
                     await asyncio.to_thread(engine.kill)
                     await asyncio.to_thread(engine.start)
-            await asyncio.gather(*(child.up.wait() for child in children))
+            await asyncio.gather(*(child.ready() for child in children))
             await record.more(60)
             # One of them in the middle of its work; nobody writes after it to what it leaves.
             await children.pop().kill()

@@ -1,7 +1,7 @@
 """A process that appends to real streams until it is told to stop; it says of each append that it begins, and what it was told.
 
-Run as `python -m tests.engines.writer_process CASSANDRA KEYSPACE KAFKA PREFIX NAME WRITERS`; a line on standard input stops it.
-It says lines of JSON, [id, stream, version]: version 0 where it begins. The first line says that it is there.
+Run as `python -m tests.faults.engines.writer_process CASSANDRA KEYSPACE KAFKA PREFIX NAME WRITERS`; a line on standard input
+stops it. It says lines of JSON, [id, stream, version]: version 0 where it begins. The first line says that it is there.
 """
 
 from __future__ import annotations

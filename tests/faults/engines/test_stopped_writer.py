@@ -15,9 +15,9 @@ from citybrain.event_store.contract import ANY, Committed, StoredEvent
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from tests.contract.store import event
-from tests.engines.children import Child, Record
-from tests.engines.record import compare
-from tests.engines.writer_process import STREAMS, opened
+from tests.faults.engines.children import Child, Record
+from tests.faults.engines.record import compare
+from tests.faults.engines.writer_process import STREAMS, opened
 
 LIMIT_S = 100
 

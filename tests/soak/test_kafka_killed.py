@@ -1,4 +1,4 @@
-"""Kafka is killed under load: what was acknowledged is compared with a record that is kept outside of it."""
+"""Kafka alone is killed under load: what was acknowledged is compared with a record that is kept outside of it."""
 
 from __future__ import annotations
 

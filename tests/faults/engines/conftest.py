@@ -1,0 +1,5 @@
+"""What the kills share with the tests of what holds when nobody is killed."""
+
+from tests.engines.conftest import engines, prefix
+
+__all__ = ["engines", "prefix"]
