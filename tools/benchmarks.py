@@ -25,7 +25,9 @@ def made() -> str:
     text = between(
         PAGE.read_text(encoding="utf-8"), "rows", _table([row for row in rows if not row["name"].startswith("demo-")])
     )
-    return between(text, "profiles", "\n\n".join(_profile(row) for row in rows if "profile" in row))
+    return between(
+        text, "profiles", "\n\n".join(map(_profile, {row["name"]: row for row in rows if "profile" in row}.values()))
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -41,7 +43,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _profile(row: Mapping[str, Any]) -> str:
-    lines = [f"| {row['name']}, beside {row['peer']} | |", "|---|---|"]
+    lines = [f"| {row['name']} | |", "|---|---|"]
     return "\n".join([*lines, *(f"| {part} | {_number(cost)} |" for part, cost in row["profile"].items())])
 
 
