@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided, check_limits
+from citybrain.event_store.distributed.open_stream import OpenStream
 from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import Streams, Tail
@@ -29,28 +28,6 @@ _IDLE_S = 5.0
 _AGAIN_S = 0.02
 # How many of a stream's events are kept here until they are in the log; what is more is read back.
 _HELD_MAX = 100
-
-
-@dataclass(slots=True)
-class _Open:
-    """A stream this process writes to."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: deque[Waiting] = field(default_factory=deque)
-    # The writer that has opened it, and how; None: nobody has.
-    writer: str = ""
-    opening: Opening | None = None
-    # (bucket, fence) that may be used: seen before the writer was seen not to be closed.
-    allowed: set[tuple[int, str | None]] = field(default_factory=set)
-    # Where it ended after our last append, with a fence that is allowed: whether that is still so, the next append decides.
-    tail: Tail | None = None
-    undecided: int = 0
-    # Versions that were committed here and are not known to be in the log; and what stands there, of some of them.
-    unpublished: list[int] = field(default_factory=list)
-    held: dict[int, Held] = field(default_factory=dict)
-    known: Mark = field(default_factory=Mark)
-    publishing: bool = False
-    touched: float = 0.0
 
 
 class Writer:
@@ -78,7 +55,7 @@ class Writer:
         self._beats = itertools.count(1)
         self._openings = itertools.count(1)
         self._renewing = asyncio.Lock()
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, OpenStream] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -95,8 +72,8 @@ class Writer:
             await self._clock.sleep(BEAT_S)
 
     async def settled(self) -> None:
-        """Waits until nothing is undecided or unpublished."""
-        while any(one.undecided or one.unpublished for one in self._open.values()):
+        """Waits until nothing is undecided, unpublished or unmarked."""
+        while any(one.undecided or one.unpublished or one.unmarked for one in self._open.values()):
             await self._clock.sleep(_LOOK_S)
 
     # -- appending ------------------------------------------------------------------------------------------------------
@@ -114,7 +91,7 @@ class Writer:
         return outcome
 
     async def _decide(self, stream: str, events: Sequence[NewEvent], expected: int) -> Committed | Conflict:
-        opened = self._open.setdefault(stream, _Open())
+        opened = self._open.setdefault(stream, OpenStream())
         # Counted from here on: a stream in use is not forgotten.
         opened.undecided += 1
         mine = Waiting(events, expected)
@@ -135,7 +112,7 @@ class Writer:
             opened.undecided -= 1
             opened.touched = self._clock.now()
 
-    async def _try(self, stream: str, opened: _Open) -> None:
+    async def _try(self, stream: str, opened: OpenStream) -> None:
         """One try at what waits first. Where that is not decided, what was sent can never apply any more."""
         known, opened.tail = opened.tail, None
         if known is not None and known.bucket == 0 and opened.writer == self._id:
@@ -161,7 +138,7 @@ class Writer:
         else:
             await self._write(stream, opened, group, tail)
 
-    async def _write(self, stream: str, opened: _Open, group: Sequence[Waiting], tail: Tail) -> bool:
+    async def _write(self, stream: str, opened: OpenStream, group: Sequence[Waiting], tail: Tail) -> bool:
         """Sends appends that follow each other as one batch; False: none of them is written, or ever will be by it."""
         asked = stored(group, stream, tail.version, self._recorded())
         try:
@@ -185,7 +162,7 @@ class Writer:
             version += len(one.events)
         return True
 
-    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+    async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
         """Where the stream ends, with a fence that this writer may use; None where it had been closed, and has a new id now."""
         writer = await self._stand(stream, opened)
         tail = await self.streams.tail(stream)
@@ -197,7 +174,7 @@ class Writer:
             opened.allowed.add((tail.bucket, tail.fence))
         return tail
 
-    async def _stand(self, stream: str, opened: _Open) -> str:
+    async def _stand(self, stream: str, opened: OpenStream) -> str:
         """Makes sure that the stream is open under the id of this writer; returns that id."""
         if not self._id:
             await self._renew("")
@@ -228,33 +205,40 @@ class Writer:
 
     # -- publishing -----------------------------------------------------------------------------------------------------
 
-    def _publish_soon(self, stream: str, opened: _Open) -> None:
+    def _publish_soon(self, stream: str, opened: OpenStream) -> None:
         if not opened.publishing:
             opened.publishing = True
             self._spawn(self._publish(stream, opened))
 
-    async def _publish(self, stream: str, opened: _Open) -> None:
+    async def _publish(self, stream: str, opened: OpenStream) -> None:
         try:
             while opened.unpublished:
                 await self._until_before(stream, opened, opened.unpublished[0])
                 target = opened.unpublished[-1]
-                opened.known = await self.publisher.bring(stream, target, opened.known, opened.held)
+                opened.known = await self.publisher.publish(stream, target, opened.known, opened.held)
                 opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
                 opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
+                # What comes next is not held up by it.
+                self._spawn(self._mark(stream, opened, opened.known))
         finally:
             opened.publishing = False
 
-    async def _until_before(self, stream: str, opened: _Open, version: int) -> None:
+    async def _until_before(self, stream: str, opened: OpenStream, version: int) -> None:
         """Waits a moment for others to publish what is before a version; what they do not, we shall."""
         end = self._clock.now() + _OTHERS_S
         while opened.known.published < version - 1:
             marked = await self.publisher.marked(stream)
             if marked.published > opened.known.published:
-                opened.known = marked
+                opened.known = opened.marked = marked
             elif self._clock.now() >= end:
                 return
             else:
                 await self._clock.sleep(_LOOK_S)
+
+    async def _mark(self, stream: str, opened: OpenStream, mark: Mark) -> None:
+        await self.publisher.mark(stream, mark)
+        if mark.published > opened.marked.published:
+            opened.marked = mark
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -289,8 +273,8 @@ class Writer:
             if not opened.undecided:
                 del self._open[stream]
 
-    def _may_forget(self, opened: _Open) -> bool:
-        busy = opened.undecided or opened.unpublished or opened.publishing
+    def _may_forget(self, opened: OpenStream) -> bool:
+        busy = opened.undecided or opened.unpublished or opened.publishing or opened.unmarked
         return not busy and self._clock.now() - opened.touched >= _IDLE_S
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

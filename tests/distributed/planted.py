@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from citybrain.event_store.contract import Conflict, StoredEvent
+from citybrain.event_store.distributed.open_stream import OpenStream
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.streams import Tail
-from citybrain.event_store.distributed.writer import Writer, _Open
+from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import Parts, Reader
 from tests.distributed.world import Store
 
@@ -26,7 +27,7 @@ class ForgetsTheFence(Store):
 class LooksBeforeTheFence(Writer):
     """Asks whether it is closed, and only then reads the fence."""
 
-    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+    async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
         writer = await self._stand(stream, opened)
         if await self.streams.surely(self._tables.is_closed, writer):
             await self._renew(writer)
@@ -37,7 +38,7 @@ class LooksBeforeTheFence(Writer):
 class NeverLooks(Writer):
     """Does not ask whether it is closed."""
 
-    async def _usable_tail(self, stream: str, opened: _Open) -> Tail | None:
+    async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
         await self._stand(stream, opened)
         return await self.streams.tail(stream)
 
@@ -45,14 +46,14 @@ class NeverLooks(Writer):
 class ForgetsTooSoon(Writer):
     """Takes a stream for done when nothing is undecided, though something is not in the log yet."""
 
-    def _may_forget(self, opened: _Open) -> bool:
+    def _may_forget(self, opened: OpenStream) -> bool:
         return not opened.undecided
 
 
 class NeverSaysWhatItHasOpen(Writer):
     """Appends without having opened the stream."""
 
-    async def _stand(self, stream: str, opened: _Open) -> str:
+    async def _stand(self, stream: str, opened: OpenStream) -> str:
         if not self._id:
             await self._renew("")
         return self._id
@@ -81,15 +82,15 @@ class MarksAhead(Writer):
 
 
 class _MarksFirst(Publisher):
-    async def bring(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
+    async def publish(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
         await self.streams.surely(self.streams.tables.put_marks, {stream: Mark(target, known.bucket)})
-        return await super().bring(stream, target, known, held)
+        return await super().publish(stream, target, known, held)
 
 
 class PublishesItsOwnOnly(Writer):
     """Takes it that whoever wrote what is before has published it."""
 
-    async def _until_before(self, stream: str, opened: _Open, version: int) -> None:
+    async def _until_before(self, stream: str, opened: OpenStream, version: int) -> None:
         await super()._until_before(stream, opened, version)
         opened.known = Mark(max(opened.known.published, version - 1), 0)
 
@@ -109,7 +110,7 @@ class TakesAbsenceForProof(Writer):
             self._absent = not applied
         return batch.events if applied else ()
 
-    async def _try(self, stream: str, opened: _Open) -> None:
+    async def _try(self, stream: str, opened: OpenStream) -> None:
         first = opened.waiting[0]
         await super()._try(stream, opened)
         if first.outcome is None and self._absent:
@@ -120,7 +121,7 @@ class TakesAbsenceForProof(Writer):
 class LooksForIdsInTheTailOnly(Writer):
     """Does not look for ids in buckets that are closed."""
 
-    async def _try(self, stream: str, opened: _Open) -> None:
+    async def _try(self, stream: str, opened: OpenStream) -> None:
         whole = self.streams.versions
         self.streams.versions = self._in_tail  # type: ignore[method-assign]
         try:
