@@ -42,7 +42,7 @@ class Publisher:
         """Publishes and marks what is above what is known to be in the log, up to a version; returns what is known then."""
         reached = await self.publish(stream, target, known, held)
         if reached != known:
-            await self.mark(stream, reached)
+            await asyncio.shield(self.mark(stream, reached))
         return reached
 
     async def publish(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
@@ -60,9 +60,9 @@ class Publisher:
             await self.streams.surely(self._broker.publish, event)
         return Mark(events[-1].version, bucket) if events else known
 
-    async def mark(self, stream: str, mark: Mark) -> None:
-        """Returns when it is written for others to see that a stream is in the log so far."""
-        await self._marks.put(stream, mark)
+    def mark(self, stream: str, mark: Mark) -> asyncio.Future[None]:
+        """Done when it is written for others to see that a stream is in the log so far. Shared: nobody cancels it."""
+        return self._marks.put(stream, mark)
 
 
 class _Marks:
@@ -75,8 +75,8 @@ class _Marks:
         self._writing: asyncio.Task[None] | None = None
         self._begun = -_TOGETHER_S
 
-    async def put(self, stream: str, mark: Mark) -> None:
-        """Returns when it is written, or one that is further."""
+    def put(self, stream: str, mark: Mark) -> asyncio.Future[None]:
+        """Done when it is written, or one that is further."""
         before = self._next.get(stream)
         if before is None or before.published < mark.published:
             self._next[stream] = mark
@@ -86,7 +86,7 @@ class _Marks:
         written = self._written
         if self._writing is None:
             self._writing = loop.create_task(self._write())
-        await asyncio.shield(written)
+        return written
 
     async def _write(self) -> None:
         try:

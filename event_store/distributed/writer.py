@@ -8,6 +8,7 @@ under way, and the new fence comes either behind that append or makes it fail.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -84,10 +85,9 @@ class Writer:
         """See EventStore.append: Undecided after `timeout_s`, and it goes on until it is decided."""
         check_limits(stream, events)
         deciding = self._spawn(self._decide(stream, events, expected))
-        done, _ = await asyncio.wait([deciding], timeout=timeout_s)
-        if not done:
+        if timeout_s is not None and not (await asyncio.wait([deciding], timeout=timeout_s))[0]:
             raise Undecided(f"append to {stream} was not decided in {timeout_s:.3g} s: retry with the same request id")
-        outcome: Committed | Conflict = deciding.result()
+        outcome: Committed | Conflict = await asyncio.shield(deciding)
         return outcome
 
     async def _decide(self, stream: str, events: Sequence[NewEvent], expected: int) -> Committed | Conflict:
@@ -219,7 +219,8 @@ class Writer:
                 opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
                 opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
                 # What comes next is not held up by it.
-                self._spawn(self._mark(stream, opened, opened.known))
+                marked = self.publisher.mark(stream, opened.known)
+                marked.add_done_callback(functools.partial(_marked, opened, opened.known))
         finally:
             opened.publishing = False
 
@@ -234,11 +235,6 @@ class Writer:
                 return
             else:
                 await self._clock.sleep(_LOOK_S)
-
-    async def _mark(self, stream: str, opened: OpenStream, mark: Mark) -> None:
-        await self.publisher.mark(stream, mark)
-        if mark.published > opened.marked.published:
-            opened.marked = mark
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -282,3 +278,10 @@ class Writer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _marked(opened: OpenStream, mark: Mark, written: asyncio.Future[None]) -> None:
+    # Where it was refused, that is told to the loop, and the next one says all that this one would have said.
+    written.result()
+    if mark.published > opened.marked.published:
+        opened.marked = mark
