@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any, TypeVar
 
 from cassandra import ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import _NOT_SET, EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.connection import ConnectionException, ConnectionShutdown
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy
@@ -23,6 +23,11 @@ from cassandra.query import tuple_factory
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.passwords import read_password
 from citybrain.event_store.distributed.ports import TimedOut
+
+with warnings.catch_warnings():
+    # The driver loads every loop that it could run on, eventlet's too, which says to whoever types a command that it is old.
+    warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
+    from cassandra.cluster import _NOT_SET, EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 
 # How many copies decide, and how many decide a condition: those of the data centre that is asked, or those of all.
 _LEVELS = {

@@ -19,15 +19,16 @@ from tests.cli.test_commands import refused, run
 PHONE = "+8613800001111"
 
 
-def test_the_master_key_is_changed_while_the_city_runs(tmp_path: Path) -> None:
-    data, old, new = tmp_path / "data", tmp_path / "old.key", tmp_path / "new.key"
+def changed_while_it_runs(folder: Path, settings: Settings) -> None:
+    """Of a city with such settings: the next key with the old one beside it, then alone; and the old one opens nothing."""
+    old, new = folder / "old.key", folder / "new.key"
     for path in (old, new):
         path.write_bytes(os.urandom(32))
 
     def city(master: Path, *others: Path) -> MeshChild:
-        settings = Settings(data=data, personal=Personal(master_key=master, other_master_keys=others))
-        configuration.write(settings, tmp_path / "city.yaml")
-        return MeshChild(data, ["emergency_command"], settings=settings)
+        mine = settings.model_copy(update={"personal": Personal(master_key=master, other_master_keys=others)})
+        configuration.write(mine, folder / "city.yaml")
+        return MeshChild(mine.data, ["emergency_command"], settings=mine)
 
     asked = pb.ReportEmergencyRequest(
         channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
@@ -37,16 +38,20 @@ def test_the_master_key_is_changed_while_the_city_runs(tmp_path: Path) -> None:
         incident = EmergencyCommandServiceStub(channel).ReportEmergency(asked, timeout=60).incident
     with city(new, old) as child, grpc.insecure_channel(child.address) as channel:
         command = EmergencyCommandServiceStub(channel)
-        done = run(tmp_path, "keys", "rewrap", "--config", "city.yaml")
+        done = run(folder, "keys", "rewrap", "--config", "city.yaml")
         assert "1 keys of persons are wrapped by the current master key; 1 were wrapped anew" in done.stdout, done.stderr
-        assert "; 0 were wrapped anew" in run(tmp_path, "keys", "rewrap", "--config", "city.yaml").stdout
+        assert "; 0 were wrapped anew" in run(folder, "keys", "rewrap", "--config", "city.yaml").stdout
         assert command.ReportEmergency(asked, timeout=60).incident.reporter_id == incident.reporter_id
     with city(new) as child, grpc.insecure_channel(child.address) as channel:
         request = pb.GetIncidentRequest(incident_id=incident.incident_id)
         assert EmergencyCommandServiceStub(channel).GetIncident(request, timeout=60).incident.reporter.phone == PHONE
     with pytest.raises(ChildError, match="were wrapped by another master key"), city(old):
         pass
-    assert "were wrapped by another master key" in refused(tmp_path, "keys", "rewrap", "--config", "city.yaml")
+    assert "were wrapped by another master key" in refused(folder, "keys", "rewrap", "--config", "city.yaml")
+
+
+def test_the_master_key_is_changed_while_the_city_runs(tmp_path: Path) -> None:
+    changed_while_it_runs(tmp_path, Settings(data=tmp_path / "data"))
 
 
 def test_where_there_is_no_city_nothing_is_wrapped(tmp_path: Path) -> None:
