@@ -42,7 +42,7 @@ def verify_log(
         raise Problem("the store is embedded: its log and its streams are one. Nothing is to be compared")
     try:
         found = asyncio.run(_verified(settings, repair))
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         raise Problem(str(error)) from error
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(found) | {"sound": found.sound}, ensure_ascii=False, indent=2))

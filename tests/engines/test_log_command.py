@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, StoredEvent
 from citybrain.mesh.distributed import Distributed
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Settings
 from tests.contract.store import event
 
 CITY = str(Path(sys.executable).parent / "city")
@@ -20,6 +19,7 @@ CITY = str(Path(sys.executable).parent / "city")
 
 def verify(settings: Settings, *options: str) -> subprocess.CompletedProcess[str]:
     said = {
+        "CITY_DATA": str(settings.data),
         "CITY_STORE": "distributed",
         "CITY_KAFKA_ADDRESSES": settings.kafka.addresses,
         "CITY_KAFKA_PREFIX": settings.kafka.prefix,
@@ -46,13 +46,11 @@ async def lose_one(settings: Settings) -> None:
     await engine.close()
 
 
-def test_what_kafka_lost_is_told_and_published_again(engines: Engines, prefix: str) -> None:
-    settings = Settings(
-        store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )
+def test_what_kafka_lost_is_told_and_published_again(settings: Settings, tmp_path: Path) -> None:
     asyncio.run(lose_one(settings))
+    stranger = verify(settings.model_copy(update={"data": tmp_path / "elsewhere"}))
+    assert stranger.returncode == 2 and "were wrapped by another master key" in stranger.stderr
+    assert "Traceback" not in stranger.stderr
     told = verify(settings)
     assert told.returncode == 1, told.stderr
     assert "traffic/signal-1: 3 events, 1 of them in the log; 2 that Kafka had acknowledged are lost there" in told.stdout
