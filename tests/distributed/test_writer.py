@@ -163,3 +163,54 @@ def test_where_a_mark_was_refused_the_next_append_brings_all_into_the_log() -> N
     acted(run)
     assert list(dict.fromkeys(logged(ports))) == ["a", "b"]
     assert ports._store.marks[STREAM].published == 2
+
+
+def test_marks_are_written_at_most_every_twenty_milliseconds_and_all_of_them_are() -> None:
+    class TellsWhen(Counting):
+        def __init__(self, store: Store, log: Log) -> None:
+            super().__init__(store, log)
+            self.moments: list[float] = []
+
+        async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+            self.moments.append(self.now())
+            await super().put_marks(marks)
+
+    ports = TellsWhen(Store(), Log())
+    writer = writing(ports)
+    streams = [f"s{number}" for number in range(50)]
+
+    async def run() -> None:
+        for first in range(0, len(streams), 5):
+            some = streams[first : first + 5]
+            await asyncio.gather(*(writer.append(stream, [NewEvent(stream, "t", b"", 0)], ANY) for stream in some))
+        await writer.settled()
+
+    acted(run)
+    assert all(later - earlier >= 0.02 - 1e-9 for earlier, later in itertools.pairwise(ports.moments))
+    assert {stream: mark.published for stream, mark in ports._store.marks.items()} == dict.fromkeys(streams, 1)
+
+
+def test_what_comes_next_in_a_stream_is_published_while_the_mark_is_on_its_way() -> None:
+    class Holds(Counting):
+        held: asyncio.Event
+
+        async def put_marks(self, marks: Mapping[str, Mark]) -> None:
+            await self.held.wait()
+            await super().put_marks(marks)
+
+    ports = Holds(Store(), Log())
+    writer = writing(ports)
+
+    async def run() -> None:
+        ports.held = asyncio.Event()
+        await append(writer, "a")
+        await append(writer, "b")
+        async with asyncio.timeout(60):
+            while logged(ports) != ["a", "b"]:
+                await ports.sleep(0.01)
+        assert not ports._store.marks
+        ports.held.set()
+        await writer.settled()
+
+    acted(run)
+    assert ports._store.marks[STREAM].published == 2

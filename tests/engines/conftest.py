@@ -6,11 +6,13 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from citybrain.engines.errors import NotFetched
 from citybrain.engines.local import Engines
+from citybrain.mesh.settings import Cassandra, Kafka, Settings
 
 
 def _say(line: str) -> None:
@@ -34,3 +36,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
 def prefix() -> str:
     """What the names of a test's topics and keyspace begin with."""
     return f"test{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def settings(engines: Engines, prefix: str, tmp_path: Path) -> Settings:
+    """Of a mesh that keeps everything in both engines, under names of the test's own."""
+    return Settings(
+        data=tmp_path / "data",
+        store="distributed",
+        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
+        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
+    )

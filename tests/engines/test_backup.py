@@ -23,7 +23,7 @@ from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.mesh import configuration
 from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Kafka, Settings
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60.0
@@ -74,14 +74,10 @@ async def tables(engines: Engines, keyspaces: list[str]) -> dict[tuple[str, str]
 # An engine is started again on the way; the first test of a run waits for both to start too.
 @pytest.mark.timeout(240)
 def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
-    engines: Engines, prefix: str, tmp_path: Path
+    engines: Engines, prefix: str, settings: Settings, tmp_path: Path
 ) -> None:
     keyspaces = [prefix, f"{prefix}_keys"]
-    before = Settings(
-        data=tmp_path / "data", store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )  # fmt: skip
+    before = settings
     # Another beginning of the names of topics: to this city its Kafka is new and empty.
     after = before.model_copy(update={"kafka": Kafka(addresses=engines.kafka.address, prefix=f"{prefix}-new")})
     services = ["emergency_command"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,19 +12,13 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 
 from citybrain.cli.local import LocalCity
-from citybrain.engines.local import Engines
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Settings
 
 LIMIT_S = 90.0
 
 
 @pytest.fixture
-def city(tmp_path: Path, engines: Engines, prefix: str) -> Iterator[LocalCity]:
-    settings = Settings(
-        data=tmp_path / "data", store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )  # fmt: skip
+def city(settings: Settings) -> Iterator[LocalCity]:
     with LocalCity(settings) as running:
         yield running
 

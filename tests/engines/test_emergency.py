@@ -14,20 +14,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.cli.local import ROOT, LocalCity
 from citybrain.demo.run import STEPS, Options, drive
-from citybrain.engines.local import Engines
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Settings
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
 STORY = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PatientHandedOver", "IncidentClosed"]
-
-
-@pytest.fixture
-def settings(engines: Engines, prefix: str) -> Settings:
-    return Settings(
-        store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )  # fmt: skip
 
 
 # The traffic of ten minutes, at a pace.

@@ -26,7 +26,7 @@ from citybrain.mesh.child import MeshChild
 from citybrain.mesh.distributed import Distributed
 from citybrain.mesh.sealed_rows import SealedRows
 from citybrain.mesh.serve import choose
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Settings
 from citybrain.mesh.vault import Vault
 
 CITY = str(Path(sys.executable).parent / "city")
@@ -77,13 +77,9 @@ async def everything(place: Place) -> str:
         asked.close()
 
 
-def test_a_person_is_erased_for_every_process_of_a_service(engines: Engines, prefix: str, tmp_path: Path) -> None:
-    settings = Settings(
-        data=tmp_path / "data",
-        store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )
+def test_a_person_is_erased_for_every_process_of_a_service(
+    engines: Engines, prefix: str, settings: Settings, tmp_path: Path
+) -> None:
     services = ["emergency_command", "district_hub"]
     with (
         MeshChild(settings.data, services, settings=settings) as one,

@@ -15,11 +15,10 @@ from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 
-from citybrain.engines.local import Engines
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.distributed import Distributed
 from citybrain.mesh.manifest import Manifest, read_manifest
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.mesh.settings import Settings
 
 COUNTING = Path(__file__).with_name("counting")
 STUBS = Path(__file__).parents[2] / "build" / "tests" / "python"
@@ -64,15 +63,7 @@ async def told(settings: Settings, manifest: Manifest, enough: int) -> dict[str,
         await engine.close()
 
 
-def test_each_reading_is_told_in_one_window_through_the_kill_of_whoever_folds(
-    engines: Engines, prefix: str, tmp_path: Path
-) -> None:
-    settings = Settings(
-        data=tmp_path / "data",
-        store="distributed",
-        kafka=Kafka(addresses=engines.kafka.address, prefix=prefix),
-        cassandra=Cassandra(addresses=engines.cassandra.address, keyspace=prefix),
-    )
+def test_each_reading_is_told_in_one_window_through_the_kill_of_whoever_folds(settings: Settings) -> None:
     manifest = read_manifest(COUNTING / "manifest.yaml")
     sent: Counter[str] = Counter()
     with child(settings, "one") as one, child(settings, "two") as two:

@@ -74,7 +74,7 @@ async def killed(engines: Engines, where: Place, cluster: Cluster, seed: int, ro
                     await children[number].kill()
                     children[number] = await Child.start(where, cluster, record, WRITERS_EACH)
                 else:
-                    # A process that finds no engine when it begins ends, and here nobody starts it again.
+                    # A process that finds no engine when it begins ends with an error, and here nobody starts it again.
                     await asyncio.gather(*(child.ready() for child in children))
                     engine = engines.kafka if victim == "Kafka" else engines.cassandra
                     await asyncio.to_thread(engine.kill)

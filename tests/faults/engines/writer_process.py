@@ -47,7 +47,10 @@ def say(name: str, stream: str, version: int) -> None:
 
 async def write(where: Place, cluster: Cluster, name: str, writers: int) -> None:
     """Appends until a line comes, each writer one after the other. Who is told nothing in time asks again, as callers do."""
-    stop = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))
+    # In no thread: a process that fails would wait there for a line.
+    told = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
+    stop = asyncio.ensure_future(told.readline())
 
     async def fill(store: DistributedEventStore, writer: int) -> None:
         chance = random.Random(f"{name}-{writer}")
