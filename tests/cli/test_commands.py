@@ -46,9 +46,9 @@ def environment() -> dict[str, str]:
     return {**kept, "COLUMNS": "160", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [CITY, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
+        [CITY, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=limit_s, check=False
     )
 
 
@@ -377,12 +377,15 @@ def test_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, start: 
     assert "Traceback" not in demo.said
 
 
+# Three rides: on a machine that others use too they take minutes, and the limit is to say only that it hangs.
 @pytest.mark.sumo
+@pytest.mark.timeout(330)
 def test_demo_writes_what_it_measured_as_json(tmp_path: Path) -> None:
     # Soon after the begin, so that it is soon over.
     call = {"at_s": 5, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
     (tmp_path / "calls.jsonl").write_text(json.dumps(call), encoding="utf-8")
-    done = run(tmp_path, "demo", "--calls", "calls.jsonl", "--emergencies", "1", "--no-kill", "--json", "measured.json")
+    options = ("--calls", "calls.jsonl", "--emergencies", "1", "--no-kill", "--json", "measured.json")
+    done = run(tmp_path, "demo", *options, limit_s=300)
     assert done.returncode == 0, done.stderr
     (first,) = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
     assert set(first["results"]) == set(first["median_ride_s"]) == {"ordinary", "bluelight", "city"}
