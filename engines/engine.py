@@ -130,7 +130,7 @@ class Engine:
             needs = f"{self.name} needs {_MIN_FREE_BYTES >> 20} MB to begin with"
             raise EngineError(f"{needs}, and {free >> 20} MB are free in {self.folder}: make room, or give another folder")
         classes = class_path(self.name, say)
-        command = [java(), *self.prepare(self._choose_ports(), classes)]
+        command = [java(), f"-XX:ErrorFile={self._crash_report}", *self.prepare(self._choose_ports(), classes)]
         with self._pid_file.open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,6 +204,11 @@ class Engine:
     @property
     def _output(self) -> Path:
         return self.folder / f"{self.name}.out"
+
+    @property
+    def _crash_report(self) -> Path:
+        """What Java writes when it ends by itself, as Cassandra's does where a mapped file finds no room; else it lies about."""
+        return self.folder / f"{self.name}-crash.log"
 
     def _fresh(self, name: str) -> Path:
         """A folder without what one that was killed left there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -85,6 +86,15 @@ def test_nothing_is_left_when_the_process_that_started_it_is_killed(tmp_path: Pa
     starter.wait()
     starter.stdout.close()
     until(lambda: not kafka.running)
+
+
+def test_one_that_crashes_leaves_its_report_in_its_folder_and_says_where(kafka: Kafka) -> None:
+    kafka.start()
+    os.kill(kafka.pid, signal.SIGSEGV)
+    until(lambda: not kafka.running)
+    report = kafka.folder / "kafka-crash.log"
+    assert "SIGSEGV" in report.read_text(errors="replace")
+    assert any(str(report) in line for line in kafka.tail())
 
 
 def test_the_file_of_one_that_ended_names_nobody(kafka: Kafka, tmp_path: Path) -> None:
