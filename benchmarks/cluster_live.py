@@ -101,7 +101,7 @@ def _bare(cluster: Cluster) -> list[float]:
         while len(heard) < _WARM + _LIVE:
             message = consumer.poll(1)
             if message is not None and message.error() is None:
-                heard[message.key()] = time.monotonic()
+                heard[message.key() or b""] = time.monotonic()
 
     hearing = threading.Thread(target=hear)
     hearing.start()

@@ -58,7 +58,7 @@ def _direct_call(address: str, calls: int = 500) -> float:
     """Seconds of a trivial call without gateway, store or worker, p50."""
     taken = []
     with grpc.insecure_channel(address) as channel:
-        stub = HealthStub(channel)  # type: ignore[no-untyped-call]
+        stub = HealthStub(channel)
         for _ in range(calls):
             began = time.perf_counter()
             stub.Check(HealthCheckRequest())

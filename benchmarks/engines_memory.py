@@ -96,7 +96,9 @@ async def _most(engines: Engines, seconds: float) -> tuple[float, ...]:
 
     beside = [asyncio.ensure_future(hear(partition)) for partition in store.partitions()]
     beside.append(asyncio.ensure_future(read_again()))
-    most, *_ = await asyncio.gather(look(), *map(write, range(_WRITERS)))
+    looking = asyncio.ensure_future(look())
+    await asyncio.gather(*map(write, range(_WRITERS)))
+    most = await looking
     for task in beside:
         task.cancel()
     await store.leave()

@@ -56,7 +56,8 @@ def _in_order(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(city: str, outcomes: dict[int, dict[str, Any]], crashed: list[int]) -> list[Row]:
-    rows, details = [], {}
+    rows: list[Row] = []
+    details: dict[str, Any] = {}
     everything = outcomes
     for peer in ("ordinary", "bluelight"):
         # SUMO's blue-light device crashes it in some runs: those seeds have no pair, and are named.

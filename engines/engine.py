@@ -207,7 +207,7 @@ class Engine:
 
     @property
     def _crash_report(self) -> Path:
-        """What Java writes when it ends by itself, as Cassandra's does where a mapped file finds no room; else it lies about."""
+        """What Java writes where it crashes, as Cassandra's does when a mapped file finds no room; else it lies about."""
         return self.folder / f"{self.name}-crash.log"
 
     def _fresh(self, name: str) -> Path:

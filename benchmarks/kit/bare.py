@@ -70,14 +70,12 @@ class Servicer(TrafficServiceServicer):
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._versions: dict[str, int] = {}
 
-    async def GetSignal(self, request: pb.GetSignalRequest, context: Any) -> pb.GetSignalResponse:  # type: ignore[override]
+    async def GetSignal(self, request: pb.GetSignalRequest, context: Any) -> pb.GetSignalResponse:
         """Answers."""
         async with self._slots:
             return pb.GetSignalResponse(held_for=request.signal_id)
 
-    async def ReportSignal(  # type: ignore[override]
-        self, request: pb.ReportSignalRequest, context: Any
-    ) -> pb.ReportSignalResponse:
+    async def ReportSignal(self, request: pb.ReportSignalRequest, context: Any) -> pb.ReportSignalResponse:
         """Takes the next version of the signal's stream, and appends."""
         async with self._slots:
             version = self._versions[request.signal_id] = self._versions.get(request.signal_id, 0) + 1
@@ -89,7 +87,7 @@ class Servicer(TrafficServiceServicer):
 async def main() -> None:
     """Serves until standard input ends."""
     server = grpc.aio.server()
-    add_TrafficServiceServicer_to_server(Servicer(Writer(sys.argv[1])), server)  # type: ignore[no-untyped-call]
+    add_TrafficServiceServicer_to_server(Servicer(Writer(sys.argv[1])), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(json.dumps({"ready": f"127.0.0.1:{port}"}) + "\n")

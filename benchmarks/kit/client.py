@@ -45,7 +45,7 @@ async def main(address: str, method: str, callers: int, seconds: float) -> dict[
 
     await asyncio.gather(*(caller(number) for number in range(callers)))
     for channel in channels:
-        await channel.close()
+        await channel.close(None)
     return {"calls": len(taken), "seconds": seconds, "p50": quantile(taken, 0.5), "p99": quantile(taken, 0.99)}
 
 

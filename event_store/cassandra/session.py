@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cassandra import ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
@@ -90,7 +90,7 @@ class Asked:
         session.default_fetch_size = None
 
     @classmethod
-    async def open(cls, place: Place) -> Asked:
+    async def open(cls, place: Place) -> Self:
         """Connects; StoreError says why that is not possible."""
         cluster = _cluster(place)
         loop = asyncio.get_running_loop()

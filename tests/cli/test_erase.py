@@ -36,7 +36,7 @@ def test_a_person_is_erased_while_the_city_works_on_what_they_reported(tmp_path:
 
         def called_back() -> str:
             request = pb.GetIncidentRequest(incident_id=incident.incident_id)
-            return command.GetIncident(request, timeout=60).incident.reporter.phone
+            return str(command.GetIncident(request, timeout=60).incident.reporter.phone)
 
         assert called_back() == PHONE
         done = run(tmp_path, "erase", incident.reporter_id, "--data", str(data), "--json")

@@ -14,7 +14,8 @@ def test_a_view_is_rebuilt_while_the_city_works(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with city(data) as running:
         reported = [running.report().incident_id for _ in range(20)]
-        stop, lacking = threading.Event(), []
+        stop = threading.Event()
+        lacking: list[str] = []
 
         def read() -> None:
             while not stop.is_set():

@@ -141,7 +141,7 @@ class Split:
     def __init__(self, folder: Path) -> None:
         self._parts = [Sparse(folder / f"{number}.db") for number in range(2)]
         for number, part in enumerate(self._parts):
-            part.name = str(number)  # type: ignore[misc]
+            part.name = str(number)
 
     def close(self) -> None:
         for partition in self._parts:

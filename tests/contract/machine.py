@@ -418,7 +418,7 @@ class MachineContract(StoreEngine, ReadModelsEngine):
         monkeypatch.setattr(subscription, "_FIRST_PAUSE_S", 0.001)
         tried = iter(range(1_000_000))
         run_state_machine_as_test(
-            lambda: Machine(self, tmp_path / str(next(tried))),
+            lambda: Machine(self, tmp_path / str(next(tried))),  # type: ignore[arg-type]
             settings=settings(
                 max_examples=self.examples,
                 stateful_step_count=self.steps,

@@ -52,7 +52,7 @@ class _On(EventStoreContract, ReadModelsContract):
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         models = self._models(ViewFile(folder / "views.db"))
         try:
-            yield models  # type: ignore[misc]
+            yield models
         finally:
             models.close()
 

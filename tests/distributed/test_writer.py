@@ -74,7 +74,7 @@ def test_appends_that_wait_for_one_stream_go_out_as_one_batch_and_each_gets_its_
             append(writer, "b"),
         )
         await writer.settled()
-        return outcomes
+        return list(outcomes)
 
     assert acted(run) == [
         Committed(1, 1, 0), Committed(2, 2, 0), Committed(3, 4, 0), Conflict(4), Committed(5, 5, 0), Committed(2, 2, 0)
@@ -98,7 +98,7 @@ def test_an_append_that_came_first_through_another_writer_takes_nothing_along_th
         outcomes = await asyncio.gather(*(append(writer, one) for one in ("second", "retried", "behind")))
         await other.settled()
         await writer.settled()
-        return outcomes
+        return list(outcomes)
 
     assert acted(run) == [Committed(2, 2, 0), Committed(3, 3, 0), Committed(5, 5, 0)]
     assert ["retried", "behind"] in ports.sent
@@ -121,7 +121,7 @@ def test_an_append_that_is_refused_fails_alone_and_those_that_wait_with_it_are_w
         asked = (append(writer, one) for one in ("a", "b", "bad", "c", "d"))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         await writer.settled()
-        return outcomes
+        return list(outcomes)
 
     assert [type(outcome) for outcome in acted(run)] == [Committed, Committed, StoreError, Committed, Committed]
     assert logged(ports) == ["a", "b", "c", "d"]

@@ -273,7 +273,7 @@ def test_a_data_centre_that_is_not_there_is_told_with_those_that_are(engines: En
         ({"consistency": "QUORUM"}, ""),
     ],
 )
-def test_several_data_centres_are_asked_only_where_it_is_clear_who_decides(more: dict[str, str], why: str) -> None:
+def test_several_data_centres_are_asked_only_where_it_is_clear_who_decides(more: dict[str, Any], why: str) -> None:
     found = wrong_centre(Place("127.0.0.1:1", **more), {"west", "east"})
     assert found.startswith(f"has {why}") if why else found == ""
 

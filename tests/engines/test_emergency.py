@@ -51,9 +51,9 @@ def test_rest_cannot_be_seen_and_city_time_moves_all_the_same(settings: Settings
     with LocalCity(driven, only=["district_hub"]) as city:
         assert city.gateway is not None
         with grpc.insecure_channel(city.gateway.address) as channel:
-            clock = ClockServiceStub(channel)  # type: ignore[no-untyped-call]
+            clock = ClockServiceStub(channel)
             with pytest.raises(grpc.RpcError, match="at a pace of your own") as refused:
                 clock.Rest(clock_pb2.RestRequest(), timeout=20)
-            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
+            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             moved = clock.Advance(clock_pb2.AdvanceRequest(time=Timestamp(seconds=1_767_600_000)), timeout=20)
             assert moved.time.seconds == 1_767_600_000

@@ -35,9 +35,9 @@ async def lose_one(settings: Settings) -> None:
     engine = await Distributed.open(settings, [])
     honest = engine._log.publish
 
-    async def forgets(stored: StoredEvent) -> None:
-        if stored.version != 2:
-            await honest(stored)
+    async def forgets(event: StoredEvent) -> None:
+        if event.version != 2:
+            await honest(event)
 
     engine._log.publish = forgets  # type: ignore[method-assign]
     for name in ("e1", "e2", "e3"):

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from citybrain.engines.engine import HOST
 from citybrain.engines.errors import EngineError, NotFetched
 from citybrain.engines.jars import CACHE_VARIABLE, class_path
 from citybrain.engines.kafka import Kafka
 from citybrain.engines.local import Engines
+from citybrain.engines.ports import HOST
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
@@ -161,9 +161,9 @@ def test_a_jar_that_is_not_the_one_of_the_lock_is_never_used(
     spoilt.unlink()
     spoilt.write_bytes(b"something else")
     try:
-        path = class_path("kafka", said.append)
+        fetched = class_path("kafka", said.append)
     except NotFetched:
         pass
     else:
-        assert Path(path.split(os.pathsep)[0]).read_bytes() == good[0].read_bytes()
+        assert Path(fetched.split(os.pathsep)[0]).read_bytes() == good[0].read_bytes()
     assert "1 of" in said[0]

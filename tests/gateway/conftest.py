@@ -101,7 +101,7 @@ class Upstream:
     def start(self) -> None:
         """Serves; again on the same port."""
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-        pb_grpc.add_EmergencyCommandServiceServicer_to_server(self.service, self._server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_EmergencyCommandServiceServicer_to_server(self.service, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -194,4 +194,4 @@ def gateway(make_gateway: MakeGateway) -> Envoy:
 @pytest.fixture
 def stub(gateway: Envoy) -> Iterator[pb_grpc.EmergencyCommandServiceStub]:
     with grpc.insecure_channel(gateway.address) as channel:
-        yield pb_grpc.EmergencyCommandServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield pb_grpc.EmergencyCommandServiceStub(channel)

@@ -52,14 +52,14 @@ def check(channel: grpc.Channel, name: str = "") -> int:
 
 
 def status(channel: grpc.Channel) -> pb.GetStatusResponse:
-    answer: pb.GetStatusResponse = MeshServiceStub(channel).GetStatus(pb.GetStatusRequest(), timeout=LIMIT_S)  # type: ignore
+    answer: pb.GetStatusResponse = MeshServiceStub(channel).GetStatus(pb.GetStatusRequest(), timeout=LIMIT_S)
     return answer
 
 
 def register(channel: grpc.Channel, name: str) -> None:
     station = RoadPlace(edge_id="e1", position_m=1)
     request: Any = health.RegisterAmbulanceRequest(ambulance_id=name, station=station)
-    HealthServiceStub(channel).RegisterAmbulance(request, timeout=LIMIT_S)  # type: ignore[no-untyped-call]
+    HealthServiceStub(channel).RegisterAmbulance(request, timeout=LIMIT_S)
 
 
 def limit_files(child: MeshChild, size: int) -> None:
@@ -80,7 +80,7 @@ def test_a_store_that_cannot_be_written_is_told_before_anybody_writes_and_again_
     with pytest.raises(grpc.RpcError) as caught:
         register(channel, "a1")
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "nothing was written: retry with the same request id" in caught.value.details()
+    assert "nothing was written: retry with the same request id" in str(caught.value.details())
     limit_files(child, resource.RLIM_INFINITY)
     until(lambda: check(channel) == SERVING, "that it recovers by itself")
     register(channel, "a1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pool
@@ -56,7 +57,7 @@ def events_of(name: str) -> set[str]:
 
 def heard_by(manifest: Manifest) -> set[str]:
     """What its reactions and views are made from."""
-    sources = [entry for found in entrypoints(manifest, Subscribe).values() for entry in found]
+    sources: list[Any] = [entry for found in entrypoints(manifest, Subscribe).values() for entry in found]
     sources += [view for _, view in inspect.getmembers(service_class(manifest), lambda member: isinstance(member, View))]
     return {event for source in sources for event in source.types}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -40,7 +41,7 @@ class CallsContract(RuntimeContract):
 
     def test_an_error_in_a_provider_around_the_method_is_answered_and_the_service_goes_on(self, shared: Probe) -> None:
         for moment in ("when it is asked", "at setup"):
-            error = refusal(lambda moment=moment: shared.do(f"provider breaks {moment}"))  # type: ignore[misc]
+            error = refusal(partial(shared.do, f"provider breaks {moment}"))
             assert error.code() is grpc.StatusCode.INTERNAL, moment
             assert shared.do("hello") == "hello"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.contract.runtime.probing import Probe, RuntimeContract, until
@@ -57,7 +58,7 @@ class EventsContract(RuntimeContract):
         with self.probe(tmp_path / "data", "probe", "neighbour", environment=since) as probe:
             probe.write("k", "last")
             for group in ("from now", "from a moment", "from the beginning"):
-                assert until(lambda group=group: probe.heard(group), bool) == ["last"], group
+                assert until(partial(probe.heard, group), bool) == ["last"], group
 
     # -- what fails -----------------------------------------------------------------------------------------------------
 

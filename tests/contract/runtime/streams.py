@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -156,7 +157,7 @@ class StreamsContract(RuntimeContract):
             stopping: list[int] = []
             thread = threading.Thread(target=lambda: stopping.append(probe.running.stop()))
             thread.start()
-            errors = [refusal(lambda call=call: list(call)) for call in calls]
+            errors = [refusal(partial(list, call)) for call in calls]
             thread.join(LIMIT_S)
             assert stopping == [0]
             assert [error.code() for error in errors] == [grpc.StatusCode.UNAVAILABLE] * 3

@@ -69,6 +69,7 @@ def test_a_stream_concerns_one_district_that_must_exist() -> None:
             hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
         hub.RegisterDistrict(register("xihu", "西湖区"))
         follow = hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
+        assert follow.concerns is not None
         assert follow.concerns(ev.DistrictNotified(district_id="xihu"))
         assert not follow.concerns(ev.DistrictNotified(district_id="gongshu"))
 

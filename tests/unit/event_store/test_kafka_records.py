@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from citybrain.event_store.contract import StoredEvent
@@ -74,7 +76,7 @@ def test_a_cluster_that_asks_for_a_password_without_a_file_says_what_to_do() -> 
         cluster.options()
 
 
-def test_how_to_be_let_in_reaches_the_client(tmp_path) -> None:
+def test_how_to_be_let_in_reaches_the_client(tmp_path: Path) -> None:
     password, authorities = tmp_path / "password", tmp_path / "ca.pem"
     password.write_text("secret\n")
     cluster = Cluster(

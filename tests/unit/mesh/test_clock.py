@@ -55,7 +55,12 @@ def test_a_timer_set_while_another_fires_fires_on_the_same_way_when_it_is_due() 
     clock = DrivenClock()
     asyncio.run(clock.advance(1))
     fired = Fired(clock)
-    fired.at(10, "first", lambda: [fired.at(10, "same"), fired.at(15, "between"), fired.at(99, "later")])
+
+    def more() -> None:
+        for due, name in ((10, "same"), (15, "between"), (99, "later")):
+            fired.at(due, name)
+
+    fired.at(10, "first", more)
     fired.at(20, "last")
     asyncio.run(clock.advance(30))
     assert fired.log == [("first", 10), ("same", 10), ("between", 15), ("last", 20)]

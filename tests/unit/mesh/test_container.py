@@ -64,7 +64,11 @@ def test_however_work_ends_its_place_is_free_again_and_nothing_counts_as_going_o
     tmp_path: Path, how: str, error: type[Exception]
 ) -> None:
     def test(ward: Ward) -> None:
-        results = together(*(lambda: ward.do(how) for _ in range(7)), lambda: str(Worker.gate.set()))
+        def open_gate() -> str:
+            Worker.gate.set()
+            return ""
+
+        results = together(*(lambda: ward.do(how) for _ in range(7)), open_gate)
         failed = [result for result in results if isinstance(result, BaseException)]
         assert failed and all(isinstance(result, error | Overloaded) for result in failed)
         assert together(*(lambda: ward.do("hello") for _ in range(4))) == ["hello"] * 4
@@ -106,7 +110,12 @@ def test_between_two_workers_that_share_a_place_nothing_looks_at_rest(tmp_path: 
     def test(ward: Ward) -> None:
         looked: list[bool] = []
         changed = ward.activity.changed
-        ward.activity.changed = lambda: (looked.append(ward.activity.at_rest), changed())[1]  # type: ignore[method-assign]
+
+        def look() -> None:
+            looked.append(ward.activity.at_rest)
+            changed()
+
+        ward.activity.changed = look  # type: ignore[method-assign]
         tasks = [ward.begin("wait"), ward.begin("wait"), ward.begin("last")]
         wait(asyncio.sleep(0))
         Worker.gate.set()

@@ -39,7 +39,7 @@ class Follower:
 
     def __init__(self, parts: Parts, token: str = "", stream_id: str = "") -> None:
         self.channel = grpc.aio.insecure_channel(parts.address)
-        self.call = TrafficServiceStub(self.channel).FollowSignalCommands(
+        self.call: Any = TrafficServiceStub(self.channel).FollowSignalCommands(
             pb.FollowSignalCommandsRequest(resume_token=token), metadata=[("x-stream-id", stream_id)] if stream_id else []
         )
         self.token = token
@@ -48,7 +48,7 @@ class Follower:
         names: list[str] = []
         while len(names) < count:
             response = wait(self.call.read())
-            assert response is not grpc.aio.EOF, wait(self.call.details())
+            assert isinstance(response, pb.FollowSignalCommandsResponse), wait(self.call.details())
             self.token = response.resume_token
             names += [event.id for event in response.events]
         return names

@@ -81,4 +81,5 @@ def test_something_packed_that_no_contract_here_has_is_left_alone() -> None:
     strange = PackedAny(type_url="type.googleapis.com/citybrain.nowhere.v1.Nothing", value=b"x")
     message = ev.Told(who_id="per-1", text="x", packed=strange)
     rest, parts = take_out(message)
+    assert isinstance(rest, ev.Told)
     assert rest.packed == strange and list(parts) == ["per-1"]

@@ -90,7 +90,8 @@ class Ward:
 
     def report(self) -> None:
         event = ev.SignalReported(signal_id="s")
-        number = self.parts.store.head()
+        (partition,) = self.parts.store.partitions()
+        number = partition.head()
         new = NewEvent(str(number), "citybrain.traffic.v1.SignalReported", event.SerializeToString(), number)
         wait(self.parts.store.append("traffic/signal-s", [new], ANY))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,5 +237,5 @@ def test_whatever_happens_meanwhile_the_view_is_a_fold_of_the_log(
 
     while steps:
         end = steps.index("restart") if "restart" in steps else len(steps)
-        on_parts(folder, lambda parts, now=steps[:end]: session(parts, now))
+        on_parts(folder, functools.partial(session, steps=steps[:end]))
         steps = steps[end + 1 :]

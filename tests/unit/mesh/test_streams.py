@@ -83,7 +83,7 @@ class Slow(SqliteEventStore):
         await self._gate("version_of")
         return found
 
-    async def append(
+    async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
         await self._gate("append")
@@ -248,7 +248,7 @@ def test_many_commands_at_once_on_one_stream_are_each_written_once(tmp_path: Pat
     def test(parts: Parts) -> None:
         names = streams(parts)
         wanted = [str(n) for n in range(12)]
-        together(*(lambda name=name: add(names, f"r{name}", name) for name in wanted * 2))  # type: ignore[misc]
+        together(*(lambda name=name: add(names, f"r{name}", name) for name in wanted * 2))
         assert sorted(names.load("s").seen) == sorted(wanted)
 
     on_parts(tmp_path, test)

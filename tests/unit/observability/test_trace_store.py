@@ -72,8 +72,8 @@ def test_another_process_may_read_while_one_writes(tmp_path: Path) -> None:
 def test_the_receiver_takes_logs_and_metrics_too(tmp_path: Path) -> None:
     receiver = Receiver(tmp_path / "traces.db")
     with grpc.insecure_channel(receiver.start().removeprefix("http://")) as channel:
-        logs = logs_service_pb2_grpc.LogsServiceStub(channel)  # type: ignore[no-untyped-call]
-        metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)  # type: ignore[no-untyped-call]
+        logs = logs_service_pb2_grpc.LogsServiceStub(channel)
+        metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
         assert logs.Export(logs_service_pb2.ExportLogsServiceRequest(), timeout=60) is not None
         assert metrics.Export(metrics_service_pb2.ExportMetricsServiceRequest(), timeout=60) is not None
     receiver.stop()

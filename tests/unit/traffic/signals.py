@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from citybrain.traffic.v1.traffic_service_pb2 import Signal, SignalConflict, SignalLink, SignalPhase
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -35,7 +36,7 @@ def make(
     )
 
 
-def crossing(name: str = "x", west: str = "west", east: str = "east", **options: bool) -> Signal:
+def crossing(name: str = "x", west: str = "west", east: str = "east", **options: Any) -> Signal:
     """A road from west to east, with a turn to the north that has a phase of its own, crossed by a road from the south.
 
     Letters: 0 through, 1 turn, 2 from the south. 0 and 1 share the approach; no phase of the plan opens both.

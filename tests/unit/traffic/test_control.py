@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ WEST = ["west", "east"]
 SOUTH = ["x-south", "x-north"]
 
 
-def small_city(at: int = 45, **options: bool) -> City:
+def small_city(at: int = 45, **options: Any) -> City:
     """One crossing; its road from the south is green from second 40 to 65 of a cycle of 70."""
     return City([crossing(**options)], EPOCH + 700 + at)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
@@ -136,7 +137,7 @@ def test_a_command_is_not_written_where_the_signal_changed_since_it_was_made() -
     assert domain.command(signal(commanded(999)), seen, command) == []
 
 
-def _register(**options: bool) -> pb.RegisterSignalRequest:
+def _register(**options: Any) -> pb.RegisterSignalRequest:
     return pb.RegisterSignalRequest(signal=crossing(**options))
 
 
@@ -197,7 +198,7 @@ def after(state: PriorityState, *events: Message) -> PriorityState:
 def test_a_grant_holds_until_it_is_released() -> None:
     held = after(PriorityState(), *grants.grant(PriorityState(), ask(), ["x"]))
     granted = held.grants["g"].granted
-    assert (granted.vehicle_id, granted.edge_ids, granted.signal_ids) == ("v", ["a", "b"], ["x"])
+    assert (granted.vehicle_id, list(granted.edge_ids), list(granted.signal_ids)) == ("v", ["a", "b"], ["x"])
     assert granted.stops[0].route_index == 1
     (released,) = grants.release(held, end())
     assert (released.vehicle_id, released.reason) == ("v", "handed over")  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from citybrain.traffic.v1.traffic_service_pb2 import Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.services.traffic import conflicts, score
+from citybrain.services.traffic import conflicts, plan, score
 from citybrain.services.traffic.score import Score, Shown
 from tests.unit.traffic import checker
 from tests.unit.traffic.signals import EPOCH, crossing, make, signals
@@ -137,11 +137,11 @@ def test_the_whole_approach_is_held_green_unless_its_own_links_conflict_or_only_
 def test_the_plan_clock_says_what_the_plan_shows_and_for_how_long_it_has(signal: Signal, moment: int) -> None:
     lights = conflicts.prepare(signal)
     now = EPOCH + 1000 + moment
-    found = score.plans.at(lights.plan, now)
+    found = plan.at(lights.plan, now)
     assert lights.plan.states[found.phase] == checker.plan_shows(signal, now)
     whole = checker.plan_history(signal, now + 1)
     cycle = len(checker.plan_seconds(signal))
-    for since, counted in zip(score.plans.stood(lights.plan, now), checker.stood(whole), strict=True):
+    for since, counted in zip(plan.stood(lights.plan, now), checker.stood(whole), strict=True):
         assert min(since, cycle - 1) == min(counted - 1, cycle - 1)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
-from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import Row
@@ -54,23 +54,23 @@ class Desk(Service):
     paper = Paper()
 
     @rpc
-    def ReportSignal(self, request: traffic.ReportSignalRequest) -> traffic.ReportSignalResponse:
+    def ReportSignal(self, request: pb.ReportSignalRequest) -> pb.ReportSignalResponse:
         if request.command_id == "refuse":
             raise Refused("no")
         reported = ev.SignalReported(signal_id=request.signal_id, command_id=request.command_id)
         self.log.info("reported", signal=request.signal_id)
         self.reports.handle(request.signal_id, lambda now: [reported], lambda after, _: after)
-        return traffic.ReportSignalResponse()
+        return pb.ReportSignalResponse()
 
     @rpc
-    def GetSignal(self, request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
+    def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
         row = self.newest.get(request.signal_id)
         asked = self.traffic.GetSignal(request).held_for
         apart = off_loop(threading.get_ident) != threading.get_ident()
-        return traffic.GetSignalResponse(held_for=f"{row}|{asked}|{self.clock.now()}|{self.paper}|{apart}")
+        return pb.GetSignalResponse(held_for=f"{row}|{asked}|{self.clock.now()}|{self.paper}|{apart}")
 
     @rpc
-    def FollowSignalCommands(self, request: traffic.FollowSignalCommandsRequest) -> Follow:
+    def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
         return Follow(purpose="reports", types=(ev.SignalReported,))
 
     def names(self) -> Iterator[str]:
@@ -89,18 +89,18 @@ class Desk(Service):
         self.paper.append(text)
 
 
-def report(signal_id: str, command_id: str) -> traffic.ReportSignalRequest:
-    return traffic.ReportSignalRequest(signal_id=signal_id, command_id=command_id)
+def report(signal_id: str, command_id: str) -> pb.ReportSignalRequest:
+    return pb.ReportSignalRequest(signal_id=signal_id, command_id=command_id)
 
 
 def neighbour(held_for: str = "nobody") -> Any:
-    return fake(TRAFFIC, GetSignal=traffic.GetSignalResponse(held_for=held_for))
+    return fake(TRAFFIC, GetSignal=pb.GetSignalResponse(held_for=held_for))
 
 
 def test_a_method_finds_what_was_given_and_what_is_real() -> None:
     given: dict[str, Any] = {"newest": {"s": {"last": "c0"}}, "traffic": neighbour("a1"), "paper": ["mine"]}
     with service_factory(Desk, contract=TRAFFIC, **given) as desk:
-        answer = desk.GetSignal(traffic.GetSignalRequest(signal_id="s")).held_for
+        answer = desk.GetSignal(pb.GetSignalRequest(signal_id="s")).held_for
         assert answer == f"{{'last': 'c0'}}|a1|{desk.clock.now()}|['mine']|True"
         assert isinstance(desk, Desk)
 
@@ -135,14 +135,14 @@ def test_city_time_stands_until_it_is_moved_and_no_timer_or_subscription_runs() 
         desk.clock.advance(before + 5_000_000)
         assert desk.clock.now() == before + 5_000_000
         desk.tick()
-        assert desk.GetSignal(traffic.GetSignalRequest(signal_id="s")).held_for.split("|")[3] == "['set up', 'tick']"
+        assert desk.GetSignal(pb.GetSignalRequest(signal_id="s")).held_for.split("|")[3] == "['set up', 'tick']"
 
 
 def test_errors_come_as_they_were_raised_and_nothing_is_checked_before() -> None:
     with service_factory(Desk, neighbour(), contract=TRAFFIC) as desk:
         with pytest.raises(Refused, match="no"):
             desk.ReportSignal(report("", "refuse"))
-        assert desk.FollowSignalCommands(traffic.FollowSignalCommandsRequest()).purpose == "reports"
+        assert desk.FollowSignalCommands(pb.FollowSignalCommandsRequest()).purpose == "reports"
 
 
 def test_rows_that_were_given_are_read_as_a_view_is_read() -> None:

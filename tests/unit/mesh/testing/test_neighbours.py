@@ -6,7 +6,7 @@ import threading
 
 import grpc
 import pytest
-from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
 from citybrain.mesh.errors import CallFailed, Refused, Unavailable
 from citybrain.mesh.service import Client, Service, rpc
@@ -22,25 +22,25 @@ class Asking(Service):
     traffic = Client(TRAFFIC)
 
     @rpc
-    def GetSignal(self, request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
-        answer: traffic.GetSignalResponse = self.traffic.GetSignal(request)
+    def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
+        answer: pb.GetSignalResponse = self.traffic.GetSignal(request)
         return answer
 
     @rpc
-    def ReportSignal(self, request: traffic.ReportSignalRequest) -> traffic.ReportSignalResponse:
+    def ReportSignal(self, request: pb.ReportSignalRequest) -> pb.ReportSignalResponse:
         # What a real neighbour would never get: the type is wrong.
-        answer: traffic.ReportSignalResponse = self.traffic.GetSignal(request)
+        answer: pb.ReportSignalResponse = self.traffic.GetSignal(request)
         return answer
 
 
 def ask(neighbour: Fake, signal_id: str = "s1", deadline_s: float | None = None) -> str:
     with running(Asking, traffic=neighbour, contract=TRAFFIC) as service:
-        request = traffic.GetSignalRequest(signal_id=signal_id)
+        request = pb.GetSignalRequest(signal_id=signal_id)
         return str(service.fire("GetSignal", request, request_id="r1", deadline_s=deadline_s).held_for)
 
 
-def held(by: str) -> traffic.GetSignalResponse:
-    return traffic.GetSignalResponse(held_for=by)
+def held(by: str) -> pb.GetSignalResponse:
+    return pb.GetSignalResponse(held_for=by)
 
 
 def test_a_response_an_error_or_a_function_is_what_the_caller_gets() -> None:
@@ -62,7 +62,7 @@ def test_a_request_that_breaks_a_rule_of_the_contract_is_refused_and_not_recorde
     neighbour = fake(TRAFFIC, GetSignal=held("a1"))
     with service_factory(Asking, traffic=neighbour, contract=TRAFFIC) as service:
         with pytest.raises(CallFailed, match="signal_id: is required") as caught:
-            service.GetSignal(traffic.GetSignalRequest())
+            service.GetSignal(pb.GetSignalRequest())
         assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
         assert neighbour.asked == []
 
@@ -71,7 +71,7 @@ def test_every_call_is_recorded_with_who_called_and_under_which_id() -> None:
     neighbour = fake(TRAFFIC, GetSignal=held("a1"))
     for _ in range(2):
         ask(neighbour)
-    assert neighbour.requests("GetSignal") == [traffic.GetSignalRequest(signal_id="s1")] * 2
+    assert neighbour.requests("GetSignal") == [pb.GetSignalRequest(signal_id="s1")] * 2
     assert {asked.caller for asked in neighbour.asked} == {"asking"}
     assert len({asked.request_id for asked in neighbour.asked}) == 1, "the same for the same call of the test"
     assert neighbour.requests("ReportSignal") == []
@@ -80,7 +80,7 @@ def test_every_call_is_recorded_with_who_called_and_under_which_id() -> None:
 def test_what_is_asked_and_answered_is_a_copy() -> None:
     response = held("a1")
     neighbour = fake(TRAFFIC, GetSignal=response)
-    request = traffic.GetSignalRequest(signal_id="s1")
+    request = pb.GetSignalRequest(signal_id="s1")
     with service_factory(Asking, traffic=neighbour, contract=TRAFFIC) as service:
         answer = service.GetSignal(request)
         answer.held_for = request.signal_id = "changed"
@@ -90,7 +90,7 @@ def test_what_is_asked_and_answered_is_a_copy() -> None:
 def test_a_neighbour_that_is_away_is_asked_again_and_one_that_is_back_answers() -> None:
     neighbour = fake(TRAFFIC)
 
-    def away(request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
+    def away(request: pb.GetSignalRequest) -> pb.GetSignalResponse:
         if len(neighbour.asked) == 3:
             return held("a1")
         raise Unavailable("not yet")
@@ -103,15 +103,15 @@ def test_a_neighbour_that_is_away_is_asked_again_and_one_that_is_back_answers() 
 def test_a_slow_neighbour_costs_its_caller_the_time_it_has_and_nobody_else() -> None:
     slow = threading.Event()
 
-    def answer(request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
+    def answer(request: pb.GetSignalRequest) -> pb.GetSignalResponse:
         if request.signal_id == "slow":
             slow.wait(30)
         return held("a1")
 
     with running(Asking, traffic=fake(TRAFFIC, GetSignal=answer), contract=TRAFFIC) as service:
         with pytest.raises(Exception, match=r"(?i)deadline|more time"):
-            service.fire("GetSignal", traffic.GetSignalRequest(signal_id="slow"), deadline_s=0.1)
-        assert service.fire("GetSignal", traffic.GetSignalRequest(signal_id="quick")).held_for == "a1"
+            service.fire("GetSignal", pb.GetSignalRequest(signal_id="slow"), deadline_s=0.1)
+        assert service.fire("GetSignal", pb.GetSignalRequest(signal_id="quick")).held_for == "a1"
         slow.set()
 
 
@@ -124,7 +124,7 @@ def test_a_slow_neighbour_costs_its_caller_the_time_it_has_and_nobody_else() -> 
             {"GetSignals": held("a")},
             "has no method GetSignals; its contract has: FollowSignalCommands, GetSignal, Grant",
         ),
-        (TRAFFIC, {"GetSignal": traffic.ReportSignalResponse()}, "answers with a citybrain.traffic.v1.GetSignalResponse, not"),
+        (TRAFFIC, {"GetSignal": pb.ReportSignalResponse()}, "answers with a citybrain.traffic.v1.GetSignalResponse, not"),
         (TRAFFIC, {"GetSignal": "green"}, "'green' is no answer: give a response, an error, or a function"),
         (TRAFFIC, {"GetSignal": Refused}, "is no answer"),
         (TRAFFIC, {"FollowSignalCommands": held("a")}, "is a stream, and services call unary methods only"),
@@ -138,16 +138,16 @@ def test_what_the_contract_has_not_cannot_be_given(service: str, answers: dict[s
 
 def test_a_function_that_answers_with_another_type_is_named() -> None:
     with pytest.raises(Misused, match=r"answers with a .*GetSignalResponse, not a .*ReportSignalResponse"):
-        ask(fake(TRAFFIC, GetSignal=lambda request: traffic.ReportSignalResponse()))
+        ask(fake(TRAFFIC, GetSignal=lambda request: pb.ReportSignalResponse()))
 
 
 def test_a_method_that_was_given_no_answer_says_how_to_give_it() -> None:
     with pytest.raises(Misused, match=r"GetSignal was asked and has no answer: fake\('citybrain.*GetSignal=…\)"):
-        ask(fake(TRAFFIC, ReportSignal=traffic.ReportSignalResponse()))
+        ask(fake(TRAFFIC, ReportSignal=pb.ReportSignalResponse()))
 
 
 def test_a_request_of_another_type_is_named() -> None:
-    request = traffic.ReportSignalRequest(signal_id="s", command_id="c")
+    request = pb.ReportSignalRequest(signal_id="s", command_id="c")
     with (
         service_factory(Asking, traffic=fake(TRAFFIC, GetSignal=held("a")), contract=TRAFFIC) as service,
         pytest.raises(Misused, match=r"GetSignal takes a .*GetSignalRequest, not a .*ReportSignalRequest"),
