@@ -130,7 +130,8 @@ class Engine:
             needs = f"{self.name} needs {_MIN_FREE_BYTES >> 20} MB to begin with"
             raise EngineError(f"{needs}, and {free >> 20} MB are free in {self.folder}: make room, or give another folder")
         classes = class_path(self.name, say)
-        command = [java(), f"-XX:ErrorFile={self._crash_report}", *self.prepare(self._choose_ports(), classes)]
+        crashes = [f"-XX:ErrorFile={self._crash_report}", "-XX:-CreateCoredumpOnCrash"]
+        command = [java(), *crashes, *self.prepare(self._choose_ports(), classes)]
         with self._pid_file.open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
