@@ -64,7 +64,7 @@ class Kafka(Engine):
     """One Kafka."""
 
     name = "kafka"
-    inner_ports = ("inner",)
+    inner_ports: tuple[str, ...] = ("inner",)
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
         """See Engine."""

@@ -96,10 +96,18 @@ async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
         raise StoreError(f"{place.keyspace!r} is no name of a keyspace: use small letters, digits and _, at most 48")
     asked = await Asked.open(place)
     try:
-        await _change(asked, f"CREATE KEYSPACE IF NOT EXISTS {place.keyspace} WITH replication = {_replication(place)}")
         table = f"{place.keyspace}.migrations"
-        await _change(asked, f"CREATE TABLE IF NOT EXISTS {table} (one tinyint, step int, PRIMARY KEY (one, step))")
-        done = {row[0] for row in await asked.ask(f"SELECT step FROM {table} WHERE one = 0")}
+        which = f"SELECT step FROM {table} WHERE one = 0"
+        try:
+            rows = await asked.ask(which)
+        except StoreError:
+            # It is not there. What is, is not asked for: a city's name on a cluster need not be allowed to make keyspaces.
+            there = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
+            if not await asked.ask(there, (place.keyspace,)):
+                await _change(asked, f"CREATE KEYSPACE IF NOT EXISTS {place.keyspace} WITH replication = {_replication(place)}")
+            await _change(asked, f"CREATE TABLE IF NOT EXISTS {table} (one tinyint, step int, PRIMARY KEY (one, step))")
+            rows = await asked.ask(which)
+        done = {row[0] for row in rows}
         if newest := max(done - set(range(1, len(steps) + 1)), default=0):
             raise StoreError(
                 f"keyspace {place.keyspace} was brought to step {newest} by a newer release, and this one knows {len(steps)}: "

@@ -6,14 +6,16 @@ The driver repeats nothing by itself and asks nobody twice: whether something ma
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+import threading
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from cassandra import ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
+from cassandra import AuthenticationFailed, ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.connection import ConnectionException, ConnectionShutdown
 from cassandra.io.libevreactor import LibevConnection
@@ -96,9 +98,9 @@ class Asked:
         loop = asyncio.get_running_loop()
         wrong = ""
         try:
-            session = await loop.run_in_executor(None, cluster.connect)
+            session = await loop.run_in_executor(None, _connect, cluster)
         except Exception as error:
-            wrong = f"does not let us in: {_first_line(error)}"
+            wrong = f"does not let us in: {_first_line(error)}{_hint(place, error)}"
         # Where a data centre is asked that is not there, nobody lets us in, and the driver does not say why.
         wrong = wrong_centre(place, {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}) or wrong
         if wrong:
@@ -166,6 +168,43 @@ def wrong_centre(place: Place, centres: Collection[str]) -> str:
     return ""
 
 
+_connecting = threading.local()
+
+
+def _connect(cluster: Cluster) -> Session:
+    _connecting.here = True
+    try:
+        return cluster.connect()
+    finally:
+        _connecting.here = False
+
+
+class _InOneLine(logging.Filter):
+    """What the driver tells with a traceback, without it; nothing where it raises the same to us, who tell it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = f"{record.getMessage()} {_first_line(record.exc_info[1])}", ()
+            record.exc_info = None
+        return not getattr(_connecting, "here", False)
+
+
+for _name in ("cluster", "connection", "pool"):
+    logging.getLogger(f"cassandra.{_name}").addFilter(_InOneLine())
+
+
+def _hint(place: Place, error: Exception) -> str:
+    """What to do where we are not let in, as far as it can be known."""
+    told = _of_nodes(error) or [error]
+    if any(isinstance(one, AuthenticationFailed) for one in told):
+        return "; who we are is said in `cassandra.user` and `cassandra.password_file`, to the keys in `cassandra.keys_user`"
+    if any("CERTIFICATE_VERIFY_FAILED" in str(one) for one in told):
+        return "; whom we trust is said in `cassandra.authorities`"
+    if not place.tls and any(isinstance(one, ConnectionResetError | ConnectionShutdown) for one in told):
+        return "; if it speaks TLS, say so: `cassandra.tls`"
+    return ""
+
+
 def _settle(done: asyncio.Future[Any], rows: Any, error: Exception | None) -> None:
     if done.done():
         return
@@ -217,4 +256,12 @@ class _AlwaysSoon:
 
 
 def _first_line(error: BaseException) -> str:
+    if of_nodes := _of_nodes(error):
+        return "; ".join(sorted(set(map(_first_line, of_nodes))))
     return (str(error).splitlines() or [""])[0][:300] or type(error).__name__
+
+
+def _of_nodes(error: BaseException) -> list[BaseException]:
+    """What each node said, where an error tells that; others name nodes only, or are of one."""
+    errors = error.errors if isinstance(error, NoHostAvailable) else None
+    return list(errors.values()) if isinstance(errors, dict) else []

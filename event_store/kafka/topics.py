@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
@@ -76,7 +77,10 @@ class Topics:
     def __init__(self, cluster: Cluster, kind: Kind) -> None:
         self._cluster = cluster
         self._kind = kind
-        self._admin = AdminClient(cluster.options())
+        # Why it is not let in, where it is not: its answers say only that there were none.
+        self._trouble = ""
+        options: dict[str, Any] = {**cluster.options(), "error_cb": self._on_error}
+        self._admin = AdminClient(options)
         # What is asked of a cluster is asked by one thread: answers may take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-topics")
 
@@ -103,9 +107,20 @@ class Topics:
             except KafkaException as error:
                 # A topic that was made just now has no leader yet, and each broker learns of it in its own time.
                 if time.monotonic() >= end:
-                    reason = error.args[0].str()
-                    raise BrokerError(f"Kafka at {self._cluster.addresses} does not do as asked: {reason}") from error
+                    self._admin.poll(0)
+                    raise BrokerError(f"Kafka at {self._cluster.addresses} {self._why(error.args[0])}") from error
                 time.sleep(_AGAIN_S)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._trouble = error.str()
+
+    def _why(self, error: KafkaError) -> str:
+        if self._trouble:
+            return f"does not let us in: {self._trouble}"
+        silent = error.code() == KafkaError._TRANSPORT
+        hint = "; if it speaks TLS, or asks for a password, say so: `kafka.tls`, `kafka.sasl_mechanism`" if silent else ""
+        return f"does not do as asked: {error.str()}{hint}"
 
     def _once(self, names: list[str]) -> dict[TopicPartition, int]:
         found = self._admin.list_topics(timeout=_ANSWER_S).topics
