@@ -90,7 +90,7 @@ class Cassandra(Engine):
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
         """See Engine."""
         configuration = self.folder / "cassandra.yaml"
-        configuration.write_text(_YAML.format(host=HOST, data=self.folder, **ports), encoding="utf-8")
+        configuration.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "logback.xml"
         log.write_text(_LOG.format(log=self.log), encoding="utf-8")
         opened = [f"--add-exports={one}=ALL-UNNAMED" for one in _EXPORTS] + [f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS]
@@ -106,6 +106,10 @@ class Cassandra(Engine):
         }
         options = [*_MEMORY, *opened, *(f"-D{name}={value}" for name, value in defined.items()), "-cp", classes]
         return [*options, "org.apache.cassandra.service.CassandraDaemon"]
+
+    def configuration(self, ports: Mapping[str, int]) -> str:
+        """What stands in `cassandra.yaml`."""
+        return _YAML.format(host=HOST, data=self.folder, **ports)
 
     def is_ready(self) -> bool:
         """Asks what it supports: it listens to clients when it has joined and read its commit log."""

@@ -68,14 +68,18 @@ class Kafka(Engine):
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
         """See Engine."""
-        data, properties = self.folder / "data", self.folder / "server.properties"
-        properties.write_text(_PROPERTIES.format(host=HOST, data=data, **ports), encoding="utf-8")
+        properties = self.folder / "server.properties"
+        properties.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "log4j2.properties"
         log.write_text(_LOG.format(log=self.log), encoding="utf-8")
         options = [*_MEMORY, f"-Dlog4j2.configurationFile={log}", f"-Dkafka.logs.dir={self.folder}", "-cp", classes]
-        if not (data / "meta.properties").is_file():
+        if not (self.folder / "data" / "meta.properties").is_file():
             self._format(options, properties)
         return [*options, "kafka.Kafka", str(properties)]
+
+    def configuration(self, ports: Mapping[str, int]) -> str:
+        """What stands in `server.properties`; of two lines of a name the later one counts."""
+        return _PROPERTIES.format(host=HOST, data=self.folder / "data", **ports)
 
     def is_ready(self) -> bool:
         """Asks which requests it understands: it answers when it takes them."""

@@ -114,7 +114,9 @@ class Kafka(Section):
         "city", "What the names of the city's topics and consumer groups begin with.", pattern=r"^[a-z][a-z0-9-]{0,40}$"
     )
     partitions: int = value(4, "Partitions of a topic that is made; never changed afterwards. 16 for a city.", ge=1, le=1024)
-    replication: int = value(1, "Copies of a topic that is made. 3 for a city.", ge=1, le=9)
+    replication: int = value(
+        1, "Copies of a topic that is made. 3 for a city: from 3 on what is acknowledged stands in most of them.", ge=1, le=9
+    )
     tls: bool = value(False, "Speaks TLS to Kafka.")
     authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
     certificate: Path | None = value(None, "File of this process's own certificate (PEM), where Kafka asks for one.")

@@ -19,6 +19,8 @@ from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 
 _ANSWER_S = 10.0
 _AGAIN_S = 0.05
+# From so many on one may be lost, and most are left.
+_COPIES = 3
 _LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
 _OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
 UNNAMED = "unnamed"
@@ -35,8 +37,17 @@ class Kind:
 
 
 def events(cluster: Cluster) -> Kind:
-    """Topics of events: nothing is ever thrown away, and never for a newer one of its stream."""
-    return Kind(cluster.partitions, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
+    """Topics of events: nothing is ever thrown away, for a newer one of its stream or because a broker is lost."""
+    must = {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "unclean.leader.election.enable": "false",
+    }
+    if cluster.replication >= _COPIES:
+        # What is acknowledged stands in most copies.
+        must["min.insync.replicas"] = str(cluster.replication // 2 + 1)
+    return Kind(cluster.partitions, must)
 
 
 def event_topic(cluster: Cluster, service: str) -> str:

@@ -12,7 +12,7 @@ from citybrain.engines.kafka import Kafka
 from citybrain.engines.ports import HOST
 from tests.engines.certificates import Authority
 
-# The broker speaks to itself, and the test makes its users, where no password is asked. Of two lines the later one counts.
+# The broker speaks to itself, and the test makes its users, where no password is asked.
 _GUARDED = """
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{inner},GUARDED://{host}:{guarded}
 advertised.listeners=PLAINTEXT://{host}:{port},GUARDED://{host}:{guarded}
@@ -51,13 +51,10 @@ class GuardedKafka(Kafka):
         """host:port for clients that have both."""
         return f"{HOST}:{self._ports()['guarded']}"
 
-    def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Engine."""
-        command = super().prepare(ports, classes)
+    def configuration(self, ports: Mapping[str, int]) -> str:
+        """See Kafka."""
         _, _, both = self._authority.vouch("kafka")
-        with Path(command[-1]).open("a", encoding="utf-8") as properties:
-            properties.write(_GUARDED.format(host=HOST, both=both, trusted=self._authority.trusted, **ports))
-        return command
+        return super().configuration(ports) + _GUARDED.format(host=HOST, both=both, trusted=self._authority.trusted, **ports)
 
 
 class GuardedCassandra(Cassandra):
@@ -70,15 +67,16 @@ class GuardedCassandra(Cassandra):
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
         """See Engine."""
-        command = super().prepare(ports, classes)
+        # The first user is made at once, not after ten seconds.
+        return ["-Dcassandra.superuser_setup_delay_ms=0", *super().prepare(ports, classes)]
+
+    def configuration(self, ports: Mapping[str, int]) -> str:
+        """See Cassandra."""
         _, _, both = self._authority.vouch("cassandra")
-        file = self.folder / "cassandra.yaml"
-        text = file.read_text(encoding="utf-8")
+        text = super().configuration(ports)
         guarded = text.replace("authenticator: AllowAllAuthenticator", "authenticator: PasswordAuthenticator")
         assert guarded != text
-        file.write_text(f"{guarded}authorizer: CassandraAuthorizer\n{_ENCRYPTED.format(both=both)}", encoding="utf-8")
-        # The first user is made at once, not after ten seconds.
-        return ["-Dcassandra.superuser_setup_delay_ms=0", *command]
+        return f"{guarded}authorizer: CassandraAuthorizer\n{_ENCRYPTED.format(both=both)}"
 
     def is_ready(self) -> bool:
         """Whether it takes connections that are encrypted."""

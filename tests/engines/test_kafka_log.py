@@ -6,6 +6,7 @@ The streams are in memory, so that nothing but Kafka is tried. (It is long becau
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -332,12 +333,21 @@ def test_a_topic_with_another_number_of_partitions_is_refused(kafka: Cluster) ->
     asyncio.run(test())
 
 
-def test_a_topic_that_throws_events_away_is_refused(kafka: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("replication", "wrong", "right"),
+    [
+        (1, "cleanup.policy=compact", "delete"),
+        (1, "unclean.leader.election.enable=true", "false"),
+        (3, "min.insync.replicas=1", "2"),
+    ],
+)
+def test_a_topic_that_may_lose_events_is_refused(kafka: Cluster, replication: int, wrong: str, right: str) -> None:
     async def test() -> None:
-        compacted = {"cleanup.policy": "compact", "retention.ms": "-1", "retention.bytes": "-1"}
-        await Topics(kafka, Kind(4, compacted)).ready([event_topic(kafka, UNNAMED)])
-        with pytest.raises(BrokerError, match=r"has cleanup\.policy=compact and would lose what it is to keep: set delete"):
-            await KafkaLog.open(kafka, [UNNAMED])
+        key, _, value = wrong.partition("=")
+        made = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", key: value}
+        await Topics(kafka, Kind(4, made)).ready([event_topic(kafka, UNNAMED)])
+        with pytest.raises(BrokerError, match=re.escape(f"has {wrong} and would lose what it is to keep: set {right}")):
+            await KafkaLog.open(replace(kafka, replication=replication), [UNNAMED])
 
     asyncio.run(test())
 

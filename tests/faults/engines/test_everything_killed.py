@@ -9,6 +9,7 @@ import asyncio
 import random
 import sys
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -55,6 +56,26 @@ async def killed(engines: Engines, where: Place, cluster: Cluster, seed: int, ro
     victims = [*VICTIMS] * rounds
     chance.shuffle(victims)
     sys.stdout.write(f"seed {seed}: killed are {', '.join(victims)}\n")
+
+    async def happens(record: Record, children: list[Child]) -> None:
+        for victim in victims:
+            await record.more(chance.randrange(40, 120))
+            if victim == "a writer":
+                number = chance.randrange(PROCESSES)
+                await children[number].kill()
+                children[number] = await Child.start(where, cluster, record, WRITERS_EACH)
+            else:
+                # A process that finds no engine when it begins ends with an error, and here nobody starts it again.
+                await asyncio.gather(*(child.ready() for child in children))
+                engine = engines.kafka if victim == "Kafka" else engines.cassandra
+                await asyncio.to_thread(engine.kill)
+                await asyncio.to_thread(engine.start)
+
+    await lived_through(where, cluster, happens)
+
+
+async def lived_through(where: Place, cluster: Cluster, happens: Callable[[Record, list[Child]], Awaitable[None]]) -> None:
+    """Something happens under 16 writers and two groups that follow; then nothing is lost, doubled or out of order."""
     record = Record()
     await migrate(where)
     async with opened(where, cluster) as (store, tables, log):
@@ -67,18 +88,7 @@ async def killed(engines: Engines, where: Place, cluster: Cluster, seed: int, ro
         ]
         children = [await Child.start(where, cluster, record, WRITERS_EACH) for _ in range(PROCESSES)]
         try:
-            for victim in victims:
-                await record.more(chance.randrange(40, 120))
-                if victim == "a writer":
-                    number = chance.randrange(PROCESSES)
-                    await children[number].kill()
-                    children[number] = await Child.start(where, cluster, record, WRITERS_EACH)
-                else:
-                    # A process that finds no engine when it begins ends with an error, and here nobody starts it again.
-                    await asyncio.gather(*(child.ready() for child in children))
-                    engine = engines.kafka if victim == "Kafka" else engines.cassandra
-                    await asyncio.to_thread(engine.kill)
-                    await asyncio.to_thread(engine.start)
+            await happens(record, children)
             await asyncio.gather(*(child.ready() for child in children))
             await record.more(60)
             # One of them in the middle of its work; nobody writes after it to what it leaves.
