@@ -200,7 +200,7 @@ def _hint(place: Place, error: Exception) -> str:
         return "; who we are is said in `cassandra.user` and `cassandra.password_file`, to the keys in `cassandra.keys_user`"
     if any("CERTIFICATE_VERIFY_FAILED" in str(one) for one in told):
         return "; whom we trust is said in `cassandra.authorities`"
-    if not place.tls and any(isinstance(one, ConnectionResetError | ConnectionShutdown) for one in told):
+    if not place.tls and any(isinstance(one, ConnectionResetError | BrokenPipeError | ConnectionException) for one in told):
         return "; if it speaks TLS, say so: `cassandra.tls`"
     return ""
 

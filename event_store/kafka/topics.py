@@ -21,6 +21,8 @@ _ANSWER_S = 10.0
 _AGAIN_S = 0.05
 # From so many on one may be lost, and most are left.
 _COPIES = 3
+# Why a client is not let in, and not only that it was cut off.
+_DEFINITE = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
 _OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
 UNNAMED = "unnamed"
@@ -123,7 +125,8 @@ class Topics:
                 time.sleep(_AGAIN_S)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+        # That nobody is there it says behind each reason.
+        if error.code() in _DEFINITE or (not self._trouble and error.code() != KafkaError._ALL_BROKERS_DOWN):
             self._trouble = error.str()
 
     def _why(self, error: KafkaError) -> str:
