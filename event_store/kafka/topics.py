@@ -21,6 +21,8 @@ _ANSWER_S = 10.0
 _AGAIN_S = 0.05
 # From so many on one may be lost, and most are left.
 _COPIES = 3
+# What a question ends with that nobody answered.
+_UNANSWERED = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
 # Why a client is not let in, and not only that it was cut off.
 _DEFINITE = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
@@ -113,6 +115,9 @@ class Topics:
     # -- in the thread ----------------------------------------------------------------------------------------------------
 
     def _ready(self, names: list[str]) -> dict[TopicPartition, int]:
+        # What was wrong before, and is over.
+        self._admin.poll(0)
+        self._trouble = ""
         end = time.monotonic() + _ANSWER_S
         while True:
             try:
@@ -130,11 +135,12 @@ class Topics:
             self._trouble = error.str()
 
     def _why(self, error: KafkaError) -> str:
+        if error.code() not in _UNANSWERED:
+            return f"does not do as asked: {error.str()}"
         if self._trouble:
             return f"does not let us in: {self._trouble}"
-        silent = error.code() == KafkaError._TRANSPORT
-        hint = "; if it speaks TLS, or asks for a password, say so: `kafka.tls`, `kafka.sasl_mechanism`" if silent else ""
-        return f"does not do as asked: {error.str()}{hint}"
+        hint = "if it speaks TLS, or asks for a password, say so: `kafka.tls`, `kafka.sasl_mechanism`"
+        return f"does not do as asked: {error.str()}; {hint}"
 
     def _once(self, names: list[str]) -> dict[TopicPartition, int]:
         found = self._admin.list_topics(timeout=_ANSWER_S).topics

@@ -333,6 +333,20 @@ def test_a_topic_with_another_number_of_partitions_is_refused(kafka: Cluster) ->
     asyncio.run(test())
 
 
+def test_what_kafka_refuses_is_told_and_not_what_was_wrong_before(kafka: Cluster) -> None:
+    async def test() -> None:
+        asked = Topics(kafka, topics.events(kafka))
+        await asked.ready([event_topic(kafka, "before")])
+        # As when a broker was away for a moment.
+        asked._on_error(KafkaError(KafkaError._TRANSPORT, "gone"))
+        with pytest.raises(BrokerError, match="does not do as asked") as refused:
+            await asked.ready(["no name of a topic"])
+        assert "gone" not in str(refused.value) and "does not let us in" not in str(refused.value)
+        asked.close()
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize(
     ("replication", "wrong", "right"),
     [
