@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,20 +18,11 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.mesh import configuration
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.settings import Kafka, Settings
+from tests.engines.commands import city
 
-CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60.0
-
-
-def city(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    file = settings.data.parent / "city.yaml"
-    configuration.write(settings, file)
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(configuration.PREFIX)}
-    command = [CITY, *arguments, "--config", str(file)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 def report(stub: Any, name: str) -> Any:
@@ -104,9 +92,9 @@ def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
     engines.cassandra.start()
 
     # Who was erased since the copy is known outside of it.
-    erased = json.loads(city(after, "erase", gone, "--json").stdout)
+    erased = json.loads(city(after, after.data.parent, "erase", gone, "--json").stdout)
     assert not erased["again"], "the copy had brought the key back"
-    filled = city(after, "log", "verify", "--repair", "--json")
+    filled = city(after, after.data.parent, "log", "verify", "--repair", "--json")
     assert filled.returncode == 0, filled.stdout + filled.stderr
     # Three incidents and one that was cancelled; the erasure was published by who erased.
     assert (json.loads(filled.stdout)["published"], json.loads(filled.stdout)["sound"]) == (4, True)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +18,14 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.mesh import configuration
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.distributed import Distributed
 from citybrain.mesh.sealed_rows import SealedRows
 from citybrain.mesh.serve import choose
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.vault import Vault
+from tests.engines.commands import city
 
-CITY = str(Path(sys.executable).parent / "city")
 PHONE = "+8613800001111"
 LIMIT_S = 60.0
 
@@ -39,14 +35,6 @@ def until(is_so: Callable[[], bool], problem: str) -> None:
     while not is_so():
         assert time.monotonic() < end, problem
         time.sleep(0.1)
-
-
-def erase(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    file = folder / "city.yaml"
-    configuration.write(settings, file)
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(configuration.PREFIX)}
-    command = [CITY, "erase", *arguments, "--config", str(file)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 def report(command: Any, name: str) -> Any:
@@ -101,7 +89,7 @@ def test_a_person_is_erased_for_every_process_of_a_service(
             hub.RegisterDistrictRequest(district_id="xihu", name="西湖"), timeout=LIMIT_S
         )
         follower = DistrictHubServiceStub(to_two).Subscribe(hub.SubscribeRequest(district_id="xihu"), timeout=2 * LIMIT_S)
-        done = erase(settings, tmp_path, incident.reporter_id, "--json")
+        done = city(settings, tmp_path, "erase", incident.reporter_id, "--json")
         assert done.returncode == 0, done.stderr
         receipt = json.loads(done.stdout)
         assert not receipt["again"] and f"{prefix}_keys.persons" in receipt["remains"]
@@ -110,10 +98,10 @@ def test_a_person_is_erased_for_every_process_of_a_service(
         follower.cancel()
         until(lambda: told() == ["", ""], "a process that runs has not forgotten who was erased")
         assert [row["reporter"] for row in asyncio.run(rows(settings))] == [None, None]
-        again = erase(settings, tmp_path, incident.reporter_id)
+        again = city(settings, tmp_path, "erase", incident.reporter_id)
         assert "this was done before" in again.stdout and "commit logs" in again.stdout
         assert report(commands[1], "somebody else").reporter_id != incident.reporter_id
-        nobody = erase(settings, tmp_path, "per-x")
+        nobody = city(settings, tmp_path, "erase", "per-x")
         assert (nobody.returncode, "nothing is kept about a person per-x" in nobody.stderr) == (2, True), nobody.stderr
     kept = asyncio.run(everything(Place(engines.cassandra.address, prefix)))
     assert incident.incident_id in kept and PHONE not in kept and "王建国" not in kept

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,16 +24,16 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.contract import StoreError
-from citybrain.mesh import configuration
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.settings import Cassandra, Kafka, Settings
 from tests.engines.certificates import Authority
+from tests.engines.commands import city
 from tests.engines.guarded import GuardedCassandra, GuardedKafka
 
 # Two engines more are started, and who is not let in goes on trying for a while.
 pytestmark = pytest.mark.timeout(300)
 LIMIT_S = 60.0
-CITY = str(Path(sys.executable).parent / "city")
+VERIFY = ("log", "verify", "--json")
 KEYSPACES = {"city": "streams", "keeper": "streams_keys"}
 
 
@@ -121,14 +119,6 @@ async def let_in_at_cassandra(first: Place) -> None:
         asked.close()
 
 
-def verify(settings: Settings, folder: Path) -> subprocess.CompletedProcess[str]:
-    file = folder / "city.yaml"
-    configuration.write(settings, file)
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(configuration.PREFIX)}
-    command = [CITY, "log", "verify", "--json", "--config", str(file)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-
-
 def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_them(guarded: Guarded, tmp_path: Path) -> None:
     with (
         MeshChild(guarded.settings.data, ["emergency_command"], settings=guarded.settings) as child,
@@ -146,7 +136,7 @@ def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_the
             assert time.monotonic() < end
             time.sleep(0.1)
         assert [(one.incident_id, one.reporter.name) for one in listed] == [(incident.incident_id, "王建国")]
-    said = verify(guarded.settings, tmp_path)
+    said = city(guarded.settings, tmp_path, *VERIFY)
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["events"] >= 1
 
@@ -188,12 +178,14 @@ def test_who_is_not_let_in_is_told_why_in_a_line_and_without_a_traceback(guarded
         settings = guarded.settings.model_copy(update={engine: said.model_copy(update=other)})
         folder = tmp_path / str(number)
         folder.mkdir()
-        return verify(settings, folder)
+        return city(settings, folder, *VERIFY)
 
     # Each of them goes on trying for a while.
     with ThreadPoolExecutor(len(NOT_LET_IN)) as pool:
         for (engine, instead, why), done in zip(NOT_LET_IN, pool.map(told, range(len(NOT_LET_IN))), strict=True):
             assert done.returncode == 2, (instead, done.stdout)
             assert "Traceback" not in done.stderr
-            line = done.stderr.splitlines()[-1]
+            *others, line = done.stderr.splitlines()
+            # While Kafka is tried for a while, Cassandra's driver may say something of its own.
+            assert engine == "kafka" or not others, (instead, others)
             assert line.startswith(f"city: {engine.title()} ") and re.search(why, line), (instead, line)
