@@ -44,7 +44,7 @@ class StoryFeed:
             if len(events) >= limit:
                 break
             if version > reached.get(stream, 0):
-                found, _ = await self._streams.read(stream, version, version, bucket)
+                found, _ = await self._streams.read_all(stream, version, version, bucket)
                 events += [event for event in found if self._types is None or event.type in self._types]
                 reached[stream] = version
         self._end = reached if len(events) < limit else None

@@ -10,7 +10,7 @@ from typing import Any
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked
 from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, WriterRow
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, WriterRow
 
 _SHARDS = 64
 _COLUMNS = (
@@ -23,7 +23,8 @@ _STATEMENTS = {
     "event": f"INSERT INTO $.streams (stream, bucket, kind, {_COLUMNS}) VALUES (?, ?, 0, {', '.join('?' * 13)})",
     "id": "INSERT INTO $.streams (stream, bucket, kind, version, id, at) VALUES (?, ?, 1, 0, ?, ?) IF NOT EXISTS",
     "change_fence": "UPDATE $.streams SET fence = ? WHERE stream = ? AND bucket = ? IF fence = ?",
-    "rows": f"SELECT {_COLUMNS} FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 0"
+    # The head comes with the rows: one look at a partition sees whole batches only.
+    "rows": f"SELECT head, {_COLUMNS} FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 0"
     " AND version >= ? AND version <= ? LIMIT ?",
     "versions": "SELECT id, at FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 1 AND version = 0 AND id IN ?",
     "mark": "SELECT published, bucket FROM $.marks WHERE shard = ? AND stream = ?",
@@ -99,16 +100,18 @@ class CassandraTables:
         (answer, *_) = await self._ask("change_fence", new, stream, bucket, old)
         return bool(answer[0])
 
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
         """See Tables."""
         found: list[StoredEvent] = []
+        head: int | None = None
         while first <= last:
             page = await self._ask("rows", stream, bucket, first, last, _ROWS_MAX)
-            found += [_event(stream, row) for row in page]
+            found += [_event(stream, row[1:]) for row in page]
+            head = page[-1][0] if page else head
             if len(page) < _ROWS_MAX:
                 break
             first = found[-1].version + 1
-        return found
+        return Rows(found, head)
 
     async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
         """See Tables."""

@@ -36,6 +36,14 @@ class Batch:
 
 
 @dataclass(slots=True, frozen=True)
+class Rows:
+    """Events of a bucket, and its head when the last of them was read: one look at both. None where there was none."""
+
+    events: Sequence[StoredEvent]
+    head: int | None
+
+
+@dataclass(slots=True, frozen=True)
 class Mark:
     """Every version up to `published` is in the log, and it stands in `bucket`. True when written, perhaps old when read."""
 
@@ -75,7 +83,7 @@ class Tables(Protocol):
         """Changes the fence, if it is `old`: no batch made for the old one applies from then on."""
         ...
 
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
         """The events of a bucket from one version to another, those that are there."""
         ...
 

@@ -46,13 +46,13 @@ class Publisher:
         return reached
 
     async def publish(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
-        """As `bring`, and it marks nothing. What is `held` need not be read back."""
+        """As `bring`, and it marks nothing. What is `held` need not be read back. The target is committed: Incomplete else."""
         versions = range(known.published + 1, target + 1)
         if held is not None and all(version in held for version in versions):
             found = [held[version] for version in versions]
             events, bucket = [one.event for one in found], found[-1].bucket if found else known.bucket
         else:
-            events, bucket = await self.streams.read(stream, known.published + 1, target, known.bucket)
+            events, bucket = await self.streams.read_all(stream, known.published + 1, target, known.bucket)
         for event in events:
             if event.correlation_id:
                 # Before the event is heard: who hears of a story finds all of it.

@@ -107,7 +107,7 @@ class GroupReader:
 
     async def _missing(self, event: StoredEvent, last: int, types: Collection[str]) -> bool:
         """Whether something for this group should have come before an event; if so, it and the event come again, in order."""
-        between, _ = await self._publisher.streams.read(event.stream, last + 1, event.version - 1)
+        between, _ = await self._publisher.streams.read_all(event.stream, last + 1, event.version - 1)
         if not any(one.type in types for one in between):
             return False
         self.gaps += 1

@@ -95,7 +95,7 @@ class DistributedEventStore:
         last = (await self.streams.tail(stream)).version
         if from_version:
             last = min(last, from_version)
-        found, _ = await self.streams.read(stream, max(1, last - limit + 1), last)
+        found, _ = await self.streams.read_all(stream, max(1, last - limit + 1), last)
         return found[::-1]
 
     async def version_of(self, stream: str, event_id: str) -> int:

@@ -6,13 +6,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.contract import StoredEvent, StoreError
 from citybrain.event_store.distributed.ports import Clock, Tables, TimedOut
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
+# How often a version is looked for that must be there.
+_TRIES = 10
+_INCOMPLETE = "what is not whole is not returned; if it stays so, look whether the streams were put back from an older copy"
+
+
+class Incomplete(StoreError):
+    """A stream does not hold what it must; nothing of it is returned."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,7 +60,7 @@ class Streams:
         before: int | None = None
         while True:
             found = await self.surely(self.tables.bucket, stream, bucket)
-            if found.head is None or found.head < (bucket + 1) * self._size:
+            if found.head is None or not self.is_full(bucket, found.head):
                 break
             before, bucket = found.head, bucket + 1
         self._hints[stream] = bucket
@@ -67,23 +74,52 @@ class Streams:
             return 0
         return (await self.surely(self.tables.bucket, stream, bucket)).head or 0
 
+    def is_full(self, bucket: int, head: int) -> bool:
+        """Whether a bucket with this head takes no append any more, for ever."""
+        return head >= (bucket + 1) * self._size
+
     async def is_closed(self, stream: str, bucket: int) -> bool:
         """Whether a bucket takes no append any more."""
-        found = await self.surely(self.tables.bucket, stream, bucket)
-        return found.head is not None and found.head >= (bucket + 1) * self._size
+        head = (await self.surely(self.tables.bucket, stream, bucket)).head
+        return head is not None and self.is_full(bucket, head)
 
     async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
-        """The events from one version to another, and the bucket of the last; `bucket`: one that is not behind the first."""
+        """The events from one version to another, as far as the stream goes, and the bucket of the last.
+
+        `bucket`: one that is not behind the first. None is left out, and what is returned is how the stream stood at a moment
+        during the call, however long the reader sleeps between two pages: a bucket is left only when it was full, and had been
+        read to its head. Incomplete where something is missing that must be there.
+        """
         found: list[StoredEvent] = []
-        reached = bucket
+        reached, tries = bucket, 0
         while first <= last:
             rows = await self.surely(self.tables.rows, stream, bucket, first, last)
-            found += rows
-            if rows:
-                first, reached = rows[-1].version + 1, bucket
-            elif not await self.is_closed(stream, bucket):
+            _none_left_out(stream, first, rows.events)
+            head = rows.head
+            if rows.events:
+                found += rows.events
+                first, reached, tries = rows.events[-1].version + 1, bucket, 0
+                if first > last:
+                    break
+            else:
+                head = (await self.surely(self.tables.bucket, stream, bucket)).head
+            if head is None or (head < first and not self.is_full(bucket, head)):
                 break
-            bucket += 1
+            if head < first:
+                bucket += 1
+            elif not rows.events:
+                # It came between the two questions; where it does not come, it is lost.
+                tries += 1
+                if tries > _TRIES:
+                    raise Incomplete(f"{stream} ends at version {head}, and version {first} is missing: {_INCOMPLETE}")
+                await self.clock.sleep(_FIRST_PAUSE_S)
+        return found, reached
+
+    async def read_all(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
+        """As `read`, where the last is known to be committed: Incomplete where it is not found."""
+        found, reached = await self.read(stream, first, last, bucket)
+        if len(found) < last - first + 1:
+            raise Incomplete(f"{stream} has version {last}, and was read to {first + len(found) - 1} only: {_INCOMPLETE}")
         return found, reached
 
     async def versions(self, stream: str, ids: Sequence[str], tail: int) -> dict[str, int]:
@@ -92,3 +128,9 @@ class Streams:
         for bucket in range(tail + 1):
             found |= await self.surely(self.tables.versions, stream, bucket, ids)
         return found
+
+
+def _none_left_out(stream: str, first: int, events: Sequence[StoredEvent]) -> None:
+    for version, event in enumerate(events, first):
+        if event.version != version:
+            raise Incomplete(f"{stream} has version {event.version}, and not {version}: {_INCOMPLETE}")

@@ -199,7 +199,7 @@ class Writer:
             if applied:
                 return batch.events
             ends = batch.events[0].version, batch.events[-1].version
-            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, *ends)
+            rows = (await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, *ends)).events
             # All of them: somebody else may have written the first append of this batch with another one behind it.
             return rows if [row.id for row in rows] == [event.id for event in batch.events] else ()
 

@@ -18,6 +18,7 @@ from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 
 LONGEST_S = 20_000.0
+LONGEST = 100_000
 PROCESSES = 3
 STEPS = (
     "bucket", "is_closed", "open", "rows", "versions", "publish", "put_marks", "mark", "opened", "forget", "change_fence",
@@ -34,6 +35,7 @@ class Parts:
     process: type[Process] = Process
     store: type[Store] = Store
     reader: Callable[[History], Reader] = lambda history: Reader(history)
+    streams: type[Streams] = Streams
     # A client that tries again under new ids.
     new_ids: bool = False
     # Where the search for what is wrong begins: not far before the first seed that was known to find it.
@@ -138,10 +140,36 @@ class Reader:
         self.position = position
 
 
+class Looker:
+    """Somebody who reads whole streams, and falls asleep between two pages. What is read was so at a moment of the reading."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        # Draws of its own: the histories of writers stay what they are without it.
+        self._random = Random(f"{history.seed} looks")
+        weather = Weather(self._random, history.badness, {"rows": 0.3, "bucket": 0.3})
+        history.weathers.append(weather)
+        self._ports = Process(history.store, history.log, weather)
+        self._streams = history.parts.streams(self._ports, self._ports, history.bucket_events)
+
+    async def run(self) -> None:
+        """One read after the other."""
+        history = self._history
+        while True:
+            stream = self._random.choice(history.streams)
+            before = [event.id for event in history.store.whole(stream)]
+            read = [event.id for event in (await self._streams.read(stream, 1, LONGEST))[0]]
+            after = [event.id for event in history.store.whole(stream)]
+            if not (read[: len(before)] == before and after[: len(read)] == read):
+                history.wrong.append(f"{stream} was {before}, then {after}; read in between: {read}")
+            await asyncio.sleep(self._random.choice([0.01, 0.5, 3]))
+
+
 class History:
     """A seed's history; `run()` raises AssertionError with what is wrong at its end."""
 
     def __init__(self, seed: int, parts: Parts | None = None) -> None:
+        self.seed = seed
         self.parts = parts or Parts()
         self.random = Random(seed)
         self.store = self.parts.store()
@@ -157,6 +185,8 @@ class History:
         self.ids = itertools.count(1)
         self.told: list[Told] = []
         self.stormy = True
+        # What was wrong on the way.
+        self.wrong: list[str] = []
 
     def _aims(self) -> dict[str, float]:
         aims = {self.random.choice(STEPS): self.random.choice([0.1, 0.5])}
@@ -181,11 +211,12 @@ class History:
         loop = asyncio.get_running_loop()
         self.members = [Member(self) for _ in range(PROCESSES)]
         self.reader = self.parts.reader(self)
-        going_on = [loop.create_task(self.reader.run()), loop.create_task(self._trouble())]
+        looker = Looker(self)
+        going_on = [loop.create_task(work) for work in (self._trouble(), self.reader.run(), looker.run())]
         await asyncio.gather(*(self._client(number) for number in range(3)))
         # The storm is over: all that is needed for the truth to come out is time.
         self.stormy = False
-        going_on[1].cancel()
+        going_on[0].cancel()
         for weather in self.weathers:
             weather.badness = 0
             weather.aims.clear()
@@ -258,6 +289,7 @@ class History:
     # -- what must be so ------------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
+        assert not self.wrong, self.wrong[0]
         first_seen: dict[str, list[int]] = defaultdict(list)
         for record in self.log.records:
             if record.version not in first_seen[record.stream]:

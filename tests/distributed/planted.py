@@ -10,7 +10,7 @@ from citybrain.event_store.distributed.open_stream import OpenStream
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.reading import GroupReader
-from citybrain.event_store.distributed.streams import Tail
+from citybrain.event_store.distributed.streams import Streams, Tail
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import Parts, Reader
 from tests.distributed.world import Store
@@ -105,7 +105,8 @@ class TakesAbsenceForProof(Writer):
             applied = await self._tables.append(batch)
         except TimedOut:
             first = batch.events[0]
-            rows = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
+            looked = await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, first.version, first.version)
+            rows = looked.events
             applied = bool(rows) and rows[0].id == first.id
             self._absent = not applied
         return batch.events if applied else ()
@@ -133,6 +134,23 @@ class LooksForIdsInTheTailOnly(Writer):
         return await self.streams.surely(self._tables.versions, stream, tail, ids)
 
 
+class LeavesABucketThatIsNotFull(Streams):
+    """Goes on with the next bucket when it has read what there was, and looks only later whether it was full."""
+
+    async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
+        found: list[StoredEvent] = []
+        reached = bucket
+        while first <= last:
+            rows = (await self.surely(self.tables.rows, stream, bucket, first, last)).events
+            found += rows
+            if rows:
+                first, reached = rows[-1].version + 1, bucket
+            elif not await self.is_closed(stream, bucket):
+                break
+            bucket += 1
+        return found, reached
+
+
 class SavesTooEarly(Reader):
     """Keeps its checkpoint before the work is done."""
 
@@ -155,6 +173,7 @@ PLANTED = {
     "what others wrote is not brought along": Parts(writer=PublishesItsOwnOnly),
     "a read is taken as proof of absence": Parts(writer=TakesAbsenceForProof),
     "ids are looked for in the tail only": Parts(writer=LooksForIdsInTheTailOnly),
+    "a bucket is left that is not full": Parts(streams=LeavesABucketThatIsNotFull),
     "the checkpoint is too early": Parts(reader=SavesTooEarly),
     "a retry has new ids": Parts(new_ids=True),
 }

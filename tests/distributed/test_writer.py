@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Mark
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoreError
+from citybrain.event_store.distributed.ports import Batch, Mark, Rows
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import _end
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -34,7 +34,7 @@ class Counting(Process):
             await before()
         return await super().append(batch)
 
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
         self.looked_back += 1
         return await super().rows(stream, bucket, first, last)
 

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from citybrain.event_store.contract import LogPage, StoredEvent
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut, WriterRow
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, TimedOut, WriterRow
 
 T = TypeVar("T")
 
@@ -274,10 +274,11 @@ class Process:
     async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
         return await self._do("change_fence", lambda: self._store.change_fence(stream, bucket, old, new))
 
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
-        def read() -> list[StoredEvent]:
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
+        def read() -> Rows:
             rows = self._store.events[stream, bucket]
-            return [rows[version] for version in sorted(rows) if first <= version <= last]
+            found = [rows[version] for version in sorted(rows) if first <= version <= last]
+            return Rows(found, self._store.heads[stream, bucket].head if found else None)
 
         return await self._do("rows", read)
 

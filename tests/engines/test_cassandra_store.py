@@ -20,7 +20,7 @@ from citybrain.event_store.cassandra.session import Asked, Place, wrong_centre
 from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import ANY, Committed, EventStore, LogPage, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, WriterRow
+from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, WriterRow
 from citybrain.event_store.distributed.store import DistributedEventStore
 from tests.contract.store import EventStoreContract, event, fed
 from tests.distributed.world import Log
@@ -78,8 +78,9 @@ class Placed:
     async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
         return await self._tables.change_fence(self._in(stream), bucket, old, new)
 
-    async def rows(self, stream: str, bucket: int, first: int, last: int) -> list[StoredEvent]:
-        return [self._out(found) for found in await self._tables.rows(self._in(stream), bucket, first, last)]
+    async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
+        rows = await self._tables.rows(self._in(stream), bucket, first, last)
+        return replace(rows, events=[self._out(found) for found in rows.events])
 
     async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
         return await self._tables.versions(self._in(stream), bucket, ids)
@@ -249,7 +250,8 @@ def test_what_is_written_and_read_asks_for_the_majority_that_was_configured(
         assert await tables.append(Batch("s", 0, None, None, (written,)))
         assert await tables.bucket("s", 0) == Bucket(1, None)
         await tables.put_marks({"s": Mark(1, 0)})
-        assert [found.id for found in await tables.rows("s", 0, 1, 9)] == ["a"]
+        rows = await tables.rows("s", 0, 1, 9)
+        assert ([found.id for found in rows.events], rows.head) == (["a"], 1)
         found = [answer.get_query_trace(20).parameters for answer in answers]
         asked.close()
         return found
