@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
-    "MAX_APPEND_BYTES",
-    "MAX_APPEND_EVENTS",
-    "MAX_EVENT_BYTES",
-    "MAX_STREAM_ID_BYTES",
     "NO_STREAM",
     "Committed",
     "Conflict",
@@ -36,7 +32,6 @@ __all__ = [
     "StoreError",
     "StoredEvent",
     "Undecided",
-    "check_limits",
 ]
 
 ANY = -1
@@ -44,18 +39,13 @@ ANY = -1
 NO_STREAM = 0
 """Expected version: the stream must not exist yet."""
 
-MAX_EVENT_BYTES = 256 * 1024
-MAX_APPEND_EVENTS = 100
-MAX_APPEND_BYTES = 1024 * 1024
-MAX_STREAM_ID_BYTES = 200
-
 
 class StoreError(Exception):
     """Base of everything a store raises."""
 
 
 class LimitExceeded(StoreError):
-    """The append is larger than a store accepts (ES-14); nothing was written."""
+    """The append holds what no store accepts, or more than it accepts (ES-14); nothing was written. To try again is no use."""
 
 
 class Undecided(StoreError):
@@ -246,21 +236,3 @@ class EventStore(Protocol):
     def close(self) -> None:
         """Finishes what was accepted, then lets go."""
         ...
-
-
-def check_limits(stream: str, events: Sequence[NewEvent]) -> None:
-    """Raises LimitExceeded where an append is over the limits of ES-14."""
-    if not events:
-        raise LimitExceeded("an append needs at least one event")
-    if not 0 < len(stream.encode()) <= MAX_STREAM_ID_BYTES:
-        raise LimitExceeded(f"a stream id has 1 to {MAX_STREAM_ID_BYTES} bytes; this one has {len(stream.encode())}")
-    if len(events) > MAX_APPEND_EVENTS:
-        raise LimitExceeded(f"an append holds at most {MAX_APPEND_EVENTS} events; this one has {len(events)}: send several")
-    total = 0
-    for event in events:
-        size = len(event.data) + len(event.sealed)
-        if size > MAX_EVENT_BYTES:
-            raise LimitExceeded(f"an event holds at most {MAX_EVENT_BYTES} bytes; {event.type} has {size}: split it")
-        total += size
-    if total > MAX_APPEND_BYTES:
-        raise LimitExceeded(f"an append holds at most {MAX_APPEND_BYTES} bytes; this one has {total}: send several")

@@ -137,7 +137,7 @@ class CallFailed(ServiceError):
 def status_of(error: BaseException) -> status_pb2.Status:
     """The google.rpc.Status that tells a caller of an error. What we did not foresee is INTERNAL, without its text."""
     if isinstance(error, LimitExceeded):
-        error = BadRequest([("request", f"is too large: {error}")])
+        error = BadRequest([("request", f"cannot be kept: {error}")])
     if isinstance(error, Undecided):
         error = Unavailable(str(error), "UNDECIDED")
     if isinstance(error, StoreError):

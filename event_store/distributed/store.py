@@ -17,7 +17,6 @@ from citybrain.event_store.contract import (
     NewEvent,
     StoredEvent,
     StoreError,
-    check_limits,
 )
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Broker, Tables, TimedOut
@@ -25,6 +24,7 @@ from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
 from citybrain.event_store.distributed.streams import Streams
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.limits import check_limits
 
 # How long a process that ends waits for what it has under way; what it leaves then, others bring into the log.
 _SETTLE_S = 5.0

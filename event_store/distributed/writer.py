@@ -13,12 +13,13 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided, check_limits
+from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided
 from citybrain.event_store.distributed.open_stream import OpenStream
 from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import Streams, Tail
 from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, stored, together
+from citybrain.event_store.limits import check_limits
 
 BEAT_S = 1.0
 # How long an event of another writer may be on its way to the log before we bring it there too.

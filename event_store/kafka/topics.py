@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
+from citybrain.event_store.limits import SERVICE_NAME
 
 _ANSWER_S = 10.0
 _AGAIN_S = 0.05
@@ -25,7 +26,6 @@ _COPIES = 3
 _UNANSWERED = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
 # Why a client is not let in, and not only that it was cut off.
 _DEFINITE = (KafkaError._AUTHENTICATION, KafkaError._SSL)
-_LEGAL = re.compile(r"[a-z0-9_-]{1,100}")
 _OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
 UNNAMED = "unnamed"
 """Where streams belong whose name begins with no service."""
@@ -56,7 +56,7 @@ def events(cluster: Cluster) -> Kind:
 
 def event_topic(cluster: Cluster, service: str) -> str:
     """The topic in which a service publishes."""
-    if not _LEGAL.fullmatch(service):
+    if not SERVICE_NAME.fullmatch(service):
         raise BrokerError(f"no topic can be named for {service!r}: a service has a-z, 0-9, _ and - in its name")
     return f"{cluster.prefix}.{service}.events"
 

@@ -32,9 +32,9 @@ from citybrain.event_store.contract import (
     StoredEvent,
     StoreError,
     Undecided,
-    check_limits,
 )
 from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.limits import check_limits
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import file, reading, writing
 

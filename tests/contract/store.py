@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from citybrain.event_store import contract
 from citybrain.event_store.contract import (
     ANY,
     NO_STREAM,
@@ -24,7 +23,6 @@ from citybrain.event_store.contract import (
     Cursor,
     EventStore,
     Feed,
-    LimitExceeded,
     Log,
     NewEvent,
     StoredEvent,
@@ -110,7 +108,7 @@ class StoreEngine:
 
 
 class EventStoreContract(StoreEngine):
-    """ES-1 … ES-5, ES-13 and ES-14."""
+    """ES-1 … ES-5 and ES-13."""
 
     # -- ES-1 -------------------------------------------------------------------------------------------------------------
 
@@ -371,50 +369,6 @@ class EventStoreContract(StoreEngine):
                     mine = [one.version for one in found[name] if one.stream == stream]
                     assert mine == sorted(mine)
             assert {one.stream for one in found["story"]} == {"a"}
-
-        self.on_store(tmp_path, test)
-
-    @pytest.mark.parametrize(
-        ("stream", "events"),
-        [
-            ("s", []),
-            ("", [event()]),
-            ("s" * 201, [event()]),
-            ("区" * 67, [event()]),
-            ("s", [event(data=b"x" * (contract.MAX_EVENT_BYTES + 1))]),
-            ("s", [event(data=b"x" * contract.MAX_EVENT_BYTES, sealed=b"x")]),
-            ("s", [event() for _ in range(101)]),
-            ("s", [event(data=b"x" * contract.MAX_EVENT_BYTES) for _ in range(5)]),
-        ],
-        ids=[
-            "none",
-            "no name",
-            "long name",
-            "long name in Chinese",
-            "large",
-            "large with what is sealed",
-            "many",
-            "much in all",
-        ],
-    )
-    def test_es14_an_append_over_the_limits_is_refused_and_writes_nothing(
-        self, tmp_path: Path, stream: str, events: list[NewEvent]
-    ) -> None:
-        async def test(store: EventStore) -> None:
-            with pytest.raises(LimitExceeded):
-                await store.append(stream, events, ANY)
-            await store.append("s", [event("a")], NO_STREAM)
-            assert [e.id for e in await self.until_seen(store, 1)] == ["a"]
-
-        self.on_store(tmp_path, test)
-
-    def test_es14_an_append_at_the_limits_is_written(self, tmp_path: Path) -> None:
-        async def test(store: EventStore) -> None:
-            stream = "区" * 66
-            large = [event(data=b"x" * contract.MAX_EVENT_BYTES) for _ in range(4)]
-            assert versions(await store.append(stream, large, NO_STREAM)) == (1, 4)
-            assert versions(await store.append(stream, [event() for _ in range(100)], 4)) == (5, 104)
-            assert [len(e.data) for e in await store.read(stream, 1, 5)] == [contract.MAX_EVENT_BYTES] * 4 + [1]
 
         self.on_store(tmp_path, test)
 

@@ -15,6 +15,7 @@ from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
 from citybrain.event_store.views import ViewFile
 from tests.contract.keys import KeyStoreContract, MasterKeyContract
+from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
@@ -79,7 +80,11 @@ class Embedded:
 
 
 class TestStore(Embedded, EventStoreContract):
-    """ES-1 … ES-5, ES-13, ES-14."""
+    """ES-1 … ES-5, ES-13."""
+
+
+class TestLimits(Embedded, LimitsContract):
+    """ES-14."""
 
 
 class TestReadModels(Embedded, ReadModelsContract):

@@ -24,6 +24,7 @@ from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.views import ViewFile
+from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract, write
 from tests.contract.machine import MachineContract
 from tests.engines.test_cassandra_store import Placed
@@ -44,6 +45,11 @@ def shared(engines: Engines) -> Place:
     place = Place(engines.cassandra.address, f"both_{uuid.uuid4().hex[:12]}")
     asyncio.run(migrate(place))
     return place
+
+
+def name_of(shared: Place, folder: Path) -> str:
+    """What names begin with in a keyspace that is shared."""
+    return f"{shared.keyspace}-{folder.name}"
 
 
 @asynccontextmanager
@@ -87,6 +93,31 @@ class TestLog(LogContract):
             models.close()
 
 
+class TestLimits(LimitsContract):
+    """ES-14: what Cassandra takes Kafka takes too."""
+
+    features = DistributedEventStore.features
+    appends = 150
+
+    @pytest.fixture(autouse=True)
+    def _place(self, engines: Engines, shared: Place) -> None:
+        self.engines, self.shared = engines, shared
+
+    @asynccontextmanager
+    async def store(self, folder: Path) -> AsyncIterator[EventStore]:
+        asked = await Asked.open(self.shared)
+        name = name_of(self.shared, folder)
+        log = await KafkaLog.open(Cluster(self.engines.kafka.address, prefix=name, partitions=2), [UNNAMED])
+        store = DistributedEventStore(Placed(await CassandraTables.on(asked, self.shared.keyspace), name), log)
+        try:
+            yield store
+        finally:
+            await store.leave()
+            store.close()
+            log.close()
+            asked.close()
+
+
 class TestMachine(MachineContract):
     """ES-1 … ES-8, all at once: streams and read models in Cassandra, the log in Kafka."""
 
@@ -128,7 +159,7 @@ class TestMachine(MachineContract):
         await store._log.up_to_now()
 
     def _name(self, folder: Path) -> str:
-        return f"{self.shared.keyspace}-{folder.name}"
+        return name_of(self.shared, folder)
 
 
 def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engines, prefix: str) -> None:

@@ -18,8 +18,8 @@ from citybrain.event_store.copies import check_events
 from citybrain.event_store.sqlite import SqliteEventStore, reading, writing
 
 
-def event(name: str, occurred_at: int = 7) -> NewEvent:
-    return NewEvent(id=name, type="city.Tested", data=b"x", occurred_at=occurred_at)
+def event(name: str) -> NewEvent:
+    return NewEvent(id=name, type="city.Tested", data=b"x", occurred_at=7)
 
 
 def run(test: Callable[[SqliteEventStore], object], path: Path) -> None:
@@ -40,7 +40,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_an_append_that_cannot_be_written_fails_alone_and_the_others_of_its_group_are_written(tmp_path: Path) -> None:
     async def test(store: SqliteEventStore) -> None:
-        appends = [store.append(f"s{n}", [event("e", 2**63 if n == 3 else n)], NO_STREAM) for n in range(8)]
+        # A list is nothing that SQLite can write.
+        events = [dataclasses.replace(event("e"), data=[] if n == 3 else b"x") for n in range(8)]  # type: ignore[arg-type]
+        appends = [store.append(f"s{n}", [one], NO_STREAM) for n, one in enumerate(events)]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
         assert [isinstance(outcome, Committed) for outcome in outcomes] == [n != 3 for n in range(8)]
         assert isinstance(outcomes[3], StoreError)
