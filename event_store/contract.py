@@ -225,6 +225,10 @@ class EventStore(Protocol):
         """Returns when an append could be written now; StoreError says why none could."""
         ...
 
+    def unwell(self) -> str:
+        """What is not well though appends are written, for people; empty: all is."""
+        ...
+
     def partitions(self, types: Collection[str] | None = None) -> Sequence[Partition]:
         """The partitions of the log in which events of some types can stand; all."""
         ...

@@ -23,6 +23,7 @@ from citybrain.event_store.kafka.membership import Membership
 from citybrain.event_store.kafka.telemetry import KafkaTelemetry
 from citybrain.event_store.kafka.topics import event_topic, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.watch import Watch
 from citybrain.mesh.engine import Assignment
 from citybrain.mesh.erasure import PUBLISHER
 from citybrain.mesh.leadership import Lead
@@ -73,7 +74,9 @@ class Distributed:
         models: Mapping[str, ReadModels],
         keys: CassandraKeys,
         snapshots: CassandraSnapshots,
+        watch: Watch,
     ) -> None:
+        self._watch = watch
         self._models = models
         self.keys = keys
         self.snapshots = snapshots
@@ -81,7 +84,7 @@ class Distributed:
         self._asked = asked
         self._tables = tables
         self._log = log
-        self.store = DistributedEventStore(tables, log, functools.partial(StoryFeed, tables))
+        self.store = DistributedEventStore(tables, log, functools.partial(StoryFeed, tables), watch=watch)
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
@@ -99,17 +102,18 @@ class Distributed:
             names = [manifest.name for manifest in manifests]
             kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
             snapshots = await CassandraSnapshots.on(asked, where.keyspace)
-            log = await KafkaLog.open(cluster, sorted(_services(manifests)))
+            watch = Watch()
+            log = await KafkaLog.open(cluster, sorted(_services(manifests)), watch)
         except BaseException:
             keys.close()
             asked.close()
             raise
-        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots)
+        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, watch)
 
     @functools.cached_property
     def telemetry(self) -> KafkaTelemetry:
         """See Engine."""
-        return KafkaTelemetry(self._cluster)
+        return KafkaTelemetry(self._cluster, self._watch)
 
     def models(self, service: str) -> ReadModels:
         """See Engine."""
@@ -119,11 +123,11 @@ class Distributed:
         """See Engine."""
         first = f"{event_topic(self._cluster, service)}/0"
         own = [partition for partition in self.store.partitions() if partition.name == first]
-        return SharedLead(Membership(self._cluster, f"{service}.lead", own))
+        return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch))
 
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """See Engine."""
-        return Membership(self._cluster, group, self.store.partitions(types))
+        return Membership(self._cluster, group, self.store.partitions(types), self._watch)
 
     async def verify(self, repair: bool) -> Verdict:
         """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""

@@ -208,7 +208,8 @@ class Readiness:
 
     async def _write_to_store(self) -> Trouble | None:
         await self._process.store.writable()
-        return None
+        unwell = self._process.store.unwell()
+        return Trouble(unwell) if unwell else None
 
     async def _look_at_store(self, state: ServiceState) -> Trouble | None:
         return self._store_trouble

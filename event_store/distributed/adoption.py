@@ -5,21 +5,25 @@ A writer that only slept loses nothing by it: its next append fails on the fence
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Collection
 
-from citybrain.event_store.distributed.ports import Clock, Tables, TimedOut, WriterRow
+from citybrain.event_store.distributed.ports import Clock, Opening, Tables, TimedOut, WriterRow
 from citybrain.event_store.distributed.publishing import Publisher
 from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.watch import Vital, Watch
 
 SILENT_S = 3.0
 """A writer whose beat stood still for so long, by the machine time of who looks, is held to be gone."""
 LOOK_S = 1.0
+# Streams that are brought into the log at a time: so many may wait for a part of the log that is away, and others go on.
+_AT_ONCE = 32
 GONE_S = 3600.0
 """A writer that is closed, and whose beat stood still for so long, is forgotten."""
 
 
 class Adopter:
-    """Looks after the writers of others."""
+    """Looks after the writers of others, each by itself: one that cannot be adopted now holds up no other."""
 
     def __init__(
         self,
@@ -28,10 +32,11 @@ class Adopter:
         streams: Streams,
         publisher: Publisher,
         new_fence: Callable[[], str],
-        own: Callable[[], str],
+        own: Callable[[], Collection[str]],
         gone_s: float = GONE_S,
+        watch: Watch | None = None,
     ) -> None:
-        """`new_fence`: values that never repeat. `own`: the id of this process's own writer."""
+        """`new_fence`: values that never repeat. `own`: the ids of this process's own writer. `watch`: is told how it goes."""
         self._gone_s = gone_s
         self._tables = tables
         self._clock = clock
@@ -39,32 +44,59 @@ class Adopter:
         self._publisher = publisher
         self._new_fence = new_fence
         self._own = own
+        self._watch = watch or Watch()
+        self._vital = self._watch.begin("looking after other writers")
         self._beats: dict[str, tuple[int, float]] = {}
         # What a writer opens after it was closed it never uses: once is enough, and once more when it is forgotten.
         self._adopted: set[str] = set()
+        self._adopting: dict[str, asyncio.Task[None]] = {}
+        # Why the last try to adopt a writer failed.
+        self._failed: dict[str, Vital] = {}
 
     async def run(self) -> None:
         """Looks again and again, until cancelled."""
-        while True:
-            await self.look()
-            await self._clock.sleep(LOOK_S)
+        try:
+            while True:
+                with self._vital.round():
+                    await self.look()
+                await self._clock.sleep(LOOK_S)
+        finally:
+            for task in self._adopting.values():
+                task.cancel()
 
     async def look(self) -> None:
-        """Adopts what belongs to writers that are closed, or silent for too long."""
+        """Begins to adopt what belongs to writers that are closed, or silent for too long."""
         writers = await self._streams.surely(self._tables.writers)
         known = {writer.id for writer in writers}
         self._adopted &= known
         self._beats = {name: beat for name, beat in self._beats.items() if name in known}
         for writer in writers:
-            if writer.id == self._own():
+            if writer.id in self._own() or writer.id in self._adopting:
                 continue
             still_s = self._still_s(writer)
             if writer.id not in self._adopted and (writer.closed or still_s >= SILENT_S):
-                await self._adopt(writer.id)
-                self._adopted.add(writer.id)
+                self._begin(writer.id, remove=False)
             elif writer.closed and still_s >= self._gone_s:
-                await self._adopt(writer.id)
-                await self._streams.surely(self._tables.remove, writer.id)
+                self._begin(writer.id, remove=True)
+
+    def _begin(self, writer: str, remove: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._try(writer, remove))
+        self._adopting[writer] = task
+        task.add_done_callback(lambda _: self._adopting.pop(writer))
+
+    async def _try(self, writer: str, remove: bool) -> None:
+        """Adopts a writer; what fails is told, and tried again at a later look."""
+        # Others go on, and so do we: it is for people to know.
+        vital = self._failed.pop(writer, None) or self._watch.begin(f"adopting writer {writer}", stops=False)
+        with vital.round():
+            await self._adopt(writer)
+            if remove:
+                await self._streams.surely(self._tables.remove, writer)
+            self._adopted.add(writer)
+        if vital.reason:
+            self._failed[writer] = vital
+        else:
+            self._watch.end(vital)
 
     def _still_s(self, writer: WriterRow) -> float:
         """How long its beat has stood still, as far as we saw."""
@@ -75,17 +107,29 @@ class Adopter:
         return self._clock.now() - since
 
     async def _adopt(self, writer: str) -> None:
-        surely, tables = self._streams.surely, self._tables
         # First: what it opens from now on, it opens under another id.
-        await surely(tables.close, writer)
-        for opening in await surely(tables.opened, writer):
-            stream = opening.stream
-            await self._fence_off(stream)
-            tail = await self._streams.tail(stream)
-            marked = await self._publisher.marked(stream)
-            if tail.version > marked.published:
-                await self._publisher.bring(stream, tail.version, marked)
-            await surely(tables.forget, writer, opening)
+        await self._streams.surely(self._tables.close, writer)
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def bring(opening: Opening) -> None:
+            async with turns:
+                await self._bring(writer, opening)
+
+        openings = await self._streams.surely(self._tables.opened, writer)
+        done = await asyncio.gather(*map(bring, openings), return_exceptions=True)
+        # What stands in the way of one stream holds up no other.
+        if failed := [one for one in done if isinstance(one, BaseException)]:
+            raise failed[0]
+
+    async def _bring(self, writer: str, opening: Opening) -> None:
+        """What a writer left undecided or unpublished in a stream is decided, and in the log."""
+        stream = opening.stream
+        await self._fence_off(stream)
+        tail = await self._streams.tail(stream)
+        marked = await self._publisher.marked(stream)
+        if tail.version > marked.published:
+            await self._publisher.bring(stream, tail.version, marked)
+        await self._streams.surely(self._tables.forget, writer, opening)
 
     async def _fence_off(self, stream: str) -> None:
         """Makes every append fail that was made for the fence there was; those that had applied are there to be read."""

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.ports import Broker, Mark
 from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.watch import Vital, Watch
 
 # Written as they come, marks are an eighth of what Cassandra does for an append.
 _TOGETHER_S = 0.02
+_LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,10 +31,11 @@ class Held:
 class Publisher:
     """Brings streams into the log."""
 
-    def __init__(self, streams: Streams, broker: Broker) -> None:
+    def __init__(self, streams: Streams, broker: Broker, watch: Watch | None = None) -> None:
+        """`watch`: is told of what must go on here."""
         self.streams = streams
         self._broker = broker
-        self._marks = _Marks(streams)
+        self._marks = _Marks(streams, (watch or Watch()).begin("marking what is in the log"))
 
     async def marked(self, stream: str) -> Mark:
         """How far a stream is known to be in the log."""
@@ -68,8 +71,9 @@ class Publisher:
 class _Marks:
     """Marks of many streams: after a pause the first is written at once, and those that follow soon after it together."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, vital: Vital) -> None:
         self._streams = streams
+        self._vital = vital
         self._next: dict[str, Mark] = {}
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -77,9 +81,7 @@ class _Marks:
 
     def put(self, stream: str, mark: Mark) -> asyncio.Future[None]:
         """Done when it is written, or one that is further."""
-        before = self._next.get(stream)
-        if before is None or before.published < mark.published:
-            self._next[stream] = mark
+        self._add(stream, mark)
         loop = asyncio.get_running_loop()
         if self._written is None:
             self._written = loop.create_future()
@@ -88,21 +90,32 @@ class _Marks:
             self._writing = loop.create_task(self._write())
         return written
 
+    def _add(self, stream: str, mark: Mark) -> None:
+        before = self._next.get(stream)
+        if before is None or before.published < mark.published:
+            self._next[stream] = mark
+
     async def _write(self) -> None:
+        clock, pause = self._streams.clock, _TOGETHER_S
+        told: list[asyncio.Future[None]] = []
         try:
-            while self._written is not None:
-                clock = self._streams.clock
-                if (early := self._begun + _TOGETHER_S - clock.now()) > 0:
+            while self._written is not None or told:
+                if (early := self._begun + pause - clock.now()) > 0:
                     await clock.sleep(early)
                 self._begun = clock.now()
-                marks, written = self._next, self._written
-                self._next, self._written = {}, None
-                try:
+                marks, self._next = self._next, {}
+                if self._written is not None:
+                    told.append(self._written)
+                    self._written = None
+                with self._vital.round():
                     await self._streams.surely(self._streams.tables.put_marks, marks)
-                except Exception as error:
-                    # Told to all who wait for it, and to nobody who comes later.
-                    written.set_exception(error)
-                else:
-                    written.set_result(None)
+                    for written in told:
+                        written.set_result(None)
+                    told, pause = [], _TOGETHER_S
+                if told:
+                    # What was refused is tried again, with what came meanwhile.
+                    for stream, mark in marks.items():
+                        self._add(stream, mark)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
         finally:
             self._writing = None

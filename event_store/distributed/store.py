@@ -22,9 +22,10 @@ from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.ports import Broker, Tables, TimedOut
 from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
 from citybrain.event_store.distributed.streams import Streams
-from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.distributed.writer import OPENINGS_MAX, Writer
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.limits import check_limits
+from citybrain.event_store.watch import Watch
 
 # How long a process that ends waits for what it has under way; what it leaves then, others bring into the log.
 _SETTLE_S = 5.0
@@ -60,20 +61,33 @@ class DistributedEventStore:
     features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
 
     def __init__(
-        self, tables: Tables, log: SharedLog, stories: StoryFeeds | None = None, *, bucket_events: int = 10_000
-    ) -> None:  # fmt: skip
-        """`stories`: where the tables know which events a story has; without it none can be followed."""
+        self,
+        tables: Tables,
+        log: SharedLog,
+        stories: StoryFeeds | None = None,
+        *,
+        bucket_events: int = 10_000,
+        openings_max: int = OPENINGS_MAX,
+        watch: Watch | None = None,
+    ) -> None:
+        """`stories`: where the tables know which events a story has; without it none can be followed.
+
+        `watch`: what must go on in the log, to which what must go on here is added. The rest: see Writer.
+        """
         clock = MachineClock()
+        self._watch = watch or Watch()
         self._stories = stories
         self._log = log
         self._tables = tables
         self.writer = Writer(
-            tables, log, clock, lambda: uuid.uuid4().hex, bucket_events=bucket_events, recorded=lambda: time.time_ns() // 1000
-        )
+            tables, log, clock, lambda: uuid.uuid4().hex, bucket_events=bucket_events, openings_max=openings_max,
+            recorded=lambda: time.time_ns() // 1000, watch=self._watch,
+        )  # fmt: skip
         self.streams = self.writer.streams
         self.adopter = Adopter(
-            tables, clock, self.streams, self.writer.publisher, lambda: uuid.uuid4().hex, lambda: self.writer.id
-        )
+            tables, clock, self.streams, self.writer.publisher, lambda: uuid.uuid4().hex, lambda: self.writer.ids,
+            watch=self._watch,
+        )  # fmt: skip
         self._tasks = [asyncio.ensure_future(self.writer.run()), asyncio.ensure_future(self.adopter.run())]
         self._closed = False
 
@@ -109,10 +123,16 @@ class DistributedEventStore:
             raise StoreError("the event store is closed")
         if self._log.failing:
             raise StoreError(f"the log takes nothing: {self._log.failing}")
+        if troubles := self._watch.troubles(stops=True):
+            raise StoreError("; ".join(troubles))
         try:
             await self._tables.writers()
         except TimedOut as error:
             raise StoreError(f"the streams do not answer: {error}") from error
+
+    def unwell(self) -> str:
+        """See EventStore.unwell."""
+        return "; ".join(self._watch.troubles(stops=False))
 
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
         """See EventStore.partitions."""
@@ -133,8 +153,8 @@ class DistributedEventStore:
             task.cancel()
         with contextlib.suppress(TimeoutError, TimedOut):
             await asyncio.wait_for(self.writer.settled(), _SETTLE_S)
-            if self.writer.id:
-                await asyncio.wait_for(self._tables.close(self.writer.id), _SETTLE_S)
+            for writer in self.writer.ids:
+                await asyncio.wait_for(self._tables.close(writer), _SETTLE_S)
 
     def close(self) -> None:
         """See EventStore.close. What was not finished, others bring into the log."""

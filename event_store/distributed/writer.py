@@ -20,6 +20,7 @@ from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import Streams, Tail
 from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, stored, together
 from citybrain.event_store.limits import check_limits
+from citybrain.event_store.watch import Vital, Watch
 
 BEAT_S = 1.0
 # How long an event of another writer may be on its way to the log before we bring it there too.
@@ -30,6 +31,13 @@ _IDLE_S = 5.0
 _AGAIN_S = 0.02
 # How many of a stream's events are kept here until they are in the log; what is more is read back.
 _HELD_MAX = 100
+# What cannot be published is tried again after pauses that grow.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+# A writer opens so many streams and goes on under a new id: each that it has let go leaves a tombstone among those that it has
+# open, and Cassandra reads no more than 100,000 of them at once.
+OPENINGS_MAX = 2000
+# Ids that it had before, under which streams in use may stay open.
+_LEAVING_MAX = 4
 
 
 class Writer:
@@ -43,19 +51,31 @@ class Writer:
         new_id: Callable[[], str],
         *,
         bucket_events: int = 10_000,
+        openings_max: int = OPENINGS_MAX,
         recorded: Callable[[], int] = lambda: 0,
+        watch: Watch | None = None,
     ) -> None:
-        """`recorded`: what events are told as the time they were recorded; nothing is decided by it."""
+        """`recorded`: what events are told as the time they were recorded; nothing is decided by it.
+
+        `openings_max`: how many streams are opened under one id. `watch`: is told of what must go on here.
+        """
         self._recorded = recorded
         self._bucket_events = bucket_events
+        self._openings_max = openings_max
+        self._watch = watch or Watch()
+        self._vital = self._watch.begin("the beat of this writer")
         self.streams = Streams(tables, clock, bucket_events)
-        self.publisher = Publisher(self.streams, broker)
+        self.publisher = Publisher(self.streams, broker, self._watch)
         self._tables = tables
         self._clock = clock
         self._new_id = new_id
         self._id = ""
+        # Ids it had before and under which streams may be open still, the oldest first.
+        self._leaving: list[str] = []
         self._beats = itertools.count(1)
         self._openings = itertools.count(1)
+        # How many of them under the id it has now.
+        self._opened = 0
         self._renewing = asyncio.Lock()
         self._open: dict[str, OpenStream] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -65,12 +85,19 @@ class Writer:
         """Under which others know it now."""
         return self._id
 
+    @property
+    def ids(self) -> list[str]:
+        """Under which it has streams open, or will; the newest last."""
+        return [*self._leaving, self._id] if self._id else []
+
     async def run(self) -> None:
         """Beats, and lets idle streams go, until cancelled. It waits for none in use: who does not beat is taken for dead."""
         while True:
-            await self._beat()
-            for stream in [name for name, opened in self._open.items() if self._may_forget(opened)]:
-                await self._forget_if_idle(stream)
+            with self._vital.round():
+                await self._beat()
+                for stream in [name for name, opened in self._open.items() if self._may_forget(opened)]:
+                    await self._forget_if_idle(stream)
+                await self._leave_ids()
             await self._clock.sleep(BEAT_S)
 
     async def settled(self) -> None:
@@ -177,15 +204,20 @@ class Writer:
 
     async def _stand(self, stream: str, opened: OpenStream) -> str:
         """Makes sure that the stream is open under the id of this writer; returns that id."""
-        if not self._id:
-            await self._renew("")
+        if opened.writer and opened.writer in self.ids[-1 - _LEAVING_MAX :]:
+            return opened.writer
+        while not self._id or self._opened >= self._openings_max:
+            await self._renew(self._id, leaving=True)
         writer = self._id
-        if opened.writer != writer:
-            opening = Opening(stream, next(self._openings))
-            await self.streams.surely(self._tables.open, writer, opening)
-            opened.writer, opened.opening = writer, opening
-            opened.allowed.clear()
-            opened.tail = None
+        before, opening_before = opened.writer, opened.opening
+        opening = Opening(stream, next(self._openings))
+        self._opened += 1
+        await self.streams.surely(self._tables.open, writer, opening)
+        opened.writer, opened.opening = writer, opening
+        opened.allowed.clear()
+        opened.tail = None
+        if before in self._leaving and opening_before is not None:
+            await self.streams.surely(self._tables.forget, before, opening_before)
         return writer
 
     async def _send(self, batch: Batch) -> Sequence[StoredEvent]:
@@ -212,18 +244,33 @@ class Writer:
             self._spawn(self._publish(stream, opened))
 
     async def _publish(self, stream: str, opened: OpenStream) -> None:
+        pause = _FIRST_PAUSE_S
+        vital: Vital | None = None
         try:
             while opened.unpublished:
-                await self._until_before(stream, opened, opened.unpublished[0])
-                target = opened.unpublished[-1]
-                opened.known = await self.publisher.publish(stream, target, opened.known, opened.held)
-                opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
-                opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
-                # What comes next is not held up by it.
-                marked = self.publisher.mark(stream, opened.known)
-                marked.add_done_callback(functools.partial(_marked, opened, opened.known))
+                try:
+                    await self._publish_more(stream, opened)
+                    pause = _FIRST_PAUSE_S
+                except Exception as error:
+                    # Others may be published; this stream waits until what is wrong with it is mended.
+                    vital = vital or self._watch.begin(f"publishing {stream}")
+                    vital.wrong(error)
+                    await self._clock.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
         finally:
             opened.publishing = False
+            if vital is not None:
+                self._watch.end(vital)
+
+    async def _publish_more(self, stream: str, opened: OpenStream) -> None:
+        await self._until_before(stream, opened, opened.unpublished[0])
+        target = opened.unpublished[-1]
+        opened.known = await self.publisher.publish(stream, target, opened.known, opened.held)
+        opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
+        opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
+        # What comes next is not held up by it.
+        marked = self.publisher.mark(stream, opened.known)
+        marked.add_done_callback(functools.partial(_marked, opened, opened.known))
 
     async def _until_before(self, stream: str, opened: OpenStream, version: int) -> None:
         """Waits a moment for others to publish what is before a version; what they do not, we shall."""
@@ -242,13 +289,28 @@ class Writer:
     async def _beat(self) -> None:
         if not self._id:
             await self._renew("")
-        await self.streams.surely(self._tables.beat, self._id, next(self._beats))
+        for writer in self.ids:
+            await self.streams.surely(self._tables.beat, writer, next(self._beats))
 
-    async def _renew(self, closed: str) -> None:
-        """Goes on under a new id, where the one that was closed is still ours."""
+    async def _renew(self, old: str, leaving: bool = False) -> None:
+        """Goes on under a new id, where the old one is still ours; `leaving`: nobody has closed it, and it has streams open."""
         async with self._renewing:
-            if self._id == closed:
-                self._id = await self.streams.surely(self._begin)
+            if self._id == old:
+                fresh = await self.streams.surely(self._begin)
+                if leaving and old:
+                    self._leaving.append(old)
+                self._id, self._opened = fresh, 0
+            elif not leaving and old in self._leaving:
+                self._leaving.remove(old)
+
+    async def _leave_ids(self) -> None:
+        """Takes away ids it had before under which nothing is open any more: nobody need look for anything there."""
+        for writer in list(self._leaving):
+            if not any(opened.writer == writer for opened in self._open.values()):
+                await self.streams.surely(self._tables.close, writer)
+                await self.streams.surely(self._tables.remove, writer)
+                if writer in self._leaving:
+                    self._leaving.remove(writer)
 
     async def _begin(self) -> str:
         fresh = self._new_id()
@@ -282,7 +344,5 @@ class Writer:
 
 
 def _marked(opened: OpenStream, mark: Mark, written: asyncio.Future[None]) -> None:
-    # Where it was refused, that is told to the loop, and the next one says all that this one would have said.
-    written.result()
-    if mark.published > opened.marked.published:
+    if not written.cancelled() and mark.published > opened.marked.published:
         opened.marked = mark

@@ -14,23 +14,27 @@ from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
 from citybrain.event_store.kafka.records import event_of, headers_of
 from citybrain.event_store.kafka.topics import Topics, event_topic, events, partition_of, service_of, services_of
+from citybrain.event_store.watch import Watch
 
 
 class KafkaLog:
     """The broker of a process. Open it with `await KafkaLog.open(…)` inside the running event loop; `close()` when done."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, watch: Watch) -> None:
         self._cluster = cluster
         self._topics = Topics(cluster, events(cluster))
-        self._sender = Sender(cluster)
-        self._readers: Readers[StoredEvent] = Readers(cluster, event_of, keeps_all=True)
+        self._sender = Sender(cluster, watch)
+        self._readers: Readers[StoredEvent] = Readers(cluster, event_of, keeps_all=True, watch=watch)
         self._partitions: dict[str, list[EventPartition]] = {}
         self._making = asyncio.Lock()
 
     @classmethod
-    async def open(cls, cluster: Cluster, services: Iterable[str]) -> KafkaLog:
-        """The log of some services, those that publish or are heard here; topics that are missing are made."""
-        log = cls(cluster)
+    async def open(cls, cluster: Cluster, services: Iterable[str], watch: Watch | None = None) -> KafkaLog:
+        """The log of some services, those that publish or are heard here; topics that are missing are made.
+
+        `watch`: is told of what must go on here.
+        """
+        log = cls(cluster, watch or Watch())
         try:
             await log.know(set(services))
         except BaseException:

@@ -7,13 +7,13 @@ think they have a partition, as they may for a moment, are told apart by the epo
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
 from citybrain.event_store.contract import Partition
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.1
 # A member that says nothing for so long is held to be gone, and others get its partitions.
@@ -23,13 +23,12 @@ SESSION_MS = 10_000
 class Membership:
     """A process's place in a consumer group. Create it inside the running event loop; `leave()` when done."""
 
-    def __init__(self, cluster: Cluster, group: str, partitions: Sequence[Partition]) -> None:
-        """`partitions`: those that the members share."""
+    def __init__(self, cluster: Cluster, group: str, partitions: Sequence[Partition], watch: Watch | None = None) -> None:
+        """`partitions`: those that the members share. `watch`: is told of what must go on here."""
         self._loop = asyncio.get_running_loop()
         self._all = {partition.name: partition for partition in partitions}
         self._mine: dict[str, Partition] = {}
         self._changed = asyncio.Event()
-        self._left = threading.Event()
         self._options = cluster.options(
             {
                 "group.id": f"{cluster.prefix}.{group}",
@@ -41,8 +40,7 @@ class Membership:
             }
         )
         self._topics = sorted({name.rpartition("/")[0] for name in self._all})
-        self._thread = threading.Thread(target=self._run, name=f"kafka-{group}", daemon=True)
-        self._thread.start()
+        self._thread = VitalThread(watch or Watch(), f"the place in group {group}", self._run)
 
     def partitions(self) -> Mapping[str, Partition]:
         """Those that are this process's, by their names."""
@@ -61,11 +59,11 @@ class Membership:
 
     def leave(self) -> None:
         """Others may have them, at once."""
-        self._left.set()
+        self._thread.end(wait=False)
 
     # -- the thread that is the member --------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, thread: VitalThread) -> None:
         consumer = Consumer(self._options)
         mine: set[str] = set()
 
@@ -85,10 +83,16 @@ class Membership:
             tell()
             consumer.incremental_unassign(places)
 
-        consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
-        while not self._left.is_set():
-            consumer.poll(_POLL_S)
-        consumer.close()
+        try:
+            consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+            while not thread.over.is_set():
+                consumer.poll(_POLL_S)
+                thread.well()
+        finally:
+            # Who is not there has none; where it comes back it is given some anew.
+            mine.clear()
+            tell()
+            consumer.close()
 
     def _have(self, names: frozenset[str]) -> None:
         self._mine = {name: self._all[name] for name in sorted(names) if name in self._all}

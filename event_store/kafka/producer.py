@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.records import Header
+from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.1
 # Records that wait for Kafka in this process; past it, senders wait before they give theirs.
@@ -28,7 +28,7 @@ _FULL_PAUSE_S = 0.01
 class Sender:
     """Sends records. Create it inside the running event loop."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, watch: Watch) -> None:
         self._options: dict[str, Any] = {
             **cluster.options(),
             "enable.idempotence": True,
@@ -44,11 +44,9 @@ class Sender:
         self._producer = Producer(self._options)
         self._outcomes: list[tuple[asyncio.Future[None], KafkaError | None]] = []
         self._broken = False
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kafka-send", daemon=True)
-        self._thread.start()
         self.failing = ""
         """What Kafka said last, until it takes a record again."""
+        self._thread = VitalThread(watch, "sending to Kafka", self._run)
 
     async def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[Header], moment_ms: int = 0
@@ -57,7 +55,7 @@ class Sender:
         done: asyncio.Future[None] = self._loop.create_future()
         told: Callable[[KafkaError | None, Message], None] = functools.partial(self._delivered, done)
         while True:
-            if self._closed.is_set():
+            if self._thread.over.is_set():
                 raise TimedOut("the log is closed here; whoever adopts the writer publishes the event")
             try:
                 self._producer.produce(
@@ -74,20 +72,21 @@ class Sender:
 
     def close(self) -> None:
         """Gives up what is not acknowledged yet."""
-        self._closed.set()
-        self._thread.join()
+        self._thread.end()
+        self._give_up(self._producer)
 
     # -- the thread that hears what became of records -----------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
+    def _run(self, thread: VitalThread) -> None:
+        while not thread.over.is_set():
             self._producer.poll(_POLL_S)
             self._hand_over()
             if self._broken:
+                fresh = Producer(self._options)
                 self._broken = False
-                old, self._producer = self._producer, Producer(self._options)
+                old, self._producer = self._producer, fresh
                 self._give_up(old)
-        self._give_up(self._producer)
+            thread.well()
 
     def _give_up(self, producer: Producer) -> None:
         producer.purge()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster, Option
 from citybrain.event_store.kafka.partition import KafkaPartition, T
+from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.02
 _PAGE = 500
@@ -41,7 +41,7 @@ class Readers(Generic[T]):
     what comes next instead.
     """
 
-    def __init__(self, cluster: Cluster, meant: Callable[[Message], T], keeps_all: bool) -> None:
+    def __init__(self, cluster: Cluster, meant: Callable[[Message], T], keeps_all: bool, watch: Watch) -> None:
         self._cluster = cluster
         self._meant = meant
         self._options = cluster.options({**_READS, "auto.offset.reset": "error" if keeps_all else "earliest"})
@@ -49,14 +49,13 @@ class Readers(Generic[T]):
         self._idle: OrderedDict[tuple[str, int], Consumer] = OrderedDict()
         self._old = ThreadPoolExecutor(2, thread_name_prefix="kafka-read")
         self._to_follow: queue.SimpleQueue[KafkaPartition[T]] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kafka-follow", daemon=True)
-        self._thread.start()
+        # Partitions that are followed, and behind which offset what came was handed over.
+        self._followed: dict[tuple[str, int], tuple[KafkaPartition[T], int]] = {}
+        self._thread = VitalThread(watch, "following Kafka", self._run)
 
     def close(self) -> None:
         """Lets go of the broker."""
-        self._closed.set()
-        self._thread.join()
+        self._thread.end()
         self._old.shutdown()
         for reader in self._idle.values():
             reader.close()
@@ -93,7 +92,7 @@ class Readers(Generic[T]):
             reader.assign([TopicPartition(partition.topic, partition.number, after)])
         waited = 0.0
         try:
-            while not self._closed.is_set() and waited < _ANSWER_S:
+            while not self._thread.over.is_set() and waited < _ANSWER_S:
                 messages = _next(reader, limit)
                 found = [one for one in map(self._one, messages) if one is not None]
                 if found:
@@ -106,30 +105,44 @@ class Readers(Generic[T]):
 
     # -- the thread that follows what comes ---------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, thread: VitalThread) -> None:
         consumer = Consumer(self._options)
-        followed: dict[tuple[str, int], KafkaPartition[T]] = {}
-        while not self._closed.is_set():
-            while not self._to_follow.empty():
-                partition = self._to_follow.get()
-                followed[partition.topic, partition.number] = partition
-                consumer.incremental_assign([TopicPartition(partition.topic, partition.number, partition.head())])
-            came: dict[tuple[str, int], list[T]] = {}
-            for message in _next(consumer, _PAGE):
-                place = (str(message.topic()), int(message.partition() or 0))
-                if place not in followed:
-                    continue
-                try:
-                    one = self._one(message)
-                except BrokerError as error:
-                    self._tell(followed.pop(place).failed, error)
-                else:
-                    if one is not None:
-                        came.setdefault(place, []).append(one)
-            for place, new in came.items():
-                if place in followed:
-                    self._tell(followed[place].came, new)
-        consumer.close()
+        try:
+            # Where it was begun again, it goes on behind what it has handed over.
+            if again := [TopicPartition(topic, number, at) for (topic, number), (_, at) in self._followed.items()]:
+                consumer.incremental_assign(again)
+            while not thread.over.is_set():
+                self._follow(consumer)
+                thread.well()
+        finally:
+            consumer.close()
+
+    def _follow(self, consumer: Consumer) -> None:
+        """Hands over what came."""
+        followed = self._followed
+        while not self._to_follow.empty():
+            partition = self._to_follow.get()
+            at = partition.head()
+            followed[partition.topic, partition.number] = partition, at
+            consumer.incremental_assign([TopicPartition(partition.topic, partition.number, at)])
+        came: dict[tuple[str, int], list[T]] = {}
+        for message in _next(consumer, _PAGE):
+            place = (str(message.topic()), int(message.partition() or 0))
+            if place not in followed:
+                continue
+            try:
+                one = self._one(message)
+            except BrokerError as error:
+                partition, _ = followed.pop(place)
+                self._tell(partition.failed, error)
+            else:
+                if one is not None:
+                    came.setdefault(place, []).append(one)
+        for place, new in came.items():
+            if place in followed:
+                partition, _ = followed[place]
+                self._tell(partition.came, new)
+                followed[place] = partition, new[-1].position
 
     def _tell(self, tell: Callable[[Any], None], what: BrokerError | Sequence[T]) -> None:
         if not self._loop.is_closed():
@@ -147,7 +160,7 @@ class Readers(Generic[T]):
             )
         try:
             return self._meant(message)
-        except ValueError as wrong:
+        except Exception as wrong:
             at = f"{where} at offset {message.offset()}"
             raise BrokerError(
                 f"what stands in {at} was not written by the city: nobody else may write to this topic"

@@ -16,6 +16,7 @@ from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
 from citybrain.event_store.kafka.topics import Kind, Topics, telemetry_topic
 from citybrain.event_store.telemetry import KEPT_US, MAX_BATCH_BYTES, TelemetryBatch
+from citybrain.event_store.watch import Watch
 
 _RECEIVED = "city_receivedat"
 _KEPT = Kind(
@@ -35,11 +36,13 @@ _KEPT = Kind(
 class KafkaTelemetry:
     """A TelemetryLog. Create it inside the running event loop; `close()` when done."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, watch: Watch | None = None) -> None:
+        """`watch`: is told of what must go on here."""
+        watch = watch or Watch()
         self._cluster = cluster
         self._topics = Topics(cluster, _KEPT)
-        self._sender = Sender(cluster)
-        self._readers: Readers[TelemetryBatch] = Readers(cluster, _batch_of, keeps_all=False)
+        self._sender = Sender(cluster, watch)
+        self._readers: Readers[TelemetryBatch] = Readers(cluster, _batch_of, keeps_all=False, watch=watch)
         self._partitions: dict[str, KafkaPartition[TelemetryBatch]] = {}
         # What had gone by age when the topic was first asked for: who begins before it begins with it.
         self._gone: dict[str, int] = {}

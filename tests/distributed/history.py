@@ -59,7 +59,12 @@ class Member:
         self.ports = parts.process(history.store, history.log, history.weather(), lambda: history.died(self))
         ids = history.ids
         self.writer = parts.writer(
-            self.ports, self.ports, self.ports, lambda: f"w{next(ids):06}", bucket_events=history.bucket_events
+            self.ports,
+            self.ports,
+            self.ports,
+            lambda: f"w{next(ids):06}",
+            bucket_events=history.bucket_events,
+            openings_max=history.openings_max,
         )
         self.adopter = parts.adopter(
             self.ports,
@@ -67,7 +72,7 @@ class Member:
             self.writer.streams,
             self.writer.publisher,
             lambda: f"f{next(ids):06}",
-            lambda: self.writer.id,
+            lambda: self.writer.ids,
             history.gone_s,
         )
         loop = asyncio.get_running_loop()
@@ -180,6 +185,10 @@ class History:
         self.weathers: list[Weather] = []
         self.bucket_events = self.random.choice([2, 3, 5, 1000])
         self.streams = [f"s{number}" for number in range(self.random.choice([1, 4, 20]))]
+        # In some, writers have new ids all the time, and what one had open cannot be read where it had more.
+        self.openings_max = self.store.readable = Random(f"{seed} openings").choice([1, 3, 2000])
+        # In some, the log refuses now and then, or mostly.
+        self.refusals = Random(f"{seed} refusals").choice([0.0, 0.02, 0.5])
         # In some, writers that are closed are forgotten at once; never so in others.
         self.gone_s = self.random.choice([0.0, 2.0, 3600.0])
         self.ids = itertools.count(1)
@@ -195,9 +204,9 @@ class History:
     def weather(self) -> Weather:
         """Of a process that is new."""
         is_victim = self.stormy and self.random.random() < 0.4
-        self.weathers.append(Weather(self.random, self.badness, dict(self.aims) if is_victim else {}))
+        self.weathers.append(Weather(self.random, self.badness, dict(self.aims) if is_victim else {}, self.refusals))
         if not self.stormy:
-            self.weathers[-1].badness = 0
+            self.weathers[-1].badness = self.weathers[-1].refusals = 0
         return self.weathers[-1]
 
     def run(self) -> None:
@@ -218,7 +227,7 @@ class History:
         self.stormy = False
         going_on[0].cancel()
         for weather in self.weathers:
-            weather.badness = 0
+            weather.badness = weather.refusals = 0
             weather.aims.clear()
         for member in self.members:
             member.ports.resume()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from citybrain.event_store.contract import Conflict, StoredEvent
+from citybrain.event_store.distributed.adoption import LOOK_S, Adopter
 from citybrain.event_store.distributed.open_stream import OpenStream
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
@@ -151,6 +152,33 @@ class LeavesABucketThatIsNotFull(Streams):
         return found, reached
 
 
+class KeepsItsIdForEver(Writer):
+    """Opens whatever it writes to under one id, until nobody can read any more what that has open."""
+
+    async def _stand(self, stream: str, opened: OpenStream) -> str:
+        self._openings_max = 1_000_000
+        return await super()._stand(stream, opened)
+
+
+class LeavesTooSoon(Writer):
+    """Takes away an id that it had before, though streams are open under it."""
+
+    async def _leave_ids(self) -> None:
+        for writer in list(self._leaving):
+            await self.streams.surely(self._tables.close, writer)
+            await self.streams.surely(self._tables.remove, writer)
+            self._leaving.remove(writer)
+
+
+class EndsAtAnError(Adopter):
+    """Looks no more when something could not be adopted."""
+
+    async def run(self) -> None:
+        while not self._failed:
+            await self.look()
+            await self._clock.sleep(LOOK_S)
+
+
 class SavesTooEarly(Reader):
     """Keeps its checkpoint before the work is done."""
 
@@ -173,6 +201,9 @@ PLANTED = {
     "what others wrote is not brought along": Parts(writer=PublishesItsOwnOnly),
     "a read is taken as proof of absence": Parts(writer=TakesAbsenceForProof),
     "ids are looked for in the tail only": Parts(writer=LooksForIdsInTheTailOnly),
+    "an id is kept for ever": Parts(writer=KeepsItsIdForEver),
+    "an id is left too soon": Parts(writer=LeavesTooSoon),
+    "who adopts ends at an error": Parts(adopter=EndsAtAnError),
     "a bucket is left that is not full": Parts(streams=LeavesABucketThatIsNotFull),
     "the checkpoint is too early": Parts(reader=SavesTooEarly),
     "a retry has new ids": Parts(new_ids=True),

@@ -68,7 +68,7 @@ class Stage:
             writer.streams,
             writer.publisher,
             lambda: f"{name}-fence-{next(numbers)}",
-            lambda: writer.id,
+            lambda: writer.ids,
             # Who sleeps through its adoption is forgotten too.
             gone_s=5,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from citybrain.event_store.contract import LogPage, StoredEvent
+from citybrain.event_store.contract import LogPage, StoredEvent, StoreError
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, TimedOut, WriterRow
 
 T = TypeVar("T")
@@ -47,10 +47,16 @@ class _Leap(selectors.SelectSelector):
 
 
 class Weather:
-    """How bad it is: 0 is calm. `aims`: how often something happens just at an operation of some name."""
+    """How bad it is: 0 is calm. `aims`: how often something happens just at an operation of some name.
 
-    def __init__(self, random: Random, badness: float, aims: dict[str, float] | None = None) -> None:
+    `refusals`: how often the log says that it does not do as asked.
+    """
+
+    def __init__(
+        self, random: Random, badness: float, aims: dict[str, float] | None = None, refusals: float = 0.0
+    ) -> None:  # fmt: skip
         self.random = random
+        self.refusals = refusals
         self.badness = badness
         self.aims = aims or {}
 
@@ -67,6 +73,10 @@ class Weather:
     def is_lost(self) -> bool:
         """An answer does not come."""
         return self.random.random() < 0.08 * self.badness
+
+    def is_refused(self) -> bool:
+        """What is asked is not done, and that is said."""
+        return self.random.random() < self.refusals
 
     def happens(self) -> bool:
         """What was asked arrives, though its answer is lost."""
@@ -128,6 +138,9 @@ class Store:
         self.ended: set[str] = set()
         self.stories: set[tuple[str, str, int]] = set()
         self.openings: dict[str, set[Opening]] = defaultdict(set)
+        self.numbers: dict[str, set[int]] = defaultdict(set)
+        # How many rows, made and deleted ones, of one writer can be read.
+        self.readable = 100_000
 
     def append(self, batch: Batch) -> bool:
         place = (batch.stream, batch.bucket)
@@ -165,6 +178,11 @@ class Store:
 
     def is_closed(self, writer: str) -> bool:
         return writer not in self.writers or self.writers[writer].closed is not False
+
+    def open(self, writer: str, opening: Opening) -> None:
+        # The same twice, as where the first answer was lost, is one row.
+        self.numbers[writer].add(opening.number)
+        self.openings[writer].add(opening)
 
     def forget(self, writer: str, opening: Opening) -> None:
         self.openings[writer].discard(opening)
@@ -316,9 +334,13 @@ class Process:
         )
 
     async def open(self, writer: str, opening: Opening) -> None:
-        await self._do("open", lambda: self._store.openings[writer].add(opening))
+        await self._do("open", lambda: self._store.open(writer, opening))
 
     async def opened(self, writer: str) -> list[Opening]:
+        if len(self._store.numbers[writer]) > self._store.readable:
+            # More tombstones than it reads: it says so however often it is asked.
+            await asyncio.sleep(0.1)
+            raise TimedOut("too many tombstones")
         return await self._do("opened", lambda: sorted(self._store.openings[writer], key=lambda one: (one.stream, one.number)))
 
     async def forget(self, writer: str, opening: Opening) -> None:
@@ -328,4 +350,6 @@ class Process:
         await self._do("forget", lambda: self._store.forget(writer, opening))
 
     async def publish(self, event: StoredEvent) -> None:
+        if self._weather.is_refused():
+            raise StoreError("the log does not do as asked")
         await self._do("publish", lambda: self._log.add(event))

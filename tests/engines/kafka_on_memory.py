@@ -44,6 +44,9 @@ class OnMemory:
         tail = await self.writer.streams.tail(stream)
         return (await self.writer.streams.versions(stream, [event_id], tail.bucket)).get(event_id, 0)
 
+    def unwell(self) -> str:
+        return ""
+
     async def writable(self) -> None:
         """See EventStore."""
 
