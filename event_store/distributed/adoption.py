@@ -115,7 +115,8 @@ class Adopter:
             async with turns:
                 await self._bring(writer, opening)
 
-        openings = await self._streams.surely(self._tables.opened, writer)
+        # Asked once: what does not answer, or cannot be read, is told, and asked again at a later look.
+        openings = await self._tables.opened(writer)
         done = await asyncio.gather(*map(bring, openings), return_exceptions=True)
         # What stands in the way of one stream holds up no other.
         if failed := [one for one in done if isinstance(one, BaseException)]:

@@ -28,6 +28,7 @@ _OTHERS_S = 0.1
 _LOOK_S = 0.02
 # A stream that was idle for so long is open no more.
 _IDLE_S = 5.0
+_FORGET_AT_ONCE = 16
 _AGAIN_S = 0.02
 # How many of a stream's events are kept here until they are in the log; what is more is read back.
 _HELD_MAX = 100
@@ -95,8 +96,11 @@ class Writer:
         while True:
             with self._vital.round():
                 await self._beat()
-                for stream in [name for name, opened in self._open.items() if self._may_forget(opened)]:
-                    await self._forget_if_idle(stream)
+                end = self._clock.now() + BEAT_S
+                idle = [name for name, opened in self._open.items() if self._may_forget(opened)]
+                while idle and self._clock.now() < end:
+                    some, idle = idle[:_FORGET_AT_ONCE], idle[_FORGET_AT_ONCE:]
+                    await asyncio.gather(*map(self._forget_if_idle, some))
                 await self._leave_ids()
             await self._clock.sleep(BEAT_S)
 

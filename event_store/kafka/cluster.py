@@ -35,6 +35,8 @@ class Cluster:
     sasl_mechanism: str = ""
     user: str = ""
     password_file: Path | None = None
+    # How long a question about topics may take before Kafka counts as away, in seconds.
+    answer_s: float = 10.0
 
     def options(self, more: Mapping[str, Option] | None = None) -> dict[str, Option]:
         """How a client of librdkafka is set up."""

@@ -18,7 +18,6 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.limits import SERVICE_NAME
 
-_ANSWER_S = 10.0
 _AGAIN_S = 0.05
 # From so many on one may be lost, and most are left.
 _COPIES = 3
@@ -118,7 +117,7 @@ class Topics:
         # What was wrong before, and is over.
         self._admin.poll(0)
         self._trouble = ""
-        end = time.monotonic() + _ANSWER_S
+        end = time.monotonic() + self._cluster.answer_s
         while True:
             try:
                 return self._once(names)
@@ -143,7 +142,7 @@ class Topics:
         return f"does not do as asked: {error.str()}; {hint}"
 
     def _once(self, names: list[str]) -> dict[TopicPartition, int]:
-        found = self._admin.list_topics(timeout=_ANSWER_S).topics
+        found = self._admin.list_topics(timeout=self._cluster.answer_s).topics
         self._make([name for name in names if name not in found])
         there = [name for name in names if name in found]
         for name in there:
@@ -161,7 +160,9 @@ class Topics:
             return
         settings = {**self._kind.must, **self._kind.may}
         new = [NewTopic(name, self._kind.partitions, self._cluster.replication, config=settings) for name in names]
-        for future in self._admin.create_topics(new, operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S).values():
+        for future in self._admin.create_topics(
+            new, operation_timeout=self._cluster.answer_s, request_timeout=self._cluster.answer_s
+        ).values():
             try:
                 future.result()
             except KafkaException as error:
@@ -173,7 +174,7 @@ class Topics:
         if not names:
             return
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        for resource, future in self._admin.describe_configs(resources, request_timeout=_ANSWER_S).items():
+        for resource, future in self._admin.describe_configs(resources, request_timeout=self._cluster.answer_s).items():
             has = future.result()
             for key, wanted in self._kind.must.items():
                 if has[key].value != wanted:
@@ -183,5 +184,5 @@ class Topics:
 
     def _offsets(self, names: list[str], which: OffsetSpec) -> dict[TopicPartition, int]:
         places = [TopicPartition(name, number) for name in names for number in range(self._kind.partitions)]
-        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=_ANSWER_S)
+        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=self._cluster.answer_s)
         return {place: future.result().offset for place, future in asked.items()}

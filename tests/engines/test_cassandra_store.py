@@ -24,6 +24,7 @@ from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening
 from citybrain.event_store.distributed.store import DistributedEventStore
 from tests.contract.store import EventStoreContract, event, fed
 from tests.distributed.world import Log
+from tests.engines.strict import TOMBSTONES
 
 BUCKET_EVENTS = 7
 """Small, so that every longer stream has several."""
@@ -209,6 +210,28 @@ def test_a_writer_that_was_forgotten_stays_closed_whatever_of_it_comes_late(shar
             while "late" in (names := {row.id for row in await tables.writers()}):
                 await asyncio.sleep(0.05)
             assert names == {store.writer.id} and not await tables.is_closed(store.writer.id)
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_of_writers_that_are_gone_there_may_be_more_than_tombstones_can_be_read(engines: Engines, prefix: str) -> None:
+    where = Place(engines.cassandra.address, prefix)
+
+    async def test() -> None:
+        await migrate(where)
+        asked = await Asked.open(where)
+        tables = await CassandraTables.on(asked, where.keyspace)
+
+        async def come_and_go(name: str) -> None:
+            await tables.begin(name)
+            await tables.close(name)
+            await tables.remove(name)
+
+        await tables.begin("lives")
+        for first in range(0, TOMBSTONES + 100, 50):
+            await asyncio.gather(*(come_and_go(f"w{first + number}") for number in range(50)))
+        assert [row.id for row in await tables.writers()] == ["lives"]
+        asked.close()
 
     asyncio.run(asyncio.wait_for(test(), 60))
 

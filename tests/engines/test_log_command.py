@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from citybrain.event_store.contract import ANY, StoredEvent
+from citybrain.event_store.distributed.ports import Batch
 from citybrain.mesh.distributed import Distributed
 from citybrain.mesh.settings import Settings
 from tests.contract.store import event
@@ -63,3 +64,28 @@ def test_what_kafka_lost_is_told_and_published_again(settings: Settings, tmp_pat
     found = json.loads(again.stdout)
     assert found["sound"] and found["differing"] == []
     assert (found["streams"], found["events"]) == (1, 4)
+
+
+async def forget_one(settings: Settings) -> None:
+    """Three events, of which nobody has published the last, and nobody knows that it has yet to be."""
+    engine = await Distributed.open(settings, [])
+    for name in ("e1", "e2"):
+        await engine.store.append("traffic/signal-2", [event(name)], ANY)
+    await engine.store.writer.settled()
+    tail = await engine.store.streams.tail("traffic/signal-2")
+    (first, *_) = await engine.store.read("traffic/signal-2")
+    stored = first._replace(id="e3", version=3)
+    assert await engine._tables.append(Batch("traffic/signal-2", tail.bucket, tail.head, tail.fence, (stored,)))
+    await engine.close()
+
+
+def test_what_no_writer_and_no_adopter_published_is_told_and_published(settings: Settings) -> None:
+    asyncio.run(forget_one(settings))
+    told = verify(settings)
+    assert "traffic/signal-2: 3 events, 2 of them in the log" in told.stdout, told.stdout + told.stderr
+    repaired = verify(settings, "--repair")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert "1 were missing there and are published" in repaired.stdout
+    found = json.loads(verify(settings, "--json").stdout)
+    assert found["sound"] and found["differing"] == []
+    assert (found["streams"], found["events"]) == (1, 3)
