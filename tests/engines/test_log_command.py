@@ -76,6 +76,8 @@ async def forget_one(settings: Settings) -> None:
     (first, *_) = await engine.store.read("traffic/signal-2")
     stored = first._replace(id="e3", version=3)
     assert await engine._tables.append(Batch("traffic/signal-2", tail.bucket, tail.head, tail.fence, (stored,)))
+    for opening in await engine._tables.opened(engine.store.writer.id):
+        await engine._tables.forget(engine.store.writer.id, opening)
     await engine.close()
 
 
