@@ -7,17 +7,18 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
+from citybrain.event_store.contract import EventStore
 from tests.helpers.speaking import Speaking
 from tests.linearizability.checker import NotLinearizable, check
 from tests.linearizability.client_process import Clients, now
 from tests.linearizability.clients import Client
 from tests.linearizability.model import Operation, Place
 from tests.linearizability.places import AnyPlace, Slow
-from tests.linearizability.record import Record
+from tests.linearizability.record import Record, places
 
 WRITERS = Clients("w", writers=3)
 # So slow that between two questions of one read much is written, and just where the end of the stream was a moment ago.
@@ -43,10 +44,10 @@ class Histories:
     """What came of a seed: `judge()` says what is wrong with it."""
 
     record: Record
-    # What each stream held when nobody wrote any more.
-    streams: dict[str, list[Place]] = field(default_factory=dict)
+    # What each stream holds; read again when nobody hears any more: what was heard had been there.
+    streams: dict[str, list[Place]]
     # Processes with followers that lived to the end.
-    living: Sequence[str] = ()
+    living: Sequence[str]
 
     @property
     def operations(self) -> dict[str, list[Operation]]:
@@ -110,10 +111,12 @@ class Trouble:
             # One in the middle of its work: nobody asks again for what it was told nothing of.
             await writing.pop().kill()
             await asyncio.gather(*(process.stop() for process in writing))
-            histories = await self._read_all()
-            histories.living = [clients.name for clients, _ in self._living if clients.follows]
-            await self._heard_by_all(histories)
-            await asyncio.gather(*(process.stop() for clients, process in self._living if not clients.writers))
+            living = [clients.name for clients, _ in self._living if clients.follows]
+            async with self._place.opened(Random(0), Slow()) as store:
+                histories = await self._read_all(store, living)
+                await self._heard_by_all(histories)
+                await asyncio.gather(*(process.stop() for clients, process in self._living if not clients.writers))
+                histories.streams = await self._kept(store)
         finally:
             await asyncio.gather(*(process.kill() for _, process in self._living))
         counts = f"{len(histories.operations)} histories of {sum(map(len, histories.operations.values()))} operations"
@@ -156,16 +159,16 @@ class Trouble:
             self._living.remove(victim)
             await self._start(replace(clients, again=self._record.unfinished(clients.name)))
 
-    async def _read_all(self) -> Histories:
+    async def _read_all(self, store: EventStore, living: Sequence[str]) -> Histories:
         """Reads every stream in all ways, with a store that has seen nothing yet."""
-        histories = Histories(self._record)
-        async with self._place.opened(Random(0), Slow()) as store:
-            client = Client(store, "end.0", Random(0), self._record.hear, now)
-            for stream in sorted(self._record.histories()):
-                await client.read_all_ways(stream)
-                kept = await store.read(stream, limit=1_000_000)
-                histories.streams[stream] = [(event.version, event.id) for event in kept]
-        return histories
+        client = Client(store, "end.0", Random(0), self._record.hear, now)
+        for stream in sorted(self._record.histories()):
+            await client.read_all_ways(stream)
+        return Histories(self._record, await self._kept(store), living)
+
+    async def _kept(self, store: EventStore) -> dict[str, list[Place]]:
+        streams = self._record.histories()
+        return {stream: list(places(await store.read(stream, limit=1_000_000))) for stream in streams}
 
     async def _heard_by_all(self, histories: Histories) -> None:
         try:

@@ -13,7 +13,7 @@ from citybrain.event_store.cassandra.session import Place
 from tests.linearizability.places import DistributedPlace
 from tests.linearizability.trouble import Histories, judged
 
-LIMIT_S = 120
+LIMIT_S = 240
 
 
 def lived(engines: Engines, prefix: str, seed: int, bucket_events: int, rounds: int) -> Histories:
