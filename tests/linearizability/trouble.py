@@ -99,6 +99,7 @@ class Trouble:
 
     async def run(self) -> Histories:
         """What came of it."""
+        sys.stdout.write(f"seed {self._seed}, {self._rounds} misfortunes: ")
         try:
             await asyncio.gather(*(self._start(clients) for clients in PROCESSES))
             await asyncio.gather(*(process.ready() for _, process in self._living))
@@ -119,8 +120,8 @@ class Trouble:
                 histories.streams = await self._kept(store)
         finally:
             await asyncio.gather(*(process.kill() for _, process in self._living))
-        counts = f"{len(histories.operations)} histories of {sum(map(len, histories.operations.values()))} operations"
-        sys.stdout.write(f"seed {self._seed}: {counts}, {self._rounds} misfortunes\n")
+        operations = sum(map(len, histories.operations.values()))
+        sys.stdout.write(f"{len(histories.operations)} histories of {operations} operations\n")
         return histories
 
     async def _start(self, clients: Clients) -> None:
