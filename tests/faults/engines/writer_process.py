@@ -7,7 +7,6 @@ stops it. It says lines of JSON, [id, stream, version]: version 0 where it begin
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from tests.contract.store import event
+from tests.helpers.speaking import asked_to_stop, say
 
 STREAMS = [f"s{number}" for number in range(12)]
 
@@ -41,33 +41,26 @@ async def opened(where: Place, cluster: Cluster) -> AsyncIterator[tuple[Distribu
         asked.close()
 
 
-def say(name: str, stream: str, version: int) -> None:
-    print(json.dumps([name, stream, version]), flush=True)  # noqa: T201
-
-
 async def write(where: Place, cluster: Cluster, name: str, writers: int) -> None:
     """Appends until a line comes, each writer one after the other. Who is told nothing in time asks again, as callers do."""
-    # In no thread: a process that fails would wait there for a line.
-    told = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    stop = asyncio.ensure_future(told.readline())
+    stop = await asked_to_stop()
 
     async def fill(store: DistributedEventStore, writer: int) -> None:
         chance = random.Random(f"{name}-{writer}")
         count = 0
         while not stop.done():
             new, stream = event(f"{name}-{writer}-{count}"), chance.choice(STREAMS)
-            say(new.id, stream, 0)
+            say([new.id, stream, 0])
             outcome: Committed | Conflict | None = None
             while outcome is None:
                 with suppress(Undecided):
                     outcome = await store.append(stream, [new], ANY, timeout_s=chance.uniform(0.5, 5))
             assert isinstance(outcome, Committed)
-            say(new.id, stream, outcome.first)
+            say([new.id, stream, outcome.first])
             count += 1
 
     async with opened(where, cluster) as (store, _, _):
-        say("", "", 0)
+        say(["", "", 0])
         await asyncio.gather(stop, *(fill(store, writer) for writer in range(writers)))
         await store.writer.settled()
 
