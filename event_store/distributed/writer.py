@@ -188,10 +188,13 @@ class Writer:
         opened.unpublished += [row.version for row in rows]
         opened.held |= {row.version: Held(row, tail.bucket) for row in rows[: max(0, _HELD_MAX - len(opened.held))]}
         self._publish_soon(stream, opened)
-        version = tail.version
+        done = 0
         for one in group:
-            decide(opened.waiting, Committed(version + 1, version + len(one.events), 0))
-            version += len(one.events)
+            mine = slice(done, done + len(one.events))
+            # Where another process wrote the same ids there, what stands in the stream need not be what was sent from here.
+            again = tuple(rows[mine]) != asked[mine]
+            done += len(one.events)
+            decide(opened.waiting, Committed(asked[mine][0].version, asked[mine][-1].version, 0, again=again))
         return True
 
     async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:

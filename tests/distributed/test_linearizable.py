@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from citybrain.event_store.contract import ANY, NewEvent, StoredEvent
+from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.streams import Streams
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import History, Member, Parts, _end
-from tests.distributed.planted import LooksForIdsInTheTailOnly
+from tests.distributed.planted import LeavesABucketThatIsNotFull, LooksForIdsInTheTailOnly
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 from tests.linearizability.checker import NotLinearizable, check
 from tests.linearizability.clients import Client
@@ -87,34 +87,12 @@ class Asked(History):
             check(operations, stream)
 
 
-class LeavesABucketThatIsNotFull(Streams):
-    """Goes on to the next bucket when it has read what stood in one, though more may come there and in the next meanwhile."""
-
-    async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
-        found: list[StoredEvent] = []
-        reached = bucket
-        while first <= last:
-            rows = events_of(await self.surely(self.tables.rows, stream, bucket, first, last))
-            found += rows
-            if rows:
-                first, reached = rows[-1].version + 1, bucket
-            elif not await self.is_closed(stream, bucket):
-                break
-            bucket += 1
-        return found, reached
-
-
 class TearsReads(Writer):
     """A writer whose process reads so."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.streams.read = MethodType(LeavesABucketThatIsNotFull.read, self.streams)  # type: ignore[method-assign]
-
-
-def events_of(rows: Any) -> list[StoredEvent]:
-    """What the tables answered, whether they told the head with it or not."""
-    return list(getattr(rows, "events", rows))
 
 
 class ReadsFromACopy(Process):

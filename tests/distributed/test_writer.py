@@ -214,3 +214,24 @@ def test_what_comes_next_in_a_stream_is_published_while_the_mark_is_on_its_way()
 
     acted(run)
     assert ports._store.marks[STREAM].published == 2
+
+
+def test_of_two_processes_that_append_the_same_at_once_the_second_is_told_that_it_was_there() -> None:
+    store, log = Store(), Log()
+    one, other = Counting(store, log), Counting(store, log)
+    first, second = writing(one), writing(other, "o")
+
+    async def run() -> list[bool]:
+        both = []
+        for number in range(20):
+            new = [NewEvent(str(number), "t", b"one", 0)]
+            same = [NewEvent(str(number), "t", b"other", 0)]
+            told = await asyncio.gather(first.append(STREAM, new, ANY), second.append(STREAM, same, ANY))
+            assert [outcome.first for outcome in told if isinstance(outcome, Committed)] == [number + 1] * 2
+            both.append([outcome.again for outcome in told if isinstance(outcome, Committed)])
+            stands = store.whole(STREAM)[number].data
+            # Who is not told so may answer from what it sent.
+            assert both[-1] == ([False, True] if stands == b"one" else [True, False])
+        return [sum(told) == 1 for told in both]
+
+    assert all(acted(run))
