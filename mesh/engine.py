@@ -76,6 +76,14 @@ class Engine(Protocol):
         """What this process works on for a group of a service, whose lead is given."""
         ...
 
+    def partition_of(self, stream: str) -> str:
+        """The name of the partition of the log in which a stream stands."""
+        ...
+
+    async def up_to_now(self) -> None:
+        """Returns when what stands in the log now is known in this process."""
+        ...
+
     async def close(self) -> None:
         """Finishes what was accepted, then lets go."""
         ...
@@ -152,6 +160,13 @@ class Embedded:
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """See Engine."""
         return AllOrNothing(self.store, lead)
+
+    def partition_of(self, stream: str) -> str:
+        """See Engine. There is one."""
+        return self.store.name
+
+    async def up_to_now(self) -> None:
+        """See Engine. It is, but for what other processes wrote in the last few hundredths of a second."""
 
     async def close(self) -> None:
         """See Engine."""
