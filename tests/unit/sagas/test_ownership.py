@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.feed import log_position
 from citybrain.mesh.errors import Refused, Unavailable
+from citybrain.mesh.runtime import wait
 from citybrain.mesh.testing.parts import together
 from citybrain.sagas.definition import Parallel, Wait
+from citybrain.sagas.records import Known
 from tests.unit.sagas.saga_city import City, Department, city, step
 
 ASKS = step("a", otherwise="needs human")
@@ -232,6 +235,20 @@ def test_what_comes_at_the_same_time_for_a_saga_that_is_not_there_yet_is_not_los
         city.parts.until(lambda: city.phase() in ("completed", "undone"))
         city.rest()
         assert city.runner._sagas == {}
+
+    city(tmp_path, test, step("a"))
+
+
+def test_of_two_who_record_the_same_input_in_other_words_the_second_reads_what_the_first_made_of_it(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.held["a"] = asyncio.Event()
+        city.start().open()
+        records = city.runner._records
+        known = wait(records.read("s", Known()))
+        first, second = (ev.StepFailed(step="a", key="s/a/1", code="INTERNAL", message=text) for text in ("one", "two"))
+        assert wait(records.append("s", known, [first], known.state, 1)) is not None
+        assert wait(records.append("s", known, [second], known.state, 1)) is None
+        assert wait(records.read("s", known)).state.steps["a"].reason == "INTERNAL: one"
 
     city(tmp_path, test, step("a"))
 
