@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -111,7 +112,8 @@ class AllOrNothing:
         """See Assignment."""
         if self._gained is None:
             # At once where it is free: until it is known who leads, nobody is at rest.
-            self._leadership.take()
+            with contextlib.suppress(OSError):
+                self._leadership.take()
             self._gained = asyncio.ensure_future(self._leadership.gained())
         return self._all if self._leadership.leads else {}
 

@@ -181,7 +181,7 @@ class GroupMember:
         self._changed_elsewhere = when_changed_elsewhere
         self._assignment = self.file.assignment(self.group, self.types)
         self._unwatch = self._process.activity.watch(self._at_rest)
-        self._task = self._process.loop.create_task(self._member())
+        self._task = self._process.loop.create_task(self._stay())
 
     def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:
         """From now on somebody wants to know of rows that others have changed."""
@@ -197,6 +197,15 @@ class GroupMember:
 
     def _at_rest(self) -> bool:
         return self._assigned is not None and all(name in self._parts and self._parts[name].at_rest for name in self._assigned)
+
+    async def _stay(self) -> None:
+        """A member without end: what breaks it off is told, and it is begun again."""
+        while True:
+            try:
+                await self._member()
+            except Exception as error:
+                self._log.error("membership begins again", group=self.group, error=repr(error), exc_info=error)
+            await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _member(self) -> None:
         """Works on the partitions this process has, each in a task, and looks at what others do to the rows."""

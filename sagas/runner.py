@@ -303,10 +303,14 @@ class SagaRunner(Provider):
             if isinstance(result, CallFailed):
                 span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
 
-            def cannot_be_kept(reason: str) -> Inputs:
+            def failed(reason: str) -> Inputs:
                 return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
 
-            await self._record(saga_id, outcome(result), one, instead=cannot_be_kept)
+            def failed_and_asked(reason: str) -> Inputs:
+                # Not one without the other: what is out though a human is needed would be sent again.
+                return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
+
+            await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
 
     def _step_outcome(self, workflow: Workflow, one: Try) -> Outcome:
         def outcome(result: Message | CallFailed) -> Inputs:
@@ -344,10 +348,10 @@ class SagaRunner(Provider):
         inputs: Inputs,
         answered: Try | None = None,
         seen: int = 0,
-        instead: Callable[[str], Inputs] | None = None,
+        instead: Sequence[Callable[[str], Inputs]] = (),
     ) -> None:
-        """Puts inputs, however long it takes. Where they can never be kept, what is put `instead`; else a human is asked."""
-        asked, pause = False, _FIRST_PAUSE_S
+        """Puts inputs, however long it takes; where they can never be kept, what is said `instead`: that a human is needed."""
+        instead, pause = instead or (_asking,), _FIRST_PAUSE_S
         while True:
             try:
                 await self._put(saga_id, inputs, answered, seen)
@@ -359,13 +363,14 @@ class SagaRunner(Provider):
                     pause = min(pause * 2, _LONGEST_PAUSE_S)
                     continue
                 self._log.error("saga cannot go on like this", saga=saga_id, error=repr(error), exc_info=error)
-                if asked:
+                if not instead:
                     return
-                refused = isinstance(error, ServiceError | LimitExceeded)
-                if refused and instead is not None:
-                    inputs, instead = instead(str(error)), None
+                if isinstance(error, ServiceError | LimitExceeded):
+                    reason = str(error)
                 else:
-                    inputs, asked = _asking(str(error) if refused else f"a defect: {describe(error)}"), True
+                    # A defect is nobody's answer.
+                    reason, instead = f"a defect: {describe(error)}", instead[-1:]
+                inputs, instead = instead[0](reason), instead[1:]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Counted from here on: nobody may think the mesh at rest between the decision and the call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.definition import Parallel, Wait
+from citybrain.sagas.records import Known, _within_limits
 from citybrain.sagas.service import SagaService
-from citybrain.sagas.state import pack
+from citybrain.sagas.state import SagaState, pack
 from tests.unit.sagas.saga_city import City, Department, city, runner_of, step
 
 UNKNOWN = pb.SAGA_STATE_UNKNOWN
@@ -252,3 +254,63 @@ def test_a_defect_in_a_definition_asks_a_human_instead_of_being_tried_for_ever(
     city(tmp_path, test, step("a"), Wait("w", MissionReported, 60, wrong))
     said = capsys.readouterr()
     assert (said.err + said.out).count("saga cannot go on like this") <= 3
+
+
+def test_what_is_too_large_together_goes_in_several_appends_in_order() -> None:
+    events = [NewEvent(str(number), "t", b"." * 200_000, occurred_at=1, sealed=b"." * 50_000) for number in range(9)]
+    parts = list(_within_limits(events))
+    assert [len(part) for part in parts] == [4, 4, 1]
+    assert [event for part in parts for event in part] == events
+
+
+class Refuses:
+    """Some inputs of a saga cannot be kept, for ever."""
+
+    def __init__(self, city: City, kind: type[Message], error: Exception) -> None:
+        self.append = city.runner._records.append
+        self.kind, self.error = kind, error
+        city.runner._records.append = self  # type: ignore[method-assign]
+
+    async def __call__(self, saga_id: str, known: Known, events: Sequence[Message], state: SagaState, now: int) -> Known | None:
+        if isinstance(events[0], self.kind):
+            raise self.error
+        return await self.append(saga_id, known, events, state, now)
+
+
+def test_an_answer_about_somebody_who_was_erased_meanwhile_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Refuses(city, ev.StepAnswered, Refused("person per-1 was erased", "PERSON_ERASED"))
+        city.start().open().rest()
+        assert city.phase() == "completed"
+        assert "its answer cannot be kept: person per-1 was erased" in city.runner.load("s").steps["a"].reason
+
+    city(tmp_path, test, step("a", otherwise="go on"))
+
+
+def test_an_answer_that_meets_a_defect_asks_a_human_and_is_not_asked_for_again_and_again(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        refuses = Refuses(city, ev.StepAnswered, LookupError("a defect"))
+        city.start().open().rest()
+        assert (city.phase(), Department.calls) == ("needs human", ["a"])
+        refuses.error = Refused("still not")
+        city.runner.resume("s")
+        city.rest()
+        assert (city.phase(), Department.calls) == ("undone", ["a", "a", "undo a"])
+
+    city(tmp_path, test, step("a"))
+
+
+def test_what_cannot_be_told_in_any_way_is_given_up_and_not_tried_for_ever(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Refuses(city, Message, LookupError("a defect"))
+        Department.held["a"] = asyncio.Event()
+        append = city.runner._records.append
+        city.runner._records.append = append.append  # type: ignore[attr-defined,method-assign]
+        city.start().open()
+        city.parts.until(lambda: Department.calls == ["a"])
+        city.runner._records.append = append  # type: ignore[method-assign]
+        Department.held.pop("a").set()
+        city.rest()
+        assert (city.phase(), Department.calls) == ("running", ["a"])
+
+    city(tmp_path, test, step("a"))
