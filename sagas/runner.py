@@ -256,10 +256,10 @@ class SagaRunner(Provider):
         """Sends what is to be sent, and sets the timer of what is to be looked at next: of a saga that is this process's."""
         known = running.known
         workflow = self.workflow(known.state)
-        strange = self._strange(known)
-        if strange or workflow is None or not self._ownership.owns(saga_id):
+        strange, is_ours = self._strange(known), self._ownership.owns(saga_id)
+        if strange or workflow is None or not is_ours:
             _no_timer(running)
-            if strange and not running.told:
+            if strange and is_ours and not running.told:
                 self._log.error("saga is left alone", saga=saga_id, reason=strange)
                 running.told = True
             return
@@ -426,7 +426,7 @@ class SagaRunner(Provider):
 
 def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if state.phase != "new":
+        if state.saga_id:
             return []
         started = ev.SagaStarted(saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version)
         started.input.CopyFrom(pack(first))
@@ -437,7 +437,7 @@ def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
 
 def _hearing(heard: Heard) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if state.phase in ("new", "completed", "undone") or heard.stored.id in state.heard:
+        if not state.saga_id or state.phase in ("completed", "undone") or heard.stored.id in state.heard:
             return []
         at = timestamp(heard.stored.occurred_at)
         return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]

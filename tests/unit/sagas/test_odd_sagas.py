@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import NewEvent
+from citybrain.event_store.feed import log_position
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.testing.parts import on_parts
@@ -155,6 +156,38 @@ def test_a_saga_of_a_later_release_is_taken_up_by_it_with_all_that_was_heard_mea
     nodes = (Wait("w", MissionReported, 60), step("b"))
     city(tmp_path, before, *nodes, version=1)
     city(tmp_path, afterwards, *nodes, version=2)
+
+
+def test_a_saga_whose_beginning_does_not_read_is_not_begun_again_and_keeps_what_it_hears(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        beginning = started("s")
+        beginning.input.type_url = "type.googleapis.com/citybrain.health.v1.NotYet"
+        append(city, "s", beginning)
+        city.start().open()
+        city.hear(MissionReported(incident_id="s"), "arrived")
+        city.rest()
+        assert (city.phase(), city.runner.load("s").saga_id) == ("unknown", "s")
+        assert city.recorded() == ["SagaStarted", "EventHeard"]
+
+    city(tmp_path, test, step("a"))
+
+
+def test_who_stands_by_says_nothing_of_a_saga_that_another_leaves_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def test(city: City) -> None:
+        append(city, "s", started("s", 2))
+        city.start().rest()
+        with city.beside() as other:
+            for number in range(3):
+                other.hear(MissionReported(incident_id="s"), f"e{number}")
+            city.parts.until(lambda: log_position(city.parts.store) >= log_position(other.parts.store))
+            city.rest()
+        assert city.recorded().count("EventHeard") == 3
+
+    city(tmp_path, test, step("a"))
+    said = capsys.readouterr()
+    assert (said.err + said.out).count('"saga is left alone"') == 1
 
 
 # -- what can never be kept ---------------------------------------------------------------------------------------------------
