@@ -15,6 +15,8 @@ from typing import Any
 
 Fire = Callable[[], Awaitable[None]]
 MICROSECONDS = 1_000_000
+# So many timers are kept before it is looked which were taken back.
+_AT_LEAST = 1000
 
 
 class Timer:
@@ -27,8 +29,13 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """It will not fire any more."""
+        """It will not fire any more, and keeps nothing."""
         self.cancelled = True
+        self.fire = _nothing
+
+
+async def _nothing() -> None:
+    """What a timer does that was taken back."""
 
 
 class CityClock:
@@ -37,6 +44,7 @@ class CityClock:
     def __init__(self) -> None:
         self._due: list[tuple[int, int, Timer]] = []
         self._order = itertools.count()
+        self._most = _AT_LEAST
 
     def now(self) -> int:
         """City time now."""
@@ -50,6 +58,11 @@ class CityClock:
         """Fires once, when city time has reached `due`. Timers of the same moment fire in the order they were set."""
         timer = Timer(fire)
         heapq.heappush(self._due, (due, next(self._order), timer))
+        if len(self._due) > self._most:
+            # Most are taken back long before they are due.
+            self._due = [one for one in self._due if not one[2].cancelled]
+            heapq.heapify(self._due)
+            self._most = max(_AT_LEAST, 2 * len(self._due))
         return timer
 
     async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:

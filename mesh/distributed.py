@@ -21,7 +21,7 @@ from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
 from citybrain.event_store.kafka.telemetry import KafkaTelemetry
-from citybrain.event_store.kafka.topics import event_topic, service_of, services_of
+from citybrain.event_store.kafka.topics import event_topic, partition_of, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.watch import Watch
 from citybrain.mesh.engine import Assignment
@@ -128,6 +128,14 @@ class Distributed:
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """See Engine."""
         return Membership(self._cluster, group, self.store.partitions(types), self._watch)
+
+    def partition_of(self, stream: str) -> str:
+        """See Engine."""
+        return f"{event_topic(self._cluster, service_of(stream))}/{partition_of(stream, self._cluster.partitions)}"
+
+    async def up_to_now(self) -> None:
+        """See Engine."""
+        await self._log.up_to_now()
 
     async def verify(self, repair: bool) -> Verdict:
         """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""

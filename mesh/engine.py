@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -76,6 +77,14 @@ class Engine(Protocol):
         """What this process works on for a group of a service, whose lead is given."""
         ...
 
+    def partition_of(self, stream: str) -> str:
+        """The name of the partition of the log in which a stream stands."""
+        ...
+
+    async def up_to_now(self) -> None:
+        """Returns when what stands in the log now is known in this process."""
+        ...
+
     async def close(self) -> None:
         """Finishes what was accepted, then lets go."""
         ...
@@ -103,7 +112,8 @@ class AllOrNothing:
         """See Assignment."""
         if self._gained is None:
             # At once where it is free: until it is known who leads, nobody is at rest.
-            self._leadership.take()
+            with contextlib.suppress(OSError):
+                self._leadership.take()
             self._gained = asyncio.ensure_future(self._leadership.gained())
         return self._all if self._leadership.leads else {}
 
@@ -152,6 +162,13 @@ class Embedded:
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
         """See Engine."""
         return AllOrNothing(self.store, lead)
+
+    def partition_of(self, stream: str) -> str:
+        """See Engine. There is one."""
+        return self.store.name
+
+    async def up_to_now(self) -> None:
+        """See Engine. It is, but for what other processes wrote in the last few hundredths of a second."""
 
     async def close(self) -> None:
         """See Engine."""

@@ -181,7 +181,7 @@ class GroupMember:
         self._changed_elsewhere = when_changed_elsewhere
         self._assignment = self.file.assignment(self.group, self.types)
         self._unwatch = self._process.activity.watch(self._at_rest)
-        self._task = self._process.loop.create_task(self._member())
+        self._task = self._process.loop.create_task(self._stay())
 
     def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:
         """From now on somebody wants to know of rows that others have changed."""
@@ -197,6 +197,15 @@ class GroupMember:
 
     def _at_rest(self) -> bool:
         return self._assigned is not None and all(name in self._parts and self._parts[name].at_rest for name in self._assigned)
+
+    async def _stay(self) -> None:
+        """A member without end: what breaks it off is told, and it is begun again."""
+        while True:
+            try:
+                await self._member()
+            except Exception as error:
+                self._log.error("membership begins again", group=self.group, error=repr(error), exc_info=error)
+            await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _member(self) -> None:
         """Works on the partitions this process has, each in a task, and looks at what others do to the rows."""
@@ -284,11 +293,10 @@ class GroupMember:
             mine = [partition for partition in mine if partition.name in self._assigned]
         # Who stands by has nothing to catch up with; who does not know yet may have.
         stands_by = self._assigned is not None and not self._assigned
-        reached = {part.name: part.subscription.position for part in parts if part.subscription is not None}
         must_reach = {part.name: part.must_reach for part in parts}
         for partition in mine:
             name, head = part_name(self.group, partition), partition.head()
-            at = reached[name] if name in reached else await self.file.models.position(name) or 0
+            at = await self.reached(partition)
             position, lag = position + at, lag + max(0, head - at)
             catching_up += 0 if stands_by else max(0, must_reach.get(name, head) - at)
             parked += await self.file.models.count_parked(name)
@@ -296,6 +304,13 @@ class GroupMember:
         again = time.monotonic() - self._began_again < _FRESH_S
         failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
         return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts)
+
+    async def reached(self, partition: Partition) -> int:
+        """How far the group has heard a partition, whoever works on it."""
+        part = self._parts.get(partition.name)
+        if part is not None and part.subscription is not None:
+            return part.subscription.position
+        return await self.file.models.position(part_name(self.group, partition)) or 0
 
     async def parked(self) -> dict[str, list[Parked]]:
         """What is parked, by partition, in the order of each."""

@@ -12,8 +12,11 @@ import fcntl
 from pathlib import Path
 from typing import IO, Protocol
 
+from citybrain.observability.logs import logger
+
 # How often one who stands by looks again.
 _LOOK_S = 0.1
+_log = logger("leadership")
 
 
 class Lead(Protocol):
@@ -51,7 +54,16 @@ class Leadership:
 
     async def gained(self) -> None:
         """Waits until this process leads."""
-        while not self.take():
+        trouble = ""
+        while True:
+            try:
+                if self.take():
+                    return
+            except OSError as error:
+                # It may pass; who stands by must not stand there for ever.
+                if str(error) != trouble:
+                    trouble = str(error)
+                    _log.error("whether another process leads cannot be seen, which is tried again", error=trouble)
             await asyncio.sleep(_LOOK_S)
 
     def take(self) -> bool:

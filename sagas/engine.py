@@ -5,7 +5,8 @@ What is to be sent is in the events themselves (StepSent, UndoSent), so that aft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
@@ -20,18 +21,34 @@ TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_
 UNDO_TRIES = 20
 UNDO_PAUSE_S = 2.0
 UNDO_DEADLINE_S = 30.0
+_WAIT = "wait/"
+_LONGEST_REASON = 500
+
+
+class Try(NamedTuple):
+    """A try of a step's command, or of its undo."""
+
+    step: str
+    key: str
+    number: int
+    undo: bool
 
 
 def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int) -> tuple[list[Message], SagaState]:
     """Takes inputs in and goes on as far as it can without a further one.
 
-    Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds.
+    Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds. What follows
+    from the state alone follows without an input too. A wait is over by its own timer only: whoever lets that fire knows that
+    what happened in time has been heard.
     """
     events: list[Message] = []
+    fired: set[str] = set()
     for event in inputs:
         events.append(event)
         state = evolve(state, event, now)
-    while (following := next(_next(workflow, state, now), None)) is not None:
+        if isinstance(event, ev.TimerFired):
+            fired.add(event.timer)
+    while (following := next(_next(workflow, state, now, fired), None)) is not None:
         events.append(following)
         state = evolve(state, following, now)
     return events, state
@@ -41,7 +58,7 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
     """The input for a step whose command failed: tried again before its deadline, or failed for good."""
     definition = workflow.leaf(step)
     assert isinstance(definition, Step)
-    failed = ev.StepFailed(step=step, key=key, code=code, message=message[:500])
+    failed = ev.StepFailed(step=step, key=key, code=code, message=message[:_LONGEST_REASON])
     again = now + int(definition.pause_s * 1_000_000)
     if code in TRANSIENT and again < state.steps[step].deadline:
         failed.retry_at.CopyFrom(timestamp(again))
@@ -50,7 +67,7 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
 
 def on_undo_failure(state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
     """The input for an undo that failed: tried again, or a human is needed."""
-    failed = ev.UndoFailed(step=step, key=key, code=code, message=message[:500])
+    failed = ev.UndoFailed(step=step, key=key, code=code, message=message[:_LONGEST_REASON])
     if code in TRANSIENT and state.steps[step].undo_tries < UNDO_TRIES:
         failed.retry_at.CopyFrom(timestamp(now + int(UNDO_PAUSE_S * 1_000_000)))
     return failed
@@ -62,22 +79,42 @@ def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:
         for name, step in state.steps.items():
             if step.status == "pausing":
                 yield min(step.retry_at, step.deadline), f"retry/{name}/{step.tries}"
-            if step.status in ("sent", "waiting"):
+            elif step.status == "sent":
                 yield step.deadline, f"deadline/{name}/{step.key}"
+            elif step.status == "waiting":
+                yield step.deadline, _WAIT + name
     elif state.phase == "undoing":
         for name, step in state.steps.items():
             if step.undo == "pausing":
                 yield step.undo_retry_at, f"undo/{name}/{step.undo_tries}"
 
 
+def ends_a_wait(timer: str) -> bool:
+    """Whether a timer is the deadline of a wait."""
+    return timer.startswith(_WAIT)
+
+
+def tries_out(state: SagaState) -> Iterator[Try]:
+    """What is recorded as sent, and of which nobody knows yet how it ended."""
+    for name, step in state.steps.items():
+        if state.phase in ("running", "needs human") and not state.undo_begun and step.status == "sent":
+            yield Try(name, step.key, step.tries, undo=False)
+        elif state.phase == "undoing" and step.undo == "sent":
+            yield Try(name, step.undo_key, step.undo_tries, undo=True)
+
+
 # -- what comes next ----------------------------------------------------------------------------------------------------
 
 
-def _next(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
-    """The next events that follow from the state; only the first is used, then it is asked again."""
+def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
+    """The next events that follow from the state; only the first is used, then it is asked again.
+
+    What was heard comes before what is overdue: what happened in time counts.
+    """
     if state.phase == "running":
-        yield from _overdue(state, now)
         yield from _called_off(workflow, state)
+        yield from _waited_for(workflow, state)
+        yield from _overdue(state, now, fired)
         yield from _failed(workflow, state)
         yield from _go_on(workflow.nodes, state, now)
         if _ended(workflow.nodes, state):
@@ -88,9 +125,22 @@ def _next(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
         yield from _undo(workflow, state, now)
 
 
-def _overdue(state: SagaState, now: int) -> Iterator[Message]:
+def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     for name, step in state.steps.items():
-        if step.status in ("sent", "pausing", "waiting") and step.deadline <= now:
+        if step.status != "waiting":
+            continue
+        node = workflow.leaf(name)
+        assert isinstance(node, Wait)
+        for event_id, message in state.heard.items():
+            in_time = event_id not in state.used and state.heard_at[event_id] <= step.deadline
+            if in_time and isinstance(message, node.event) and node.matches(state, message):
+                yield ev.WaitEnded(step=name, event_id=event_id)
+
+
+def _overdue(state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
+    for name, step in state.steps.items():
+        ends = step.status in ("sent", "pausing") or (step.status == "waiting" and _WAIT + name in fired)
+        if ends and step.deadline <= now:
             yield ev.StepTimedOut(step=name, key=step.key)
 
 
@@ -98,7 +148,7 @@ def _called_off(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     for message in state.heard.values():
         reason = workflow.undo_on.get(type(message))
         if reason is not None:
-            yield ev.UndoBegan(reason=reason(message))
+            yield ev.UndoBegan(reason=reason(message)[:_LONGEST_REASON])
 
 
 def _failed(workflow: Workflow, state: SagaState) -> Iterator[Message]:
@@ -129,7 +179,7 @@ def _go_on(nodes: Iterable[Node], state: SagaState, now: int) -> Iterator[Messag
 
 def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
     step = state.steps.get(node.name)
-    if step is None:
+    if step is None or step.status == "resumed":
         deadline = timestamp(now + int(node.deadline_s * 1_000_000))
         yield ev.StepSent(step=node.name, key=state.key(node.name), try_number=1, deadline=deadline)
     elif step.status == "pausing" and step.retry_at <= now:
@@ -138,12 +188,8 @@ def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
 
 def _wait(node: Wait, state: SagaState, now: int) -> Iterator[Message]:
     step = state.steps.get(node.name)
-    if step is None:
+    if step is None or step.status == "resumed":
         yield ev.WaitBegan(step=node.name, deadline=timestamp(now + int(node.deadline_s * 1_000_000)))
-    elif step.status == "waiting":
-        for event_id, message in state.heard.items():
-            if event_id not in state.used and isinstance(message, node.event) and node.matches(state, message):
-                yield ev.WaitEnded(step=node.name, event_id=event_id)
 
 
 def _ended(nodes: Iterable[Node], state: SagaState) -> bool:

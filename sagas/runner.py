@@ -1,15 +1,16 @@
 """Runs sagas: appends inputs before anything is decided from them, sends what the engine said, and goes on after a crash.
 
 Correctness rests on the expected version of the saga's stream; whoever loses a race reads again and decides anew. It is long
-because appending, sending, timers and taking up share one lock a saga, and are only right together.
+because deciding, sending and timers share one lock a saga, and are only right together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -18,44 +19,52 @@ from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from citybrain.event_store.contract import Committed, Cursor, NewEvent
+from citybrain.event_store.contract import LimitExceeded
+from citybrain.event_store.subscription import describe
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import Timer
-from citybrain.mesh.errors import CallFailed, Contended, NotFound
-from citybrain.mesh.events import Heard, classification_of, type_name
-from citybrain.mesh.groups import ServiceFile
+from citybrain.mesh.entrypoints.reactions import Subscribe
+from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
+from citybrain.mesh.events import Heard, timestamp, type_name
+from citybrain.mesh.groups import lasting
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Provider
-from citybrain.mesh.vault import lay_down
 from citybrain.observability import names
 from citybrain.observability.logs import logger
-from citybrain.observability.tracing import context_from, current_traceparent
+from citybrain.observability.tracing import context_from
 from citybrain.sagas.definition import Step, Workflow
-from citybrain.sagas.engine import due_timers, on_failure, on_undo_failure, react
+from citybrain.sagas.engine import Try, due_timers, ends_a_wait, on_failure, on_undo_failure, react, tries_out
+from citybrain.sagas.hearing import Hearing
+from citybrain.sagas.ownership import Ownership
+from citybrain.sagas.records import Known, Records
 from citybrain.sagas.state import SagaState, evolve, pack
 
-_NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
-_SCAN = ("citybrain.sagas.v1.SagaStarted", "citybrain.sagas.v1.SagaCompleted", "citybrain.sagas.v1.SagaUndone")
 # Every call has a machine deadline too: one that hangs is tried again under the same key.
 _CALL_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 
 Inputs = Callable[[SagaState], Sequence[Message]]
+Outcome = Callable[[Message | CallFailed], Inputs]
 
 
 @dataclass(slots=True)
 class _Running:
-    """A saga this process looks after."""
+    """A saga in the hands of this process: it carries it on, or somebody in it is just about it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    state: SagaState = field(default_factory=SagaState)
-    version: int = 0
-    traceparent: str = ""
-    # Whose personal data is in the state.
-    persons: frozenset[str] = frozenset()
+    users: int = 0
+    known: Known = field(default_factory=Known)
+    # Those that this process has under way.
+    out: set[Try] = field(default_factory=set)
+    # When it is to be looked at next, and what for.
+    due: tuple[int, str] | None = None
     timer: Timer | None = None
+    # Timers that came due, and wait for what is to be heard first.
+    held: set[str] = field(default_factory=set)
+    # It was said why it is left alone.
+    told: bool = False
 
 
 class SagaRunner(Provider):
@@ -70,33 +79,26 @@ class SagaRunner(Provider):
         self._process: Process = self.container.process
         self._name = self.container.manifest.name
         self._log = logger(self._name)
+        self._records = Records(self._process, self._name)
+        self._ownership = Ownership(self._process, self._name, self._records, self)
         self._sagas: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process.vault.when_erased(self._forget)
 
     def start(self) -> None:
-        """Takes up every saga that had not ended, as soon as this process leads."""
-        leadership = ServiceFile.of(self._process, self._name).leadership
-        if leadership.take():
-            self._spawn(self._take_up)
-            return
-
-        async def stand_by() -> None:
-            await leadership.gained()
-            self._spawn(self._take_up)
-
-        # Not counted as work: it may wait for ever.
-        task = self._process.loop.create_task(stand_by())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Takes up every saga that has not ended and is this process's to carry on, now and whenever others come to be."""
+        types = {type_name(event) for workflow in self._workflows.values() for event in workflow.hears}
+        members = [one.member for one in self.container.entrypoints if isinstance(one, Subscribe) and types & set(one.types)]
+        self._hearing = Hearing(self._process, self._log, members)
+        self._ownership.start()
 
     def stop(self) -> None:
         """Sends nothing more; what was recorded is sent again by whoever comes next."""
+        self._ownership.stop()
         for task in self._tasks:
             task.cancel()
         for running in self._sagas.values():
-            if running.timer is not None:
-                running.timer.cancel()
+            _no_timer(running)
 
     kill = stop
 
@@ -111,28 +113,43 @@ class SagaRunner(Provider):
         wait(self._hear(heard))
 
     def load(self, saga_id: str) -> SagaState:
-        """A saga as it stands; NotFound when there is none."""
+        """A saga as it stands, whoever carries it on; NotFound when there is none.
+
+        One that cannot be carried on here is *unknown*, and its reason says what to do.
+        """
         running = self._sagas.get(saga_id)
-        if running is None or running.version == 0:
-            # Only looked at: what this process looks after is loaded by those who write.
-            running = wait(self._read(saga_id, _Running()))
-        if running.version == 0:
+        known = wait(self._records.read(saga_id, Known() if running is None else running.known))
+        if known.version == 0:
             raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
-        return running.state
+        strange = self._strange(known)
+        return replace(known.state, phase="unknown", reason=strange) if strange else known.state
 
     def resume(self, saga_id: str) -> SagaState:
         """Goes on with a saga that needs a human."""
-        self.load(saga_id)
-
-        def resumed(state: SagaState) -> list[Message]:
-            return [ev.SagaResumed()] if state.phase == "needs human" else []
-
-        wait(self._put(saga_id, resumed))
+        state = self.load(saga_id)
+        if state.phase == "unknown":
+            raise Refused(f"saga {saga_id} cannot be resumed here: {state.reason}", "UNKNOWN_SAGA")
+        wait(self._put(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else []))
         return self.load(saga_id)
 
-    def workflow(self, state: SagaState) -> Workflow:
-        """The definition a saga was started with."""
-        return self._workflows[state.workflow, state.workflow_version]
+    def workflow(self, state: SagaState) -> Workflow | None:
+        """The definition a saga was started with; None where this release has it not."""
+        return self._workflows.get((state.workflow, state.workflow_version))
+
+    # -- for who knows which sagas are this process's -----------------------------------------------------------------------
+
+    def look_at(self, saga_id: str, version: int, ended: bool) -> None:
+        """See Carrier."""
+        running = self._sagas.get(saga_id)
+        if running is None and ended:
+            return
+        if running is None or not version or running.known.version < version:
+            self._begin(self._record(saga_id, _nothing, seen=version))
+
+    def let_go(self) -> None:
+        """See Carrier."""
+        for saga_id, running in list(self._sagas.items()):
+            self._drop_unless_needed(saga_id, running)
 
     # -- events ---------------------------------------------------------------------------------------------------------
 
@@ -145,183 +162,137 @@ class SagaRunner(Provider):
             elif type(heard.data) in workflow.hears:
                 saga_id = workflow.hears[type(heard.data)](heard.data)
                 if saga_id:
-                    await self._put(saga_id, _hearing(heard))
+                    await self._put_heard(saga_id, heard)
 
-    async def _load(self, saga_id: str) -> _Running:
+    async def _put_heard(self, saga_id: str, heard: Heard) -> None:
+        try:
+            await self._put(saga_id, _hearing(heard))
+        except LimitExceeded as error:
+            # It would be missed in silence.
+            self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
+            await self._put(saga_id, _asking(f"event {heard.stored.id} cannot be kept: {error}"))
+
+    # -- one saga, one at a time ----------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, saga_id: str) -> AsyncIterator[_Running]:
+        """A saga to oneself. Nothing stays of one that this process does not carry on."""
         running = self._sagas.setdefault(saga_id, _Running())
-        if running.version == 0:
+        running.users += 1
+        try:
             async with running.lock:
-                if running.version == 0:
-                    await self._read(saga_id, running)
-        return running
+                yield running
+        finally:
+            running.users -= 1
+            self._drop_unless_needed(saga_id, running)
 
-    async def _read(self, saga_id: str, running: _Running) -> _Running:
-        state, version = SagaState(), 0
-        persons: set[str] = set()
-        while True:
-            page = await self._process.store.read(self._stream(saga_id), version + 1)
-            for heard in await self._process.vault.hear(page):
-                event = heard.stored
-                state = evolve(state, heard.data, event.occurred_at)
-                persons.update(heard.persons)
-                version = event.version
-                running.traceparent = running.traceparent or event.traceparent
-            if len(page) < 1000:
-                break
-        if any(map(self._process.vault.gone, persons)):
-            # Erased while it was read.
-            return await self._read(saga_id, running)
-        running.state, running.version, running.persons = state, version, frozenset(persons)
-        return running
+    def _drop_unless_needed(self, saga_id: str, running: _Running) -> None:
+        is_open = running.known.version > 0 and not running.known.ended
+        if not (is_open and self._ownership.owns(saga_id)):
+            _no_timer(running)
+            if not running.users:
+                self._sagas.pop(saga_id, None)
 
     def _forget(self, person: str) -> None:
         """Whoever was erased is in no state any more: it is folded anew."""
         for saga_id, running in self._sagas.items():
-            if person in running.persons:
-                self._spawn(self._fold_anew, saga_id, running)
+            if person in running.known.persons:
+                self._begin(self._record(saga_id, _nothing))
 
-    async def _fold_anew(self, saga_id: str, running: _Running) -> None:
-        async with running.lock:
-            await self._read(saga_id, running)
-
-    def _stream(self, saga_id: str) -> str:
-        return f"{self._name}/saga-{saga_id}"
-
-    async def _put(self, saga_id: str, inputs: Inputs) -> None:
+    async def _put(self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0) -> None:
         """Appends inputs and everything that follows from them in one go, then sends what is to be sent.
 
-        It is finished even when its caller has gone: what was recorded must be sent.
+        It is finished even when its caller has gone: what was recorded must be sent. `answered`: a try whose outcome this is.
+        `seen`: a version that is known to be there.
         """
-        await asyncio.shield(self._begin(self._put_now(saga_id, inputs)))
+        await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen)))
 
-    async def _put_now(self, saga_id: str, inputs: Inputs) -> None:
-        running = await self._load(saga_id)
-        async with running.lock:
-            for _ in range(20):
-                first = list(inputs(running.state))
-                if not first:
-                    self._set_timer(saga_id, running)
+    async def _put_now(self, saga_id: str, inputs: Inputs, answered: Try | None, seen: int) -> None:
+        async with self._turn(saga_id) as running:
+            await self._decide(saga_id, running, inputs, seen)
+            if answered is not None:
+                running.out.discard(answered)
+            self._act(saga_id, running)
+
+    async def _decide(self, saga_id: str, running: _Running, inputs: Inputs, seen: int) -> None:
+        # Others append too. That nothing is to be done is decided from what is there now; anything else, the append decides.
+        is_new = running.known.version >= seen > 0
+        if not running.known.version or self._records.must_be_forgotten(running.known):
+            running.known, is_new = await self._records.read(saga_id, running.known), True
+        for _ in range(20):
+            known, now = running.known, self._process.clock.now()
+            events, state = self._what_follows(known, list(inputs(known.state)), now)
+            if events:
+                appended = await self._records.append(saga_id, known, events, state, now)
+                if appended is not None:
+                    running.known = appended
                     return
-                workflow = self._workflow_for(running.state, first[0])
-                now = self._process.clock.now()
-                events, state = react(workflow, running.state, first, now)
-                if await self._append(saga_id, running, events, now):
-                    running.state = state
-                    self._send(saga_id, running, workflow, events)
-                    self._set_timer(saga_id, running)
-                    return
-                await self._read(saga_id, running)
-            raise Contended(f"saga {saga_id} is written to by too many at once")
+            elif is_new:
+                return
+            running.known, is_new = await self._records.read(saga_id, known), True
+        raise Contended(f"saga {saga_id} is written to by too many at once")
 
-    def _workflow_for(self, state: SagaState, first: Message) -> Workflow:
-        if isinstance(first, ev.SagaStarted):
-            return self._workflows[first.workflow, first.workflow_version]
-        return self.workflow(state)
+    def _what_follows(self, known: Known, first: list[Message], now: int) -> tuple[list[Message], SagaState]:
+        state = known.state
+        if first and isinstance(first[0], ev.SagaStarted):
+            return react(self._workflows[first[0].workflow, first[0].workflow_version], state, first, now)
+        workflow = self.workflow(state)
+        if workflow is not None and not known.unreadable:
+            return react(workflow, state, first, now)
+        # What was heard is kept; what follows from it, a release knows that knows the saga.
+        return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
 
-    async def _append(self, saga_id: str, running: _Running, events: Sequence[Message], now: int) -> bool:
-        call = ctx.current()
-        stored = [
-            NewEvent(
-                id=_event_id(saga_id, running.version + number, event),
-                type=type_name(event),
-                data=b"",
-                occurred_at=now,
-                traceparent=current_traceparent() or running.traceparent,
-                correlation_id=call.correlation_id or saga_id,
-                causation_id=call.causation_id,
-                actor=self._name,
-                classification=classification_of(type_name(event)),
-            )
-            for number, event in enumerate(events)
-        ]
-        laid = [(new, lay_down(new, event)) for new, event in zip(stored, events, strict=True)]
-        persons = {person for _, parts in laid for person in parts}
-        if persons:
-            await self._process.vault.seal(laid)
-        outcome = await self._process.store.append(self._stream(saga_id), stored, running.version)
-        if not isinstance(outcome, Committed):
-            return False
-        running.version, running.persons = outcome.last, running.persons | persons
-        running.traceparent = running.traceparent or stored[0].traceparent
-        span = trace.get_current_span()
-        for event in stored:
-            span.add_event(
-                names.APPENDED, {names.EVENT_TYPE: event.type, names.EVENT_ID: event.id, names.STREAM: self._stream(saga_id)}
-            )
-        self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
-        return True
+    def _strange(self, known: Known) -> str:
+        """Why a saga is not carried on by this release; empty where it is, or has ended."""
+        state = known.state
+        if known.version == 0 or known.ended:
+            return ""
+        problem = known.unreadable
+        if not problem and self.workflow(state) is None:
+            problem = f"this release has no version {state.workflow_version} of workflow {state.workflow}"
+        return problem and f"{problem}; the saga is left alone: start the release that wrote it, or a newer one"
+
+    def _act(self, saga_id: str, running: _Running) -> None:
+        """Sends what is to be sent, and sets the timer of what is to be looked at next: of a saga that is this process's."""
+        known = running.known
+        workflow = self.workflow(known.state)
+        strange, is_ours = self._strange(known), self._ownership.owns(saga_id)
+        if strange or workflow is None or not is_ours:
+            _no_timer(running)
+            if strange and is_ours and not running.told:
+                self._log.error("saga is left alone", saga=saga_id, reason=strange)
+                running.told = True
+            return
+        for one in tries_out(known.state):
+            if one not in running.out:
+                running.out.add(one)
+                self._begin(self._send(saga_id, workflow, known, one))
+        self._set_timer(saga_id, running)
 
     # -- commands -------------------------------------------------------------------------------------------------------
 
-    def _send(self, saga_id: str, running: _Running, workflow: Workflow, events: Sequence[Message]) -> None:
-        for event in events:
-            if isinstance(event, ev.StepSent):
-                self._spawn(self._run_step, saga_id, workflow, event.step, event.key)
-            elif isinstance(event, ev.UndoSent):
-                self._spawn(self._run_undo, saga_id, workflow, event.step, event.key)
-
-    async def _run_step(self, saga_id: str, workflow: Workflow, name: str, key: str) -> None:
-        step = workflow.leaf(name)
+    async def _send(self, saga_id: str, workflow: Workflow, known: Known, one: Try) -> None:
+        """Makes a command and carries it out; records how it ended."""
+        step = workflow.leaf(one.step)
         assert isinstance(step, Step)
-
-        def outcome(result: Message | CallFailed) -> Inputs:
-            def inputs(state: SagaState) -> Sequence[Message]:
-                now = self._process.clock.now()
-                sent = state.steps.get(name)
-                if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
-                    # The saga went another way meanwhile: its undo carries the same key.
-                    return []
-                if isinstance(result, CallFailed):
-                    return [on_failure(workflow, state, name, key, result.code.name, str(result), now)]
-                return [ev.StepAnswered(step=name, key=key, response=pack(result))]
-
-            return inputs
-
-        await self._run(saga_id, f"step {name}", step.command.method, lambda s: step.command.request(s, key), key, outcome)
-
-    async def _run_undo(self, saga_id: str, workflow: Workflow, name: str, key: str) -> None:
-        step = workflow.leaf(name)
-        assert isinstance(step, Step)
-        undo = step.undo
-        assert undo is not None
-
-        def outcome(result: Message | CallFailed) -> Inputs:
-            def inputs(state: SagaState) -> Sequence[Message]:
-                now = self._process.clock.now()
-                if state.phase != "undoing" or state.steps[name].undo != "sent":
-                    return []
-                if isinstance(result, CallFailed):
-                    return [on_undo_failure(state, name, key, result.code.name, str(result), now)]
-                return [ev.UndoAnswered(step=name, key=key)]
-
-            return inputs
-
+        what = f"{'undo' if one.undo else 'step'} {one.step}"
+        command = step.undo if one.undo else step.command
+        assert command is not None
         # The undo names the command by the command's own key.
-        await self._run(
-            saga_id, f"undo {name}", undo.method, lambda s: undo.request(s, s.steps[name].key), key, outcome
-        )  # fmt: skip
-
-    async def _run(
-        self,
-        saga_id: str,
-        what: str,
-        method: str,
-        request: Callable[[SagaState], Message],
-        key: str,
-        outcome: Callable[[Message | CallFailed], Inputs],
-    ) -> None:
-        running = await self._load(saga_id)
+        key = known.state.steps[one.step].key if one.undo else one.key
+        outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
         trigger = trace.get_current_span().get_span_context()
         links = [trace.Link(trigger)] if trigger.is_valid else []
-        otel_context.attach(context_from(running.traceparent, {names.INCIDENT_ID: saga_id}))
+        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: saga_id}))
         tracer = self._process.tracing.tracer(self._name)
         with tracer.start_as_current_span(what, links=links) as span:
             span.set_attribute(names.SAGA_ID, saga_id)
-            ctx.enter(ctx.Call(self._name, what, key, correlation_id=saga_id))
+            ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id))
             result: Message | CallFailed
             try:
+                request = command.request(known.state, key)
                 result = await self._process.outgoing.call(
-                    self._name, method, request(running.state), request_id=key, deadline_s=_CALL_DEADLINE_S, retry=False
+                    self._name, command.method, request, request_id=one.key, deadline_s=_CALL_DEADLINE_S, retry=False
                 )
             except CallFailed as failure:
                 result = failure
@@ -331,24 +302,75 @@ class SagaRunner(Provider):
                 result = CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
             if isinstance(result, CallFailed):
                 span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
-            await self._put(saga_id, outcome(result))
 
-    def _spawn(self, work: Callable[..., Any], *arguments: object) -> None:
-        self._begin(self._until_done(work, *arguments))
+            def failed(reason: str) -> Inputs:
+                return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
 
-    async def _until_done(self, work: Callable[..., Any], *arguments: object) -> None:
-        pause = _FIRST_PAUSE_S
+            def failed_and_asked(reason: str) -> Inputs:
+                # Not one without the other: what is out though a human is needed would be sent again.
+                return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
+
+            await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
+
+    def _step_outcome(self, workflow: Workflow, one: Try) -> Outcome:
+        def outcome(result: Message | CallFailed) -> Inputs:
+            def inputs(state: SagaState) -> Sequence[Message]:
+                now = self._process.clock.now()
+                sent = state.steps.get(one.step)
+                if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
+                    # The saga went another way meanwhile: its undo carries the same key.
+                    return []
+                if isinstance(result, CallFailed):
+                    return [on_failure(workflow, state, one.step, one.key, result.code.name, str(result), now)]
+                return [ev.StepAnswered(step=one.step, key=one.key, response=pack(result))]
+
+            return inputs
+
+        return outcome
+
+    def _undo_outcome(self, one: Try) -> Outcome:
+        def outcome(result: Message | CallFailed) -> Inputs:
+            def inputs(state: SagaState) -> Sequence[Message]:
+                now = self._process.clock.now()
+                if state.phase != "undoing" or state.steps[one.step].undo != "sent":
+                    return []
+                if isinstance(result, CallFailed):
+                    return [on_undo_failure(state, one.step, one.key, result.code.name, str(result), now)]
+                return [ev.UndoAnswered(step=one.step, key=one.key)]
+
+            return inputs
+
+        return outcome
+
+    async def _record(
+        self,
+        saga_id: str,
+        inputs: Inputs,
+        answered: Try | None = None,
+        seen: int = 0,
+        instead: Sequence[Callable[[str], Inputs]] = (),
+    ) -> None:
+        """Puts inputs, however long it takes; where they can never be kept, what is said `instead`: that a human is needed."""
+        instead, pause = instead or (_asking,), _FIRST_PAUSE_S
         while True:
             try:
-                await work(*arguments)
+                await self._put(saga_id, inputs, answered, seen)
                 return
             except Exception as error:
-                about = [str(argument) for argument in arguments[:1]]
-                self._log.error(
-                    "saga work failed and is tried again", work=work.__name__, about=about, again_in_s=pause, exc_info=error
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+                if not _in_vain(error):
+                    self._log.error("saga work failed and is tried again", saga=saga_id, again_in_s=pause, exc_info=error)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                    continue
+                self._log.error("saga cannot go on like this", saga=saga_id, error=repr(error), exc_info=error)
+                if not instead:
+                    return
+                if isinstance(error, ServiceError | LimitExceeded):
+                    reason = str(error)
+                else:
+                    # A defect is nobody's answer.
+                    reason, instead = f"a defect: {describe(error)}", instead[-1:]
+                inputs, instead = instead[0](reason), instead[1:]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Counted from here on: nobody may think the mesh at rest between the decision and the call.
@@ -365,72 +387,46 @@ class SagaRunner(Provider):
     # -- time -----------------------------------------------------------------------------------------------------------
 
     def _set_timer(self, saga_id: str, running: _Running) -> None:
-        due = min(due_timers(running.state), default=None)
-        if running.timer is not None:
-            running.timer.cancel()
-            running.timer = None
-        if due is None:
-            if running.state.phase in ("completed", "undone"):
-                self._sagas.pop(saga_id, None)
-            return
-        moment, name = due
+        due = min((one for one in due_timers(running.known.state) if one[1] not in running.held), default=None)
+        if due != running.due:
+            _no_timer(running)
+            if due is not None:
+                running.due = due
+                running.timer = self._process.clock.at(due[0], functools.partial(self._fire, saga_id, running, *due))
 
-        async def fire() -> None:
-            otel_context.attach(context_from(running.traceparent, {names.INCIDENT_ID: saga_id}))
-            ctx.enter(ctx.Call(self._name, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
+    async def _fire(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
+        running.due = running.timer = None
 
-            def fired(state: SagaState) -> list[Message]:
-                return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
+        async def apart() -> None:
+            # In a task of its own: its context must not leak into the clock's, nor may it end with who moves the clock.
+            await asyncio.shield(self._begin(self._fired(saga_id, running, moment, name)))
 
-            try:
-                await self._put(saga_id, fired)
-            except Exception as error:
-                # City time goes on; the saga is looked at as soon as that is possible.
-                self._log.error("saga timer failed", saga=saga_id, timer=name, exc_info=error)
-                self._spawn(self._put, saga_id, fired)
+        await self._process.clock.carry_out(apart())
 
-        async def fire_apart() -> None:
-            # In a task of its own: the context set here must not leak into the clock's, nor end with who moves the clock.
-            await asyncio.shield(self._begin(fire()))
+    async def _fired(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
+        otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: saga_id}))
+        ctx.enter(ctx.Call(self._name, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
 
-        running.timer = self._process.clock.at(moment, fire_apart)
+        def fired(state: SagaState) -> list[Message]:
+            return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
 
-    # -- after a crash --------------------------------------------------------------------------------------------------
-
-    async def _take_up(self) -> None:
-        open_sagas: dict[str, None] = {}
-        feed = self._process.store.feed(_SCAN)
-        cursor: Cursor = {}
-        while not feed.ended(cursor):
-            page = await feed.read(cursor)
-            for event in page.events:
-                saga_id = event.stream.removeprefix(f"{self._name}/saga-")
-                if event.type == _SCAN[0]:
-                    open_sagas[saga_id] = None
-                else:
-                    open_sagas.pop(saga_id, None)
-            cursor = page.cursor
-        for saga_id in open_sagas:
-            # One by one: what is wrong with one must not hold up the others.
-            self._spawn(self._take_up_one, saga_id)
-
-    async def _take_up_one(self, saga_id: str) -> None:
-        running = await self._load(saga_id)
-        async with running.lock:
-            state = running.state
-            workflow = self.workflow(state)
-            for name, step in state.steps.items():
-                if state.phase in ("running", "needs human") and not state.undo_begun and step.status == "sent":
-                    self._spawn(self._run_step, saga_id, workflow, name, step.key)
-                elif state.phase == "undoing" and step.undo == "sent":
-                    self._spawn(self._run_undo, saga_id, workflow, name, step.undo_key)
-            self._set_timer(saga_id, running)
-        self._log.info("saga taken up", saga=saga_id, phase=state.phase)
+        try:
+            if ends_a_wait(name):
+                running.held.add(name)
+                try:
+                    await self._hearing.up_to_now()
+                finally:
+                    running.held.discard(name)
+            await self._put(saga_id, fired)
+        except Exception as error:
+            # City time goes on; the saga is looked at as soon as that is possible.
+            self._log.error("saga timer failed", saga=saga_id, timer=name, exc_info=error)
+            self._begin(self._record(saga_id, fired))
 
 
 def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if state.phase != "new":
+        if state.saga_id:
             return []
         started = ev.SagaStarted(saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version)
         started.input.CopyFrom(pack(first))
@@ -441,15 +437,30 @@ def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
 
 def _hearing(heard: Heard) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if state.phase in ("new", "completed", "undone") or heard.stored.id in state.heard:
+        if not state.saga_id or state.phase in ("completed", "undone") or heard.stored.id in state.heard:
             return []
-        return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data))]
+        at = timestamp(heard.stored.occurred_at)
+        return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]
 
     return inputs
 
 
-def _event_id(saga_id: str, number: int, event: Message) -> str:
-    """The same input at the same place of the same saga has one id; what depends on it follows from its place."""
-    name = type(event).__name__
-    detail = ":".join(str(getattr(event, part, "")) for part in ("step", "key", "try_number", "event_id", "timer"))
-    return str(uuid.uuid5(_NAMESPACE, f"{saga_id}/{number}/{name}/{detail}"))
+def _asking(reason: str) -> Inputs:
+    """A human is asked."""
+    return lambda state: [ev.SagaNeedsHuman(reason=reason)] if state.phase in ("running", "undoing") else []
+
+
+def _nothing(state: SagaState) -> Sequence[Message]:
+    """No input: only what follows from what is there."""
+    return []
+
+
+def _in_vain(error: Exception) -> bool:
+    """Whether no retry can mend it."""
+    return isinstance(error, LimitExceeded) or lasting(error)
+
+
+def _no_timer(running: _Running) -> None:
+    if running.timer is not None:
+        running.timer.cancel()
+        running.due = running.timer = None

@@ -20,6 +20,7 @@ _STATES = {
     "needs human": pb.SAGA_STATE_NEEDS_HUMAN,
     "completed": pb.SAGA_STATE_COMPLETED,
     "undone": pb.SAGA_STATE_UNDONE,
+    "unknown": pb.SAGA_STATE_UNKNOWN,
 }
 _UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}
 
@@ -58,16 +59,17 @@ class SagaService(Service):
         return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
 
     def _show(self, state: SagaState) -> pb.Saga:
+        workflow = self.runner.workflow(state)
+        # Of a workflow that this release has not, what was begun is known.
+        leaves = list(state.steps) if workflow is None else [leaf.name for leaf in workflow.leaves()]
         steps = []
-        for leaf in self.runner.workflow(state).leaves():
-            step = state.steps.get(leaf.name)
+        for name in leaves:
+            step = state.steps.get(name)
             if step is None:
-                steps.append(pb.SagaStep(name=leaf.name, status="not begun"))
+                steps.append(pb.SagaStep(name=name, status="not begun"))
                 continue
-            status = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}.get(
-                step.undo, step.status
-            )
-            steps.append(pb.SagaStep(name=leaf.name, status=status, reason=step.reason, changed_at=timestamp(step.changed_at)))
+            status = _UNDO_STATUS.get(step.undo, step.status)
+            steps.append(pb.SagaStep(name=name, status=status, reason=step.reason, changed_at=timestamp(step.changed_at)))
         return pb.Saga(
             saga_id=state.saga_id,
             workflow=state.workflow,

@@ -14,14 +14,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.upcasting import modern
 
-Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone"]
+# "unknown" is shown only: it never comes of an event.
+Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]
 
 
 @dataclass(slots=True)
 class StepState:
     """One step or wait. Moments are microseconds of city time; 0 means none."""
 
-    status: Literal["sent", "pausing", "waiting", "done", "skipped", "failed", "timed out"]
+    # "resumed": a human had it begun anew, and it has not been yet.
+    status: Literal["sent", "pausing", "waiting", "done", "skipped", "failed", "timed out", "resumed"]
     key: str = ""
     tries: int = 1
     deadline: int = 0
@@ -48,6 +50,8 @@ class SagaState:
     steps: dict[str, StepState] = field(default_factory=dict)
     answers: dict[str, Message] = field(default_factory=dict)
     heard: dict[str, Message] = field(default_factory=dict)
+    # When that happened, or when it was heard where that was earlier.
+    heard_at: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     @property
@@ -112,6 +116,8 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.steps[event.step] = StepState("waiting", deadline=microseconds(event.deadline), changed_at=at)
         case ev.EventHeard():
             state.heard = {**state.heard, event.event_id: unpack(event.event)}
+            # Of one that was kept by an earlier release it is not known when it happened.
+            state.heard_at = {**state.heard_at, event.event_id: min(_moment(event.occurred_at) or at, at)}
         case ev.WaitEnded():
             state.used = {*state.used, event.event_id}
             state.answers = {**state.answers, event.step: state.heard[event.event_id]}
@@ -137,14 +143,14 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
 
 
 def _resume(state: SagaState) -> None:
-    """A human has mended the cause: what had failed for good is tried anew."""
+    """A human has mended the cause: what had failed is tried anew, and what was under way has all of its time again."""
     undoing = state.undo_begun
     state.phase = "undoing" if undoing else "running"
-    for name, step in list(state.steps.items()):
+    for step in state.steps.values():
         if step.undo == "failed":
             step.undo = ""
-        elif not undoing and step.status in ("failed", "timed out"):
-            del state.steps[name]
+        elif not undoing and step.status not in ("done", "skipped"):
+            step.status = "resumed"
 
 
 def _change(state: SagaState, step: str, at: int, **values: Any) -> None:

@@ -5,6 +5,7 @@ It talks to the mesh as an outside system would: callers, terminals of ambulance
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -200,3 +201,24 @@ class PaperCity:
                 if until(event):
                     call.cancel()
                     return
+
+
+class WallCity(PaperCity):
+    """The city on paper, where time goes on by itself."""
+
+    def rest(self) -> None:
+        """Nobody knows when it rests: a moment."""
+        threading.Event().wait(0.05)
+
+    def advance(self, seconds: float) -> None:
+        """Nobody moves it."""
+
+    def step(self, incident_id: str, name: str) -> str:
+        """See PaperCity.step; empty where there is none yet."""
+        try:
+            return super().step(incident_id, name)
+        except grpc.RpcError as error:
+            # Here nobody knows when the workflow has heard of the incident.
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return ""

@@ -21,7 +21,7 @@ from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.processes import groups_of
 from citybrain.mesh.serve import rooms
 from citybrain.mesh.settings import Processes, Restarts, Settings
-from tests.helpers.paper_city import PaperCity
+from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0
 SOON = Restarts(first_pause_s=0.05, longest_pause_s=0.2)
@@ -75,25 +75,6 @@ def test_services_that_share_a_process_and_those_that_do_not_answer_behind_one_g
     with Remote(gateway(city)) as remote:
         for method in ("emergency_command/ListIncidents", "health/ListAmbulances", "sagas/ListSagas"):
             assert len(list(remote.call(method, "{}", timeout_s=LIMIT_S, metadata=[]))) == 1, method
-
-
-class WallCity(PaperCity):
-    """The city on paper, where time goes on by itself."""
-
-    def rest(self) -> None:
-        threading.Event().wait(0.05)
-
-    def advance(self, seconds: float) -> None:
-        """Nobody moves it."""
-
-    def step(self, incident_id: str, name: str) -> str:
-        try:
-            return super().step(incident_id, name)
-        except grpc.RpcError as error:
-            # Here nobody knows when the workflow has heard of the incident.
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
-            return ""
 
 
 def test_a_workflow_goes_through_all_of_them(city: City) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 
 from hypothesis import given
@@ -153,3 +154,27 @@ def test_by_the_wall_a_timer_set_earlier_than_the_one_slept_for_wakes_the_sleepe
         assert order == ["early"]
 
     by_the_wall(test)
+
+
+def test_timers_that_were_taken_back_keep_nothing_and_do_not_pile_up_until_they_would_be_due() -> None:
+    clock = DrivenClock()
+    fired = Fired(clock)
+
+    class Kept:
+        """What a timer is about."""
+
+        async def fire(self) -> None:
+            raise AssertionError("it was taken back")
+
+    gone = []
+    for number in range(10_000):
+        kept = Kept()
+        clock.at(3600 * SECOND + number, kept.fire).cancel()
+        gone.append(weakref.ref(kept))
+        del kept
+        if number % 100 == 0:
+            fired.at(number, f"{number}")
+    assert not any(one() for one in gone)
+    assert len(clock._due) < 2500
+    asyncio.run(clock.advance(7200 * SECOND))
+    assert fired.names == [str(number) for number in range(0, 10_000, 100)]

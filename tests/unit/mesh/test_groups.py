@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
 
-from citybrain.event_store.contract import ANY, NewEvent, StoreError
+from citybrain.event_store.contract import ANY, NewEvent, Partition, StoreError
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
+from citybrain.mesh.engine import AllOrNothing
 from citybrain.mesh.events import type_name
 from citybrain.mesh.groups import GroupMember, Part
 from citybrain.mesh.leadership import Leadership
@@ -141,5 +143,39 @@ def test_read_models_that_do_not_answer_for_a_while_end_no_membership(tmp_path: 
         other.give_up()
         parts.until(lambda: view.get("s") == {"id": "a"})
         assert not away["join"]
+
+    on_parts(tmp_path, test)
+
+
+def test_a_lead_that_cannot_be_taken_for_a_while_is_taken_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test(parts: Parts) -> None:
+        take, failures = Leadership.take, [OSError("too many open files")] * 3
+
+        def failing(lead: Leadership) -> bool:
+            if failures:
+                raise failures.pop()
+            return take(lead)
+
+        monkeypatch.setattr(Leadership, "take", failing)
+        view = shelf(parts)
+        parts.until(lambda: view.get("s") == {"id": "a"})
+
+    on_parts(tmp_path, test)
+
+
+def test_a_defect_in_what_looks_after_a_membership_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citybrain.mesh.groups._AFTER_LOSS_S", 0.01)
+
+    def test(parts: Parts) -> None:
+        partitions, failures = AllOrNothing.partitions, [LookupError("a defect")] * 3
+
+        def failing(assignment: AllOrNothing) -> Mapping[str, Partition]:
+            if failures:
+                raise failures.pop()
+            return partitions(assignment)
+
+        monkeypatch.setattr(AllOrNothing, "partitions", failing)
+        view = shelf(parts)
+        parts.until(lambda: view.get("s") == {"id": "a"})
 
     on_parts(tmp_path, test)

@@ -14,8 +14,9 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citybrain.mesh.events import timestamp
 from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
-from citybrain.sagas.engine import UNDO_TRIES, due_timers, on_failure, on_undo_failure, react
+from citybrain.sagas.engine import UNDO_TRIES, due_timers, on_failure, on_undo_failure, react, tries_out
 from citybrain.sagas.state import SagaState, evolve, pack
 
 SECOND = 1_000_000
@@ -50,11 +51,13 @@ class Run:
         self.state = SagaState()
         self.now = 0
         self.log: list[Message] = []
+        self.times: list[int] = []
         self.put(ev.SagaStarted(saga_id="s", workflow="test", workflow_version=1, input=pack(IncidentOpened())))
 
     def put(self, *inputs: Message) -> list[str]:
         events, self.state = react(self.workflow, self.state, inputs, self.now)
         self.log += events
+        self.times += [self.now] * len(events)
         return [told(event) for event in events[len(inputs) :]]
 
     def answer(self, name: str) -> list[str]:
@@ -67,12 +70,21 @@ class Run:
     def undone(self, name: str) -> list[str]:
         return self.put(ev.UndoAnswered(step=name, key="k"))
 
-    def hear(self, name: str, message: Message) -> list[str]:
-        return self.put(ev.EventHeard(event_id=name, event=pack(message)))
+    def hear(self, name: str, message: Message, happened_s: float | None = None) -> list[str]:
+        happened = self.now if happened_s is None else int(happened_s * SECOND)
+        return self.put(ev.EventHeard(event_id=name, event=pack(message), occurred_at=timestamp(happened)))
+
+    def folded(self) -> SagaState:
+        """What the log alone tells."""
+        state = SagaState()
+        for event, at in zip(self.log, self.times, strict=True):
+            state = evolve(state, event, at)
+        return state
 
     def at(self, seconds: float) -> list[str]:
+        """Time goes on, and the timers that are due then fire."""
         self.now = int(seconds * SECOND)
-        return self.put(ev.TimerFired(timer="t"))
+        return self.put(*(ev.TimerFired(timer=name) for moment, name in due_timers(self.state) if moment <= self.now))
 
 
 def told(event: Message) -> str:
@@ -155,6 +167,123 @@ def test_a_wait_nobody_ends_asks_a_human_who_can_go_on() -> None:
     assert run.hear("e", MissionReported()) == ["WaitEnded arrived", "StepSent a"]
 
 
+def test_an_event_that_happened_in_time_ends_its_wait_however_late_it_is_heard() -> None:
+    run = Run(Wait("arrived", MissionReported, 60, otherwise="undo"), step("a"))
+    run.now = 75 * SECOND
+    assert run.hear("e", MissionReported(), happened_s=57) == ["WaitEnded arrived", "StepSent a"]
+    assert run.at(75) == []
+
+
+def test_an_event_that_happened_at_the_very_end_of_a_wait_is_in_time_and_one_after_it_is_not() -> None:
+    for happened_s, follows in ((60, ["WaitEnded arrived", "SagaCompleted"]), (60.001, [])):
+        run = Run(Wait("arrived", MissionReported, 60))
+        run.now = 75 * SECOND
+        assert run.hear("e", MissionReported(), happened_s) == follows
+
+
+def test_an_event_that_was_heard_in_time_is_in_time_whatever_the_clock_of_its_service_said() -> None:
+    run = Run(Wait("arrived", MissionReported, 60))
+    run.now = 59 * SECOND
+    assert run.hear("e", MissionReported(), happened_s=61) == ["WaitEnded arrived", "SagaCompleted"]
+
+
+def test_what_an_earlier_release_heard_is_in_time_by_when_it_was_heard() -> None:
+    run = Run(Wait("arrived", MissionReported, 60))
+    run.now = 59 * SECOND
+    assert run.put(ev.EventHeard(event_id="e", event=pack(MissionReported()))) == ["WaitEnded arrived", "SagaCompleted"]
+
+
+def test_a_wait_is_over_by_its_own_timer_and_by_nothing_else_that_comes_late() -> None:
+    run = Run(Parallel(((Wait("arrived", MissionReported, 60, otherwise="undo"),), (step("a", pause_s=5),))))
+    run.fail("a", "UNAVAILABLE")
+    retry = next(name for _, name in due_timers(run.state) if name.startswith("retry"))
+    run.now = 61 * SECOND
+    assert "arrived" not in " ".join(run.put(ev.TimerFired(timer=retry)))
+    run = Run(Wait("arrived", MissionReported, 60, otherwise="undo"))
+    run.now = 61 * SECOND
+    assert run.hear("other", IncidentOpened()) == []
+    assert run.put() == []
+    assert run.at(61) == ["StepTimedOut arrived", "UndoBegan", "SagaUndone"]
+
+
+def test_a_false_call_that_is_heard_when_a_wait_is_over_undoes_and_asks_nobody() -> None:
+    run = Run(step("a"), Wait("arrived", MissionReported, 60))
+    run.answer("a")
+    run.now = 61 * SECOND
+    timer = ev.TimerFired(timer="wait/arrived")
+    heard = ev.EventHeard(event_id="e", event=pack(IncidentCancelled()))
+    assert run.put(heard, timer) == ["UndoBegan", "UndoSent a"]
+
+
+def test_what_was_heard_while_a_human_was_needed_counts_when_he_resumes_late() -> None:
+    run = Run(
+        Parallel(((step("a", otherwise="needs human"),), (Wait("arrived", MissionReported, 60, otherwise="undo"), step("b"))))
+    )
+    assert run.fail("a") == ["SagaNeedsHuman a"]
+    run.now = 30 * SECOND
+    assert run.hear("e", MissionReported()) == []
+    run.now = 1000 * SECOND
+    assert run.put(ev.SagaResumed()) == ["StepSent a", "WaitBegan arrived", "WaitEnded arrived", "StepSent b"]
+
+
+def test_while_a_human_is_needed_no_time_runs_out_and_his_resume_undoes_nothing() -> None:
+    branches = (
+        (step("a", otherwise="needs human"),),
+        (step("pausing", pause_s=3),),
+        (step("out"),),
+        (Wait("arrived", MissionReported, 60, otherwise="undo"),),
+        (step("done"),),
+    )
+    run = Run(Parallel(branches))
+    run.fail("pausing", "UNAVAILABLE")
+    run.answer("done")
+    assert run.fail("a") == ["SagaNeedsHuman a"]
+    assert run.at(1000) == []
+    begun = ["StepSent a", "StepSent pausing", "StepSent out", "WaitBegan arrived"]
+    assert run.put(ev.SagaResumed()) == begun
+    assert {name: (step.deadline - run.now) / SECOND for name, step in run.state.steps.items() if name != "done"} == {
+        "a": 10, "pausing": 10, "out": 10, "arrived": 60,
+    }  # fmt: skip
+    assert run.folded() == run.state
+
+
+def test_a_resume_that_an_earlier_release_recorded_with_what_it_made_of_it_still_reads() -> None:
+    run = Run(Parallel(((step("a", otherwise="needs human"),), (step("b", pause_s=3),))))
+    run.fail("b", "UNAVAILABLE")
+    run.fail("a")
+    for event in (ev.SagaResumed(), ev.StepTimedOut(step="b", key="s/b/1"), ev.UndoBegan(reason="b: no answer in time")):
+        run.state = evolve(run.state, event, 1000 * SECOND)
+    assert run.put() == ["UndoSent b"]
+
+
+def test_what_follows_from_the_state_alone_follows_without_an_input() -> None:
+    run = Run(step("a"), step("b"))
+    assert run.put() == []
+    # Only the input was recorded, and what recorded it ended then.
+    run.state = evolve(run.state, ev.StepAnswered(step="a", key="s/a/1", response=pack(ANSWER)), 0)
+    assert run.put() == ["StepSent b"]
+
+
+def test_what_is_out_is_known_from_the_state() -> None:
+    run = Run(step("a", pause_s=1), step("b"))
+    assert [tuple(one) for one in tries_out(run.state)] == [("a", "s/a/1", 1, False)]
+    run.fail("a", "UNAVAILABLE")
+    assert list(tries_out(run.state)) == []
+    run.at(1)
+    assert [one.number for one in tries_out(run.state)] == [2]
+    run.hear("e", IncidentCancelled())
+    assert [tuple(one) for one in tries_out(run.state)] == [("a", "s/a/1/undo", 1, True)]
+
+
+def test_a_reason_is_never_longer_than_what_can_be_kept() -> None:
+    run = Run(step("a"))
+    longest = Workflow(
+        "test", 1, IncidentOpened, run.workflow.hears, run.workflow.nodes, {IncidentCancelled: lambda e: "r" * 1_000_000}
+    )  # fmt: skip
+    events, _ = react(longest, run.state, [ev.EventHeard(event_id="e", event=pack(IncidentCancelled()))], 0)
+    assert all(event.ByteSize() < 1000 for event in events)
+
+
 def test_a_false_call_undoes_what_was_sent_though_its_answer_is_still_out() -> None:
     run = Run(step("a"), step("b"))
     run.answer("a")
@@ -224,10 +353,7 @@ def test_whatever_happens_undos_come_in_reverse_every_step_once_and_the_fold_is_
             run.put(on_undo_failure(run.state, undoing[0], "k", "UNAVAILABLE", "down", run.now))
         elif choice == "later":
             run.at(run.now / SECOND + 3)
-    folded = SagaState()
-    for event in run.log:
-        folded = evolve(folded, event, 0)
-    assert (folded.phase, list(folded.steps), folded.answers) == (run.state.phase, list(run.state.steps), run.state.answers)
+    assert run.folded() == run.state
     first_sent = list(dict.fromkeys(e.step for e in run.log if isinstance(e, ev.StepSent)))
     first_undone = list(dict.fromkeys(e.step for e in run.log if isinstance(e, ev.UndoSent)))
     assert first_undone == [name for name in reversed(first_sent)][: len(first_undone)]
@@ -247,3 +373,59 @@ def test_a_false_call_whose_undo_fails_for_good_waits_for_a_human() -> None:
     assert run.put(refused) == ["SagaNeedsHuman a"]
     assert run.put(ev.SagaResumed()) == ["UndoSent a"]
     assert run.undone("a") == ["SagaUndone"]
+
+
+Happening = st.one_of(
+    st.sampled_from(["answer", "refuse", "fail", "resume", "fire", "fire one"]),
+    st.tuples(st.just("later"), st.integers(1, 40)),
+    # An event that is heard so long after it happened.
+    st.tuples(st.just("hear"), st.integers(0, 80)),
+)
+BRANCHES = (
+    (Wait("w", MissionReported, 30, otherwise="undo"), Wait("v", MissionReported, 25), step("b", pause_s=4)),
+    (step("a", otherwise="needs human", pause_s=3), step("c", pause_s=5)),
+)
+
+
+@given(st.lists(Happening, max_size=40))
+def test_whatever_happens_what_was_in_time_counts_and_while_a_human_is_needed_no_time_runs(happenings: list[Any]) -> None:
+    run = Run(Parallel(BRANCHES))
+    for number, happening in enumerate(happenings):
+        out = [one.step for one in tries_out(run.state) if not one.undo]
+        before, length = run.state, len(run.log)
+        if happening in ("answer", "refuse", "fail"):
+            if out:
+                name = out[number % len(out)]
+                code = "UNAVAILABLE" if happening == "fail" else "NOT_FOUND"
+                run.answer(name) if happening == "answer" else run.fail(name, code)
+        elif happening == "resume":
+            if before.phase == "needs human":
+                run.put(ev.SagaResumed())
+        elif happening == "fire":
+            run.at(run.now / SECOND)
+        elif happening == "fire one":
+            due = [name for moment, name in due_timers(run.state) if moment <= run.now]
+            run.put(*(ev.TimerFired(timer=name) for name in due[:1]))
+        elif happening[0] == "later":
+            run.now += happening[1] * SECOND
+        else:
+            run.hear(f"e{number}", MissionReported(), max(0.0, run.now / SECOND - happening[1]))
+        new = run.log[length:]
+        timed_out = [str(event.step) for event in new if isinstance(event, ev.StepTimedOut)]
+        fired = {event.timer for event in new if isinstance(event, ev.TimerFired)}
+        for name in set(timed_out) & {"w", "v"}:
+            # By its own timer, and only when nothing that was in time is left.
+            step_before = before.steps[name]
+            assert f"wait/{name}" in fired
+            assert not any(
+                at <= step_before.deadline for one, at in before.heard_at.items() if one not in before.used
+            ), (name, before)  # fmt: skip
+        if before.phase == "needs human":
+            assert not timed_out
+        if new and isinstance(new[0], ev.SagaResumed):
+            assert not any(isinstance(event, ev.UndoBegan | ev.SagaNeedsHuman) for event in new)
+        if run.state.phase == "running":
+            waiting = [step for step in run.state.steps.values() if step.status == "waiting"]
+            unused = [at for one, at in run.state.heard_at.items() if one not in run.state.used]
+            assert not any(at <= step.deadline for step in waiting for at in unused)
+        assert run.folded() == run.state

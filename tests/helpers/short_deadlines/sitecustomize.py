@@ -1,0 +1,25 @@
+"""Python loads this first where its folder is in PYTHONPATH: the emergency workflow has the deadlines of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+from citybrain.sagas import emergency_response
+from citybrain.sagas.definition import Node, Parallel
+
+DEADLINES_S: dict[str, float] = json.loads(os.environ.get("TEST_DEADLINES_S", "{}"))
+
+
+def _shorter(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(
+        Parallel(tuple(map(_shorter, node.branches)))
+        if isinstance(node, Parallel)
+        else replace(node, deadline_s=DEADLINES_S.get(node.name, node.deadline_s))
+        for node in nodes
+    )
+
+
+whole = emergency_response.EMERGENCY_RESPONSE
+emergency_response.EMERGENCY_RESPONSE = replace(whole, nodes=_shorter(whole.nodes))
