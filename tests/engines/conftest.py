@@ -13,6 +13,7 @@ import pytest
 from citybrain.engines.errors import NotFetched
 from citybrain.engines.local import Engines
 from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from tests.engines.strict import StrictEngines
 
 
 def _say(line: str) -> None:
@@ -23,7 +24,7 @@ def _say(line: str) -> None:
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     """Both engines. Where their packages cannot be had a laptop goes on without these tests; CI does not."""
     try:
-        running = Engines.start(tmp_path_factory.mktemp("engines"), say=_say)
+        running = StrictEngines.start(tmp_path_factory.mktemp("engines"), say=_say)
     except NotFetched as problem:
         if os.environ.get("CI") == "true":
             raise

@@ -1,0 +1,29 @@
+"""A Cassandra that refuses early to read what has much in it that was deleted: so a table that would grow past it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from citybrain.engines.cassandra import Cassandra
+from citybrain.engines.local import Engines
+
+# A read that meets more tombstones than this is refused. Cassandra's own limit is 100,000, which a city comes to after weeks.
+TOMBSTONES = 1000
+
+
+class StrictCassandra(Cassandra):
+    """Warns and refuses a hundred times sooner than is usual."""
+
+    def configuration(self, ports: Mapping[str, int]) -> str:
+        """See Cassandra."""
+        limits = f"tombstone_warn_threshold: {TOMBSTONES // 2}\ntombstone_failure_threshold: {TOMBSTONES}\n"
+        return super().configuration(ports) + limits
+
+
+class StrictEngines(Engines):
+    """Both engines, with a Cassandra that is strict."""
+
+    def __init__(self, folder: Path, kafka_port: int = 0, cassandra_port: int = 0) -> None:
+        super().__init__(folder, kafka_port, cassandra_port)
+        self.cassandra = StrictCassandra(folder / "cassandra", cassandra_port)
