@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sqlite3
+import tempfile
 import time
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,12 @@ from citybrain.event_store.contract import StoreError
 
 _PATIENCE_S = 30.0
 _AGAIN_S = 0.01
-# With less than this SQLite cannot even make the small files beside its own, and says so in other words.
-_NO_ROOM_BYTES = 128 * 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# As large as the file beside its own that SQLite needs first.
+_PROBE_BYTES = 64 * 1024
+_ASK_THE_SYSTEM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+_SOMETHING_ELSE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def open_database(path: Path, synchronous: Literal["FULL", "NORMAL"], schema: str = "") -> sqlite3.Connection:
@@ -58,28 +60,35 @@ def refused(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     return StoreError(f"{path} cannot be used: {_wrong(path, error)}")
 
 
+def is_refused(error: OSError) -> bool:
+    """Whether an error of the system lies with what is on this machine's disks, or with rights, and not with the code."""
+    return error.errno in (*_FULL, *_NOT_ALLOWED, *_SOMETHING_ELSE, errno.EROFS)
+
+
 def _wrong(path: Path, error: sqlite3.Error | OSError) -> str:
-    code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorcode") else 0
-    number = error.errno if isinstance(error, OSError) else 0
-    failed = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-    if code == sqlite3.SQLITE_FULL or number in _FULL or (failed and _is_full(path)):
-        return "its disk is full: make room there"
-    if number == errno.EROFS or code == sqlite3.SQLITE_READONLY:
-        return "it may only be read: have its disk, its folder and the file itself made writable"
-    if number in _NOT_ALLOWED or (code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) and not _is_allowed(path)):
-        return f"user {os.getuid()} may not read and write it: have its owner give the rights, or run as its owner"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    # SQLite calls many things "disk I/O error" and "unable to open database file"; the system knows which it is.
+    number = error.errno if isinstance(error, OSError) else _try_to_write(path.parent) if code in _ASK_THE_SYSTEM else None
+    if code == sqlite3.SQLITE_FULL or number in _FULL:
+        return "its disk is full: make room there, or give another --data"
+    if number == errno.EROFS:
+        return "its disk may only be read: have it made writable, or give another --data"
+    if number in _NOT_ALLOWED or (code in _ASK_THE_SYSTEM and not os.access(path, os.R_OK | os.W_OK)):
+        return f"this user ({os.getuid()}) may not write it: have its owner give the rights, or run as its owner"
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return f"{error}: put it back from a backup, or move it away if it is something else"
-    return f"{error}: see whether its disk and its folder are as they should be"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{error}: another process has held it for long, see which (`city status`)"
+    said = error.strerror if isinstance(error, OSError) else error
+    return f"{said}: see whether it, its folder and its disk are as they should be"
 
 
-def _is_full(path: Path) -> bool:
+def _try_to_write(folder: Path) -> int | None:
+    """What the system says of a small file in a folder; None: it takes it."""
     try:
-        return shutil.disk_usage(path.parent).free < _NO_ROOM_BYTES
-    except OSError:
-        return False
-
-
-def _is_allowed(path: Path) -> bool:
-    there = path if path.exists() else path.parent
-    return os.access(there, os.R_OK | os.W_OK) and os.access(path.parent, os.R_OK | os.W_OK | os.X_OK)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        return error.errno
+    return None
