@@ -75,8 +75,7 @@ def _parts(whole_us: float) -> dict[str, float]:
     """Where the time goes of an append that shares its commit with none; its transaction, and the flush, are measured alone."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "events.db"
-        connection = file.connect(path)
-        file.migrate(connection)
+        connection = file.opened(path)
         streams = writing.Streams(connection)
 
         def append(number: int) -> None:

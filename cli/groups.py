@@ -55,8 +55,8 @@ def parked(data: Path, group: str) -> list[pb.ParkedEvent]:
 def lines(event: pb.ParkedEvent) -> str:
     """For people."""
     place = f"{event.partition} {event.position}".strip()
-    again = ", will be tried again" if event.replay_asked else ""
-    return f"{event.group}  {place}  {event.stream}  {event.type}\n    {event.reason}{again}"
+    state = "being tried again" if event.being_tried else "parked"
+    return f"{event.group}  {place}  {event.stream}  {event.type}\n    {state}: {event.reason}"
 
 
 def replay(data: Path, group: str, stream: str) -> int:

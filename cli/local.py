@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from citybrain.cli.problems import Problem
+from citybrain.cli.traces import span_file
 from citybrain.engines.local import Engines
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
@@ -86,7 +87,8 @@ class LocalCity:
             endpoint = self._settings.traces.endpoint
             if not endpoint:
                 self._receiver = Receiver(self.traces)
-                endpoint = self._receiver.start()
+                with span_file(self.traces):
+                    endpoint = self._receiver.start()
             mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
             groups = groups_of(self._manifests, mesh)
             self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS)

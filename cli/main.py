@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -187,6 +189,7 @@ def trace(
     """Shows everything that happened for an incident as a tree: gateway, services, log and saga, with durations."""
     import json
 
+    from citybrain.cli.traces import span_file
     from citybrain.observability.trace_store import TraceStore
     from citybrain.observability.trace_tree import as_json as tree_json
     from citybrain.observability.trace_tree import build, render
@@ -194,14 +197,11 @@ def trace(
     path = configuration.load(config, data=("--data", data)).data / "traces.db"
     if not path.is_file():
         raise Problem(f"there is no trace store in {path.parent}: start the city with the same --data first")
-    store = TraceStore(path)
-    try:
+    with span_file(path), contextlib.closing(TraceStore(path)) as store:
         roots = build(store.by_incident(incident))
         if not roots:
             known = ", ".join(store.incidents(5)) or "none yet"
             raise Problem(f"no trace of {incident}; the newest incidents are: {known}")
-    finally:
-        store.close()
     if as_json:
         _out.print(json.dumps(tree_json(roots), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
     else:
@@ -243,6 +243,8 @@ def main() -> None:
     """Runs the command; what people can mend is one line without a traceback."""
     from citybrain.cli.reflection import CallError
     from citybrain.engines.errors import EngineError
+    from citybrain.event_store.contract import StoreError
+    from citybrain.event_store.database import is_refused, refused
     from citybrain.gateway.errors import GatewayError
     from citybrain.mesh.child import ChildError
     from citybrain.mesh.configuration import ConfigurationError
@@ -250,7 +252,9 @@ def main() -> None:
 
     try:
         app()
-    except (Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError) as problem:
+    except (
+        Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError,
+    ) as problem:  # fmt: skip
         sys.stderr.write(f"city: {problem}\n")
         sys.exit(2)
     except KeyboardInterrupt:
@@ -258,6 +262,11 @@ def main() -> None:
     except BrokenPipeError:
         os.close(sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if not (error.filename and is_refused(error)):
+            raise
+        sys.stderr.write(f"city: {refused(Path(error.filename), error)}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

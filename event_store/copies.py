@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.database import refused
 
 Progress = Callable[[int, int], None]
 """Told how much is done, of how much."""
@@ -41,9 +42,12 @@ def copy_database(source: Path, target: Path, progress: Progress) -> None:
 
 
 def settle(path: Path) -> None:
-    """Sees to it that all of a database stands in its own file, and nothing beside it. StoreError where it is still used."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as database:
-        (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    """Sees to it that all of a database stands in its own file, and nothing beside it. StoreError where that cannot be."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as database:
+            (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        raise refused(path, error) from error
     if busy:
         raise StoreError(f"{path.name} is still written to by somebody else: end that, and begin again")
     sync(path)

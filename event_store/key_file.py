@@ -19,7 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from citybrain.personal.v1 import personal_pb2
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database
+from citybrain.event_store.database import open_database, refused
 from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 
@@ -59,7 +59,8 @@ class KeyFile:
     """KeyStore in one SQLite file that its owner alone may read; several processes may have it open.
 
     Who was erased stands in a second file beside it as well (`erased.jsonl`), which is only added to and belongs in no copy: on
-    opening, whoever stands there is erased here too. OSError where none of the master keys wrapped these keys.
+    opening, whoever stands there is erased here too. OSError where none of the master keys wrapped these keys, StoreError where
+    the file cannot be used.
     """
 
     # What is deleted is overwritten.
@@ -69,15 +70,22 @@ class KeyFile:
         self.path = path
         self._ledger = path.with_name("erased.jsonl")
         self._masters = Masters(master, other_masters)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise refused(path, error) from error
         self._db = open_database(path, "FULL")
-        # What is deleted is overwritten, and nothing of it stays behind in a log of the file.
-        self._db.execute("PRAGMA secure_delete=ON")
-        self._db.executescript(_SCHEMA)
-        self._lookups = self._lookup_key((master, *other_masters))
-        for person, at in read_ledger(self._ledger):
-            self._destroy(person, at)
+        try:
+            # What is deleted is overwritten, and nothing of it stays behind in a log of the file.
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._db.executescript(_SCHEMA)
+            self._lookups = self._lookup_key((master, *other_masters))
+            for person, at in read_ledger(self._ledger):
+                self._destroy(person, at)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise refused(path, error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
     def close(self) -> None:

@@ -6,14 +6,34 @@ several partitions gives each a name of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.contract import LimitExceeded, StoreError
 
 Row = dict[str, Any]
 """What JSON can hold."""
+
+MAX_ROW_BYTES = 1024 * 1024
+MAX_KEY_BYTES = 1000
+
+
+def checked(keys: Iterable[str]) -> list[str]:
+    """Keys of rows. LimitExceeded where one is longer than each engine takes."""
+    found = list(keys)
+    if longest := max((size for key in found if (size := len(key.encode())) > MAX_KEY_BYTES), default=0):
+        raise LimitExceeded(f"the key of a row has at most {MAX_KEY_BYTES} bytes; this one has {longest}")
+    return found
+
+
+def row_text(row: Row) -> str:
+    """A row as engines keep it. LimitExceeded where it is larger than each of them takes."""
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    if (size := len(text.encode())) > MAX_ROW_BYTES:
+        raise LimitExceeded(f"a row holds at most {MAX_ROW_BYTES} bytes; this one has {size}: spread it over several keys")
+    return text
 
 
 class RowChanged(StoreError):
@@ -43,7 +63,7 @@ def replayed_as(group: str, position: int) -> str:
 
 @dataclass(slots=True, frozen=True)
 class Parked:
-    """An event that waits: it failed for good, or stands behind one of its stream that did. Holds no payload (ES-8)."""
+    """An event that stands aside: it failed, or stands behind one of its stream that did. Holds no payload (ES-8)."""
 
     position: int
     stream: str
@@ -52,8 +72,16 @@ class Parked:
     reason: str
     # Microseconds since 1970, by the store's clock.
     parked_at: int
-    # Somebody asked to try it again.
+    # 1: it is tried again by itself as soon as it is the first of its stream. 0: its tries are used up, and it waits for
+    # somebody who asks for it.
     replay: int = 0
+
+
+def given_over(parked: Iterable[Parked]) -> list[Parked]:
+    """Those that wait for somebody: all of streams whose first event is not tried again by itself."""
+    events = list(parked)
+    first = {one.stream: one for one in sorted(events, key=lambda one: one.position, reverse=True)}
+    return [one for one in events if not first[one.stream].replay]
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +142,8 @@ class ReadModels(Protocol):
     ) -> Awaitable[None]:
         """Writes changed rows (None: deleted), then the checkpoint, and takes parked events out that are done (ES-7, ES-8).
 
+        LimitExceeded where a row or its key is too large: nothing was written.
+
         `kept`: the rows as they were loaded before they were folded. `seen`: last versions of streams, kept with the
         checkpoint. Whatever happens meanwhile, the checkpoint never covers an event whose effect is not in the rows, and none
         is in them twice, if what is folded leaves out what a row `holds`. Raises LostAssignment where another
@@ -147,7 +177,7 @@ class ReadModels(Protocol):
     # -- parked events ----------------------------------------------------------------------------------------------------
 
     def park(self, group: str, epoch: int, events: Sequence[Parked]) -> Awaitable[None]:
-        """Parks events, or says anew why they are parked. Before the checkpoint moves past them."""
+        """Parks events, or says anew why they are parked. Before the checkpoint moves past them. What was given up stays so."""
         ...
 
     def parked(self, group: str) -> Awaitable[list[Parked]]:
@@ -158,16 +188,20 @@ class ReadModels(Protocol):
         """How many events a group has parked."""
         ...
 
+    def asked(self, group: str) -> Awaitable[int]:
+        """Another number whenever somebody has asked for a replay, or given one up; costs the same however many there are."""
+        ...
+
     def ask_replay(self, group: str, stream: str) -> Awaitable[int]:
-        """Asks the group's member to try the parked events of a stream again; returns how many there are."""
+        """Has the group's member try the parked events of a stream again; returns how many there are."""
         ...
 
     def drop(self, group: str, position: int, reason: str, who: str, now: int) -> Awaitable[bool]:
-        """Gives one parked event up, with a reason that is kept; those behind it are tried again. False: it is not parked."""
+        """Gives a parked event up, with a reason that is kept: the next of its stream is the first. False: it is not parked."""
         ...
 
-    def dropped(self, group: str) -> Awaitable[list[Dropped]]:
-        """What was given up, in the order of the log."""
+    def dropped(self, group: str, after: int = 0) -> Awaitable[list[Dropped]]:
+        """What was given up behind a position, in the order of the log."""
         ...
 
     # -- timers and windows -----------------------------------------------------------------------------------------------

@@ -53,8 +53,7 @@ class SnapshotFile:
     """Snapshots in one SQLite file (StoreError where it fails), which may be deleted at any time the mesh stands still."""
 
     def __init__(self, path: Path) -> None:
-        self._db = open_database(path, "NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_database(path, "NORMAL", _SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
     def newest(self, stream: str) -> asyncio.Future[Snapshot | None]:

@@ -1,7 +1,9 @@
 """A subscription: catches up with the log, then goes live without a gap (ES-6); an event that fails for good is parked (ES-8).
 
 The loop is the same for reactions and views; what differs is the handler of a batch. The checkpoint moves only past work that
-is done or parked. A failure that is not the event's own fault (a neighbour away, a full disk) is tried again for ever.
+is done or parked. An event that fails of itself stands aside at once with its stream, so that other streams do not wait for it,
+and is tried again between pages of the log; when its tries are used up it waits for somebody. A failure that is not the
+event's own fault (a neighbour away, a full disk) is tried again for ever.
 """
 
 from __future__ import annotations
@@ -10,17 +12,15 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
+from citybrain.event_store import parking
 from citybrain.event_store.contract import Log, LostAssignment, StoredEvent
-from citybrain.event_store.read_models import Dropped, Parked
+from citybrain.event_store.parking import GroupMemory, ParkedStreams
+from citybrain.event_store.read_models import Parked
 
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
-# How often a group with parked events looks whether somebody asked for them, where nothing else wakes it.
-_REPLAY_LOOK_S = 1.0
+_BEHIND = "it waits behind an earlier event of its stream"
 
 
 @dataclass(slots=True)
@@ -32,30 +32,15 @@ class Batch:
     unparked: tuple[int, ...] = ()
 
 
-class GroupMemory(Protocol):
-    """What is kept of a consumer group besides its checkpoint."""
-
-    async def park(self, events: Sequence[Parked]) -> None:
-        """Keeps parked events; LostAssignment where another member took over."""
-        ...
-
-    async def parked(self) -> list[Parked]:
-        """What is parked, in the order of the log."""
-        ...
-
-    async def dropped(self) -> list[Dropped]:
-        """What was given up, in the order of the log."""
-        ...
-
-
 Handle = Callable[[Batch], Awaitable[None]]
-Failed = Callable[[StoredEvent, Exception, float], None]
+Failed = Callable[[Parked, Exception, float], None]
 
 
 class Subscription:
     """Reads the log behind `position` and hands batches to `handle`, which also stores the checkpoint.
 
-    `park_after`: tries of one event before it is parked; None: never. `lasting` says of an error whether it is the event's own.
+    `park_after`: tries of one event before it waits for somebody (`on_parked`); None: it is tried for ever, and everything
+    waits. `lasting` says of an error whether it is the event's own.
     """
 
     def __init__(
@@ -81,30 +66,43 @@ class Subscription:
         self._lasting = lasting
         self._on_failure = on_failure
         self._on_parked = on_parked
-        self._blocked: set[str] = set()
+        self._waiting = ParkedStreams(memory)
         self._done: set[int] = set()
         # Parked or given up, though the checkpoint had not come so far: the log brings them once more, and they are not ours.
         self._decided: set[int] = set()
         self._asked = asyncio.Event()
+        self._begun = False
+        self._tried = 0
+        self._fails = False
         self.position = position
         """Everything at or below is done or parked."""
-        self.failing = False
-        """The last try failed, and another one follows."""
+        self.pauses = False
+        """It waits: for something new, or until what failed is tried again."""
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is left to do in the log as it stands now."""
-        return self.position >= self._log.head()
+        """Nothing is left to do in the log as it stands now, and nothing is tried again by itself."""
+        return self._begun and self.position >= self._log.head() and not self._waiting.tried
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """Changes whenever something was done."""
-        return self.position, len(self._done)
+    def progress(self) -> tuple[int, int, int]:
+        """Changes whenever something was done, or tried."""
+        return self.position, len(self._done), self._tried
+
+    @property
+    def failing(self) -> bool:
+        """Something failed when it was tried last, and is tried again."""
+        return self._fails or self._waiting.failing
 
     @property
     def blocked(self) -> int:
         """Streams whose events wait behind a parked one."""
-        return len(self._blocked)
+        return len(self._waiting)
+
+    @property
+    def parked(self) -> int:
+        """Events that are not tried again before somebody asks for it."""
+        return self._waiting.given_over
 
     def done(self, event: StoredEvent) -> None:
         """Called by a handler on its way through a batch: what is done is not handed out again when a later one fails."""
@@ -112,32 +110,36 @@ class Subscription:
 
     def look_again(self) -> None:
         """Somebody asked for parked events."""
+        self._waiting.look_again()
         self._asked.set()
 
     async def run(self) -> None:
         """Runs until cancelled, or until another member took the partition over (LostAssignment)."""
-        parked = await self._memory.parked()
-        self._blocked = {event.stream for event in parked}
-        decided: list[Parked | Dropped] = [*parked, *await self._memory.dropped()]
-        self._decided = {event.position for event in decided if event.position > self.position}
+        await self._waiting.load()
+        decided = {one.position for one in await self._memory.dropped(self.position)} | self._waiting.positions()
+        self._decided = {position for position in decided if position > self.position}
+        self._begun = True
         while True:
-            if self._blocked:
-                await self._replay()
+            if self._waiting:
+                await self._try_parked()
             page = await self._log.read_log(self.position, self._batch, self._types)
             if page.events:
                 await self._work(page.events, page.reached)
             self.position = page.reached
-            if self.at_rest:
+            if self.position >= self._log.head():
                 await self._until_something_new()
 
     async def _until_something_new(self) -> None:
-        if not self._blocked:
+        if not self._waiting:
             await self._log.grown(self.position)
             return
         waiting = {asyncio.ensure_future(self._log.grown(self.position)), asyncio.ensure_future(self._asked.wait())}
+        rests_s = max(0.0, self._waiting.rests_s(self.position))
+        self.pauses = True
         try:
-            await asyncio.wait(waiting, timeout=_REPLAY_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=rests_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.pauses = False
             for task in waiting:
                 task.cancel()
         self._asked.clear()
@@ -145,73 +147,98 @@ class Subscription:
     async def _work(self, events: list[StoredEvent], reached: int) -> None:
         """Handles a page of the log to its end; returns when each event is done or parked, and the checkpoint stored."""
         self._done = {event.position for event in events} & self._decided
-        if self._blocked:
-            await self._park_behind(events)
-        pause, tries, alone = _FIRST_PAUSE_S, 0, False
+        if behind := self._behind([event for event in events if event.stream in self._waiting]):
+            await self._waiting.park(behind)
+        pause, alone = parking.FIRST_PAUSE_S, False
         while True:
-            left = [e for e in events if e.position not in self._done and e.stream not in self._blocked]
+            left = [e for e in events if e.position not in self._done and e.stream not in self._waiting]
             # After a failure one by one: so it is known which event is to blame.
             taken = left[:1] if alone else left
             whole = len(taken) == len(left)
             try:
                 await self._handle(Batch(taken, reached if whole else taken[0].position))
                 self._done.update(event.position for event in taken)
-                self.failing = False
-                pause, tries = _FIRST_PAUSE_S, 0
+                self._fails = False
+                pause = parking.FIRST_PAUSE_S
                 if whole:
                     return
             except LostAssignment:
                 raise
             except Exception as error:
-                self.failing = True
-                failed = next((event for event in taken if event.position not in self._done), events[-1])
-                tries += alone and bool(taken) and self._lasting(error)
-                if self._park_after is not None and tries >= self._park_after:
-                    await self._park(failed, error)
-                    await self._park_behind([event for event in events if event.position > failed.position])
-                    self.failing, tries, pause = False, 0, _FIRST_PAUSE_S
-                    continue
-                if self._on_failure is not None:
-                    self._on_failure(failed, error, pause)
-                await asyncio.sleep(pause)
-                if alone:
-                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self._tried += 1
+                failed = next((event for event in taken if event.position not in self._done), None)
+                lasts = failed is not None and self._park_after is not None and self._lasting(error)
+                if failed is not None and lasts and len(taken) == 1:
+                    await self._stand_aside(failed, error, [event for event in events if event.position > failed.position])
+                elif not lasts:
+                    self._fails = True
+                    if self._on_failure is not None:
+                        self._on_failure(_parked(failed or events[-1], describe(error)), error, pause)
+                    await self._pause(pause)
+                    if alone:
+                        pause = min(pause * 2, parking.LONGEST_PAUSE_S)
                 alone = True
 
-    async def _park(self, event: StoredEvent, error: Exception) -> None:
+    async def _pause(self, seconds: float) -> None:
+        self.pauses = True
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.pauses = False
+
+    # -- parked events ----------------------------------------------------------------------------------------------------
+
+    async def _stand_aside(self, event: StoredEvent, error: Exception, later: Sequence[StoredEvent]) -> None:
+        """Parks an event that failed for the first time, and the later ones of its stream. It is tried again by who has it."""
         parked = _parked(event, describe(error))
-        await self._memory.park([parked])
-        self._blocked.add(event.stream)
-        if self._on_parked is not None:
-            self._on_parked(parked)
+        await self._waiting.park([parked, *self._behind([one for one in later if one.stream == event.stream])])
+        self._fails = False
+        await self._failed_again(parked, error)
 
-    async def _park_behind(self, events: Sequence[StoredEvent]) -> None:
-        behind = [event for event in events if event.stream in self._blocked and event.position not in self._done]
-        if behind:
-            await self._memory.park([_parked(event, "an earlier event of its stream is parked") for event in behind])
+    def _behind(self, events: Sequence[StoredEvent]) -> list[Parked]:
+        return [_parked(event, _BEHIND) for event in events if event.position not in self._done]
 
-    async def _replay(self) -> None:
-        """Handles the parked events that somebody asked for, in order, here: live events of their streams cannot overtake."""
-        parked = await self._memory.parked()
-        stuck: set[str] = set()
-        going: set[str] = set()
-        for one in parked:
-            # What only waits behind one that is done now need not be asked for. What is ahead of the checkpoint comes from the
-            # log first: done before that, it would be done again then.
-            is_asked = bool(one.replay) or one.stream in going
-            if not is_asked or one.stream in stuck or one.position > self.position:
-                stuck.add(one.stream)
-                continue
-            (event,) = (await self._log.read_log(one.position - 1, 1)).events
+    async def _try_parked(self) -> None:
+        """Tries the parked events of one stream, as many as a page holds: live ones of it cannot overtake them.
+
+        One stream between two pages, so that the others wait for one try at most.
+        """
+        if self._waiting.rests_s(self.position) > 0:
+            return
+        await self._waiting.look()
+        stream = self._waiting.due(self.position)
+        for _ in range(self._batch):
+            if stream is None or (one := self._waiting.first(stream, self.position)) is None:
+                return
             try:
+                event = await self._read(one)
                 await self._handle(Batch([event], self.position, (one.position,)))
-                going.add(one.stream)
             except LostAssignment:
                 raise
             except Exception as error:
-                stuck.add(one.stream)
-                await self._memory.park([_parked(event, describe(error))])
-        self._blocked = {event.stream for event in await self._memory.parked()}
+                await self._failed_again(one, error)
+                return
+            finally:
+                self._tried += 1
+            self._waiting.done(stream)
+
+    async def _failed_again(self, parked: Parked, error: Exception) -> None:
+        lasts = self._lasting(error)
+        tries, pause = self._waiting.failed(parked.stream, lasting=lasts)
+        parked = replace(parked, reason=describe(error))
+        if lasts and self._park_after is not None and tries >= self._park_after:
+            parked = replace(parked, replay=0)
+            await self._waiting.park([parked])
+            if self._on_parked is not None:
+                self._on_parked(parked)
+        elif self._on_failure is not None:
+            self._on_failure(parked, error, pause)
+
+    async def _read(self, parked: Parked) -> StoredEvent:
+        page = await self._log.read_log(parked.position - 1, 1)
+        if not page.events or page.events[0].id != parked.event_id:
+            raise LookupError("the log does not hold a parked event any more")
+        return page.events[0]
 
 
 def describe(error: BaseException) -> str:
@@ -222,4 +249,5 @@ def describe(error: BaseException) -> str:
 
 
 def _parked(event: StoredEvent, reason: str) -> Parked:
-    return Parked(event.position, event.stream, event.id, event.type, reason, time.time_ns() // 1000)
+    """As an event is parked that is tried again by itself: at once, or when those before it in its stream are done."""
+    return Parked(event.position, event.stream, event.id, event.type, reason, time.time_ns() // 1000, replay=1)

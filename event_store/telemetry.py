@@ -68,8 +68,8 @@ class TelemetryRing:
     """A TelemetryLog on one file. Create it inside the running event loop; several processes may open the file."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._database = open_database(path, "NORMAL", _SCHEMA)
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closed = False
@@ -134,8 +134,7 @@ class TelemetryRing:
     # -- the thread that owns the file ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        database = open_database(self._path, "NORMAL")
-        database.executescript(_SCHEMA)
+        database = self._database
         while True:
             item = self._work.get()
             group: list[_Item] = []

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.database import open_database
-from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen
+from citybrain.event_store.database import open_database, refused
+from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen, checked, row_text
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (view TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (view, key))
@@ -31,12 +32,14 @@ CREATE TABLE IF NOT EXISTS seen (grp TEXT NOT NULL, stream TEXT NOT NULL, versio
 CREATE TABLE IF NOT EXISTS parked (grp TEXT NOT NULL, position INTEGER NOT NULL, stream TEXT NOT NULL, event_id TEXT NOT NULL,
   type TEXT NOT NULL, reason TEXT NOT NULL, parked_at INTEGER NOT NULL, replay INTEGER NOT NULL,
   PRIMARY KEY (grp, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS asked (grp TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped (grp TEXT NOT NULL, position INTEGER NOT NULL, event_id TEXT NOT NULL, reason TEXT NOT NULL,
   who TEXT NOT NULL, dropped_at INTEGER NOT NULL, PRIMARY KEY (grp, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS timers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows (name TEXT PRIMARY KEY, closed_until INTEGER NOT NULL, resume INTEGER NOT NULL,
   position INTEGER NOT NULL) WITHOUT ROWID;
 """
+_ASKED = "INSERT INTO asked VALUES (?, 1) ON CONFLICT (grp) DO UPDATE SET number = number + 1"
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
 
 
@@ -49,10 +52,17 @@ def _in_its_thread(work: Callable[Concatenate[ViewFile, P], T]) -> Callable[Conc
 
     @functools.wraps(work)
     def begin(self: ViewFile, /, *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
-        done = functools.partial(work, self, *arguments, **named)
+        done = functools.partial(_told, work, self, *arguments, **named)
         return asyncio.get_running_loop().run_in_executor(self._thread, done)
 
     return begin
+
+
+def _told(work: Callable[..., T], self: ViewFile, *arguments: object, **named: object) -> T:
+    try:
+        return work(self, *arguments, **named)
+    except sqlite3.Error as error:
+        raise refused(self._path, error) from error
 
 
 def _revision(text: str) -> int:
@@ -64,9 +74,8 @@ class ViewFile:
     """ReadModels in one service's file; what its methods promise is said there."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = open_database(path, "NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._path = path
+        self._db = open_database(path, "NORMAL", _SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
     def close(self) -> None:
@@ -99,9 +108,7 @@ class ViewFile:
     @_in_its_thread
     def get(self, view: str, key: str) -> Row | None:
         """See ReadModels.get."""
-        return self._row(view, key)
-
-    def _row(self, view: str, key: str) -> Row | None:
+        (key,) = checked([key])
         text = self._text(view, key)
         return None if text is None else json.loads(text)
 
@@ -120,7 +127,7 @@ class ViewFile:
     @_in_its_thread
     def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
         """See ReadModels.load."""
-        found = ((key, self._text(view, key)) for key in keys)
+        found = ((key, self._text(view, key)) for key in checked(keys))
         return {key: Kept(json.loads(text), _revision(text)) for key, text in found if text is not None}
 
     @_in_its_thread
@@ -144,17 +151,18 @@ class ViewFile:
         seen: Mapping[str, int] | None = None,
     ) -> None:
         """See ReadModels.save. All of it is one transaction, so nothing of it is written where a row has changed."""
+        rows = rows or {}
+        texts = {key: None if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
         with self._as_member(group, epoch, position):
-            for key, row in (rows or {}).items():
+            for key, text in texts.items():
                 if kept is not None:
-                    text = self._text(view, key)
+                    there = self._text(view, key)
                     loaded = kept[key].revision if key in kept else 0
-                    if loaded != (0 if text is None else _revision(text)):
+                    if loaded != (0 if there is None else _revision(there)):
                         raise RowChanged(f"row {key} of {view} has changed since it was loaded")
-                if row is None:
+                if text is None:
                     self._db.execute("DELETE FROM rows WHERE view = ? AND key = ?", (view, key))
                 else:
-                    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
                     self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (view, key, text))
             versions = [(group, *one) for one in (seen or {}).items()]
             self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", versions)
@@ -167,7 +175,12 @@ class ViewFile:
     def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
         """See ReadModels.park."""
         with self._as_member(group, epoch):
-            rows = [(group, *astuple(event)) for event in events]
+            given_up = "SELECT 1 FROM dropped WHERE grp = ? AND position = ?"
+            rows = [
+                (group, *astuple(event))
+                for event in events
+                if self._db.execute(given_up, (group, event.position)).fetchone() is None
+            ]
             self._db.executemany(f"INSERT OR REPLACE INTO parked (grp, {_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     @_in_its_thread
@@ -182,9 +195,18 @@ class ViewFile:
         return int(self._db.execute("SELECT count(*) FROM parked WHERE grp = ?", (group,)).fetchone()[0])
 
     @_in_its_thread
+    def asked(self, group: str) -> int:
+        """See ReadModels.asked."""
+        found = self._db.execute("SELECT number FROM asked WHERE grp = ?", (group,)).fetchone()
+        return found[0] if found else 0
+
+    @_in_its_thread
     def ask_replay(self, group: str, stream: str) -> int:
         """See ReadModels.ask_replay."""
-        return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
+            self._db.execute(_ASKED, (group,))
+            return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount
 
     @_in_its_thread
     def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
@@ -192,20 +214,20 @@ class ViewFile:
         self._db.execute("BEGIN IMMEDIATE")
         with self._transaction():
             found = self._db.execute(
-                "DELETE FROM parked WHERE grp = ? AND position = ? RETURNING stream, event_id", (group, position)
+                "DELETE FROM parked WHERE grp = ? AND position = ? RETURNING event_id", (group, position)
             ).fetchone()
             if found is None:
                 return False
-            stream, event_id = found
-            self._db.execute("INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?)", (group, position, event_id, reason, who, now))
-            self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream))
+            self._db.execute(_ASKED, (group,))
+            self._db.execute("INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?)", (group, position, found[0], reason, who, now))
             return True
 
     @_in_its_thread
-    def dropped(self, group: str) -> list[Dropped]:
+    def dropped(self, group: str, after: int = 0) -> list[Dropped]:
         """See ReadModels.dropped."""
         found = self._db.execute(
-            "SELECT position, event_id, reason, who, dropped_at FROM dropped WHERE grp = ? ORDER BY position", (group,)
+            "SELECT position, event_id, reason, who, dropped_at FROM dropped WHERE grp = ? AND position > ? ORDER BY position",
+            (group, after),
         )
         return [Dropped(*row) for row in found]
 

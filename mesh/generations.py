@@ -74,6 +74,9 @@ class Switch:
             # Whoever still folds into it is refused from now on.
             await self._models.join(part)
         epoch, position = await self._models.join(parts[0])
-        while rows := await self._models.scan(name, limit=_PAGE):
+        after = ""
+        # Not from the beginning each time: an engine may keep that there was a row.
+        while rows := await self._models.scan(name, after, _PAGE):
             kept = await self._models.load(name, [key for key, _ in rows])
             await self._models.save(parts[0], epoch, position, name, dict.fromkeys(kept), kept=kept)
+            after = rows[-1][0]

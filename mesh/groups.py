@@ -13,7 +13,8 @@ from typing import Literal
 
 import grpc
 
-from citybrain.event_store.contract import Log, LostAssignment, Partition, StoredEvent, StoreError
+from citybrain.event_store.contract import LimitExceeded, Log, LostAssignment, Partition, StoreError
+from citybrain.event_store.keys import PersonErased
 from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.engine import Assignment
@@ -32,6 +33,7 @@ _ALONE_LOOK_S = 1.0
 _AFTER_LOSS_S = 1.0
 # A subscription that began again this lately has not shown yet that it goes on.
 _FRESH_S = 3.0
+_NO_PROGRESS = (-1, 0, 0)
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -45,6 +47,8 @@ def lasting(error: Exception) -> bool:
     """Whether trying again is no use: it lies with the event (or the code), not with a neighbour, the disk or the moment."""
     if isinstance(error, ServiceError):
         return error.code not in _PASSING
+    if isinstance(error, LimitExceeded | PersonErased):
+        return True
     return not isinstance(error, StoreError | OSError | TimeoutError)
 
 
@@ -78,8 +82,9 @@ class Standing:
     """Where a group is, in the partitions that this process works on; where it works on none, in all.
 
     `position` and `lag` (what it has yet to look at) are sums over them. `catching_up`: how much of that was there when it
-    began. `failing`: which event fails, and how. `still_s`: how long nothing was done though there is work. `restarts`: how
-    often it was begun again for that.
+    began. `parked`: events that wait for somebody, in the partitions that this process works on. `failing`: which event fails
+    and is tried again, and how. `still_s`: how long nothing was done though there is work. `restarts`: how often it was begun
+    again for that.
     """
 
     leads: bool
@@ -103,7 +108,7 @@ class Part:
         self.must_reach = partition.head()
         self.epoch = 0
         self.subscription: Subscription | None = None
-        self._progress = (-1, 0)
+        self._progress = _NO_PROGRESS
         self._moved_at = time.monotonic()
 
     @property
@@ -112,10 +117,11 @@ class Part:
         return self.subscription is not None and self.subscription.at_rest
 
     def still_s(self) -> float:
-        """Seconds since something was done, as far as it was asked for; 0 where there is nothing to do."""
+        """Seconds since something was done or tried, as far as it was asked for; 0 where it waits for what comes next."""
         now = time.monotonic()
-        progress = (-1, 0) if self.subscription is None else self.subscription.progress
-        if progress != self._progress or self.at_rest:
+        progress = _NO_PROGRESS if self.subscription is None else self.subscription.progress
+        waits = self.at_rest or (self.subscription is not None and self.subscription.pauses)
+        if progress != self._progress or waits:
             self._progress, self._moved_at = progress, now
         return now - self._moved_at
 
@@ -138,9 +144,13 @@ class Part:
         """See GroupMemory."""
         return await self.models.parked(self.name)
 
-    async def dropped(self) -> list[Dropped]:
+    async def asked(self) -> int:
         """See GroupMemory."""
-        return await self.models.dropped(self.name)
+        return await self.models.asked(self.name)
+
+    async def dropped(self, after: int) -> list[Dropped]:
+        """See GroupMemory."""
+        return await self.models.dropped(self.name, after)
 
 
 class _Stalled(Exception):
@@ -264,13 +274,13 @@ class GroupMember:
             await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _until_it_ends(self, part: Part, subscription: Subscription) -> None:
-        """Runs a subscription; raises what ended it, or _Stalled where it hangs. One that fails and is tried again does not."""
+        """Runs a subscription; raises what ended it, or _Stalled where it hangs."""
         limit_s = self._process.settings.stalled_s
         running = asyncio.ensure_future(subscription.run())
         try:
             while not running.done():
                 await asyncio.wait([running], timeout=min(1.0, limit_s / 4))
-                if part.still_s() >= limit_s and not subscription.failing:
+                if part.still_s() >= limit_s:
                     raise _Stalled(f"nothing was done for {limit_s:g} s, with work behind position {subscription.position}")
             await running
         finally:
@@ -286,7 +296,7 @@ class GroupMember:
 
     async def standing(self) -> Standing:
         """Where the group is now, as far as this process knows."""
-        position = lag = catching_up = parked = 0
+        position = lag = catching_up = 0
         parts = list(self._parts.values())
         mine = self._process.store.partitions(self.types)
         if self._assigned:
@@ -299,7 +309,7 @@ class GroupMember:
             at = await self.reached(partition)
             position, lag = position + at, lag + max(0, head - at)
             catching_up += 0 if stands_by else max(0, must_reach.get(name, head) - at)
-            parked += await self.file.models.count_parked(name)
+        parked = sum(part.subscription.parked for part in parts if part.subscription is not None)
         still_s = max((part.still_s() for part in parts), default=0.0)
         again = time.monotonic() - self._began_again < _FRESH_S
         failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
@@ -343,10 +353,10 @@ class GroupMember:
 
     # -- what failed ----------------------------------------------------------------------------------------------------
 
-    def _failed(self, event: StoredEvent, error: Exception, pause: float) -> None:
-        self._failure = f"{event.type} at {event.position}: {describe(error)}"
+    def _failed(self, event: Parked, error: Exception, pause: float) -> None:
+        self._failure = f"{event.type} at {event.position}: {event.reason}"
         self._log.error(
-            "event failed and is tried again", group=self.group, event_id=event.id, type=event.type, again_in_s=pause,
+            "event failed and is tried again", group=self.group, event_id=event.event_id, type=event.type, again_in_s=pause,
             error=repr(error), exc_info=error,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.event_store.feed import log_position
-from citybrain.event_store.read_models import Parked
+from citybrain.event_store.read_models import Parked, given_over
 from citybrain.mesh.container import Container
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
@@ -62,7 +62,8 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
         response = pb.ListParkedResponse()
         for group, one in sorted(asked.items()):
             for partition, parked in (await one.parked()).items():
-                response.events.extend(_parked(group, partition, event) for event in parked)
+                waiting = {event.position for event in given_over(parked)}
+                response.events.extend(_parked(group, partition, event, event.position not in waiting) for event in parked)
         return response
 
     async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
@@ -143,10 +144,10 @@ def _told(method: Callable[[Any], Awaitable[Any]]) -> Handler:
     return handle
 
 
-def _parked(group: str, partition: str, event: Parked) -> pb.ParkedEvent:
+def _parked(group: str, partition: str, event: Parked, tried: bool) -> pb.ParkedEvent:
     return pb.ParkedEvent(
         group=group, partition=partition, position=event.position, stream=event.stream, event_id=event.event_id,
-        type=event.type, reason=event.reason, parked_at=timestamp(event.parked_at), replay_asked=bool(event.replay),
+        type=event.type, reason=event.reason, parked_at=timestamp(event.parked_at), being_tried=tried,
     )  # fmt: skip
 
 

@@ -33,6 +33,12 @@ _ASK_S = 1.0
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
+def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
+    """What a call failed with: gRPC says of a message that is too large what is said of a service that has too much to do."""
+    is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or "")
+    return grpc.StatusCode.OUT_OF_RANGE if is_too_large else error.code()
+
+
 class Outgoing:
     """Channels to the other services, opened on first use. `addresses` is gRPC service → host:port."""
 
@@ -80,8 +86,9 @@ class Outgoing:
                         await asyncio.sleep(pause)
                         pause *= 2
                         continue
-                    span.set_status(trace.Status(trace.StatusCode.ERROR, error.code().name))
-                    raise CallFailed(error.code(), error.details() or error.code().name) from None
+                    code = _code(error)
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, code.name))
+                    raise CallFailed(code, error.details() or code.name) from None
 
     async def unreachable(self, service: str) -> str:
         """Why another service cannot be called; empty where it answers, and says that it is ready."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from citybrain.event_store.contract import EventStore, StoreError
+from citybrain.event_store.database import is_refused, refused
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.backup import RESTORING
 from citybrain.mesh.clock import DrivenClock, WallClock
@@ -98,7 +98,9 @@ class Mesh:
             serve_clock(process, clock)
         # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
         for container in self.containers:
-            container.extensions.all.setup()
+            # One after the other, and not each in a greenlet: what one of them raises is told once, by us.
+            for extension in container.extensions:
+                extension.setup()
         self.readiness = Readiness(process, self.containers)
         serve_status(process, self.containers, self.readiness)
         # Who asks for rest before everybody has come waits.
@@ -159,22 +161,16 @@ async def _last_moment(store: EventStore) -> int:
     return max((event.occurred_at for page in pages for event in page.events), default=0)
 
 
-def _is_full(error: Exception) -> bool:
-    """Whether the disk takes nothing more; SQLite says so in several ways."""
-    if isinstance(error, sqlite3.Error):
-        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
     """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
     configure(settings.log.level, pretty=settings.log.format == "pretty")
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, sqlite3.Error, EntryError, UpcastError, StoreError) as error:
-        hint = f": make room where {settings.data} is, or give another --data" if _is_full(error) else ""
-        sys.stderr.write(f"city: {error}{hint}\n")
+    except (OSError, EntryError, UpcastError, StoreError) as error:
+        if isinstance(error, OSError) and is_refused(error):
+            error = refused(Path(error.filename or settings.data), error)
+        sys.stderr.write(f"city: {error}\n")
         return 2
     _log.info("serving", port=port, services=[manifest.name for manifest in manifests])
     ready(port)

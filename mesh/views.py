@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row, RowChanged
+from citybrain.event_store.read_models import Row, RowChanged, given_over
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
@@ -158,7 +158,8 @@ class View(DependencyProvider):  # type: ignore[misc]
             name = part_name(table(self._group, now.building), partition)
             position += await self.member.file.models.position(name) or 0
             head += partition.head()
-            parked += await self.member.file.models.count_parked(name)
+            if await self.member.file.models.count_parked(name):
+                parked += len(given_over(await self.member.file.models.parked(name)))
         problem = ""
         if now.code != self._code:
             problem = "it was begun by other code than runs now: ask for it again"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sqlite3
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,7 @@ class Receiver:
         self.store: TraceStore
 
     def start(self) -> str:
-        """Listens; returns the endpoint for OTEL_EXPORTER_OTLP_ENDPOINT. OSError when the port is taken."""
+        """Listens; returns the endpoint for OTEL_EXPORTER_OTLP_ENDPOINT. OSError: a taken port; sqlite3.Error: the file."""
         server = grpc.server(
             ThreadPoolExecutor(4, thread_name_prefix="otlp"),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
@@ -104,8 +105,8 @@ def main() -> int:
     receiver = Receiver(arguments.file, host=arguments.host, port=arguments.port)
     try:
         endpoint = receiver.start()
-    except OSError as error:
-        sys.stderr.write(f"receiver: {error}\n")
+    except (OSError, sqlite3.Error) as error:
+        sys.stderr.write(f"receiver: {error}: see whether {arguments.file} can be written and is a file of spans\n")
         return 2
     sys.stdout.write(f"{endpoint}\n")
     sys.stdout.flush()

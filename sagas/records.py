@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from google.protobuf.message import Message
 from opentelemetry import trace
 
-from citybrain.event_store.contract import MAX_APPEND_BYTES, MAX_APPEND_EVENTS, Committed, NewEvent, StoredEvent
+from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
+from citybrain.event_store.limits import MAX_APPEND_BYTES, MAX_APPEND_EVENTS
 from citybrain.event_store.subscription import describe
 from citybrain.mesh import context as ctx
 from citybrain.mesh.events import Heard, UnreadableEvent, classification_of, type_name

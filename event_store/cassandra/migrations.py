@@ -33,7 +33,9 @@ STREAMS = (
       story text, stream text, version bigint, bucket int,
       PRIMARY KEY (story, stream, version))
     """,
-    # Of a group, by kind: 0 the last version of a stream (name), 1 a parked event (position), 2 one that was given up.
+    # Of a group, by kind: 0 the last version of a stream (name), 2 an event that was given up (position), 3 a slot for a parked
+    # event (position: the slot's number). Nothing is deleted here: a slot that is free is written over, so there are no more of
+    # them than events were parked at the same time.
     """
     CREATE TABLE IF NOT EXISTS view_groups (
       service text, grp text, kind tinyint, position bigint, name text,
@@ -41,6 +43,7 @@ STREAMS = (
       version bigint, stream text, event_id text, type text, reason text, who text, moment bigint, replay tinyint,
       PRIMARY KEY ((service, grp), kind, position, name))
     """,
+    # Nothing is deleted here: of a row that was, the text is empty.
     """
     CREATE TABLE IF NOT EXISTS view_rows (
       service text, name text, shard tinyint, key text, row text, revision bigint, applied frozen<map<text, bigint>>,
@@ -52,6 +55,7 @@ STREAMS = (
       service text, process text, number bigint,
       PRIMARY KEY (service, process)) WITH default_time_to_live = 86400
     """,
+    # One row for each name in these two, and one for each partition of `snapshots`: all are written over.
     "CREATE TABLE IF NOT EXISTS timers (service text, name text, last bigint, PRIMARY KEY (service, name))",
     """
     CREATE TABLE IF NOT EXISTS windows (
@@ -59,6 +63,11 @@ STREAMS = (
       PRIMARY KEY (service, name))
     """,
     "CREATE TABLE IF NOT EXISTS snapshots (stream text PRIMARY KEY, version bigint, event_id text, code text, state blob)",
+    # Of a slot the position of its event, 0 where it is free; of a group how often others changed what is parked, and how many
+    # events are.
+    "ALTER TABLE $.view_groups ADD IF NOT EXISTS (at bigint, asked bigint static, waiting int static)",
+    # What ran out is the same on each copy, so nothing can bring it back: it need not stay as a tombstone for ten days.
+    "ALTER TABLE $.view_changes WITH gc_grace_seconds = 3600",
 )
 """Streams, with read models and snapshots beside them."""
 
@@ -115,10 +124,16 @@ async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
             )
         for number, step in enumerate(steps, 1):
             if number not in done:
-                await _change(asked, step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {place.keyspace}.", 1))
+                await _change(asked, _in_keyspace(step, place.keyspace))
                 await asked.ask(f"INSERT INTO {table} (one, step) VALUES (0, {number})")
     finally:
         asked.close()
+
+
+def _in_keyspace(step: str, keyspace: str) -> str:
+    if "$" in step:
+        return step.replace("$", keyspace)
+    return step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {keyspace}.", 1)
 
 
 async def _change(asked: Asked, cql: str) -> None:

@@ -3,6 +3,7 @@
 Rows first, then the checkpoint: a member that dies between the two leaves rows that say in `applied` what is in them, so who
 comes next folds nothing into them twice. All that is a group's is in one partition and is changed by conditional writes only,
 each of which counts its member's turn on: one that arrives late, when nobody waits for it any more, changes nothing.
+(It is long because a port is implemented in one place.)
 """
 
 from __future__ import annotations
@@ -13,46 +14,63 @@ import random
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
+from citybrain.event_store.cassandra.slots import FREE, Slots
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen, replayed_as
+from citybrain.event_store.read_models import (
+    Dropped,
+    Kept,
+    Parked,
+    Row,
+    RowChanged,
+    WindowsSeen,
+    checked,
+    replayed_as,
+    row_text,
+)
 
 T = TypeVar("T")
 # Rows of a view by a hash of their keys: conditional writes to one partition wait for each other.
 _SHARDS = 16
-_SEEN, _PARKED, _DROPPED = 0, 1, 2
+_SEEN, _DROPPED, _SLOT = 0, 2, 3
 _AT_ONCE = 100
+# Rows of one batch, in characters: Cassandra takes no write of more than half a segment of its commit log.
+_BATCH_BYTES = 1024 * 1024
+# A row that was deleted stays for what it says: its text is empty, and not a null, which would be a tombstone.
+_DELETED = ""
 _PAGE = 1000
 # So many replayed events a row may tell of before it is asked which of them are parked still.
 _REPLAYED_MAX = 16
 
 _GROUP = "service = ? AND grp = ?"
-_ITEM = f"{_GROUP} AND kind = ? AND position = ? AND name = ?"
 _ROW = "service = ? AND name = ? AND shard = ? AND key = ?"
 # $ is the keyspace.
 _STATEMENTS = {
     "begin": f"UPDATE $.view_groups SET epoch = ?, member = ?, turn = 0, done = ? WHERE {_GROUP} IF epoch = ?",
     "join": f"UPDATE $.view_groups SET epoch = ?, member = ?, turn = 0 WHERE {_GROUP} IF epoch = ?",
-    "turn": f"UPDATE $.view_groups SET turn = ? WHERE {_GROUP} IF epoch = ? AND turn = ?",
     "reach": f"UPDATE $.view_groups SET turn = ?, done = ? WHERE {_GROUP} IF epoch = ? AND turn = ?",
+    "keep": f"UPDATE $.view_groups SET turn = ?, done = ?, waiting = ? WHERE {_GROUP} IF epoch = ? AND turn = ? AND asked = ?",
     "see": "INSERT INTO $.view_groups (service, grp, kind, position, name, version) VALUES (?, ?, ?, ?, ?, ?)",
     "seen": f"SELECT name, version FROM $.view_groups WHERE {_GROUP} AND kind = {_SEEN} AND position = 0 AND name IN ?",
-    "park": "INSERT INTO $.view_groups (service, grp, kind, position, name, stream, event_id, type, reason, moment, replay)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "unpark": f"DELETE FROM $.view_groups WHERE {_ITEM}",
-    "parked": "SELECT position, stream, event_id, type, reason, moment, replay FROM $.view_groups"
-    f" WHERE {_GROUP} AND kind = {_PARKED}",
-    "count_parked": f"SELECT count(*) FROM $.view_groups WHERE {_GROUP} AND kind = {_PARKED}",
-    "replay": f"UPDATE $.view_groups SET replay = 1 WHERE {_ITEM} IF event_id = ?",
-    "give_up": f"DELETE FROM $.view_groups WHERE {_ITEM} IF event_id = ?",
+    "slot": "INSERT INTO $.view_groups (service, grp, kind, position, name, at, stream, event_id, type, reason, moment, replay)"
+    f" VALUES (?, ?, {_SLOT}, ?, '', ?, ?, ?, ?, ?, ?, ?)",
+    "slots": "SELECT position, at, stream, event_id, type, reason, moment, replay FROM $.view_groups"
+    f" WHERE {_GROUP} AND kind = {_SLOT} AND position > ? LIMIT ?",
+    "number": f"SELECT DISTINCT service, grp, asked, waiting FROM $.view_groups WHERE {_GROUP}",
+    "ask": f"UPDATE $.view_groups SET asked = ? WHERE {_GROUP} IF asked = ?",
+    "replay": f"UPDATE $.view_groups SET replay = 1 WHERE {_GROUP} AND kind = {_SLOT} AND position = ? AND name = '' IF at = ?",
+    "fewer": f"UPDATE $.view_groups SET asked = ?, waiting = ? WHERE {_GROUP} IF asked = ? AND waiting = ?",
+    "give_up": "UPDATE $.view_groups SET at = ?, stream = ?, event_id = ?, type = ?, reason = ?, moment = ?, replay = ?"
+    f" WHERE {_GROUP} AND kind = {_SLOT} AND position = ? AND name = '' IF at = ?",
     "drop": "INSERT INTO $.view_groups (service, grp, kind, position, name, event_id, reason, who, moment)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "dropped": f"SELECT position, event_id, reason, who, moment FROM $.view_groups WHERE {_GROUP} AND kind = {_DROPPED}",
+    "dropped": "SELECT position, event_id, reason, who, moment FROM $.view_groups"
+    f" WHERE {_GROUP} AND kind = {_DROPPED} AND position > ? LIMIT ?",
     "write": f"UPDATE $.view_rows SET row = ?, revision = ?, applied = ? WHERE {_ROW} IF revision = ?",
     "get": f"SELECT row FROM $.view_rows WHERE {_ROW}",
     "scan": "SELECT key, row FROM $.view_rows WHERE service = ? AND name = ? AND shard = ? AND key > ? LIMIT ?",
@@ -66,9 +84,19 @@ _STATEMENTS = {
     " USING TIMESTAMP ?",
 }
 _SERIAL = {
-    "group": f"SELECT DISTINCT service, grp, epoch, turn, done, member FROM $.view_groups WHERE {_GROUP}",
+    "group": f"SELECT DISTINCT service, grp, epoch, turn, done, member, asked FROM $.view_groups WHERE {_GROUP}",
     "load": "SELECT key, row, revision, applied FROM $.view_rows WHERE service = ? AND name = ? AND shard = ? AND key IN ?",
 }
+
+
+class _Group(NamedTuple):
+    """What stands once for a group: its member's epoch and turn, the checkpoint, who the member is, how often others asked."""
+
+    epoch: int
+    turn: int
+    done: int
+    member: str
+    asked: int | None
 
 
 class CassandraReadModels:
@@ -82,6 +110,7 @@ class CassandraReadModels:
         self._written = 0
         # One conditional write to a group at a time: more would only make each other wait.
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots: dict[str, Slots] = {}
 
     @classmethod
     async def on(cls, asked: Asked, keyspace: str, service: str) -> CassandraReadModels:
@@ -112,43 +141,65 @@ class CassandraReadModels:
         member = str(uuid.uuid4())
         async with self._turns[group]:
             while True:
-                epoch, _, done, now = await self._group(group)
-                if epoch is not None and now == member:
-                    return epoch, done
+                there = await self._group(group)
+                if there is not None and there.member == member:
+                    return there.epoch, there.done
                 # Where nobody says that it applied, the next look does.
-                if epoch is None:
+                if there is None:
                     await self._send([("begin", (1, member, start, self._service, group, None))])
                 else:
-                    await self._send([("join", (epoch + 1, member, self._service, group, epoch))])
+                    await self._send([("join", (there.epoch + 1, member, self._service, group, there.epoch))])
 
     async def position(self, group: str) -> int | None:
         """See ReadModels.position."""
-        epoch, _, done, _ = await self._group(group)
-        return None if epoch is None else done
+        there = await self._group(group)
+        return None if there is None else there.done
 
-    async def _group(self, group: str) -> tuple[int | None, int, int, str]:
-        """Epoch of a group's member, its turn, the checkpoint, and who the member is."""
+    async def _group(self, group: str) -> _Group | None:
         found = await self._ask("group", self._service, group)
-        return found[0][2:] if found else (None, 0, 0, "")
+        return _Group(*found[0][2:]) if found and found[0][2] is not None else None
+
+    async def _group_of(self, group: str, epoch: int) -> _Group:
+        there = await self._group(group)
+        if there is None or there.epoch != epoch:
+            raise _lost(group)
+        return there
 
     async def _as_member(
-        self, group: str, epoch: int, changes: Iterable[tuple[str, tuple[object, ...]]], position: int | None = None
+        self,
+        group: str,
+        epoch: int,
+        changes: Sequence[tuple[str, tuple[object, ...]]] = (),
+        *,
+        position: int | None = None,
+        park: Sequence[Parked] = (),
+        unpark: Sequence[int] = (),
     ) -> None:
         """Changes what is the group's, and its checkpoint with it, as its member; LostAssignment where another one is."""
         async with self._turns[group]:
-            turn = await self._turn(group, epoch)
-            moves: tuple[str, tuple[object, ...]] = ("turn", (turn + 1, self._service, group, epoch, turn))
-            if position is not None:
-                moves = ("reach", (turn + 1, position, self._service, group, epoch, turn))
-            # Not applied, and the turn is the next one: it had applied when its answer was lost.
-            if not await self._send([moves, *changes]) and await self._turn(group, epoch) != turn + 1:
-                raise _lost(group)
-
-    async def _turn(self, group: str, epoch: int) -> int:
-        now, turn, _, _ = await self._group(group)
-        if now != epoch:
-            raise _lost(group)
-        return turn
+            while True:
+                there = await self._group_of(group, epoch)
+                turn, done = there.turn + 1, there.done if position is None else position
+                of_group = (self._service, group, epoch, there.turn)
+                moves: tuple[str, tuple[object, ...]] = ("reach", (turn, done, *of_group))
+                slots: Slots | None = None
+                written: list[tuple[str, tuple[object, ...]]] = []
+                if park or unpark:
+                    # Taken out until it is known what became of them.
+                    slots = await self._slots_now(group, there)
+                    changed = slots.change(park, unpark)
+                    written = [("slot", (self._service, group, number, *what)) for number, what in changed.items()]
+                    moves = ("keep", (turn, done, len(slots), *of_group, there.asked))
+                if not await self._send([moves, *written, *changes]):
+                    now = await self._group_of(group, epoch)
+                    # The turn is the next one: it had applied when its answer was lost. The same: somebody asked meanwhile.
+                    if now.turn == there.turn and now.asked != there.asked:
+                        continue
+                    if now.turn != turn:
+                        raise _lost(group)
+                if slots is not None:
+                    self._slots[group] = slots
+                return
 
     async def save(
         self,
@@ -163,22 +214,19 @@ class CassandraReadModels:
         seen: Mapping[str, int] | None = None,
     ) -> None:
         """See ReadModels.save. A row is known by the revision it was folded from, and by that of the one who wrote it."""
-        texts = {key: None if row is None else json.dumps(row, ensure_ascii=False) for key, row in (rows or {}).items()}
-        now, _, done, _ = await self._group(group)
-        if now != epoch:
-            raise _lost(group)
+        rows = rows or {}
+        texts = {key: _DELETED if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
+        there = await self._group_of(group, epoch)
         unparked = list(unparked)
         if texts:
             # Who loses its place just now writes what `applied` tells of.
             kept = await self.load(view, texts) if kept is None else kept
             says = {replayed_as(group, one): one for one in unparked} or {group: position}
             await self._write(view, texts, kept, says, await self._said_enough(group, kept))
-        changes: list[tuple[str, tuple[object, ...]]]
         changes = [("see", (self._service, group, _SEEN, 0, stream, version)) for stream, version in (seen or {}).items()]
-        changes += [("unpark", (self._service, group, _PARKED, one, "")) for one in unparked]
         # Where all there is are rows, they were written or refused: whoever takes over now comes after them.
-        if changes or position != done:
-            await self._as_member(group, epoch, changes, position)
+        if changes or unparked or position != there.done:
+            await self._as_member(group, epoch, changes, position=position, unpark=unparked)
 
     async def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
         """See ReadModels.seen."""
@@ -189,18 +237,19 @@ class CassandraReadModels:
 
     async def get(self, view: str, key: str) -> Row | None:
         """See ReadModels.get."""
+        (key,) = checked([key])
         found = await self._ask("get", self._service, view, _shard(key), key)
-        return json.loads(found[0][0]) if found and found[0][0] is not None else None
+        return json.loads(found[0][0]) if found and found[0][0] else None
 
     async def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
         """See ReadModels.load."""
         asked = [
             self._ask("load", self._service, view, shard, part)
-            for shard, of_shard in _by_shard(keys).items()
+            for shard, of_shard in _by_shard(checked(keys)).items()
             for part in _parts(of_shard)
         ]
         return {
-            key: Kept(None if text is None else json.loads(text), revision, dict(applied))
+            key: Kept(json.loads(text) if text else None, revision, dict(applied))
             for rows in await asyncio.gather(*asked)
             for key, text, revision, applied in rows
         }
@@ -217,7 +266,7 @@ class CassandraReadModels:
             size = _PAGE if limit < 0 else min(limit, _PAGE)
             page = await self._ask("scan", self._service, view, shard, after, size)
             # A row that was deleted is there still, for what it says of who deleted it.
-            found += [(key, text) for key, text in page if text is not None]
+            found += [(key, text) for key, text in page if text]
             if len(page) < size:
                 break
             after = page[-1][0]
@@ -228,13 +277,14 @@ class CassandraReadModels:
         told = [[name for name in one.applied if name.startswith(replayed_as(group, 0)[:-1])] for one in kept.values()]
         if not any(len(names) > _REPLAYED_MAX for names in told):
             return set()
-        waiting = {replayed_as(group, one.position) for one in await self.parked(group)}
-        return {name for names in told for name in names} - waiting
+        slots = self._slots.get(group)
+        waiting = [one.position for one in await self.parked(group)] if slots is None else slots.positions
+        return {name for names in told for name in names} - {replayed_as(group, position) for position in waiting}
 
     async def _write(
         self,
         view: str,
-        texts: Mapping[str, str | None],
+        texts: Mapping[str, str],
         kept: Mapping[str, Kept],
         says: Mapping[str, int],
         forgets: Collection[str] = (),
@@ -244,7 +294,7 @@ class CassandraReadModels:
             *(
                 self._write_some(view, shard, part, texts, kept, says, forgets, revision)
                 for shard, of_shard in _by_shard(texts).items()
-                for part in _parts(of_shard)
+                for part in _parts(of_shard, lambda key: len(texts[key]))
             )
         )
         self._written += 1
@@ -253,7 +303,7 @@ class CassandraReadModels:
             raise RowChanged(f"rows of {view} were written by another member meanwhile: load them, and fold again")
 
     async def _write_some(
-        self, view: str, shard: int, keys: Sequence[str], texts: Mapping[str, str | None], kept: Mapping[str, Kept],
+        self, view: str, shard: int, keys: Sequence[str], texts: Mapping[str, str], kept: Mapping[str, Kept],
         says: Mapping[str, int], forgets: Collection[str], revision: int,
     ) -> bool:  # fmt: skip
         statements: list[tuple[str, tuple[object, ...]]] = []
@@ -276,55 +326,87 @@ class CassandraReadModels:
 
     async def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
         """See ReadModels.park."""
-        place = (self._service, group, _PARKED)
-        changes = [
-            ("park", (*place, e.position, "", e.stream, e.event_id, e.type, e.reason, e.parked_at, e.replay)) for e in events
-        ]
-        await self._as_member(group, epoch, changes)
+        await self._as_member(group, epoch, park=events)
+
+    async def _slots_now(self, group: str, there: _Group) -> Slots:
+        """The slots as they are for a group's member now: read where somebody else changed them, or it has just begun."""
+        slots = self._slots.pop(group, None)
+        if slots is None or (slots.epoch, slots.asked) != (there.epoch, there.asked):
+            slots = Slots(there.epoch, there.asked, await self._all_slots(group))
+            slots.given_up = {one.position for one in await self.dropped(group)}
+        return slots
+
+    async def _all_slots(self, group: str) -> list[tuple[int, Parked]]:
+        """Every slot with what is in it; one that is free has position 0."""
+        found: list[tuple[int, Parked]] = []
+        while page := await self._ask("slots", self._service, group, found[-1][0] if found else -1, _PAGE):
+            found += [(number, Parked(*what)) for number, *what in page]
+            if len(page) < _PAGE:
+                break
+        return found
 
     async def parked(self, group: str) -> list[Parked]:
         """See ReadModels.parked."""
-        return [Parked(*row) for row in await self._ask("parked", self._service, group)]
+        return sorted((one for _, one in await self._all_slots(group) if one.position), key=lambda one: one.position)
 
     async def count_parked(self, group: str) -> int:
         """See ReadModels.count_parked."""
-        return int((await self._ask("count_parked", self._service, group))[0][0])
+        _, waiting = await self._number(group)
+        return waiting or 0
+
+    async def asked(self, group: str) -> int:
+        """See ReadModels.asked."""
+        asked, _ = await self._number(group)
+        return asked or 0
+
+    async def _number(self, group: str) -> tuple[int | None, int | None]:
+        """How often somebody asked, or gave one up, and how many are parked; None where none ever was."""
+        found = await self._ask("number", self._service, group)
+        return (found[0][2], found[0][3]) if found else (None, None)
 
     async def ask_replay(self, group: str, stream: str) -> int:
         """See ReadModels.ask_replay."""
+        found = 0
         while True:
-            asked = [one for one in await self.parked(group) if one.stream == stream]
-            waiting = [self._replay(group, one) for one in asked if not one.replay]
-            # Where one was done meanwhile, the others are still there to be asked for.
-            if all([await self._send(part) for part in _parts(waiting)]):
-                return len(asked)
+            asked, _ = await self._number(group)
+            of_stream = [(number, one) for number, one in await self._all_slots(group) if one.position and one.stream == stream]
+            wait = [("replay", (self._service, group, number, one.position)) for number, one in of_stream if not one.replay]
+            if not of_stream or (found and not wait):
+                return found
+            found = found or len(of_stream)
+            # Not applied: it had applied, or somebody else changed something. What still waits then is asked for anew.
+            await self._send([("ask", ((asked or 0) + 1, self._service, group, asked)), *wait[:_AT_ONCE]])
 
     async def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
         """See ReadModels.drop."""
         ours = False
         while True:
-            parked = await self.parked(group)
-            one = next((event for event in parked if event.position == position), None)
-            if one is None:
+            asked, waiting = await self._number(group)
+            found = next(((number, one) for number, one in await self._all_slots(group) if one.position == position), None)
+            if found is None:
                 # Gone since we asked for it: by us, or by the member, or by another who gave it up.
-                asked = (position, reason, who, now)
-                return ours and asked in [(e.position, e.reason, e.who, e.dropped_at) for e in await self.dropped(group)]
+                mine = (position, reason, who, now)
+                gone = await self.dropped(group, position - 1) if ours else []
+                return mine in [(one.position, one.reason, one.who, one.dropped_at) for one in gone]
             ours = True
-            place = (self._service, group, _DROPPED, position, "")
+            number, one = found
+            fewer = ((asked or 0) + 1, (waiting or 0) - 1, self._service, group, asked, waiting)
             await self._send(
                 [
-                    ("give_up", (self._service, group, _PARKED, position, "", one.event_id)),
-                    ("drop", (*place, one.event_id, reason, who, now)),
-                    *(self._replay(group, other) for other in parked if other.stream == one.stream and other is not one),
+                    ("fewer", fewer),
+                    ("give_up", (*FREE, self._service, group, number, position)),
+                    ("drop", (self._service, group, _DROPPED, position, "", one.event_id, reason, who, now)),
                 ]
             )
 
-    def _replay(self, group: str, event: Parked) -> tuple[str, tuple[object, ...]]:
-        return ("replay", (self._service, group, _PARKED, event.position, "", event.event_id))
-
-    async def dropped(self, group: str) -> list[Dropped]:
+    async def dropped(self, group: str, after: int = 0) -> list[Dropped]:
         """See ReadModels.dropped."""
-        return [Dropped(*row) for row in await self._ask("dropped", self._service, group)]
+        found: list[Dropped] = []
+        while page := await self._ask("dropped", self._service, group, found[-1].position if found else after, _PAGE):
+            found += [Dropped(*row) for row in page]
+            if len(page) < _PAGE:
+                break
+        return found
 
     # -- timers and windows -----------------------------------------------------------------------------------------------
 
@@ -362,7 +444,14 @@ def _by_shard(keys: Iterable[str]) -> dict[int, list[str]]:
     return found
 
 
-def _parts(of: Iterable[T]) -> list[list[T]]:
+def _parts(of: Iterable[T], size: Callable[[T], int] = lambda one: 0) -> list[list[T]]:
     """In parts that one question or one batch may hold."""
-    all_of = list(of)
-    return [all_of[first : first + _AT_ONCE] for first in range(0, len(all_of), _AT_ONCE)]
+    parts: list[list[T]] = []
+    room = 0
+    for one in of:
+        if not parts or len(parts[-1]) >= _AT_ONCE or room < size(one):
+            parts.append([])
+            room = _BATCH_BYTES
+        parts[-1].append(one)
+        room -= size(one)
+    return parts

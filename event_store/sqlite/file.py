@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database
+from citybrain.event_store.database import open_database, refused
 
 COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
@@ -63,6 +63,17 @@ _FROM_FIRST_FORM = (
 def connect(path: Path) -> sqlite3.Connection:
     """A connection whose commits are on the disk when they return."""
     return open_database(path, "FULL")
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is of this form then. StoreError where that cannot be."""
+    connection = connect(path)
+    try:
+        migrate(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        raise refused(path, error) from error
+    return connection
 
 
 def migrate(connection: sqlite3.Connection) -> None:

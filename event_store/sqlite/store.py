@@ -74,7 +74,6 @@ class SqliteEventStore:
 
     def __init__(self, path: Path, readers: int = 2) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Append | _Try | None] = queue.SimpleQueue()
         self._written_at = 0.0
@@ -84,8 +83,7 @@ class SqliteEventStore:
         self._waiters: set[asyncio.Future[None]] = set()
         # Gapless, and ending at the head; empty where another process wrote in between.
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
-        connection = file.connect(path)
-        file.migrate(connection)
+        connection = file.opened(path)
         self._head = int(connection.execute(file.HEAD).fetchone()[0])
         self._streams = writing.Streams(connection)
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)

@@ -137,9 +137,10 @@ def subscribe(
     """Makes a method hear every event of some types, once each as far as its effects go.
 
     `where`: only events whose message it accepts (pure). `since`: where the group begins when it is new. `concurrency`: streams
-    that are worked on at once; within one stream events keep their order. `park_after`: tries before an event that fails of
-    itself is parked, and with it the later ones of its stream, while other streams go on; None: it is tried for ever, and
-    everything waits. What fails because a neighbour is away is always tried again.
+    that are worked on at once; within one stream events keep their order. `park_after`: tries of an event that fails of itself.
+    It stands aside at once with the later ones of its stream, other streams go on, and when its tries are used up it is parked:
+    it waits for somebody. None: it is tried for ever, and everything waits. What fails because a neighbour is away is always
+    tried again.
     """
     decorator: Callable[[F], F] = Subscribe.decorator(
         *types, where=where, since=since, concurrency=concurrency, park_after=park_after

@@ -118,7 +118,8 @@ class Parts:
         load_upcasters([manifest])
         config = {"process": self.process, "manifest": manifest, "max_workers": self.process.settings.max_workers * 2}
         container = Container(service, config)
-        container.extensions.all.setup()
+        for extension in container.extensions:
+            extension.setup()
         self.containers.append(container)
         return container
 

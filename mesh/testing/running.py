@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.contract import Cursor, StoredEvent
 from citybrain.event_store.feed import log_position
-from citybrain.event_store.read_models import Row
+from citybrain.event_store.read_models import Row, given_over
 from citybrain.mesh import context as ctx
 from citybrain.mesh.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.container import Container
@@ -279,8 +279,11 @@ class Running:
             member, standing = part.member, await part.member.standing()
             fails = f", which fails: {standing.failing}" if standing.failing else ""
             lines.append(f"  {member.group} is at {standing.position}{fails}")
-            waiting = [one for parked in (await member.parked()).values() for one in parked]
-            lines += [f"    parked: {one.type} at {one.position}: {one.reason}" for one in waiting]
+            for parked in (await member.parked()).values():
+                waiting = {one.position for one in given_over(parked)}
+                for one in parked:
+                    state = "parked" if one.position in waiting else "being tried again"
+                    lines.append(f"    {state}: {one.type} at {one.position}: {one.reason}")
         return "\n".join(lines)
 
 

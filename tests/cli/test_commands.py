@@ -266,7 +266,39 @@ def test_a_service_that_begins_on_a_full_disk_says_in_one_line_what_to_do(tmp_pa
     done = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("city: ") and line.endswith(f"make room where {tmp_path / 'data'} is, or give another --data")
+    wrong = "cannot be used: its disk is full: make room there, or give another --data"
+    assert line.startswith(f"city: {tmp_path / 'data'}") and line.endswith(wrong)
+
+
+@pytest.mark.parametrize("name", ["events.db", "traffic.views.db", "keys/keys.db", "snapshots.db"])
+def test_a_service_whose_file_is_something_else_says_in_one_line_which_and_what_to_do(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "data" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("a letter to the mayor" * 100, encoding="utf-8")
+    done = run(tmp_path, "serve", "traffic", "--data", str(tmp_path / "data"), "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    wrong = "file is not a database: put it back from a backup, or move it away if it is something else"
+    assert done.stderr == f"city: {file} cannot be used: {wrong}\n"
+
+
+@pytest.mark.parametrize("command", [["up", "--port", "0"], ["serve", "health", "--port", "0"]])
+def test_a_data_folder_that_is_no_folder_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "data").write_text("a letter to the mayor", encoding="utf-8")
+    done = run(tmp_path, *command, "--data", str(tmp_path / "data"))
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.strip() and "Starting" not in line]
+    assert line.startswith(f"city: {tmp_path / 'data'} cannot be used: File exists: see whether it")
+
+
+@pytest.mark.parametrize("command", [["up", "--port", "0", "--only", "health"], ["trace", "inc-0123456789ab"]])
+def test_a_file_of_spans_that_is_something_else_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    file = tmp_path / "data" / "traces.db"
+    file.parent.mkdir()
+    file.write_text("a letter to the mayor" * 100, encoding="utf-8")
+    done = run(tmp_path, *command, "--data", str(tmp_path / "data"))
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.strip() and "Starting" not in line]
+    assert line.startswith(f"city: {file} cannot be used: file is not a database")
 
 
 @pytest.mark.parametrize(

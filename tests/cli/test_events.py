@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from citybrain.mesh.v1 import mesh_service_pb2 as pb
 
+from citybrain.cli import groups
 from citybrain.mesh.child import MeshChild
 from tests.cli.test_commands import refused, run, until
 from tests.contract.runtime.probing import PROBE, Probe
@@ -40,7 +42,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         here = Probe(running)
         for stream, text in (("bad", "before"), ("bad", "poison"), ("bad", "behind"), ("good", "beside")):
             here.write(stream, text)
-        until(lambda: len(parked(folder, GROUP)) == 2, "parked")
+        until(lambda: len(parked(folder, GROUP)) == 2, "set aside")
+        # It is tried some times more before it waits for somebody.
+        until(lambda: not any(one["beingTried"] for one in parked(folder, GROUP)), "parked")
         here.close()
     finally:
         running.stop()
@@ -61,7 +65,8 @@ def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp
         stream = first["stream"]
         assert (first["group"], first["type"], stream) == (GROUP, "citybrain.probe.v1.Written", second["stream"])
         assert "ValueError in answer" in first["reason"] and "an earlier event" in second["reason"]
-        assert "poison" not in run(tmp_path, "events", "parked").stdout
+        shown = run(tmp_path, "events", "parked").stdout
+        assert "poison" not in shown and "parked: ValueError in answer" in shown
         lag = run(tmp_path, "events", "lag", "--json")
         (group,) = [one for one in json.loads(lag.stdout) if one["name"] == GROUP]
         assert (lag.returncode, group["parked"], group["lag"], group["pid"]) == (1, 2, "0", running.pid)
@@ -101,3 +106,10 @@ def test_a_group_that_nobody_has_is_refused_with_those_there_are(tmp_path: Path,
         assert "has nothing parked of probe/x" in refused(tmp_path, "events", "replay", GROUP, "probe/x")
     finally:
         running.stop()
+
+
+def test_what_is_being_tried_again_is_not_called_parked() -> None:
+    event = pb.ParkedEvent(group="g", position=7, stream="s", type="t", reason="ValueError in hear", being_tried=True)
+    assert groups.lines(event) == "g  7  s  t\n    being tried again: ValueError in hear"
+    event.being_tried = False
+    assert groups.lines(event) == "g  7  s  t\n    parked: ValueError in hear"

@@ -19,7 +19,7 @@ from citybrain.event_store.contract import (
     Undecided,
 )
 from citybrain.event_store.feed import PartitionsFeed
-from citybrain.event_store.read_models import Parked, Row
+from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.store import Story
 from citybrain.event_store.views import ViewFile
@@ -239,6 +239,52 @@ class LeavesWhatIsDoneParked(Through):
         **named: Any,
     ) -> None:  # fmt: skip
         await self.models.save(group, epoch, position, view, rows, **named)
+
+
+class TellsNobody(Through):
+    """Keeps to itself that somebody asked."""
+
+    async def asked(self, group: str) -> int:
+        return 0
+
+
+class ForgetsWhatIsTried(Through):
+    """Parks everything for good at once."""
+
+    async def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
+        await self.models.park(group, epoch, [replace(event, replay=0) for event in events])
+
+
+class ParksWhatWasGivenUp(Through):
+    """Does not look whether somebody gave it up."""
+
+    async def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
+        for event in events:
+            self.models._db.execute("DELETE FROM dropped WHERE grp = ? AND position = ?", (group, event.position))
+        await self.models.park(group, epoch, events)
+
+
+class TakesReplayedForDone(Through):
+    """Says of each row that it holds whatever stands before the checkpoint, events that were parked too."""
+
+    async def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
+        return {key: replace(kept, applied=_Everything()) for key, kept in (await self.models.load(view, keys)).items()}
+
+
+class _Everything(dict[str, int]):
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+class TakesRowsOfAnySize(Through):
+    """Cuts keys short, and takes whatever comes."""
+
+    async def save(
+        self, group: str, epoch: int, position: int, view: str = "", rows: Any = None, unparked: Iterable[int] = (),
+        **named: Any,
+    ) -> None:  # fmt: skip
+        fitting = {key[:300]: row if len(str(row)) < MAX_ROW_BYTES else {} for key, row in (rows or {}).items()}
+        await self.models.save(group, epoch, position, view, fitting, unparked, **named)
 
 
 class OrdersByLength(Through):

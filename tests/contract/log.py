@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from citybrain.event_store import parking
 from citybrain.event_store.contract import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
-from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row
+from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row, given_over
 from citybrain.event_store.subscription import Batch, Subscription
 from tests.contract.read_models import ReadModelsEngine
 from tests.contract.store import TYPE, StoreEngine, event
@@ -36,6 +37,8 @@ class Member:
         self.group = group
         self.heard: list[StoredEvent] = []
         self.tries = 0
+        # How often all that is parked was read.
+        self.read = 0
         self.error: Exception = ValueError("王芳 is in here")
         self.told: list[Parked] = []
 
@@ -52,11 +55,16 @@ class Member:
 
     async def parked(self) -> list[Parked]:
         """See GroupMemory."""
+        self.read += 1
         return await self.models.parked(self.group)
 
-    async def dropped(self) -> list[Dropped]:
+    async def asked(self) -> int:
         """See GroupMemory."""
-        return await self.models.dropped(self.group)
+        return await self.models.asked(self.group)
+
+    async def dropped(self, after: int) -> list[Dropped]:
+        """See GroupMemory."""
+        return await self.models.dropped(self.group, after)
 
     async def handle(self, batch: Batch) -> None:
         """Folds a batch, as a view does."""
@@ -83,9 +91,9 @@ class Member:
         return [parked.event_id for parked in await self.parked()]
 
     async def waits(self, *names: str) -> bool:
-        """Whether just these are parked, and nobody has still to try one again."""
+        """Whether just these are parked, and all of them wait for somebody."""
         parked = await self.parked()
-        return [one.event_id for one in parked] == list(names) and not any(one.replay for one in parked)
+        return [one.event_id for one in parked] == list(names) and given_over(parked) == parked
 
 
 async def running(subscription: Subscription, until: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -133,6 +141,13 @@ class LogContract(StoreEngine, ReadModelsEngine):
                 if any(found.stream == stream for found in page.events):
                     return Member(log, models, poison, f"{GROUP}/{number}")
             await asyncio.sleep(0.001)
+
+    async def members(self, store: EventStore, models: ReadModels, streams: str) -> list[Member]:
+        """A member for each partition that holds events of some streams, the one that holds most first."""
+        groups = {(await self.member(store, models, stream)).group for stream in streams}
+        logs = {f"{GROUP}/{number}": log for number, log in enumerate(store.partitions())}
+        found = [(len((await logs[group].read_log(0)).events), group) for group in groups]
+        return [Member(logs[group], models, group=group) for _, group in sorted(found, reverse=True)]
 
     # -- ES-6 -------------------------------------------------------------------------------------------------------------
 
@@ -389,6 +404,153 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
         self.on_both(tmp_path, test)
 
+    def test_es8_a_healthy_event_does_not_wait_for_the_tries_of_poison_of_other_streams(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, *(f"{stream}1" for stream in "abcdefghijkl"))
+            shared = 0
+            for member in await self.members(store, models, "abcdefghijkl"):
+                *poison, healthy = [heard.id for heard in (await member.log.read_log(0)).events]
+                shared += len(poison)
+                member.poison.update(poison)
+                subscription = await member.join(park_after=9)
+                await running(subscription, lambda member=member, healthy=healthy: healthy in member.seen)  # type: ignore[misc]
+                assert (subscription.failing, member.told) == (bool(poison), [])
+            assert shared > 0
+
+        with pytest.MonkeyPatch.context() as patch:
+            # Whoever waited for a second try would wait for this.
+            patch.setattr(parking, "FIRST_PAUSE_S", 3600.0)
+            self.on_both(tmp_path, test)
+
+    def test_es8_what_is_being_tried_is_not_called_parked_and_nothing_is_at_rest_before_it_is(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join(park_after=5)
+            states: list[tuple[int, bool, bool]] = []
+
+            def look() -> bool:
+                states.append((subscription.parked, subscription.failing, subscription.at_rest))
+                return subscription.at_rest
+
+            await running(subscription, look)
+            assert states[-1] == (2, False, True)
+            assert (0, True, False) in states
+            assert not any(at_rest for parked, _, at_rest in states if not parked)
+            assert [one.event_id for one in member.told] == ["a1"]
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_who_takes_over_goes_on_trying_what_was_being_tried(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2", "a3")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join(park_after=9)
+            await running(subscription, lambda: subscription.blocked == 1)
+            again = Member(member.partition, models, group=member.group)
+            subscription = await again.join()
+            await running(subscription, lambda: subscription.at_rest)
+            assert again.seen == ["a1", "a2", "a3"]
+            assert await again.waits()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parking, "FIRST_PAUSE_S", 3600.0)
+            self.on_both(tmp_path, test)
+
+    def test_es8_what_is_handled_at_a_later_try_is_in_rows_that_hold_later_events_already(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "b1", "a2", "b2")
+            (member, *_) = await self.members(store, models, "ab")
+            fails = {(await member.log.read_log(0)).events[0].id}
+            there = [heard.id for heard in (await member.log.read_log(0)).events]
+
+            async def into_one_row(batch: Batch) -> None:
+                known = await models.load("all", ["row"])
+                kept = known.get("row")
+                ids = list(((kept and kept.row) or {"ids": []})["ids"])
+                for heard in batch.events:
+                    if heard.id in fails:
+                        raise ValueError("not yet")
+                    if kept is None or not kept.holds(member.group, heard.position, bool(batch.unparked)):
+                        ids.append(heard.id)
+                seen = member.log.seen(batch.reached)
+                rows: dict[str, Row | None] = {"row": {"ids": ids}} if batch.events else {}
+                await models.save(member.group, member.epoch, batch.reached, "all", rows, batch.unparked, kept=known, seen=seen)
+
+            member.handle = into_one_row  # type: ignore[method-assign]
+            subscription = await member.join(park_after=99)
+            begun = asyncio.create_task(running(subscription, lambda: subscription.at_rest))
+            while not (subscription.failing and subscription.position >= member.partition.head()):
+                await asyncio.sleep(0.001)
+            fails.clear()
+            await begun
+            row = await models.get("all", "row")
+            assert row is not None
+            assert sorted(row["ids"]) == sorted(there), "each is in the row once"
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_a_neighbour_that_is_away_while_a_parked_event_is_tried_uses_up_no_tries(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a", {"a1"})
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest)
+            assert await models.ask_replay(member.group, "a") == 2
+            again = Member(member.partition, models, {"a1"}, member.group)
+            again.error = StoreError("the disk is full")
+            subscription = await again.join()
+            begun = asyncio.create_task(running(subscription, lambda: subscription.at_rest))
+            while again.tries < 4:
+                await asyncio.sleep(0.001)
+            assert (again.told, subscription.failing, subscription.parked) == ([], True, 0)
+            again.poison.clear()
+            await begun
+            assert again.seen == ["a1", "a2"]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parking, "FIRST_PAUSE_S", 0.001)
+            self.on_both(tmp_path, test)
+
+    def test_es8_what_is_parked_is_read_when_a_member_begins_and_when_somebody_asked_and_not_with_each_page(
+        self, tmp_path: Path
+    ) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", *(f"b{number}" for number in range(40)))
+            member = await self.member(store, models, "b")
+            await member.join()
+            end = member.partition.head() + 10**9
+            await member.park([Parked(end + number, f"z{number}", "z", TYPE, "it failed", 7) for number in range(self.many)])
+            subscription = await member.join(batch=1)
+            begun = asyncio.create_task(running(subscription, lambda: "b40" in member.seen and member.read > 1))
+            while "b39" not in member.seen:
+                await asyncio.sleep(0.001)
+            assert (member.read, subscription.blocked) == (1, self.many)
+            await models.ask_replay(member.group, "z7")
+            subscription.look_again()
+            await write(store, "b40")
+            await begun
+            assert member.read == 2
+
+        self.on_both(tmp_path, test)
+
+    def test_es8_a_parked_event_that_the_log_does_not_hold_any_more_holds_up_nobody_else(self, tmp_path: Path) -> None:
+        async def test(store: EventStore, models: ReadModels) -> None:
+            await write(store, "a1", "a2")
+            member = await self.member(store, models, "a")
+            await member.join()
+            second = (await member.partition.read_log(0)).events[1].position
+            await models.save(member.group, member.epoch, second)
+            await member.park([Parked(second, "gone", "another", TYPE, "it failed", 7, replay=1)])
+            await write(store, "a3")
+            subscription = await member.join()
+            await running(subscription, lambda: subscription.at_rest and bool(member.told))
+            assert member.seen == ["a3"]
+            assert await member.waits("another")
+            assert "LookupError" in member.told[0].reason
+
+        self.on_both(tmp_path, test)
+
     def test_what_a_handler_did_on_its_way_is_not_handed_out_again(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
             await write(store, "a1", "a2", "a3")
@@ -407,7 +569,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
             member.handle = one_by_one  # type: ignore[method-assign]
             failed: list[str] = []
-            subscription = await member.join(park_after=None, on_failure=lambda heard, *_: failed.append(heard.id))
+            subscription = await member.join(park_after=None, on_failure=lambda one, *_: failed.append(one.event_id))
             await running(subscription, lambda: subscription.at_rest)
             assert handed == ["a1", "a2", "a2", "a2", "a3"]
             assert failed == ["a2", "a2"]

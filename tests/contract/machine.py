@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from citybrain.event_store import subscription
+from citybrain.event_store import parking
 from citybrain.event_store.contract import (
     ANY,
     NO_STREAM,
@@ -150,6 +150,10 @@ class Machine(RuleBasedStateMachine):
     def append_more(self, stream: str, count: int) -> None:
         self.do(self._append(stream, [self._new(stream, n) for n in range(count)], "right", False))
 
+    @rule(stream=STREAMS, which=st.integers(0, 3), hurries=st.booleans())
+    def append_a_new_one_and_one_that_is_there(self, stream: str, which: int, hurries: bool) -> None:
+        self.do(self._append(stream, [self._new(stream, 0), self._there(stream, which)], "any", hurries))
+
     def _new(self, stream: str, number: int) -> str:
         return f"{stream}{len(self.streams[stream]) + number}"
 
@@ -232,7 +236,7 @@ class Machine(RuleBasedStateMachine):
     async def _join(self, group: Group) -> None:
         for partition in self.store.partitions():
             member = Folding(partition, self.models, group.poison, group.part(partition), f"folded-{group.name}")
-            following = await member.join(batch=3, park_after=1)
+            following = await member.join(batch=3, park_after=2)
             group.members[partition.name] = member
             group.running.append(asyncio.ensure_future(following.run()))
 
@@ -415,7 +419,7 @@ class MachineContract(StoreEngine, ReadModelsEngine):
     def test_whatever_callers_and_members_do_the_store_and_what_was_done_agree_with_a_model(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(subscription, "_FIRST_PAUSE_S", 0.001)
+        monkeypatch.setattr(parking, "FIRST_PAUSE_S", 0.001)
         tried = iter(range(1_000_000))
         run_state_machine_as_test(
             lambda: Machine(self, tmp_path / str(next(tried))),  # type: ignore[arg-type]

@@ -9,22 +9,32 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from citybrain.event_store.contract import Features, LostAssignment
-from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row, RowChanged, WindowsSeen
+from citybrain.event_store.contract import Features, LimitExceeded, LostAssignment
+from citybrain.event_store.read_models import (
+    MAX_KEY_BYTES,
+    MAX_ROW_BYTES,
+    Dropped,
+    Parked,
+    ReadModels,
+    Row,
+    RowChanged,
+    WindowsSeen,
+)
 from citybrain.mesh.generations import Generations, Switch
 
 Test = Callable[[ReadModels], Awaitable[None]]
 GROUP, VIEW = "group", "view"
 
 
-def parked(position: int, stream: str = "s", reason: str = "it failed") -> Parked:
+def parked(position: int, stream: str = "s", reason: str = "it failed", replay: int = 0) -> Parked:
     """An event that waits."""
-    return Parked(position, stream, f"e{position}", "city.Tested", reason, 7)
+    return Parked(position, stream, f"e{position}", "city.Tested", reason, 7, replay)
 
 
 class ReadModelsEngine:
@@ -33,6 +43,8 @@ class ReadModelsEngine:
     features: ClassVar[Features]
     # After this long a test has failed.
     limit_s = 60.0
+    # So many events are parked at a time where it is many.
+    many = 300
 
     def models(self, folder: Path) -> AbstractAsyncContextManager[ReadModels]:
         """Opens the place in a folder; a second time, as another process would."""
@@ -290,12 +302,76 @@ class ReadModelsContract(ReadModelsEngine):
     def test_es8_what_is_given_up_is_kept_with_its_reason_and_what_stood_behind_it_is_tried_again(self, tmp_path: Path) -> None:
         async def test(models: ReadModels) -> None:
             epoch, _ = await models.join(GROUP)
-            await models.park(GROUP, epoch, [parked(1, "a"), parked(2, "b"), parked(3, "a")])
+            await models.park(GROUP, epoch, [parked(1, "a"), parked(2, "b"), parked(3, "a", replay=1)])
             assert await models.drop(GROUP, 1, "sent twice by the old terminal", "sre", 99)
             assert not await models.drop(GROUP, 1, "once more", "sre", 100)
             assert await models.dropped(GROUP) == [Dropped(1, "e1", "sent twice by the old terminal", "sre", 99)]
             assert [(event.position, bool(event.replay)) for event in await models.parked(GROUP)] == [(2, False), (3, True)]
-            assert await models.dropped("other") == []
+            assert await models.dropped("other") == await models.dropped(GROUP, after=1) == []
+
+        self.on_models(tmp_path, test)
+
+    def test_es8_what_was_given_up_is_not_parked_again_by_who_did_not_know_yet(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            epoch, _ = await models.join(GROUP)
+            await models.park(GROUP, epoch, [parked(1, "a", replay=1), parked(2, "b", replay=1)])
+            assert await models.drop(GROUP, 1, "sent twice by the old terminal", "sre", 99)
+            await models.park(GROUP, epoch, [parked(1, "a"), parked(2, "b"), parked(3, "b", replay=1)])
+            assert await models.parked(GROUP) == [parked(2, "b"), parked(3, "b", replay=1)]
+            assert await models.count_parked(GROUP) == 2
+
+        self.on_models(tmp_path, test)
+
+    def test_es8_a_number_says_that_somebody_asked_or_gave_up_and_no_more_than_that(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            epoch, _ = await models.join(GROUP)
+            seen = [await models.asked(GROUP)]
+            await models.park(GROUP, epoch, [parked(1, "a"), parked(2, "a"), parked(3, "b")])
+            await models.save(GROUP, epoch, 4, unparked=[3])
+            assert await models.asked(GROUP) == seen[-1]
+            await models.ask_replay(GROUP, "a")
+            seen.append(await models.asked(GROUP))
+            await models.drop(GROUP, 1, "why", "sre", 99)
+            seen.append(await models.asked(GROUP))
+            await models.park("other", (await models.join("other"))[0], [parked(1)])
+            await models.ask_replay("other", "s")
+            assert await models.asked(GROUP) == seen[-1]
+            assert len(set(seen)) == 3
+
+        self.on_models(tmp_path, test)
+
+    def test_es8_many_are_parked_asked_for_and_done_and_the_place_is_as_it_was(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            epoch, _ = await models.join(GROUP)
+            for turn in range(4):
+                first = turn * self.many
+                events = [parked(first + number, "a" if number % 2 else "b") for number in range(1, self.many + 1)]
+                await models.park(GROUP, epoch, events)
+                assert await models.ask_replay(GROUP, "a") == self.many // 2
+                found = await models.parked(GROUP)
+                assert found == [replace(event, replay=int(event.stream == "a")) for event in events]
+                assert await models.count_parked(GROUP) == self.many
+                await models.save(GROUP, epoch, first + self.many, unparked=[event.position for event in events])
+                assert (await models.parked(GROUP), await models.count_parked(GROUP)) == ([], 0)
+                epoch, _ = await models.join(GROUP)
+
+        self.on_models(tmp_path, test)
+
+    # -- limits ---------------------------------------------------------------------------------------------------------
+
+    def test_a_row_or_a_key_that_is_too_large_is_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            epoch, _ = await models.join(GROUP)
+            most = {"text": "x" * (MAX_ROW_BYTES - len('{"text":""}'))}
+            await models.save(GROUP, epoch, 1, VIEW, {"k" * MAX_KEY_BYTES: most, "beside": most})
+            too_large: dict[str, Row] = {"b": {"text": most["text"] + "x"}, "区" * 400: {"n": 1}}
+            for key, row in too_large.items():
+                with pytest.raises(LimitExceeded):
+                    await models.save(GROUP, epoch, 2, VIEW, {"a": {"n": 1}, key: row})
+            with pytest.raises(LimitExceeded):
+                await models.load(VIEW, too_large)
+            assert (await models.position(GROUP), await models.get(VIEW, "a")) == (1, None)
+            assert await models.get(VIEW, "k" * MAX_KEY_BYTES) == most
 
         self.on_models(tmp_path, test)
 

@@ -115,12 +115,22 @@ MODELS = [
     (broken.ForgetsWhoIsTheMember, "test_es7_a_member_that_lost_its_group_is_refused_and_changes_nothing"),
     (broken.GivesTheSameEpochTwice, "test_es7_of_many_that_join_at_once_one_is_the_member"),
     (broken.LeavesWhatIsDoneParked, "test_es8_parked_events_wait_in_the_order_of_the_log_each_group_for_itself"),
+    (broken.TellsNobody, "test_es8_a_number_says_that_somebody_asked_or_gave_up_and_no_more_than_that"),
+    (broken.ParksWhatWasGivenUp, "test_es8_what_was_given_up_is_not_parked_again_by_who_did_not_know_yet"),
+    (broken.TakesRowsOfAnySize, "test_a_row_or_a_key_that_is_too_large_is_refused_and_nothing_is_written"),
     (broken.OrdersByLength, "test_rows_are_listed_in_the_order_of_their_keys_in_pages"),
     (broken.KeepsWhatIsDeleted, "test_a_row_is_written_over_and_none_takes_it_out"),
 ]
 SUBSCRIPTIONS = [
     (broken.SkipsInTheLog, broken.Through, "test_es6_what_was_is_caught_up_and_what_comes_is_heard_without_a_gap"),
     (broken.Sound, broken.ForgetsWhoIsTheMember, "test_es8_a_member_that_lost_its_group_parks_nothing"),
+    (broken.Sound, broken.TellsNobody, "test_es8_a_member_at_rest_is_woken_by_who_asks_for_a_replay"),
+    (broken.Sound, broken.ForgetsWhatIsTried, "test_es8_who_takes_over_goes_on_trying_what_was_being_tried"),
+    (
+        broken.Sound,
+        broken.TakesReplayedForDone,
+        "test_es8_what_is_handled_at_a_later_try_is_in_rows_that_hold_later_events_already",
+    ),
     (
         broken.Sound,
         broken.LeavesWhatIsDoneParked,

@@ -19,6 +19,7 @@ from citybrain.event_store.contract import Features, LostAssignment
 from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.read_models import ReadModels, Row, RowChanged, replayed_as
 from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
+from tests.engines.strict import TOMBSTONES
 
 LIMIT_S = 60.0
 
@@ -42,6 +43,8 @@ async def opened(place: Place, service: str) -> AsyncIterator[CassandraReadModel
 
 class TestReadModels(ReadModelsContract):
     features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
+    # In four turns twice as many as a read may meet of what was deleted.
+    many = TOMBSTONES // 2
 
     @pytest.fixture(autouse=True)
     def _on(self, place: Place) -> None:
@@ -84,8 +87,12 @@ def test_what_was_done_when_its_answer_was_lost_is_done_once(place: Place) -> No
             await models.park(GROUP, epoch, [parked(5), parked(6)])
             assert await models.drop(GROUP, 5, "why", "sre", 1)
             assert [one.position for one in await models.dropped(GROUP)] == [5]
+            assert await models.ask_replay(GROUP, "s") == 1
             assert [(one.position, one.replay) for one in await models.parked(GROUP)] == [(6, 1)]
+            assert await models.count_parked(GROUP) == 1
             assert await models.position(GROUP) == 4
+            await models.save(GROUP, epoch, 7, unparked=[6])
+            assert (await models.parked(GROUP), await models.count_parked(GROUP)) == ([], 0)
             assert await models.get(VIEW, "k") == {"n": 2}
             assert asked.lost > 10
         finally:
@@ -172,5 +179,95 @@ def test_services_keep_what_is_theirs_apart(place: Place) -> None:
             await one.ran("nightly", 5)
             assert await other.position(GROUP) is None
             assert (await other.scan(VIEW), await other.last_run("nightly")) == ([], None)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+class Counting(Asked):
+    """A session that counts what it is asked."""
+
+    asked = 0
+
+    def ask(self, statement: Any, values: Any = None, **options: Any) -> asyncio.Future[Any]:
+        self.asked += 1
+        return super().ask(statement, values, **options)
+
+
+def test_a_page_and_an_event_that_is_parked_or_done_cost_the_same_however_many_are_parked(place: Place) -> None:
+    async def test() -> None:
+        asked = await Counting.open(place)
+        try:
+            models = await CassandraReadModels.on(asked, place.keyspace, str(uuid.uuid4()))
+            epoch, _ = await models.join(GROUP)
+
+            async def costs(position: int) -> list[int]:
+                found = []
+                for what in (
+                    models.park(GROUP, epoch, [parked(position)]),
+                    models.save(GROUP, epoch, position + 1, VIEW, {"k": {"n": position}}, kept=await models.load(VIEW, ["k"])),
+                    models.asked(GROUP),
+                    models.count_parked(GROUP),
+                    models.save(GROUP, epoch, position + 1, unparked=[position]),
+                ):
+                    before = asked.asked
+                    await what
+                    found.append(asked.asked - before)
+                return found
+
+            # The first one that is parked has the slots read once.
+            await models.park(GROUP, epoch, [parked(1)])
+            with_one = await costs(10)
+            await models.park(GROUP, epoch, [parked(position) for position in range(20, 20 + TOMBSTONES)])
+            assert await costs(20_000) == with_one
+            assert await models.count_parked(GROUP) == TOMBSTONES + 1
+        finally:
+            asked.close()
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_slots_that_are_free_are_taken_again_and_there_are_never_more_than_were_parked_at_once(place: Place) -> None:
+    async def test() -> None:
+        service = str(uuid.uuid4())
+        async with opened(place, service) as models:
+            epoch, _ = await models.join(GROUP)
+            for turn in range(5):
+                first = turn * 10 + 1
+                await models.park(GROUP, epoch, [parked(first + number) for number in range(3)])
+                await models.save(GROUP, epoch, first + 9, unparked=[first, first + 1])
+                await models.drop(GROUP, first + 2, "why", "sre", 1)
+                # Another member knows which are free.
+                epoch, _ = await models.join(GROUP)
+            assert len(await models._all_slots(GROUP)) == 3
+            await models.park(GROUP, epoch, [parked(90 + number) for number in range(4)])
+            assert [one.position for one in await models.parked(GROUP)] == [90, 91, 92, 93]
+            assert len(await models._all_slots(GROUP)) == 4
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_what_others_ask_for_while_a_member_parks_and_unparks_is_lost_on_neither_side(place: Place) -> None:
+    async def test() -> None:
+        async with opened(place, service := str(uuid.uuid4())) as models, opened(place, service) as other:
+            epoch, _ = await models.join(GROUP)
+            await models.park(GROUP, epoch, [parked(position, f"s{position}") for position in range(1, 41)])
+
+            async def work() -> None:
+                for position in range(1, 21):
+                    await models.park(GROUP, epoch, [parked(100 + position, f"s{100 + position}")])
+                    await models.save(GROUP, epoch, 200 + position, unparked=[position])
+
+            async def ask() -> None:
+                for position in range(21, 41, 2):
+                    assert await other.drop(GROUP, position, "why", "sre", 1)
+                    assert await other.ask_replay(GROUP, f"s{position + 1}") == 1
+
+            await asyncio.gather(work(), ask())
+            found = await other.parked(GROUP)
+            asked_for = list(range(22, 42, 2))
+            assert [one.position for one in found] == [*asked_for, *range(101, 121)]
+            assert [one.position for one in found if one.replay] == asked_for
+            assert await other.count_parked(GROUP) == len(found)
+            assert [one.position for one in await other.dropped(GROUP)] == list(range(21, 41, 2))
 
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))

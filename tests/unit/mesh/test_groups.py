@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 
-from citybrain.event_store.contract import ANY, NewEvent, Partition, StoreError
+from citybrain.event_store import parking
+from citybrain.event_store.contract import (
+    ANY,
+    LimitExceeded,
+    NewEvent,
+    Partition,
+    StoreError,
+    Undecided,
+)
+from citybrain.event_store.keys import KeysMissing, PersonErased
+from citybrain.event_store.limits import MAX_APPEND_EVENTS, MAX_EVENT_BYTES
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
 from citybrain.mesh.engine import AllOrNothing
+from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, Unavailable
 from citybrain.mesh.events import type_name
-from citybrain.mesh.groups import GroupMember, Part
+from citybrain.mesh.groups import GroupMember, Part, lasting
 from citybrain.mesh.leadership import Leadership
 from citybrain.mesh.runtime import wait
-from citybrain.mesh.service import Heard, Service, View
+from citybrain.mesh.service import Heard, Service, Streams, View, subscribe
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 TRAFFIC = "citybrain.traffic.v1.TrafficService"
@@ -37,9 +51,11 @@ class Shelf(Service):
     rows = View((ev.SignalReported,), lambda event: event.data.signal_id, apply)  # type: ignore[attr-defined]
 
 
-def write(parts: Parts) -> None:
-    new = NewEvent(id="a", type=REPORTED, data=ev.SignalReported(signal_id="s").SerializeToString(), occurred_at=1)
-    wait(parts.store.append("s", [new], ANY))
+def write(parts: Parts, *signals: str) -> None:
+    """An event for each signal, in a stream of its own."""
+    for signal in signals or ("s",):
+        data = ev.SignalReported(signal_id=signal).SerializeToString()
+        wait(parts.store.append(signal, [NewEvent(id="a", type=REPORTED, data=data, occurred_at=1)], ANY))
 
 
 def shelf(parts: Parts) -> View:
@@ -163,6 +179,39 @@ def test_a_lead_that_cannot_be_taken_for_a_while_is_taken_later(tmp_path: Path, 
     on_parts(tmp_path, test)
 
 
+class Echo(Service):
+    """Appends what it is told to, for each event it hears; too much for some of them."""
+
+    name = "echo"
+    measured = Streams("measured", int, lambda state, message: state + 1)
+
+    @subscribe(ev.SignalReported, park_after=2)
+    def measure(self, event: Heard) -> None:
+        asked: Any = event.data
+        events = [ev.SpeedsMeasured()] * (MAX_APPEND_EVENTS + 1 if asked.signal_id == "many" else 1)
+        if asked.signal_id == "large":
+            events = [ev.SpeedsMeasured(speeds=[EdgeSpeed(edge_id="x" * 100)] * (MAX_EVENT_BYTES // 100))]
+        self.measured.handle(asked.signal_id, lambda state: events, lambda state, events: None)
+
+
+def test_a_reaction_that_appends_more_than_a_store_takes_is_parked_and_holds_up_no_other_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "FIRST_PAUSE_S", 0.001)
+
+    def test(parts: Parts) -> None:
+        write(parts, "many", "large", "fits")
+        (entrypoint,) = [one for one in parts.add(Echo, TRAFFIC).entrypoints if one.method_name == "measure"]
+        parts.start(serve=False)
+        parts.until(lambda: wait(entrypoint.member.standing()).parked == 2)
+        parts.until(lambda: bool(wait(parts.store.read("echo/measured-fits"))))
+        (waiting,) = wait(entrypoint.member.parked()).values()
+        assert [one.stream for one in waiting] == ["many", "large"]
+        assert all("LimitExceeded" in one.reason for one in waiting)
+
+    on_parts(tmp_path, test)
+
+
 def test_a_defect_in_what_looks_after_a_membership_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("citybrain.mesh.groups._AFTER_LOSS_S", 0.01)
 
@@ -177,5 +226,97 @@ def test_a_defect_in_what_looks_after_a_membership_does_not_end_it(tmp_path: Pat
         monkeypatch.setattr(AllOrNothing, "partitions", failing)
         view = shelf(parts)
         parts.until(lambda: view.get("s") == {"id": "a"})
+
+    on_parts(tmp_path, test)
+
+
+LASTING = [
+    LimitExceeded("an append holds at most 100 events"),
+    PersonErased("person p was erased"),
+    NotFound("there is no such signal"),
+    Refused("as things stand"),
+    CallFailed(grpc.StatusCode.INVALID_ARGUMENT, "is required"),
+    ValueError("a defect"),
+]
+PASSING = [
+    StoreError("the disk is full"),
+    Undecided("retry with the same request id"),
+    KeysMissing("put the keys back from their copy"),
+    Unavailable("not now"),
+    Contended("too many writers"),
+    CallFailed(grpc.StatusCode.UNAVAILABLE, "runs nowhere"),
+    CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, "7 calls waiting: try again later"),
+    OSError("no route"),
+    TimeoutError(),
+]
+
+
+def test_what_no_retry_can_mend_is_told_from_what_passes() -> None:
+    assert [lasting(error) for error in LASTING] == [True] * len(LASTING)
+    assert [lasting(error) for error in PASSING] == [False] * len(PASSING)
+
+
+def test_read_models_that_cannot_be_written_are_no_fault_of_an_event(tmp_path: Path) -> None:
+    async def test() -> None:
+        models = ViewFile(tmp_path / "shelf.views.db")
+        epoch, _ = await models.join("g")
+        held = sqlite3.connect(tmp_path / "shelf.views.db", isolation_level=None)
+        models._db.execute("PRAGMA busy_timeout = 0")
+        held.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"shelf\.views\.db cannot be used: database is locked") as told:
+            await models.save("g", epoch, 1, "view", {"k": {"n": 1}})
+        assert not lasting(told.value)
+        held.close()
+        models.close()
+
+    asyncio.run(test())
+
+
+def test_a_try_of_a_parked_event_that_hangs_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "FIRST_PAUSE_S", 0.001)
+
+    def test(parts: Parts) -> None:
+        tries: list[str] = []
+
+        async def handle(part: Part, batch: Batch) -> None:
+            tries.extend(event.id for event in batch.events)
+            if batch.events and len(tries) == 1:
+                raise ValueError("it stands aside")
+            if batch.events and len(tries) == 2:
+                await asyncio.Event().wait()
+            await part.save(batch)
+
+        write(parts)
+        parts.process.settings = parts.process.settings.model_copy(update={"stalled_s": 0.2})
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        parts.until(lambda: len(tries) == 3)
+        parts.until(lambda: not wait(member.parked()))
+        assert wait(member.standing()).restarts == 1
+        member.leave()
+
+    on_parts(tmp_path, test)
+
+
+def test_waiting_for_the_next_try_is_not_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "FIRST_PAUSE_S", 3600.0)
+
+    def test(parts: Parts) -> None:
+        async def handle(part: Part, batch: Batch) -> None:
+            if batch.events:
+                raise ValueError("it stands aside")
+            await part.save(batch)
+
+        write(parts)
+        parts.process.settings = parts.process.settings.model_copy(update={"stalled_s": 0.05})
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        parts.until(lambda: "ValueError" in wait(member.standing()).failing)
+        for _ in range(10):
+            wait(asyncio.sleep(0.03))
+        standing = wait(member.standing())
+        assert (standing.restarts, standing.parked, standing.lag) == (0, 0, 0)
+        assert not parts.process.activity.at_rest
+        member.leave()
 
     on_parts(tmp_path, test)

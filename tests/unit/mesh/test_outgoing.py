@@ -12,6 +12,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
 from citybrain.mesh import context
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
+from citybrain.mesh.groups import lasting
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
@@ -24,6 +25,7 @@ class Away(Service):
 
     name = "away"
     failures = 0
+    times = 1
     failure: ClassVar[type[ServiceError]] = Unavailable
     ids: ClassVar[list[str]] = []
 
@@ -32,7 +34,7 @@ class Away(Service):
         self.ids.append(context.current().request_id)
         if len(self.ids) <= Away.failures:
             raise self.failure("not yet")
-        return pb.GetSignalResponse(held_for=request.signal_id)
+        return pb.GetSignalResponse(held_for=request.signal_id * self.times)
 
 
 def away(parts: Parts, failures: int, failure: type[ServiceError] = Unavailable) -> None:
@@ -53,6 +55,21 @@ def test_what_was_not_carried_out_is_asked_again_under_the_same_request_id(tmp_p
         away(parts, 3, failure)
         assert ask(parts, context.Call("c", "m", "r")) == "x"
         assert len(Away.ids) == 4 and len(set(Away.ids)) == 1
+
+    on_parts(tmp_path, test)
+
+
+def test_a_message_that_is_too_large_is_not_taken_for_a_service_that_has_too_much_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Away, "times", 5 * 1024 * 1024)
+
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        with pytest.raises(CallFailed, match="larger than max") as caught:
+            ask(parts, context.Call("c", "m", "r"))
+        assert caught.value.code is grpc.StatusCode.OUT_OF_RANGE
+        assert lasting(caught.value)
 
     on_parts(tmp_path, test)
 

@@ -11,7 +11,7 @@ from citybrain.probe.v1 import events_pb2 as ev
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store import subscription
+from citybrain.event_store import parking
 from citybrain.event_store.contract import ANY
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.views import ViewFile
@@ -157,7 +157,7 @@ def test_what_was_begun_by_other_code_is_not_gone_on_with_until_somebody_asks_ag
 def test_what_cannot_be_folded_whole_does_not_take_the_place_of_the_live_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(parking, "FIRST_PAUSE_S", 0.001)
     counting(tmp_path, "a", "broken")
 
     def test(parts: Parts) -> None:
