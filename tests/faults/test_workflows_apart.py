@@ -38,17 +38,17 @@ def test_down_past_a_deadline_what_had_happened_before_it_counts(tmp_path: Path)
     with Apart(tmp_path / "data", 1, {"at_scene": 15}) as apart:
         apart.paper.build(ambulances=3)
         incidents = [apart.paper.report(f"call-{number}") for number in range(3)]
-        apart.waiting(incidents)
+        incidents = apart.waiting(incidents)
         over = time.time() + 15
         (workflows,) = apart.workflows
         workflows.child.kill()
-        for incident in incidents[:2]:
+        for incident in incidents[1:]:
             apart.at_the_scene(incident)
         until(lambda: time.time() > over)
         workflows.child.start()
-        needs_human(apart, incidents[2])
-        assert [workflows.step(incident, "at_scene") for incident in incidents] == ["done", "done", "timed out"]
-        assert [workflows.step(incident, "at_hospital") for incident in incidents[:2]] == ["waiting", "waiting"]
+        needs_human(apart, incidents[0])
+        assert [workflows.step(incident, "at_scene") for incident in incidents] == ["timed out", "done", "done"]
+        assert [workflows.step(incident, "at_hospital") for incident in incidents[1:]] == ["waiting", "waiting"]
 
 
 def test_what_is_resumed_at_a_process_that_is_killed_then_is_carried_on_by_the_other(tmp_path: Path) -> None:

@@ -81,9 +81,12 @@ class Apart:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
 
-    def waiting(self, incidents: Sequence[str]) -> None:
-        """Returns when all of these workflows wait for the ambulance to come to the patient."""
-        self.paper.until(lambda: all(self.paper.step(incident, "at_scene") == "waiting" for incident in incidents))
+    def waiting(self, incidents: Sequence[str]) -> list[str]:
+        """Waits until each of these workflows waits for the ambulance, or did so; those with the most time left are last."""
+        begun = ("waiting", "timed out")
+        self.paper.until(lambda: all(self.paper.step(incident, "at_scene") in begun for incident in incidents))
+        steps = {incident: step_of(self.paper.saga(incident), "at_scene") for incident in incidents}
+        return sorted(steps, key=lambda one: (steps[one].status == "waiting", steps[one].changed_at.ToNanoseconds()))
 
     def at_the_scene(self, incident: str) -> None:
         """The ambulance is where the patient is."""
