@@ -68,8 +68,8 @@ STREAMS = (
     "ALTER TABLE $.view_groups ADD IF NOT EXISTS (at bigint, asked bigint static, waiting int static)",
     # What ran out is the same on each copy, so nothing can bring it back: it need not stay as a tombstone for ten days.
     "ALTER TABLE $.view_changes WITH gc_grace_seconds = 3600",
-    # A writer opens so many streams under one id that its partition can always be read. What a copy that was away brings back of
-    # one that is gone is found silent and adopted once more, which changes nothing: a day is long enough.
+    # A writer opens so many streams under one id that its partition can always be read. What a copy that was away brings back
+    # of one that is gone is found silent and adopted once more, which changes nothing: a day is long enough.
     "ALTER TABLE $.writers WITH gc_grace_seconds = 86400",
     "ALTER TABLE $.open_streams WITH gc_grace_seconds = 86400",
 )

@@ -115,9 +115,14 @@ async def running(subscription: Subscription, until: Callable[[], bool | Awaitab
 
 
 async def write(store: EventStore, *names: str) -> None:
-    """`a1` is the event a1 of the stream a."""
+    """`a1` is the event a1 of the stream a. Each is in the log when this has returned."""
     for name in names:
         await store.append(name[0], [event(name)], ANY)
+    missing = set(names)
+    while missing:
+        for partition in store.partitions():
+            missing -= {found.id for found in (await partition.read_log(0)).events}
+        await asyncio.sleep(0.001)
 
 
 class LogContract(StoreEngine, ReadModelsEngine):

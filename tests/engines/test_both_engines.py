@@ -16,7 +16,7 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import EventStore, StoredEvent
+from citybrain.event_store.contract import ANY, EventStore, StoredEvent
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
@@ -25,8 +25,9 @@ from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.views import ViewFile
 from tests.contract.limits import LimitsContract
-from tests.contract.log import LogContract, write
+from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
+from tests.contract.store import event
 from tests.engines.test_cassandra_store import Placed
 
 
@@ -172,7 +173,8 @@ def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engi
                     await honest(event)
 
             here.log.publish = loses_some  # type: ignore[method-assign]
-            await write(here.store, "a1", "b1", "b2", "b3")
+            for name in ("a1", "b1", "b2", "b3"):
+                await here.store.append(name[0], [event(name)], ANY)
             await here.store.writer.settled()
             here.log.publish = honest  # type: ignore[method-assign]
             publisher = here.store.writer.publisher
