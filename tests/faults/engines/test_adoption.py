@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -244,5 +246,64 @@ def test_what_kafka_does_not_take_holds_up_its_own_stream_and_is_told_until_it_d
             await here.store.writer.settled()
             await here.store.writable()
             assert sorted(await in_log(here)) == ["health/even", "health/odd"]
+
+    stage.play(test)
+
+
+# What must live, by its name, and what of it is broken here.
+VITAL: dict[str, Callable[[Here], tuple[object, str]]] = {
+    "looking after other writers": lambda here: (here.store.adopter, "look"),
+    "the beat of this writer": lambda here: (here.store.writer, "_beat"),
+    "marking what is in the log": lambda here: (here.tables, "put_marks"),
+    "following Kafka": lambda here: (here.log._readers, "_follow"),
+    "sending to Kafka": lambda here: (here.log._sender, "_hand_over"),
+}
+
+
+def test_what_must_live_is_begun_again_when_it_ends_and_the_process_takes_no_calls_meanwhile(
+    engines: Engines, prefix: str
+) -> None:
+    stage = Stage(engines, prefix)
+
+    async def test() -> None:
+        async with stage.process(["health"]) as here:
+            await here.append("health/first")
+            await here.store.writer.settled()
+            there = ["health/first"]
+            assert await in_log(here) == there
+            for name, part in VITAL.items():
+                broken, method = part(here)
+                honest, mended = getattr(broken, method), threading.Event()
+
+                def fails(
+                    *arguments: object, honest: Callable[..., object] = honest, mended: threading.Event = mended
+                ) -> object:  # fmt: skip
+                    if not mended.is_set():
+                        raise LookupError("a defect")
+                    return honest(*arguments)
+
+                setattr(broken, method, fails)
+                stream = f"health/{method}"
+                await here.append(stream)
+                there.append(stream)
+
+                async def is_told(name: str = name) -> bool:
+                    try:
+                        await here.store.writable()
+                    except StoreError as error:
+                        return f"{name} failed, and is tried again: LookupError" in str(error)
+                    return False
+
+                await until(is_told)
+                mended.set()
+                await here.store.writer.settled()
+
+                async def is_well(there: Sequence[str] = tuple(there)) -> bool:
+                    with contextlib.suppress(StoreError):
+                        await here.store.writable()
+                        return sorted(set(await in_log(here))) == sorted(there)
+                    return False
+
+                await until(is_well)
 
     stage.play(test)

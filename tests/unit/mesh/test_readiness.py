@@ -204,6 +204,23 @@ def test_a_subscription_that_fails_again_and_again_is_told_and_its_service_goes_
     ward(tmp_path, test)
 
 
+def test_what_is_not_well_in_the_store_though_it_takes_appends_is_told_and_the_service_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def test(here: Ward) -> None:
+        monkeypatch.setattr("citybrain.mesh.readiness._TRY_STORE_S", 0.0)
+        here.start()
+        here.until("", SERVING)
+        monkeypatch.setattr(here.process.store, "unwell", lambda: "adopting writer w1 failed, and is tried again")
+        here.until(f"{SERVICE}/store", NOT_SERVING)
+        assert here.check(SERVICE) == SERVING
+        assert "adopting writer w1" in here.reason(f"{SERVICE}/store")
+        monkeypatch.undo()
+        here.until(f"{SERVICE}/store", SERVING)
+
+    ward(tmp_path, test)
+
+
 def test_a_subscription_that_fails_once_is_not_worth_a_word(tmp_path: Path) -> None:
     def test(here: Ward) -> None:
         Watched.broken = {"subscription"}
