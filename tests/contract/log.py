@@ -125,6 +125,16 @@ async def write(store: EventStore, *names: str) -> None:
         await asyncio.sleep(0.001)
 
 
+async def write_to_the_log(store: EventStore, *names: str) -> None:
+    """Writes them; each can be read in the log when this has returned."""
+    await write(store, *names)
+    missing = set(names)
+    while missing:
+        for partition in store.partitions():
+            missing -= {found.id for found in (await partition.read_log(0)).events}
+        await asyncio.sleep(0.001)
+
+
 class LogContract(StoreEngine, ReadModelsEngine):
     """ES-6, ES-7, ES-8."""
 
@@ -158,11 +168,11 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es6_what_was_is_caught_up_and_what_comes_is_heard_without_a_gap(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, *(f"s{n}" for n in range(30)))
+            await write_to_the_log(store, *(f"s{n}" for n in range(30)))
             member = await self.member(store, models, "s")
             subscription = await member.join(batch=7)
             begun = asyncio.create_task(running(subscription, lambda: len(member.seen) >= 60 and subscription.at_rest))
-            await write(store, *(f"s{n}" for n in range(30, 60)))
+            await write_to_the_log(store, *(f"s{n}" for n in range(30, 60)))
             await begun
             assert member.seen == [f"s{n}" for n in range(60)]
             assert await models.position(member.group) == subscription.position
@@ -171,7 +181,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es6_a_group_begins_behind_a_position_and_hears_its_types_only(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "s1", "s2")
+            await write_to_the_log(store, "s1", "s2")
             member = await self.member(store, models, "s")
             second = (await member.log.read_log(0, 1)).reached
             await store.append("s", [event("other", kind="city.Other"), event("s3")], ANY)
@@ -183,7 +193,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es6_a_failing_batch_is_tried_again_and_nothing_behind_it_is_skipped(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "s1", "s2")
+            await write_to_the_log(store, "s1", "s2")
             member = await self.member(store, models, "s", {"s1"})
             subscription = await member.join(park_after=None)
             begun = asyncio.create_task(running(subscription, lambda: len(member.seen) >= 2))
@@ -203,7 +213,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
     def test_es7_however_often_a_member_is_cut_off_each_event_is_folded_in_once(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
             names = [f"{'ab'[n % 2]}{n}" for n in range(40)]
-            await write(store, *names)
+            await write_to_the_log(store, *names)
             places = {(await self.member(store, models, stream)).group for stream in "ab"}
             for turn in range(40):
                 for number, log in enumerate(store.partitions()):
@@ -227,13 +237,13 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es7_a_member_whose_group_was_taken_over_ends_and_writes_nothing_more(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "s1")
+            await write_to_the_log(store, "s1")
             member = await self.member(store, models, "s")
             subscription = await member.join()
             await running(subscription, lambda: member.seen == ["s1"])
             newer = Member(member.partition, models, group=member.group)
             await newer.join()
-            await write(store, "s2")
+            await write_to_the_log(store, "s2")
             with pytest.raises(LostAssignment):
                 await running(subscription, lambda: len(member.seen) > 1)
             assert await models.get("seen", "s2") is None
@@ -245,7 +255,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_poison_event_and_the_later_ones_of_its_stream_wait_while_other_streams_go_on(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "b1", "a2", "b2")
+            await write_to_the_log(store, "a1", "b1", "a2", "b2")
             for stream in "ab":
                 member = await self.member(store, models, stream, {"a1"})
                 subscription = await member.join()
@@ -260,7 +270,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_the_one_that_failed_is_told_and_tried_as_often_as_was_said(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
@@ -272,7 +282,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_what_is_parked_holds_no_payload_and_says_where_it_failed_but_not_with_what(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1")
+            await write_to_the_log(store, "a1")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
@@ -284,11 +294,11 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_after_a_restart_a_blocked_stream_is_still_blocked(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1")
+            await write_to_the_log(store, "a1")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
-            await write(store, "a2")
+            await write_to_the_log(store, "a2")
             again = Member(member.partition, models, group=member.group)
             subscription = await again.join()
             await running(subscription, lambda: again.waits("a1", "a2"))
@@ -298,12 +308,12 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_replayed_events_are_handled_in_order_before_live_ones_of_their_stream(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
             assert await models.ask_replay(member.group, "a") == 2
-            await write(store, "a3")
+            await write_to_the_log(store, "a3")
             again = Member(member.partition, models, group=member.group)
             subscription = await again.join()
             await running(subscription, lambda: len(again.seen) == 3)
@@ -315,7 +325,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_member_at_rest_is_woken_by_who_asks_for_a_replay(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1")
+            await write_to_the_log(store, "a1")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             begun = asyncio.create_task(running(subscription, lambda: bool(member.seen) and not subscription.blocked))
@@ -331,7 +341,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_replay_that_fails_again_leaves_the_stream_parked_as_it_was(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1", "a2"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
@@ -345,7 +355,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_what_is_given_up_is_never_handled_and_the_rest_of_its_stream_goes_on(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
@@ -362,7 +372,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
         self, tmp_path: Path
     ) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2", "a3", "a4")
+            await write_to_the_log(store, "a1", "a2", "a3", "a4")
             member = await self.member(store, models, "a")
             # As far as one came that was killed: three are parked, and the checkpoint stands before them.
             await member.join()
@@ -382,7 +392,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_what_is_not_the_events_fault_is_tried_again_for_ever(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             member.error = StoreError("the disk is full")
             subscription = await member.join(park_after=1)
@@ -399,7 +409,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_member_that_lost_its_group_parks_nothing(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1")
+            await write_to_the_log(store, "a1")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await Member(member.partition, models, group=member.group).join()
@@ -411,7 +421,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_healthy_event_does_not_wait_for_the_tries_of_poison_of_other_streams(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, *(f"{stream}1" for stream in "abcdefghijkl"))
+            await write_to_the_log(store, *(f"{stream}1" for stream in "abcdefghijkl"))
             shared = 0
             for member in await self.members(store, models, "abcdefghijkl"):
                 *poison, healthy = [heard.id for heard in (await member.log.read_log(0)).events]
@@ -429,7 +439,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_what_is_being_tried_is_not_called_parked_and_nothing_is_at_rest_before_it_is(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join(park_after=5)
             states: list[tuple[int, bool, bool]] = []
@@ -448,7 +458,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_who_takes_over_goes_on_trying_what_was_being_tried(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2", "a3")
+            await write_to_the_log(store, "a1", "a2", "a3")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join(park_after=9)
             await running(subscription, lambda: subscription.blocked == 1)
@@ -464,7 +474,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_what_is_handled_at_a_later_try_is_in_rows_that_hold_later_events_already(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "b1", "a2", "b2")
+            await write_to_the_log(store, "a1", "b1", "a2", "b2")
             (member, *_) = await self.members(store, models, "ab")
             fails = {(await member.log.read_log(0)).events[0].id}
             there = [heard.id for heard in (await member.log.read_log(0)).events]
@@ -497,7 +507,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_neighbour_that_is_away_while_a_parked_event_is_tried_uses_up_no_tries(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a", {"a1"})
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest)
@@ -521,7 +531,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
         self, tmp_path: Path
     ) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", *(f"b{number}" for number in range(40)))
+            await write_to_the_log(store, "a1", *(f"b{number}" for number in range(40)))
             member = await self.member(store, models, "b")
             await member.join()
             end = member.partition.head() + 10**9
@@ -533,7 +543,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
             assert (member.read, subscription.blocked) == (1, self.many)
             await models.ask_replay(member.group, "z7")
             subscription.look_again()
-            await write(store, "b40")
+            await write_to_the_log(store, "b40")
             await begun
             assert member.read == 2
 
@@ -541,13 +551,13 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_es8_a_parked_event_that_the_log_does_not_hold_any_more_holds_up_nobody_else(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2")
+            await write_to_the_log(store, "a1", "a2")
             member = await self.member(store, models, "a")
             await member.join()
             second = (await member.partition.read_log(0)).events[1].position
             await models.save(member.group, member.epoch, second)
             await member.park([Parked(second, "gone", "another", TYPE, "it failed", 7, replay=1)])
-            await write(store, "a3")
+            await write_to_the_log(store, "a3")
             subscription = await member.join()
             await running(subscription, lambda: subscription.at_rest and bool(member.told))
             assert member.seen == ["a3"]
@@ -558,7 +568,7 @@ class LogContract(StoreEngine, ReadModelsEngine):
 
     def test_what_a_handler_did_on_its_way_is_not_handed_out_again(self, tmp_path: Path) -> None:
         async def test(store: EventStore, models: ReadModels) -> None:
-            await write(store, "a1", "a2", "a3")
+            await write_to_the_log(store, "a1", "a2", "a3")
             member = await self.member(store, models, "a", {"a2"})
             handed: list[str] = []
             handle = member.handle
