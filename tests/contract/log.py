@@ -115,14 +115,9 @@ async def running(subscription: Subscription, until: Callable[[], bool | Awaitab
 
 
 async def write(store: EventStore, *names: str) -> None:
-    """`a1` is the event a1 of the stream a. Each is in the log when this has returned."""
+    """`a1` is the event a1 of the stream a."""
     for name in names:
         await store.append(name[0], [event(name)], ANY)
-    missing = set(names)
-    while missing:
-        for partition in store.partitions():
-            missing -= {found.id for found in (await partition.read_log(0)).events}
-        await asyncio.sleep(0.001)
 
 
 async def write_to_the_log(store: EventStore, *names: str) -> None:
