@@ -24,9 +24,13 @@ STREAMS = (
       actor text, district text, classification tinyint, sealed blob, at bigint,
       PRIMARY KEY ((stream, bucket), kind, version, id))
     """,
-    # A writer is open where `closed` is false, which its beginning says once: null, as a late beat leaves it, is closed.
-    "CREATE TABLE IF NOT EXISTS writers (id text PRIMARY KEY, beat bigint, closed boolean)",
-    "CREATE TABLE IF NOT EXISTS open_streams (writer text, stream text, number bigint, PRIMARY KEY (writer, stream, number))",
+    # A writer is open where `closed` is false, which its beginning says once: null, as a late beat leaves it, is closed. It
+    # opens so many streams under one id that its partition can always be read. What a copy that was away brings back of one
+    # that is gone is found silent and adopted once more, which changes nothing: a day is enough for tombstones of these two.
+    "CREATE TABLE IF NOT EXISTS writers (id text PRIMARY KEY, beat bigint, closed boolean) WITH gc_grace_seconds = 86400",
+    "CREATE TABLE IF NOT EXISTS open_streams (writer text, stream text, number bigint, PRIMARY KEY (writer, stream, number))"
+    " WITH gc_grace_seconds = 86400",
+    # Nothing is deleted in these two.
     "CREATE TABLE IF NOT EXISTS marks (shard smallint, stream text, published bigint, bucket int, PRIMARY KEY (shard, stream))",
     """
     CREATE TABLE IF NOT EXISTS stories (
@@ -35,11 +39,13 @@ STREAMS = (
     """,
     # Of a group, by kind: 0 the last version of a stream (name), 2 an event that was given up (position), 3 a slot for a parked
     # event (position: the slot's number). Nothing is deleted here: a slot that is free is written over, so there are no more of
-    # them than events were parked at the same time.
+    # them than events were parked at the same time. `at`: the position of a slot's event, 0 where it is free; `asked`: how
+    # often others changed what is parked; `waiting`: how many events are.
     """
     CREATE TABLE IF NOT EXISTS view_groups (
       service text, grp text, kind tinyint, position bigint, name text,
       epoch bigint static, member text static, turn bigint static, done bigint static,
+      asked bigint static, waiting int static, at bigint,
       version bigint, stream text, event_id text, type text, reason text, who text, moment bigint, replay tinyint,
       PRIMARY KEY ((service, grp), kind, position, name))
     """,
@@ -49,11 +55,12 @@ STREAMS = (
       service text, name text, shard tinyint, key text, row text, revision bigint, applied frozen<map<text, bigint>>,
       PRIMARY KEY ((service, name, shard), key))
     """,
-    # Who has written lately, and how often: what is forgotten after a day only looks like one more change.
+    # Who has written lately, and how often: what is forgotten after a day only looks like one more change. What ran out is the
+    # same on each copy, so nothing can bring it back: it need not stay as a tombstone for ten days.
     """
     CREATE TABLE IF NOT EXISTS view_changes (
       service text, process text, number bigint,
-      PRIMARY KEY (service, process)) WITH default_time_to_live = 86400
+      PRIMARY KEY (service, process)) WITH default_time_to_live = 86400 AND gc_grace_seconds = 3600
     """,
     # One row for each name in these two, and one for each partition of `snapshots`: all are written over.
     "CREATE TABLE IF NOT EXISTS timers (service text, name text, last bigint, PRIMARY KEY (service, name))",
@@ -63,15 +70,6 @@ STREAMS = (
       PRIMARY KEY (service, name))
     """,
     "CREATE TABLE IF NOT EXISTS snapshots (stream text PRIMARY KEY, version bigint, event_id text, code text, state blob)",
-    # Of a slot the position of its event, 0 where it is free; of a group how often others changed what is parked, and how many
-    # events are.
-    "ALTER TABLE $.view_groups ADD IF NOT EXISTS (at bigint, asked bigint static, waiting int static)",
-    # What ran out is the same on each copy, so nothing can bring it back: it need not stay as a tombstone for ten days.
-    "ALTER TABLE $.view_changes WITH gc_grace_seconds = 3600",
-    # A writer opens so many streams under one id that its partition can always be read. What a copy that was away brings back
-    # of one that is gone is found silent and adopted once more, which changes nothing: a day is long enough.
-    "ALTER TABLE $.writers WITH gc_grace_seconds = 86400",
-    "ALTER TABLE $.open_streams WITH gc_grace_seconds = 86400",
 )
 """Streams, with read models and snapshots beside them."""
 
@@ -128,16 +126,10 @@ async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
             )
         for number, step in enumerate(steps, 1):
             if number not in done:
-                await _change(asked, _in_keyspace(step, place.keyspace))
+                await _change(asked, step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {place.keyspace}.", 1))
                 await asked.ask(f"INSERT INTO {table} (one, step) VALUES (0, {number})")
     finally:
         asked.close()
-
-
-def _in_keyspace(step: str, keyspace: str) -> str:
-    if "$" in step:
-        return step.replace("$", keyspace)
-    return step.replace("IF NOT EXISTS ", f"IF NOT EXISTS {keyspace}.", 1)
 
 
 async def _change(asked: Asked, cql: str) -> None:

@@ -7,7 +7,9 @@ readers drop what came twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,8 @@ _POLL_S = 0.1
 _WAITING_MAX = 100_000
 _RECORD_BYTES = 2 * 1024 * 1024
 _FULL_PAUSE_S = 0.01
+# How often, and for how long, Kafka is asked whether it is back.
+_ASK_S = 1.0
 
 
 class Sender:
@@ -45,7 +49,8 @@ class Sender:
         self._outcomes: list[tuple[asyncio.Future[None], KafkaError | None]] = []
         self._broken = False
         self.failing = ""
-        """What Kafka said last, until it takes a record again."""
+        """What Kafka said last, until it takes a record again, or answers where there is none to take."""
+        self._asks_at = 0.0
         self._thread = VitalThread(watch, "sending to Kafka", self._run)
 
     async def send(
@@ -86,7 +91,16 @@ class Sender:
                 self._broken = False
                 old, self._producer = self._producer, fresh
                 self._give_up(old)
+            if self.failing and not len(self._producer) and time.monotonic() >= self._asks_at:
+                self._ask()
             thread.well()
+
+    def _ask(self) -> None:
+        """Whether Kafka is back, where nothing is under way that would tell: who is not ready is sent nothing."""
+        with contextlib.suppress(KafkaException):
+            self._producer.list_topics(timeout=_ASK_S)
+            self.failing = ""
+        self._asks_at = time.monotonic() + _ASK_S
 
     def _give_up(self, producer: Producer) -> None:
         producer.purge()

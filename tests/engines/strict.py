@@ -12,8 +12,20 @@ from citybrain.engines.local import Engines
 TOMBSTONES = 1000
 
 
+# Each test has a keyspace of its own, and the memory of Cassandra grows with their tables: what is enough for the one city of a
+# laptop ran out behind some hundred of them.
+_HEAP_MB = 768
+
+
 class StrictCassandra(Cassandra):
-    """Warns and refuses a hundred times sooner than is usual."""
+    """Warns and refuses a hundred times sooner than is usual; has room for many keyspaces."""
+
+    def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
+        """See Cassandra."""
+        options = super().prepare(ports, classes)
+        before = options.index("-cp")
+        # Of what is said twice Java takes the last.
+        return [*options[:before], f"-Xmx{_HEAP_MB}m", *options[before:]]
 
     def configuration(self, ports: Mapping[str, int]) -> str:
         """See Cassandra."""

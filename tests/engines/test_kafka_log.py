@@ -366,14 +366,25 @@ def test_a_topic_that_may_lose_events_is_refused(kafka: Cluster, replication: in
     asyncio.run(test())
 
 
-def test_a_cluster_that_is_not_there_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "_ANSWER_S", 0.5)
-
+def test_a_cluster_that_is_not_there_is_told_with_its_address() -> None:
     async def test() -> None:
         with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 "):
-            await KafkaLog.open(Cluster("127.0.0.1:1"), [UNNAMED])
+            await KafkaLog.open(Cluster("127.0.0.1:1", answer_s=0.5), [UNNAMED])
 
     asyncio.run(test())
+
+
+def test_who_heard_that_kafka_is_away_and_has_nothing_to_send_finds_out_that_it_is_back(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with opened(kafka) as store:
+            await write(store, "s1")
+            await stored(store, "s")
+            store.log._sender._on_error(KafkaError(KafkaError._TRANSPORT, "the connection was cut"))
+            assert store.log.failing
+            while store.log.failing:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_a_producer_that_is_broken_for_good_is_replaced_and_nothing_is_left_out(kafka: Cluster) -> None:
