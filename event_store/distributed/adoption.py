@@ -69,6 +69,9 @@ class Adopter:
         writers = await self._streams.surely(self._tables.writers)
         known = {writer.id for writer in writers}
         self._adopted &= known
+        for gone in self._failed.keys() - known:
+            # Somebody else has adopted it, and it is forgotten.
+            self._watch.end(self._failed.pop(gone))
         self._beats = {name: beat for name, beat in self._beats.items() if name in known}
         for writer in writers:
             if writer.id in self._own() or writer.id in self._adopting:

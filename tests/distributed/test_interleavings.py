@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.contract import ANY, NewEvent, StoreError
 from citybrain.event_store.distributed.adoption import Adopter
-from citybrain.event_store.distributed.ports import Batch, TimedOut
+from citybrain.event_store.distributed.ports import Batch, Opening, TimedOut
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.watch import Watch
 from tests.distributed.history import _end
 from tests.distributed.planted import LooksBeforeTheFence, OneOpeningForAll, TakesSilenceForOpen
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -175,3 +176,31 @@ def test_a_process_whose_append_takes_long_beats_on_and_is_not_taken_for_dead() 
         assert stage.writer.id == "w0" and not stage.store.is_closed("w0")
 
     assert played(slow, Writer, Store).in_log() == ["e1"]
+
+
+def test_a_writer_that_could_not_be_adopted_and_is_forgotten_by_others_is_told_no_more() -> None:
+    class CannotRead(Process):
+        async def opened(self, writer: str) -> list[Opening]:
+            raise StoreError("it cannot be read")
+
+    async def run() -> list[list[str]]:
+        store, watch = Store(), Watch()
+        ports = CannotRead(store, Log(), Weather(Random(3), 0))
+        writer = Writer(ports, ports, ports, lambda: "w")
+        adopter = Adopter(ports, ports, writer.streams, writer.publisher, lambda: "f", lambda: [], watch=watch)
+        store.close("dead")
+        found = []
+        for _ in range(2):
+            await adopter.look()
+            await asyncio.sleep(5)
+            found.append(watch.troubles(stops=False))
+            store.remove("dead")
+        return found
+
+    loop = DrivenLoop()
+    try:
+        told, later = loop.run_until_complete(run())
+    finally:
+        _end(loop)
+    assert told == ["adopting writer dead failed, and is tried again: it cannot be read"]
+    assert later == []
