@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: configuration codeowners readme help setup demo test test-engines test-faults soak check lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: configuration codeowners readme help setup demo test test-engines test-faults soak check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ check: build/.stubs ## Lint, strict types, import directions, contracts, nothing
 	@$(BIN)/vulture
 	@$(BIN)/buf lint build/contracts.binpb --config buf.yaml
 	@$(BIN)/python tools/check_repository.py
+
+format: build/.ready ## Puts the code into its form, and mends what the linter can
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 lock: build/.ready ## Locks the requirements anew, with hashes
 	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \

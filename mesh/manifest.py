@@ -5,63 +5,104 @@ The gateway's routes, the runner and the event catalogue are made from manifests
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 
 class ManifestError(Exception):
-    """A manifest that cannot be used; the message names the file, the field and what to write instead."""
+    """A manifest that cannot be used; the message names the file, the line, the field and what to write instead."""
 
 
-class Objectives(BaseModel):
-    """What the team promises to its callers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    availability_percent: float = Field(default=99.9, gt=0, le=100)
-    latency_p99_ms: float = Field(default=500, gt=0)
+def _field(pattern: str | None, description: str) -> Any:
+    return Field(pattern=pattern, description=description)
 
 
 class Manifest(BaseModel):
-    """One service: who owns it, what it answers, what it publishes and hears."""
+    """One service: who owns it, what it answers, what it publishes and hears. What each key is for stands in the README."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
-    title: str
-    team: str
-    kind: Literal["sector", "platform", "hub", "app"]
-    # module:Class of the nameko service.
-    entry: str = Field(pattern=r"^[\w.]+:\w+$")
-    # Full name of the gRPC service.
-    grpc: str = Field(pattern=r"^citybrain\.[a-z0-9_]+\.v[0-9]+\.\w+Service$")
-    # Where it listens when it runs alone.
-    port: int = Field(ge=1024, le=65535)
-    publishes: list[str] = []
-    subscribes: list[str] = []
-    # Module that says how events of types that are given up read today.
-    upcasters: str = Field(default="", pattern=r"^[\w.]*$")
-    objectives: Objectives = Objectives()
+    name: str = _field(r"^[a-z][a-z0-9_]{1,40}$", "a short name in small letters, as its folder and its class have it: traffic")
+    title: str = _field(None, "what people call it, in English and Chinese: Traffic (交通)")
+    team: str = _field(r"^[a-z0-9][a-z0-9-]*$", "the team that owns it, as the code owners are named: traffic-police")
+    entry: str = _field(r"^[\w.]+:\w+$", "module and class of the service: citybrain.services.traffic.service:TrafficService")
+    grpc: str = _field(
+        r"^citybrain\.[a-z0-9_]+\.v[0-9]+\.\w+Service$",
+        "the service of its contract, package and all: citybrain.traffic.v1.TrafficService",
+    )
+    port: int = Field(ge=1024, le=65535, description="where it listens when it runs alone, 1024 to 65535: 7103")
+    publishes: list[str] = Field(
+        default=[], description="a list of all events of its contract: citybrain.traffic.v1.RoadsPublished"
+    )
+    subscribes: list[str] = Field(
+        default=[], description="a list of the events of others that it hears: citybrain.traffic.v1.RoadsPublished"
+    )
+    upcasters: str = Field(
+        default="", pattern=r"^[\w.]*$", description="the module that says how events of types that are given up read today"
+    )
+    _places: dict[tuple[str | int, ...], str] = PrivateAttr(default={})
+
+    def wrong(self, field: str, what: str, item: str | None = None) -> ManifestError:
+        """An error about a field, or about an item of its list: with file and line, and what is to be written there."""
+        values = getattr(self, field)
+        at = (field, values.index(item)) if item is not None and item in values else (field,)
+        return ManifestError(f"{self._places.get(at, self._places.get((), self.name))}: field {field}: {what}")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Reads one manifest; raises ManifestError that says which field is wrong."""
+    """Reads one manifest; raises ManifestError that says which field is wrong, and in which line."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ManifestError(f"{path}: must hold fields (name, title, team, kind, entry, grpc, port)")
+    if not isinstance(root, yaml.MappingNode):
+        raise ManifestError(f"{path}: must hold fields ({', '.join(_needed())})")
+    places: dict[tuple[str | int, ...], str] = {(): str(path)}
+    content: dict[str, Any] = {}
+    for key_node, value_node in root.value:
+        name, place = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        if name in content:
+            raise ManifestError(f"{place}: field {name}: stands above already: take one of them out")
+        try:
+            content[name] = loader.construct_object(value_node, deep=True)
+        except yaml.YAMLError as error:
+            raise ManifestError(f"{place}: field {name}: cannot be read: {' '.join(str(error).split())}") from error
+        places[name,] = place
+        if isinstance(value_node, yaml.SequenceNode):
+            places |= {(name, n): f"{path}:{item.start_mark.line + 1}" for n, item in enumerate(value_node.value)}
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{path}: field {field}: {first['msg']}") from error
+        raise ManifestError(_explained(error, places)) from error
+    manifest._places = places
+    return manifest
+
+
+def _needed() -> list[str]:
+    return [name for name, field in Manifest.model_fields.items() if field.is_required()]
+
+
+def _explained(error: ValidationError, places: Mapping[tuple[str | int, ...], str]) -> str:
+    """The first thing that is wrong, and what to write."""
+    first = error.errors()[0]
+    loc = first["loc"]
+    name = str(loc[0])
+    place = places.get(loc[:2]) or places.get(loc[:1]) or places[()]
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, Manifest.model_fields, 1)
+        return f"{place}: field {name}: there is none: " + (
+            f"do you mean {close[0]}?" if close else f"there are {', '.join(Manifest.model_fields)}"
+        )
+    write = Manifest.model_fields[name].description
+    return f"{place}: field {name}: " + (
+        f"is missing: {write}" if first["type"] == "missing" else f"is {first['input']!r}: {write}"
+    )
 
 
 def find_manifests(roots: Iterable[Path]) -> list[Manifest]:

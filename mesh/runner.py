@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import signal
 import sys
 import time
@@ -19,8 +18,9 @@ from citybrain.mesh.clock import DrivenClock, WallClock
 from citybrain.mesh.clock_service import serve_clock
 from citybrain.mesh.container import Container
 from citybrain.mesh.engine import open_engine
+from citybrain.mesh.entry import load_entry
 from citybrain.mesh.following import OpenStreams
-from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.mesh_service import serve_status
 from citybrain.mesh.nameko import eventlet
 from citybrain.mesh.outgoing import Outgoing
@@ -39,18 +39,8 @@ from citybrain.observability.tracing import Tracing
 _log = logger("runner")
 
 
-class EntryError(Exception):
-    """A manifest names a class that cannot be loaded; the message says which and why."""
-
-
-def load_entry(manifest: Manifest) -> type:
-    """The service class a manifest names."""
-    module, _, name = manifest.entry.partition(":")
-    try:
-        found: type = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise EntryError(f"service {manifest.name}: entry {manifest.entry} cannot be loaded: {error}") from error
-    return found
+class StartError(Exception):
+    """The mesh cannot be started on what it found; the message says what to do."""
 
 
 class Mesh:
@@ -68,7 +58,7 @@ class Mesh:
         loop = use_asyncio_hub()
         settings = self.settings
         if (settings.data / RESTORING).exists():
-            raise EntryError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
+            raise StartError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
         # Their contracts are there now: whether each type that is given up can be read is known before anything is.
@@ -167,7 +157,7 @@ def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[in
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, EntryError, UpcastError, StoreError) as error:
+    except (OSError, ManifestError, StartError, UpcastError, StoreError) as error:
         if isinstance(error, OSError) and is_refused(error):
             error = refused(Path(error.filename or settings.data), error)
         sys.stderr.write(f"city: {error}\n")

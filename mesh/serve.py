@@ -72,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="file of the configuration; city.yaml here when none is given")
     parser.add_argument("--data", help="where events and views are kept")
     parser.add_argument("--host", help="address it listens on")
-    parser.add_argument("--port", help="port it listens on; 0: any free port")
+    parser.add_argument(
+        "--port", help="port it listens on; 0: any free one; none given: that of its manifest, where it is one service"
+    )
     parser.add_argument("--share-port", action="store_true", help="other processes may listen on the port too (SO_REUSEPORT)")
     parser.add_argument("--driven", action="store_true", help="city time is driven from outside")
     parser.add_argument(
@@ -92,8 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.peer:
         given["peers"] = Given({name: address for name, _, address in (peer.partition("=") for peer in options.peer)}, "--peer")
     try:
-        settings = load(Settings, file=options.config, options=given, elsewhere=ELSEWHERE).settings
+        found = load(Settings, file=options.config, options=given, elsewhere=ELSEWHERE)
+        settings = found.settings
         manifests = [m for m in choose(options.services, options.folder) if m.name not in options.without]
+        if len(manifests) == 1 and found.origin("port") == "default":
+            settings = settings.model_copy(update={"port": manifests[0].port})
         everybody = find_manifests([*rooms(), *options.folder])
         peers = addresses(settings.peers, everybody)
         load_upcasters(everybody)

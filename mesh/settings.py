@@ -176,7 +176,12 @@ class Settings(Section):
         "wall", "City time: the wall clock, or `driven` by a simulation (Advance): then it stands until it is moved."
     )
     host: str = value("127.0.0.1", "Address that a process of the mesh listens on.")
-    port: int = value(0, "Port that a process of the mesh listens on; 0 takes any free one.", ge=0, le=65535)
+    port: int = value(
+        0,
+        "Port that a process of the mesh listens on; 0 takes any free one. Not set: one service alone has its manifest's.",
+        ge=0,
+        le=65535,
+    )
     share_port: bool = value(
         False, "Other processes of the same services may listen on the same port: the kernel spreads connections over them."
     )

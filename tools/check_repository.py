@@ -106,7 +106,6 @@ def _drift() -> list[str]:
     from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
     from tools.codeowners import made as owners
-    from tools.configuration import PAGE
     from tools.configuration import made as configuration
     from tools.readme import READMES
     from tools.readme import made as readme
@@ -118,8 +117,11 @@ def _drift() -> list[str]:
         found.append(f"{TARGET.name} has drifted: make third-party")
     if not OWNERS.is_file() or OWNERS.read_text(encoding="utf-8") != owners():
         found.append(f"{OWNERS.name} has drifted: make codeowners")
-    if PAGE.read_text(encoding="utf-8") != configuration():
-        found.append(f"{PAGE.name} has drifted: make configuration")
+    found += [
+        f"{page.name} has drifted: make configuration"
+        for page, text in configuration().items()
+        if page.read_text(encoding="utf-8") != text
+    ]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():

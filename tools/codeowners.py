@@ -24,6 +24,7 @@ def made() -> str:
         manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
         owner = f"@{ORGANISATION}/{manifest['team']}"
         contract = manifest["grpc"].split(".")[1]
+        rows += ["", f"# {manifest['title']}"]
         rows += [f"/{path.parent.relative_to(ROOT)}/ {owner}", f"/protos/citybrain/{contract}/ {owner}"]
     return "# Made by `make codeowners` from the teams in the manifests.\n" + "\n".join(rows) + "\n"
 

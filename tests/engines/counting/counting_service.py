@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from citybrain.probe.v1 import events_pb2 as ev
-from citybrain.probe.v1 import probe_service_pb2 as pb
+from citybrain.counting.v1 import counting_service_pb2 as pb
+from citybrain.counting.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.service import Reading, Service, Streams, Telemetry, Window, rpc, window
@@ -39,5 +39,5 @@ class CountingService(Service):
     def second(self, window: Window) -> None:
         """One event for a second."""
         text = json.dumps({"late": window.late, "ahead": window.ahead, "sums": window.states})
-        written = ev.Written(key=str(window.start), text=text)
-        self.seconds.handle("all", lambda told: [written], lambda after, _: None)
+        counted = ev.Counted(second=str(window.start), text=text)
+        self.seconds.handle("all", lambda told: [counted], lambda after, _: None)

@@ -32,7 +32,7 @@ importlib.import_module("tests.unit.mesh.upcasters_of_probe")
 
 
 def manifest(**given: Any) -> Manifest:
-    return Manifest(name="probe", title="t", team="t", kind="sector", entry="m:S", grpc=PROBE, port=7999, **given)
+    return Manifest(name="probe", title="t", team="t", entry="m:S", grpc=PROBE, port=7999, **given)
 
 
 def texts(row: Row | None, event: Heard) -> Row | None:

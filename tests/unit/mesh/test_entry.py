@@ -1,0 +1,140 @@
+"""Where manifest, class and contract do not say the same, nothing starts, and one line says which line to change and how."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from citybrain.cli.local import ROOT
+from citybrain.mesh.entry import heard_by, load_entry
+from citybrain.mesh.manifest import ManifestError, find_manifests, read_manifest
+
+HUB = ROOT / "services" / "district_hub" / "manifest.yaml"
+MODULE = "citybrain.services.district_hub.service"
+BASE = "citybrain.district_hub.v1"
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    """The hub's manifest with one place changed."""
+    text = HUB.read_text(encoding="utf-8")
+    assert old in text
+    path = folder / "manifest.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+WRONG = [
+    (f"entry: {MODULE}:", "entry: no.such.module:", ["field entry", "no.such.module cannot be loaded"]),
+    (":DistrictHubService\ngrpc", ":DistrictHubServise\ngrpc", ["field entry", "do you mean DistrictHubService?"]),
+    (f"{MODULE}:DistrictHubService", "citybrain.mesh.errors:NotFound", ["field entry", "NotFound is not derived from"]),
+    ("name: district_hub", "name: hubs", ["field name", "DistrictHubService.name is 'district_hub'"]),
+    ("v1.DistrictHubService", "v1.DistrictHubbService", ["field grpc", f"do you mean {BASE}.DistrictHubService?"]),
+    ("v1.DistrictHubService", "v9.DistrictHubService", ["field grpc", f"{MODULE}:DistrictHubService loads has"]),
+    (f"grpc: {BASE}.DistrictHub", "grpc: citybrain.health.v1.Health", ["field grpc", "citybrain.health.v1.HealthService"]),
+    (f"{BASE}.DistrictNotified", f"{BASE}.DistrictNotifed", ["field publishes", f"do you mean {BASE}.DistrictNotified?"]),
+    (f"  - {BASE}.DistrictNotified\n", "", ["field publishes", f"{BASE}.DistrictNotified is missing"]),
+    (f"{BASE}.DistrictNotified", f"{BASE}.DistrictRegistered", ["field publishes", "stands there twice"]),
+    (f"{BASE}.DistrictNotified", "citybrain.health.v1.BedReserved", ["field publishes", "not an event of its contract"]),
+    ("citybrain.traffic.v1.RoadsPublished", "citybrain.traffic.v1.RoadPublished", ["field subscribes", "do you mean"]),
+    ("  - citybrain.traffic.v1.RoadsPublished\n", "  []\n", ["field subscribes", "RoadsPublished is missing: write it there"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), WRONG, ids=[f"{new}" for _, new, _ in WRONG])
+def test_what_does_not_fit_is_named_with_its_line_and_what_to_write(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
+    path = changed(tmp_path, old, new)
+    with pytest.raises(ManifestError) as caught:
+        load_entry(read_manifest(path))
+    message = str(caught.value)
+    assert all(part in message for part in said), message
+    assert "\n" not in message
+    place, _, _ = message.partition(": field")
+    file, _, line = place.rpartition(":")
+    assert file == str(path)
+    field = said[0].removeprefix("field ")
+    in_field = [text.partition(":")[0] for text in path.read_text(encoding="utf-8").splitlines()[: int(line)] if text[0] != " "]
+    assert in_field[-1] == field
+
+
+SERVICE = """
+from citybrain.traffic.v1 import events_pb2, traffic_service_pb2
+from citybrain.mesh.service import Service, rpc
+
+class HalfService(Service):
+    name = "traffic"
+{methods}
+"""
+METHOD = "    @rpc\n    def {name}(self, request): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (["PublishRoad"], ["has no method PublishRoad", "do you mean PublishRoads?"]),
+        (["GetSignal"], ["does not answer", "write it with @rpc"]),
+    ],
+)
+def test_a_method_that_contract_and_class_do_not_both_have_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: list[str], said: list[str]
+) -> None:
+    name = f"half_{methods[0].lower()}"
+    (tmp_path / f"{name}.py").write_text(
+        SERVICE.format(methods="".join(METHOD.format(name=method) for method in methods)), encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "manifest.yaml"
+    path.write_text(
+        f"name: traffic\ntitle: Half\nteam: half\nentry: {name}:HalfService\n"
+        "grpc: citybrain.traffic.v1.TrafficService\nport: 7999\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ManifestError) as caught:
+        load_entry(read_manifest(path))
+    assert all(part in str(caught.value) for part in said), caught.value
+
+
+def test_a_service_that_does_not_fit_its_manifest_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    changed(tmp_path, "v1.DistrictHubService", "v1.DistrictHubbService")
+    text = (tmp_path / "manifest.yaml").read_text(encoding="utf-8").replace("name: district_hub", "name: other_hub")
+    (tmp_path / "manifest.yaml").write_text(text, encoding="utf-8")
+    (line,) = serve(tmp_path, "other_hub", "--folder", str(tmp_path)).splitlines()
+    assert line.startswith(f"city: {tmp_path / 'manifest.yaml'}:1: field name: ")
+
+
+def serve(folder: Path, *arguments: str) -> str:
+    """What a service says that cannot start."""
+    command = [sys.executable, "-m", "citybrain.mesh.serve", *arguments, "--data", str(folder / "data")]
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done
+    return done.stderr
+
+
+def test_one_service_alone_listens_on_the_port_of_its_manifest(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        module = tmp_path / "lonely.py"
+        contract = "from citybrain.district_hub.v1 import district_hub_service_pb2"
+        module.write_text(
+            f"{contract}\nfrom {MODULE} import DistrictHubService\nclass Lonely(DistrictHubService):\n    name = 'lonely'\n"
+        )
+        (tmp_path / "manifest.yaml").write_text(
+            f"name: lonely\ntitle: Lonely\nteam: lonely\nentry: lonely:Lonely\ngrpc: {BASE}.DistrictHubService\nport: {port}\n"
+            f"subscribes: [{', '.join(sorted(heard_by(load_entry(read_manifest(HUB)))))}]\n"
+        )
+        assert f"port {port} on 127.0.0.1 is taken" in serve(tmp_path, "lonely", "--folder", str(tmp_path))
+
+
+def test_every_service_here_fits_its_manifest() -> None:
+    from citybrain.mesh.serve import rooms
+
+    assert len([load_entry(manifest) for manifest in find_manifests(rooms())]) >= 5
