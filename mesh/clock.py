@@ -50,6 +50,10 @@ class CityClock:
         """City time now."""
         raise NotImplementedError
 
+    def known(self) -> bool:
+        """Whether it is known what time it is."""
+        return True
+
     def heading_for(self) -> int:
         """The moment that city time is being moved to; now, where it is not."""
         return self.now()
@@ -129,6 +133,10 @@ class DrivenClock(CityClock):
     def now(self) -> int:
         """The last moment told or written down; 0 where there is none."""
         return self._now
+
+    def known(self) -> bool:
+        """Not from a restart until somebody tells the time."""
+        return self._told
 
     def heading_for(self) -> int:
         """See CityClock.heading_for."""

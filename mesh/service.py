@@ -14,6 +14,7 @@ from citybrain.mesh.events import Heard
 from citybrain.mesh.following import Follow
 from citybrain.mesh.nameko import DependencyProvider
 from citybrain.mesh.runtime import off_loop, wait
+from citybrain.mesh.sources import Source
 from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.telemetry import Telemetry
 from citybrain.mesh.upcasting import upcast
@@ -32,6 +33,7 @@ __all__ = [
     "Provider",
     "Reading",
     "Service",
+    "Source",
     "Streams",
     "Telemetry",
     "View",

@@ -106,6 +106,13 @@ class Processes(Section):
         return copies
 
 
+class SourceClock(Section):
+    """How far the clock of a kind of source may be from ours."""
+
+    ahead_s: float = value(5.0, "How far before ours.", ge=0, le=86_400)
+    behind_s: float = value(60.0, "How far behind ours.", ge=0, le=86_400 * 366)
+
+
 class Kafka(Section):
     """Where the log is, for the distributed store."""
 
@@ -218,6 +225,11 @@ class Settings(Section):
     traces: Traces = Traces()
     processes: Processes = Processes()
     personal: Personal = Personal()
+    sources: dict[str, SourceClock] = value(
+        {},
+        "How far clocks of sources may be from ours before what they say is refused, where it is not what the service says: "
+        "{traffic.street: {ahead_s: 5, behind_s: 60}}.",
+    )
 
     @field_validator("peers")
     @classmethod

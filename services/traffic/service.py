@@ -7,8 +7,7 @@ from dataclasses import replace
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.events import microseconds
-from citybrain.mesh.service import Clock, Follow, Service, Streams, View, every, rpc
+from citybrain.mesh.service import Clock, Follow, Service, Source, Streams, View, every, rpc
 from citybrain.services.traffic import domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import control
 from citybrain.services.traffic.network import Network, signals_on
@@ -32,6 +31,8 @@ class TrafficService(Service):
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant)
     telemetry = Telemetry()
     clock = Clock()
+    # Reports say what is there now: a signal that is commanded for another moment is refused by its controller.
+    street = Source(ahead_s=5, behind_s=60)
 
     @rpc
     def PublishRoads(self, request: pb.PublishRoadsRequest) -> pb.PublishRoadsResponse:
@@ -61,9 +62,11 @@ class TrafficService(Service):
     @rpc
     def ReportObservations(self, request: pb.ReportObservationsRequest) -> pb.ReportObservationsResponse:
         """Takes in what is seen, and commands what follows from it."""
-        at = microseconds(request.observed_at) / 1e6
+        at = self.street.moment(request.observed_at, "observed_at") / 1e6
+        newest = at >= self.telemetry.street.queues_at
         self.telemetry.street = observe(self.telemetry.street, request)
-        self._control(at + STEP_S)
+        if newest:
+            self._control(at + STEP_S)
         self.telemetry.speeds, told = speeds.fold(self.telemetry.speeds, at, request.speeds)
         if told is not None and told.speeds:
             self.windows.handle("all", lambda now: measured.publish(now, told), lambda _after, _: None)
