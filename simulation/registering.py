@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
+import grpc
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
-from citybrain.simulation.gateway_client import Gateway
+from citybrain.simulation.gateway_client import Gateway, Refused
 from citybrain.simulation.network import Network, signal_messages
 from citybrain.simulation.places import Place, Places
 from citybrain.simulation.plans import Plan
@@ -19,6 +21,8 @@ TRAFFIC = "citybrain.traffic.v1.TrafficService"
 HUB = "citybrain.district_hub.v1.DistrictHubService"
 
 EDGES_A_CALL = 200
+ROADS_KNOWN_WITHIN_S = 20.0
+PAUSE_S = 0.05
 
 
 def road_place(place: Place) -> RoadPlace:
@@ -52,24 +56,38 @@ def register(gateway: Gateway, network: Network, plans: Mapping[str, Plan], plac
         )
     for station in places.stations:
         for ambulance_id in station.ambulance_ids:
-            gateway.call(
-                f"{HEALTH}/RegisterAmbulance",
-                health.RegisterAmbulanceRequest(ambulance_id=ambulance_id, station=road_place(station.place)),
-                health.RegisterAmbulanceResponse,
-                f"ambulance-{ambulance_id}",
-            )
+            ambulance = health.RegisterAmbulanceRequest(ambulance_id=ambulance_id, station=road_place(station.place))
+            _once_roads_are_known(
+                lambda ambulance=ambulance: gateway.call(  # type: ignore[misc]
+                    f"{HEALTH}/RegisterAmbulance", ambulance, health.RegisterAmbulanceResponse,
+                    f"ambulance-{ambulance.ambulance_id}",
+                )
+            )  # fmt: skip
     for hospital in places.hospitals:
-        gateway.call(
-            f"{HEALTH}/RegisterHospital",
-            health.RegisterHospitalRequest(
-                hospital_id=hospital.hospital_id,
-                name=hospital.name,
-                entrance=road_place(hospital.entrance),
-                places=hospital.places,
-            ),
-            health.RegisterHospitalResponse,
-            f"hospital-{hospital.hospital_id}",
+        request = health.RegisterHospitalRequest(
+            hospital_id=hospital.hospital_id,
+            name=hospital.name,
+            entrance=road_place(hospital.entrance),
+            places=hospital.places,
         )
+        _once_roads_are_known(
+            lambda request=request: gateway.call(  # type: ignore[misc]
+                f"{HEALTH}/RegisterHospital", request, health.RegisterHospitalResponse, f"hospital-{request.hospital_id}"
+            )
+        )
+
+
+def _once_roads_are_known(call: Callable[[], object]) -> None:
+    """Health hears of the roads from the log, some time after they were published: until then it says no."""
+    until = time.monotonic() + ROADS_KNOWN_WITHIN_S
+    while True:
+        try:
+            call()
+            return
+        except Refused as refused:
+            if refused.code is not grpc.StatusCode.FAILED_PRECONDITION or time.monotonic() > until:
+                raise
+        time.sleep(PAUSE_S)
 
 
 def road_edges(network: Network, places: Places) -> list[RoadEdge]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
+from citybrain.roads.v1.roads_pb2 import RoadPlace
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import NotFound, Refused
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
+
+ROUNDED_M = 1.0
+"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,14 @@ def existing(incident: Incident, incident_id: str) -> Incident:
     if incident.opened is None:
         raise NotFound(f"there is no incident {incident_id}: its id is in the answer to the report", "NO_SUCH_INCIDENT")
     return incident
+
+
+def check_place(lengths_m: Mapping[str, float], place: RoadPlace) -> None:
+    """BadRequest where a place is beyond the end of its road. A road that is not known here may be known to others by now."""
+    length_m = lengths_m.get(place.edge_id)
+    if length_m is not None and place.position_m > length_m + ROUNDED_M:
+        problem = f"is {place.position_m:g} m, and road {place.edge_id!r} is {length_m:g} m long: give a place on it"
+        raise BadRequest([("place.position_m", problem)])
 
 
 def open_incident(

@@ -20,12 +20,14 @@ class EmergencyCommandService(Service):
     name = "emergency_command"
     incidents = Streams("incident", domain.Incident, domain.evolve)
     listed = View(views.EVENTS, views.key, views.apply, personal={"reporter": "reporter_id"})
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
     people = People()
     paging = Paging()
 
     @rpc
     def ReportEmergency(self, request: pb.ReportEmergencyRequest) -> pb.ReportEmergencyResponse:
         """Opens an incident; the workflow that carries it starts from the event."""
+        domain.check_place(self.roads.derived(views.lengths), request.place)
         incident_id = new_id("inc")
         correlate(incident_id)
         reporter_id = self.people.of("phone", request.reporter.phone) if request.HasField("reporter") else ""

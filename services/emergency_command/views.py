@@ -1,15 +1,19 @@
-"""The list of incidents: one row each, as callers see it."""
+"""Read models: incidents, one row each, as callers see them; and how long roads are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
+from citybrain.traffic.v1.events_pb2 import RoadsPublished
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, timestamp
 
 EVENTS = (IncidentOpened, IncidentCancelled, IncidentClosed)
+ROAD_EVENTS = (RoadsPublished,)
 
 
 def key(event: Heard) -> str:
@@ -39,6 +43,23 @@ def apply(row: Row | None, event: Heard) -> Row | None:
     elif isinstance(data, IncidentClosed):
         incident.state, incident.outcome = pb.INCIDENT_STATE_CLOSED, data.outcome
     return {**row, "incident": MessageToDict(incident)}
+
+
+def road_key(event: Heard) -> str:
+    """Roads are published in parts; each keeps the name of its first edge."""
+    assert isinstance(event.data, RoadsPublished)
+    return event.data.edges[0].edge_id
+
+
+def road(row: Row | None, event: Heard) -> Row | None:
+    """Length of each road of that part."""
+    assert isinstance(event.data, RoadsPublished)
+    return {edge.edge_id: edge.length_m for edge in event.data.edges}
+
+
+def lengths(rows: Iterable[Row]) -> dict[str, float]:
+    """Road → metres, over all parts."""
+    return {edge: length for row in rows for edge, length in row.items()}
 
 
 def read(row: Row) -> pb.Incident:

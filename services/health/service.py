@@ -34,6 +34,7 @@ class HealthService(Service):
     @rpc
     def RegisterAmbulance(self, request: pb.RegisterAmbulanceRequest) -> pb.RegisterAmbulanceResponse:
         """Makes an ambulance known."""
+        self._on_a_road(request.station, f"the station of ambulance {request.ambulance_id}")
         unit = self.ambulances.handle(
             request.ambulance_id, lambda now: domain.register_ambulance(now, request), lambda after, _: after
         )
@@ -44,6 +45,7 @@ class HealthService(Service):
     @rpc
     def RegisterHospital(self, request: pb.RegisterHospitalRequest) -> pb.RegisterHospitalResponse:
         """Makes a hospital known."""
+        self._on_a_road(request.entrance, f"the entrance of hospital {request.hospital_id}")
         h = self.hospitals.handle(
             request.hospital_id, lambda now: domain.register_hospital(now, request), lambda after, _: after
         )
@@ -173,6 +175,12 @@ class HealthService(Service):
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
         return Follow(purpose="missions", types=types, clearance=3)
 
+    def _on_a_road(self, place: RoadPlace, what: str) -> None:
+        """Refuses a place that is on no road, as soon as there is a network to look at."""
+        roads = self.roads.derived(travel.build)
+        if roads.length_m:
+            roads.require(place, what)
+
     # -- who is nearest -----------------------------------------------------------------------------------------------
 
     def _ambulances_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
@@ -189,7 +197,7 @@ class HealthService(Service):
         if not ends:
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
-        roads.require(place.edge_id, "the place of the emergency")
+        roads.require(place, "the place of the emergency")
         routes = off_loop(search, roads, place, ends, self._measured())
         if not routes:
             raise Refused(f"no road leads between {place.edge_id!r} and any of: {', '.join(ends)}", "UNREACHABLE")

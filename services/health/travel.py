@@ -18,6 +18,9 @@ from citybrain.mesh.errors import Refused
 MEASURED_FOR_S = 300
 """Older measurements say nothing about now."""
 
+ROUNDED_M = 1.0
+"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Roads:
@@ -27,10 +30,17 @@ class Roads:
     length_m: Mapping[str, float]
     free_speed_mps: Mapping[str, float]
 
-    def require(self, edge_id: str, what: str) -> None:
-        """Raises Refused where an edge is not known."""
-        if edge_id not in self.length_m:
-            raise Refused(f"{what} lies on road {edge_id!r}, which is not in the published network", "UNKNOWN_ROAD")
+    def require(self, place: RoadPlace, what: str) -> None:
+        """Raises Refused where a place is not on the network."""
+        length_m = self.length_m.get(place.edge_id)
+        if length_m is None:
+            raise Refused(
+                f"{what} lies on road {place.edge_id!r}, which is not in the published network: name one that is or publish it",
+                "UNKNOWN_ROAD",
+            )
+        if place.position_m > length_m + ROUNDED_M:
+            where = f"{what} lies {place.position_m:g} m from the start of road {place.edge_id!r}, which is {length_m:g} m long"
+            raise Refused(f"{where}: give a place on it", "OFF_THE_ROAD")
 
 
 def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
@@ -60,8 +70,9 @@ def routes_to(
     paths = _shortest(roads.graph.reverse(copy=False), target)
     found = {}
     for name, origin in origins.items():
-        if origin.edge_id in paths:
-            found[name] = _route(roads, list(reversed(paths[origin.edge_id])), origin, target, speeds)
+        edges = _around(roads, origin.edge_id) if _passed(origin, target) else paths.get(origin.edge_id, [])[::-1]
+        if edges:
+            found[name] = _route(roads, edges, origin, target, speeds)
     return found
 
 
@@ -72,9 +83,29 @@ def routes_from(
     paths = _shortest(roads.graph, origin)
     found = {}
     for name, target in targets.items():
-        if target.edge_id in paths:
-            found[name] = _route(roads, paths[target.edge_id], origin, target, speeds)
+        edges = _around(roads, origin.edge_id) if _passed(origin, target) else paths.get(target.edge_id, [])
+        if edges:
+            found[name] = _route(roads, edges, origin, target, speeds)
     return found
+
+
+def _passed(origin: RoadPlace, target: RoadPlace) -> bool:
+    """Whether a place lies behind another one on the same road: nobody may drive back to it."""
+    return origin.edge_id == target.edge_id and target.position_m < origin.position_m
+
+
+def _around(roads: Roads, edge_id: str) -> list[str]:
+    """The shortest way around to the beginning of a road, from its end; empty where there is none."""
+    import networkx as nx
+
+    # With a target it would be one number and one path.
+    found: Any = nx.single_source_dijkstra(roads.graph, edge_id, weight="seconds")
+    seconds, paths = found
+    # To drive through the road itself once more costs the same whichever way it is come back to.
+    before = [edge for edge in roads.graph.predecessors(edge_id) if edge in paths]
+    if not before:
+        return []
+    return [*paths[min(before, key=lambda edge: (seconds[edge], edge))], edge_id]
 
 
 def _shortest(graph: Any, source: RoadPlace) -> dict[str, list[str]]:

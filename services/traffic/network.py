@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from citybrain.roads.v1.roads_pb2 import RoadEdge
-from citybrain.traffic.v1.traffic_service_pb2 import Signal
+from citybrain.traffic.v1.traffic_service_pb2 import GrantPriorityRequest, Signal
 
+from citybrain.mesh.errors import BadRequest
 from citybrain.services.traffic.conflicts import Lights, Way, prepare
+
+ROUNDED_M = 1.0
+"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,27 @@ def build(edges: Iterable[RoadEdge], signals: Iterable[Signal]) -> Network:
 def crossings(network: Network, edge_ids: Sequence[str]) -> list[tuple[int, str]]:
     """Where a route passes a signal: (place in the route of the edge before it, signal), in order."""
     return [(k, network.at_way[way]) for k, way in enumerate(pairwise(edge_ids)) if way in network.at_way]
+
+
+def check_way(network: Network, request: GrantPriorityRequest) -> None:
+    """BadRequest where a stop is not on the way.
+
+    A road that is not known here is passed over: who made the way may have heard of it earlier, and all other signals count.
+    """
+    problems = []
+    for number, stop in enumerate(request.stops):
+        if stop.route_index >= len(request.edge_ids):
+            problems.append(
+                (f"stops[{number}].route_index", f"must be less than the number of roads ({len(request.edge_ids)})")
+            )
+            continue
+        edge = request.edge_ids[stop.route_index]
+        length_m = network.length_m.get(edge, stop.position_m)
+        if stop.position_m > length_m + ROUNDED_M:
+            problem = f"is {stop.position_m:g} m, and road {edge!r} is {length_m:g} m long: give a place on it"
+            problems.append((f"stops[{number}].position_m", problem))
+    if problems:
+        raise BadRequest(problems)
 
 
 def signals_on(network: Network, edge_ids: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.mesh.service import Clock, Follow, Service, Source, Streams, View, every, rpc
 from citybrain.services.traffic import domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import control
-from citybrain.services.traffic.network import Network, signals_on
+from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.street import observe
 from citybrain.services.traffic.telemetry import Telemetry
 
@@ -75,7 +75,9 @@ class TrafficService(Service):
     @rpc
     def GrantPriority(self, request: pb.GrantPriorityRequest) -> pb.GrantPriorityResponse:
         """Gives a vehicle priority along its way."""
-        signal_ids = signals_on(self._network(), request.edge_ids)
+        network = self._network()
+        check_way(network, request)
+        signal_ids = signals_on(network, request.edge_ids)
         return self.priorities.handle(
             request.incident_id,
             lambda now: grants.grant(now, request, signal_ids),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
-from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
+from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
 from citybrain.mesh.erasure import erase
 from citybrain.mesh.errors import BadRequest
@@ -102,3 +103,21 @@ def test_a_listing_is_read_in_pages_newest_first() -> None:
 def test_a_number_that_cannot_be_called_is_refused(phone: str) -> None:
     with running(EmergencyCommandService) as command, pytest.raises(BadRequest, match=r"reporter\.phone"):
         command.fire("ReportEmergency", report(phone))
+
+
+def test_a_place_beyond_the_end_of_its_road_is_refused_and_opens_nothing() -> None:
+    with running(EmergencyCommandService) as command:
+        asked = report("")
+        asked.place.position_m = 99_999
+        # Nobody has published a road yet: an emergency does not wait for that.
+        assert command.fire("ReportEmergency", asked).incident.incident_id
+        command.tell(RoadsPublished(edges=[RoadEdge(edge_id="e1", length_m=1000, free_speed_mps=10)]))
+        command.wait_for_row("roads", "e1", bool)
+        with pytest.raises(BadRequest) as caught:
+            command.fire("ReportEmergency", asked)
+        (violation,) = caught.value.violations
+        assert violation == ("place.position_m", "is 99999 m, and road 'e1' is 1000 m long: give a place on it")
+        assert len(command.events(IncidentOpened)) == 1
+        for good in (RoadPlace(edge_id="e1", position_m=1000), RoadPlace(edge_id="e2", position_m=99_999)):
+            asked.place.CopyFrom(good)
+            command.fire("ReportEmergency", asked)

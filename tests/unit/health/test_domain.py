@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
@@ -160,5 +162,63 @@ def test_ways_there_and_back_agree_and_what_cannot_be_reached_is_left_out() -> N
     start, end = RoadPlace(edge_id="e1", position_m=20), RoadPlace(edge_id="e4", position_m=50)
     assert travel.routes_from(roads(), start, {"h": end}, {})["h"] == travel.routes_to(roads(), end, {"a": start}, {})["a"]
     assert travel.routes_from(roads(), end, {"h": start}, {}) == {}
-    with pytest.raises(Refused, match="not in the published network"):
-        roads().require("e9", "the place")
+
+
+def test_a_place_that_is_on_no_road_is_refused_with_what_is_wrong() -> None:
+    roads().require(RoadPlace(edge_id="e1", position_m=100), "the place")
+    with pytest.raises(Refused, match="not in the published network") as unknown:
+        roads().require(RoadPlace(edge_id="e9"), "the place")
+    with pytest.raises(Refused, match="99999 m from the start of road 'e1', which is 100 m long") as beyond:
+        roads().require(RoadPlace(edge_id="e1", position_m=99_999), "the place")
+    assert (unknown.value.reason, beyond.value.reason) == ("UNKNOWN_ROAD", "OFF_THE_ROAD")
+
+
+def test_to_a_place_that_was_passed_on_the_same_road_one_drives_around() -> None:
+    ring = travel.build([{"edges": [["e1", 100, 10, ["e2"]], ["e2", 100, 10, ["e3"]], ["e3", 100, 10, ["e1"]]]}])
+    behind, here = RoadPlace(edge_id="e1", position_m=20), RoadPlace(edge_id="e1", position_m=70)
+    for found in (travel.routes_to(ring, behind, {"a": here}, {}), travel.routes_from(ring, here, {"a": behind}, {})):
+        assert (list(found["a"].edge_ids), found["a"].length_m) == (["e1", "e2", "e3", "e1"], 250)
+    assert travel.routes_to(ring, here, {"a": behind}, {})["a"].length_m == 50
+
+
+@st.composite
+def towns(draw: st.DrawFn) -> tuple[travel.Roads, RoadPlace, RoadPlace]:
+    """Some roads that lead into each other anyhow, and two places on them."""
+    names = [f"e{n}" for n in range(draw(st.integers(1, 6)))]
+    follow = {name: draw(st.lists(st.sampled_from(names), unique=True, max_size=3)) for name in names}
+    lengths = {name: draw(st.integers(10, 200)) for name in names}
+    places = [
+        RoadPlace(edge_id=(name := draw(st.sampled_from(names))), position_m=draw(st.integers(0, lengths[name])))
+        for _ in range(2)
+    ]
+    return travel.build([{"edges": [[name, lengths[name], 10, follow[name]] for name in names]}]), places[0], places[1]
+
+
+@for_all(towns())
+def test_every_way_is_one_that_can_be_driven_and_the_shortest_there_is(town: tuple[travel.Roads, RoadPlace, RoadPlace]) -> None:
+    roads, start, end = town
+    there = travel.routes_to(roads, end, {"a": start}, {})
+    assert there.keys() == travel.routes_from(roads, start, {"a": end}, {}).keys()
+    shortest = metres(roads, start, end)
+    assert ("a" in there) == (shortest is not None)
+    if "a" in there:
+        edges = list(there["a"].edge_ids)
+        assert (edges[0], edges[-1]) == (start.edge_id, end.edge_id)
+        assert all(roads.graph.has_edge(*pair) for pair in pairwise(edges))
+        assert there["a"].length_m == shortest == travel.routes_from(roads, start, {"a": end}, {})["a"].length_m
+
+
+def metres(roads: travel.Roads, start: RoadPlace, end: RoadPlace) -> float | None:
+    """How far it is, looked for metre by road: every road once more than it can be needed."""
+    if start.edge_id == end.edge_id and end.position_m >= start.position_m:
+        return end.position_m - start.position_m
+    reached = {start.edge_id: roads.length_m[start.edge_id] - start.position_m}
+    arrivals: list[float] = []
+    for _ in range(len(roads.length_m) + 1):
+        for edge, so_far in list(reached.items()):
+            for after in roads.graph.successors(edge):
+                if after == end.edge_id:
+                    arrivals.append(so_far + end.position_m)
+                through = so_far + roads.length_m[after]
+                reached[after] = min(through, reached.get(after, through))
+    return min(arrivals, default=None)

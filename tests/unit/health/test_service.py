@@ -74,6 +74,20 @@ def test_the_time_of_a_way_is_the_measured_one_while_the_measurement_is_new() ->
             assert health.ReserveAmbulance(reserve()).route.travel_time_s == seconds
 
 
+def test_a_station_or_an_entrance_on_no_road_is_refused_once_roads_are_known() -> None:
+    far, nowhere = RoadPlace(edge_id="e1", position_m=99_999), RoadPlace(edge_id="e9")
+    with service_factory(HealthService, roads=ROADS) as health:
+        for place, reason in ((far, "OFF_THE_ROAD"), (nowhere, "UNKNOWN_ROAD")):
+            with pytest.raises(Refused) as station:
+                health.RegisterAmbulance(pb.RegisterAmbulanceRequest(ambulance_id="a1", station=place))
+            with pytest.raises(Refused) as entrance:
+                health.RegisterHospital(pb.RegisterHospitalRequest(hospital_id="h1", entrance=place, places=1))
+            assert (station.value.reason, entrance.value.reason) == (reason, reason)
+            assert "ambulance a1" in str(station.value) and "hospital h1" in str(entrance.value)
+    with service_factory(HealthService) as health:
+        health.RegisterAmbulance(pb.RegisterAmbulanceRequest(ambulance_id="a1", station=nowhere))
+
+
 # -- the service while it runs ----------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -106,3 +107,18 @@ def test_where_nobody_observes_any_more_the_vehicle_is_lost_and_its_signal_given
     ((lost,),) = [traffic.events(ev.VehicleLost)]
     assert lost.data.vehicle_id == "a1"  # type: ignore[attr-defined]
     assert commands(traffic)[-1].reason == "lost"
+
+
+@pytest.mark.parametrize(
+    ("stop", "refusal"),
+    [
+        (pb.PlannedStop(route_index=2), "stops[0].route_index: must be less than the number of roads (2)"),
+        (pb.PlannedStop(route_index=1, position_m=999), "stops[0].position_m: is 999 m, and road 'east' is 200 m long"),
+    ],
+)
+def test_priority_to_a_stop_that_is_not_on_the_way_is_refused(traffic: Running, stop: pb.PlannedStop, refusal: str) -> None:
+    way = ["west", "east"]
+    asked = pb.GrantPriorityRequest(incident_id="i2", grant_id="g2", vehicle_id="a2", edge_ids=way, stops=[stop])
+    with pytest.raises(BadRequest, match=re.escape(refusal)):
+        traffic.fire("GrantPriority", asked)
+    assert [event.data.grant_id for event in traffic.events(ev.PriorityGranted)] == ["g1"]  # type: ignore[attr-defined]
