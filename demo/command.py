@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics as plain
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +96,18 @@ def demo(
         page.picture.draw(made, picture)
     if as_json is not None:
         as_json.write_text(json.dumps([_measured(o) for o in outcomes], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if unsafe := faults(outcomes):
+        console.print(f"[bold red]{unsafe}[/]")
+        raise typer.Exit(1)
+
+
+def faults(outcomes: list[Outcome]) -> str:
+    """What is to be said where signals showed what no signal may while the city commanded them; empty where none did."""
+    counted = Counter[str]()
+    for outcome in outcomes:
+        counted.update(outcome.results["city"]["safety"])
+    told = [f"{number} × {fault.replace('_', ' ')}" for fault, number in counted.items() if number]
+    return f"Signals showed what no signal may, with the city: {', '.join(told)}. The times have no worth." if told else ""
 
 
 def _look_at(city: str, scenario: Path | None, places: Path | None, calls: Path | None, until: int) -> None:
@@ -135,32 +148,30 @@ def _tell_times(console: Console, outcomes: list[Outcome]) -> None:
 def _tell_differences(console: Console, outcomes: list[Outcome], seed: int) -> None:
     """Paired differences over all runs: median, and its 95 % interval by bootstrap over the seeds."""
     for peer in ("ordinary", "bluelight"):
-        differences = {
-            seed + number: [a - b for a, b in zip(_rides(o, "city"), _rides(o, peer), strict=True)]
+        pairs = {
+            seed + number: list(zip(_rides(o, "city"), _rides(o, peer), strict=True))
             for number, o in enumerate(outcomes)
             if peer in o.results
         }
+        there = {number: [a - b for a, b in rides if a is not None and b is not None] for number, rides in pairs.items()}
+        differences = {number: found for number, found in there.items() if found}
+        missing = sum(map(len, pairs.values())) - sum(map(len, there.values()))
         if differences:
             found = paired(differences)
-            console.print(
-                f"driving, with the city against {NAMES[peer]}: {found.median:+.0f} s [{found.low:+.0f}, {found.high:+.0f}], "
-                f"{found.pairs} rides",
-                markup=False,
-            )
+            told = f"driving, with the city against {NAMES[peer]}: {found.median:+.0f} s [{found.low:+.0f}, {found.high:+.0f}]"
+            left_out = f"; {missing} left out that did not arrive" if missing else ""
+            console.print(f"{told}, {found.pairs} rides{left_out}", markup=False)
 
 
-def _rides(outcome: Outcome, variant: str) -> list[float]:
-    result = outcome.results[variant]
-    calls = sorted(result["calls"], key=lambda call: str(call["incident_id"]))
-    return [float(call.get("ride_s", result["end"] - result["begin"])) for call in calls]
+def _rides(outcome: Outcome, variant: str) -> list[float | None]:
+    """Seconds of driving of each call, None where the ambulance did not arrive."""
+    calls = sorted(outcome.results[variant]["calls"], key=lambda call: str(call["incident_id"]))
+    return [float(call["ride_s"]) if call["finished"] else None for call in calls]
 
 
 def _sentence(outcome: Outcome) -> tuple[str, str]:
-    def door(variant: str) -> float:
-        result = outcome.results[variant]
-        call = result["calls"][0]
-        reached = page.since_call(call, "at_hospital_s")
-        return float(result["end"] - call["began"]) if reached is None else reached
+    def door(variant: str) -> float | None:
+        return page.since_call(outcome.results[variant]["calls"][0], "at_hospital_s")
 
     return sentence(door("ordinary"), door("city"))
 
@@ -171,7 +182,7 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
         "took_s": round(outcome.took_s, 1),
         "killed": None if outcome.killed is None else outcome.killed.english(),
         "median_ride_s": {
-            variant: plain.median([call["ride_s"] for call in result["calls"] if "ride_s" in call] or [0.0])
+            variant: plain.median(rides) if (rides := [c["ride_s"] for c in result["calls"] if c["finished"]]) else None
             for variant, result in outcome.results.items()
         },
     }

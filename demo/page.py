@@ -85,6 +85,9 @@ def since_call(call: dict[str, Any], field: str) -> float | None:
 
 
 def _value(call: dict[str, Any], field: str) -> float | None:
+    if field in ("ride_s", "red_wait_s") and not call["finished"]:
+        # Counted until the end of the run: no ride that was driven.
+        return None
     return since_call(call, field) if field in ("at_scene_s", "at_hospital_s") else call.get(field)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.district_hub.v1 import events_pb2 as hub_events
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
@@ -23,6 +24,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.simulation.ambulances import Mission
 from citybrain.simulation.gateway_client import Gateway, Refused
+from citybrain.simulation.network import signal_messages
 from citybrain.simulation.observing import Detectors, observation
 from citybrain.simulation.output import Tell
 from citybrain.simulation.places import Call, Place, Places
@@ -62,6 +64,7 @@ class CityRun:
         self._trace_of: dict[str, str] = {}
         self._beds: dict[str, health_events.BedReserved] = {}
         self._open: set[str] = set()
+        self._replanned: set[str] = set()
         self.calls: dict[str, dict[str, Any]] = {}
         """What is known of the call of each incident."""
         self.refused_calls = 0
@@ -80,6 +83,8 @@ class CityRun:
             if driven_until is None:
                 for report in happened.reports:
                     self._report_signal(report)
+                self._replanned.update(happened.replanned)
+                self._register_plans(second)
                 self._observe(second)
                 for mission, stage in happened.stages:
                     self._report_stage(mission, stage, second)
@@ -162,6 +167,21 @@ class CityRun:
             )  # fmt: skip
         except Refused as refused:
             self._no(self._street.sumo.next_second - 1, refused)
+
+    def _register_plans(self, second: int) -> None:
+        """Signals that run another plan by the time of day; one that the mesh holds now, again in the next second."""
+        plans = {signal_id: self._street.plans[signal_id] for signal_id in self._replanned}
+        self._replanned.clear()
+        for signal in signal_messages(self._street.network, plans):
+            request = traffic.RegisterSignalRequest(signal=signal)
+            name = f"signal-{signal.signal_id}-{second}"
+            try:
+                self._gateway.call_if_there(f"{TRAFFIC}/RegisterSignal", request, traffic.RegisterSignalResponse, name)
+            except Refused as refused:
+                if refused.code is not grpc.StatusCode.FAILED_PRECONDITION:
+                    self._no(second, refused)
+                    continue
+                self._replanned.add(signal.signal_id)
 
     def _call(self, second: int) -> None:
         while self._calls_due and self._street.begin + self._calls_due[0].at_s <= second:

@@ -103,6 +103,9 @@ def read_network(net_file: Path) -> Network:
     except Exception as error:
         # The reader trusts its input, so a broken file shows in any kind of exception.
         raise ScenarioError(f"{net_file}: is not a network that can be read: {type(error).__name__}: {error}") from None
+    for edge in net.getEdges(withInternal=False):
+        if len(edge.getID().split()) != 1:
+            raise ScenarioError(f"{net_file}: edge {edge.getID()!r} has a blank in its id: lists of ids are parted by blanks")
     drivable = {e.getID(): e for e in net.getEdges(withInternal=False) if e.allows("emergency")}
     edges = {edge_id: _edge(edge, drivable) for edge_id, edge in sorted(drivable.items())}
     movements: list[Movement] = []

@@ -61,16 +61,19 @@ class Plan:
 
 def read_plans(sumo: Sumo) -> dict[str, Plan]:
     """The plan that each signal runs now. Call before the first step."""
-    plans = {}
-    for signal_id in sumo.signal_ids():
-        program = sumo.program(signal_id)
-        logic = next((l for l in sumo.lights.getAllProgramLogics(signal_id) if l.programID == program), None)  # noqa: E741
-        if logic is None or not logic.phases:
-            continue
-        phases = tuple(Phase(str(p.state), float(p.duration)) for p in logic.phases)
-        whole = all(p.duration_s >= 1 and p.duration_s == round(p.duration_s) for p in phases)
-        branches = any(tuple(p.next) for p in logic.phases)
-        passed = sum(p.duration_s for p in phases[: sumo.lights.getPhase(signal_id) + 1])
-        start = int(sumo.lights.getNextSwitch(signal_id) - passed)
-        plans[signal_id] = Plan(signal_id, program, phases, start, logic.type == _STATIC and whole and not branches)
-    return plans
+    plans = {signal_id: read_plan(sumo, signal_id) for signal_id in sumo.signal_ids()}
+    return {signal_id: plan for signal_id, plan in plans.items() if plan is not None}
+
+
+def read_plan(sumo: Sumo, signal_id: str) -> Plan | None:
+    """The plan that a signal runs now; None where it has no phases."""
+    program = sumo.program(signal_id)
+    logic = next((l for l in sumo.lights.getAllProgramLogics(signal_id) if l.programID == program), None)  # noqa: E741
+    if logic is None or not logic.phases:
+        return None
+    phases = tuple(Phase(str(p.state), float(p.duration)) for p in logic.phases)
+    whole = all(p.duration_s >= 1 and p.duration_s == round(p.duration_s) for p in phases)
+    branches = any(tuple(p.next) for p in logic.phases)
+    passed = sum(p.duration_s for p in phases[: sumo.lights.getPhase(signal_id) + 1])
+    start = int(sumo.lights.getNextSwitch(signal_id) - passed)
+    return Plan(signal_id, program, phases, start, logic.type == _STATIC and whole and not branches)

@@ -11,6 +11,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
+from citybrain.simulation.errors import SimulationError
 from citybrain.simulation.gateway_client import Gateway, Refused
 from citybrain.simulation.network import Network, signal_messages
 from citybrain.simulation.places import Place, Places
@@ -48,12 +49,15 @@ def register(gateway: Gateway, network: Network, plans: Mapping[str, Plan], plac
             f"roads-{start}",
         )
     for signal in signal_messages(network, plans):
-        gateway.call_if_there(
-            f"{TRAFFIC}/RegisterSignal",
-            traffic.RegisterSignalRequest(signal=signal),
-            traffic.RegisterSignalResponse,
-            f"signal-{signal.signal_id}",
-        )
+        try:
+            gateway.call_if_there(
+                f"{TRAFFIC}/RegisterSignal",
+                traffic.RegisterSignalRequest(signal=signal),
+                traffic.RegisterSignalResponse,
+                f"signal-{signal.signal_id}",
+            )
+        except Refused as refused:
+            raise SimulationError(f"signal {signal.signal_id}: {refused}") from refused
     for station in places.stations:
         for ambulance_id in station.ambulance_ids:
             ambulance = health.RegisterAmbulanceRequest(ambulance_id=ambulance_id, station=road_place(station.place))

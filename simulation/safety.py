@@ -51,11 +51,14 @@ class Street(Protocol):
     def program(self, signal_id: str) -> str:
         """The program that runs it now."""
 
+    def programs(self, signal_id: str) -> Mapping[str, Iterable[str]]:
+        """Its own programs, each with its states."""
+
 
 @dataclass(slots=True)
 class _Watch:
     foes: frozenset[tuple[int, int]]
-    plan: str
+    programs: frozenset[str]
     plan_states: frozenset[str]
     state: str = ""
     in_plan: bool = True
@@ -65,16 +68,20 @@ class _Watch:
 
 
 class Checker:
-    """Look once a second, after the step. `plan_states` gives the states of each signal's own plan."""
+    """Look once a second, after the step. Made before anybody has set a signal: the programs it has then are its own.
 
-    def __init__(self, net_file: Path, street: Street, plan_states: Mapping[str, Iterable[str]]) -> None:
+    A network may change from one of them to another by the time of day: that is its own doing too.
+    """
+
+    def __init__(self, net_file: Path, street: Street) -> None:
         foes = read_foes(net_file)
         self._street = street
-        self._watched = {
-            signal_id: _Watch(foes.get(signal_id, frozenset()), street.program(signal_id), frozenset(plan_states[signal_id]))
-            for signal_id in street.signal_ids()
-            if signal_id in plan_states
-        }
+        self._watched = {}
+        for signal_id in street.signal_ids():
+            programs = street.programs(signal_id)
+            states = frozenset(state for states in programs.values() for state in states)
+            if states:
+                self._watched[signal_id] = _Watch(foes.get(signal_id, frozenset()), frozenset(programs), states)
         self.findings: list[Finding] = []
 
     def look(self, second: int) -> list[Finding]:
@@ -82,7 +89,7 @@ class Checker:
         found: list[Finding] = []
         for signal_id, watch in self._watched.items():
             state = self._street.shown(signal_id)
-            in_plan = self._street.program(signal_id) == watch.plan
+            in_plan = self._street.program(signal_id) in watch.programs
             found += _judge(second, signal_id, watch, state, in_plan)
             _remember(watch, state, in_plan)
         self.findings += found

@@ -16,6 +16,7 @@ from citybrain.simulation.errors import ScenarioError
 _NAMES = {
     "net-file": ("net-file", "net"),
     "route-files": ("route-files", "route"),
+    "additional-files": ("additional-files", "additional"),
     "begin": ("begin",),
     "end": ("end",),
 }
@@ -29,6 +30,7 @@ class Scenario:
     net_file: Path
     begin: int
     end: int | None
+    additional: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,13 +49,14 @@ def open_scenario(path: Path) -> Scenario:
             raise ScenarioError(f"{path}: field route-files names {name.strip()!r}, which is not there")
     if not values.get("route-files", "").strip():
         raise ScenarioError(f"{path}: field route-files is missing: without demand there is no traffic to get through")
+    additional = tuple(path.parent / name.strip() for name in values.get("additional-files", "").split(",") if name.strip())
     begin = _second(path, values, "begin")
     end = _second(path, values, "end")
     if end is not None and end <= (begin or 0):
         raise ScenarioError(f"{path}: field end is {end}, not after begin ({begin or 0})")
     if not _has_signals(net_file):
         raise ScenarioError(f"{path}: field net-file names {net_file.name!r}, which has no traffic signals (tlLogic)")
-    return Scenario(path, net_file, begin or 0, end)
+    return Scenario(path, net_file, begin or 0, end, additional)
 
 
 def _values(path: Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from citybrain.traffic.v1 import events_pb2 as events
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
-from citybrain.simulation.plans import Plan
+from citybrain.simulation.day_plans import DayPlan
+from citybrain.simulation.plans import Plan, read_plan
 from citybrain.simulation.sumo import Sumo
 
 STARTED = traffic.SIGNAL_REPORT_STARTED
@@ -42,6 +43,8 @@ class _Playing:
     traceparent: str
     # First second of each interval, and of the plan after them.
     begins: list[int]
+    # The second from which on the signal has been set from outside, by this score or those before it.
+    taken: int
     started: bool = False
     handed_back: bool = False
 
@@ -49,9 +52,15 @@ class _Playing:
 class Controllers:
     """All controllers of a city. In each second: `before`, the step, `after`; commands may be heard between seconds."""
 
-    def __init__(self, sumo: Sumo, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, sumo: Sumo, plans: dict[str, Plan], day_plans: Mapping[str, DayPlan]) -> None:
+        """`plans`: what each signal runs; kept up to date here, where the network changes it by the time of day."""
         self._sumo = sumo
         self._plans = plans
+        self._day_plans = day_plans
+        # Signals whose plan changed while they played a score, with what is due.
+        self._behind: dict[str, str] = {}
+        self.replanned: list[str] = []
+        """Signals that have run another plan since the last second."""
         self._playing: dict[str, _Playing] = {}
         self._heard: set[str] = set()
         self._since: dict[str, list[int]] = {}
@@ -83,13 +92,16 @@ class Controllers:
         begins = [self._sumo.next_second]
         for interval in command.intervals:
             begins.append(begins[-1] + max(1, math.ceil(interval.duration_s - 1e-6)))
-        self._playing[signal_id] = _Playing(command, traceparent, begins)
+        before = self._playing.get(signal_id)
+        self._playing[signal_id] = _Playing(command, traceparent, begins, begins[0] if before is None else before.taken)
         self.commanded += 1
         return None
 
     def before(self) -> None:
         """Sets what every controlled signal shows in the second that comes."""
         second = self._sumo.next_second
+        for signal_id in [one for one in self._behind if one not in self._playing]:
+            self._sumo.choose(signal_id, self._behind.pop(signal_id))
         for signal_id, playing in self._playing.items():
             if second in playing.begins[:-1]:
                 self._sumo.show(signal_id, playing.command.intervals[playing.begins.index(second)].state)
@@ -114,7 +126,21 @@ class Controllers:
             if playing.handed_back:
                 del self._playing[signal_id]
                 reports.append(self._report(playing, BACK_IN_PLAN))
+                day_plan = self._day_plans.get(signal_id)
+                due = day_plan.due(playing.taken - 1, second - 1) if day_plan is not None else None
+                if due is not None and due != self._plans[signal_id].program_id:
+                    self._behind[signal_id] = due
+        self.replanned = [signal_id for signal_id in self._plans if self._changed(signal_id)]
         return reports
+
+    def _changed(self, signal_id: str) -> bool:
+        """Reads the plan of a signal again where it runs another one than it did."""
+        if signal_id in self._playing or self._sumo.program(signal_id) == self._plans[signal_id].program_id:
+            return False
+        plan = read_plan(self._sumo, signal_id)
+        if plan is not None:
+            self._plans[signal_id] = plan
+        return plan is not None
 
     def since_s(self, signal_id: str, second: int) -> list[float]:
         """For how many seconds each letter has been shown unchanged, `second` included: what it will have lasted if it

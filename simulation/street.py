@@ -15,6 +15,7 @@ from typing import Any
 from citybrain.health.v1 import health_service_pb2 as health
 
 from citybrain.simulation.ambulances import Fleet, Mission
+from citybrain.simulation.day_plans import read_day_plans
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, Places
 from citybrain.simulation.plans import read_plans
@@ -32,6 +33,8 @@ class Second:
     second: int
     stages: list[tuple[Mission, health.MissionStage]]
     reports: list[Report]
+    # Signals that run another plan now.
+    replanned: list[str]
 
 
 class Street:
@@ -59,10 +62,8 @@ class Street:
             raise
         self.begin = self.sumo.next_second
         self.plans = read_plans(self.sumo)
-        self.controllers = Controllers(self.sumo, self.plans)
-        self.checker = Checker(
-            scenario.net_file, self.sumo, {i: [p.state for p in plan.phases] for i, plan in self.plans.items()}
-        )
+        self.controllers = Controllers(self.sumo, self.plans, read_day_plans([scenario.net_file, *scenario.additional]))
+        self.checker = Checker(scenario.net_file, self.sumo)
         self.fleet = Fleet(self.sumo, network, siren)
         self._tracks = Tracks(network, places, calls, self.begin) if tracks else None
         self.collisions = 0
@@ -90,7 +91,7 @@ class Street:
             # A mission that has just ended has been looked at once more.
             looked = [m for m in self.fleet.missions if not m.ended or m.at_hospital == second]
             self._tracks.look(second, looked, self.controllers.shown, self.controllers.controlled())
-        return Second(second, stages, reports)
+        return Second(second, stages, reports, self.controllers.replanned)
 
     def finish(self, tracks_file: Path | None = None) -> None:
         """Ends the run and reads what SUMO wrote of all other vehicles."""

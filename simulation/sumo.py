@@ -86,6 +86,15 @@ class Sumo:
         """The program a signal runs; `online` while its state is set from outside."""
         return str(self.lights.getProgram(signal_id))
 
+    def programs(self, signal_id: str) -> dict[str, list[str]]:
+        """The programs that the network has for a signal, each with the states of its phases."""
+        logics = self.lights.getAllProgramLogics(signal_id)
+        return {str(one.programID): [str(phase.state) for phase in one.phases] for one in logics}
+
+    def choose(self, signal_id: str, program: str) -> None:
+        """Lets a signal run another program of its own from the next second on, where that stands by the clock."""
+        self.lights.setProgram(signal_id, program)
+
     def show(self, signal_id: str, state: str) -> None:
         """Shows a state from the next second on, until told otherwise."""
         self.lights.setRedYellowGreenState(signal_id, state)

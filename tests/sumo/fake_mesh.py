@@ -26,6 +26,14 @@ from citybrain.simulation.routing import tree_from, way
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+class Refusal(Exception):
+    """The mesh says no."""
+
+    def __init__(self, code: grpc.StatusCode, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
 class FakeMesh:
     """Serves on a free port of 127.0.0.1. `stop` and `start` again keep its state, as a store would."""
 
@@ -258,8 +266,16 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 request_deserializer=request_type.FromString,
                 response_serializer=response_type.SerializeToString,
             )
+
+        def unary(request: Any, context: grpc.ServicerContext) -> Message:
+            try:
+                return self._mesh.answer(details.method.strip("/"), request, metadata)
+            except Refusal as refusal:
+                context.abort(refusal.code, str(refusal))
+                raise
+
         return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._mesh.answer(details.method.strip("/"), request, metadata),
+            unary,
             request_deserializer=request_type.FromString,
             response_serializer=response_type.SerializeToString,
         )

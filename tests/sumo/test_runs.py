@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import grpc
 import pytest
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.traffic.v1 import events_pb2 as traffic_events
@@ -259,3 +260,90 @@ def test_signal_commands_are_played_and_reported_back(city: Callable[..., list[d
     assert result["signals"]["clock_corrections"] == 0
     assert result["signals"]["out_of_step_at_end"] == []
     assert result["safety_findings"] == 0
+
+
+NIGHT = """<additional>
+  <tlLogic id="252017285" type="static" programID="night" offset="0">
+    <phase duration="30" state="rrrrGGggrrrrGGgg"/><phase duration="4" state="rrrryyyyrrrryyyy"/>
+    <phase duration="30" state="GGggrrrrGGggrrrr"/><phase duration="4" state="yyyyrrrryyyyrrrr"/>
+  </tlLogic>
+  <WAUT refTime="0" id="w" startProg="0"><wautSwitch time="25230" to="night"/></WAUT>
+  <wautJunction wautID="w" junctionID="252017285"/>
+</additional>"""
+CONFIGURATION = """<configuration>
+  <input>
+    <net-file value="{net}"/><route-files value="{routes}"/><additional-files value="night.add.xml"/>
+  </input>
+  <time><begin value="25200"/><end value="28800"/></time>
+</configuration>"""
+
+
+def by_night(given: Path, folder: Path) -> Path:
+    """A scenario in which one signal runs another program after half a minute."""
+    (folder / "night.add.xml").write_text(NIGHT, encoding="utf-8")
+    scenario = folder / "night.sumocfg"
+    scenario.write_text(
+        CONFIGURATION.format(net=given.with_suffix(".net.xml"), routes=given.with_suffix(".rou.xml")), encoding="utf-8"
+    )
+    return scenario
+
+
+def test_a_plan_that_changes_by_the_time_of_day_is_registered_again_as_soon_as_the_mesh_takes_it(
+    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType, scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    class Busy(fake_mesh.FakeMesh):  # type: ignore[misc, name-defined]
+        """Holds the signal for a while when its plan changes."""
+
+        tries = 0
+
+        def _RegisterSignal(self, request: traffic.RegisterSignalRequest) -> Message:
+            if request.signal.program_id == "night":
+                self.tries += 1
+                if self.tries < 3:
+                    raise fake_mesh.Refusal(grpc.StatusCode.FAILED_PRECONDITION, "it is under control")
+            answer: Message = super()._RegisterSignal(request)
+            return answer
+
+    with Busy() as mesh:
+        told = city(mesh, "--scenario", str(by_night(scenario_path("cologne8"), tmp_path)), "--until", "60", calls=1)
+    asked = [(m["x-request-id"], r.signal) for n, r, m in mesh.requests if n.endswith("/RegisterSignal")]
+    night = [(name, signal) for name, signal in asked if signal.program_id == "night"]
+    assert [name for name, _ in night] == [f"simulation-1-signal-252017285-{second}" for second in (25230, 25231, 25232)]
+    assert [phase.duration_s for phase in night[-1][1].phases] == [30, 4, 30, 4]
+    (result,) = of(told, "result")
+    assert result["safety_findings"] == 0
+    assert result["mesh"]["refused"] == 0
+    assert result["signals"]["out_of_step_at_end"] == []
+
+
+def test_a_signal_that_the_mesh_does_not_take_is_named(
+    fake_mesh: ModuleType, scenario_path: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Strict(fake_mesh.FakeMesh):  # type: ignore[misc, name-defined]
+        """Takes no phase of a day."""
+
+        def _RegisterSignal(self, request: traffic.RegisterSignalRequest) -> Message:
+            raise fake_mesh.Refusal(grpc.StatusCode.INVALID_ARGUMENT, "signal.phases[0].duration_s: is too long")
+
+    with Strict() as mesh:
+        assert (
+            main(["city", "--scenario", str(scenario_path("cologne8")), "--gateway", mesh.address, "--emergencies", "1"]) == 2
+        )
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("signal ") and "RegisterSignal: INVALID_ARGUMENT: signal.phases[0].duration_s: is too long" in line
+
+
+def test_a_network_with_a_blank_in_an_id_is_refused_with_that_id(
+    scenario_path: Callable[[str], Path], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = scenario_path("cologne1")
+    net = given.with_suffix(".net.xml").read_text(encoding="utf-8")
+    for end in ('"', "_"):
+        net = net.replace(f"-28198821#4{end}", f"Moon Street{end}")
+    (tmp_path / "one.net.xml").write_text(net, encoding="utf-8")
+    scenario = tmp_path / "one.sumocfg"
+    text = given.read_text(encoding="utf-8").replace(given.with_suffix(".net.xml").name, "one.net.xml")
+    scenario.write_text(text.replace('"cologne1.rou.xml"', f'"{given.with_suffix(".rou.xml")}"'), encoding="utf-8")
+    assert main(["city", "--scenario", str(scenario), "--gateway", "127.0.0.1:1"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "one.net.xml: " in line and "'Moon Street' has a blank in its id" in line

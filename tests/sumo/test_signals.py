@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from citybrain.traffic.v1 import events_pb2 as events
 
+from citybrain.simulation.day_plans import read_day_plans
 from citybrain.simulation.network import read_network, signal_messages
 from citybrain.simulation.plans import Plan, read_plans
 from citybrain.simulation.safety import Checker, Fault, read_foes
@@ -27,11 +28,11 @@ RED = "r" * 16
 class Rig:
     """A scenario with controllers and checker, without ambulances."""
 
-    def __init__(self, sumo: Sumo, net_file: Path) -> None:
+    def __init__(self, sumo: Sumo, path: Path, *additional: Path) -> None:
         self.sumo = sumo
         self.plans = read_plans(sumo)
-        self.controllers = Controllers(sumo, self.plans)
-        self.checker = Checker(net_file, sumo, {i: [p.state for p in plan.phases] for i, plan in self.plans.items()})
+        self.controllers = Controllers(sumo, self.plans, read_day_plans([path, *additional]))
+        self.checker = Checker(path, sumo)
         self.reports: list[tuple[int, Report]] = []
         self.second = sumo.next_second - 1
 
@@ -64,10 +65,11 @@ class Rig:
 
 
 @contextmanager
-def rig(path: Path) -> Iterator[Rig]:
+def rig(path: Path, *additional: Path) -> Iterator[Rig]:
     """A running rig."""
-    with Sumo(path, 1) as sumo:
-        yield Rig(sumo, next(path.parent.glob("*.net.xml")))
+    options = ["--additional-files", ",".join(map(str, additional))] if additional else []
+    with Sumo(path, 1, options=options) as sumo:
+        yield Rig(sumo, next(path.parent.glob("*.net.xml")), *additional)
 
 
 @pytest.fixture
@@ -222,3 +224,68 @@ def test_signals_are_registered_with_their_links_conflicts_and_plan(scenario_pat
     assert (signal.program_id, signal.actuated, signal.plan_phases_only) == ("0", False, False)
     # Second 25200 of the scenario is seven o'clock in the morning.
     assert signal.cycle_start.ToJsonString() <= "2026-01-04T23:00:00Z"
+
+
+# -- plans that change by the time of day -------------------------------------------------------------------------------------
+
+NIGHT_AT = 25300
+BY_NIGHT = """<additional>
+  <tlLogic id="{signal}" type="{kind}" programID="night" offset="7">
+    <phase duration="20" state="{a}"/><phase duration="4" state="{ya}"/><phase duration="40" state="{b}"/>
+    <phase duration="4" state="{yb}"/>
+  </tlLogic>
+  <WAUT refTime="0" id="w" startProg="0"><wautSwitch time="{at}" to="night"/></WAUT>
+  <wautJunction wautID="w" junctionID="{signal}"/>
+</additional>"""
+
+
+def by_night(folder: Path, kind: str = "static", at: int = NIGHT_AT) -> Path:
+    """An additional file in which the signal runs another program from a second on."""
+    file = folder / "night.add.xml"
+    file.write_text(
+        BY_NIGHT.format(signal=SIGNAL, kind=kind, at=at, a=GREEN_A, ya=YELLOW_A, b=GREEN_B, yb=YELLOW_B), encoding="utf-8"
+    )
+    return file
+
+
+def test_a_plan_that_the_network_changes_is_read_again_and_is_no_fault(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with rig(scenario_path("cologne8"), by_night(tmp_path)) as street:
+        replanned = []
+        while street.second < NIGHT_AT + 300:
+            street.drive(1)
+            replanned += [(street.second, signal_id) for signal_id in street.controllers.replanned]
+        assert replanned == [(NIGHT_AT, SIGNAL)]
+        assert street.plan().program_id == "night"
+        assert street.controllers.out_of_step(street.second) == []
+        assert street.checker.findings == []
+
+
+@pytest.mark.parametrize("kind", ["static", "actuated"])
+def test_a_signal_that_was_held_while_its_plan_changed_comes_back_to_the_one_that_is_due(
+    scenario_path: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    at = 25250
+    with rig(scenario_path("cologne8"), by_night(tmp_path, kind, at)) as street:
+        command = proper_score(street)
+        street.controllers.hear(command, "")
+        end = street.second + 1 + int(sum(i.duration_s for i in command.intervals))
+        assert street.second < at < end
+        replanned = []
+        while street.second < end + 200:
+            street.drive(1)
+            replanned += [(street.second, signal_id) for signal_id in street.controllers.replanned]
+        assert [report.report for _, report in street.reports] == [STARTED, BACK_IN_PLAN]
+        assert replanned == [(end + 1, SIGNAL)]
+        assert (street.plan().program_id, street.plan().fixed) == ("night", kind == "static")
+        assert street.sumo.program(SIGNAL) == "night"
+        assert street.controllers.out_of_step(street.second) == []
+        held = [finding for finding in street.checker.findings if finding.second <= end]
+        assert held == []
+    if kind == "static":
+        # As it would stand if nobody had held it.
+        shown = street.controllers.shown[SIGNAL]
+        with rig(scenario_path("cologne8"), by_night(tmp_path, at=at)) as free:
+            free.drive(end + 200 - free.second)
+            assert free.controllers.shown[SIGNAL] == shown

@@ -23,7 +23,8 @@ PLAN = ("Gr", "yr", "rG", "ry")
 class OneSignal:
     """A street with one signal that shows what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, plans: dict[str, tuple[str, ...]]) -> None:
+        self.plans = plans
         self.state = "Gr"
         self.by = "0"
 
@@ -39,16 +40,20 @@ class OneSignal:
         """The plan's name, or that of a hand."""
         return self.by
 
+    def programs(self, signal_id: str) -> dict[str, tuple[str, ...]]:
+        """Its plans."""
+        return self.plans
+
 
 def found(folder: Path, *shown: str) -> list[Fault]:
-    """The faults when a signal shows this, second by second. States in brackets are the plan's doing."""
+    """The faults when a signal shows this, second by second. Those in () are its plan's doing, in [] its night plan's."""
     net = folder / "n.net.xml"
     net.write_text(NET)
-    street = OneSignal()
-    checker = Checker(net, street, {"T": PLAN})
+    street = OneSignal({"0": PLAN, "night": ("rr", "Gr")})
+    checker = Checker(net, street)
     for second, state in enumerate(shown):
-        street.by = "0" if state.startswith("(") else "online"
-        street.state = state.strip("()")
+        street.by = {"(": "0", "[": "night"}.get(state[0], "online")
+        street.state = state.strip("()[]")
         checker.look(second)
     return [finding.fault for finding in checker.findings]
 
@@ -77,6 +82,9 @@ def test_foes_are_read_by_the_signals_numbering_not_the_junctions(tmp_path: Path
         (["yr", "(yr)", "(rG)"], [Fault.SHORT_YELLOW]),
         (["(Gr)", "rr"], [Fault.DROPPED]),
         (["Gr", "(rG)"], [Fault.DROPPED, Fault.NO_GAP]),
+        # Nor is it a hand that changes from one plan to another by the time of day.
+        (["(Gr)", "[rr]", "[Gr]", "(rG)"], []),
+        (["[Gr]", "rr"], [Fault.DROPPED]),
     ],
 )
 def test_faults_are_found(tmp_path: Path, shown: list[str], faults: list[Fault]) -> None:
@@ -86,7 +94,7 @@ def test_faults_are_found(tmp_path: Path, shown: list[str], faults: list[Fault])
 def test_a_state_of_the_plan_itself_is_never_worse_than_the_plan(tmp_path: Path) -> None:
     net = tmp_path / "n.net.xml"
     net.write_text(NET)
-    street = OneSignal()
-    checker = Checker(net, street, {"T": ("GG",)})
+    street = OneSignal({"0": ("GG",)})
+    checker = Checker(net, street)
     street.state, street.by = "GG", "online"
     assert checker.look(0) == []
