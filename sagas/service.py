@@ -5,9 +5,10 @@ from __future__ import annotations
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
+from citybrain.mesh.context import current
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import Heard, Paging, Service, View, rpc, subscribe
-from citybrain.sagas import listing
+from citybrain.sagas import listing, persons
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
 from citybrain.sagas.runner import SagaRunner
 from citybrain.sagas.state import SagaState
@@ -22,7 +23,7 @@ _STATES = {
     "undone": pb.SAGA_STATE_UNDONE,
     "unknown": pb.SAGA_STATE_UNKNOWN,
 }
-_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}
+_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed", "skipped": "undo skipped"}
 
 
 class SagaService(Service):
@@ -57,6 +58,20 @@ class SagaService(Service):
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
         return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
+
+    @rpc
+    def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
+        """A person has it go on without a step."""
+        by = current().caller
+        decided = self.runner.decide(request.saga_id, lambda now: persons.skip(now, request.step, request.reason, by))
+        return pb.SkipStepResponse(saga=self._show(decided))
+
+    @rpc
+    def FailStep(self, request: pb.FailStepRequest) -> pb.FailStepResponse:
+        """A person gives a step up; all is undone."""
+        by = current().caller
+        decided = self.runner.decide(request.saga_id, lambda now: persons.fail(now, request.step, request.reason, by))
+        return pb.FailStepResponse(saga=self._show(decided))
 
     def _show(self, state: SagaState) -> pb.Saga:
         workflow = self.runner.workflow(state)

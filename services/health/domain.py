@@ -28,6 +28,8 @@ class Ambulance:
     incident_id: str = ""
     reservation_id: str = ""
     stage: int = 0
+    # Every stage of this mission that was reported, in its turn or late.
+    reported: frozenset[int] = frozenset()
     ended: tuple[str, ...] = ()
 
 
@@ -37,14 +39,18 @@ def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
         case ev.AmbulanceRegistered():
             return replace(unit, ambulance_id=event.ambulance_id, station=event.station)
         case ev.AmbulanceReserved():
-            return replace(unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0)
+            return replace(
+                unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0, reported=frozenset()
+            )
         case ev.MissionReported():
-            return replace(unit, stage=event.stage)
+            return replace(unit, stage=event.stage, reported=unit.reported | {event.stage})
+        case ev.MissionReportedLate():
+            return replace(unit, reported=unit.reported | {event.stage})
         case ev.AmbulanceReleased():
             ended = (*unit.ended, event.reservation_id)[-REMEMBERED:]
             if unit.reservation_id != event.reservation_id:
                 return replace(unit, ended=ended)
-            return replace(unit, incident_id="", reservation_id="", stage=0, ended=ended)
+            return replace(unit, incident_id="", reservation_id="", stage=0, reported=frozenset(), ended=ended)
     return unit
 
 
@@ -86,14 +92,15 @@ def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmb
 
 
 def report_mission(unit: Ambulance, request: pb.ReportMissionRequest) -> list[Message]:
-    """Takes a report in. Missions only go forward: an old report that comes late changes nothing."""
+    """Takes a report in, each stage once. Missions only go forward: a report that comes behind a later one is kept as late."""
     if unit.station is None:
         raise NotFound(f"there is no ambulance {request.ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
     if unit.incident_id != request.incident_id:
         raise Refused(f"ambulance {request.ambulance_id} has no mission for {request.incident_id}", "NOT_ON_THIS_MISSION")
-    if request.stage <= unit.stage:
+    if request.stage in unit.reported:
         return []
-    return [ev.MissionReported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
+    reported = ev.MissionReported if request.stage > unit.stage else ev.MissionReportedLate
+    return [reported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
 
 
 # -- the choice, written before the chosen one is asked -------------------------------------------------------------------

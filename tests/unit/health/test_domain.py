@@ -70,7 +70,11 @@ def test_missions_only_go_forward_and_only_for_their_own_incident() -> None:
         .when(domain.report_mission, report(at_scene))
         .then(ev.MissionReported(ambulance_id="a1", incident_id="i1", stage=at_scene))
     )
-    arrived.when(domain.report_mission, report(pb.MISSION_STAGE_UNDER_WAY)).then_nothing()
+    late = ev.MissionReportedLate(ambulance_id="a1", incident_id="i1", stage=pb.MISSION_STAGE_UNDER_WAY)
+    kept = arrived.when(domain.report_mission, report(pb.MISSION_STAGE_UNDER_WAY)).then(late)
+    assert kept.state.stage == at_scene
+    for again in (pb.MISSION_STAGE_UNDER_WAY, at_scene):
+        kept.when(domain.report_mission, report(again)).then_nothing()
     arrived.when(domain.report_mission, report(at_scene, "i2")).then_refused(Refused, "NOT_ON_THIS_MISSION")
     unknown = given(domain.evolve_ambulance, domain.Ambulance())
     unknown.when(domain.report_mission, report(at_scene)).then_refused(NotFound, "NO_SUCH_AMBULANCE")
