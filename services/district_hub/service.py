@@ -11,6 +11,7 @@ from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.service import Follow, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
+from citybrain.services.district_hub.notice_ids import incident_of
 
 
 class DistrictHubService(Service):
@@ -61,7 +62,7 @@ class DistrictHubService(Service):
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
         """A district has seen a notice."""
         notices = self.notices.handle(
-            _incident(request.notice_id),
+            incident_of(request.notice_id),
             lambda now: domain.acknowledge(now, request),
             lambda after, _: after,
             continues=True,
@@ -71,7 +72,7 @@ class DistrictHubService(Service):
     @rpc
     def GetNotice(self, request: pb.GetNoticeRequest) -> pb.GetNoticeResponse:
         """One notice."""
-        told = domain.existing(self.notices.load(_incident(request.notice_id)), request.notice_id)
+        told = domain.existing(self.notices.load(incident_of(request.notice_id)), request.notice_id)
         return pb.GetNoticeResponse(notice=self._with_moment(told))
 
     @rpc
@@ -98,10 +99,6 @@ class DistrictHubService(Service):
         if row is not None:
             notice.acknowledged_at.CopyFrom(timestamp(row["at"]))
         return notice
-
-
-def _incident(notice_id: str) -> str:
-    return notice_id.partition(".")[0]
 
 
 def _show(told: domain.Told) -> pb.Notice:
