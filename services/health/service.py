@@ -168,6 +168,29 @@ class HealthService(Service):
         )
 
     @rpc
+    def DischargePatient(self, request: pb.DischargePatientRequest) -> pb.DischargePatientResponse:
+        """The patient leaves the hospital."""
+        return self.hospitals.handle(
+            request.hospital_id, lambda now: domain.discharge(now, request), lambda _after, _: pb.DischargePatientResponse()
+        )
+
+    @rpc
+    def TransferPatient(self, request: pb.TransferPatientRequest) -> pb.TransferPatientResponse:
+        """The patient goes on to another hospital: first that holds a place, then the place here is free."""
+        here, there = request.hospital_id, request.to_hospital_id
+        try:
+            if domain.transfer(self.hospitals.load(here), request):
+                self.hospitals.handle(there, lambda now: domain.expect_transfer(now, request), lambda _after, _: None)
+                self.hospitals.handle(here, lambda now: domain.transfer(now, request), lambda _after, _: None)
+        except Refused:
+            # Somebody else was quicker, with another transfer.
+            self.hospitals.handle(
+                there, lambda now: domain.expect_no_transfer(now, request), lambda _after, _: None, label="not transferred"
+            )
+            raise
+        return pb.TransferPatientResponse()
+
+    @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
         """Orders for the terminals."""
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
