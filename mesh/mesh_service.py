@@ -18,6 +18,7 @@ from citybrain.mesh.container import Container
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.groups import GroupMember
+from citybrain.mesh.paging import Key, one_page
 from citybrain.mesh.process import Process
 from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.server import Handler, abort
@@ -26,6 +27,7 @@ from citybrain.mesh.version import installed_version
 from citybrain.mesh.views import Rebuilding, View
 
 SERVICE = "citybrain.mesh.v1.MeshService"
+_PARKED_PAGE = 500
 _ROLES = {True: pb.GROUP_ROLE_LEADS, False: pb.GROUP_ROLE_STANDS_BY}
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,12 +61,13 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
 
     async def list_parked(request: pb.ListParkedRequest) -> pb.ListParkedResponse:
         asked = {request.group: member(request.group)} if request.group else _members(containers)
-        response = pb.ListParkedResponse()
-        for group, one in sorted(asked.items()):
+        found: list[pb.ParkedEvent] = []
+        for group, one in asked.items():
             for partition, parked in (await one.parked()).items():
                 waiting = {event.position for event in given_over(parked)}
-                response.events.extend(_parked(group, partition, event, event.position not in waiting) for event in parked)
-        return response
+                found += [_parked(group, partition, event, event.position not in waiting) for event in parked]
+        page, more = one_page(process.tokens, request, found, _place_of, newest_first=False, default=_PARKED_PAGE)
+        return pb.ListParkedResponse(events=page, next_page_token=more)
 
     async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
         asked = await member(request.group).replay(request.stream)
@@ -149,6 +152,10 @@ def _parked(group: str, partition: str, event: Parked, tried: bool) -> pb.Parked
         group=group, partition=partition, position=event.position, stream=event.stream, event_id=event.event_id,
         type=event.type, reason=event.reason, parked_at=timestamp(event.parked_at), being_tried=tried,
     )  # fmt: skip
+
+
+def _place_of(event: pb.ParkedEvent) -> Key:
+    return (event.group, event.partition, event.position)
 
 
 def _wall_clock() -> Timestamp:

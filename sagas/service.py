@@ -46,12 +46,9 @@ class SagaService(Service):
 
     @rpc
     def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
-        """Those that have not ended first, then by age."""
-        start = self.paging.read("sagas", request.page_token) if request.page_token else 0
-        size = request.page_size or 50
-        rows = listing.ordered(row for _, row in self.sagas.scan())
-        page = rows[start : start + size]
-        more = self.paging.make("sagas", start + size) if start + size < len(rows) else ""
+        """Newest first, in pages."""
+        rows = (row for _, row in self.sagas.scan())
+        page, more = self.paging.page(request, rows, listing.age, newest_first=True)
         return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row["saga_id"])) for row in page], next_page_token=more)
 
     @rpc

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.service import Follow, Service, Streams, View, rpc
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
 from citybrain.services.district_hub.notice_ids import incident_of
 
@@ -23,6 +23,7 @@ class DistrictHubService(Service):
     district_list = View(views.DISTRICT_EVENTS, views.district_key, views.district)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road)
     answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer)
+    paging = Paging()
 
     @rpc
     def RegisterDistrict(self, request: pb.RegisterDistrictRequest) -> pb.RegisterDistrictResponse:
@@ -32,10 +33,10 @@ class DistrictHubService(Service):
 
     @rpc
     def ListDistricts(self, request: pb.ListDistrictsRequest) -> pb.ListDistrictsResponse:
-        """All districts, by id."""
-        return pb.ListDistrictsResponse(
-            districts=[pb.District(district_id=key, name=row["name"]) for key, row in self.district_list.scan()]
-        )
+        """By id, in pages."""
+        rows, more = self.paging.scan(request, self.district_list)
+        shown = [pb.District(district_id=key, name=row["name"]) for key, row in rows]
+        return pb.ListDistrictsResponse(districts=shown, next_page_token=more)
 
     @rpc
     def NotifyDistricts(self, request: pb.NotifyDistrictsRequest) -> pb.NotifyDistrictsResponse:

@@ -47,12 +47,9 @@ class EmergencyCommandService(Service):
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
         """Newest first, in pages, with whom to call back."""
-        start = self.paging.read("incidents", request.page_token) if request.page_token else 0
-        size = request.page_size or 50
-        rows = sorted((row for _, row in self.listed.scan()), key=lambda row: -int(row["reported"]))
-        more = self.paging.make("incidents", start + size) if start + size < len(rows) else ""
-        page = [views.read(row) for row in rows[start : start + size]]
-        return pb.ListIncidentsResponse(incidents=page, next_page_token=more)
+        rows = (row for _, row in self.listed.scan())
+        page, more = self.paging.page(request, rows, views.age, newest_first=True)
+        return pb.ListIncidentsResponse(incidents=map(views.read, page), next_page_token=more)
 
     @rpc
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:

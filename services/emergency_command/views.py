@@ -26,7 +26,9 @@ def apply(row: Row | None, event: Heard) -> Row | None:
             incident_id=data.incident_id, state=pb.INCIDENT_STATE_OPEN, channel=data.channel, severity=data.severity,
             place=data.place, reported_at=when, reporter_id=data.reporter_id,
         )  # fmt: skip
-        row = {"reported": event.stored.position, "incident": MessageToDict(incident)}
+        # Positions of different partitions of the log are not comparable; moments are.
+        moments = [event.stored.occurred_at, event.stored.recorded_at]
+        row = {"id": data.incident_id, "reported": moments, "incident": MessageToDict(incident)}
         if data.HasField("reporter"):
             row |= {"reporter_id": data.reporter_id, "reporter": MessageToDict(data.reporter)}
         return row
@@ -39,6 +41,11 @@ def apply(row: Row | None, event: Heard) -> Row | None:
     elif isinstance(data, IncidentClosed):
         incident.state, incident.outcome = pb.INCIDENT_STATE_CLOSED, data.outcome
     return {**row, "incident": MessageToDict(incident)}
+
+
+def age(row: Row) -> tuple[int | str, ...]:
+    """What incidents are ordered by; it never changes of one."""
+    return (*row["reported"], row["id"])
 
 
 def read(row: Row) -> pb.Incident:
