@@ -20,6 +20,7 @@ from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.telemetry import Telemetry
 from citybrain.mesh.upcasting import upcast
 from citybrain.mesh.views import View
+from citybrain.mesh.waiting import WaitsForPeople
 from citybrain.observability.logs import logger
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Streams",
     "Telemetry",
     "View",
+    "WaitsForPeople",
     "Window",
     "at",
     "correlate",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.context import current
-from citybrain.mesh.events import timestamp
-from citybrain.mesh.service import Heard, Paging, Service, View, rpc, subscribe
+from citybrain.mesh.events import is_between, timestamp
+from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing, persons
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
 from citybrain.sagas.runner import SagaRunner
@@ -32,6 +33,7 @@ class SagaService(Service):
     name = "sagas"
     runner = SagaRunner(WORKFLOWS)
     sagas = View(listing.EVENTS, listing.key, listing.apply)
+    waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
     paging = Paging()
 
     @subscribe(*HEARD)
@@ -46,8 +48,8 @@ class SagaService(Service):
 
     @rpc
     def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
-        """Newest first, in pages."""
-        rows = (row for _, row in self.sagas.scan())
+        """Newest first, in pages; those that are asked for."""
+        rows = [row for _, row in self.sagas.scan() if _is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, listing.age, newest_first=True)
         return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row["saga_id"])) for row in page], next_page_token=more)
 
@@ -92,3 +94,11 @@ class SagaService(Service):
             started_at=timestamp(state.started_at),
             reason=state.reason,
         )
+
+
+def _is_asked_for(row: Row, request: pb.ListSagasRequest) -> bool:
+    return (
+        (not request.states or _STATES[row["state"]] in request.states)
+        and (not request.district_id or row["district"] == request.district_id)
+        and is_between(row["started_at"], request.started_from, request.started_before)
+    )

@@ -40,14 +40,15 @@ def existing(incident: Incident, incident_id: str) -> Incident:
 
 
 def open_incident(
-    incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest, reporter_id: str = ""
+    incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest, reporter_id: str = "", district_id: str = ""
 ) -> list[Message]:
-    """Opens it, once. `reporter_id`: who gave a number to call back."""
+    """Opens it, once. `reporter_id`: who gave a number to call back; `district_id`: who keeps the road."""
     if incident.opened is not None:
         return []
     opened = IncidentOpened(
-        incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place, reporter_id=reporter_id
-    )
+        incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place,
+        reporter_id=reporter_id, district_id=district_id,
+    )  # fmt: skip
     if report.HasField("reporter"):
         opened.reporter.CopyFrom(report.reporter)
     return [opened]

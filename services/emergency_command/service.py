@@ -20,6 +20,7 @@ class EmergencyCommandService(Service):
     name = "emergency_command"
     incidents = Streams("incident", domain.Incident, domain.evolve)
     listed = View(views.EVENTS, views.key, views.apply, personal={"reporter": "reporter_id"})
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
     people = People()
     paging = Paging()
 
@@ -29,8 +30,11 @@ class EmergencyCommandService(Service):
         incident_id = new_id("inc")
         correlate(incident_id)
         reporter_id = self.people.of("phone", request.reporter.phone) if request.HasField("reporter") else ""
+        district_id = self.roads.derived(views.keepers).get(request.place.edge_id, "")
         incident = self.incidents.handle(
-            incident_id, lambda now: domain.open_incident(now, incident_id, request, reporter_id), lambda after, _: after
+            incident_id,
+            lambda now: domain.open_incident(now, incident_id, request, reporter_id, district_id),
+            lambda after, _: after,
         )
         return pb.ReportEmergencyResponse(incident=_show(incident))
 
@@ -46,8 +50,8 @@ class EmergencyCommandService(Service):
 
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
-        """Newest first, in pages, with whom to call back."""
-        rows = (row for _, row in self.listed.scan())
+        """Newest first, in pages, with whom to call back; those that are asked for."""
+        rows = [row for _, row in self.listed.scan() if views.is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, views.age, newest_first=True)
         return pb.ListIncidentsResponse(incidents=map(views.read, page), next_page_token=more)
 
@@ -77,5 +81,5 @@ def _show(incident: domain.Incident) -> pb.Incident:
     assert opened is not None
     return pb.Incident(
         incident_id=opened.incident_id, state=incident.state, channel=opened.channel, severity=opened.severity,
-        place=opened.place, outcome=incident.outcome, reporter_id=opened.reporter_id,
+        place=opened.place, outcome=incident.outcome, reporter_id=opened.reporter_id, district_id=opened.district_id,
     )  # fmt: skip

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
-from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
+from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.erasure import erase
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.events import Heard
+from citybrain.mesh.events import Heard, timestamp
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.mesh.testing.parts import greenlets
 from citybrain.services.emergency_command import views
@@ -100,6 +101,33 @@ def test_a_listing_is_read_in_pages_newest_first() -> None:
         assert found == [reported[4:2:-1], reported[2:0:-1], reported[:1]]
         with pytest.raises(BadRequest, match="page_token"):
             command.fire("ListIncidents", pb.ListIncidentsRequest(page_token="made up"))  # noqa: S106
+
+
+def test_incidents_are_listed_by_state_time_and_the_district_that_keeps_the_road() -> None:
+    with running(EmergencyCommandService) as command:
+        edges = [RoadEdge(edge_id="e1", district_id="west"), RoadEdge(edge_id="e2", district_id="east")]
+        command.tell(RoadsPublished(edges=edges))
+        command.rest()
+        ids, moments = [], []
+        for edge in ("e1", "e2", "nobody's"):
+            moments.append(timestamp(command.advance(60)))
+            asked = report("")
+            asked.place.edge_id = edge
+            ids.append(command.fire("ReportEmergency", asked).incident.incident_id)
+        command.fire("CancelIncident", pb.CancelIncidentRequest(incident_id=ids[1], reason="a prank"))
+        command.rest()
+
+        def listed(**question: Any) -> list[int]:
+            found = command.fire("ListIncidents", pb.ListIncidentsRequest(**question)).incidents
+            return [ids.index(one.incident_id) for one in found]
+
+        assert listed() == [2, 1, 0]
+        assert listed(district_id="west") == [0]
+        assert listed(states=[pb.INCIDENT_STATE_OPEN]) == [2, 0]
+        assert listed(reported_from=moments[1], reported_before=moments[2]) == [1]
+        assert get(command, ids[1]).district_id == "east"
+        # Whoever hears of it is told too, and ES-13 has it beside the event.
+        assert [one.stored.district for one in command.events(IncidentOpened)] == ["west", "east", ""]
 
 
 def test_incidents_that_come_between_two_pages_repeat_and_hide_none() -> None:
