@@ -46,10 +46,22 @@ def table(rows: list[tuple[int, pb.ConsumerGroup]]) -> Table:
 
 def parked(data: Path, group: str) -> list[pb.ParkedEvent]:
     """What is parked, each event once; Problem where no process knows the group."""
-    request, found = pb.ListParkedRequest(group=group), {}
-    for answer in _all(data, lambda stub: stub.ListParked(request, timeout=_ASK_S)):
-        found.update({(event.group, event.partition, event.position): event for event in answer.events})
+    found = {}
+    for events in _all(data, lambda stub: _parked(stub, group)):
+        found.update({(event.group, event.partition, event.position): event for event in events})
     return [found[key] for key in sorted(found)]
+
+
+def _parked(stub: Any, group: str) -> list[pb.ParkedEvent]:
+    """All pages of one process."""
+    events: list[pb.ParkedEvent] = []
+    request = pb.ListParkedRequest(group=group)
+    while True:
+        answer = stub.ListParked(request, timeout=_ASK_S)
+        events += answer.events
+        if not answer.next_page_token:
+            return events
+        request.page_token = answer.next_page_token
 
 
 def lines(event: pb.ParkedEvent) -> str:

@@ -21,6 +21,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from citybrain.cli import waiting
 from citybrain.cli.groups import plain
 from citybrain.cli.problems import Problem
 from citybrain.mesh.presence import present
@@ -137,6 +138,7 @@ def shown(picture: Picture) -> RenderableType:
         parts.append(_line(not door.problem, f"gateway {door.address}", door.problem or "takes calls"))
     for one in picture.processes:
         parts.append(_process(one))
+    parts += waiting.lines(one.status for one in picture.processes if one.status is not None)
     parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
     parts += [Text(f"{gone} ended without a word", style="dim") for gone in picture.gone]
     return Group(*parts)

@@ -90,6 +90,11 @@ def microseconds(moment: Timestamp) -> int:
     return moment.seconds * 1_000_000 + moment.nanos // 1000
 
 
+def is_between(moment: int, start: Timestamp, end: Timestamp) -> bool:
+    """Whether a moment in microseconds is at or after a start, and before an end; one that was not given is no bound."""
+    return moment >= microseconds(start) and (not end.ByteSize() or moment < microseconds(end))
+
+
 def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
     """A stored event as subscribers outside see it: of the type it is read as today.
 

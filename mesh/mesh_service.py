@@ -12,20 +12,24 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from citybrain.event_store.contract import StoreError
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Parked, given_over
 from citybrain.mesh.container import Container
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.groups import GroupMember
+from citybrain.mesh.paging import Key, one_page
 from citybrain.mesh.process import Process
 from citybrain.mesh.readiness import Readiness
 from citybrain.mesh.server import Handler, abort
 from citybrain.mesh.validation import check
 from citybrain.mesh.version import installed_version
 from citybrain.mesh.views import Rebuilding, View
+from citybrain.mesh.waiting import WaitsForPeople
 
 SERVICE = "citybrain.mesh.v1.MeshService"
+_PARKED_PAGE = 500
 _ROLES = {True: pb.GROUP_ROLE_LEADS, False: pb.GROUP_ROLE_STANDS_BY}
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,7 +46,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             started_at=started_at,
             now=_wall_clock(),
             ready=readiness.ready,
-            services=[_service(container, readiness) for container in containers],
+            services=[_service(container, readiness, await _waits(container)) for container in containers],
             log_position=log_position(process.store),
             open_streams=len(process.streams),
             max_streams=process.streams.limit,
@@ -59,12 +63,13 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
 
     async def list_parked(request: pb.ListParkedRequest) -> pb.ListParkedResponse:
         asked = {request.group: member(request.group)} if request.group else _members(containers)
-        response = pb.ListParkedResponse()
-        for group, one in sorted(asked.items()):
+        found: list[pb.ParkedEvent] = []
+        for group, one in asked.items():
             for partition, parked in (await one.parked()).items():
                 waiting = {event.position for event in given_over(parked)}
-                response.events.extend(_parked(group, partition, event, event.position not in waiting) for event in parked)
-        return response
+                found += [_parked(group, partition, event, event.position not in waiting) for event in parked]
+        page, more = one_page(process.tokens, request, found, _place_of, newest_first=False, default=_PARKED_PAGE)
+        return pb.ListParkedResponse(events=page, next_page_token=more)
 
     async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
         asked = await member(request.group).replay(request.stream)
@@ -151,12 +156,30 @@ def _parked(group: str, partition: str, event: Parked, tried: bool) -> pb.Parked
     )  # fmt: skip
 
 
+def _place_of(event: pb.ParkedEvent) -> Key:
+    return (event.group, event.partition, event.position)
+
+
 def _wall_clock() -> Timestamp:
     """Only for people to read; nothing is decided by it."""
     return timestamp(time.time_ns() // 1000)
 
 
-def _service(container: Container, readiness: Readiness) -> pb.ServiceStatus:
+async def _waits(container: Container) -> pb.WaitsForPeople | None:
+    """What of a service waits for people. What cannot be read now is not told; readiness says why."""
+    try:
+        found = [await one.waits() for one in container.dependencies if isinstance(one, WaitsForPeople)]
+    except StoreError:
+        return None
+    some = [one for one in found if one is not None]
+    if not some:
+        return None
+    oldest = min(some, key=lambda one: one.since)
+    count = sum(one.count for one in some)
+    return pb.WaitsForPeople(count=count, oldest=oldest.oldest, since=timestamp(oldest.since), reason=oldest.reason)
+
+
+def _service(container: Container, readiness: Readiness, waits: pb.WaitsForPeople | None) -> pb.ServiceStatus:
     state, places = readiness.states[container.manifest.grpc], container.places
     return pb.ServiceStatus(
         name=container.manifest.name,
@@ -182,4 +205,5 @@ def _service(container: Container, readiness: Readiness) -> pb.ServiceStatus:
         calls_working=places.taken,
         calls_waiting=places.waiting,
         max_calls=places.limit,
+        waits=waits,
     )

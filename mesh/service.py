@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.container import Container
 from citybrain.mesh.context import correlate, new_id
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.following import Follow
 from citybrain.mesh.nameko import DependencyProvider
+from citybrain.mesh.paging import Key, one_page, scan_page
 from citybrain.mesh.runtime import off_loop, wait
 from citybrain.mesh.sources import Source
 from citybrain.mesh.streams import Cause, Streams
 from citybrain.mesh.telemetry import Telemetry
 from citybrain.mesh.upcasting import upcast
 from citybrain.mesh.views import View
+from citybrain.mesh.waiting import WaitsForPeople
 from citybrain.observability.logs import logger
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Streams",
     "Telemetry",
     "View",
+    "WaitsForPeople",
     "Window",
     "at",
     "correlate",
@@ -48,6 +52,8 @@ __all__ = [
     "upcast",
     "window",
 ]
+
+R = TypeVar("R")
 
 
 class Service:
@@ -130,16 +136,22 @@ class _Remote:
 
 
 class Paging(Provider):
-    """Page tokens for listings: signed, and good only for the listing that made them."""
+    """Lists in pages that are right whatever comes and goes between two of them; see `citybrain.mesh.paging`.
+
+    The request has `page_size` and `page_token`; its other fields are the question, which a token belongs to.
+    """
 
     def get_dependency(self, worker_ctx: Any) -> Paging:
         """The provider itself."""
         return self
 
-    def make(self, listing: str, row: int) -> str:
-        """A token for the page that begins at a row."""
-        return self.container.process.tokens.make(listing, {"": row})
+    def page(
+        self, request: Any, rows: Iterable[R], key: Callable[[R], Key], *, newest_first: bool = False, default: int = 50
+    ) -> tuple[list[R], str]:
+        """One page of rows in the order of a key that never changes of a row, and the token of the next page."""
+        tokens = self.container.process.tokens
+        return one_page(tokens, request, rows, key, newest_first=newest_first, default=default)
 
-    def read(self, listing: str, token: str, field: str = "page_token") -> int:
-        """The row at which the page begins; BadRequest when the token was not made here for this listing."""
-        return self.container.process.tokens.read(listing, token, field)[""]
+    def scan(self, request: Any, view: View, *, default: int = 500) -> tuple[list[tuple[str, Row]], str]:
+        """One page of a view, in the order of its keys, and the token of the next page."""
+        return scan_page(self.container.process.tokens, request, view, default=default)

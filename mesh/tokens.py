@@ -36,17 +36,19 @@ class Tokens:
     def make(self, purpose: str, cursor: Cursor) -> str:
         """A token for a place in a feed, good only for this purpose."""
         # Names of partitions differ in little.
-        return self._sign(purpose, zlib.compress(json.dumps(dict(cursor), separators=(",", ":")).encode()))
+        return self.seal(purpose, zlib.compress(json.dumps(dict(cursor), separators=(",", ":")).encode()))
 
     def read(self, purpose: str, token: str, field: str = "resume_token") -> Cursor:
         """The place in a token; BadRequest when it was not made here for this purpose."""
-        cursor: dict[str, int] = json.loads(zlib.decompress(self._open(purpose, token, field)))
+        cursor: dict[str, int] = json.loads(zlib.decompress(self.unseal(purpose, token, field)))
         return cursor
 
-    def _sign(self, purpose: str, body: bytes) -> str:
+    def seal(self, purpose: str, body: bytes) -> str:
+        """A token that holds some bytes, good only for this purpose."""
         return base64.urlsafe_b64encode(body + self._tag(purpose, body)).decode().rstrip("=")
 
-    def _open(self, purpose: str, token: str, field: str) -> bytes:
+    def unseal(self, purpose: str, token: str, field: str) -> bytes:
+        """The bytes in a token; BadRequest when it was not made here for this purpose."""
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError:

@@ -43,13 +43,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Waits until an event is heard that matches; early ones count."""
+    """Waits until an event is heard that matches; early ones count.
+
+    `implied`: an event of a later stage matches too, and is not used up: it may be what a later wait waits for.
+    """
 
     name: str
     event: type[Message]
     deadline_s: float
     matches: Callable[[SagaState, Message], bool] = lambda state, message: True
     otherwise: Literal["undo", "needs human"] = "needs human"
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ def _expected_s(s: SagaState) -> float:
 
 
 def _at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
-    return lambda s, event: isinstance(event, MissionReported) and event.stage == stage
+    """A later stage implies the earlier ones: the radio may have been silent."""
+    return lambda s, event: isinstance(event, MissionReported) and event.stage >= stage
 
 
 def _whose(s: SagaState, key: str) -> dict[str, str]:
@@ -122,7 +123,7 @@ ANNOUNCE_PATIENT = Step(
     deadline_s=60,
     otherwise="go on",
 )
-AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE))
+AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE), implied=True)
 AT_HOSPITAL = Wait("at_hospital", MissionReported, 7200, _at(health.MISSION_STAGE_AT_HOSPITAL))
 HAND_OVER = Step(
     "hand_over",

@@ -22,6 +22,7 @@ UNDO_TRIES = 20
 UNDO_PAUSE_S = 2.0
 UNDO_DEADLINE_S = 30.0
 _WAIT = "wait/"
+# Every contract takes a reason of so many bytes.
 _LONGEST_REASON = 500
 
 
@@ -32,6 +33,11 @@ class Try(NamedTuple):
     key: str
     number: int
     undo: bool
+
+
+def shortened(reason: str) -> str:
+    """A reason that every command of an undo can carry, in any script."""
+    return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int) -> tuple[list[Message], SagaState]:
@@ -58,7 +64,7 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
     """The input for a step whose command failed: tried again before its deadline, or failed for good."""
     definition = workflow.leaf(step)
     assert isinstance(definition, Step)
-    failed = ev.StepFailed(step=step, key=key, code=code, message=message[:_LONGEST_REASON])
+    failed = ev.StepFailed(step=step, key=key, code=code, message=shortened(message))
     again = now + int(definition.pause_s * 1_000_000)
     if code in TRANSIENT and again < state.steps[step].deadline:
         failed.retry_at.CopyFrom(timestamp(again))
@@ -67,7 +73,7 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
 
 def on_undo_failure(state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
     """The input for an undo that failed: tried again, or a human is needed."""
-    failed = ev.UndoFailed(step=step, key=key, code=code, message=message[:_LONGEST_REASON])
+    failed = ev.UndoFailed(step=step, key=key, code=code, message=shortened(message))
     if code in TRANSIENT and state.steps[step].undo_tries < UNDO_TRIES:
         failed.retry_at.CopyFrom(timestamp(now + int(UNDO_PAUSE_S * 1_000_000)))
     return failed
@@ -134,7 +140,7 @@ def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
         for event_id, message in state.heard.items():
             in_time = event_id not in state.used and state.heard_at[event_id] <= step.deadline
             if in_time and isinstance(message, node.event) and node.matches(state, message):
-                yield ev.WaitEnded(step=name, event_id=event_id)
+                yield ev.WaitEnded(step=name, event_id=event_id, event_stays=node.implied)
 
 
 def _overdue(state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
@@ -148,14 +154,14 @@ def _called_off(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     for message in state.heard.values():
         reason = workflow.undo_on.get(type(message))
         if reason is not None:
-            yield ev.UndoBegan(reason=reason(message)[:_LONGEST_REASON])
+            yield ev.UndoBegan(reason=shortened(reason(message)))
 
 
 def _failed(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     for name, step in state.steps.items():
         if step.status in ("failed", "timed out"):
             definition = workflow.leaf(name)
-            why = f"{name}: {step.reason}"
+            why = shortened(f"{name}: {step.reason}")
             if definition.otherwise == "go on":
                 yield ev.StepSkipped(step=name, reason=step.reason)
             elif definition.otherwise == "needs human":
@@ -207,7 +213,7 @@ def _undo(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
     for name in reversed(state.steps):
         step = state.steps[name]
         definition = workflow.leaf(name)
-        if not isinstance(definition, Step) or definition.undo is None or step.undo == "done":
+        if not isinstance(definition, Step) or definition.undo is None or step.undo in ("done", "skipped"):
             continue
         key = f"{step.key}/undo"
         deadline = timestamp(now + int(UNDO_DEADLINE_S * 1_000_000))

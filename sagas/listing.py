@@ -1,13 +1,12 @@
-"""The list of sagas: one row each, with what a list is ordered by."""
+"""The lists of sagas: one of all, with what it is filtered and ordered by, and one of those that need a human."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
+from citybrain.sagas.state import unpack
 
 EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)
 
@@ -19,13 +18,44 @@ def key(event: Heard) -> str:
 
 def apply(row: Row | None, event: Heard) -> Row | None:
     """Where the saga stands, as far as a list shows it."""
-    if isinstance(event.data, ev.SagaStarted):
-        return {"saga_id": event.data.saga_id, "started_at": event.stored.occurred_at, "ended": False}
-    if row is not None and isinstance(event.data, ev.SagaCompleted | ev.SagaUndone):
-        return {**row, "ended": True}
+    data = event.data
+    if isinstance(data, ev.SagaStarted):
+        return {
+            "saga_id": data.saga_id, "started_at": event.stored.occurred_at, "state": "running", "undo": False,
+            "district": _district(data),
+        }  # fmt: skip
+    if row is None:
+        return None
+    match data:
+        case ev.UndoBegan():
+            return {**row, "state": "undoing", "undo": True}
+        case ev.SagaNeedsHuman():
+            return {**row, "state": "needs human"}
+        case ev.SagaResumed():
+            return {**row, "state": "undoing" if row["undo"] else "running"}
+        case ev.SagaCompleted():
+            return {**row, "state": "completed"}
+        case ev.SagaUndone():
+            return {**row, "state": "undone"}
     return row
 
 
-def ordered(rows: Iterable[Row]) -> list[Row]:
-    """Those that have not ended first, each part oldest first."""
-    return sorted(rows, key=lambda row: (row["ended"], row["started_at"], row["saga_id"]))
+def waits(row: Row | None, event: Heard) -> Row | None:
+    """A saga that needs a human, as long as it does."""
+    data = event.data
+    if isinstance(data, ev.SagaNeedsHuman):
+        return {"since": event.stored.occurred_at, "reason": data.reason}
+    return None
+
+
+def _district(started: ev.SagaStarted) -> str:
+    try:
+        return str(getattr(unpack(started.input), "district_id", ""))
+    except LookupError:
+        # Of another release.
+        return ""
+
+
+def age(row: Row) -> tuple[int | str, ...]:
+    """What sagas are ordered by; it never changes of one."""
+    return (row["started_at"], row["saga_id"])

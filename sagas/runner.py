@@ -126,10 +126,14 @@ class SagaRunner(Provider):
 
     def resume(self, saga_id: str) -> SagaState:
         """Goes on with a saga that needs a human."""
+        return self.decide(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else [])
+
+    def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]]) -> SagaState:
+        """Records what a person decided about a saga that this release knows; the errors of the decision are the call's."""
         state = self.load(saga_id)
         if state.phase == "unknown":
-            raise Refused(f"saga {saga_id} cannot be resumed here: {state.reason}", "UNKNOWN_SAGA")
-        wait(self._put(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else []))
+            raise Refused(f"nothing of saga {saga_id} can be decided here: {state.reason}", "UNKNOWN_SAGA")
+        wait(self._put(saga_id, decision))
         return self.load(saga_id)
 
     def workflow(self, state: SagaState) -> Workflow | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.events import timestamp
-from citybrain.mesh.service import Heard, Paging, Service, View, rpc, subscribe
-from citybrain.sagas import listing
+from citybrain.event_store.read_models import Row
+from citybrain.mesh.context import current
+from citybrain.mesh.events import is_between, timestamp
+from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
+from citybrain.sagas import listing, persons
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
 from citybrain.sagas.runner import SagaRunner
 from citybrain.sagas.state import SagaState
@@ -22,7 +24,7 @@ _STATES = {
     "undone": pb.SAGA_STATE_UNDONE,
     "unknown": pb.SAGA_STATE_UNKNOWN,
 }
-_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed"}
+_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed", "skipped": "undo skipped"}
 
 
 class SagaService(Service):
@@ -31,6 +33,7 @@ class SagaService(Service):
     name = "sagas"
     runner = SagaRunner(WORKFLOWS)
     sagas = View(listing.EVENTS, listing.key, listing.apply)
+    waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
     paging = Paging()
 
     @subscribe(*HEARD)
@@ -45,18 +48,29 @@ class SagaService(Service):
 
     @rpc
     def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
-        """Those that have not ended first, then by age."""
-        start = self.paging.read("sagas", request.page_token) if request.page_token else 0
-        size = request.page_size or 50
-        rows = listing.ordered(row for _, row in self.sagas.scan())
-        page = rows[start : start + size]
-        more = self.paging.make("sagas", start + size) if start + size < len(rows) else ""
+        """Newest first, in pages; those that are asked for."""
+        rows = [row for _, row in self.sagas.scan() if _is_asked_for(row, request)]
+        page, more = self.paging.page(request, rows, listing.age, newest_first=True)
         return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row["saga_id"])) for row in page], next_page_token=more)
 
     @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
         return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
+
+    @rpc
+    def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
+        """A person has it go on without a step."""
+        by = current().caller
+        decided = self.runner.decide(request.saga_id, lambda now: persons.skip(now, request.step, request.reason, by))
+        return pb.SkipStepResponse(saga=self._show(decided))
+
+    @rpc
+    def FailStep(self, request: pb.FailStepRequest) -> pb.FailStepResponse:
+        """A person gives a step up; all is undone."""
+        by = current().caller
+        decided = self.runner.decide(request.saga_id, lambda now: persons.fail(now, request.step, request.reason, by))
+        return pb.FailStepResponse(saga=self._show(decided))
 
     def _show(self, state: SagaState) -> pb.Saga:
         workflow = self.runner.workflow(state)
@@ -80,3 +94,11 @@ class SagaService(Service):
             started_at=timestamp(state.started_at),
             reason=state.reason,
         )
+
+
+def _is_asked_for(row: Row, request: pb.ListSagasRequest) -> bool:
+    return (
+        (not request.states or _STATES[row["state"]] in request.states)
+        and (not request.district_id or row["district"] == request.district_id)
+        and is_between(row["started_at"], request.started_from, request.started_before)
+    )

@@ -30,7 +30,7 @@ class StepState:
     retry_at: int = 0
     reason: str = ""
     changed_at: int = 0
-    undo: Literal["", "sent", "pausing", "done", "failed"] = ""
+    undo: Literal["", "sent", "pausing", "done", "failed", "skipped"] = ""
     undo_key: str = ""
     undo_tries: int = 0
     undo_retry_at: int = 0
@@ -119,7 +119,8 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             # Of one that was kept by an earlier release it is not known when it happened.
             state.heard_at = {**state.heard_at, event.event_id: min(_moment(event.occurred_at) or at, at)}
         case ev.WaitEnded():
-            state.used = {*state.used, event.event_id}
+            if not event.event_stays:
+                state.used = {*state.used, event.event_id}
             state.answers = {**state.answers, event.step: state.heard[event.event_id]}
             _change(state, event.step, at, status="done")
         case ev.UndoBegan():
@@ -132,6 +133,8 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             retry_at = _moment(event.retry_at)
             undo = "pausing" if retry_at else "failed"
             _change(state, event.step, at, undo=undo, undo_retry_at=retry_at, reason=f"{event.code}: {event.message}")
+        case ev.UndoSkipped():
+            _change(state, event.step, at, undo="skipped", reason=event.reason)
         case ev.SagaNeedsHuman():
             state.phase, state.reason = "needs human", event.reason
         case ev.SagaResumed():

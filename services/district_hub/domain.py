@@ -10,6 +10,7 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.services.district_hub.notice_ids import notice_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,19 @@ def by_district(edge_ids: Sequence[str], keeper: Mapping[str, str]) -> dict[str,
 
 
 def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[str, Sequence[str]]) -> list[Message]:
-    """Tells every district on the route, once a round."""
+    """Tells every district on the route, once a round: a second route is announced too."""
     if request.round_id in notices.barred:
         raise Refused(f"notices {request.round_id} were withdrawn before they came", "NOTICES_WITHDRAWN")
+    rounds = list(dict.fromkeys(told.notified.round_id for told in notices.told.values()))
+    number = 1 + (rounds.index(request.round_id) if request.round_id in rounds else len(rounds))
+    before = {told.notified.district_id for told in notices.told.values() if told.notified.round_id == request.round_id}
     return [
         ev.DistrictNotified(
-            notice_id=notice_id, incident_id=request.incident_id, round_id=request.round_id, district_id=district,
-            vehicle_id=request.vehicle_id, edge_ids=edges,
+            notice_id=notice_id(request.incident_id, district, number), incident_id=request.incident_id,
+            round_id=request.round_id, district_id=district, vehicle_id=request.vehicle_id, edge_ids=edges,
         )
         for district, edges in roads.items()
-        if (notice_id := f"{request.incident_id}.{district}") not in notices.told
+        if district not in before
     ]  # fmt: skip
 
 
@@ -94,9 +98,9 @@ def withdraw(notices: Notices, request: pb.WithdrawNoticesRequest) -> list[Messa
     """Tells them that it is over, and bars a round that has not come yet."""
     over: list[Message] = [
         ev.NoticeWithdrawn(
-            notice_id=notice_id, incident_id=request.incident_id, district_id=told.notified.district_id, reason=request.reason
+            notice_id=notice, incident_id=request.incident_id, district_id=told.notified.district_id, reason=request.reason
         )
-        for notice_id, told in notices.told.items()
+        for notice, told in notices.told.items()
         if told.notified.round_id == request.round_id and not told.withdrawn
     ]
     if request.round_id not in notices.barred:
@@ -118,8 +122,8 @@ def acknowledge(notices: Notices, request: pb.AcknowledgeNoticeRequest) -> list[
     ]
 
 
-def existing(notices: Notices, notice_id: str) -> Told:
+def existing(notices: Notices, notice: str) -> Told:
     """The notice, or NotFound."""
-    if notice_id not in notices.told:
-        raise NotFound(f"there is no notice {notice_id}", "NO_SUCH_NOTICE")
-    return notices.told[notice_id]
+    if notice not in notices.told:
+        raise NotFound(f"there is no notice {notice}", "NO_SUCH_NOTICE")
+    return notices.told[notice]

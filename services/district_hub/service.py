@@ -9,8 +9,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.service import Follow, Service, Streams, View, rpc
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
+from citybrain.services.district_hub.notice_ids import incident_of
 
 
 class DistrictHubService(Service):
@@ -22,6 +23,7 @@ class DistrictHubService(Service):
     district_list = View(views.DISTRICT_EVENTS, views.district_key, views.district)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road)
     answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer)
+    paging = Paging()
 
     @rpc
     def RegisterDistrict(self, request: pb.RegisterDistrictRequest) -> pb.RegisterDistrictResponse:
@@ -31,10 +33,10 @@ class DistrictHubService(Service):
 
     @rpc
     def ListDistricts(self, request: pb.ListDistrictsRequest) -> pb.ListDistrictsResponse:
-        """All districts, by id."""
-        return pb.ListDistrictsResponse(
-            districts=[pb.District(district_id=key, name=row["name"]) for key, row in self.district_list.scan()]
-        )
+        """By id, in pages."""
+        rows, more = self.paging.scan(request, self.district_list)
+        shown = [pb.District(district_id=key, name=row["name"]) for key, row in rows]
+        return pb.ListDistrictsResponse(districts=shown, next_page_token=more)
 
     @rpc
     def NotifyDistricts(self, request: pb.NotifyDistrictsRequest) -> pb.NotifyDistrictsResponse:
@@ -61,7 +63,7 @@ class DistrictHubService(Service):
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
         """A district has seen a notice."""
         notices = self.notices.handle(
-            _incident(request.notice_id),
+            incident_of(request.notice_id),
             lambda now: domain.acknowledge(now, request),
             lambda after, _: after,
             continues=True,
@@ -71,7 +73,7 @@ class DistrictHubService(Service):
     @rpc
     def GetNotice(self, request: pb.GetNoticeRequest) -> pb.GetNoticeResponse:
         """One notice."""
-        told = domain.existing(self.notices.load(_incident(request.notice_id)), request.notice_id)
+        told = domain.existing(self.notices.load(incident_of(request.notice_id)), request.notice_id)
         return pb.GetNoticeResponse(notice=self._with_moment(told))
 
     @rpc
@@ -98,10 +100,6 @@ class DistrictHubService(Service):
         if row is not None:
             notice.acknowledged_at.CopyFrom(timestamp(row["at"]))
         return notice
-
-
-def _incident(notice_id: str) -> str:
-    return notice_id.partition(".")[0]
 
 
 def _show(told: domain.Told) -> pb.Notice:

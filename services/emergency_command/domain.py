@@ -53,14 +53,21 @@ def check_place(lengths_m: Mapping[str, float], place: RoadPlace) -> None:
 
 
 def open_incident(
-    incident: Incident, incident_id: str, report: pb.ReportEmergencyRequest, reporter_id: str = ""
+    incident: Incident,
+    incident_id: str,
+    report: pb.ReportEmergencyRequest,
+    lengths_m: Mapping[str, float],
+    reporter_id: str,
+    district_id: str,
 ) -> list[Message]:
-    """Opens it, once. `reporter_id`: who gave a number to call back."""
+    """Opens it, once. `lengths_m`: of roads; `reporter_id`: whom to call back; `district_id`: who keeps the road."""
     if incident.opened is not None:
         return []
+    check_place(lengths_m, report.place)
     opened = IncidentOpened(
-        incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place, reporter_id=reporter_id
-    )
+        incident_id=incident_id, channel=report.channel, severity=report.severity, place=report.place,
+        reporter_id=reporter_id, district_id=district_id,
+    )  # fmt: skip
     if report.HasField("reporter"):
         opened.reporter.CopyFrom(report.reporter)
     return [opened]

@@ -27,12 +27,15 @@ class EmergencyCommandService(Service):
     @rpc
     def ReportEmergency(self, request: pb.ReportEmergencyRequest) -> pb.ReportEmergencyResponse:
         """Opens an incident; the workflow that carries it starts from the event."""
-        domain.check_place(self.roads.derived(views.lengths), request.place)
         incident_id = new_id("inc")
         correlate(incident_id)
         reporter_id = self.people.of("phone", request.reporter.phone) if request.HasField("reporter") else ""
+        lengths_m = self.roads.derived(views.lengths)
+        district_id = self.roads.derived(views.keepers).get(request.place.edge_id, "")
         incident = self.incidents.handle(
-            incident_id, lambda now: domain.open_incident(now, incident_id, request, reporter_id), lambda after, _: after
+            incident_id,
+            lambda now: domain.open_incident(now, incident_id, request, lengths_m, reporter_id, district_id),
+            lambda after, _: after,
         )
         return pb.ReportEmergencyResponse(incident=_show(incident))
 
@@ -48,13 +51,10 @@ class EmergencyCommandService(Service):
 
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
-        """Newest first, in pages, with whom to call back."""
-        start = self.paging.read("incidents", request.page_token) if request.page_token else 0
-        size = request.page_size or 50
-        rows = sorted((row for _, row in self.listed.scan()), key=lambda row: -int(row["reported"]))
-        more = self.paging.make("incidents", start + size) if start + size < len(rows) else ""
-        page = [views.read(row) for row in rows[start : start + size]]
-        return pb.ListIncidentsResponse(incidents=page, next_page_token=more)
+        """Newest first, in pages, with whom to call back; those that are asked for."""
+        rows = [row for _, row in self.listed.scan() if views.is_asked_for(row, request)]
+        page, more = self.paging.page(request, rows, views.age, newest_first=True)
+        return pb.ListIncidentsResponse(incidents=map(views.read, page), next_page_token=more)
 
     @rpc
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
@@ -82,5 +82,5 @@ def _show(incident: domain.Incident) -> pb.Incident:
     assert opened is not None
     return pb.Incident(
         incident_id=opened.incident_id, state=incident.state, channel=opened.channel, severity=opened.severity,
-        place=opened.place, outcome=incident.outcome, reporter_id=opened.reporter_id,
+        place=opened.place, outcome=incident.outcome, reporter_id=opened.reporter_id, district_id=opened.district_id,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Read models: incidents, one row each, as callers see them; and how long roads are."""
+"""Read models: the list of incidents, one row each, as callers see it; how long roads are, and who keeps them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
-from citybrain.traffic.v1.events_pb2 import RoadsPublished
+from citybrain.traffic.v1 import events_pb2 as traffic
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.events import Heard, timestamp
+from citybrain.mesh.events import Heard, is_between, timestamp
 
 EVENTS = (IncidentOpened, IncidentCancelled, IncidentClosed)
-ROAD_EVENTS = (RoadsPublished,)
+ROAD_EVENTS = (traffic.RoadsPublished,)
 
 
 def key(event: Heard) -> str:
@@ -28,9 +28,11 @@ def apply(row: Row | None, event: Heard) -> Row | None:
     if isinstance(data, IncidentOpened):
         incident = pb.Incident(
             incident_id=data.incident_id, state=pb.INCIDENT_STATE_OPEN, channel=data.channel, severity=data.severity,
-            place=data.place, reported_at=when, reporter_id=data.reporter_id,
+            place=data.place, reported_at=when, reporter_id=data.reporter_id, district_id=data.district_id,
         )  # fmt: skip
-        row = {"reported": event.stored.position, "incident": MessageToDict(incident)}
+        # Positions of different partitions of the log are not comparable; moments are.
+        moments = [event.stored.occurred_at, event.stored.recorded_at]
+        row = {"id": data.incident_id, "reported": moments, "incident": MessageToDict(incident)}
         if data.HasField("reporter"):
             row |= {"reporter_id": data.reporter_id, "reporter": MessageToDict(data.reporter)}
         return row
@@ -45,21 +47,19 @@ def apply(row: Row | None, event: Heard) -> Row | None:
     return {**row, "incident": MessageToDict(incident)}
 
 
-def road_key(event: Heard) -> str:
-    """Roads are published in parts; each keeps the name of its first edge."""
-    assert isinstance(event.data, RoadsPublished)
-    return event.data.edges[0].edge_id
+def age(row: Row) -> tuple[int | str, ...]:
+    """What incidents are ordered by; it never changes of one."""
+    return (*row["reported"], row["id"])
 
 
-def road(row: Row | None, event: Heard) -> Row | None:
-    """Length of each road of that part."""
-    assert isinstance(event.data, RoadsPublished)
-    return {edge.edge_id: edge.length_m for edge in event.data.edges}
-
-
-def lengths(rows: Iterable[Row]) -> dict[str, float]:
-    """Road → metres, over all parts."""
-    return {edge: length for row in rows for edge, length in row.items()}
+def is_asked_for(row: Row, request: pb.ListIncidentsRequest) -> bool:
+    """Whether a list with this question shows it."""
+    incident = row["incident"]
+    return (
+        (not request.states or pb.IncidentState.Value(incident["state"]) in request.states)
+        and (not request.district_id or incident.get("districtId") == request.district_id)
+        and is_between(row["reported"][0], request.reported_from, request.reported_before)
+    )
 
 
 def read(row: Row) -> pb.Incident:
@@ -68,3 +68,25 @@ def read(row: Row) -> pb.Incident:
     if row.get("reporter") is not None:
         ParseDict(row["reporter"], incident.reporter)
     return incident
+
+
+def road_key(event: Heard) -> str:
+    """Roads are published in parts; each keeps the name of its first edge."""
+    assert isinstance(event.data, traffic.RoadsPublished)
+    return event.data.edges[0].edge_id
+
+
+def road(row: Row | None, event: Heard) -> Row | None:
+    """Length and district of each road of that part."""
+    assert isinstance(event.data, traffic.RoadsPublished)
+    return {edge.edge_id: [edge.length_m, edge.district_id] for edge in event.data.edges}
+
+
+def lengths(rows: Iterable[Row]) -> dict[str, float]:
+    """Road → metres, over all parts."""
+    return {edge: length for row in rows for edge, (length, _) in row.items()}
+
+
+def keepers(rows: Iterable[Row]) -> dict[str, str]:
+    """Road → district, over all parts."""
+    return {edge: keeper for row in rows for edge, (_, keeper) in row.items()}

@@ -28,6 +28,8 @@ class Ambulance:
     incident_id: str = ""
     reservation_id: str = ""
     stage: int = 0
+    # Every stage of this mission that was reported, in its turn or late.
+    reported: frozenset[int] = frozenset()
     ended: tuple[str, ...] = ()
 
 
@@ -37,14 +39,18 @@ def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
         case ev.AmbulanceRegistered():
             return replace(unit, ambulance_id=event.ambulance_id, station=event.station)
         case ev.AmbulanceReserved():
-            return replace(unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0)
+            return replace(
+                unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0, reported=frozenset()
+            )
         case ev.MissionReported():
-            return replace(unit, stage=event.stage)
+            return replace(unit, stage=event.stage, reported=unit.reported | {event.stage})
+        case ev.MissionReportedLate():
+            return replace(unit, reported=unit.reported | {event.stage})
         case ev.AmbulanceReleased():
             ended = (*unit.ended, event.reservation_id)[-REMEMBERED:]
             if unit.reservation_id != event.reservation_id:
                 return replace(unit, ended=ended)
-            return replace(unit, incident_id="", reservation_id="", stage=0, ended=ended)
+            return replace(unit, incident_id="", reservation_id="", stage=0, reported=frozenset(), ended=ended)
     return unit
 
 
@@ -86,14 +92,15 @@ def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmb
 
 
 def report_mission(unit: Ambulance, request: pb.ReportMissionRequest) -> list[Message]:
-    """Takes a report in. Missions only go forward: an old report that comes late changes nothing."""
+    """Takes a report in, each stage once. Missions only go forward: a report that comes behind a later one is kept as late."""
     if unit.station is None:
         raise NotFound(f"there is no ambulance {request.ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
     if unit.incident_id != request.incident_id:
         raise Refused(f"ambulance {request.ambulance_id} has no mission for {request.incident_id}", "NOT_ON_THIS_MISSION")
-    if request.stage <= unit.stage:
+    if request.stage in unit.reported:
         return []
-    return [ev.MissionReported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
+    reported = ev.MissionReported if request.stage > unit.stage else ev.MissionReportedLate
+    return [reported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
 
 
 # -- the choice, written before the chosen one is asked -------------------------------------------------------------------
@@ -169,8 +176,10 @@ class Hospital:
     entrance: RoadPlace | None = None
     places: int = 0
     expected: Mapping[str, str] = field(default_factory=dict)  # incident → reservation
-    present: frozenset[str] = frozenset()
+    present: Mapping[str, str] = field(default_factory=dict)  # incident → the reservation it came by
     announced: frozenset[str] = frozenset()
+    # The last that were discharged (empty) or went on to another hospital (the reservation there).
+    left: Mapping[str, str] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
 
     @property
@@ -190,7 +199,15 @@ def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
             return replace(hospital, expected={**hospital.expected, event.incident_id: event.reservation_id})
         case ev.BedCancelled():
             ended = (*hospital.ended, event.reservation_id)[-REMEMBERED:]
-            return replace(hospital, expected=_without(hospital.expected, event.incident_id), ended=ended)
+            if hospital.expected.get(event.incident_id) != event.reservation_id:
+                return replace(hospital, ended=ended)
+            # Whoever is expected anew is announced anew.
+            return replace(
+                hospital,
+                expected=_without(hospital.expected, event.incident_id),
+                announced=hospital.announced - {event.incident_id},
+                ended=ended,
+            )
         case ev.PatientAnnounced():
             return replace(hospital, announced=hospital.announced | {event.incident_id})
         case ev.PatientHandedOver():
@@ -198,8 +215,13 @@ def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
                 hospital,
                 expected=_without(hospital.expected, event.incident_id),
                 announced=hospital.announced - {event.incident_id},
-                present=hospital.present | {event.incident_id},
+                present={**hospital.present, event.incident_id: hospital.expected.get(event.incident_id, "")},
+                left=_without(hospital.left, event.incident_id),
             )
+        case ev.PatientDischarged() | ev.PatientTransferred():
+            went = event.reservation_id if isinstance(event, ev.PatientTransferred) else ""
+            left = [*_without(hospital.left, event.incident_id).items(), (event.incident_id, went)][-REMEMBERED:]
+            return replace(hospital, present=_without(hospital.present, event.incident_id), left=dict(left))
     return hospital
 
 
@@ -232,8 +254,8 @@ def reserve_bed(hospital: Hospital, choice: Choice, request: pb.ReserveBedReques
 
 
 def cancel_bed(hospital: Hospital, hospital_id: str, request: pb.CancelBedRequest) -> list[Message]:
-    """Gives the place back, unless the patient is in."""
-    if request.reservation_id in hospital.ended or request.incident_id in hospital.present:
+    """Gives the place of this reservation back, unless the patient came in by it."""
+    if request.reservation_id in hospital.ended or hospital.present.get(request.incident_id) == request.reservation_id:
         return []
     return [
         ev.BedCancelled(
@@ -257,8 +279,9 @@ def announce(hospital: Hospital, request: pb.AnnouncePatientRequest) -> list[Mes
 
 
 def hand_over(hospital: Hospital, request: pb.HandOverRequest) -> list[Message]:
-    """The patient is in, once."""
-    if request.incident_id in hospital.present:
+    """The patient is in, once; who was in and has left since was handed over."""
+    expected = request.incident_id in hospital.expected
+    if request.incident_id in hospital.present or (request.incident_id in hospital.left and not expected):
         return []
     _expecting(hospital, request.hospital_id, request.incident_id)
     return [
@@ -266,6 +289,63 @@ def hand_over(hospital: Hospital, request: pb.HandOverRequest) -> list[Message]:
             hospital_id=request.hospital_id, incident_id=request.incident_id, ambulance_id=request.ambulance_id
         )
     ]
+
+
+def discharge(hospital: Hospital, request: pb.DischargePatientRequest) -> list[Message]:
+    """The patient leaves, once."""
+    if request.incident_id not in hospital.present:
+        _was_in(hospital, request.hospital_id, request.incident_id)
+        return []
+    return [
+        ev.PatientDischarged(hospital_id=request.hospital_id, incident_id=request.incident_id, reason=request.reason)
+    ]  # fmt: skip
+
+
+def transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
+    """The patient leaves for another hospital, once; refused to whoever would send them to a second one."""
+    if request.incident_id not in hospital.present:
+        _was_in(hospital, request.hospital_id, request.incident_id)
+        if hospital.left[request.incident_id] != request.reservation_id:
+            raise Refused(f"the patient of {request.incident_id} has left hospital {request.hospital_id}", "HAS_LEFT")
+        return []
+    if request.hospital_id == request.to_hospital_id:
+        raise Refused(f"the patient of {request.incident_id} is in hospital {request.to_hospital_id} already", "SAME_HOSPITAL")
+    return [
+        ev.PatientTransferred(
+            hospital_id=request.hospital_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            to_hospital_id=request.to_hospital_id, reason=request.reason,
+        )
+    ]  # fmt: skip
+
+
+def expect_transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
+    """Holds a place for a patient who is in another hospital; refused as any reservation is."""
+    if hospital.entrance is None:
+        raise NotFound(f"there is no hospital {request.to_hospital_id}: register it first", "NO_SUCH_HOSPITAL")
+    choice = Choice(request.reservation_id, request.to_hospital_id, hospital.entrance, Route())
+    place = pb.ReserveBedRequest(
+        incident_id=request.incident_id, reservation_id=request.reservation_id, ambulance_id=request.ambulance_id
+    )
+    return reserve_bed(hospital, choice, place)
+
+
+def expect_no_transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
+    """Gives back the place that was held for a transfer that did not come about; one that was never held may come yet."""
+    if hospital.expected.get(request.incident_id) != request.reservation_id:
+        return []
+    return [
+        ev.BedCancelled(
+            hospital_id=request.to_hospital_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
+            reason="not transferred",
+        )
+    ]  # fmt: skip
+
+
+def _was_in(hospital: Hospital, hospital_id: str, incident_id: str) -> None:
+    if hospital.entrance is None:
+        raise NotFound(f"there is no hospital {hospital_id}: register it first", "NO_SUCH_HOSPITAL")
+    if incident_id not in hospital.left:
+        raise Refused(f"nobody of {incident_id} is in hospital {hospital_id}: HandOver says who is", "NOT_PRESENT")
 
 
 def _expecting(hospital: Hospital, hospital_id: str, incident_id: str) -> None:

@@ -10,7 +10,7 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused
-from citybrain.mesh.service import Clock, Follow, Service, Streams, View, off_loop, rpc
+from citybrain.mesh.service import Clock, Follow, Paging, Service, Streams, View, off_loop, rpc
 from citybrain.services.health import domain, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
@@ -30,6 +30,7 @@ class HealthService(Service):
     roads = View(views.ROAD_EVENTS, views.road_key, views.road)
     speeds = View(views.SPEED_EVENTS, views.speed_key, views.speed)
     clock = Clock()
+    paging = Paging()
 
     @rpc
     def RegisterAmbulance(self, request: pb.RegisterAmbulanceRequest) -> pb.RegisterAmbulanceResponse:
@@ -57,25 +58,20 @@ class HealthService(Service):
 
     @rpc
     def ListAmbulances(self, request: pb.ListAmbulancesRequest) -> pb.ListAmbulancesResponse:
-        """All ambulances, by id."""
-        return pb.ListAmbulancesResponse(
-            ambulances=[
-                pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row["incident"])
-                for key, row in self.ambulance_list.scan()
-            ]
-        )
+        """By id, in pages."""
+        rows, more = self.paging.scan(request, self.ambulance_list)
+        shown = [pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row["incident"]) for key, row in rows]
+        return pb.ListAmbulancesResponse(ambulances=shown, next_page_token=more)
 
     @rpc
     def ListHospitals(self, request: pb.ListHospitalsRequest) -> pb.ListHospitalsResponse:
-        """All hospitals, by id."""
-        return pb.ListHospitalsResponse(
-            hospitals=[
-                pb.Hospital(
-                    hospital_id=key, name=row["name"], entrance=_place(row), places=row["places"], free_places=_free(row)
-                )
-                for key, row in self.hospital_list.scan()
-            ]
-        )
+        """By id, in pages."""
+        rows, more = self.paging.scan(request, self.hospital_list)
+        shown = [
+            pb.Hospital(hospital_id=key, name=row["name"], entrance=_place(row), places=row["places"], free_places=_free(row))
+            for key, row in rows
+        ]
+        return pb.ListHospitalsResponse(hospitals=shown, next_page_token=more)
 
     @rpc
     def ReserveAmbulance(self, request: pb.ReserveAmbulanceRequest) -> pb.ReserveAmbulanceResponse:
@@ -168,6 +164,29 @@ class HealthService(Service):
         return self.hospitals.handle(
             request.hospital_id, lambda now: domain.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
         )
+
+    @rpc
+    def DischargePatient(self, request: pb.DischargePatientRequest) -> pb.DischargePatientResponse:
+        """The patient leaves the hospital."""
+        return self.hospitals.handle(
+            request.hospital_id, lambda now: domain.discharge(now, request), lambda _after, _: pb.DischargePatientResponse()
+        )
+
+    @rpc
+    def TransferPatient(self, request: pb.TransferPatientRequest) -> pb.TransferPatientResponse:
+        """The patient goes on to another hospital: first that holds a place, then the place here is free."""
+        here, there = request.hospital_id, request.to_hospital_id
+        try:
+            if domain.transfer(self.hospitals.load(here), request):
+                self.hospitals.handle(there, lambda now: domain.expect_transfer(now, request), lambda _after, _: None)
+                self.hospitals.handle(here, lambda now: domain.transfer(now, request), lambda _after, _: None)
+        except Refused:
+            # Somebody else was quicker, with another transfer.
+            self.hospitals.handle(
+                there, lambda now: domain.expect_no_transfer(now, request), lambda _after, _: None, label="not transferred"
+            )
+            raise
+        return pb.TransferPatientResponse()
 
     @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:

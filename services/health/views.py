@@ -9,7 +9,14 @@ from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, microseconds
 
 AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
-HOSPITAL_EVENTS = (ev.HospitalRegistered, ev.BedReserved, ev.BedCancelled, ev.PatientHandedOver)
+HOSPITAL_EVENTS = (
+    ev.HospitalRegistered,
+    ev.BedReserved,
+    ev.BedCancelled,
+    ev.PatientHandedOver,
+    ev.PatientDischarged,
+    ev.PatientTransferred,
+)
 ROAD_EVENTS = (traffic.RoadsPublished,)
 SPEED_EVENTS = (traffic.SpeedsMeasured,)
 
@@ -43,19 +50,23 @@ def hospital(row: Row | None, event: Heard) -> Row | None:
         entrance = data.entrance
         return {
             "name": data.name, "edge_id": entrance.edge_id, "position_m": entrance.position_m, "places": data.places,
-            "expected": [], "present": [],
+            "expected": {}, "present": [],
         }  # fmt: skip
     if row is None:
         return None
-    expected, present = list(row["expected"]), list(row["present"])
-    incident = str(data.incident_id)  # type: ignore[attr-defined]
-    if incident in expected:
-        expected.remove(incident)
-    if isinstance(data, ev.BedReserved):
-        expected.append(incident)
-    elif isinstance(data, ev.PatientHandedOver):
-        present.append(incident)
-    return {**row, "expected": expected, "present": present}
+    expected, present = dict(row["expected"]), set(row["present"])
+    match data:
+        case ev.BedReserved():
+            expected[data.incident_id] = data.reservation_id
+        case ev.BedCancelled():
+            if expected.get(data.incident_id) == data.reservation_id:
+                del expected[data.incident_id]
+        case ev.PatientHandedOver():
+            expected.pop(data.incident_id, None)
+            present.add(data.incident_id)
+        case ev.PatientDischarged() | ev.PatientTransferred():
+            present.discard(data.incident_id)
+    return {**row, "expected": expected, "present": sorted(present)}
 
 
 def road_key(event: Heard) -> str:

@@ -16,6 +16,7 @@ from citybrain.cli.local import LocalCity
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.settings import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
+from tests.helpers.paper_city import PaperCity
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,30 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(here
     assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
     assert services == {"district_hub", "emergency_command", "health", "sagas", "traffic"}
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
+
+
+def test_what_waits_for_people_is_a_line_with_the_oldest_and_takes_no_readiness_away(here: Path, city: LocalCity) -> None:
+    paper = PaperCity(mesh_of(city).address)
+    try:
+        assert "for people" not in run(here, "status").stdout
+        paper.publish_roads()
+        oldest = paper.report("first")
+        paper.rest()
+        paper.advance(100)
+        paper.report("second")
+        paper.rest()
+        paper.advance(850)
+        paper.rest()
+        done = run(here, "status")
+        assert f"sagas: 1 waits for people  the oldest is {oldest}, since 20" in done.stdout
+        assert "reserve_ambulance: RESOURCE_EXHAUSTED: no ambulance is free" in done.stdout
+        paper.advance(900)
+        paper.rest()
+        assert f"sagas: 2 wait for people  the oldest is {oldest}" in run(here, "status").stdout
+        service = next(one for one in status(here, code=0)["processes"][0]["status"]["services"] if one["name"] == "sagas")
+        assert (service["waits"]["count"], service["waits"]["oldest"]) == (2, oldest)
+    finally:
+        paper.close()
 
 
 def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(here: Path, city: LocalCity) -> None:

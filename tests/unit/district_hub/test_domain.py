@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
+from hypothesis import example
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.testing import given
 from citybrain.services.district_hub import domain
+from citybrain.services.district_hub.notice_ids import incident_of, notice_id
 
 ROADS = {"xihu": ["e1", "e3"], "gongshu": ["e2"]}
 
 
-def told(district: str, round_id: str = "r1") -> ev.DistrictNotified:
+def told(district: str, round_id: str = "r1", number: str = "") -> ev.DistrictNotified:
     return ev.DistrictNotified(
-        notice_id=f"i1.{district}", incident_id="i1", round_id=round_id, district_id=district, vehicle_id="a1",
+        notice_id=f"i1.{district}{number}", incident_id="i1", round_id=round_id, district_id=district, vehicle_id="a1",
         edge_ids=ROADS[district],
     )  # fmt: skip
 
@@ -28,8 +34,8 @@ def withdraw(round_id: str = "r1") -> pb.WithdrawNoticesRequest:
     return pb.WithdrawNoticesRequest(incident_id="i1", round_id=round_id, reason="false call")
 
 
-def withdrawn(district: str) -> ev.NoticeWithdrawn:
-    return ev.NoticeWithdrawn(notice_id=f"i1.{district}", incident_id="i1", district_id=district, reason="false call")
+def withdrawn(district: str, number: str = "") -> ev.NoticeWithdrawn:
+    return ev.NoticeWithdrawn(notice_id=f"i1.{district}{number}", incident_id="i1", district_id=district, reason="false call")
 
 
 def barred(round_id: str = "r1") -> ev.NoticesBarred:
@@ -47,9 +53,37 @@ def test_every_district_on_the_way_is_told_once_in_the_order_of_the_way() -> Non
         .then(told("xihu"), told("gongshu"))
         .when(domain.notify, notify(), ROADS)
         .then_nothing()
-        .when(domain.notify, notify("r2"), ROADS)
-        .then_nothing()
     )
+
+
+def test_a_second_round_is_announced_to_those_it_concerns_though_they_were_told_of_the_first() -> None:
+    both = (
+        given(domain.evolve_notices, domain.Notices(), told("xihu"))
+        .when(domain.notify, notify("r2"), ROADS)
+        .then(told("xihu", "r2", ".2"), told("gongshu", "r2", ".2"))
+    )
+    both.when(domain.notify, notify("r2"), ROADS).then_nothing()
+    # What the first round could not tell when it came, it tells under its own number.
+    both.when(domain.notify, notify("r1"), ROADS).then(told("gongshu"))
+    over = both.when(domain.withdraw, withdraw("r2")).then(withdrawn("xihu", ".2"), withdrawn("gongshu", ".2"), barred("r2"))
+    assert not over.state.told["i1.xihu"].withdrawn
+
+
+@for_all(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20), st.integers(1, 3))
+@example("inc.1", "a.b", 2)
+@example("~2e", "~", 1)
+def test_whatever_ids_have_in_them_the_incident_of_a_notice_is_found_again(incident: str, district: str, number: int) -> None:
+    made = notice_id(incident, district, number)
+    assert incident_of(made) == incident
+    assert re.fullmatch(r"[A-Za-z0-9._~-]+", made)
+    others = {notice_id(incident, district, other) for other in range(1, 4)}
+    assert len(others) == 3
+
+
+def test_two_pairs_of_incident_and_district_never_have_the_same_notice() -> None:
+    assert notice_id("a.b", "c", 1) != notice_id("a", "b.c", 1)
+    assert notice_id("a", "b", 2) != notice_id("a", "b.2", 1)
+    assert incident_of("~ff.x") == "~ff"
 
 
 def test_a_round_that_was_withdrawn_is_over_and_one_that_comes_late_is_refused() -> None:

@@ -45,6 +45,16 @@ def test_the_districts_on_a_way_are_those_that_keep_its_roads() -> None:
         assert set(hub.notices.load("i1").told) == {"i1.xihu", "i1.gongshu"}
 
 
+def test_a_notice_of_any_incident_and_round_can_be_looked_at_and_acknowledged() -> None:
+    with service_factory(DistrictHubService, roads=KEEPERS) as hub:
+        for round_id in ("r1", "r2"):
+            request = pb.NotifyDistrictsRequest(incident_id="case.7/西", round_id=round_id, edge_ids=["e1"])
+            (notice,) = hub.NotifyDistricts(request).notices
+            assert hub.GetNotice(pb.GetNoticeRequest(notice_id=notice.notice_id)).notice == notice
+            seen = pb.AcknowledgeNoticeRequest(notice_id=notice.notice_id, district_id="xihu")
+            assert hub.AcknowledgeNotice(seen).notice.incident_id == "case.7/西"
+
+
 def test_a_notice_shows_when_it_was_seen() -> None:
     told = ev.DistrictNotified(notice_id="i1.xihu", incident_id="i1", district_id="xihu")
     with service_factory(DistrictHubService, notices={"i1": [told]}) as hub:

@@ -11,10 +11,14 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
+from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.read_models import Row
 from citybrain.mesh.erasure import erase
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.testing import Running, running
+from citybrain.mesh.events import Heard, timestamp
+from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.mesh.testing.parts import greenlets
+from citybrain.services.emergency_command import views
 from citybrain.services.emergency_command.service import EmergencyCommandService
 
 PHONE, NAME = "+8613800001111", "王建国"
@@ -97,6 +101,58 @@ def test_a_listing_is_read_in_pages_newest_first() -> None:
         assert found == [reported[4:2:-1], reported[2:0:-1], reported[:1]]
         with pytest.raises(BadRequest, match="page_token"):
             command.fire("ListIncidents", pb.ListIncidentsRequest(page_token="made up"))  # noqa: S106
+
+
+def test_incidents_are_listed_by_state_time_and_the_district_that_keeps_the_road() -> None:
+    with running(EmergencyCommandService) as command:
+        edges = [
+            RoadEdge(edge_id="e1", length_m=100, district_id="west"),
+            RoadEdge(edge_id="e2", length_m=100, district_id="east"),
+        ]
+        command.tell(RoadsPublished(edges=edges))
+        command.rest()
+        ids, moments = [], []
+        for edge in ("e1", "e2", "nobody's"):
+            moments.append(timestamp(command.advance(60)))
+            asked = report("")
+            asked.place.edge_id = edge
+            ids.append(command.fire("ReportEmergency", asked).incident.incident_id)
+        command.fire("CancelIncident", pb.CancelIncidentRequest(incident_id=ids[1], reason="a prank"))
+        command.rest()
+
+        def listed(**question: Any) -> list[int]:
+            found = command.fire("ListIncidents", pb.ListIncidentsRequest(**question)).incidents
+            return [ids.index(one.incident_id) for one in found]
+
+        assert listed() == [2, 1, 0]
+        assert listed(district_id="west") == [0]
+        assert listed(states=[pb.INCIDENT_STATE_OPEN]) == [2, 0]
+        assert listed(reported_from=moments[1], reported_before=moments[2]) == [1]
+        assert get(command, ids[1]).district_id == "east"
+        # Whoever hears of it is told too, and ES-13 has it beside the event.
+        assert [one.stored.district for one in command.events(IncidentOpened)] == ["west", "east", ""]
+
+
+def test_incidents_that_come_between_two_pages_repeat_and_hide_none() -> None:
+    with running(EmergencyCommandService) as command:
+        before = [command.fire("ReportEmergency", report("")).incident.incident_id for _ in range(4)]
+        command.rest()
+        first = command.fire("ListIncidents", pb.ListIncidentsRequest(page_size=2))
+        for _ in range(3):
+            command.fire("ReportEmergency", report(""))
+        command.rest()
+        rest = command.fire("ListIncidents", pb.ListIncidentsRequest(page_size=9, page_token=first.next_page_token))
+        assert [one.incident_id for page in (first, rest) for one in page.incidents] == before[::-1]
+
+
+def test_newest_is_said_by_the_time_of_the_report_whatever_the_position_in_the_log() -> None:
+    rows: dict[str, Row] = {}
+    for name, reported, position in (("inc-1", 5, 90), ("inc-2", 7, 10), ("inc-3", 7, 50)):
+        stored = StoredEvent(name, "", b"", reported, "", "", "", "", "", 0, "", 1, reported, position)
+        rows[name] = views.apply(None, Heard(IncidentOpened(incident_id=name), stored)) or {}
+    with service_factory(EmergencyCommandService, listed=rows) as command:
+        listed = command.ListIncidents(pb.ListIncidentsRequest()).incidents
+    assert [one.incident_id for one in listed] == ["inc-3", "inc-2", "inc-1"]
 
 
 @pytest.mark.parametrize("phone", ["13800001111", "+86 138 0000", "+12345678901234567"])

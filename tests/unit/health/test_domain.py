@@ -72,7 +72,11 @@ def test_missions_only_go_forward_and_only_for_their_own_incident() -> None:
         .when(domain.report_mission, report(at_scene))
         .then(ev.MissionReported(ambulance_id="a1", incident_id="i1", stage=at_scene))
     )
-    arrived.when(domain.report_mission, report(pb.MISSION_STAGE_UNDER_WAY)).then_nothing()
+    late = ev.MissionReportedLate(ambulance_id="a1", incident_id="i1", stage=pb.MISSION_STAGE_UNDER_WAY)
+    kept = arrived.when(domain.report_mission, report(pb.MISSION_STAGE_UNDER_WAY)).then(late)
+    assert kept.state.stage == at_scene
+    for again in (pb.MISSION_STAGE_UNDER_WAY, at_scene):
+        kept.when(domain.report_mission, report(again)).then_nothing()
     arrived.when(domain.report_mission, report(at_scene, "i2")).then_refused(Refused, "NOT_ON_THIS_MISSION")
     unknown = given(domain.evolve_ambulance, domain.Ambulance())
     unknown.when(domain.report_mission, report(at_scene)).then_refused(NotFound, "NO_SUCH_AMBULANCE")
@@ -142,6 +146,78 @@ def test_a_patient_handed_over_keeps_the_place_though_the_reservation_is_cancell
     present.when(domain.cancel_bed, "h1", CANCEL).then_nothing()
     assert present.state.free_places == 0
     ONE_PLACE.when(domain.hand_over, HAND_OVER).then_refused(Refused, "NOT_EXPECTED")
+
+
+def test_the_end_of_an_old_reservation_takes_no_place_from_a_newer_one_of_the_same_incident() -> None:
+    newer = ev.BedReserved(hospital_id="h1", incident_id="i1", reservation_id="b-newer")
+    held = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, newer)
+    cancelled = ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
+    still = held.when(domain.cancel_bed, "h1", CANCEL).then(cancelled)
+    assert still.state.expected == {"i1": "b-newer"}
+    # Also where the patient came in by the newer one: the older is barred, and the patient stays.
+    came = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, newer, ev.PatientHandedOver(incident_id="i1"))
+    assert came.when(domain.cancel_bed, "h1", CANCEL).then(cancelled).state.present == {"i1": "b-newer"}
+    came.when(domain.cancel_bed, "h1", pb.CancelBedRequest(incident_id="i1", reservation_id="b-newer")).then_nothing()
+
+
+def test_whoever_is_expected_anew_is_announced_anew() -> None:
+    announce = pb.AnnouncePatientRequest(hospital_id="h1", incident_id="i1", ambulance_id="a1")
+    announced = ev.PatientAnnounced(hospital_id="h1", incident_id="i1", ambulance_id="a1")
+    cancelled = ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
+    newer = ev.BedReserved(hospital_id="h1", incident_id="i1", reservation_id="b-newer")
+    given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i1"), announced, cancelled, newer).when(
+        domain.announce, announce
+    ).then(announced)
+
+
+IN = (HOSPITAL, expected("i1"), ev.PatientHandedOver(hospital_id="h1", incident_id="i1", ambulance_id="a1"))
+DISCHARGE = pb.DischargePatientRequest(hospital_id="h1", incident_id="i1", reason="well again")
+TRANSFER = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hospital_id="h2", reservation_id="t1")
+
+
+def test_who_is_discharged_leaves_the_place_to_others_once_and_only_who_was_in() -> None:
+    gone = (
+        given(domain.evolve_hospital, domain.Hospital(), *IN)
+        .when(domain.discharge, DISCHARGE)
+        .then(ev.PatientDischarged(hospital_id="h1", incident_id="i1", reason="well again"))
+    )
+    assert gone.state.free_places == 1
+    gone.when(domain.discharge, DISCHARGE).then_nothing()
+    # A hand-over that is asked for again is still done.
+    gone.when(domain.hand_over, HAND_OVER).then_nothing()
+    gone.when(domain.transfer, TRANSFER).then_refused(Refused, "HAS_LEFT")
+    ONE_PLACE.when(domain.discharge, DISCHARGE).then_refused(Refused, "NOT_PRESENT")
+    given(domain.evolve_hospital, domain.Hospital()).when(domain.discharge, DISCHARGE).then_refused(NotFound)
+
+
+def test_who_goes_on_to_another_hospital_leaves_once_and_for_one_only() -> None:
+    gone = (
+        given(domain.evolve_hospital, domain.Hospital(), *IN)
+        .when(domain.transfer, TRANSFER)
+        .then(ev.PatientTransferred(hospital_id="h1", incident_id="i1", reservation_id="t1", to_hospital_id="h2"))
+    )
+    assert gone.state.free_places == 1
+    gone.when(domain.transfer, TRANSFER).then_nothing()
+    other = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hospital_id="h3", reservation_id="t2")
+    gone.when(domain.transfer, other).then_refused(Refused, "HAS_LEFT")
+    # Back again, the patient is in as anybody else is.
+    back = given(domain.evolve_hospital, gone.state, expected("i1")).when(domain.hand_over, HAND_OVER).then(IN[2])
+    back.when(domain.discharge, DISCHARGE).then(ev.PatientDischarged(hospital_id="h1", incident_id="i1", reason="well again"))
+    here = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hospital_id="h1", reservation_id="t3")
+    back.when(domain.transfer, here).then_refused(Refused, "SAME_HOSPITAL")
+
+
+def test_a_place_for_a_transfer_is_held_as_any_other_and_given_back_where_it_does_not_come_about() -> None:
+    held = ev.BedReserved(hospital_id="h2", incident_id="i1", reservation_id="t1", entrance=STATION, route=Route())
+    there = ONE_PLACE.when(domain.expect_transfer, TRANSFER).then(held)
+    there.when(domain.expect_transfer, TRANSFER).then_nothing()
+    back = ev.BedCancelled(hospital_id="h2", incident_id="i1", reservation_id="t1", reason="not transferred")
+    there.when(domain.expect_no_transfer, TRANSFER).then(back)
+    ONE_PLACE.when(domain.expect_no_transfer, TRANSFER).then_nothing()
+    full = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i2"))
+    full.when(domain.expect_transfer, TRANSFER).then_refused(Refused, "HOSPITAL_FULL")
+    unknown = given(domain.evolve_hospital, domain.Hospital())
+    unknown.when(domain.expect_transfer, TRANSFER).then_refused(NotFound, "NO_SUCH_HOSPITAL")
 
 
 def roads() -> travel.Roads:

@@ -155,9 +155,105 @@ def test_the_last_place_of_a_hospital_is_given_once_and_back_when_it_is_cancelle
         return pb.ReserveBedRequest(incident_id=incident, reservation_id=f"b-{incident}", place=RoadPlace(edge_id="e2"))
 
     assert health.fire("ReserveBed", bed("i1")).hospital_id == "h1"
-    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == ["i1"])
+    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == {"i1": "b-i1"})
     with pytest.raises(NoneFree, match="no hospital has a free place"):
         health.fire("ReserveBed", bed("i2"))
     health.fire("CancelBed", pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1"))
-    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == [])
+    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == {})
     assert health.fire("ReserveBed", bed("i2")).hospital_id == "h1"
+
+
+# -- places that become free again ---------------------------------------------------------------------------------------------
+
+
+def bed_of(incident: str, reservation: str = "") -> pb.ReserveBedRequest:
+    name = reservation or f"b-{incident}"
+    return pb.ReserveBedRequest(incident_id=incident, reservation_id=name, place=RoadPlace(edge_id="e2"))
+
+
+def take_in(health: Running, incident: str) -> str:
+    """A patient is brought in; the hospital."""
+    hospital: str = health.fire("ReserveBed", bed_of(incident)).hospital_id
+    health.fire("HandOver", pb.HandOverRequest(hospital_id=hospital, incident_id=incident, ambulance_id="a1"))
+    health.rest()
+    return hospital
+
+
+def free_places(health: Running) -> dict[str, int]:
+    listed = health.fire("ListHospitals", pb.ListHospitalsRequest()).hospitals
+    return {one.hospital_id: one.free_places for one in listed}
+
+
+@pytest.fixture
+def two_places(health: Running) -> Running:
+    """Two hospitals of one place each."""
+    place = RoadPlace(edge_id="e3")
+    health.fire("RegisterHospital", pb.RegisterHospitalRequest(hospital_id="h2", entrance=place, places=1))
+    health.rest()
+    return health
+
+
+def test_the_third_patient_at_two_places_gets_the_one_that_somebody_has_left(two_places: Running) -> None:
+    health = two_places
+    first, second = take_in(health, "i1"), take_in(health, "i2")
+    assert {first, second} == {"h1", "h2"}
+    with pytest.raises(NoneFree):
+        health.fire("ReserveBed", bed_of("i3"))
+    health.fire("DischargePatient", pb.DischargePatientRequest(hospital_id=second, incident_id="i2", reason="well again"))
+    health.rest()
+    assert free_places(health) == {first: 0, second: 1}
+    assert take_in(health, "i3") == second
+    assert free_places(health) == {"h1": 0, "h2": 0}
+
+
+def test_who_is_transferred_has_a_place_there_before_the_one_here_is_free(two_places: Running) -> None:
+    health = two_places
+    here = take_in(health, "i1")
+    there = "h1" if here == "h2" else "h2"
+
+    def transfer(to: str, reservation: str) -> None:
+        health.fire(
+            "TransferPatient",
+            pb.TransferPatientRequest(hospital_id=here, incident_id="i1", to_hospital_id=to, reservation_id=reservation),
+        )
+
+    assert health.fire("ReserveBed", bed_of("i2")).hospital_id == there
+    with pytest.raises(Refused, match="no free place"):
+        transfer(there, "t1")
+    health.fire("CancelBed", pb.CancelBedRequest(incident_id="i2", reservation_id="b-i2"))
+    # What was refused may be asked for again when there is a place.
+    for _ in range(2):
+        transfer(there, "t1")
+    health.rest()
+    assert free_places(health) == {here: 1, there: 0}
+    health.fire("HandOver", pb.HandOverRequest(hospital_id=there, incident_id="i1", ambulance_id="a1"))
+    health.rest()
+    assert free_places(health) == {here: 1, there: 0}
+    with pytest.raises(Refused) as left:
+        transfer(here, "t2")
+    assert left.value.reason == "HAS_LEFT"
+
+
+def test_a_transfer_that_is_refused_because_another_was_quicker_leaves_no_place_held(two_places: Running) -> None:
+    health = two_places
+    here = take_in(health, "i1")
+    there = "h1" if here == "h2" else "h2"
+    # Its first try was cut off behind the place that it held.
+    held = ev.BedReserved(hospital_id=there, incident_id="i1", reservation_id="t1")
+    health.tell(held, stream=f"health/hospital-{there}")
+    health.fire("DischargePatient", pb.DischargePatientRequest(hospital_id=here, incident_id="i1"))
+    request = pb.TransferPatientRequest(hospital_id=here, incident_id="i1", to_hospital_id=there, reservation_id="t1")
+    with pytest.raises(Refused):
+        health.fire("TransferPatient", request)
+    health.rest()
+    assert free_places(health) == {here: 1, there: 1}
+
+
+def test_a_list_gives_the_place_of_an_old_reservation_back_and_not_that_of_a_newer_one(health: Running) -> None:
+    newer = ev.BedReserved(hospital_id="h1", incident_id="i1", reservation_id="newer")
+    health.tell(newer, ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="older"))
+    health.rest()
+    assert free_places(health) == {"h1": 0}
+    health.tell(ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="newer"), stream="health/later")
+    health.rest()
+    assert free_places(health) == {"h1": 1}

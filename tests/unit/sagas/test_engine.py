@@ -153,6 +153,18 @@ def test_a_wait_ends_by_an_event_that_matches_and_only_by_one() -> None:
     assert run.hear("e2", MissionReported(stage=2)) == ["WaitEnded arrived", "StepSent a"]  # type: ignore[arg-type]
 
 
+def test_a_later_stage_ends_the_waits_for_the_earlier_ones_and_is_left_for_its_own() -> None:
+    scene = Wait("scene", MissionReported, 60, lambda s, e: e.stage >= 2, implied=True)  # type: ignore[attr-defined]
+    door = Wait("door", MissionReported, 60, lambda s, e: e.stage >= 4)  # type: ignore[attr-defined]
+    for stage, follows in (
+        (3, ["WaitEnded scene", "WaitBegan door"]),
+        (4, ["WaitEnded scene", "WaitBegan door", "WaitEnded door", "SagaCompleted"]),
+    ):
+        run = Run(scene, door)
+        assert run.hear("e", MissionReported(stage=stage)) == follows  # type: ignore[arg-type]
+        assert run.folded() == run.state
+
+
 def test_an_event_that_came_before_its_wait_counts() -> None:
     run = Run(step("a"), Wait("arrived", MissionReported, 60), step("b"))
     assert run.hear("e1", MissionReported()) == []
@@ -282,6 +294,15 @@ def test_a_reason_is_never_longer_than_what_can_be_kept() -> None:
     )  # fmt: skip
     events, _ = react(longest, run.state, [ev.EventHeard(event_id="e", event=pack(IncidentCancelled()))], 0)
     assert all(event.ByteSize() < 1000 for event in events)
+
+
+def test_a_reason_in_any_script_fits_into_the_commands_that_carry_it() -> None:
+    for reason in ("误" * 166, "x" * 500, "é" * 250):
+        undo_on: dict[type[Message], Any] = {IncidentCancelled: lambda e: f"false call: {e.reason}"}
+        undone = Workflow("test", 1, IncidentOpened, {}, (step("a"),), undo_on)
+        heard = ev.EventHeard(event_id="e", event=pack(IncidentCancelled(reason=reason)))
+        _, state = react(undone, Run(step("a")).state, [heard], 0)
+        assert len(state.reason.encode()) <= 500 and state.reason.startswith(f"false call: {reason[:100]}")
 
 
 def test_a_false_call_undoes_what_was_sent_though_its_answer_is_still_out() -> None:

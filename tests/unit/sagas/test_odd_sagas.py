@@ -125,7 +125,7 @@ def test_an_odd_saga_is_left_alone_and_that_is_said_once(tmp_path: Path, capsys:
                 city.hear(MissionReported(incident_id=name), f"{name}-{number}")
         city.advance(1000)
         city.rest()
-        with pytest.raises(Refused, match=r"cannot be resumed here.*start the release that wrote it"):
+        with pytest.raises(Refused, match=r"can be decided here.*start the release that wrote it"):
             city.runner.resume("version")
         city.open().rest()
         assert city.phase() == "running"

@@ -1,0 +1,155 @@
+"""The workflow of a medical emergency: which commands it makes, in which order, about what; without anything around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
+from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import message_class, timestamp
+from citybrain.mesh.server import find_method
+from citybrain.mesh.validation import check
+from citybrain.sagas.definition import Step
+from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
+from citybrain.sagas.engine import on_failure, react, tries_out
+from citybrain.sagas.state import SagaState, pack
+
+INCIDENT = "inc-0123456789ab"
+PLACE = RoadPlace(edge_id="e3", position_m=20)
+DOOR = RoadPlace(edge_id="e5", position_m=40)
+ANSWERS: dict[str, Message] = {
+    "reserve_ambulance": health.ReserveAmbulanceResponse(
+        ambulance_id="a1", route=Route(edge_ids=["e1", "e2", "e3"], travel_time_s=100)
+    ),
+    "reserve_bed": health.ReserveBedResponse(
+        hospital_id="h1", entrance=DOOR, route=Route(edge_ids=["e3", "e4", "e5"], travel_time_s=50)
+    ),
+}
+
+
+class Emergency:
+    """An emergency that is played by hand; every command is made, checked by its contract, and kept."""
+
+    def __init__(self) -> None:
+        self.state = SagaState()
+        self.made: dict[str, Any] = {}
+        started = ev.SagaStarted(saga_id=INCIDENT, workflow=EMERGENCY_RESPONSE.name, workflow_version=1)
+        started.input.CopyFrom(pack(IncidentOpened(incident_id=INCIDENT, place=PLACE)))
+        self.put(started)
+
+    def put(self, *inputs: Message) -> list[str]:
+        """The commands that go out then."""
+        before = set(tries_out(self.state))
+        _, self.state = react(EMERGENCY_RESPONSE, self.state, inputs, 0)
+        sent = []
+        for one in tries_out(self.state):
+            if one not in before:
+                step = EMERGENCY_RESPONSE.leaf(one.step)
+                assert isinstance(step, Step)
+                command = step.undo if one.undo else step.command
+                assert command is not None
+                name = command.method.rpartition("/")[2]
+                request = command.request(self.state, self.state.steps[one.step].key if one.undo else one.key)
+                check(request)
+                self.made[name] = request
+                sent.append(name)
+        return sent
+
+    def answer(self, name: str) -> list[str]:
+        """A department has done what a step asked for."""
+        step = EMERGENCY_RESPONSE.leaf(name)
+        assert isinstance(step, Step)
+        answers = message_class(find_method(*step.command.method.split("/")).output_type.full_name)
+        return self.put(ev.StepAnswered(step=name, key=self.state.key(name), response=pack(ANSWERS.get(name, answers()))))
+
+    def refuse(self, name: str) -> list[str]:
+        """A department refuses for good."""
+        key = self.state.steps[name].key
+        return self.put(on_failure(EMERGENCY_RESPONSE, self.state, name, key, "FAILED_PRECONDITION", "no", 0))
+
+    def undone(self, name: str) -> list[str]:
+        """What a step did is undone."""
+        return self.put(ev.UndoAnswered(step=name, key=f"{self.state.key(name)}/undo"))
+
+    def hear(self, message: Message) -> list[str]:
+        """Something happens."""
+        event_id = f"e{len(self.state.heard)}"
+        return self.put(ev.EventHeard(event_id=event_id, event=pack(message), occurred_at=timestamp(1)))
+
+    def report(self, stage: health.MissionStage) -> list[str]:
+        """The terminal of the ambulance says where it is."""
+        return self.hear(MissionReported(ambulance_id="a1", incident_id=INCIDENT, stage=stage))
+
+    def on_the_way(self, *without: str) -> Emergency:
+        """Up to where the ambulance is awaited at the patient."""
+        for name in ("reserve_ambulance", "reserve_bed"):
+            self.answer(name)
+        for name in ("grant_priority", "notify_districts", "announce_patient"):
+            self.refuse(name) if name in without else self.answer(name)
+        assert self.state.steps["at_scene"].status == "waiting"
+        return self
+
+
+def test_who_is_at_the_hospital_was_with_the_patient_whether_that_was_reported_or_not() -> None:
+    silent = Emergency().on_the_way()
+    assert silent.report(health.MISSION_STAGE_UNDER_WAY) == []
+    assert silent.report(health.MISSION_STAGE_AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
+    on_board = Emergency().on_the_way()
+    assert on_board.report(health.MISSION_STAGE_PATIENT_ON_BOARD) == []
+    assert on_board.state.steps["at_hospital"].status == "waiting"
+    assert on_board.report(health.MISSION_STAGE_AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
+
+
+def test_a_report_before_its_time_ends_no_wait_of_a_later_stage() -> None:
+    run = Emergency().on_the_way()
+    run.report(health.MISSION_STAGE_AT_SCENE)
+    assert run.report(health.MISSION_STAGE_PATIENT_ON_BOARD) == []
+    assert run.state.steps["at_hospital"].status == "waiting"
+
+
+def test_what_was_granted_and_told_is_what_is_taken_back_on_arrival_and_after_a_false_call() -> None:
+    arrived = Emergency().on_the_way()
+    granted, told = arrived.made["GrantPriority"].grant_id, arrived.made["NotifyDistricts"].round_id
+    arrived.report(health.MISSION_STAGE_AT_HOSPITAL)
+    assert (arrived.made["ReleasePriority"].grant_id, arrived.made["ReleasePriority"].reason) == (granted, "arrived")
+    arrived.answer("release_priority")
+    assert arrived.answer("hand_over") == ["ReleaseAmbulance"]
+    assert arrived.made["ReleaseAmbulance"].reservation_id == arrived.made["ReserveAmbulance"].reservation_id
+    assert arrived.answer("release_ambulance") == ["CloseIncident"]
+    assert arrived.made["CloseIncident"].outcome == "handed over at h1"
+
+    false = Emergency().on_the_way()
+    assert false.hear(IncidentCancelled(incident_id=INCIDENT, reason="a prank")) == ["WithdrawNotices"]
+    assert (false.made["WithdrawNotices"].round_id, false.made["WithdrawNotices"].incident_id) == (told, INCIDENT)
+    assert false.undone("notify_districts") == ["ReleasePriority"]
+    assert (false.made["ReleasePriority"].grant_id, false.made["ReleasePriority"].incident_id) == (granted, INCIDENT)
+    assert false.undone("grant_priority") == ["CancelBed"]
+    assert false.made["CancelBed"].reservation_id == false.made["ReserveBed"].reservation_id
+    assert false.undone("reserve_bed") == ["ReleaseAmbulance"]
+    assert false.made["ReleaseAmbulance"].reservation_id == false.made["ReserveAmbulance"].reservation_id
+    for name in ("WithdrawNotices", "ReleasePriority", "CancelBed", "ReleaseAmbulance"):
+        assert false.made[name].reason == "false call: a prank"
+    false.undone("reserve_ambulance")
+    assert false.state.phase == "undone"
+
+
+def test_the_way_leads_from_the_station_to_the_patient_and_on_to_the_door() -> None:
+    run = Emergency().on_the_way("grant_priority")
+    made = run.made
+    assert list(made["GrantPriority"].edge_ids) == ["e1", "e2", "e3", "e4", "e5"] == list(made["NotifyDistricts"].edge_ids)
+    assert [(stop.route_index, stop.position_m) for stop in made["GrantPriority"].stops] == [(2, 20), (4, 40)]
+    assert (made["ReserveBed"].ambulance_id, made["ReserveBed"].place) == ("a1", PLACE)
+    assert (made["GrantPriority"].vehicle_id, made["NotifyDistricts"].vehicle_id) == ("a1", "a1")
+    announced = made["AnnouncePatient"]
+    assert (announced.hospital_id, announced.ambulance_id, announced.expected_in_s) == ("h1", "a1", 150)
+    run.report(health.MISSION_STAGE_AT_HOSPITAL)
+    assert (run.made["HandOver"].hospital_id, run.made["HandOver"].ambulance_id) == ("h1", "a1")
+    run.answer("release_priority")
+    run.answer("hand_over")
+    run.answer("release_ambulance")
+    assert run.made["CloseIncident"].outcome == "handed over at h1, without priority at the signals"
