@@ -35,6 +35,15 @@ _MESSAGES = {
     _NOT_FOUND: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
 }
 
+# Where the filter that looks at calls in JSON puts what was wrong.
+_REFUSED = "citybrain.gateway"
+_FIELD = {
+    "@type": "type.googleapis.com/google.rpc.BadRequest",
+    "fieldViolations": [
+        {"field": f"%DYNAMIC_METADATA({_REFUSED}:field)%", "description": f"%DYNAMIC_METADATA({_REFUSED}:problem)%"}
+    ],
+}
+
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
@@ -68,7 +77,9 @@ def local_replies() -> dict[str, Any]:
         {"filter": {"and_filter": {"filters": [_has_status(status), is_json]}}, "body_format_override": _error_body(code)}
         for status, code in _GRPC_CODES.items()
     ]
-    return {"mappers": [*mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN)}]}
+    # Said by the filter that looks at calls in JSON.
+    named = {"filter": {"metadata_filter": _has_field()}, "body_format_override": _error_body(_INVALID, _BODY, _FIELD)}
+    return {"mappers": [named, *mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN)}]}
 
 
 def _has_status(status: int) -> dict[str, Any]:
@@ -76,14 +87,21 @@ def _has_status(status: int) -> dict[str, Any]:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
-def _error_body(code: int) -> dict[str, Any]:
+def _has_field() -> dict[str, Any]:
+    return {
+        "matcher": {"filter": _REFUSED, "path": [{"key": "field"}], "value": {"present_match": True}},
+        "match_if_key_not_found": False,
+    }
+
+
+def _error_body(code: int, message: str = "", *details: dict[str, Any]) -> dict[str, Any]:
     return {
         "json_format": {
             "code": code,
-            "message": _MESSAGES.get(code, _BODY),
+            "message": message or _MESSAGES.get(code, _BODY),
             # Which rule of the gateway it was, e.g. path_normalization_failed.
             "reason": "%RESPONSE_CODE_DETAILS%",
-            "details": [],
+            "details": list(details),
             "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%",
         }
     }

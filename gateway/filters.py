@@ -10,12 +10,15 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from citybrain.gateway.json_calls import json_calls
 from citybrain.gateway.methods import Route, open_services
 from citybrain.gateway.settings import GatewaySettings
 
 FILTER_ORDER = (
     "cors",
     "grpc_web",
+    # What a call in JSON must not say.
+    "lua",
     "grpc_json_transcoder",
     # Who calls: tokens.
     "jwt_authn",
@@ -38,6 +41,10 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
     configured = {
         "cors": {"@type": f"{_TYPES}.cors.v3.Cors"},
         "grpc_web": {"@type": f"{_TYPES}.grpc_web.v3.GrpcWeb"},
+        "lua": {
+            "@type": f"{_TYPES}.lua.v3.Lua",
+            "default_source_code": {"inline_string": json_calls(routes, descriptors)},
+        },
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
