@@ -16,6 +16,8 @@ from citybrain.cli import backup, configuration, engines, events, log, personal,
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.mesh.version import installed_version
+from citybrain.observability.console import Terminal
+from citybrain.observability.terminal import escaped
 
 app = typer.Typer(
     name="city",
@@ -23,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_out = Console(highlight=False)
+_out = Terminal(highlight=False)
 
 # An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
@@ -255,7 +257,7 @@ def main() -> None:
     except (
         Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError,
     ) as problem:  # fmt: skip
-        sys.stderr.write(f"city: {problem}\n")
+        sys.stderr.write(f"city: {escaped(str(problem), lines=True)}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

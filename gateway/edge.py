@@ -8,8 +8,8 @@ from typing import Any
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
-# Who calls is said by the gateway alone.
-UNTRUSTED_HEADERS = ("x-caller",)
+# Who calls, and to whose story a call belongs, is not for those outside to say.
+UNTRUSTED_HEADERS = ("x-caller", "baggage")
 
 # What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status.
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
