@@ -505,6 +505,12 @@ def test_http_that_is_broken_is_an_error_in_json(door: Door, text: bytes) -> Non
         refused(Answer(response.status, headers, response.read()), str(text[:80]))
 
 
+def test_headers_that_the_gateway_lets_through_the_services_take(door: Door) -> None:
+    headers = {f"x-{number}": "x" * 980 for number in range(14)}
+    for path in ("/v1/incidents", f"/v1/incidents?page_token={'x' * 900}"):
+        assert call_json(door.address, "GET", path, headers=headers).status == (400 if "?" in path else 200)
+
+
 def test_a_body_of_many_megabytes_is_refused_in_json(door: Door) -> None:
     body = b'{"channel": "' + b"x" * (5 * 1024 * 1024) + b'"}'
     refused(call_json(door.address, "POST", "/v1/incidents", raw=body), "5 MB")

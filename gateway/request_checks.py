@@ -1,4 +1,4 @@
-"""What a call in JSON must not say, checked by the gateway before it is made a gRPC call (`json_calls.lua`).
+"""What a call must not say, looked at before anything else looks at it (`request_checks.lua`).
 
 Envoy's transcoder lets a query parameter stand in for a field of the path: `/v1/incidents/A:cancel?incident_id=B` cancels B.
 """
@@ -14,17 +14,21 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from citybrain.gateway.methods import Route, parse_descriptors
 
-_LUA = Path(__file__).with_name("json_calls.lua")
+# What a call says of itself in headers; the services take four times as much, for the gateway adds some.
+MOST_HEADER_BYTES = 16 * 1024
+
+_LUA = Path(__file__).with_name("request_checks.lua")
 _FIELD = re.compile(r"\{([a-z0-9_.]+)(?:=[^}]*)?\}")
 
 
-def json_calls(routes: Sequence[Route], descriptors: bytes) -> str:
+def request_checks(routes: Sequence[Route], descriptors: bytes, most_body_bytes: int) -> str:
     """The text of the filter: what the contracts know, and the checks."""
     messages = _messages(parse_descriptors(descriptors))
     methods = [method for route in routes for method in _methods(route, messages)]
     # A path with a verb (`:cancel`) also looks like one whose last field has a colon.
     methods.sort(key=lambda method: ":" not in method["path"])
-    return f"local METHODS = {_lua(methods)}\n\n{_LUA.read_text(encoding='utf-8')}"
+    limits = f"local MOST_HEADER_BYTES = {MOST_HEADER_BYTES}\nlocal MOST_BODY_BYTES = {most_body_bytes}"
+    return f"{limits}\nlocal METHODS = {_lua(methods)}\n\n{_LUA.read_text(encoding='utf-8')}"
 
 
 def _methods(route: Route, messages: dict[str, DescriptorProto]) -> Iterator[dict[str, Any]]:

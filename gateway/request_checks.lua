@@ -1,5 +1,6 @@
--- Looks at a call in JSON before it is made a gRPC call. Envoy's transcoder lets a query parameter stand in for a field of the
--- path, and drops what it does not know. `METHODS`, which says what the contracts know, is written before this text.
+-- Looks at a call before anything else does, and at one in JSON before it is made a gRPC call: Envoy's transcoder lets a query
+-- parameter stand in for a field of the path, and drops what it does not know. `METHODS` and the limits are written before
+-- this text.
 
 -- What a caller wrote, as it may stand in an answer.
 local function shown(text)
@@ -56,8 +57,26 @@ local function misplaced(method, query)
   return nil
 end
 
-function envoy_on_request(handle)
+-- As HTTP/2 and gRPC count them: each header has 32 bytes of its own.
+local function size_of(headers)
+  local bytes = 0
+  for name, value in pairs(headers) do
+    bytes = bytes + #name + #value + 32
+  end
+  return bytes
+end
+
+local function look(handle)
   local headers = handle:headers()
+  local bytes = size_of(headers)
+  if bytes > MOST_HEADER_BYTES then
+    local problem = "The headers have %d bytes, with 32 for each, and the most is %d: send less."
+    return handle:respond({ [":status"] = "431" }, problem:format(bytes, MOST_HEADER_BYTES))
+  end
+  -- The filter before counts a request that comes in one piece too, and refuses only those that come in several.
+  if (tonumber(headers:get("content-length") or "0") or 0) > MOST_BODY_BYTES then
+    return handle:respond({ [":status"] = "413" }, "")
+  end
   if (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
     return
   end
@@ -69,5 +88,14 @@ function envoy_on_request(handle)
   local name, problem = misplaced(method, query)
   if name ~= nil then
     return refuse(handle, shown(name), problem)
+  end
+end
+
+function envoy_on_request(handle)
+  local whole, problem = pcall(look, handle)
+  if not whole then
+    -- Envoy would let the call go on.
+    handle:logErr(tostring(problem))
+    handle:respond({ [":status"] = "500" }, "The gateway could not look at this call: its log says why.")
   end
 end
