@@ -15,6 +15,7 @@ from rich.console import Console
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.mesh.ids import in_header
 from citybrain.mesh.version import installed_version
 from citybrain.observability.console import Terminal
 from citybrain.observability.terminal import escaped
@@ -175,7 +176,7 @@ def call(
     """Calls any method through the gateway, by reflection; prints the answer as JSON."""
     from citybrain.cli.reflection import Remote, pretty
 
-    metadata = [("x-caller", "city-cli"), *([("x-request-id", request_id)] if request_id else [])]
+    metadata = [("x-caller", "city-cli"), *([("x-request-id", in_header(request_id))] if request_id else [])]
     with Remote(configuration.load(config, remote=("--gateway", gateway)).asked) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.mesh.ids import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[
             vehicle_id=request.vehicle_id, edge_ids=edges,
         )
         for district, edges in roads.items()
-        if (notice_id := f"{request.incident_id}.{district}") not in notices.told
+        if (notice_id := joined(request.incident_id, district)) not in notices.told
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.ids import parted
 from citybrain.mesh.service import Follow, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
 
@@ -101,7 +102,7 @@ class DistrictHubService(Service):
 
 
 def _incident(notice_id: str) -> str:
-    return notice_id.partition(".")[0]
+    return parted(notice_id)[0]
 
 
 def _show(told: domain.Told) -> pb.Notice:
