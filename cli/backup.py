@@ -17,11 +17,12 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:
     from citybrain.mesh.backup import Progress as Told
 
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Terminal(highlight=False, markup=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="What was done, as JSON.")]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from citybrain.gateway.settings import Gateway
 from citybrain.mesh import configuration
 from citybrain.mesh.configuration import Configuration, Given, keys
 from citybrain.mesh.settings import Settings, value
+from citybrain.observability.console import Terminal
 
 File = Annotated[
     Path | None, typer.Option("--config", help="File of the configuration; CITY_CONFIG, or city.yaml here, when none is given.")
@@ -24,7 +24,7 @@ File = Annotated[
 Data = Annotated[Path | None, typer.Option(help="Where events, views and traces are kept.", show_default="data")]
 
 app = typer.Typer(name="config", no_args_is_help=True, help="Says what is configured here, and where each value came from.")
-_out = Console(highlight=False, markup=False)
+_out = Terminal(highlight=False, markup=False)
 
 
 class City(Settings):

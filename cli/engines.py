@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import File
 from citybrain.cli.problems import Problem
 from citybrain.engines.local import Engines
+from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="engines", no_args_is_help=True, help="Kafka and Cassandra as processes of this machine.")
-_out = Console(highlight=False)
+_out = Terminal(highlight=False)
 _FOLDER = "engines"
 _Port = typer.Option(min=0, max=65535, help="Port for clients; 0 takes the one it had on this folder, or a free one.")
 Data = Annotated[Path | None, typer.Option(help="They keep what is theirs in its folder `engines`.", show_default="data")]

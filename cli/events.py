@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
+from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="events", no_args_is_help=True, help="How far consumer groups are behind, and what they have set aside.")
-_out = Console(highlight=False, markup=False)
+_out = Terminal(highlight=False, markup=False)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e.g. health.view.ambulances.")]

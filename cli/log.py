@@ -8,7 +8,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
@@ -16,9 +15,10 @@ from citybrain.cli.problems import Problem
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.verifying import Difference, Verdict
 from citybrain.mesh.settings import Settings
+from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="log", no_args_is_help=True, help="The log of the distributed store.")
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Terminal(highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback()

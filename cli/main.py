@@ -15,7 +15,10 @@ from rich.console import Console
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.mesh.ids import in_header
 from citybrain.mesh.version import installed_version
+from citybrain.observability.console import Terminal
+from citybrain.observability.terminal import escaped
 
 app = typer.Typer(
     name="city",
@@ -23,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_out = Console(highlight=False)
+_out = Terminal(highlight=False)
 
 # An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
@@ -173,7 +176,7 @@ def call(
     """Calls any method through the gateway, by reflection; prints the answer as JSON."""
     from citybrain.cli.reflection import Remote, pretty
 
-    metadata = [("x-caller", "city-cli"), *([("x-request-id", request_id)] if request_id else [])]
+    metadata = [("x-caller", "city-cli"), *([("x-request-id", in_header(request_id))] if request_id else [])]
     with Remote(configuration.load(config, remote=("--gateway", gateway)).asked) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)
@@ -255,7 +258,7 @@ def main() -> None:
     except (
         Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError,
     ) as problem:  # fmt: skip
-        sys.stderr.write(f"city: {problem}\n")
+        sys.stderr.write(f"city: {escaped(str(problem), lines=True)}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

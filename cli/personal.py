@@ -15,6 +15,7 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:
     from citybrain.event_store.keys import Rewrapped
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from citybrain.mesh.settings import Settings
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="The keys of persons.")
-_out = Console(highlight=False)
+_out = Terminal(highlight=False)
 
 
 def erase(

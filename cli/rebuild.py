@@ -18,8 +18,9 @@ from citybrain.cli import configuration
 from citybrain.cli.asking import addresses, ask
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.observability.console import Terminal
 
-_out = Console(highlight=False, markup=False, soft_wrap=True)
+_out = Terminal(highlight=False, markup=False, soft_wrap=True)
 _ASK_S = 10.0
 _PAUSE_S = 0.1
 

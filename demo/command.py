@@ -20,6 +20,7 @@ from citybrain.demo.run import PACE, STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
 from citybrain.demo.words import minutes, sentence
+from citybrain.observability.console import Terminal
 from citybrain.observability.trace_tree import render
 from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.given import read_calls, read_city, read_places
@@ -52,7 +53,7 @@ def demo(
     as_json: Annotated[Path | None, typer.Option("--json", help="Write everything measured as JSON.")] = None,
 ) -> None:
     """One emergency call in the traffic of a real road network: without the city, and with it."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     where = ["--scenario", str(scenario)] if scenario is not None else ["--city", city, "--scenarios", str(SCENARIOS)]
     for name, value in (("--places", places), ("--calls", calls)):
         where += [name, str(value)] if value is not None else []

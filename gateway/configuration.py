@@ -10,7 +10,7 @@ import yaml
 from citybrain.gateway.clusters import NOWHERE, OTLP, clusters
 from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
 from citybrain.gateway.errors import GatewayError
-from citybrain.gateway.filters import cors_policy, http_filters
+from citybrain.gateway.filters import cors_policy, http_filters, unbuffered
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import Manifest
@@ -73,7 +73,8 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
     entries = [_route(route.path, route.service, route.streaming, settings) for route in open_methods]
     entries += [_route(f"/{HEALTH}/{method}", SYSTEM, stream, settings) for method, stream in _HEALTH_METHODS.items()]
     if settings.reflection:
-        entries += [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
+        asked = [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
+        entries += [route | {"typed_per_filter_config": unbuffered()} for route in asked]
     if settings.cors_origins:
         entries.append(_browsers())
     entries.append(
@@ -121,7 +122,13 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST", "idle_timeout": "3600s"},
+        "common_http_protocol_options": {
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "idle_timeout": "3600s",
+            # Past these HTTP/2 ends without a word; what is too much is told by a filter long before.
+            "max_headers_count": 1000,
+        },
+        "max_request_headers_kb": 128,
         "http2_protocol_options": {
             "max_concurrent_streams": settings.max_streams_per_connection,
             "initial_stream_window_size": 65536,
@@ -139,7 +146,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
                 "use_request_id_for_trace_sampling": False,
             }
         },
-        "local_reply_config": local_replies(),
+        "local_reply_config": local_replies(settings),
         "http_filters": http_filters(open_methods, descriptors, settings),
         "route_config": {
             "name": "gateway",

@@ -8,12 +8,12 @@ from typing import Any
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
-# Who calls is said by the gateway alone.
-UNTRUSTED_HEADERS = ("x-caller",)
+# Who calls, and to whose story a call belongs, is not for those outside to say.
+UNTRUSTED_HEADERS = ("x-caller", "baggage")
 
-# What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status.
+_TOO_LARGE = 413
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
-_GRPC_CODES = {
+GRPC_CODES = {
     400: _INVALID,
     401: 16,
     403: 7,
@@ -28,11 +28,22 @@ _GRPC_CODES = {
     503: 14,
     504: 4,
 }
+"""What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status."""
+
 _BODY = "%LOCAL_REPLY_BODY%"
 _MESSAGES = {
     # Envoy has no words for a path that it does not normalize.
     _INVALID: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
     _NOT_FOUND: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
+}
+
+# Where the filter that looks at calls in JSON puts what was wrong.
+_REFUSED = "citybrain.gateway"
+_FIELD = {
+    "@type": "type.googleapis.com/google.rpc.BadRequest",
+    "fieldViolations": [
+        {"field": f"%DYNAMIC_METADATA({_REFUSED}:field)%", "description": f"%DYNAMIC_METADATA({_REFUSED}:problem)%"}
+    ],
 }
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
@@ -44,13 +55,17 @@ def early_headers() -> dict[str, Any]:
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
             "@type": f"{_EXTENSIONS}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": [{"remove": name} for name in UNTRUSTED_HEADERS],
+            "mutations": [
+                *({"remove": name} for name in UNTRUSTED_HEADERS),
+                # Nobody reads any, and gRPC fails as a whole at one that is not base64.
+                {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
+            ],
         },
     }
 
 
-def local_replies() -> dict[str, Any]:
-    """Envoy's own errors, for JSON callers in the shape of google.rpc.Status. gRPC callers get a status as it is."""
+def local_replies(settings: GatewaySettings) -> dict[str, Any]:
+    """Envoy's own errors: for JSON callers in the shape of google.rpc.Status, for gRPC callers as a status of theirs."""
     # Once transcoded, a call has gRPC's content type, and its first path in a header.
     was_json = {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": True}}}
     is_not_grpc = {
@@ -64,11 +79,20 @@ def local_replies() -> dict[str, Any]:
         }
     }
     is_json = {"or_filter": {"filters": [was_json, is_not_grpc]}}
-    mappers = [
-        {"filter": {"and_filter": {"filters": [_has_status(status), is_json]}}, "body_format_override": _error_body(code)}
-        for status, code in _GRPC_CODES.items()
-    ]
-    return {"mappers": [*mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN)}]}
+    too_large = (
+        f"The request is larger than {settings.max_request_bytes} bytes (gateway.max_request_bytes): send less at a time."
+    )
+    mappers: list[dict[str, Any]] = []
+    for status, code in GRPC_CODES.items():
+        told = {"body": {"inline_string": too_large}} if status == _TOO_LARGE else {}
+        in_json = {"and_filter": {"filters": [_has_status(status), is_json]}}
+        mappers.append(told | {"filter": in_json, "body_format_override": _error_body(code)})
+        if code != _NOT_FOUND:
+            # What has no route is UNIMPLEMENTED there, as Envoy says.
+            mappers.append(told | {"filter": _has_status(status), "headers_to_add": [_grpc_status(code)]})
+    # Said by the filter that looks at calls in JSON.
+    named = {"filter": {"metadata_filter": _has_field()}, "body_format_override": _error_body(_INVALID, _BODY, _FIELD)}
+    return {"mappers": [named, *mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN)}]}
 
 
 def _has_status(status: int) -> dict[str, Any]:
@@ -76,14 +100,26 @@ def _has_status(status: int) -> dict[str, Any]:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
-def _error_body(code: int) -> dict[str, Any]:
+def _grpc_status(code: int) -> dict[str, Any]:
+    # Envoy takes 413 and others for UNKNOWN.
+    return {"header": {"key": "grpc-status", "value": str(code)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _has_field() -> dict[str, Any]:
+    return {
+        "matcher": {"filter": _REFUSED, "path": [{"key": "field"}], "value": {"present_match": True}},
+        "match_if_key_not_found": False,
+    }
+
+
+def _error_body(code: int, message: str = "", *details: dict[str, Any]) -> dict[str, Any]:
     return {
         "json_format": {
             "code": code,
-            "message": _MESSAGES.get(code, _BODY),
+            "message": message or _MESSAGES.get(code, _BODY),
             # Which rule of the gateway it was, e.g. path_normalization_failed.
             "reason": "%RESPONSE_CODE_DETAILS%",
-            "details": [],
+            "details": list(details),
             "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%",
         }
     }

@@ -10,12 +10,20 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from citybrain.gateway.edge import GRPC_CODES
 from citybrain.gateway.methods import Route, open_services
+from citybrain.gateway.request_checks import request_checks
 from citybrain.gateway.settings import GatewaySettings
 
 FILTER_ORDER = (
     "cors",
+    # The code of an error of the gateway itself, for gRPC-Web.
+    "web_errors",
     "grpc_web",
+    # Whole requests, up to a size.
+    "buffer",
+    # What a call must not say.
+    "lua",
     "grpc_json_transcoder",
     # Who calls: tokens.
     "jwt_authn",
@@ -37,7 +45,10 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
     """The filters that have a job now, in `FILTER_ORDER`."""
     configured = {
         "cors": {"@type": f"{_TYPES}.cors.v3.Cors"},
+        "web_errors": _lua(_web_errors()),
         "grpc_web": {"@type": f"{_TYPES}.grpc_web.v3.GrpcWeb"},
+        "buffer": {"@type": f"{_TYPES}.buffer.v3.Buffer", "max_request_bytes": settings.max_request_bytes},
+        "lua": _lua(request_checks(routes, descriptors, settings.max_request_bytes)),
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
@@ -45,6 +56,30 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
     return [
         {"name": f"envoy.filters.http.{name}", "typed_config": configured[name]} for name in FILTER_ORDER if name in configured
     ]
+
+
+def _lua(text: str) -> dict[str, Any]:
+    return {"@type": f"{_TYPES}.lua.v3.Lua", "default_source_code": {"inline_string": text}}
+
+
+def _web_errors() -> str:
+    # The filter of gRPC-Web takes what it does not know for UNKNOWN, whatever stood there.
+    codes = ", ".join(f'["{status}"] = "{code}"' for status, code in GRPC_CODES.items())
+    return f"""
+local CODES = {{{codes}}}
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local code = CODES[headers:get(":status")]
+  if code ~= nil and headers:get("grpc-status") ~= nil then
+    headers:replace("grpc-status", code)
+  end
+end
+"""
+
+
+def unbuffered() -> dict[str, Any]:
+    """What a route says whose callers send message after message."""
+    return {"envoy.filters.http.buffer": {"@type": f"{_TYPES}.buffer.v3.BufferPerRoute", "disabled": True}}
 
 
 def cors_policy(settings: GatewaySettings) -> dict[str, Any]:

@@ -33,8 +33,10 @@ class Route:
     scope: str
     # The answer is a stream: it lasts as long as both sides want.
     streaming: bool
-    # The JSON form, e.g. ("POST", "/v1/incidents"); none for methods without one.
-    http: tuple[tuple[str, str], ...]
+    # The JSON form, e.g. ("POST", "/v1/incidents", "*"): verb, path, and what the body is; none for methods without one.
+    http: tuple[tuple[str, str, str], ...]
+    # Full name of the request's message.
+    request: str
 
     @property
     def path(self) -> str:
@@ -82,15 +84,16 @@ def _open(name: str, grpc: str, service: ServiceDescriptorProto) -> Iterable[Rou
         if method.client_streaming or not scope:
             continue
         http = _http(method.options.Extensions[annotations_pb2.http])
-        yield Route(name, grpc, method.name, scope, method.server_streaming, http)
+        request = method.input_type.removeprefix(".")
+        yield Route(name, grpc, method.name, scope, method.server_streaming, http, request)
 
 
-def _http(rule: HttpRule) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+def _http(rule: HttpRule) -> tuple[tuple[str, str, str], ...]:
+    found: list[tuple[str, str, str]] = []
     for one in (rule, *rule.additional_bindings):
         kind = one.WhichOneof("pattern")
         if kind == "custom":
-            found.append((one.custom.kind, one.custom.path))
+            found.append((one.custom.kind, one.custom.path, one.body))
         elif kind:
-            found.append((kind.upper(), getattr(one, kind)))
+            found.append((kind.upper(), getattr(one, kind), one.body))
     return tuple(found)

@@ -16,6 +16,7 @@ from typing import Any
 from opentelemetry import baggage, context, trace
 
 from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
+from citybrain.mesh.ids import in_header
 from citybrain.observability import names
 
 REQUEST_ID = "x-request-id"
@@ -113,4 +114,4 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
 
 def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
     """Metadata for a call to another service: identity, request id, trace and story."""
-    return [(REQUEST_ID, request_id), (CALLER, caller), *carrier.items()]
+    return [(REQUEST_ID, in_header(request_id)), (CALLER, caller), *carrier.items()]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import grpc
 from google.protobuf import any_pb2
@@ -26,6 +26,8 @@ __all__ = [
     "Refused",
     "ServiceError",
     "Unavailable",
+    "listed",
+    "shortened",
     "status_of",
 ]
 
@@ -46,8 +48,26 @@ class ServiceError(Exception):
         return [packed]
 
 
-# An error travels in trailers, and those are small.
+# An error travels in trailers, and of those many callers take 8 KiB in all. There its message costs four times its length
+# where it is no ASCII, since it is in the details too; what a violation says, twice.
+_MOST_MESSAGE_BYTES = 700
 _MOST_VIOLATIONS = 10
+_MOST_VIOLATION_BYTES = 1500
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    known = list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(shortened(name, 60) for name in known[:most]) + more
+
+
+def shortened(text: str, most_bytes: int) -> str:
+    """The text, or as much of it as may be, with a mark that it goes on."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= most_bytes:
+        return text
+    return data[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
 class BadRequest(ServiceError):
@@ -56,11 +76,16 @@ class BadRequest(ServiceError):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        self.violations = list(violations[:_MOST_VIOLATIONS])
+        share = _MOST_VIOLATION_BYTES // min(len(violations) or 1, _MOST_VIOLATIONS)
+        self.violations = [
+            (shortened(field, share // 2), shortened(problem, share // 2)) for field, problem in violations[:_MOST_VIOLATIONS]
+        ]
         told = [f"{field}: {problem}" for field, problem in self.violations]
-        if len(violations) > _MOST_VIOLATIONS:
-            told.append(f"and {len(violations) - _MOST_VIOLATIONS} more")
-        super().__init__("; ".join(told), "BAD_REQUEST")
+        fit = 1
+        while fit < len(told) and len("; ".join(told[: fit + 1]).encode()) < _MOST_MESSAGE_BYTES - 20:
+            fit += 1
+        more = [f"and {len(violations) - fit} more"] if len(violations) > fit else []
+        super().__init__("; ".join([*told[:fit], *more]), "BAD_REQUEST")
 
     def details(self) -> list[any_pb2.Any]:
         """The violations as google.rpc.BadRequest."""
@@ -144,6 +169,6 @@ def status_of(error: BaseException) -> status_pb2.Status:
         error = Unavailable(f"{error}: retry with the same request id", "STORE_FAILED")
     if isinstance(error, ServiceError):
         number: int = error.code.value[0]
-        return status_pb2.Status(code=number, message=str(error), details=error.details())
+        return status_pb2.Status(code=number, message=shortened(str(error), _MOST_MESSAGE_BYTES), details=error.details())
     number = grpc.StatusCode.INTERNAL.value[0]
     return status_pb2.Status(code=number, message="an error inside the service; its log has it under this trace")

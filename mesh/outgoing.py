@@ -28,14 +28,17 @@ DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
 # How long another service may take to say whether it is ready.
 _ASK_S = 1.0
+# How gRPC says that a message, or the words of an error, are larger than this side takes.
+_TOO_LARGE = ("message larger than max", "metadata size exceeds")
 # A server that stops cancels calls that reach it before its word to go elsewhere reaches us. Where it was ours that was
 # cancelled, nobody waits any more, and `remaining` says so.
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
-    """What a call failed with: gRPC says of a message that is too large what is said of a service that has too much to do."""
-    is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or "")
+    """What a call failed with: gRPC says of what is too large what is said of a service that has too much to do."""
+    told = error.details() or ""
+    is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(size in told for size in _TOO_LARGE)
     return grpc.StatusCode.OUT_OF_RANGE if is_too_large else error.code()
 
 

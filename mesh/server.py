@@ -30,6 +30,8 @@ _KINDS: dict[tuple[bool, bool], Any] = {
 }
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Four times what the gateway lets through, which adds some of its own.
+_MAX_HEADER_BYTES = 64 * 1024
 
 
 def find_method(service: str, method: str) -> MethodDescriptor:
@@ -82,7 +84,13 @@ class GrpcServer:
         `share_port`: other processes may listen there too.
         """
         server = self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", int(share_port)), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
+            options=[
+                ("grpc.so_reuseport", int(share_port)),
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                # gRPC refuses some calls at random between the two.
+                ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
+                ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
+            ]
         )
         for service, methods in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))

@@ -72,6 +72,12 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         """Starts with nothing known."""
         self._process: Process = self.container.process
         self._service = self.container.manifest.name
+        for other in self.container.dependencies:
+            if isinstance(other, Streams) and other is not self and f"{other._kind}-".startswith(f"{self._kind}-"):
+                raise ValueError(
+                    f"{self._service} has streams of the kinds {self._kind!r} and {other._kind!r}: "
+                    f"{self._service}/{other._kind}-1 could be of either. Choose names of which none begins with the other"
+                )
         self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
         self._log = logger(self._service)
         self._process.vault.when_erased(self._forget)

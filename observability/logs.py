@@ -6,13 +6,16 @@ import contextlib
 import json
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from opentelemetry import baggage, trace
+from structlog.typing import ExcInfo
 
 from citybrain.observability import names
+from citybrain.observability.terminal import escaped
 
 _configured = False
 
@@ -53,7 +56,10 @@ def configure(least: str = "info", *, pretty: bool = False) -> None:
     level = logging.getLevelNamesMapping()[least.upper()]
     renderers: list[Any]
     if pretty:
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", timestamp_key="time")]
+        people = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), event_key="message", timestamp_key="time", exception_formatter=_traceback
+        )
+        renderers = [_escaped, people]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
     structlog.configure(
@@ -93,4 +99,13 @@ def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
 
 
 def _dumps(value: Any, default: Any = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=default or str)
+    return escaped(json.dumps(value, ensure_ascii=False, default=default or str))
+
+
+def _escaped(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What others wrote, as a terminal may be shown it; what is no text is shown as Python writes it."""
+    return {escaped(key): escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    out.write("\n" + escaped("".join(traceback.format_exception(*error)), lines=True))

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from citybrain.observability.spans import Span
+from citybrain.observability.terminal import escaped
 
 # What every method of ours begins with says nothing to people.
 _PACKAGE = re.compile(r"/?citybrain\.[a-z0-9_.]*\.v[0-9]+\.")
@@ -114,7 +115,7 @@ def render(roots: Sequence[Node], title: str) -> Tree:
     names = {(node.span.trace_id, node.span.span_id): node.span for node in _all(roots)}
     total = len({node.span.trace_id for node in _all(roots)})
     traces = f"{total} trace{'s' if total != 1 else ''}"
-    tree = Tree(f"[bold]{escape(title)}[/] · {traces} · {len(names)} spans · {_ms((last - first) / 1e6)}")
+    tree = Tree(f"[bold]{_text(title)}[/] · {traces} · {len(names)} spans · {_ms((last - first) / 1e6)}")
     for group in collapse(roots):
         _render(tree, group, first, names)
     return tree
@@ -133,20 +134,20 @@ def _look(node: Node) -> object:
 
 def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], Span]) -> None:
     span = group.node.span
-    parts = [f"[cyan]{escape(span.service)}[/] {escape(_short(span.name))}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
+    parts = [f"[cyan]{_text(span.service)}[/] {_text(_short(span.name))}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
     if group.count > 1:
         parts.append(f"[bold]× {group.count}[/] [green]{_ms(group.total_ms)}[/] in all, longest {_ms(group.longest_ms)}")
     else:
         parts.append(f"[green]{_ms(span.duration_ms)}[/]")
     if span.status == "error":
-        parts.append(f"[red]{escape('error: ' + span.status_message if span.status_message else 'error')}[/]")
+        parts.append(f"[red]{_text('error: ' + span.status_message if span.status_message else 'error')}[/]")
     if group.node.parent_missing:
         parts.append("[yellow]parent not recorded here[/]")
     branch = tree.add("  ".join(parts))
     for link in span.links:
         other = names.get((link.trace_id, link.span_id))
         what = f"{other.service} {_short(other.name)}" if other else f"trace {link.trace_id}"
-        branch.add(f"[dim]because of {escape(what)}[/]")
+        branch.add(f"[dim]because of {_text(what)}[/]")
     for child in group.children:
         _render(branch, child, first, names)
 
@@ -178,6 +179,11 @@ def _all(roots: Sequence[Node]) -> Iterable[Node]:
         node = waiting.pop()
         yield node
         waiting.extend(node.children)
+
+
+def _text(text: str) -> str:
+    # A line break would look like a span of its own.
+    return escape(escaped(text))
 
 
 def _short(name: str) -> str:

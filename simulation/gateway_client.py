@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 import grpc
 from citybrain.clock.v1 import clock_pb2 as clock
@@ -172,7 +173,8 @@ class Gateway:
     def _call(
         self, method: str, request: Message, answer: type[R], name: str, traceparent: str, *, optional: bool = False
     ) -> R | None:
-        request_id = f"simulation-{self._seed}-{name}"
+        # Names of a network are in any script, and a header is not.
+        request_id = f"simulation-{self._seed}-{quote(name, safe='/:')}"
         metadata = [("x-caller", CALLER)]
         metadata += [("x-request-id", request_id)] if name else []
         metadata += [("traceparent", traceparent)] if traceparent else []

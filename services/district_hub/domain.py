@@ -10,7 +10,7 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
-from citybrain.services.district_hub.notice_ids import notice_id
+from citybrain.mesh.ids import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,12 @@ def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[
         raise Refused(f"notices {request.round_id} were withdrawn before they came", "NOTICES_WITHDRAWN")
     rounds = list(dict.fromkeys(told.notified.round_id for told in notices.told.values()))
     number = 1 + (rounds.index(request.round_id) if request.round_id in rounds else len(rounds))
+    # The first round needs no number.
+    later = [str(number)] if number > 1 else []
     before = {told.notified.district_id for told in notices.told.values() if told.notified.round_id == request.round_id}
     return [
         ev.DistrictNotified(
-            notice_id=notice_id(request.incident_id, district, number), incident_id=request.incident_id,
+            notice_id=joined(request.incident_id, district, *later), incident_id=request.incident_id,
             round_id=request.round_id, district_id=district, vehicle_id=request.vehicle_id, edge_ids=edges,
         )
         for district, edges in roads.items()

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.ids import parted
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
-from citybrain.services.district_hub.notice_ids import incident_of
 
 
 class DistrictHubService(Service):
@@ -63,7 +63,7 @@ class DistrictHubService(Service):
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
         """A district has seen a notice."""
         notices = self.notices.handle(
-            incident_of(request.notice_id),
+            parted(request.notice_id)[0],
             lambda now: domain.acknowledge(now, request),
             lambda after, _: after,
             continues=True,
@@ -73,7 +73,7 @@ class DistrictHubService(Service):
     @rpc
     def GetNotice(self, request: pb.GetNoticeRequest) -> pb.GetNoticeResponse:
         """One notice."""
-        told = domain.existing(self.notices.load(incident_of(request.notice_id)), request.notice_id)
+        told = domain.existing(self.notices.load(parted(request.notice_id)[0]), request.notice_id)
         return pb.GetNoticeResponse(notice=self._with_moment(told))
 
     @rpc

@@ -9,7 +9,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
-from citybrain.mesh.errors import NoneFree, Refused
+from citybrain.mesh.errors import NoneFree, Refused, listed
 from citybrain.mesh.service import Clock, Follow, Paging, Service, Streams, View, off_loop, rpc
 from citybrain.services.health import domain, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
@@ -219,7 +219,7 @@ class HealthService(Service):
         roads.require(place, "the place of the emergency")
         routes = off_loop(search, roads, place, ends, self._measured())
         if not routes:
-            raise Refused(f"no road leads between {place.edge_id!r} and any of: {', '.join(ends)}", "UNREACHABLE")
+            raise Refused(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}", "UNREACHABLE")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
         return [Candidate(name, ends[name], route) for name, route in ranked]
 

@@ -9,7 +9,7 @@ from citybrain.cli.local import ROOT
 ROOMS = (
     "cli", "demo", "engines", "event_store", "gateway", "mesh", "observability", "sagas", "services", "simulation", "tools",
 )  # fmt: skip
-SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh")]
+SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh", ".lua")]
 
 
 def rows(page: str) -> list[list[str]]:

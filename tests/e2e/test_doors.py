@@ -394,7 +394,7 @@ def _example(path: str) -> str:
 
 def test_every_json_method_tells_what_is_wrong_with_a_body_that_is_no_json(door: Door) -> None:
     for route in _routes():
-        for verb, path in route.http:
+        for verb, path, _ in route.http:
             if verb == "GET":
                 continue
             for body in (b"{", b"not json", b"[1, 2]", b'"text"', b"\xff\xfe"):
@@ -403,7 +403,7 @@ def test_every_json_method_tells_what_is_wrong_with_a_body_that_is_no_json(door:
 
 def test_every_json_method_tells_of_a_query_parameter_that_it_does_not_know(door: Door) -> None:
     for route in _routes():
-        for verb, path in route.http:
+        for verb, path, _ in route.http:
             body: dict[str, Any] | None = None if verb == "GET" else {}
             answer = call_json(door.address, verb, f"{_example(path)}?no_such_thing=1", body)
             refused(answer, f"{verb} {path}")
@@ -449,7 +449,7 @@ def test_json_of_the_wrong_types_opens_no_incident(door: Door, body: dict[str, A
 def test_what_a_request_breaks_is_told_in_json_as_in_grpc(door: Door, path: str, body: dict[str, Any]) -> None:
     told = refused(call_json(door.address, "POST", path, body), path)
     (bad,) = [detail for detail in told["details"] if detail["@type"].endswith("google.rpc.BadRequest")]
-    (route,) = [route for route in _routes() if ("POST", path) in route.http]
+    (route,) = [route for route in _routes() if ("POST", path, "*") in route.http]
     (method,) = [m for m in door.methods if f"/{m.containing_service.full_name}/{m.name}" == route.path]
     with pytest.raises(grpc.RpcError) as caught:
         door._make(method)(json_format.ParseDict(body, request_for(method)), timeout=LIMIT_S)
@@ -503,6 +503,12 @@ def test_http_that_is_broken_is_an_error_in_json(door: Door, text: bytes) -> Non
         response.begin()
         headers = {key.lower(): value for key, value in response.getheaders()}
         refused(Answer(response.status, headers, response.read()), str(text[:80]))
+
+
+def test_headers_that_the_gateway_lets_through_the_services_take(door: Door) -> None:
+    headers = {f"x-{number}": "x" * 980 for number in range(14)}
+    for path in ("/v1/incidents", f"/v1/incidents?page_token={'x' * 900}"):
+        assert call_json(door.address, "GET", path, headers=headers).status == (400 if "?" in path else 200)
 
 
 def test_a_body_of_many_megabytes_is_refused_in_json(door: Door) -> None:

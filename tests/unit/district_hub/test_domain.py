@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
-from hypothesis import example
-from hypothesis import given as for_all
-from hypothesis import strategies as st
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.testing import given
 from citybrain.services.district_hub import domain
-from citybrain.services.district_hub.notice_ids import incident_of, notice_id
 
 ROADS = {"xihu": ["e1", "e3"], "gongshu": ["e2"]}
 
@@ -67,23 +61,6 @@ def test_a_second_round_is_announced_to_those_it_concerns_though_they_were_told_
     both.when(domain.notify, notify("r1"), ROADS).then(told("gongshu"))
     over = both.when(domain.withdraw, withdraw("r2")).then(withdrawn("xihu", ".2"), withdrawn("gongshu", ".2"), barred("r2"))
     assert not over.state.told["i1.xihu"].withdrawn
-
-
-@for_all(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20), st.integers(1, 3))
-@example("inc.1", "a.b", 2)
-@example("~2e", "~", 1)
-def test_whatever_ids_have_in_them_the_incident_of_a_notice_is_found_again(incident: str, district: str, number: int) -> None:
-    made = notice_id(incident, district, number)
-    assert incident_of(made) == incident
-    assert re.fullmatch(r"[A-Za-z0-9._~-]+", made)
-    others = {notice_id(incident, district, other) for other in range(1, 4)}
-    assert len(others) == 3
-
-
-def test_two_pairs_of_incident_and_district_never_have_the_same_notice() -> None:
-    assert notice_id("a.b", "c", 1) != notice_id("a", "b.c", 1)
-    assert notice_id("a", "b", 2) != notice_id("a", "b.2", 1)
-    assert incident_of("~ff.x") == "~ff"
 
 
 def test_a_round_that_was_withdrawn_is_over_and_one_that_comes_late_is_refused() -> None:

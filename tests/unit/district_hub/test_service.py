@@ -65,6 +65,16 @@ def test_a_notice_shows_when_it_was_seen() -> None:
         assert seen is not None and microseconds(shown) == seen["at"] > 0
 
 
+@pytest.mark.parametrize("letter", [chr(code) for code in (*range(0x20, 0x100), 0x4E2D) if chr(code).isprintable()])
+def test_a_notice_is_found_again_whatever_letters_the_id_of_its_incident_has(letter: str) -> None:
+    notify = pb.NotifyDistrictsRequest(incident_id=f"i{letter}1", round_id="r1", edge_ids=["e1"], vehicle_id="a1")
+    with service_factory(DistrictHubService, roads=KEEPERS) as hub:
+        (notice,) = hub.NotifyDistricts(notify).notices
+        hub.AcknowledgeNotice(pb.AcknowledgeNoticeRequest(notice_id=notice.notice_id, district_id="xihu"))
+        shown = hub.GetNotice(pb.GetNoticeRequest(notice_id=notice.notice_id)).notice
+        assert shown.incident_id == f"i{letter}1" and shown.HasField("acknowledged_at")
+
+
 def test_districts_are_listed_by_id() -> None:
     with service_factory(DistrictHubService) as hub:
         for district_id, name in (("xihu", "西湖区"), ("gongshu", "拱墅区")):

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry import context as otel_context
 
 from citybrain.observability import names
-from citybrain.observability.logs import LibraryLines, logger
+from citybrain.observability.logs import LibraryLines, configure, logger
 from citybrain.observability.tracing import Tracing, context_from
 
 
@@ -59,3 +59,23 @@ def test_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str
     LibraryLines().emit(record)
     line = json.loads(capsys.readouterr().err)
     assert (line["service"], line["level"], line["message"]) == ("some.library", "warning", "slow: very")
+
+
+@pytest.mark.parametrize("pretty", [False, True])
+def test_what_others_wrote_is_no_command_to_the_terminal_that_shows_the_log(
+    capsys: pytest.CaptureFixture[str], pretty: bool
+) -> None:
+    evil = "a\x1b[2J\x9b2Jb\u202e\r\x08"
+    configure(pretty=pretty)
+    try:
+        try:
+            raise ValueError(evil)
+        except ValueError as error:
+            logger(evil).error(evil, asked=evil, several=[evil], why=error, exc_info=error, **{evil: 1})
+    finally:
+        configure()
+    said = capsys.readouterr().err
+    assert {letter for letter in said if not letter.isprintable()} == {"\n"}
+    assert said.count("\\u001b[2J\\u009b2Jb\\u202e") >= 4
+    if not pretty:
+        assert json.loads(said)["message"] == evil

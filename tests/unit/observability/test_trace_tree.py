@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from io import StringIO
 
-from rich.console import Console
+import pytest
+from rich.table import Table
+from rich.text import Text
 
+from citybrain.observability.console import Terminal
 from citybrain.observability.spans import Link, Span
 from citybrain.observability.trace_tree import Edge, as_json, build, collapse, edges, render
 
@@ -16,7 +21,7 @@ def span(number: int, parent: int | None, name: str, service: str = "health", **
 
 
 def text(spans: list[Span]) -> str:
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Terminal(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(render(build(spans), "inc-1"))
     return console.export_text()
 
@@ -79,3 +84,30 @@ def test_what_repeats_is_shown_once() -> None:
 def test_nothing() -> None:
     assert build([]) == []
     assert "0 spans" in text([])
+
+
+def test_what_others_wrote_is_no_command_to_the_terminal_and_no_line_of_its_own() -> None:
+    title, name, why = "inc-\x1b]0;x\x07", "read\x9b2J", "no\n└── traffic granted\u202e"
+    wrote = StringIO()
+    Terminal(width=200, file=wrote).print(render(build([span(1, None, name, status="error", status_message=why)]), title))
+    assert len(wrote.getvalue().splitlines()) == 2
+    for escape in ("\\u001b]0;x\\u0007", "read\\u009b2J", "no\\u000a└── traffic granted\\u202e"):
+        assert escape in wrote.getvalue()
+
+
+@pytest.mark.parametrize("control", [chr(code) for code in range(0xA0) if not chr(code).isprintable()], ids=repr)
+def test_no_control_character_reaches_a_terminal_whatever_is_printed(control: str) -> None:
+    wrote = StringIO()
+    console = Terminal(width=200, file=wrote, force_terminal=True, highlight=False)
+    table = Table("a")
+    table.add_row(f"x{control}y")
+    for printed in (
+        f"[bold]x{control}y[/]",
+        table,
+        json.dumps({"x": f"x{control}y"}, ensure_ascii=False),
+        Text(f"x{control}y"),
+    ):
+        console.print(printed)
+    colours = re.compile(r"\x1b\[[0-9;]*m")
+    left = {letter for letter in colours.sub("", wrote.getvalue()) if not letter.isprintable()}
+    assert left == {"\n"}

@@ -116,3 +116,14 @@ def test_what_cannot_be_used_is_one_line_and_exit_status_2(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_name_in_any_script_is_a_request_id_of_its_own() -> None:
+    letters = [chr(code) for code in (*range(0x20, 0x180), *range(0x4E00, 0x4E20)) if chr(code).isprintable()]
+    answers = Answers()
+    for address in served(answers):
+        with Record(None) as record, Gateway(address, 1, record) as gateway:
+            for letter in letters:
+                name = f"signal-{letter}-{letter}"
+                gateway.call(LIST, health.ListHospitalsRequest(), health.ListHospitalsResponse, name)
+    assert len(set(answers.request_ids)) == len(letters)

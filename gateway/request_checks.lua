@@ -1,0 +1,101 @@
+-- Looks at a call before anything else does, and at one in JSON before it is made a gRPC call: Envoy's transcoder lets a query
+-- parameter stand in for a field of the path, and drops what it does not know. `METHODS` and the limits are written before
+-- this text.
+
+-- What a caller wrote, as it may stand in an answer.
+local function shown(text)
+  text = text:gsub("[^\32-\126]", "?")
+  if #text > 80 then
+    text = text:sub(1, 80) .. "..."
+  end
+  return text
+end
+
+local function refuse(handle, field, problem)
+  local said = handle:streamInfo():dynamicMetadata()
+  said:set("citybrain.gateway", "field", field)
+  said:set("citybrain.gateway", "problem", problem)
+  handle:respond({ [":status"] = "400" }, field .. ": " .. problem)
+end
+
+local function method_of(verb, path)
+  for _, method in ipairs(METHODS) do
+    if method.verb == verb and path:match(method.path) then
+      return method
+    end
+  end
+  return nil
+end
+
+local function plain(text)
+  return (text:gsub("+", " "):gsub("%%(%x%x)", function(code)
+    return string.char(tonumber(code, 16))
+  end))
+end
+
+-- The field of the path that a name speaks of, or lies inside of, or contains.
+local function bound_by_path(method, name)
+  for _, field in ipairs(method.bound) do
+    if name == field or name:sub(1, #field + 1) == field .. "." or field:sub(1, #name + 1) == name .. "." then
+      return field
+    end
+  end
+  return nil
+end
+
+-- A parameter that must not be there, and why.
+local function misplaced(method, query)
+  for pair in query:gmatch("[^&]+") do
+    local name = plain(pair:match("^[^=]*"))
+    if bound_by_path(method, name) then
+      return name, "is given by the path: leave it out of the query"
+    end
+    if method.body == "*" then
+      return name, "is no parameter of the query here: everything but the path belongs in the body"
+    end
+  end
+  return nil
+end
+
+-- As HTTP/2 and gRPC count them: each header has 32 bytes of its own.
+local function size_of(headers)
+  local bytes = 0
+  for name, value in pairs(headers) do
+    bytes = bytes + #name + #value + 32
+  end
+  return bytes
+end
+
+local function look(handle)
+  local headers = handle:headers()
+  local bytes = size_of(headers)
+  if bytes > MOST_HEADER_BYTES then
+    local problem = "The headers have %d bytes, with 32 for each, and the most is %d: send less."
+    return handle:respond({ [":status"] = "431" }, problem:format(bytes, MOST_HEADER_BYTES))
+  end
+  -- The filter before counts a request that comes in one piece too, and refuses only those that come in several.
+  if (tonumber(headers:get("content-length") or "0") or 0) > MOST_BODY_BYTES then
+    return handle:respond({ [":status"] = "413" }, "")
+  end
+  if (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
+    return
+  end
+  local path, _, query = (headers:get(":path") or ""):match("^([^?]*)(%??)(.*)$")
+  local method = method_of(headers:get(":method"), path)
+  if method == nil then
+    return
+  end
+  local name, problem = misplaced(method, query)
+  if name ~= nil then
+    return refuse(handle, shown(name), problem)
+  end
+end
+
+function envoy_on_request(handle)
+  local whole, problem = pcall(look, handle)
+  if not whole then
+    -- Envoy would let the call go on.
+    handle:logErr(tostring(problem))
+    handle:respond({ [":status"] = "500" }, "The gateway could not look at this call: its log says why.")
+  end
+end

@@ -1,0 +1,20 @@
+"""The console that commands write to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from citybrain.observability.terminal import escaped
+
+
+class Terminal(Console):
+    """A console that shows nobody's control characters: only what rich itself writes for colours."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich's, with texts escaped."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(escaped(text, lines=True), style)
