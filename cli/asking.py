@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from citybrain.cli.problems import Problem
-from citybrain.mesh.presence import present
+from citybrain.mesh.presence import Present, present
 
 
 class NotHere(Problem):
     """A process has nothing of what it is asked for."""
 
 
-def addresses(data: Path) -> list[str]:
-    """Where the processes on a data folder answer; Problem where none runs."""
-    found = [one.said["address"] for one in present(data) if one.runs and one.said["kind"] == "mesh"]
+class Silent(Problem):
+    """A process runs, and does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process on a data folder, as it said of itself."""
+
+    pid: int
+    # Where it alone answers, and where it answers together with its copies.
+    address: str
+    serves: str
+    services: tuple[str, ...]
+
+    @classmethod
+    def of(cls, one: Present) -> Process:
+        """What it said."""
+        said = one.said
+        return cls(int(said["pid"]), said["address"], said["serves"], tuple(said["services"]))
+
+    @property
+    def named(self) -> str:
+        """For people: what runs there, and its id."""
+        return f"{', '.join(self.services)} (process {self.pid})"
+
+
+def processes(data: Path) -> list[Process]:
+    """Those that run on a data folder; Problem where none does."""
+    found = [Process.of(one) for one in present(data) if one.runs and one.said["kind"] == "mesh"]
     if not found:
         raise Problem(f"nothing runs on {data}: start it with `city up`, or name another --data")
     return found
+
+
+def ask_all(asked: list[Process], method: Callable[[Any], Any]) -> Iterator[tuple[Process, Any]]:
+    """What each answers, or the Problem it has, all asked at once: one that hangs holds up none of the others."""
+
+    def one(process: Process) -> Any:
+        try:
+            return ask(process.address, method)
+        except Silent:
+            return Silent(f"{process.named} does not answer: its log may say why; `city status` shows whether it comes back")
+        except Problem as problem:
+            return problem
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        yield from zip(asked, pool.map(one, asked), strict=True)
 
 
 def ask(address: str, method: Callable[[Any], Any]) -> Any:
@@ -34,4 +77,6 @@ def ask(address: str, method: Callable[[Any], Any]) -> Any:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 raise NotHere(str(error.details())) from None
+            if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+                raise Silent(f"the process at {address} does not answer: {error.details()}") from None
             raise Problem(f"the process at {address} said: {error.details()}") from None

@@ -15,6 +15,7 @@ from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="events", no_args_is_help=True, help="How far consumer groups are behind, and what they have set aside.")
 _out = Terminal(highlight=False, markup=False)
+_err = Terminal(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e.g. health.view.ambulances.")]
@@ -24,17 +25,19 @@ Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e
 def lag(data: Data = None, as_json: Json = False, config: File = None) -> None:
     """Lists every consumer group: where it is in the log, how far behind, what is parked, what fails, what is stalled.
 
-    Where several processes share a group's partitions, each has a line. Ends with 1 where one fails, is stalled or has parked.
+    Where several processes share a group's partitions, each has a line. Ends with 1 where one fails, is stalled or has parked,
+    or where a process does not answer.
     """
     from citybrain.cli import groups
 
-    rows = groups.groups(_folder(config, data))
+    rows, silent = groups.groups(_folder(config, data))
     if as_json:
         plain = [{"pid": pid, **groups.plain(group)} for pid, group in rows]
         _out.print(json.dumps(plain, ensure_ascii=False, indent=2), soft_wrap=True)
     else:
         _out.print(groups.table(rows))
-    raise typer.Exit(0 if all(groups.is_well(group) for _, group in rows) else 1)
+    _tell(silent)
+    raise typer.Exit(0 if all(groups.is_well(group) for _, group in rows) and not silent else 1)
 
 
 @app.command()
@@ -46,15 +49,18 @@ def parked(
 ) -> None:
     """Lists events that could not be handled, and those of the same stream that wait behind them, with the reason.
 
-    Nothing of what an event says is shown: `city trace` and the log of the service tell more.
+    Nothing of what an event says is shown: `city trace` and the log of the service tell more. Ends with 1 where a process
+    does not answer.
     """
     from citybrain.cli import groups
 
-    found = groups.parked(_folder(config, data), group)
+    found, silent = groups.parked(_folder(config, data), group)
     if as_json:
         _out.print(json.dumps(list(map(groups.plain, found)), ensure_ascii=False, indent=2), soft_wrap=True)
     else:
         _out.print("\n".join(map(groups.lines, found)) or "nothing is parked", soft_wrap=True)
+    _tell(silent)
+    raise typer.Exit(1 if silent else 0)
 
 
 @app.command()
@@ -86,6 +92,12 @@ def drop(
     who = getpass.getuser()
     groups.drop(_folder(config, data), group, partition, position, reason, who)
     _out.print(f"given up in the name of {who}; those behind it are tried again", soft_wrap=True)
+
+
+def _tell(silent: list[str]) -> None:
+    """Who did not answer, beside what the others said."""
+    for one in silent:
+        _err.print(f"city: {one}")
 
 
 def _folder(config: Path | None, data: Path | None) -> Path:

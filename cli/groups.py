@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,22 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from google.protobuf import json_format
 from rich.table import Table
 
-from citybrain.cli.asking import NotHere, addresses, ask
+from citybrain.cli.asking import NotHere, Process, Silent, ask_all, processes
 from citybrain.cli.problems import Problem
 
-_ASK_S = 30.0
+_ASK_S = 10.0
 
 Method = Callable[[Any], Any]
 
 
-def groups(data: Path) -> list[tuple[int, pb.ConsumerGroup]]:
-    """Each group with the process that works on it; where its partitions are shared by several, once for each."""
+def groups(data: Path) -> tuple[list[tuple[int, pb.ConsumerGroup]], list[str]]:
+    """Each group with the process that works on it, where several share its partitions once for each; and who is silent."""
     rows: list[tuple[int, pb.ConsumerGroup]] = []
-    for address in addresses(data):
-        status = ask(address, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+    answers, silent = _all(data, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+    for status in answers:
         # A process that stands by has nothing to tell of a group that another one works on.
         rows += [(status.pid, g) for service in status.services for g in service.groups if g.role == pb.GROUP_ROLE_LEADS]
-    return sorted(rows, key=lambda row: (row[1].name, row[0]))
+    return sorted(rows, key=lambda row: (row[1].name, row[0])), silent
 
 
 def is_well(group: pb.ConsumerGroup) -> bool:
@@ -44,12 +44,13 @@ def table(rows: list[tuple[int, pb.ConsumerGroup]]) -> Table:
     return shown
 
 
-def parked(data: Path, group: str) -> list[pb.ParkedEvent]:
-    """What is parked, each event once; Problem where no process knows the group."""
+def parked(data: Path, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:
+    """What is parked, each event once, and who is silent; Problem where no process knows the group."""
     found = {}
-    for events in _all(data, lambda stub: _parked(stub, group)):
+    answers, silent = _all(data, lambda stub: _parked(stub, group))
+    for events in answers:
         found.update({(event.group, event.partition, event.position): event for event in events})
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found)], silent
 
 
 def _parked(stub: Any, group: str) -> list[pb.ParkedEvent]:
@@ -74,14 +75,14 @@ def lines(event: pb.ParkedEvent) -> str:
 def replay(data: Path, group: str, stream: str) -> int:
     """Has them tried again; returns how many there are."""
     request = pb.ReplayParkedRequest(group=group, stream=stream)
-    asked: int = next(_all(data, lambda stub: stub.ReplayParked(request, timeout=_ASK_S))).asked
+    asked: int = _first(data, lambda stub: stub.ReplayParked(request, timeout=_ASK_S)).asked
     return asked
 
 
 def drop(data: Path, group: str, partition: str, position: int, reason: str, who: str) -> None:
     """Gives one up."""
     request = pb.DropParkedRequest(group=group, partition=partition, position=position, reason=reason, who=who)
-    next(_all(data, lambda stub: stub.DropParked(request, timeout=_ASK_S)))
+    _first(data, lambda stub: stub.DropParked(request, timeout=_ASK_S))
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -90,15 +91,37 @@ def plain(message: Any) -> dict[str, Any]:
     return found
 
 
-def _all(data: Path, method: Method) -> Iterator[Any]:
-    """What each process says that has to do with it; Problem where none has."""
-    told: list[str] = []
-    there = addresses(data)
-    for address in there:
-        try:
-            yield ask(address, method)
-        except NotHere as error:
-            told.append(str(error))
-    if len(told) == len(there):
-        # One that knows the group tells more than one that does not.
-        raise Problem(next((text for text in told if "parked" in text), told[0]))
+def _all(data: Path, method: Method) -> tuple[list[Any], list[str]]:
+    """What those say that have to do with it, and who is silent; Problem where nobody has anything to do with it."""
+    return _sorted(answer for _, answer in ask_all(processes(data), method))
+
+
+def _first(data: Path, method: Method) -> Any:
+    """What the first says that has to do with it: the others need not be asked."""
+    (answer, *_), _ = _sorted(_until_answered(processes(data), method))
+    return answer
+
+
+def _until_answered(asked: list[Process], method: Method) -> Iterator[Any]:
+    for process in asked:
+        ((_, answer),) = ask_all([process], method)
+        yield answer
+        if not isinstance(answer, Problem):
+            return
+
+
+def _sorted(answers: Iterable[Any]) -> tuple[list[Any], list[str]]:
+    found, silent, told = [], [], []
+    for answer in answers:
+        if isinstance(answer, Silent):
+            silent.append(str(answer))
+        elif isinstance(answer, NotHere):
+            told.append(str(answer))
+        elif isinstance(answer, Problem):
+            raise answer
+        else:
+            found.append(answer)
+    if not found:
+        # One that does not answer may be the one; and one that knows the group tells more than one that does not.
+        raise Problem(next(iter(silent), "") or next((text for text in told if "parked" in text), "") or told[0])
+    return found, silent

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -60,6 +62,9 @@ class LocalCity:
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
         self._presence: Presence | None = None
+        # What should run here, and how it fares.
+        self._told: Presence | None = None
+        self._telling = threading.Lock()
         self.mesh: Processes | None = None
         self.gateway: Envoy | None = None
         self._keeper: Supervisor | None = None
@@ -91,7 +96,8 @@ class LocalCity:
                     endpoint = self._receiver.start()
             mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
             groups = groups_of(self._manifests, mesh)
-            self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS)
+            self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS, changed=self._tell_lives)
+            self._told = Presence(self.data, "city", address="", **self._lives())
             self.mesh.start()
             settings = GatewaySettings(
                 **dict(self._gateway_settings),
@@ -103,7 +109,8 @@ class LocalCity:
                 access_log=self.data / "access.log",
             )
             self.gateway = Envoy(self._manifests, DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
-            self._keeper = Supervisor([("gateway", self.gateway)], self._say, self._settings.processes.restarts)
+            restarts = self._settings.processes.restarts
+            self._keeper = Supervisor([("gateway", self.gateway)], self._say, restarts, self._tell_lives)
             self._keeper.start()
             address, admin = self.gateway.address, f"127.0.0.1:{self.gateway.settings.admin_port}"
             self._presence = Presence(self.data, "gateway", address=address, admin=admin)
@@ -111,6 +118,17 @@ class LocalCity:
         except BaseException:
             self.stop()
             raise
+
+    def _lives(self) -> dict[str, object]:
+        assert self.mesh is not None
+        lives = [*self.mesh.lives.values(), *(self._keeper.lives.values() if self._keeper else ())]
+        runs = [{**asdict(one), "services": self.mesh.services.get(one.name, ())} for one in lives]
+        return {"steady_s": self._settings.processes.restarts.steady_s, "runs": runs}
+
+    def _tell_lives(self) -> None:
+        with self._telling:
+            if self._told is not None:
+                self._told.say(**self._lives())
 
     def _start_engines(self) -> dict[str, object]:
         """What the mesh is told of its engines, where it has some of its own."""
@@ -138,6 +156,10 @@ class LocalCity:
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
+        with self._telling:
+            if self._told is not None:
+                self._told.leave()
+                self._told = None
         if self._keeper is not None:
             self._keeper.stop()
         if self.mesh is not None:

@@ -47,7 +47,8 @@ def verify_log(
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(found) | {"sound": found.sound}, ensure_ascii=False, indent=2))
     else:
-        _out.print("\n".join([*map(_line, found.differing), _summary(found)]))
+        unreadable = [f"{one.where}: it is no event: {one.reason}" for one in found.unreadable]
+        _out.print("\n".join([*unreadable, *map(_line, found.differing), _summary(found)]))
     missing = not repair and any(one.lost for one in found.differing)
     raise typer.Exit(1 if missing or any(one.unknown for one in found.differing) else 0)
 
@@ -73,6 +74,8 @@ def _line(one: Difference) -> str:
 
 def _summary(found: Verdict) -> str:
     said = f"{found.streams} streams, {found.events} events in the log, {found.twice} of them a second time"
+    if found.unreadable:
+        said += f"; {len(found.unreadable)} records beside them are no events, and are set aside"
     lost = sum(one.lost for one in found.differing)
     if found.published:
         return f"{said}; {found.published} were missing there and are published"

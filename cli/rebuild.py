@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from citybrain.cli import configuration
-from citybrain.cli.asking import addresses, ask
+from citybrain.cli.asking import ask, ask_all, processes
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.observability.console import Terminal
@@ -74,10 +73,8 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
 
 def _process_of(service: str, data: Path) -> str:
     """Where a process of a service answers; Problem where none runs."""
-    for address in addresses(data):
-        # One that does not answer now need not be the one.
-        with contextlib.suppress(Problem):
-            status = ask(address, lambda mesh: mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
-            if any(found.name == service for found in status.services):
-                return address
+    # One that does not answer now need not be the one.
+    for process, status in ask_all(processes(data), lambda mesh: mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)):
+        if not isinstance(status, Problem) and any(found.name == service for found in status.services):
+            return process.address
     raise Problem(f"no process of {service} runs on {data}: start it, or give its --address")

@@ -5,9 +5,10 @@ Processes say on their data folder where they answer, and hold a lock on what th
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from citybrain.cli import waiting
+from citybrain.cli.asking import Process, Silent, ask_all
 from citybrain.cli.groups import plain
 from citybrain.cli.problems import Problem
-from citybrain.mesh.presence import present
+from citybrain.mesh.presence import Present, present
 
 _ASK_S = 5.0
 _ROLES = {pb.GROUP_ROLE_LEADS: "leads", pb.GROUP_ROLE_STANDS_BY: "stands by"}
@@ -33,10 +35,11 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @dataclass(slots=True)
 class One:
-    """A process of the mesh. `status` is what it answers; `problem` why there is none."""
+    """A process of the mesh. `named`: for people; `status` is what it answers; `problem` why there is none."""
 
     pid: int
     address: str
+    named: str
     status: pb.GetStatusResponse | None = None
     problem: str = ""
 
@@ -52,22 +55,27 @@ class Door:
 
 @dataclass(slots=True)
 class Picture:
-    """What runs, and what ended without a word. `names`: readiness by name, where only health checks could be asked."""
+    """What runs, and what ended without a word. `names`: readiness by name, where only health checks could be asked.
+
+    `down`: what should run and does not, a sentence each.
+    """
 
     where: str
     processes: list[One] = field(default_factory=list)
     gateways: list[Door] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    down: list[str] = field(default_factory=list)
     names: dict[str, bool] = field(default_factory=dict)
 
     def troubles(self) -> Iterator[str]:
         """Everything that is not ready, a sentence each."""
+        yield from self.down
         for door in self.gateways:
             if door.problem:
                 yield f"gateway {door.address}: {door.problem}"
         for one in self.processes:
             if one.status is None:
-                yield f"process {one.pid}: {one.problem}"
+                yield f"{one.named} {one.problem}"
             else:
                 for service in one.status.services:
                     yield from (f"{dependency.name}: {dependency.reason}" for dependency in out(service))
@@ -77,23 +85,68 @@ class Picture:
 def on_folder(data: Path) -> Picture:
     """What runs on a data folder; Problem where nothing does."""
     picture = Picture(str(data))
-    for found in present(data):
-        pid, kind = int(found.said["pid"]), found.said["kind"]
-        if not found.runs:
-            picture.gone.append(f"{kind} {pid}")
-        elif kind == "gateway":
-            picture.gateways.append(Door(found.said["address"], pid, _ask_gateway(found.said["admin"])))
-        else:
-            picture.processes.append(_ask(pid, found.said["address"], found.said["serves"]))
+    found = present(data)
+    running = [one for one in found if one.runs]
+    if not any(one.said["kind"] == "city" for one in running):
+        picture.down = list(_not_back(found))
+    for one in running:
+        if one.said["kind"] == "gateway":
+            address, admin = one.said["address"], one.said["admin"]
+            picture.gateways.append(Door(address, int(one.said["pid"]), _ask_gateway(admin)))
+        elif one.said["kind"] == "city":
+            picture.down = list(_down(one.said))
+    asked = [Process.of(one) for one in running if one.said["kind"] == "mesh"]
+    if asked:
+        picture.processes = [_one(process, answer) for process, answer in ask_all(asked, _status_of)]
+    picture.gone = [_named(one) for one in found if not one.runs]
     return picture
+
+
+def _down(said: Mapping[str, Any]) -> Iterator[str]:
+    """What whoever keeps processes up says of those that are not: nothing else knows of what should run and does not."""
+    for one in said["runs"]:
+        others = list(one["services"]) not in ([], [one["name"]])
+        named = f"{one['name']} ({', '.join(one['services'])})" if others else one["name"]
+        ended, last = f"has ended {one['ends']} times in a row", " ".join(one["last"].split())
+        if not one["up"]:
+            yield f"{named} {f'{ended} and ' if one['ends'] > 1 else ''}does not run: it {last}"
+        elif one["ends"] > 1 and time.time() - one["since_s"] < said["steady_s"]:
+            yield f"{named} {ended}: it {last}"
+
+
+def _not_back(found: Sequence[Present]) -> Iterator[str]:
+    """Who ended without a word where nobody keeps processes up, and whose services nobody else here has."""
+    mesh = [one for one in found if one.said["kind"] == "mesh"]
+    served = {name for one in mesh if one.runs for name in one.said["services"]}
+    if served:
+        lost = [Process.of(one) for one in mesh if not one.runs and not served.issuperset(one.said["services"])]
+        yield from (f"{one.named} ended without a word, and is not back" for one in lost)
+
+
+def _named(one: Present) -> str:
+    if one.said["kind"] == "mesh":
+        return Process.of(one).named
+    return f"{one.said['kind']} (process {one.said['pid']})"
+
+
+def _one(process: Process, answer: Any) -> One:
+    if isinstance(answer, Silent):
+        return One(process.pid, process.serves, process.named, problem="runs, and does not answer: its log may say why")
+    if isinstance(answer, Problem):
+        return One(process.pid, process.serves, process.named, problem=str(answer))
+    return One(process.pid, process.serves, process.named, answer)
+
+
+def _status_of(stub: Any) -> Any:
+    return stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
 
 
 def behind(address: str) -> Picture:
     """What answers at an address: a process of the mesh whole, a gateway as far as health checks tell."""
     with grpc.insecure_channel(address) as channel:
         try:
-            status = _get_status(channel)
-            return Picture(address, [One(status.pid, address, status)])
+            status = _status_of(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
+            return Picture(address, [One(status.pid, address, f"process {status.pid}", status)])
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise Problem(f"{address} does not answer: {error.details()}: is it up? `city status` looks here") from None
@@ -123,6 +176,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "gateways": [{"pid": door.pid, "address": door.address, "problem": door.problem} for door in picture.gateways],
         "names": picture.names,
         "gone": picture.gone,
+        "down": picture.down,
     }
 
 
@@ -134,6 +188,7 @@ def is_ready(picture: Picture) -> bool:
 def shown(picture: Picture) -> RenderableType:
     """For people."""
     parts: list[RenderableType] = []
+    parts += [_line(False, one) for one in picture.down]
     for door in picture.gateways:
         parts.append(_line(not door.problem, f"gateway {door.address}", door.problem or "takes calls"))
     for one in picture.processes:
@@ -146,7 +201,7 @@ def shown(picture: Picture) -> RenderableType:
 
 def _process(one: One) -> RenderableType:
     if one.status is None:
-        return _line(False, f"process {one.pid} at {one.address}", one.problem)
+        return _line(False, f"{one.named} at {one.address}", one.problem)
     status = one.status
     minutes = (status.now.ToSeconds() - status.started_at.ToSeconds()) // 60
     said = (
@@ -176,20 +231,6 @@ def _line(ready: bool, what: str, said: str = "") -> Text:
     text = Text("✓ ", "green") if ready else Text("✗ ", "red")
     text.append(what, "bold")
     return text.append(f"  {said}" if said else "", "")
-
-
-def _ask(pid: int, address: str, serves: str) -> One:
-    with grpc.insecure_channel(address) as channel:
-        try:
-            return One(pid, serves, _get_status(channel))
-        except grpc.RpcError as error:
-            return One(pid, serves, problem=f"runs, and does not answer ({error.details()}): its log may say why")
-
-
-def _get_status(channel: grpc.Channel) -> pb.GetStatusResponse:
-    stub: Any = MeshServiceStub(channel)  # type: ignore[no-untyped-call]
-    answer: pb.GetStatusResponse = stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
-    return answer
 
 
 def _ask_gateway(admin: str) -> str:

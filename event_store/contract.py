@@ -32,6 +32,7 @@ __all__ = [
     "StoreError",
     "StoredEvent",
     "Undecided",
+    "Unreadable",
 ]
 
 ANY = -1
@@ -113,12 +114,28 @@ class Conflict:
     actual: int
 
 
+@dataclass(slots=True, frozen=True)
+class Unreadable:
+    """What stands in the log and is no event: at which position, where that is for people, and why. Not what it holds."""
+
+    position: int
+    where: str
+    # Empty: it is nobody's fault, and nothing is to be told.
+    reason: str
+    # Of events, where it says so; else empty.
+    type: str = ""
+    # It takes no room.
+    data: ClassVar[bytes] = b""
+
+
 @dataclass(slots=True)
 class LogPage:
     """Events of the log in order, and the position up to which the log was looked at for them."""
 
     events: list[StoredEvent]
     reached: int
+    # What stands between them and cannot be read.
+    unreadable: Sequence[Unreadable] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from citybrain.event_store.contract import LimitExceeded, NewEvent
+from citybrain.event_store.contract import LimitExceeded, NewEvent, StoredEvent
 
 MAX_EVENT_BYTES = 256 * 1024
 MAX_APPEND_EVENTS = 100
@@ -25,7 +25,7 @@ _NEEDED = ("id", "type")
 _TEXTS = (*_NEEDED, "traceparent", "correlation_id", "causation_id", "actor", "district")
 
 
-def check_limits(stream: str, events: Sequence[NewEvent]) -> None:
+def check_limits(stream: str, events: Sequence[NewEvent | StoredEvent]) -> None:
     """Raises LimitExceeded where an append holds what no store accepts."""
     if not events:
         raise LimitExceeded("an append needs at least one event")
@@ -50,7 +50,7 @@ def check_limits(stream: str, events: Sequence[NewEvent]) -> None:
         raise LimitExceeded(f"an append holds at most {MAX_APPEND_BYTES} bytes; this one has {total}: send several")
 
 
-def _check_event(event: NewEvent) -> None:
+def _check_event(event: NewEvent | StoredEvent) -> None:
     for name in _TEXTS:
         text = getattr(event, name)
         # Mostly so, and known without a look at each letter.

@@ -76,6 +76,11 @@ class Parked:
     # somebody who asks for it.
     replay: int = 0
 
+    @property
+    def unreadable(self) -> bool:
+        """What stands there is no event, and never will be one: it can be given up, and no more."""
+        return not self.event_id
+
 
 def given_over(parked: Iterable[Parked]) -> list[Parked]:
     """Those that wait for somebody: all of streams whose first event is not tried again by itself."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import Log, LostAssignment, StoredEvent
+from citybrain.event_store.contract import Log, LostAssignment, StoredEvent, Unreadable
 from citybrain.event_store.parking import GroupMemory, ParkedStreams
 from citybrain.event_store.read_models import Parked
 
@@ -123,11 +123,23 @@ class Subscription:
             if self._waiting:
                 await self._try_parked()
             page = await self._log.read_log(self.position, self._batch, self._types)
+            if page.unreadable:
+                await self._set_aside(page.unreadable)
             if page.events:
                 await self._work(page.events, page.reached)
             self.position = page.reached
             if self.position >= self._log.head():
                 await self._until_something_new()
+
+    async def _set_aside(self, found: Sequence[Unreadable]) -> None:
+        """Parks what is no event. Nothing waits behind it: an event of ours that was spoilt comes from its stream again."""
+        new = [one for one in found if one.position not in self._decided]
+        parked = [Parked(o.position, o.where, "", o.type, f"it is no event: {o.reason}", time.time_ns() // 1000) for o in new]
+        if parked:
+            await self._waiting.park(parked)
+        for one in parked:
+            if self._on_parked is not None:
+                self._on_parked(one)
 
     async def _until_something_new(self) -> None:
         if not self._waiting:
@@ -225,7 +237,7 @@ class Subscription:
     async def _failed_again(self, parked: Parked, error: Exception) -> None:
         lasts = self._lasting(error)
         tries, pause = self._waiting.failed(parked.stream, lasting=lasts)
-        parked = replace(parked, reason=describe(error))
+        parked = parked if parked.unreadable else replace(parked, reason=describe(error))
         if lasts and self._park_after is not None and tries >= self._park_after:
             parked = replace(parked, replay=0)
             await self._waiting.park([parked])
@@ -235,6 +247,8 @@ class Subscription:
             self._on_failure(parked, error, pause)
 
     async def _read(self, parked: Parked) -> StoredEvent:
+        if parked.unreadable:
+            raise LookupError(parked.reason)
         page = await self._log.read_log(parked.position - 1, 1)
         if not page.events or page.events[0].id != parked.event_id:
             raise LookupError("the log does not hold a parked event any more")

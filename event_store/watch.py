@@ -41,6 +41,10 @@ class Vital:
         # Of what we did not foresee the text is not told: it may hold what an event holds.
         self._reason = f"failed, and is tried again: {error if isinstance(error, StoreError) else describe(error)}"
 
+    def says(self, reason: str) -> None:
+        """It goes on, and something of it is to be told."""
+        self._reason = reason
+
     def well(self) -> None:
         """It has done what it is there for."""
         self._reason = ""

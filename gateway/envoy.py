@@ -121,6 +121,16 @@ class Envoy:
             process.kill()
             process.wait()
 
+    def answers(self, timeout_s: float) -> bool:
+        """See Kept: its admin interface is asked, and whatever it says is an answer."""
+        try:
+            self.ask("/ready", timeout_s)
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return not self.running
+        return True
+
     def wait(self) -> str:
         """Waits for its end; says how it ended."""
         process = self._process
@@ -134,9 +144,9 @@ class Envoy:
         self.stop()
         return self.start()
 
-    def ask(self, path: str) -> str:
+    def ask(self, path: str, timeout_s: float = 5.0) -> str:
         """What the admin interface answers to a GET, e.g. `/stats?format=json&filter=grpc`; OSError when it does not."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=timeout_s) as answer:
             text: str = answer.read().decode("utf-8")
             return text
 

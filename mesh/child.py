@@ -7,11 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from citybrain.mesh import configuration
+from citybrain.mesh.presence import present
 from citybrain.mesh.settings import Settings
 
 _STOP_LIMIT_S = 30.0
@@ -63,9 +70,18 @@ class MeshChild:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=self._environment)
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        limit_s = (self._settings or Settings()).processes.restarts.start_s
+        late = threading.Timer(limit_s, self._process.kill)
+        late.start()
+        begun = time.monotonic()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            late.cancel()
         if not line:
             self.stop()
+            if time.monotonic() - begun >= limit_s:
+                raise ChildError(f"it had not started after {limit_s:g} s, and was ended: {self.log_path} may say why")
             raise ChildError(_last_word(self.log_path.read_text(encoding="utf-8")))
         self.address = str(json.loads(line)["ready"])
         return self.address
@@ -79,6 +95,19 @@ class MeshChild:
     def running(self) -> bool:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
+
+    def answers(self, timeout_s: float) -> bool:
+        """See Kept: it is asked for its health where it alone answers, and whatever it says is an answer."""
+        pid = self.pid
+        own = next((one.said["address"] for one in present(self._data) if pid and one.said["pid"] == pid), "")
+        if not own:
+            return True
+        with grpc.insecure_channel(own) as channel:
+            try:
+                HealthStub(channel).Check(HealthCheckRequest(), timeout=timeout_s)
+            except grpc.RpcError as error:
+                return error.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+        return True
 
     def wait(self) -> str:
         """Waits for its end; says how it ended, and its last word where it had one."""

@@ -361,6 +361,11 @@ class GroupMember:
         )  # fmt: skip
 
     def _parked(self, event: Parked) -> None:
+        if event.unreadable:
+            self._log.error(
+                "what stands in the log is no event, and is set aside", group=self.group, at=event.stream, reason=event.reason
+            )
+            return
         self._log.error(
             "event is parked; later ones of its stream wait behind it", group=self.group, event_id=event.event_id,
             type=event.type, stream=event.stream, position=event.position, reason=event.reason,
@@ -379,6 +384,9 @@ async def position_before(log: Log, moment: datetime) -> int:
     while low < high:
         middle = (low + high) // 2
         page = await log.read_log(middle, 1)
+        while not page.events and middle < page.reached < high:
+            # What stands there is no event, and says nothing of when.
+            page = await log.read_log(page.reached, 1)
         if page.events and page.events[0].recorded_at < wanted:
             low = page.events[0].position
         else:

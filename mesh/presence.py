@@ -37,13 +37,24 @@ class Presence:
             if not one.runs and {**one.said, "pid": 0, "address": ""} == {"kind": kind, "pid": 0, "address": "", **said}:
                 forget(data, one)
         self._path = folder / f"{kind}-{os.getpid()}.json"
+        self._said = {"kind": kind, "pid": os.getpid(), "address": address, **said}
+        self._file = self._write()
+
+    def say(self, **said: object) -> None:
+        """Says something else of itself from now on."""
+        self._said |= said
+        before, self._file = self._file, self._write()
+        before.close()
+
+    def _write(self) -> IO[str]:
         draft = self._path.with_suffix(".draft")
-        self._file: IO[str] = draft.open("w", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._file.write(json.dumps({"kind": kind, "pid": os.getpid(), "address": address, **said}))
-        self._file.flush()
+        file = draft.open("w", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(self._said))
+        file.flush()
         # Only now, so that nobody finds it without its lock, or half of it.
         draft.rename(self._path)
+        return file
 
     def leave(self) -> None:
         """It runs here no more."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from citybrain.mesh.child import ChildError, MeshChild
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.settings import Settings
-from citybrain.mesh.supervisor import Supervisor
+from citybrain.mesh.supervisor import Life, Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,20 @@ class Processes:
         contracts: Path | None = None,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`contracts`: a file with those of the whole city, for reflection. `arguments`: more of them, for every process."""
+        """`contracts`: a file with those of the whole city, for reflection. `arguments`: more of them, for every process.
+
+        `changed`: see Supervisor.
+        """
         self._held = [_hold(settings.host, settings.port if len(groups) == 1 else 0) for _ in groups]
         addresses = [f"{settings.host}:{held.getsockname()[1]}" for held in self._held]
         self.addresses = {name: address for group, address in zip(groups, addresses, strict=True) for name in group.services}
         """Where each service answers."""
         self.children: dict[str, MeshChild] = {}
         """The processes by name."""
+        self.services: dict[str, tuple[str, ...]] = {}
+        """What runs in each."""
         for group, address in zip(groups, addresses, strict=True):
             peers = {m.grpc: self.addresses[m.name] for m in manifests if m.name not in group.services}
             own = settings.model_copy(update={"peers": {**settings.peers, **peers}, "share_port": True, "contracts": contracts})
@@ -72,7 +78,13 @@ class Processes:
                 child = MeshChild(settings.data, [*group.services, *arguments], environment, settings=own, name=name)
                 child.address = address
                 self.children[name] = child
-        self._supervisor = Supervisor(list(self.children.items()), say, settings.processes.restarts)
+                self.services[name] = group.services
+        self._supervisor = Supervisor(list(self.children.items()), say, settings.processes.restarts, changed)
+
+    @property
+    def lives(self) -> dict[str, Life]:
+        """How each fares."""
+        return self._supervisor.lives
 
     @property
     def pids(self) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.contract import EventStore, StoreError
+from citybrain.event_store.contract import EventStore, Log, StoreError
 from citybrain.event_store.database import is_refused, refused
 from citybrain.mesh.activity import Activity
 from citybrain.mesh.backup import RESTORING
@@ -146,9 +146,19 @@ class Mesh:
 
 async def _last_moment(store: EventStore) -> int:
     """City time of the last event in the log."""
-    logs = [log for log in store.partitions() if log.head()]
-    pages = await asyncio.gather(*(log.read_log(log.head() - 1, 1) for log in logs))
-    return max((event.occurred_at for page in pages for event in page.events), default=0)
+    return max(await asyncio.gather(*(_last_moment_of(log) for log in store.partitions())), default=0)
+
+
+async def _last_moment_of(log: Log) -> int:
+    head, back = log.head(), 1
+    while head:
+        first = max(0, head - back)
+        page = await log.read_log(first, back)
+        # What stands last need not be an event.
+        if page.events or not first:
+            return page.events[-1].occurred_at if page.events else 0
+        back *= 16
+    return 0
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

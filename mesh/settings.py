@@ -83,6 +83,10 @@ class Restarts(Section):
     first_pause_s: float = value(0.2, "Pause before a process that ended is started again; it doubles with each time.", gt=0)
     longest_pause_s: float = value(30.0, "The longest such pause.", gt=0)
     steady_s: float = value(60.0, "A process that was up so long begins again with the first pause.", gt=0)
+    start_s: float = value(300.0, "A process that has not started after so long is ended, and started again.", gt=0)
+    hang_s: float = value(
+        30.0, "A process that answers nothing for so long, asked three times, is ended and started again; 0: never.", ge=0
+    )
 
 
 class Processes(Section):

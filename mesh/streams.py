@@ -73,7 +73,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         self._process: Process = self.container.process
         self._service = self.container.manifest.name
         for other in self.container.dependencies:
-            if isinstance(other, Streams) and other is not self and f"{other._kind}-".startswith(f"{self._kind}-"):
+            kinds = (f"{self._kind}-", f"{other._kind}-") if isinstance(other, Streams) else ("", "")
+            if kinds[0] != kinds[1] and kinds[1].startswith(kinds[0]):
                 raise ValueError(
                     f"{self._service} has streams of the kinds {self._kind!r} and {other._kind!r}: "
                     f"{self._service}/{other._kind}-1 could be of either. Choose names of which none begins with the other"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row, RowChanged, given_over
+from citybrain.event_store.read_models import Parked, Row, RowChanged, given_over
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.container import Container
 from citybrain.mesh.events import Heard, hear, type_name
@@ -158,8 +158,7 @@ class View(DependencyProvider):  # type: ignore[misc]
             name = part_name(table(self._group, now.building), partition)
             position += await self.member.file.models.position(name) or 0
             head += partition.head()
-            if await self.member.file.models.count_parked(name):
-                parked += len(given_over(await self.member.file.models.parked(name)))
+            parked += len(given_over(await self._waiting(name)))
         problem = ""
         if now.code != self._code:
             problem = "it was begun by other code than runs now: ask for it again"
@@ -213,9 +212,14 @@ class View(DependencyProvider):  # type: ignore[misc]
             name = part_name(self.builder.group, partition)
             at = await self.builder.file.models.position(name)
             there = there and at is not None and at >= heads.get(partition.name, 0)
-            there = there and not await self.builder.file.models.count_parked(name)
+            there = there and not await self._waiting(name)
             self._heads[partition.name] = partition.head()
         return there
+
+    async def _waiting(self, part: str) -> list[Parked]:
+        """Events that are not folded yet. What is no event is in no generation, and holds none up."""
+        models = self.member.file.models
+        return [one for one in await models.parked(part) if not one.unreadable] if await models.count_parked(part) else []
 
     def _change_over(self, live: int) -> None:
         """From here on the rows of another generation are read and folded."""

@@ -98,8 +98,11 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.saga_id, state.workflow, state.workflow_version = event.saga_id, event.workflow, event.workflow_version
             state.input, state.started_at, state.phase = unpack(event.input), at, "running"
         case ev.StepSent():
+            before = state.steps.get(event.step)
+            # Why the try before failed is known until this one says more: its deadline may pass first.
+            reason = before.reason if before is not None and event.try_number > 1 else ""
             state.steps[event.step] = StepState(
-                "sent", event.key, event.try_number, microseconds(event.deadline), changed_at=at
+                "sent", event.key, event.try_number, microseconds(event.deadline), changed_at=at, reason=reason
             )
         case ev.StepAnswered():
             state.answers = {**state.answers, event.step: unpack(event.response)}

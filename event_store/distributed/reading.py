@@ -78,7 +78,9 @@ class GroupReader:
         events = [event for event in page.events if await self._is_next(event, types) and event.type in types]
         while len(self._last) > _KNOWN_MAX:
             self._last.popitem(last=False)
-        return LogPage(events, page.reached)
+        # What says of itself that it is for others is theirs.
+        unreadable = [one for one in page.unreadable if not one.type or one.type in types]
+        return LogPage(events, page.reached, unreadable)
 
     def seen(self, position: int) -> dict[str, int]:
         """See GroupLog.seen."""

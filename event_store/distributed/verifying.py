@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from citybrain.event_store.contract import Log
+from citybrain.event_store.contract import Log, Unreadable
 from citybrain.event_store.distributed.ports import Mark
 from citybrain.event_store.distributed.publishing import Publisher
 
@@ -60,6 +60,8 @@ class Verdict:
     events: int = 0
     twice: int = 0
     differing: list[Difference] = field(default_factory=list)
+    # What is no event. Whoever reads the log goes past it.
+    unreadable: list[Unreadable] = field(default_factory=list)
     published: int = 0
 
     @property
@@ -110,5 +112,6 @@ async def _logged(log: WholeLog, verdict: Verdict) -> dict[str, int]:
                 verdict.twice += event.version <= before
                 if event.version == before + 1:
                     last[event.stream] = event.version
+            verdict.unreadable += page.unreadable
             position = page.reached
     return last

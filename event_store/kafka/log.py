@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import EventPartition
 from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
-from citybrain.event_store.kafka.records import event_of, headers_of
+from citybrain.event_store.kafka.records import Refused, event_of, headers_of
 from citybrain.event_store.kafka.topics import Topics, event_topic, events, partition_of, service_of, services_of
 from citybrain.event_store.watch import Watch
 
@@ -24,7 +24,7 @@ class KafkaLog:
         self._cluster = cluster
         self._topics = Topics(cluster, events(cluster))
         self._sender = Sender(cluster, watch)
-        self._readers: Readers[StoredEvent] = Readers(cluster, event_of, keeps_all=True, watch=watch)
+        self._readers: Readers[StoredEvent] = Readers(cluster, self._meant, keeps_all=True, watch=watch)
         self._partitions: dict[str, list[EventPartition]] = {}
         self._making = asyncio.Lock()
 
@@ -86,6 +86,16 @@ class KafkaLog:
                     EventPartition(topic, number, ends[TopicPartition(topic, number)], self._readers)
                     for number in range(self._cluster.partitions)
                 ]
+
+    def _meant(self, record: Message) -> StoredEvent:
+        """The event of a record that stands where its stream does: versions are counted there."""
+        event = event_of(record)
+        topic, number = record.topic(), record.partition()
+        if topic != event_topic(self._cluster, service_of(event.stream)):
+            raise Refused("its stream belongs to another topic")
+        if number != (right := partition_of(event.stream, self._cluster.partitions)):
+            raise Refused(f"its stream belongs to partition {right}")
+        return event
 
     async def _ends(self, services: Collection[str]) -> dict[TopicPartition, int]:
         return await self._topics.ready([event_topic(self._cluster, service) for service in services])

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from citybrain.event_store.contract import LogPage, StoredEvent
+from citybrain.event_store.contract import LogPage, StoredEvent, Unreadable
 from citybrain.event_store.kafka.cluster import BrokerError
 
 # The newest are kept in memory for those who are up to date: so many, and not more bytes than these.
@@ -44,7 +44,7 @@ class Reads(Protocol[T]):
         """Brings what comes behind its head from now on."""
         ...
 
-    async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T]:
+    async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T | Unreadable]:
         """What stands behind a position; something does."""
         ...
 
@@ -60,15 +60,15 @@ class KafkaPartition(Generic[T]):
         self._head = end
         # Everything behind this position, up to the head, is in the tail.
         self.kept_after = end
-        self._tail: deque[T] = deque()
+        self._tail: deque[T | Unreadable] = deque()
         self._bytes = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._reads = reads
         self._followed = False
         self._failure: BrokerError | None = None
 
-    async def read(self, after: int, limit: int) -> list[T]:
-        """What stands behind a position; nothing where that is the head."""
+    async def read(self, after: int, limit: int) -> list[T | Unreadable]:
+        """What stands behind a position, also what cannot be read; nothing where that is the head."""
         self.follow()
         if after >= self._head:
             return []
@@ -103,7 +103,7 @@ class KafkaPartition(Generic[T]):
 
     # -- what the log brings ------------------------------------------------------------------------------------------------
 
-    def came(self, new: Sequence[T]) -> None:
+    def came(self, new: Sequence[T | Unreadable]) -> None:
         """Takes what is new in, and wakes who waits for them."""
         self._tail.extend(new)
         self._bytes += sum(len(one.data) for one in new)
@@ -132,4 +132,5 @@ class EventPartition(KafkaPartition[StoredEvent]):
         head = self.head()
         found = await self.read(after, limit)
         reached = found[-1].position if found else max(after, head)
-        return LogPage(found if types is None else [event for event in found if event.type in types], reached)
+        events = [one for one in found if isinstance(one, StoredEvent) and (types is None or one.type in types)]
+        return LogPage(events, reached, [one for one in found if isinstance(one, Unreadable) and one.reason])

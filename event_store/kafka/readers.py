@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from citybrain.event_store.contract import Unreadable
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster, Option
 from citybrain.event_store.kafka.partition import KafkaPartition, T
+from citybrain.event_store.kafka.records import Refused, unreadable
+from citybrain.event_store.subscription import describe
 from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.02
@@ -29,13 +32,17 @@ _READS: dict[str, Option] = {
     # Nobody's group: what was read is kept with its effects, not by the broker.
     "group.id": "city-reader",
     "enable.auto.commit": False,
+    # What others wrote in a transaction they broke off stands there too, and is told as what it is.
+    "isolation.level": "read_uncommitted",
+    # Kafka's own records are handed to nobody: so it is known how far the partition has been read.
+    "enable.partition.eof": True,
     "fetch.error.backoff.ms": 50,
     "queued.max.messages.kbytes": 8192,
 }
 
 
 class Readers(Generic[T]):
-    """The readers of a process. `meant` makes of a record what it stands for, or raises ValueError.
+    """The readers of a process. `meant` makes of a record what it stands for; whatever it raises, the record is set aside.
 
     `keeps_all`: nothing is ever deleted from these topics, so who asks for what is no longer there is told so, and not given
     what comes next instead.
@@ -66,7 +73,7 @@ class Readers(Generic[T]):
 
     # -- what is old --------------------------------------------------------------------------------------------------------
 
-    async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T]:
+    async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T | Unreadable]:
         """See Reads. BrokerError where the broker does not answer, or has lost it."""
         work = self._old.submit(self._read, self._idle.pop((partition.name, after), None), partition, after, limit)
         try:
@@ -86,7 +93,9 @@ class Readers(Generic[T]):
             self._old.submit(one.close)
         return found
 
-    def _read(self, reader: Consumer | None, partition: KafkaPartition[T], after: int, limit: int) -> tuple[Consumer, list[T]]:
+    def _read(
+        self, reader: Consumer | None, partition: KafkaPartition[T], after: int, limit: int
+    ) -> tuple[Consumer, list[T | Unreadable]]:
         if reader is None:
             reader = Consumer(self._options)
             reader.assign([TopicPartition(partition.topic, partition.number, after)])
@@ -94,7 +103,7 @@ class Readers(Generic[T]):
         try:
             while not self._thread.over.is_set() and waited < _ANSWER_S:
                 messages = _next(reader, limit)
-                found = [one for one in map(self._one, messages) if one is not None]
+                found = list(self._rising(messages, after))
                 if found:
                     return reader, found
                 waited += _POLL_S
@@ -125,7 +134,7 @@ class Readers(Generic[T]):
             at = partition.head()
             followed[partition.topic, partition.number] = partition, at
             consumer.incremental_assign([TopicPartition(partition.topic, partition.number, at)])
-        came: dict[tuple[str, int], list[T]] = {}
+        came: dict[tuple[str, int], list[T | Unreadable]] = {}
         for message in _next(consumer, _PAGE):
             place = (str(message.topic()), int(message.partition() or 0))
             if place not in followed:
@@ -136,23 +145,33 @@ class Readers(Generic[T]):
                 partition, _ = followed.pop(place)
                 self._tell(partition.failed, error)
             else:
-                if one is not None:
-                    came.setdefault(place, []).append(one)
+                new = came.setdefault(place, [])
+                if one is not None and one.position > (new[-1].position if new else followed[place][1]):
+                    new.append(one)
         for place, new in came.items():
-            if place in followed:
+            if place in followed and new:
                 partition, _ = followed[place]
                 self._tell(partition.came, new)
                 followed[place] = partition, new[-1].position
 
-    def _tell(self, tell: Callable[[Any], None], what: BrokerError | Sequence[T]) -> None:
+    def _tell(self, tell: Callable[[Any], None], what: BrokerError | Sequence[T | Unreadable]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(tell, what)
 
-    def _one(self, message: Message) -> T | None:
+    def _rising(self, messages: Sequence[Message], after: int) -> Iterator[T | Unreadable]:
+        """What some records of one partition stand for; its end only where that is behind all of them."""
+        for one in map(self._one, messages):
+            if one is not None and one.position > after:
+                after = one.position
+                yield one
+
+    def _one(self, message: Message) -> T | Unreadable | None:
         """What a record stands for; None where Kafka says what passes by itself; BrokerError where records are gone."""
         error = message.error()
         where = f"{message.topic()}/{message.partition()}"
         if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                return Unreadable(message.offset() or 0, where, "")
             if error.code() not in _GONE:
                 return None
             raise BrokerError(
@@ -161,10 +180,7 @@ class Readers(Generic[T]):
         try:
             return self._meant(message)
         except Exception as wrong:
-            at = f"{where} at offset {message.offset()}"
-            raise BrokerError(
-                f"what stands in {at} was not written by the city: nobody else may write to this topic"
-            ) from wrong
+            return unreadable(message, str(wrong) if isinstance(wrong, Refused) else describe(wrong))
 
 
 def _next(consumer: Consumer, limit: int) -> list[Message]:

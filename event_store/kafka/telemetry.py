@@ -9,14 +9,16 @@ import asyncio
 
 from confluent_kafka import Message, TopicPartition
 
-from citybrain.event_store.contract import LimitExceeded
+from citybrain.event_store.contract import LimitExceeded, Unreadable
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import KafkaPartition
 from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
+from citybrain.event_store.kafka.records import Refused
 from citybrain.event_store.kafka.topics import Kind, Topics, telemetry_topic
+from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT
 from citybrain.event_store.telemetry import KEPT_US, MAX_BATCH_BYTES, TelemetryBatch
-from citybrain.event_store.watch import Watch
+from citybrain.event_store.watch import Vital, Watch
 
 _RECEIVED = "city_receivedat"
 _KEPT = Kind(
@@ -38,7 +40,8 @@ class KafkaTelemetry:
 
     def __init__(self, cluster: Cluster, watch: Watch | None = None) -> None:
         """`watch`: is told of what must go on here."""
-        watch = watch or Watch()
+        self._watch = watch = watch or Watch()
+        self._told: dict[str, Vital] = {}
         self._cluster = cluster
         self._topics = Topics(cluster, _KEPT)
         self._sender = Sender(cluster, watch)
@@ -62,9 +65,13 @@ class KafkaTelemetry:
         await self._sender.send(partition.topic, 0, None, data, [(_RECEIVED, str(received_at).encode())])
 
     async def read(self, topic: str, after: int, limit: int) -> list[TelemetryBatch]:
-        """See TelemetryLog.read."""
+        """See TelemetryLog.read. What is no batch is told, and handed out as one that holds nothing, to be gone past."""
         partition = await self._partition(topic)
-        return await partition.read(max(after, self._gone[topic]), limit)
+        found = await partition.read(max(after, self._gone[topic]), limit)
+        for one in found:
+            if isinstance(one, Unreadable) and one.reason:
+                self._told[topic].says(f"holds what is no batch, at {one.where}: {one.reason}")
+        return [TelemetryBatch(one.position, 0, b"") if isinstance(one, Unreadable) else one for one in found]
 
     async def up_to_now(self, topic: str) -> None:
         """See TelemetryLog.up_to_now."""
@@ -86,12 +93,20 @@ class KafkaTelemetry:
                 name = telemetry_topic(self._cluster, topic)
                 ends = await self._topics.ready([name])
                 self._gone[topic] = (await self._topics.beginnings([name]))[TopicPartition(name, 0)]
+                self._told[topic] = self._watch.begin(f"telemetry {topic}", stops=False)
                 self._partitions[topic] = KafkaPartition(name, 0, ends[TopicPartition(name, 0)], self._readers)
             return self._partitions[topic]
 
 
 def _batch_of(record: Message) -> TelemetryBatch:
-    offset, headers = record.offset(), dict(record.headers() or ())
-    if offset is None or _RECEIVED not in headers:
-        raise ValueError("a batch says when it came in")
-    return TelemetryBatch(offset + 1, int(headers[_RECEIVED] or 0), record.value() or b"")
+    value = record.value()
+    if value is None:
+        raise Refused("it has no value")
+    try:
+        headers: dict[str, bytes] = dict(record.headers() or ())  # type: ignore[arg-type]
+        received_at = int(headers[_RECEIVED])
+    except Exception:
+        raise Refused(f"header {_RECEIVED} does not say when it came in") from None
+    if not FIRST_MOMENT <= received_at <= LAST_MOMENT:
+        raise Refused(f"header {_RECEIVED} is no moment of years 1 to 9999")
+    return TelemetryBatch((record.offset() or 0) + 1, received_at, value)

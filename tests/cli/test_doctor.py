@@ -276,7 +276,7 @@ def test_what_was_killed_is_told_and_is_not_wrong(tmp_path: Path, settings: str)
         child.kill()
         code, findings = doctor(tmp_path)
     assert code == 0
-    assert said_of(findings, "mesh") == [f"mesh {pid} ended without a word", "nothing runs on data"]
+    assert said_of(findings, "mesh") == [f"health (process {pid}) ended without a word", "nothing runs on data"]
 
 
 def test_what_is_not_ready_in_the_mesh_is_wrong(tmp_path: Path, settings: str) -> None:
@@ -311,4 +311,4 @@ def test_files_that_are_left_of_a_city_are_in_nobodys_way(tmp_path: Path, settin
         shutil.copytree(tmp_path / "data", kept)
     assert wrongs(tmp_path, "--data", "kept") == []
     with LocalCity(Settings(data=kept)):
-        assert len(list((kept / "processes").iterdir())) == 2, "what others left was not taken away"
+        assert len(list((kept / "processes").iterdir())) == 3, "what others left was not taken away"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,27 @@ def test_a_group_that_nobody_has_is_refused_with_those_there_are(tmp_path: Path,
         assert "has nothing parked of probe/x" in refused(tmp_path, "events", "replay", GROUP, "probe/x")
     finally:
         running.stop()
+
+
+def test_a_process_that_hangs_is_named_beside_what_the_others_tell(tmp_path: Path) -> None:
+    with (
+        MeshChild(tmp_path / "data", ["health"], name="health") as health,
+        MeshChild(tmp_path / "data", ["traffic"]) as traffic,
+    ):
+        until(lambda: run(tmp_path, "events", "lag").returncode == 0, "all well")
+        answers, pid = health.pid, traffic.pid
+        os.kill(traffic.pid, signal.SIGSTOP)
+        try:
+            lag, listed = run(tmp_path, "events", "lag", "--json"), run(tmp_path, "events", "parked")
+            replayed = refused(tmp_path, "events", "replay", "traffic.view.roads", "s")
+        finally:
+            os.kill(traffic.pid, signal.SIGCONT)
+    assert lag.returncode == 1
+    assert {one["pid"] for one in json.loads(lag.stdout)} == {answers}
+    hangs = f"traffic (process {pid}) does not answer"
+    assert f"city: {hangs}" in lag.stderr
+    assert (listed.returncode, listed.stdout, hangs in listed.stderr) == (1, "nothing is parked\n", True)
+    assert hangs in replayed, "it may be the one that has it"
 
 
 def test_what_is_being_tried_again_is_not_called_parked() -> None:

@@ -18,6 +18,8 @@ from citybrain.mesh.settings import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
 from tests.helpers.paper_city import PaperCity
 
+EVERYBODY = "district_hub, emergency_command, health, sagas, traffic"
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,6 +47,12 @@ def status(folder: Path, *arguments: str, code: int) -> dict[str, Any]:
     done = run(folder, "status", "--json", *arguments)
     assert done.returncode == code, done
     found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def down(folder: Path) -> list[str]:
+    """What should run and does not."""
+    found: list[str] = json.loads(run(folder, "status", "--json").stdout)["down"]
     return found
 
 
@@ -98,7 +106,7 @@ def test_a_mesh_that_was_killed_is_not_said_to_run_and_the_gateway_still_is(here
     pid = mesh_of(city).pid
     city.mesh.kill()
     found = status(here, code=1)
-    assert (found["ready"], found["processes"], found["gone"]) == (False, [], [f"mesh {pid}"])
+    assert (found["ready"], found["processes"], found["gone"]) == (False, [], [f"{EVERYBODY} (process {pid})"])
     city.mesh.start()
     until(lambda: run(here, "status").returncode == 0, "ready again")
 
@@ -110,7 +118,54 @@ def test_a_process_that_hangs_is_said_to_run_and_not_to_answer(tmp_path: Path) -
             (trouble,) = status(tmp_path, code=1)["troubles"]
         finally:
             os.kill(child.pid, signal.SIGCONT)
-        assert f"process {child.pid}: runs, and does not answer" in trouble
+        assert f"health (process {child.pid}) runs, and does not answer" in trouble
+
+
+def test_what_should_run_and_does_not_is_named_by_its_service(tmp_path: Path) -> None:
+    apart = Processes(
+        groups=(("health",), ("traffic", "district_hub")), restarts=Restarts(first_pause_s=0.2, longest_pause_s=1000)
+    )
+    with LocalCity(Settings(data=tmp_path / "data", processes=apart), only=["health", "traffic", "district_hub"]) as city:
+        assert city.mesh is not None
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        # The first time it comes back, and then it has ended once, which need not mean anything.
+        child = city.mesh.children["traffic+1"]
+        before = child.pid
+        os.kill(before, signal.SIGKILL)
+        until(lambda: child.pid not in (0, before), "started again")
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready again")
+        before = child.pid
+        os.kill(before, signal.SIGKILL)
+        until(lambda: child.pid not in (0, before) and child.running, "started again")
+        loops = "traffic+1 (traffic, district_hub) has ended 2 times in a row: it was ended by SIGKILL"
+        until(lambda: down(tmp_path) == [loops], "said to end again and again")
+        assert status(tmp_path, code=1)["ready"] is False
+        said = run(tmp_path, "doctor")
+        assert (said.returncode, f"mesh  {loops}" in said.stdout) == (1, True)
+
+
+def test_what_is_down_for_now_is_named_with_why(tmp_path: Path) -> None:
+    apart = Processes(groups=(("health",),), restarts=Restarts(first_pause_s=1000, longest_pause_s=1000))
+    with LocalCity(Settings(data=tmp_path / "data", processes=apart), only=["health", "traffic"]) as city:
+        assert city.mesh is not None
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        os.kill(city.mesh.children["health"].pid, signal.SIGKILL)
+        until(lambda: down(tmp_path) == ["health does not run: it was ended by SIGKILL"], "down")
+        assert status(tmp_path, code=1)["ready"] is False
+        assert "✗ health does not run: it was ended by SIGKILL" in run(tmp_path, "status").stdout
+
+
+def test_who_ended_without_a_word_beside_others_is_named_by_its_service_where_nobody_keeps_it_up(tmp_path: Path) -> None:
+    with (
+        MeshChild(tmp_path / "data", ["health"], name="health"),
+        MeshChild(tmp_path / "data", ["traffic"], name="t") as traffic,
+    ):
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
+        pid = traffic.pid
+        traffic.kill()
+        assert status(tmp_path, code=1)["down"] == [f"traffic (process {pid}) ended without a word, and is not back"]
+        traffic.start()
+        until(lambda: run(tmp_path, "status").returncode == 0, "ready again")
 
 
 def test_what_is_out_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -135,7 +190,8 @@ def test_a_gateway_that_was_killed_is_not_said_to_take_calls(here: Path, city: L
     assert city.gateway is not None
     city.gateway.kill()
     found = status(here, code=1)
-    assert [f"gateway {city.gateway.address}: does not answer" in trouble for trouble in found["troubles"]] == [True]
+    assert any(f"gateway {city.gateway.address}: does not answer" in trouble for trouble in found["troubles"])
+    until(lambda: down(here) == ["gateway does not run: it was ended by SIGKILL"], "told by who keeps it up")
 
 
 def test_each_of_several_processes_behind_one_port_is_asked_by_itself(tmp_path: Path) -> None:

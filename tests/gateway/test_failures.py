@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,23 @@ def test_envoy_killed_is_back_on_the_same_ports(gateway: Envoy) -> None:
     assert call_json(address, "GET", ONE).status == 200
     assert gateway.restart() == address
     assert call_json(address, "GET", ONE).status == 200
+
+
+def test_an_envoy_that_hangs_answers_nothing_and_one_that_is_not_ready_does(gateway: Envoy) -> None:
+    assert gateway.pid is not None
+    os.kill(gateway.pid, signal.SIGSTOP)
+    try:
+        assert not gateway.answers(0.5)
+    finally:
+        os.kill(gateway.pid, signal.SIGCONT)
+    assert gateway.answers(30)
+    urllib.request.urlopen(
+        urllib.request.Request(f"http://127.0.0.1:{gateway.settings.admin_port}/healthcheck/fail", method="POST"), timeout=30
+    ).close()
+    assert gateway.answers(30), "what is not ready answers so"
+    gateway.kill()
+    assert gateway.answers(0.5), "what does not run does not hang"
+    gateway.start()
 
 
 def test_a_busy_port_is_one_line(gateway: Envoy, make_gateway: Any) -> None:

@@ -17,6 +17,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.cli.local import LocalCity
 from citybrain.cli.reflection import CallError, Remote
+from citybrain.mesh.child import ChildError, MeshChild
 from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.processes import groups_of
 from citybrain.mesh.serve import rooms
@@ -163,6 +164,28 @@ def test_a_process_that_is_killed_is_started_again_and_it_is_said_why(city: City
     assert city.pid("traffic") not in (0, before)
     with Remote(gateway(city)) as remote, pytest.raises(CallError, match="there is no signal x"):
         list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
+
+
+def test_a_process_that_hangs_is_ended_and_started_again_and_its_services_answer(tmp_path: Path) -> None:
+    patient = Restarts(first_pause_s=0.05, longest_pause_s=0.2, hang_s=9)
+    hanging = City(tmp_path, (("health",),), {}, only=("health", "traffic"), restarts=patient)
+    with hanging.local:
+        before = hanging.pid("traffic")
+        os.kill(before, signal.SIGSTOP)
+        hanging.until_said("traffic had answered nothing for 9 s and was ended")
+        hanging.until_said("traffic is up again")
+        assert hanging.pid("traffic") not in (0, before)
+        with Remote(gateway(hanging)) as remote, pytest.raises(CallError, match="there is no signal x"):
+            list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
+        assert not any("health" in said for said in hanging.said), "who answers is left alone"
+
+
+def test_a_process_that_does_not_start_in_time_is_ended_and_told(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, processes=Processes(restarts=Restarts(start_s=0.01)))
+    child = MeshChild(tmp_path, ["health"], settings=settings)
+    with pytest.raises(ChildError, match=r"it had not started after 0\.01 s, and was ended"):
+        child.start()
+    assert not child.running
 
 
 def leader(data: Path, service: str) -> int:

@@ -20,6 +20,10 @@ class Child:
     def __init__(self) -> None:
         self.starts = 0
         self.cannot = 0
+        # How often it answers nothing; for ever where it hangs.
+        self.unanswered = 0
+        self.hangs = False
+        self.asked = 0
         self.running = False
         self._ended = threading.Event()
         self._how = ""
@@ -29,7 +33,7 @@ class Child:
         if self.cannot:
             self.cannot -= 1
             raise OSError("the port is taken")
-        self.running = True
+        self.running, self.hangs = True, False
         self._ended.clear()
 
     def crash(self, how: str) -> None:
@@ -40,6 +44,13 @@ class Child:
         self.crash("was stopped")
 
     kill = stop
+
+    def answers(self, timeout_s: float) -> bool:
+        self.asked += 1
+        if self.unanswered:
+            self.unanswered -= 1
+            return False
+        return not self.hangs
 
     def wait(self) -> str:
         self._ended.wait()
@@ -131,3 +142,56 @@ def test_a_stop_in_the_middle_of_a_pause_does_not_wait_for_its_end() -> None:
     until(lambda: bool(room.said))
     room.supervisor.stop()
     assert child.starts == 1
+
+
+HANGING = Restarts(first_pause_s=0.001, longest_pause_s=0.004, steady_s=1000, hang_s=0.015)
+
+
+def test_what_runs_and_answers_nothing_is_ended_and_started_again_with_pauses_that_grow() -> None:
+    child, other = Child(), Child()
+    room = Room(child, other, restarts=HANGING)
+    room.supervisor.start()
+    for number in (2, 3):
+        child.hangs = True
+        until(lambda number=number: child.running and child.starts == number)  # type: ignore[misc]
+    until(lambda: len(room.said) == 4)
+    hung = "child-0 had answered nothing for 0.015 s and was ended; it is started again in"
+    assert room.said == [f"{hung} 0.001 s", "child-0 is up again", f"{hung} 0.002 s", "child-0 is up again"]
+    assert other.starts == 1
+    room.supervisor.stop()
+
+
+def test_what_answers_now_and_then_is_left_alone_and_so_is_all_where_nobody_is_to_ask() -> None:
+    child = Child()
+    room = Room(child, restarts=HANGING)
+    room.supervisor.start()
+    for _ in range(5):
+        child.unanswered, before = 2, child.asked
+        until(lambda before=before: child.asked > before + 3)  # type: ignore[misc]
+    room.supervisor.stop()
+    assert (child.starts, room.said) == (1, [])
+    never = Room(child, restarts=Restarts(hang_s=0))
+    never.supervisor.start()
+    assert len(never.supervisor._watchers) == 1
+    never.supervisor.stop()
+
+
+def test_how_each_fares_is_told_with_how_often_it_ended_in_a_row_and_why() -> None:
+    child = Child()
+    told: list[tuple[bool, int, str]] = []
+    restarts = Restarts(first_pause_s=0.001, longest_pause_s=0.001, steady_s=1000)
+
+    def changed() -> None:
+        (life,) = supervisor.lives.values()
+        told.append((life.up, life.ends, life.last))
+
+    supervisor = Supervisor([("child", child)], lambda said: None, restarts, changed)
+    assert [life.last for life in supervisor.lives.values()] == ["is being started"]
+    supervisor.start()
+    child.cannot = 1
+    child.crash("ended with code 3")
+    until(lambda: len(told) == 4)
+    supervisor.stop()
+    cannot = "cannot be started: the port is taken"
+    assert told[:4] == [(True, 0, ""), (False, 1, "ended with code 3"), (False, 2, cannot), (True, 2, cannot)]
+    assert told[4:] == [(False, 0, "was ended by whoever runs it")]

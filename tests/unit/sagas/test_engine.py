@@ -450,3 +450,15 @@ def test_whatever_happens_what_was_in_time_counts_and_while_a_human_is_needed_no
             unused = [at for one, at in run.state.heard_at.items() if one not in run.state.used]
             assert not any(at <= step.deadline for step in waiting for at in unused)
         assert run.folded() == run.state
+
+
+def test_why_a_step_failed_is_told_though_its_last_try_had_no_answer_in_time() -> None:
+    run = Run(step("a", pause_s=1, otherwise="needs human"))
+    run.fail("a", "RESOURCE_EXHAUSTED")
+    run.at(1)
+    # The second try is out, and its answer never comes.
+    (out,) = tries_out(run.state)
+    assert out.number == 2
+    run.at(10_000)
+    assert run.state.phase == "needs human"
+    assert "RESOURCE_EXHAUSTED" in run.state.steps["a"].reason
