@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Mark, Rows
+from citybrain.event_store.distributed.ports import Batch, Mark, Opening, Rows
 from citybrain.event_store.distributed.writer import Writer
 from tests.distributed.history import _end
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -235,3 +235,39 @@ def test_of_two_processes_that_append_the_same_at_once_the_second_is_told_that_i
         return [sum(told) == 1 for told in both]
 
     assert all(acted(run))
+
+
+def test_under_a_new_id_a_stream_is_written_to_only_after_that_id_was_seen_to_be_open() -> None:
+    class Telling(Counting):
+        def __init__(self, store: Store, log: Log) -> None:
+            super().__init__(store, log)
+            self.calls: list[str] = []
+
+        async def open(self, writer: str, opening: Opening) -> None:
+            self.calls.append(f"{opening.stream} is open under {writer}")
+            await super().open(writer, opening)
+
+        async def is_closed(self, writer: str) -> bool:
+            self.calls.append(f"is {writer} closed")
+            return await super().is_closed(writer)
+
+        async def append(self, batch: Batch) -> bool:
+            self.calls.append(f"{batch.stream} is written to")
+            return await super().append(batch)
+
+    ports = Telling(Store(), Log())
+    numbers = itertools.count()
+    writer = Writer(ports, ports, ports, lambda: f"w{next(numbers)}", openings_max=1)
+
+    async def run() -> None:
+        await append(writer, "a")
+        # So many other ids that the stream is open under none that is still used; its fence is the one it had.
+        for number in range(8):
+            await writer.append(f"other {number}", [NewEvent("x", "t", b"", 0)], ANY)
+        await writer.settled()
+        ports.calls.clear()
+        await append(writer, "b")
+        await writer.settled()
+
+    acted(run)
+    assert ports.calls[:3] == ["s is open under w9", "is w9 closed", "s is written to"]

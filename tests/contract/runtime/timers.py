@@ -103,6 +103,18 @@ class TimersContract(RuntimeContract):
             probe.advance(BEGIN + 126)
             assert probe.notes("minute") == [f"{BEGIN + 60} [('a', 10.0)] late 0 ahead 0"]
 
+    def test_who_begins_between_the_end_of_a_window_and_its_telling_waits_for_the_late(self, tmp_path: Path) -> None:
+        with self.probe(tmp_path / "data", driven=True) as probe:
+            probe.advance(BEGIN)
+            report(probe, [("a", 1, 1)])
+            probe.rest()
+            probe.running.kill()
+            probe.again()
+            probe.advance(BEGIN + 62)
+            report(probe, [("a", 58, 3)])
+            probe.advance(BEGIN + 66)
+            assert probe.notes("minute") == [f"{BEGIN} [('a', 4.0)] late 0 ahead 0"]
+
     def test_a_window_whose_method_fails_is_told_again_before_the_next(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data", driven=True) as probe:
             probe.advance(BEGIN)

@@ -147,3 +147,26 @@ def test_what_is_sealed_opens_under_its_key_in_its_place_unchanged_and_nowhere_e
                 unseal(*attempt)
 
     holds()
+
+
+def test_an_erasure_is_on_the_disk_where_no_copy_of_the_keys_takes_it_back_before_the_key_is_destroyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[tuple[str, int]], bool]] = []
+    real = os.fsync
+
+    async def test(keys: KeyFile) -> None:
+        await keys.obtain(["a"], AES_256_GCM)
+
+        def look(file: int) -> None:
+            real(file)
+            name = Path(f"/proc/self/fd/{file}").readlink().name
+            seen.append((name, read_ledger(tmp_path / "erased.jsonl"), keys._key("a") is not None))
+
+        monkeypatch.setattr(os, "fsync", look)
+        await keys.destroy("a", 5)
+        assert seen == [("erased.jsonl", [("a", 5)], True)]
+        assert keys._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert (await keys.find(["a"]))["a"] is None
+
+    on_file(tmp_path / "keys.db", test)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict, NewEvent, StoreError
 from citybrain.event_store.copies import check_events
-from citybrain.event_store.sqlite import SqliteEventStore, reading, writing
+from citybrain.event_store.sqlite import SqliteEventStore, file, reading, writing
 
 
 def event(name: str) -> NewEvent:
@@ -180,3 +180,28 @@ def test_whoever_writes_every_process_reads_the_same_log_without_a_gap(
             store.close()
 
     asyncio.run(test())
+
+
+def test_a_story_is_read_to_the_position_that_was_asked_for_and_not_beyond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_SORT_EVERY", 5)
+
+    async def test(store: SqliteEventStore) -> None:
+        for number in range(13):
+            await store.append("s", [dataclasses.replace(event(str(number)), correlation_id="told")], ANY)
+
+    run(test, tmp_path / "e.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "e.db")) as connection:
+        # What was committed since the reader looked for the head is there, and must wait for the next page.
+        for upto in range(14):
+            found = reading.read_story(connection, "told", 0, upto, 100, None)
+            assert [one.position for one in found] == list(range(1, upto + 1))
+
+
+def test_a_commit_of_events_returns_when_the_disk_has_them(tmp_path: Path) -> None:
+    # Nobody can cut the power here: that SQLite is told so (2 is FULL) is what can be seen.
+    for connection in (file.connect(tmp_path / "e.db"), file.opened(tmp_path / "e.db")):
+        with contextlib.closing(connection):
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

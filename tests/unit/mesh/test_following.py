@@ -163,3 +163,29 @@ def test_a_forged_token_is_refused_by_name(tmp_path: Path, token: str) -> None:
         assert code is grpc.StatusCode.INVALID_ARGUMENT and "resume_token" in details
 
     on_source(tmp_path, test)
+
+
+@pytest.mark.parametrize("clearance", [1, 2, 3, 4])
+def test_a_follower_sees_what_its_clearance_reaches_and_nothing_more_closed(tmp_path: Path, clearance: int) -> None:
+    class Cleared(Service):
+        """Lets its followers see so much."""
+
+        name = "source"
+
+        @rpc
+        def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
+            return Follow(purpose="all", types=(ev.SignalReported,), clearance=clearance)
+
+    def test(parts: Parts) -> None:
+        parts.add(Cleared, "citybrain.traffic.v1.TrafficService")
+        parts.start()
+        data = ev.SignalReported(signal_id="s").SerializeToString()
+        for closed in (4, 3, 2, 1):
+            new = NewEvent(id=f"c{closed}", type=REPORTED, data=data, occurred_at=1, classification=closed)
+            wait(parts.store.append("s", [new], ANY))
+        follower = Follower(parts)
+        # The most open one is written last: all that may be seen before it has been seen.
+        assert follower.read(clearance) == [f"c{closed}" for closed in range(clearance, 0, -1)]
+        follower.leave()
+
+    on_parts(tmp_path, test)

@@ -261,3 +261,33 @@ async def foreign(parts: Parts, name: str, version: int) -> None:
     new = NewEvent(id=name, type=event.DESCRIPTOR.full_name, data=event.SerializeToString(), occurred_at=1)
     assert isinstance(await store.append("counting/names-s", [new], version), Committed)
     store.close()
+
+
+def test_a_state_that_was_read_before_another_call_went_on_does_not_take_the_place_of_the_newer_one(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        names = streams(parts)
+        call("first")
+        add(names, "first", "a")
+        real, began, goes_on = parts.store.read, asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **named: Any) -> Any:
+            page = await real(*arguments, **named)
+            began.set()
+            await goes_on.wait()
+            return page
+
+        def read() -> object:
+            parts.store.read = slow  # type: ignore[method-assign]
+            return names.load("s").seen
+
+        def write() -> object:
+            wait(began.wait())
+            parts.store.read = real  # type: ignore[method-assign]
+            written = add(names, "second", "b")
+            goes_on.set()
+            return written
+
+        together(read, write)
+        assert names.known("s").seen == ("a", "b")
+
+    on_parts(tmp_path, test)
