@@ -167,9 +167,13 @@ def test_after_a_crash_what_was_out_is_sent_again_and_timers_are_set_again(tmp_p
 
 def test_a_saga_that_hears_while_it_is_taken_up_keeps_its_newest_state_and_its_timer(tmp_path: Path) -> None:
     def crash(city: City) -> None:
-        city.start().open().rest()
+        # What is out has it taken up at once.
+        Department.held["c"] = asyncio.Event()
+        city.start().open()
+        city.parts.until(lambda: Department.calls == ["c"])
         assert city.status("w") == "waiting"
         city.runner.stop()
+        Department.held["c"].set()
 
     def afterwards(city: City) -> None:
         store, read = city.parts.store, city.parts.store.read
@@ -209,9 +213,9 @@ def test_a_saga_that_hears_while_it_is_taken_up_keeps_its_newest_state_and_its_t
             city.advance(moment)
             city.rest()
         assert city.phase() == "completed"
-        assert city.recorded().count("StepSent") == 2
+        assert city.recorded().count("StepSent") == 3
 
-    nodes = (Wait("w", MissionReported, 60), step("b"))
+    nodes = (Parallel(((Wait("w", MissionReported, 60), step("b")), (step("c"),))),)
     city(tmp_path, crash, *nodes)
     city(tmp_path, afterwards, *nodes)
 
