@@ -232,15 +232,24 @@ class SagaRunner(Provider):
 
     def _drop_unless_needed(self, saga_id: str, running: _Running) -> None:
         is_open = running.known.version > 0 and not running.known.ended
-        if not (is_open and self._ownership.owns(saga_id)):
-            _no_timer(running)
-            if not running.users:
-                self._sagas.pop(saga_id, None)
+        is_ours = is_open and self._ownership.owns(saga_id)
+        moment = running.due
+        is_due = moment is not None and moment[0] <= self._process.clock.now()
+        # What is due is done first: it would be taken up again at once.
+        if is_ours and (is_due or not (self._process.vault.blind and running.known.persons)):
+            return
+        _no_timer(running)
+        if not running.users:
+            self._sagas.pop(saga_id, None)
+            if is_ours and moment is not None:
+                self.look_later(saga_id, moment[0])
 
-    def _forget(self, person: str) -> None:
-        """Whoever was erased is in no state any more: it is folded anew."""
-        for saga_id, running in self._sagas.items():
-            if person in running.known.persons:
+    def _forget(self, person: str | None) -> None:
+        """Whoever was erased is in no state any more: it is folded anew. None: anybody may have been; it is read when due."""
+        for saga_id, running in list(self._sagas.items()):
+            if person is None:
+                self._drop_unless_needed(saga_id, running)
+            elif person in running.known.persons:
                 self._begin(self._record(saga_id, _nothing))
 
     async def _put(self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0) -> None:
