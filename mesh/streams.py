@@ -203,9 +203,12 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             return wait(self._process.vault.hear(events))
         return [hear(event) for event in events]
 
-    def _forget(self, person: str) -> None:
-        """Whoever was erased is in no state any more: it is folded anew."""
-        for stream in [stream for stream, loaded in self._cache.items() if person in loaded.persons]:
+    def _forget(self, person: str | None) -> None:
+        """Whoever was erased is in no state any more (None: anybody may have been): it is folded anew."""
+        of_them = [
+            stream for stream, loaded in self._cache.items() if loaded.persons and (person is None or person in loaded.persons)
+        ]
+        for stream in of_them:
             del self._cache[stream]
 
     def _carried_out(self, stream: str, call: Call, label: str) -> tuple[S, list[Message]] | None:
@@ -231,7 +234,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             version = page[-1].version
 
     def _keep(self, stream: str, loaded: _Loaded[S]) -> None:
-        if any(map(self._process.vault.gone, loaded.persons)):
+        if not self._process.vault.may_stay(loaded.persons):
             return
         kept = self._cache.get(stream)
         if kept is None or kept.version <= loaded.version:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +46,9 @@ class Vault:
         # None: erased.
         self._known: OrderedDict[str, Key | None] = OrderedDict()
         self._seen = 0
-        self._forgetting: list[Callable[[str], None]] = []
+        self._forgetting: list[Callable[[str | None], None]] = []
+        self.blind = False
+        """For so long nobody could be asked who was erased that nothing of anybody may stay in memory."""
 
     # -- events -----------------------------------------------------------------------------------------------------------
 
@@ -92,8 +94,8 @@ class Vault:
 
     # -- forgetting -------------------------------------------------------------------------------------------------------
 
-    def when_erased(self, forget: Callable[[str], None]) -> None:
-        """Has somebody told of each person who is erased: what they keep in memory of them must go."""
+    def when_erased(self, forget: Callable[[str | None], None]) -> None:
+        """Has somebody told of each person who is erased: what they keep in memory of them must go; None: of everybody."""
         self._forgetting.append(forget)
 
     def gone(self, person: str) -> bool:
@@ -110,7 +112,7 @@ class Vault:
             except StoreError as error:
                 _log.warning("keys cannot be asked who was erased", error=str(error))
                 if time.monotonic() - saw > blind_s:
-                    self._known.clear()
+                    self._forget_everybody()
             await asyncio.sleep(look_s)
 
     async def look(self) -> None:
@@ -120,6 +122,17 @@ class Vault:
             for forget in self._forgetting:
                 forget(erasure.person)
             self._seen = erasure.number
+        self.blind = False
+
+    def _forget_everybody(self) -> None:
+        self.blind = True
+        self._known.clear()
+        for forget in self._forgetting:
+            forget(None)
+
+    def may_stay(self, persons: Collection[str]) -> bool:
+        """Whether a state that holds something of these persons may stay in memory."""
+        return not persons or not (self.blind or any(map(self.gone, persons)))
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
@@ -151,9 +164,10 @@ class Vault:
     def _remember(self, keys: Mapping[str, Key | None]) -> None:
         for person, key in keys.items():
             # Erased is for ever: an answer that was under way must not bring a key back.
-            if not self.gone(person):
+            if not self.gone(person) and (key is None or not self.blind):
                 self._known[person] = key
-            self._known.move_to_end(person)
+            if person in self._known:
+                self._known.move_to_end(person)
         while len(self._known) > _CACHED_KEYS:
             self._known.popitem(last=False)
 

@@ -91,7 +91,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._vault = process.vault
         self._rows = SealedRows(self._vault, self._name, self._personal)
         if self._personal:
-            self._vault.when_erased(lambda person: self._changed())
+            self._vault.when_erased(self._forget_derived)
         self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
 
     def start(self) -> None:
@@ -252,6 +252,11 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _forget_derived(self, person: str | None) -> None:
+        """What was made of rows may hold something of a person who was erased."""
+        self._derived.clear()
+        self._changed()
+
     def _changed_elsewhere(self) -> None:
         self._changed()
         self._asked.set()
@@ -294,6 +299,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         if revision != self.revision:
             revision = self.revision
             made = off_loop(build, [row for _, row in self.scan()])
-            self._derived[build] = (revision, made)
+            if not (self._personal and self._vault.blind):
+                self._derived[build] = (revision, made)
         result: D = made
         return result

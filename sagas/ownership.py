@@ -19,9 +19,9 @@ from citybrain.mesh.events import type_name
 from citybrain.mesh.groups import ServiceFile
 from citybrain.mesh.process import Process
 from citybrain.observability.logs import logger
+from citybrain.sagas.moving import NOW, Moving, due
 from citybrain.sagas.records import Records
 
-_STARTED = type_name(ev.SagaStarted)
 _ENDED = (type_name(ev.SagaCompleted), type_name(ev.SagaUndone))
 _TYPES = frozenset(message.full_name for message in ev.DESCRIPTOR.message_types_by_name.values())
 _LOOK_S = 1.0
@@ -33,6 +33,10 @@ class Carrier(Protocol):
 
     def look_at(self, saga_id: str, version: int, ended: bool) -> None:
         """A saga that is this process's has come to a version; 0: wherever it stands, it is this process's from now on."""
+        ...
+
+    def look_later(self, saga_id: str, moment: int) -> None:
+        """A saga that is this process's from now on rests until a moment of city time."""
         ...
 
     def let_go(self) -> None:
@@ -52,10 +56,11 @@ class _Part:
 class Ownership:
     """The partitions of a service's own log, shared by its processes."""
 
-    def __init__(self, process: Process, service: str, records: Records, carrier: Carrier) -> None:
+    def __init__(self, process: Process, service: str, records: Records, moving: Moving, carrier: Carrier) -> None:
         self._process = process
         self._service = service
         self._records = records
+        self._moving = moving
         self._carrier = carrier
         self._log = logger(service)
         self._parts: dict[str, _Part] = {}
@@ -109,7 +114,7 @@ class Ownership:
             await self._assignment.changed(mine.keys(), _LOOK_S)
 
     async def _follow(self, part: _Part) -> None:
-        """Takes up what is open, then what comes."""
+        """Takes up what must move, then what comes."""
         log = part.partition
         if part.position < 0:
             part.position = await self._take_up(log)
@@ -123,22 +128,33 @@ class Ownership:
                 await log.grown(part.position)
 
     async def _take_up(self, log: Partition) -> int:
-        """Has a look at every saga that has not ended; returns up to where."""
-        found: dict[str, None] = {}
-        reached, head = 0, log.head()
+        """Has a look at every saga that must move, now or when that is due; returns up to where.
+
+        What the read model says is true up to some place of the log or beyond it; what stands behind that place is read. So the
+        place is asked for first.
+        """
+        reached, head = await self._moving.reached(log), log.head()
+        later = {saga_id: due(row) for saga_id, row in await self._moving.rows() if self._is_in(log, saga_id)}
+        now: dict[str, None] = {saga_id: None for saga_id, moment in later.items() if moment == NOW}
         while reached < head:
-            page = await log.read_log(reached, types=(_STARTED, *_ENDED))
+            page = await log.read_log(reached, types=_TYPES)
             for event in page.events:
                 saga_id = self._records.saga_of(event.stream)
-                if event.type == _STARTED:
-                    found[saga_id] = None
+                if event.type in _ENDED:
+                    now.pop(saga_id, None)
+                    later.pop(saga_id, None)
                 else:
-                    found.pop(saga_id, None)
+                    now[saga_id] = None
             reached = page.reached
-        for saga_id in found:
+        for saga_id in now:
             self._carrier.look_at(saga_id, 0, False)
-        self._log.info("sagas are carried on here", partition=log.name, open=len(found))
+        for saga_id in later.keys() - now.keys():
+            self._carrier.look_later(saga_id, later[saga_id])
+        self._log.info("sagas are carried on here", partition=log.name, taken_up=len(now), later=len(later.keys() - now.keys()))
         return reached
+
+    def _is_in(self, partition: Partition, saga_id: str) -> bool:
+        return self._process.engine.partition_of(self._records.stream(saga_id)) == partition.name
 
     async def _without_end(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Work that waits for ever; what breaks it off is told, and it is begun again."""

@@ -27,6 +27,7 @@ from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
 from citybrain.mesh.events import Heard, timestamp, type_name
 from citybrain.mesh.groups import lasting
+from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Provider
@@ -36,6 +37,7 @@ from citybrain.observability.tracing import context_from
 from citybrain.sagas.definition import Step, Workflow
 from citybrain.sagas.engine import Try, due_timers, ends_a_wait, on_failure, on_undo_failure, react, tries_out
 from citybrain.sagas.hearing import Hearing
+from citybrain.sagas.moving import Moving
 from citybrain.sagas.ownership import Ownership
 from citybrain.sagas.records import Known, Records
 from citybrain.sagas.state import SagaState, evolve, pack
@@ -80,8 +82,13 @@ class SagaRunner(Provider):
         self._name = self.container.manifest.name
         self._log = logger(self._name)
         self._records = Records(self._process, self._name)
-        self._ownership = Ownership(self._process, self._name, self._records, self)
+        moving = [one for one in self.container.dependencies if isinstance(one, Moving)]
+        if not moving:
+            raise ManifestError(f"{self._name} runs sagas and has no Moving: give its class one, of the same workflows")
+        self._ownership = Ownership(self._process, self._name, self._records, moving[0], self)
         self._sagas: dict[str, _Running] = {}
+        # Those that are this process's, rest, and are not in its memory.
+        self._later: dict[str, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process.vault.when_erased(self._forget)
 
@@ -99,6 +106,8 @@ class SagaRunner(Provider):
             task.cancel()
         for running in self._sagas.values():
             _no_timer(running)
+        for timer in self._later.values():
+            timer.cancel()
 
     kill = stop
 
@@ -146,12 +155,43 @@ class SagaRunner(Provider):
         """See Carrier."""
         running = self._sagas.get(saga_id)
         if running is None and ended:
+            self._not_later(saga_id)
             return
         if running is None or not version or running.known.version < version:
             self._begin(self._record(saga_id, _nothing, seen=version))
 
+    def look_later(self, saga_id: str, moment: int) -> None:
+        """See Carrier."""
+        # Of one that is in memory its timer is set.
+        if saga_id not in self._sagas:
+            self._not_later(saga_id)
+            self._later[saga_id] = self._process.clock.at(moment, functools.partial(self._wake, saga_id))
+
+    def _not_later(self, saga_id: str) -> None:
+        if (timer := self._later.pop(saga_id, None)) is not None:
+            timer.cancel()
+
+    async def _wake(self, saga_id: str) -> None:
+        """What is due then, is done by the timer that is set when it is looked at."""
+        self._later.pop(saga_id, None)
+
+        async def apart() -> None:
+            await asyncio.shield(self._begin(self._woken(saga_id)))
+
+        await self._process.clock.carry_out(apart())
+
+    async def _woken(self, saga_id: str) -> None:
+        try:
+            await self._put(saga_id, _nothing)
+        except Exception as error:
+            # City time goes on; the saga is looked at as soon as that is possible.
+            self._log.error("saga is due and cannot be looked at", saga=saga_id, exc_info=error)
+            self._begin(self._record(saga_id, _nothing))
+
     def let_go(self) -> None:
         """See Carrier."""
+        for saga_id in [one for one in self._later if not self._ownership.owns(one)]:
+            self._not_later(saga_id)
         for saga_id, running in list(self._sagas.items()):
             self._drop_unless_needed(saga_id, running)
 
@@ -192,15 +232,24 @@ class SagaRunner(Provider):
 
     def _drop_unless_needed(self, saga_id: str, running: _Running) -> None:
         is_open = running.known.version > 0 and not running.known.ended
-        if not (is_open and self._ownership.owns(saga_id)):
-            _no_timer(running)
-            if not running.users:
-                self._sagas.pop(saga_id, None)
+        is_ours = is_open and self._ownership.owns(saga_id)
+        moment = running.due
+        is_due = moment is not None and moment[0] <= self._process.clock.now()
+        # What is due is done first: it would be taken up again at once.
+        if is_ours and (is_due or not (self._process.vault.blind and running.known.persons)):
+            return
+        _no_timer(running)
+        if not running.users:
+            self._sagas.pop(saga_id, None)
+            if is_ours and moment is not None:
+                self.look_later(saga_id, moment[0])
 
-    def _forget(self, person: str) -> None:
-        """Whoever was erased is in no state any more: it is folded anew."""
-        for saga_id, running in self._sagas.items():
-            if person in running.known.persons:
+    def _forget(self, person: str | None) -> None:
+        """Whoever was erased is in no state any more: it is folded anew. None: anybody may have been; it is read when due."""
+        for saga_id, running in list(self._sagas.items()):
+            if person is None:
+                self._drop_unless_needed(saga_id, running)
+            elif person in running.known.persons:
                 self._begin(self._record(saga_id, _nothing))
 
     async def _put(self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0) -> None:
@@ -258,6 +307,7 @@ class SagaRunner(Provider):
 
     def _act(self, saga_id: str, running: _Running) -> None:
         """Sends what is to be sent, and sets the timer of what is to be looked at next: of a saga that is this process's."""
+        self._not_later(saga_id)
         known = running.known
         workflow = self.workflow(known.state)
         strange, is_ours = self._strange(known), self._ownership.owns(saga_id)

@@ -11,6 +11,7 @@ from citybrain.mesh.events import is_between, timestamp
 from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing, persons
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
+from citybrain.sagas.moving import Moving
 from citybrain.sagas.runner import SagaRunner
 from citybrain.sagas.state import SagaState
 
@@ -32,6 +33,7 @@ class SagaService(Service):
 
     name = "sagas"
     runner = SagaRunner(WORKFLOWS)
+    moving = Moving(WORKFLOWS)
     sagas = View(listing.EVENTS, listing.key, listing.apply)
     waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
     paging = Paging()

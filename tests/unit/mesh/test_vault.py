@@ -193,12 +193,33 @@ def test_a_process_that_cannot_ask_who_was_erased_forgets_everybody(tmp_path: Pa
             raise StoreError("away")
 
     def test(city: Told) -> None:
-        assert city.vault._known
+        assert city.vault._known and city.provided["names"]._cache
+        assert city.provided["rows"].derived(len) == 1
         keys, city.vault.keys = city.vault.keys, Blind()  # type: ignore[assignment]
         watching = city.parts.process.loop.create_task(city.vault.watch(look_s=0.001, blind_s=0.01))
         city.parts.until(lambda: not city.vault._known)
-        watching.cancel()
+        # Nor is anything left of what was made with a key, and nothing stays of what is read while nobody knows.
+        names = city.provided["names"]
+        assert names._cache == {} and city.provided["rows"]._derived == {}
         city.vault.keys = keys
+        watching.cancel()
+        assert names.load("k") == (TEXT,)
+        assert city.provided["rows"].derived(len) == 1
+        assert names._cache == {} and not city.vault._known and city.provided["rows"]._derived == {}
+        wait(city.vault.look())
+        assert names.load("k") == (TEXT,)
+        assert len(names._cache) == 1 and WHO in city.vault._known
+
+    told(tmp_path, test)
+
+
+def test_what_was_made_of_rows_about_somebody_goes_with_them(tmp_path: Path) -> None:
+    def test(city: Told) -> None:
+        rows = city.provided["rows"]
+        assert rows.derived(list)[0]["said"] == TEXT
+        city.erase()
+        wait(city.vault.look())
+        assert TEXT not in str(rows._derived)
 
     told(tmp_path, test)
 

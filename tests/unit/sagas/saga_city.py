@@ -22,6 +22,7 @@ from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Heard, Service, rpc, subscribe
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.sagas.definition import Command, Node, Step, Workflow
+from citybrain.sagas.moving import Moving
 from citybrain.sagas.runner import SagaRunner
 
 SECOND = 1_000_000
@@ -84,7 +85,7 @@ class City:
         if alone:
             Department.calls, Department.fails, Department.held, Department.long = [], {}, {}, {}
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
-        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner([self.workflow])}
+        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner([self.workflow]), "moving": Moving([self.workflow])}
         if hears:
 
             def hear_it(service: Any, event: Heard) -> None:

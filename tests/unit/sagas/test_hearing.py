@@ -31,7 +31,7 @@ def back(city: City, sagas: int = 1) -> None:
     """The process is there again and knows what is over, but it has heard nothing yet."""
     city.deaf = asyncio.Event()
     city.parts.start()
-    city.parts.until(lambda: sum(one.due is not None for one in city.runner._sagas.values()) == sagas)
+    city.parts.until(lambda: len(city.runner._later) == sagas)
 
 
 def hears_again(city: City) -> None:

@@ -62,6 +62,33 @@ def test_what_a_saga_keeps_of_a_person_is_sealed_and_gone_with_them_while_it_goe
     city(tmp_path, test, step("a"))
 
 
+def test_a_process_that_cannot_ask_who_was_erased_keeps_no_state_of_anybody_and_goes_on_in_time(tmp_path: Path) -> None:
+    opened = IncidentOpened(incident_id="s", reporter_id="per-1", reporter=Contact(phone="+8613800001111"))
+
+    def test(city: City) -> None:
+        city.start().hear(opened)
+        city.hear(IncidentOpened(incident_id="t"), "nobody's")
+        city.rest()
+        assert set(city.runner._sagas) == {"s", "t"}
+        vault = city.parts.process.vault
+        vault._forget_everybody()
+        assert (set(city.runner._sagas), set(city.runner._later)) == ({"t"}, {"s"})
+        # What is heard meanwhile is recorded, and nothing of it stays.
+        city.hear(MissionReported(incident_id="s"), "other")
+        city.rest()
+        assert (set(city.runner._sagas), set(city.runner._later)) == ({"t"}, {"s"})
+        city.advance(61)
+        city.rest()
+        assert (city.phase(), city.runner.load("t").phase) == ("needs human", "needs human")
+        assert set(city.runner._sagas) == {"t"}
+        wait(vault.look())
+        city.runner.resume("s")
+        city.rest()
+        assert set(city.runner._sagas) == {"s", "t"}
+
+    city(tmp_path, test, Wait("w", MissionReported, 60, lambda s, event: event.stage == 2))  # type: ignore[attr-defined]
+
+
 def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start()
@@ -167,9 +194,13 @@ def test_after_a_crash_what_was_out_is_sent_again_and_timers_are_set_again(tmp_p
 
 def test_a_saga_that_hears_while_it_is_taken_up_keeps_its_newest_state_and_its_timer(tmp_path: Path) -> None:
     def crash(city: City) -> None:
-        city.start().open().rest()
+        # What is out has it taken up at once.
+        Department.held["c"] = asyncio.Event()
+        city.start().open()
+        city.parts.until(lambda: Department.calls == ["c"])
         assert city.status("w") == "waiting"
         city.runner.stop()
+        Department.held["c"].set()
 
     def afterwards(city: City) -> None:
         store, read = city.parts.store, city.parts.store.read
@@ -209,9 +240,9 @@ def test_a_saga_that_hears_while_it_is_taken_up_keeps_its_newest_state_and_its_t
             city.advance(moment)
             city.rest()
         assert city.phase() == "completed"
-        assert city.recorded().count("StepSent") == 2
+        assert city.recorded().count("StepSent") == 3
 
-    nodes = (Wait("w", MissionReported, 60), step("b"))
+    nodes = (Parallel(((Wait("w", MissionReported, 60), step("b")), (step("c"),))),)
     city(tmp_path, crash, *nodes)
     city(tmp_path, afterwards, *nodes)
 
