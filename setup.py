@@ -22,6 +22,10 @@ class WithStubs(build_py):
         if not (STUBS / "citybrain").is_dir():
             raise SystemExit("the contracts are not built: run `make stubs` first")
         shutil.copytree(STUBS, self.build_lib, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        # What the gateway and other services' contracts need, and what people read.
+        contracts = Path(self.build_lib) / "citybrain" / "contracts"
+        shutil.copytree(Path("protos"), contracts / "protos", dirs_exist_ok=True)
+        shutil.copyfile(Path("build/descriptors.binpb"), contracts / "descriptors.binpb")
 
 
 # Beside what `make stubs` builds, not among it.

@@ -32,7 +32,7 @@ from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from benchmarks.kit.detectors import EVERYTHING, LATE_S
 from benchmarks.kit.measure import SERVICES, processor_s
 from benchmarks.rows import Aim, Row, quantile
-from citybrain.cli.local import DESCRIPTORS
+from citybrain.cli.contracts import descriptors
 from citybrain.engines.local import Engines
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
@@ -94,7 +94,7 @@ def _rows(name: str, settings: Settings, seconds: int, others: Sequence[int] = (
         try:
             with MeshChild(settings.data, ["detectors", "--folder", str(SERVICES)], settings=settings) as mesh:
                 where = GatewaySettings(upstreams={"detectors": mesh.address}, otlp_endpoint=endpoint)
-                with Envoy([manifest], DESCRIPTORS.read_bytes(), where, Path(folder) / "gateway") as gateway:
+                with Envoy([manifest], descriptors().read_bytes(), where, Path(folder) / "gateway") as gateway:
                     run = asyncio.run(_drive(gateway.address, [mesh.pid, gateway.pid or 0, *others], seconds))
         finally:
             receiver.stop()

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from citybrain.cli.contracts import descriptors, with_others
 from citybrain.cli.problems import Problem
 from citybrain.cli.traces import span_file
 from citybrain.engines.local import Engines
@@ -25,7 +26,6 @@ from citybrain.observability.logs import logger
 from citybrain.observability.receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
-DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
 _log = logger("city")
@@ -38,8 +38,8 @@ class LocalError(Problem):
 class LocalCity:
     """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are how faults are shown.
 
-    `only`: the services that run; all when none is named. `engines`: with a Kafka and a Cassandra of its
-    own. `say` hears what happens to processes.
+    `only`: the services that run; all when none is named. `folders`: with more services. `engines`: with a Kafka and a
+    Cassandra of its own. `say` hears what happens to processes.
     """
 
     def __init__(
@@ -49,13 +49,15 @@ class LocalCity:
         *,
         only: Sequence[str] = (),
         without: Sequence[str] = (),
+        folders: Sequence[Path] = (),
         engines: bool = False,
         say: Callable[[str], None] = _log.warning,
     ) -> None:
         self.data = settings.data
         self._settings = settings
+        self._folders = [folder.absolute() for folder in folders]
         self._gateway_settings = gateway
-        self._manifests = [manifest for manifest in choose(list(only), []) if manifest.name not in without]
+        self._manifests = [manifest for manifest in choose(list(only), self._folders) if manifest.name not in without]
         self._say = say
         self._with_engines = engines
         self._engines: Engines | None = None
@@ -76,8 +78,7 @@ class LocalCity:
 
     def start(self) -> str:
         """Starts everything; returns the gateway's address."""
-        if not DESCRIPTORS.is_file():
-            raise LocalError("the contracts are not built: run `make setup`")
+        contracts = descriptors()
         self.data.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self.data).free < MIN_FREE_BYTES:
             raise LocalError(
@@ -96,7 +97,10 @@ class LocalCity:
                     endpoint = self._receiver.start()
             mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
             groups = groups_of(self._manifests, mesh)
-            self.mesh = Processes(groups, self._manifests, mesh, self._say, contracts=DESCRIPTORS, changed=self._tell_lives)
+            self.mesh = Processes(
+                groups, self._manifests, mesh, self._say, contracts=contracts, changed=self._tell_lives,
+                arguments=[part for folder in self._folders for part in ("--folder", str(folder))],
+            )  # fmt: skip
             self._told = Presence(self.data, "city", address="", **self._lives())
             self.mesh.start()
             settings = GatewaySettings(
@@ -108,7 +112,12 @@ class LocalCity:
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
             )
-            self.gateway = Envoy(self._manifests, DESCRIPTORS.read_bytes(), settings, self.data / "gateway")
+            self.gateway = Envoy(
+                self._manifests,
+                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses),
+                settings,
+                self.data / "gateway",
+            )
             restarts = self._settings.processes.restarts
             self._keeper = Supervisor([("gateway", self.gateway)], self._say, restarts, self._tell_lives)
             self._keeper.start()

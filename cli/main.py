@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _out = Terminal(highlight=False)
+# What belongs to an extra of the wheel, since no service needs it.
+EXTRAS = {"libsumo": "demo", "sumolib": "demo", "numpy": "demo", "jgo": "engines"}
 
 # An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
@@ -67,6 +69,9 @@ def up(
     engines: Annotated[
         bool, typer.Option("--engines", help="On a Kafka and a Cassandra of its own, below the data folder, instead of a file.")
     ] = False,
+    folder: Annotated[
+        list[Path] | None, typer.Option(help="A folder with more services, each with its manifest. May be given again.")
+    ] = None,
     config: File = None,
 ) -> None:
     """Starts the mesh behind its gateway and stays up until Ctrl-C. A process that ends meanwhile is started again.
@@ -77,7 +82,7 @@ def up(
     from citybrain.mesh.serve import choose
 
     names = [name.strip() for name in only.split(",") if name.strip()]
-    alone = [(manifest.name,) for manifest in choose(names, [])]
+    alone = [(manifest.name,) for manifest in choose(names, folder or [])]
     chosen = configuration.load(
         config,
         gateway__port=("--port", port),
@@ -88,7 +93,7 @@ def up(
     )
     asked = configuration.load(config).asked
     tell = lambda what: _out.print(f"city: {what}", markup=False)  # noqa: E731
-    city = LocalCity(chosen, chosen.gateway, only=names, engines=engines, say=tell)
+    city = LocalCity(chosen, chosen.gateway, only=names, folders=folder or [], engines=engines, say=tell)
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
@@ -108,6 +113,18 @@ def up(
 def _numbers(given: list[str]) -> dict[str, object]:
     """`health=2` as the configuration has it; what is no number it refuses itself."""
     return {name: number for name, _, number in (one.partition("=") for one in given)}
+
+
+@app.command()
+def stubs(
+    protos: Annotated[Path, typer.Argument(help="The folder below which the .proto files lie as they are imported.")],
+    into: Annotated[Path, typer.Option(help="Where the stubs are put.")] = Path("stubs"),
+) -> None:
+    """Builds the Python stubs of contracts in a folder of your own; they may import those of the city."""
+    from citybrain.cli.contracts import build_stubs
+
+    for name in build_stubs(protos, into):
+        _out.print(f"{name} → {into}", markup=False)
 
 
 @app.command()
@@ -259,6 +276,12 @@ def main() -> None:
         Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError,
     ) as problem:  # fmt: skip
         sys.stderr.write(f"city: {escaped(str(problem), lines=True)}\n")
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        sys.stderr.write(f"city: {error.name} is not installed: pip install 'hangzhou-city-brain[{extra}]'\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

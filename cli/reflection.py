@@ -35,6 +35,7 @@ class Remote:
         # Filled whole before it is used: a pool that asks the network while a message is parsed has crashed the parser.
         self._pool = DescriptorPool()
         self._added: set[str] = set()
+        self._found: list[FileDescriptorProto] = []
         _KEPT.append(self._pool)
 
     def __enter__(self) -> Remote:
@@ -78,12 +79,22 @@ class Remote:
         found: ServiceDescriptor = self._pool.FindServiceByName(name)
         return found
 
+    def files(self, service: str) -> list[FileDescriptorProto]:
+        """The files of a service and of its events, each behind those it needs; CallError where nobody answers."""
+        self._found.clear()
+        try:
+            self._service(service)
+        except grpc.RpcError as error:
+            raise CallError(_unreachable(self._address, error)) from None
+        return list(self._found)
+
     def _add(self, file: FileDescriptorProto) -> None:
         if file.name not in self._added:
             self._added.add(file.name)
             for dependency in file.dependency:
                 self._add(self._database.FindFileByName(dependency))
             self._pool.Add(file)
+            self._found.append(file)
 
     def call(self, path: str, body: str, *, timeout_s: float, metadata: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
         """Calls and yields the answers as JSON objects: one, or those of a stream."""

@@ -25,6 +25,8 @@ S = TypeVar("S", bound=Settings)
 FILE = Path("city.yaml")
 PREFIX = "CITY_"
 FILE_VARIABLE = "CITY_CONFIG"
+# Read by others, who need no configuration for it: where jars of engines are kept.
+NO_VALUES = ("CITY_ENGINES_CACHE",)
 _PASSWORD = re.compile(r"//[^@/]*@")
 
 
@@ -223,7 +225,7 @@ def _from_environment(
     environment: Mapping[str, str], model: type[Section], elsewhere: Collection[str], problems: list[str]
 ) -> dict[str, Given]:
     found: dict[str, Given] = {}
-    known = [FILE_VARIABLE]
+    known = [FILE_VARIABLE, *NO_VALUES]
     for key in keys(model):
         known += key.variables
         for variable in reversed(key.variables):

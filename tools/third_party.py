@@ -11,6 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "THIRD_PARTY.md"
 LOCK = ROOT / "requirements" / "dev.txt"
+ASKED = ("runtime", "demo", "engines", "dev")
 
 WHAT_FOR = {
     "nameko": "hosts services: entrypoints and dependency providers",
@@ -43,6 +44,14 @@ WHAT_FOR = {
     "sumolib": "reads road networks",
     "sumo-data": "data files of SUMO",
     "setuptools": "installs the project",
+    "cryptography": "seals what is personal",
+    "greenlet": "in which service code runs",
+    "grpc-stubs": "types of gRPC",
+    "mypy-protobuf": "types of messages",
+    "types-greenlet": "types of greenlet",
+    "types-networkx": "types of networkx",
+    "types-protobuf": "types of protobuf",
+    "types-pyyaml": "types of PyYAML",
     "pytest": "tests",
     "pytest-timeout": "a limit on each test",
     "pytest-xdist": "runs two tests at a time",
@@ -71,10 +80,18 @@ def made() -> str:
     rows = []
     for name, version in _locked():
         rows.append(f"| {name} | {version} | {_licence(name)} | {WHAT_FOR.get(name, 'needed by another package')} |")
+    if unsaid := sorted(direct() - WHAT_FOR.keys()):
+        raise SystemExit(f"tools/third_party.py: WHAT_FOR says nothing of {', '.join(unsaid)}: say what each is for")
     head = (
         "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of it is copied into this repository.\n\n"
     )
     return head + "| package | version | licence | what for |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" + DATA
+
+
+def direct() -> set[str]:
+    """The packages that the lock was asked for by name."""
+    lines = [line for name in ASKED for line in (LOCK.parent / f"{name}.in").read_text(encoding="utf-8").splitlines()]
+    return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line))}
 
 
 def _locked() -> list[tuple[str, str]]:

@@ -29,7 +29,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from citybrain.cli.local import DESCRIPTORS, LocalCity
+from citybrain.cli.contracts import descriptors
+from citybrain.cli.local import LocalCity
 from citybrain.cli.reflection import Remote
 from citybrain.gateway.methods import Route, routes
 from citybrain.mesh.manifest import find_manifests
@@ -374,7 +375,7 @@ def test_after_all_that_the_city_still_takes_a_call(door: Door) -> None:
 
 
 def _routes() -> list[Route]:
-    return routes(find_manifests(rooms()), DESCRIPTORS.read_bytes(), driven=True)
+    return routes(find_manifests(rooms()), descriptors().read_bytes(), driven=True)
 
 
 def refused(answer: Answer, what: str) -> Any:

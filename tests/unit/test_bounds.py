@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
-from citybrain.cli.local import DESCRIPTORS, ROOT
+from citybrain.cli.contracts import descriptors
+from citybrain.cli.local import ROOT
 from tools.bounds import unbounded
 
 CONTRACT = """
@@ -72,4 +73,4 @@ def test_a_field_with_a_limit_is_not(tmp_path: Path, field: str) -> None:
 
 
 def test_every_field_of_every_request_of_the_city_has_one() -> None:
-    assert unbounded(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())) == []
+    assert unbounded(FileDescriptorSet.FromString(descriptors().read_bytes())) == []

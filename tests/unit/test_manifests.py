@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from citybrain.cli.local import DESCRIPTORS, ROOT
+from citybrain.cli.contracts import descriptors
+from citybrain.cli.local import ROOT
 from citybrain.mesh.entry import events_of, load_entry
 from citybrain.mesh.manifest import Manifest, find_manifests
 from citybrain.mesh.serve import rooms
 
 MANIFESTS = find_manifests(rooms())
-FILES = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file
+FILES = FileDescriptorSet.FromString(descriptors().read_bytes()).file
 each = pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest.name)
 
 

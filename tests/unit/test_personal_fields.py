@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
-from citybrain.cli.local import DESCRIPTORS, ROOT
+from citybrain.cli.contracts import descriptors
+from citybrain.cli.local import ROOT
 from tools.personal import unsound
 
 CONTRACT = """
@@ -69,4 +70,4 @@ def test_a_field_with_the_way_to_its_person_is_sound(tmp_path: Path, path: str) 
 
 
 def test_the_contracts_of_the_city_are_sound() -> None:
-    assert unsound(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())) == []
+    assert unsound(FileDescriptorSet.FromString(descriptors().read_bytes())) == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,111 @@ def test_the_wheel_installs_the_command_the_contracts_and_every_room(tmp_path: P
     assert found.stdout == f"{[str(own / 'citybrain')]} {services}\n", found.stderr
     rooms = [path.name for path in (ROOT / "src" / "citybrain").iterdir()]
     assert [room for room in rooms if not (own / "citybrain" / room / "py.typed").is_file()] == []
+    serves_another_teams_service(tmp_path, installed / "bin" / "city")
+
+
+PARKS = {
+    "protos/citybrain/parks/v1/parks_service.proto": """
+syntax = "proto3";
+package citybrain.parks.v1;
+import "buf/validate/validate.proto";
+import "citybrain/options/v1/options.proto";
+import "google/api/annotations.proto";
+service ParksService {
+  rpc Plant(PlantRequest) returns (PlantResponse) {
+    option (citybrain.options.v1.scope) = "parks.write";
+    option (google.api.http) = {post: "/v1/parks/{park_id}/trees" body: "*"};
+  }
+}
+message PlantRequest {
+  string park_id = 1 [(buf.validate.field) = {required: true, string: {max_bytes: 60}}];
+}
+message PlantResponse { uint32 trees = 1; }
+""",
+    "protos/citybrain/parks/v1/events.proto": """
+syntax = "proto3";
+package citybrain.parks.v1;
+message TreePlanted { string park_id = 1; }
+""",
+    "parks_service.py": """
+from citybrain.parks.v1 import events_pb2 as ev
+from citybrain.parks.v1 import parks_service_pb2 as pb
+from citybrain.mesh.service import Service, Streams, rpc
+
+class ParksService(Service):
+    name = "parks"
+    trees = Streams("park", int, lambda trees, event: trees + 1)
+
+    @rpc
+    def Plant(self, request):
+        planted = ev.TreePlanted(park_id=request.park_id)
+        return self.trees.handle(request.park_id, lambda now: [planted], lambda trees, _: pb.PlantResponse(trees=trees))
+""",
+    "manifest.yaml": """
+name: parks
+title: Parks (公园)
+team: parks
+entry: parks_service:ParksService
+grpc: citybrain.parks.v1.ParksService
+port: 7201
+publishes: [citybrain.parks.v1.TreePlanted]
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "extra"),
+    [("sumolib", ["demo"], "demo"), ("numpy", ["demo"], "demo"), ("jgo", ["engines", "up"], "engines")],
+)
+def test_what_belongs_to_an_extra_that_is_not_installed_is_named_with_how_to_get_it(
+    tmp_path: Path, missing: str, command: list[str], extra: str
+) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['city', *{command!r}]; "
+        "from citybrain.cli.main import main; main()"
+    )
+    here = {**os.environ, "CITY_ENGINES_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=here, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 2
+    assert f"is not installed: pip install 'hangzhou-city-brain[{extra}]'" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def serves_another_teams_service(folder: Path, city: Path) -> None:
+    """From the wheel alone: a service in a folder of its own is built, started, and called through the gateway."""
+    parks = folder / "parks"
+    for name, text in PARKS.items():
+        (parks / name).parent.mkdir(parents=True, exist_ok=True)
+        (parks / name).write_text(text, encoding="utf-8")
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(parks), str(parks / "stubs")]), "CITY_PORT": "0"}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([city, *arguments], env=here, cwd=parks, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    assert "citybrain/parks/v1/parks_service.proto → stubs" in run("stubs", "protos")
+    up = subprocess.Popen(
+        [city, "up", "--port", "0", "--folder", str(parks)], env=here, cwd=parks, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert up.stdout is not None
+        answers = next((line for line in up.stdout if "The city answers at" in line), "")
+        address = answers.split()[4]
+        for trees in (1, 2):
+            planted = json.loads(run("call", "parks/Plant", '{"parkId": "west lake"}', "--gateway", address))
+            assert planted == {"trees": trees}
+        request = urllib.request.Request(f"http://{address}/v1/parks/west%20lake/trees", data=b"{}", method="POST")
+        request.add_header("content-type", "application/json")
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            assert json.load(answer) == {"trees": 3}
+        assert "✓" in run("status") and "parks" in run("status")
+        assert "contracts  are those of the package" in run("doctor")
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)
 
 
 def test_what_is_removed_is_named_with_its_size_and_nothing_under_a_running_city(tmp_path: Path) -> None:

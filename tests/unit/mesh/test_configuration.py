@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from citybrain.cli.configuration import City
+from citybrain.engines.jars import CACHE_VARIABLE
 from citybrain.mesh import configuration
 from citybrain.mesh.child import ChildError, MeshChild
 from citybrain.mesh.configuration import Configuration, ConfigurationError, Given, keys, load, read
@@ -71,6 +72,10 @@ def test_lists_and_mappings_are_given_in_the_environment_as_in_the_file() -> Non
     settings = given("peers:\n  health: 127.0.0.1:7102\n", environment).settings
     assert settings.peers == {"traffic": "127.0.0.1:7101"}
     assert settings.gateway.cors_origins == ("https://a.example",)
+
+
+def test_what_other_parts_of_the_city_read_from_the_environment_is_no_mistake() -> None:
+    assert given(environment={CACHE_VARIABLE: "elsewhere"}).origins == {}
 
 
 def test_an_empty_variable_gives_nothing_and_an_empty_section_neither() -> None:
