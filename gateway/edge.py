@@ -9,7 +9,7 @@ from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
 # Who calls is said by the gateway alone.
-UNTRUSTED_HEADERS = ("x-caller",)
+UNTRUSTED_HEADERS = ("x-caller", "x-causation-id")
 
 # What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status.
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
