@@ -355,6 +355,42 @@ def test_an_undo_has_tries_of_its_own_and_then_a_human_is_needed_who_can_resume(
     assert run.undone("a") == ["SagaUndone"]
 
 
+def test_an_undo_that_is_resumed_has_all_of_its_tries_again_and_nothing_else_of_the_saga_changes() -> None:
+    run = Run(step("a"), step("b"))
+    run.answer("a")
+    run.fail("b")
+    run.undone("b")
+    for _ in range(2):
+        for number in range(UNDO_TRIES):
+            assert run.state.steps["a"].undo_tries == number + 1
+            run.put(on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now))
+            run.at(max([run.now, *(moment for moment, _ in due_timers(run.state))]) / SECOND)
+        assert run.state.phase == "needs human"
+        assert run.put(ev.SagaResumed()) == ["UndoSent a"]
+        assert [(one.status, one.undo) for one in run.state.steps.values()] == [("done", "sent"), ("failed", "done")]
+    assert run.undone("a") == ["SagaUndone"]
+    assert run.folded() == run.state
+
+
+def test_a_saga_that_was_resumed_is_undone_as_any_other() -> None:
+    run = Run(step("a"), step("b", otherwise="needs human"), Wait("arrived", MissionReported, 60))
+    run.answer("a")
+    run.fail("b")
+    key = run.state.steps["b"].key
+    assert run.put(ev.SagaResumed()) == ["StepSent b"]
+    # The command is the same one, so that its undo is its undo.
+    assert run.state.steps["b"].key == key
+    assert run.answer("b") == ["WaitBegan arrived"]
+    run.now = 60 * SECOND
+    assert run.at(60) == ["StepTimedOut arrived", "SagaNeedsHuman arrived"]
+    run.put(ev.SagaResumed())
+    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
+    sent = run.log[-1]
+    assert isinstance(sent, ev.UndoSent) and (sent.key, sent.try_number) == (f"{key}/undo", 1)
+    assert run.undone("b") == ["UndoSent a"]
+    assert run.undone("a") == ["SagaUndone"]
+
+
 def test_a_saga_that_waits_for_a_human_can_still_be_called_off() -> None:
     run = Run(step("a", otherwise="needs human"))
     assert run.fail("a") == ["SagaNeedsHuman a"]
