@@ -8,8 +8,8 @@ from typing import Any
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
-# Who calls, and to whose story a call belongs, is not for those outside to say.
-UNTRUSTED_HEADERS = ("x-caller", "baggage")
+# Who calls, to whose story a call belongs, and for which event it is made, is not for those outside to say.
+UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id")
 
 _TOO_LARGE = 413
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5

@@ -22,6 +22,9 @@ from citybrain.observability import names
 REQUEST_ID = "x-request-id"
 CALLER = "x-caller"
 STREAM_ID = "x-stream-id"
+CAUSATION_ID = "x-causation-id"
+# Ids of events are shorter; what is longer is none, and no event could keep it.
+_LONGEST_CAUSE = 200
 
 _NAMESPACE = uuid.UUID("4f4b1a56-5d0c-5b36-9a5e-1f1c3d2b7a10")
 
@@ -113,5 +116,14 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
 
 
 def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Metadata for a call to another service: identity, request id, trace and story."""
-    return [(REQUEST_ID, in_header(request_id)), (CALLER, caller), *carrier.items()]
+    """Metadata for a call to another service: identity, request id, trace, story, and the event that it is made for."""
+    # An id that no header holds is left out: nothing hangs on it but what people see.
+    event = call.causation_id
+    because = [(CAUSATION_ID, event)] if event and event.isascii() and event.isprintable() else []
+    return [(REQUEST_ID, in_header(request_id)), (CALLER, caller), *because, *carrier.items()]
+
+
+def cause(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The event that a call is made for, where it says one."""
+    found = header(metadata, CAUSATION_ID)
+    return found if len(found.encode()) <= _LONGEST_CAUSE else ""

@@ -29,8 +29,9 @@ class Command:
 class Step:
     """One command. Times are seconds of city time.
 
-    What fails for a moment (unavailable, none free, contended) is tried again every `pause_s` until the deadline; what is
-    refused is not. `otherwise` says what a final failure means: undo everything, go on without, or ask a human.
+    What fails for a moment (unavailable, none free, contended) is tried again after `pause_s`, then after longer and longer
+    pauses up to `longest_pause_s`, and once more shortly before the deadline; what is refused is not. `otherwise` says what a
+    final failure means: undo everything, go on without, or ask a human.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Step:
     deadline_s: float
     undo: Command | None = None
     pause_s: float = 1.0
+    longest_pause_s: float = 30.0
     otherwise: Literal["undo", "go on", "needs human"] = "undo"
 
 

@@ -18,9 +18,12 @@ from citybrain.sagas.state import SagaState, evolve
 # What may be better in a moment. Everything else is an answer.
 TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
 # An undo is tried this often before a human is asked.
-UNDO_TRIES = 20
+UNDO_TRIES = 12
 UNDO_PAUSE_S = 2.0
+UNDO_LONGEST_PAUSE_S = 30.0
 UNDO_DEADLINE_S = 30.0
+# Thousands that wait for the same thing must not ask for it all the time.
+_GROWTH = 1.5
 _WAIT = "wait/"
 # Every contract takes a reason of so many bytes.
 _LONGEST_REASON = 500
@@ -65,8 +68,10 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
     definition = workflow.leaf(step)
     assert isinstance(definition, Step)
     failed = ev.StepFailed(step=step, key=key, code=code, message=shortened(message))
-    again = now + int(definition.pause_s * 1_000_000)
-    if code in TRANSIENT and again < state.steps[step].deadline:
+    tries, deadline = state.steps[step].tries, state.steps[step].deadline
+    first = int(definition.pause_s * 1_000_000)
+    again = min(now + _pause(definition.pause_s, definition.longest_pause_s, tries), max(now + first, deadline - first))
+    if code in TRANSIENT and again < deadline:
         failed.retry_at.CopyFrom(timestamp(again))
     return failed
 
@@ -74,9 +79,18 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
 def on_undo_failure(state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
     """The input for an undo that failed: tried again, or a human is needed."""
     failed = ev.UndoFailed(step=step, key=key, code=code, message=shortened(message))
-    if code in TRANSIENT and state.steps[step].undo_tries < UNDO_TRIES:
-        failed.retry_at.CopyFrom(timestamp(now + int(UNDO_PAUSE_S * 1_000_000)))
+    tries = state.steps[step].undo_tries
+    if code in TRANSIENT and tries < UNDO_TRIES:
+        failed.retry_at.CopyFrom(timestamp(now + _pause(UNDO_PAUSE_S, UNDO_LONGEST_PAUSE_S, tries)))
     return failed
+
+
+def _pause(first_s: float, longest_s: float, tries: int) -> int:
+    """Microseconds from a try that failed to the next one."""
+    grown = first_s
+    for _ in range(tries - 1):
+        grown = min(grown * _GROWTH, max(first_s, longest_s))
+    return int(grown * 1_000_000)
 
 
 def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard
 
+from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from opentelemetry import trace
 
@@ -36,6 +38,8 @@ class Known:
     # Whose personal data is in the state.
     persons: frozenset[str] = frozenset()
     unreadable: str = ""
+    # The newest event by which each command was sent, by its key: what the command causes has that cause.
+    sent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -134,7 +138,8 @@ class Records:
             )
         self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
         traceparent = known.traceparent or stored[0].traceparent
-        return replace(known, state=state, version=version, traceparent=traceparent, persons=known.persons | persons)
+        sent = {**known.sent, **{event.key: new.id for new, event in zip(stored, events, strict=True) if _is_sent(event)}}
+        return replace(known, state=state, version=version, traceparent=traceparent, persons=known.persons | persons, sent=sent)
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
@@ -150,7 +155,14 @@ def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
     except Exception as error:
         # What it holds is not for everybody: only what kind of error, and where.
         unreadable = unreadable or f"version {event.version}, a {event.type}, does not read: {describe(error)}"
-    return Known(state, event.version, known.traceparent or event.traceparent, persons, unreadable)
+    sent = known.sent
+    if not isinstance(heard, Exception) and _is_sent(heard.data):
+        sent = {**sent, heard.data.key: event.id}
+    return Known(state, event.version, known.traceparent or event.traceparent, persons, unreadable, sent)
+
+
+def _is_sent(event: Message) -> TypeGuard[ev.StepSent | ev.UndoSent]:
+    return isinstance(event, ev.StepSent | ev.UndoSent)
 
 
 def _within_limits(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:

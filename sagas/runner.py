@@ -341,7 +341,8 @@ class SagaRunner(Provider):
         tracer = self._process.tracing.tracer(self._name)
         with tracer.start_as_current_span(what, links=links) as span:
             span.set_attribute(names.SAGA_ID, saga_id)
-            ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id))
+            cause = known.sent.get(one.key, "")
+            ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id, causation_id=cause))
             result: Message | CallFailed
             try:
                 request = command.request(known.state, key)

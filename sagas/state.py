@@ -154,7 +154,7 @@ def _resume(state: SagaState) -> None:
     state.phase = "undoing" if undoing else "running"
     for step in state.steps.values():
         if step.undo == "failed":
-            step.undo = ""
+            step.undo, step.undo_tries = "", 0
         elif not undoing and step.status not in ("done", "skipped"):
             step.status = "resumed"
 

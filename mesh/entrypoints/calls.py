@@ -214,6 +214,7 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
         correlation_id=story,
+        causation_id=ctx.cause(metadata),
     )
     return call, parent
 

@@ -87,7 +87,9 @@ def speed_key(event: Heard) -> str:
 
 
 def speed(row: Row | None, event: Heard) -> Row | None:
-    """The window, and when it ended."""
+    """The window, and when it ended. One that is heard late says less."""
     assert isinstance(event.data, traffic.SpeedsMeasured)
+    if row is not None and row["to"] > microseconds(event.data.to_time):
+        return row
     speeds = {s.edge_id: s.speed_mps for s in event.data.speeds}
     return {"to": microseconds(event.data.to_time), "speeds": speeds}

@@ -59,6 +59,10 @@ def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Ou
     assert [name for name in names if name in in_order] == in_order
     assert names.count("DistrictNotified") == names.count("NoticeAcknowledged") > 0
     assert {event.correlation_id for event in events} == set(outcome.stories)
+    # What a department did for the workflow was caused by the event with which the workflow asked for it.
+    ids = {event.id for event in events}
+    asked = ("AmbulanceChosen", "AmbulanceReserved", "BedReserved", "PriorityGranted", "DistrictNotified", "PatientHandedOver")
+    assert [e.type for e in events if e.type.endswith(asked) and e.causation_id not in ids] == []
     stages = [health.MissionReported.FromString(e.data.value).stage for e in events if e.type.endswith(".MissionReported")]
     assert stages == [1, 2, 3, 4]
     lines = timeline.tell(events)

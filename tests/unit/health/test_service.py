@@ -15,6 +15,7 @@ from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from citybrain.mesh.errors import NoneFree, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running, service_factory
+from citybrain.services.health import travel
 from citybrain.services.health.service import HealthService
 
 # A ring: e1 → e2 → e3 → e1; and an island.
@@ -68,9 +69,11 @@ def test_the_time_of_a_way_is_the_measured_one_while_the_measurement_is_new() ->
     with service_factory(HealthService, roads=ROADS, ambulance_list=fleet) as health:
         now = health.clock.now()
     slow = {"newest": {"to": now, "speeds": {"e2": 1.0}}}
-    for later_s, seconds in ((0, 110), (301, 20)):
+    limit = travel.MEASURED_FOR_S * 1_000_000
+    assert limit == 300_000_000
+    for later, seconds in ((0, 110), (299_000_000, 110), (limit, 110), (limit + 1, 20), (301_000_000, 20)):
         with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, speeds=slow) as health:
-            health.clock.advance(now + later_s * 1_000_000)
+            health.clock.advance(now + later)
             assert health.ReserveAmbulance(reserve()).route.travel_time_s == seconds
 
 
@@ -137,6 +140,26 @@ def test_speeds_that_traffic_measures_change_the_time_that_is_expected(health: R
     place = RoadPlace(edge_id="e3", position_m=50)
     request = pb.ReserveAmbulanceRequest(incident_id="i1", reservation_id="r1", place=place)
     assert health.fire("ReserveAmbulance", request).route.travel_time_s == 60
+
+
+def test_speeds_that_are_heard_late_do_not_take_the_place_of_newer_ones(health: Running) -> None:
+    newer, older = (
+        traffic.SpeedsMeasured(to_time=timestamp(moment), speeds=[EdgeSpeed(edge_id="e3", speed_mps=speed)])
+        for moment, speed in ((600_000_000, 2), (300_000_000, 1))
+    )
+    health.tell(newer, stream="traffic/one")
+    health.tell(older, stream="traffic/other")
+    health.rest()
+    assert health.row("speeds", "newest") == {"to": 600_000_000, "speeds": {"e3": 2.0}}
+
+
+def test_a_release_that_came_for_another_reservation_frees_no_ambulance_in_the_list(health: Running) -> None:
+    health.fire("ReserveAmbulance", reserve())
+    late = ev.AmbulanceReleased(ambulance_id="a2", incident_id="i0", reservation_id="r-i0")
+    health.tell(late, stream="health/late")
+    health.rest()
+    listed = health.fire("ListAmbulances", pb.ListAmbulancesRequest()).ambulances
+    assert [(one.ambulance_id, one.incident_id) for one in listed] == [("a1", ""), ("a2", "i1")]
 
 
 def test_terminals_hear_their_orders_from_the_token_on(health: Running) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.context import Call, current, enter, header, new_id, onward_metadata
+from citybrain.mesh.context import Call, cause, current, enter, header, new_id, onward_metadata
 from citybrain.mesh.errors import Cancelled, DeadlinePassed
 
 Word = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=6)
@@ -29,6 +29,13 @@ def test_a_retry_has_the_same_event_ids_whatever_its_deadline_and_story() -> Non
     first = Call("c", "m", "r", deadline=1.0, correlation_id="one")
     again = Call("c", "m", "r", correlation_id="another", causation_id="x")
     assert [first.event_id("s", "", n) for n in range(3)] == [again.event_id("s", "", n) for n in range(3)]
+
+
+def test_a_call_says_for_which_event_it_is_made_where_a_header_can_say_it() -> None:
+    for event, told in (("5f0c-1", "5f0c-1"), ("", ""), ("事件", ""), ("a\nb", ""), ("x" * 201, "")):
+        metadata = onward_metadata(Call("c", "m", "r", causation_id=event), "c", "r", {})
+        assert cause(metadata) == told
+        assert all(value.isascii() and value.isprintable() for _, value in metadata)
 
 
 def test_onward_calls_are_numbered_by_method_and_the_same_in_a_retry() -> None:

@@ -35,6 +35,8 @@ class Department(Service):
 
     name = "department"
     calls: ClassVar[list[str]] = []
+    # For which event each was made.
+    causes: ClassVar[list[str]] = []
     fails: ClassVar[dict[str, Exception]] = {}
     held: ClassVar[dict[str, asyncio.Event]] = {}
     # How long an answer is.
@@ -44,6 +46,7 @@ class Department(Service):
     def GetSignal(self, request: traffic.GetSignalRequest) -> traffic.GetSignalResponse:
         name = request.signal_id
         self.calls.append(name)
+        self.causes.append(context.current().causation_id)
         if name in self.held:
             wait(self.held[name].wait())
         if name in self.fails:
@@ -84,6 +87,7 @@ class City:
         """What its subscription waits for before it hears anything."""
         if alone:
             Department.calls, Department.fails, Department.held, Department.long = [], {}, {}, {}
+            Department.causes = []
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
         members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner([self.workflow]), "moving": Moving([self.workflow])}
         if hears:

@@ -135,6 +135,33 @@ def test_a_passing_failure_is_tried_again_under_the_same_key_until_the_deadline(
     assert run.fail("a", "UNAVAILABLE") == ["UndoBegan", "UndoSent a"]
 
 
+def tried(run: Run, name: str) -> list[float]:
+    """When a step is tried whose department is away, until it is given up."""
+    moments = [run.now / SECOND]
+    while run.state.phase == "running":
+        run.fail(name, "UNAVAILABLE")
+        due = [moment for moment, _ in due_timers(run.state)]
+        if due and run.at(min(due) / SECOND) == [f"StepSent {name}"]:
+            moments.append(run.now / SECOND)
+    return moments
+
+
+def test_pauses_grow_up_to_the_longest_and_the_last_try_is_shortly_before_the_deadline() -> None:
+    run = Run(Step("a", command("a"), deadline_s=900, pause_s=5, longest_pause_s=30, otherwise="needs human"))
+    moments = tried(run, "a")
+    pauses = [after - before for before, after in itertools.pairwise(moments)]
+    assert pauses[:5] == [5, 7.5, 11.25, 16.875, 25.3125]
+    assert set(pauses[5:-1]) == {30} and pauses[-1] <= 30
+    assert moments[-1] == 895
+    # Of those that wait for fifteen minutes each is recorded so often, and not 180 times.
+    assert len(moments) < 40
+
+
+def test_a_first_pause_that_is_longer_than_the_longest_stays_as_it_is() -> None:
+    run = Run(Step("a", command("a"), deadline_s=200, pause_s=50, otherwise="needs human"))
+    assert tried(run, "a") == [0, 50, 100, 150]
+
+
 def test_a_step_without_an_answer_times_out() -> None:
     run = Run(step("a"))
     assert run.at(10) == ["StepTimedOut a", "UndoBegan", "UndoSent a"]
@@ -315,12 +342,52 @@ def test_a_false_call_undoes_what_was_sent_though_its_answer_is_still_out() -> N
 def test_an_undo_has_tries_of_its_own_and_then_a_human_is_needed_who_can_resume() -> None:
     run = Run(step("a"))
     run.fail("a")
+    pauses = []
     for _ in range(UNDO_TRIES - 1):
         run.put(on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now))
-        assert run.at(run.now / SECOND + 2) == ["UndoSent a"]
+        (due,) = [moment for moment, _ in due_timers(run.state)]
+        pauses.append((due - run.now) / SECOND)
+        assert run.at(due / SECOND) == ["UndoSent a"]
+    assert pauses[:4] == [2, 3, 4.5, 6.75] and pauses[-1] == 30 and sum(pauses) > 120
     last = on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now)
     assert run.put(last) == ["SagaNeedsHuman a"]
     assert run.put(ev.SagaResumed()) == ["UndoSent a"]
+    assert run.undone("a") == ["SagaUndone"]
+
+
+def test_an_undo_that_is_resumed_has_all_of_its_tries_again_and_nothing_else_of_the_saga_changes() -> None:
+    run = Run(step("a"), step("b"))
+    run.answer("a")
+    run.fail("b")
+    run.undone("b")
+    for _ in range(2):
+        for number in range(UNDO_TRIES):
+            assert run.state.steps["a"].undo_tries == number + 1
+            run.put(on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now))
+            run.at(max([run.now, *(moment for moment, _ in due_timers(run.state))]) / SECOND)
+        assert run.state.phase == "needs human"
+        assert run.put(ev.SagaResumed()) == ["UndoSent a"]
+        assert [(one.status, one.undo) for one in run.state.steps.values()] == [("done", "sent"), ("failed", "done")]
+    assert run.undone("a") == ["SagaUndone"]
+    assert run.folded() == run.state
+
+
+def test_a_saga_that_was_resumed_is_undone_as_any_other() -> None:
+    run = Run(step("a"), step("b", otherwise="needs human"), Wait("arrived", MissionReported, 60))
+    run.answer("a")
+    run.fail("b")
+    key = run.state.steps["b"].key
+    assert run.put(ev.SagaResumed()) == ["StepSent b"]
+    # The command is the same one, so that its undo is its undo.
+    assert run.state.steps["b"].key == key
+    assert run.answer("b") == ["WaitBegan arrived"]
+    run.now = 60 * SECOND
+    assert run.at(60) == ["StepTimedOut arrived", "SagaNeedsHuman arrived"]
+    run.put(ev.SagaResumed())
+    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
+    sent = run.log[-1]
+    assert isinstance(sent, ev.UndoSent) and (sent.key, sent.try_number) == (f"{key}/undo", 1)
+    assert run.undone("b") == ["UndoSent a"]
     assert run.undone("a") == ["SagaUndone"]
 
 

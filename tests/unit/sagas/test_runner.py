@@ -10,6 +10,7 @@ import pytest
 from citybrain.emergency_command.v1.emergency_command_service_pb2 import Contact
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
@@ -87,6 +88,39 @@ def test_a_process_that_cannot_ask_who_was_erased_keeps_no_state_of_anybody_and_
         assert set(city.runner._sagas) == {"s", "t"}
 
     city(tmp_path, test, Wait("w", MissionReported, 60, lambda s, event: event.stage == 2))  # type: ignore[attr-defined]
+
+
+def test_what_a_department_does_for_a_saga_is_caused_by_the_event_that_sent_it_after_a_crash_too(tmp_path: Path) -> None:
+    def sent(city: City) -> dict[str, str]:
+        found = {}
+        for event in wait(city.parts.store.read("sagas/saga-s")):
+            if event.type.endswith("StepSent"):
+                found[ev.StepSent.FromString(event.data).step] = event.id
+            elif event.type.endswith("UndoSent"):
+                found["undo " + ev.UndoSent.FromString(event.data).step] = event.id
+        return found
+
+    def crash(city: City) -> None:
+        Department.held["b"] = asyncio.Event()
+        city.start().open()
+        city.parts.until(lambda: Department.calls == ["a", "b"])
+        assert Department.causes == [sent(city)["a"], sent(city)["b"]]
+        city.runner.stop()
+        Department.held["b"].set()
+
+    def afterwards(city: City) -> None:
+        city.start().rest()
+        city.hear(IncidentCancelled(incident_id="s"), "cancelled")
+        city.rest()
+        assert Department.calls == ["b", "undo b", "undo a"]
+        assert Department.causes == [sent(city)[call] for call in Department.calls]
+        # And what a saga records of an answer is caused by the same.
+        (answered, *_) = [e for e in wait(city.parts.store.read("sagas/saga-s")) if e.type.endswith("StepAnswered")]
+        assert answered.causation_id == sent(city)["a"]
+
+    nodes = (step("a"), step("b"), Wait("w", MissionReported, 60))
+    city(tmp_path, crash, *nodes)
+    city(tmp_path, afterwards, *nodes)
 
 
 def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
