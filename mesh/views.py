@@ -163,7 +163,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         if now.code != self._code:
             problem = "it was begun by other code than runs now: ask for it again"
         elif parked:
-            problem = f"{parked} events are parked: `city events parked` lists them; mend the view and ask for it again"
+            problem = f"parked events: {parked}; `city events parked` lists them. Mend the view and ask for it again"
         return Rebuilding(now.live, now.building, position, head, parked, problem)
 
     async def _tend(self) -> None:

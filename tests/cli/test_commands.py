@@ -198,9 +198,9 @@ def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
     [
         (["hospital/ListAmbulances"], ["no service hospital", "health", "traffic", "sagas", "emergency_command"]),
         (["health/ListDoctors"], ["no method ListDoctors", "ListAmbulances", "ReserveBed"]),
-        (["health/ListAmbulances", "{"], ["the request is no ListAmbulancesRequest"]),
-        (["health/ListAmbulances", '{"colour": "red"}'], ["the request is no ListAmbulancesRequest", "colour"]),
-        (["health/ListAmbulances", "[]"], ["the request is no ListAmbulancesRequest"]),
+        (["health/ListAmbulances", "{"], ["the request does not fit ListAmbulancesRequest"]),
+        (["health/ListAmbulances", '{"colour": "red"}'], ["the request does not fit ListAmbulancesRequest", "colour"]),
+        (["health/ListAmbulances", "[]"], ["the request does not fit ListAmbulancesRequest"]),
         (["emergency_command/GetIncident", '{"incident_id": "inc-000000000000"}'], ["NOT_FOUND", "inc-000000000000"]),
     ],
 )
@@ -236,6 +236,9 @@ def test_a_trace_of_an_unknown_incident_names_those_that_are_known(tmp_path: Pat
     assert incident in refused(tmp_path, "trace", "inc-0123456789ab")
     trees = json.loads(run(tmp_path, "trace", incident, "--json").stdout)
     assert trees
+    # Also by the id that stands in log lines.
+    of_trace = run(tmp_path, "trace", trees[0]["traceId"].upper())
+    assert (of_trace.returncode, f"trace {trees[0]['traceId'].upper()} · 1 trace ·" in of_trace.stdout) == (0, True)
     # While it runs, its files are its own.
     assert "another city runs on data" in refused(tmp_path, "up", "--port", "0")
 

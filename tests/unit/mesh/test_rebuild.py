@@ -167,7 +167,7 @@ def test_what_cannot_be_folded_whole_does_not_take_the_place_of_the_live_one(
         for _ in range(3):
             wait(view._look())
         now = wait(view.rebuilding())
-        assert (now.live, now.building) == (1, 2) and "1 events are parked" in now.problem
+        assert (now.live, now.building) == (1, 2) and "parked events: 1;" in now.problem
         assert view.get("k") == {"count": 2}
         wait(view.give_up())
         parts.until(lambda: view.builder is None)
