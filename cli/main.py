@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,7 @@ def up(
         processes__copies=("--copies", _numbers(copies) if copies else None),
     )
     asked = configuration.load(config).asked
-    tell = lambda what: _out.print(f"city: {what}", markup=False)  # noqa: E731
+    tell = lambda what: _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} city: {what}", markup=False)  # noqa: E731
     city = LocalCity(chosen, chosen.gateway, only=names, engines=engines, say=tell)
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
@@ -97,7 +98,7 @@ def up(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pause()
     except KeyboardInterrupt:
-        _out.print("Stopping.")
+        _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Stopping.", markup=False)
     finally:
         city.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -318,7 +319,9 @@ def test_up_ends_with_everything_it_started(start: Start, number: signal.Signals
     until(lambda: not city.family(), f"nothing is left of {city.family()}")
     assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), city.said
     assert "Traceback" not in city.said
-    assert ("Stopping." in city.said) == (number is not signal.SIGKILL)
+    # With the time, so that what happened can be found in the logs.
+    stopping = re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Stopping\.$", city.said, re.M)
+    assert (stopping is not None) == (number is not signal.SIGKILL)
 
 
 # -- config -----------------------------------------------------------------------------------------------------------
