@@ -27,7 +27,9 @@ class LogFile(RotatingFileHandler):
     def __init__(self, path: Path, megabytes: float, kept: int, *, takes_stderr: bool = False) -> None:
         """`takes_stderr`: what this process writes to standard error goes there too, also after the file was begun anew."""
         self._takes_stderr = takes_stderr
-        super().__init__(path, maxBytes=int(megabytes * 1024 * 1024), backupCount=kept, encoding="utf-8")
+        # As standard error does: what is half a letter is told as what it is.
+        size = int(megabytes * 1024 * 1024)
+        super().__init__(path, maxBytes=size, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
     def _open(self) -> TextIOWrapper:
         stream = super()._open()

@@ -99,6 +99,13 @@ def test_what_a_process_says_last_is_in_the_newest_file_also_after_it_was_begun_
     assert file.stat().st_size < 2048
 
 
+def test_half_a_letter_costs_no_line(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "mesh.log", 1, 1)
+    log.write("asked for \ud800")
+    log.close()
+    assert (tmp_path / "mesh.log").read_text(encoding="utf-8") == "asked for \\ud800\n"
+
+
 def test_a_disk_that_is_full_ends_nobody_who_writes_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = LogFile(tmp_path / "mesh.log", 1, 1)
     assert log.stream is not None
