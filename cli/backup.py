@@ -17,6 +17,7 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.cli.words import counted
 from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def backup(
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))
         return
-    _out.print(f"{folder} holds {made.events} events, to position {made.head}, and {len(made.files)} files")
+    _out.print(
+        f"{folder} holds {counted(made.events, 'event')}, to position {made.head}, and {counted(len(made.files), 'file')}"
+    )
     if keys is None:
         _out.print("keys of persons are not in it: give --keys FILE to copy them too")
     else:
@@ -73,10 +76,12 @@ def restore(
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(done), ensure_ascii=False, indent=2))
         return
-    _out.print(f"{settings.data} holds {done.events} events, to position {done.head}: city up --data {settings.data}")
-    _out.print(f"{done.erased} persons are erased; {done.erased_again} of them the copy of the keys had brought back")
+    _out.print(
+        f"{settings.data} holds {counted(done.events, 'event')}, to position {done.head}: city up --data {settings.data}"
+    )
+    _out.print(f"{counted(done.erased, 'erased person')}; {done.erased_again} of them the copy of the keys had brought back")
     if done.without_keys:
-        _out.print(f"what is kept about {done.without_keys} persons never opens again")
+        _out.print(f"what is kept about {counted(done.without_keys, 'person')} never opens again")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import envoy
+from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -17,6 +18,7 @@ from citybrain.cli.configuration import City
 from citybrain.cli.local import ROOT
 from citybrain.cli.machine import Finding, well, wrong
 from citybrain.cli.status import Picture, on_folder
+from citybrain.cli.words import counted
 from citybrain.mesh import configuration
 from citybrain.mesh.configuration import ConfigurationError, Given
 
@@ -134,8 +136,11 @@ def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
         for group in (group for service in (one.status.services if one.status else ()) for group in service.groups):
             if group.parked:
                 do = f"`city events parked {group.name}` names them and why; mend that, then `city events replay` each stream"
-                yield wrong(what, f"{group.name} has {group.parked} parked events", do)
-            if group.lag > _FAR_BEHIND and not group.failing:
-                yield Finding(what, "note", f"{group.name} is {group.lag} positions behind", "`city status` shows it catch up")
+                yield wrong(what, f"{group.name} has {counted(group.parked, 'parked event')}", do)
+            # Who stands by has nothing to do, and knows only what the others have kept.
+            if group.lag > _FAR_BEHIND and group.role == pb.GROUP_ROLE_LEADS and not group.failing:
+                yield Finding(
+                    what, "note", f"{group.name} is {counted(group.lag, 'position')} behind", "`city status` shows it catch up"
+                )
     if not troubles:
-        yield well(what, f"{len(picture.processes)} processes run on {data}, and all is ready")
+        yield well(what, f"what runs on {data}: {counted(len(picture.processes), 'process')}; all is ready")

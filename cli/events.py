@@ -36,6 +36,8 @@ def lag(data: Data = None, as_json: Json = False, config: File = None) -> None:
         _out.print(json.dumps(plain, ensure_ascii=False, indent=2), soft_wrap=True)
     else:
         _out.print(groups.table(rows))
+        for line in groups.troubles(rows):
+            _out.print(line, soft_wrap=True)
     _tell(silent)
     raise typer.Exit(0 if all(groups.is_well(group) for _, group in rows) and not silent else 1)
 

@@ -36,12 +36,20 @@ def is_well(group: pb.ConsumerGroup) -> bool:
 def table(rows: list[tuple[int, pb.ConsumerGroup]]) -> Table:
     """For people."""
     shown = Table(box=None, padding=(0, 1, 0, 0))
-    for title in ("group", "process", "position", "behind", "parked", "restarts", "trouble"):
-        shown.add_column(title, justify="left" if title in ("group", "trouble") else "right", no_wrap=title != "trouble")
+    for title in ("group", "process", "position", "behind", "parked", "restarts"):
+        left = title == "group"
+        shown.add_column(title, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for pid, g in rows:
+        shown.add_row(g.name, *map(str, (pid, g.position, g.lag, g.parked, g.restarts)))
+    return shown
+
+
+def troubles(rows: list[tuple[int, pb.ConsumerGroup]]) -> Iterator[str]:
+    """What fails or is stalled, a line each: no column is wide enough for it."""
     for pid, g in rows:
         still = f"nothing done for {g.still.seconds} s" if g.still.seconds else ""
-        shown.add_row(g.name, *map(str, (pid, g.position, g.lag, g.parked, g.restarts)), g.failing or still)
-    return shown
+        if trouble := g.failing or still:
+            yield f"✗ {g.name} (process {pid}): {trouble}"
 
 
 def parked(data: Path, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:

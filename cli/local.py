@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -22,12 +25,14 @@ from citybrain.mesh.processes import Processes, groups_of
 from citybrain.mesh.serve import choose
 from citybrain.mesh.settings import Settings, Traces
 from citybrain.mesh.supervisor import Supervisor
-from citybrain.observability.logs import logger
+from citybrain.observability.logs import LogFile, logger
 from citybrain.observability.receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
+# How often it is looked how large the access log is.
+_LOOK_S = 2.0
 _log = logger("city")
 
 
@@ -58,7 +63,8 @@ class LocalCity:
         self._folders = [folder.absolute() for folder in folders]
         self._gateway_settings = gateway
         self._manifests = [manifest for manifest in choose(list(only), self._folders) if manifest.name not in without]
-        self._say = say
+        self._told_to = say
+        self._said: LogFile | None = None
         self._with_engines = engines
         self._engines: Engines | None = None
         self._lock: IO[str] | None = None
@@ -70,6 +76,8 @@ class LocalCity:
         self.mesh: Processes | None = None
         self.gateway: Envoy | None = None
         self._keeper: Supervisor | None = None
+        self._stopped = threading.Event()
+        self._rotating: threading.Thread | None = None
 
     @property
     def traces(self) -> Path:
@@ -85,6 +93,8 @@ class LocalCity:
                 f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
             )
         self._lock = _only_one(self.data)
+        self._said = self._log_file("up.log")
+        self._stopped.clear()
         for one in present(self.data):
             if not one.runs:
                 forget(self.data, one)
@@ -123,10 +133,40 @@ class LocalCity:
             self._keeper.start()
             address, admin = self.gateway.address, f"127.0.0.1:{self.gateway.settings.admin_port}"
             self._presence = Presence(self.data, "gateway", address=address, admin=admin)
+            self._rotating = threading.Thread(target=self._rotate, name="rotate", daemon=True)
+            self._rotating.start()
+            self._note(f"the city answers at {address}")
             return address
         except BaseException:
             self.stop()
             raise
+
+    def _log_file(self, name: str) -> LogFile:
+        log = self._settings.log
+        return LogFile(self.data / name, log.file_mb, log.files_kept)
+
+    def _say(self, what: str) -> None:
+        """Says what happens to processes, and keeps it with its time."""
+        self._note(what)
+        self._told_to(what)
+
+    def _note(self, what: str) -> None:
+        if self._said is not None:
+            time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
+
+    def _rotate(self) -> None:
+        """Begins the gateway's access log anew when it is full: Envoy only ever adds to it."""
+        path = self.data / "access.log"
+        full = self._settings.log.file_mb * 1024 * 1024
+        while not self._stopped.wait(_LOOK_S):
+            # A disk that is full, or a gateway that is away just now: the next look may do better.
+            with contextlib.suppress(OSError):
+                if path.stat().st_size >= full and self.gateway is not None:
+                    log = self._log_file(path.name)
+                    log.doRollover()
+                    log.close()
+                    self.gateway.reopen_logs()
 
     def _lives(self) -> dict[str, object]:
         assert self.mesh is not None
@@ -162,6 +202,10 @@ class LocalCity:
 
     def stop(self) -> None:
         """Stops everything, callers first."""
+        self._stopped.set()
+        if self._rotating is not None:
+            self._rotating.join()
+            self._rotating = None
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
@@ -179,6 +223,10 @@ class LocalCity:
         if self._receiver is not None:
             self._receiver.stop()
             self._receiver = None
+        if self._said is not None:
+            self._note("the city is stopped")
+            self._said.close()
+            self._said = None
         if self._lock is not None:
             self._lock.close()
 

@@ -12,6 +12,7 @@ import typer
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.cli.words import counted
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.verifying import Difference, Verdict
 from citybrain.mesh.settings import Settings
@@ -64,7 +65,7 @@ async def _verified(settings: Settings, repair: bool) -> Verdict:
 
 
 def _line(one: Difference) -> str:
-    said = f"{one.stream}: {one.stored} events, {one.logged} of them in the log"
+    said = f"{one.stream}: {counted(one.stored, 'event')}, {one.logged} of them in the log"
     if one.lost:
         return f"{said}; {one.lost} that Kafka had acknowledged are lost there"
     if one.unknown:
@@ -73,9 +74,11 @@ def _line(one: Difference) -> str:
 
 
 def _summary(found: Verdict) -> str:
-    said = f"{found.streams} streams, {found.events} events in the log, {found.twice} of them a second time"
+    said = (
+        f"{counted(found.streams, 'stream')}, {counted(found.events, 'event')} in the log, {found.twice} of them a second time"
+    )
     if found.unreadable:
-        said += f"; {len(found.unreadable)} records beside them are no events, and are set aside"
+        said += f"; beside them {counted(len(found.unreadable), 'record')} set aside: no event"
     lost = sum(one.lost for one in found.differing)
     if found.published:
         return f"{said}; {found.published} were missing there and are published"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -92,7 +93,7 @@ def up(
         processes__copies=("--copies", _numbers(copies) if copies else None),
     )
     asked = configuration.load(config).asked
-    tell = lambda what: _out.print(f"city: {what}", markup=False)  # noqa: E731
+    tell = lambda what: _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} city: {what}", markup=False)  # noqa: E731
     city = LocalCity(chosen, chosen.gateway, only=names, folders=folder or [], engines=engines, say=tell)
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
@@ -105,7 +106,7 @@ def up(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pause()
     except KeyboardInterrupt:
-        _out.print("Stopping.")
+        _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Stopping.", markup=False)
     finally:
         city.stop()
 
@@ -201,12 +202,15 @@ def call(
 
 @app.command()
 def trace(
-    incident: Annotated[str, typer.Argument(help="Incident id, e.g. inc-0123456789ab.")],
+    incident: Annotated[str, typer.Argument(metavar="ID", help="Of an incident, e.g. inc-0123456789ab, or of a trace.")],
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="The trees as JSON.")] = False,
     config: File = None,
 ) -> None:
-    """Shows everything that happened for an incident as a tree: gateway, services, log and saga, with durations."""
+    """Shows everything that happened for an incident as a tree: gateway, services, log and saga, with durations.
+
+    The id of a trace stands in log lines and in errors; only that trace is shown.
+    """
     import json
 
     from citybrain.cli.traces import span_file
@@ -218,14 +222,17 @@ def trace(
     if not path.is_file():
         raise Problem(f"there is no trace store in {path.parent}: start the city with the same --data first")
     with span_file(path), contextlib.closing(TraceStore(path)) as store:
-        roots = build(store.by_incident(incident))
+        title, spans = f"incident {incident}", store.by_incident(incident)
+        if not spans:
+            title, spans = f"trace {incident}", store.by_trace(incident.lower())
+        roots = build(spans)
         if not roots:
             known = ", ".join(store.incidents(5)) or "none yet"
             raise Problem(f"no trace of {incident}; the newest incidents are: {known}")
     if as_json:
         _out.print(json.dumps(tree_json(roots), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
     else:
-        _out.print(render(roots, f"incident {incident}"))
+        _out.print(render(roots, title))
 
 
 app.add_typer(configuration.app)

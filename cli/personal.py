@@ -15,6 +15,7 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.cli.words import counted
 from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ def rewrap(data: Data = None, config: File = None) -> None:
         looked_at, changed = asyncio.run(_rewrap(settings))
     except (StoreError, OSError, SealBroken) as error:
         raise Problem(str(error)) from None
-    _out.print(f"{looked_at} keys of persons are wrapped by the current master key; {changed} were wrapped anew", markup=False)
+    _out.print(
+        f"{counted(looked_at, 'key')} of persons in all, wrapped by the current master key; wrapped anew: {changed}",
+        markup=False,
+    )
     _out.print("copies of the keys that were made before open with the master key of then", markup=False)
 
 
@@ -99,7 +103,7 @@ async def _rewrap(settings: Settings) -> tuple[int, int]:
                 part = await engine.keys.rewrap(part.reached if part else "")
                 looked_at, changed = looked_at + part.looked_at, changed + part.changed
                 if shown is not None:
-                    shown.update(f"{looked_at} keys, {changed} wrapped anew")
+                    shown.update(f"{counted(looked_at, 'key')}, {changed} wrapped anew")
     finally:
         await engine.close()
     return looked_at, changed

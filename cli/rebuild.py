@@ -22,6 +22,8 @@ from citybrain.observability.console import Terminal
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 _ASK_S = 10.0
 _PAUSE_S = 0.1
+# What does not move for so long is told.
+_QUIET_S = 30.0
 
 
 def rebuild(
@@ -58,6 +60,7 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(f"{service} {view}", total=begun.head)
+        place, moved_at = (-1, -1), time.monotonic()
         while True:
             request = pb.GetRebuildRequest(service=service, view=view)
             now: pb.Rebuild = ask(where, lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
@@ -68,6 +71,14 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
             if now.problem:
                 raise Problem(f"{view} of {service} stays as it was: {now.problem}")
             shown.update(task, completed=now.position, total=now.head)
+            if place != (now.building, now.position):
+                place, moved_at = (now.building, now.position), time.monotonic()
+            elif time.monotonic() - moved_at >= _QUIET_S:
+                still = f"stands at position {now.position} of {now.head} and has not moved for {_QUIET_S:g} s"
+                console.print(
+                    f"city: {view} of {service} {still}: `city events lag` says what fails", markup=False, soft_wrap=True
+                )
+                moved_at = time.monotonic()
             time.sleep(_PAUSE_S)
 
 

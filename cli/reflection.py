@@ -107,7 +107,7 @@ class Remote:
                 raise json_format.ParseError("it must be a JSON object, {…}")
             request = json_format.Parse(body or "{}", request_class(), descriptor_pool=self._pool)
         except json_format.ParseError as error:
-            raise CallError(f"the request is no {method.input_type.name}: {' '.join(str(error).split())}") from None
+            raise CallError(f"the request does not fit {method.input_type.name}: {' '.join(str(error).split())}") from None
         target = f"/{method.containing_service.full_name}/{method.name}"
         make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
         stub: Any = make(

@@ -191,15 +191,39 @@ def shown(picture: Picture) -> RenderableType:
     parts += [_line(False, one) for one in picture.down]
     for door in picture.gateways:
         parts.append(_line(not door.problem, f"gateway {door.address}", door.problem or "takes calls"))
+    widths = _widths(picture)
     for one in picture.processes:
-        parts.append(_process(one))
+        parts.append(_process(one, widths))
     parts += waiting.lines(one.status for one in picture.processes if one.status is not None)
     parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
     parts += [Text(f"{gone} ended without a word", style="dim") for gone in picture.gone]
     return Group(*parts)
 
 
-def _process(one: One) -> RenderableType:
+_COLUMNS = ("  service", "group", "", "position", "behind", "parked")
+
+
+def _rows(service: pb.ServiceStatus) -> Iterator[list[str]]:
+    """The service, and each of its groups, as cells."""
+    waiting = f", {service.calls_waiting} wait" if service.calls_waiting else ""
+    mark = "✓" if service.ready else "✗"
+    yield [f"{mark} {service.name}", f"{service.calls_working} of {service.max_calls} calls{waiting}", "", "", "", ""]
+    for group in service.groups:
+        short = group.name.removeprefix(f"{service.name}.")
+        # Who stands by knows only what the others have kept: that is no lag.
+        figures = ["", "", ""]
+        if group.role == pb.GROUP_ROLE_LEADS:
+            figures = [str(group.position), str(group.lag), str(group.parked)]
+        yield ["", short, _ROLES.get(group.role, ""), *figures]
+
+
+def _widths(picture: Picture) -> list[int]:
+    """Of the columns, the same for every process."""
+    rows = [row for one in picture.processes if one.status for service in one.status.services for row in _rows(service)]
+    return [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+
+
+def _process(one: One, widths: Sequence[int]) -> RenderableType:
     if one.status is None:
         return _line(False, f"{one.named} at {one.address}", one.problem)
     status = one.status
@@ -211,16 +235,13 @@ def _process(one: One) -> RenderableType:
     )
     parts: list[RenderableType] = [_line(status.ready, f"process {one.pid} at {one.address}", said)]
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for title in ("  service", "group", "", "position", "behind", "parked"):
-        table.add_column(title, no_wrap=True, justify="right" if title in ("position", "behind", "parked") else "left")
+    for title, width in zip(_COLUMNS, widths, strict=True):
+        right = title in ("position", "behind", "parked")
+        table.add_column(title, min_width=width, no_wrap=right, overflow="fold", justify="right" if right else "left")
     for service in status.services:
-        mark = Text("✓ ", "green") if service.ready else Text("✗ ", "red")
-        waiting = f", {service.calls_waiting} wait" if service.calls_waiting else ""
-        table.add_row(mark + Text(service.name), f"{service.calls_working} of {service.max_calls} calls{waiting}", style="bold")
-        for group in service.groups:
-            short = group.name.removeprefix(f"{service.name}.")
-            parked = Text(str(group.parked), "red" if group.parked else "")
-            table.add_row("", short, _ROLES.get(group.role, ""), str(group.position), str(group.lag), parked)
+        for first, *others, parked in _rows(service):
+            mark = Text(first[:1], "green" if service.ready else "red") + Text(first[1:])
+            table.add_row(mark, *others, Text(parked, "red" if parked not in ("", "0") else ""), style="bold" if first else "")
     parts.append(table)
     for service in status.services:
         parts += [_line(False, f"{service.name}: {d.name.partition('/')[2]}", d.reason) for d in out(service)]

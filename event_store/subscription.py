@@ -40,7 +40,8 @@ class Subscription:
     """Reads the log behind `position` and hands batches to `handle`, which also stores the checkpoint.
 
     `park_after`: tries of one event before it waits for somebody (`on_parked`); None: it is tried for ever, and everything
-    waits. `lasting` says of an error whether it is the event's own.
+    waits. `lasting` says of an error whether it is the event's own. `keeps_place`: whether its checkpoint is stored also where
+    nothing was for it, so that others see how far it is.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Subscription:
         lasting: Callable[[Exception], bool] = lambda error: True,
         on_failure: Failed | None = None,
         on_parked: Callable[[Parked], None] | None = None,
+        keeps_place: Callable[[], bool] = lambda: False,
     ) -> None:
         self._log = log
         self._memory = memory
@@ -66,6 +68,7 @@ class Subscription:
         self._lasting = lasting
         self._on_failure = on_failure
         self._on_parked = on_parked
+        self._keeps_place = keeps_place
         self._waiting = ParkedStreams(memory)
         self._done: set[int] = set()
         # Parked or given up, though the checkpoint had not come so far: the log brings them once more, and they are not ours.
@@ -125,7 +128,7 @@ class Subscription:
             page = await self._log.read_log(self.position, self._batch, self._types)
             if page.unreadable:
                 await self._set_aside(page.unreadable)
-            if page.events:
+            if page.events or (page.reached > self.position and self._keeps_place()):
                 await self._work(page.events, page.reached)
             self.position = page.reached
             if self.position >= self._log.head():

@@ -150,6 +150,12 @@ class Envoy:
             text: str = answer.read().decode("utf-8")
             return text
 
+    def reopen_logs(self) -> None:
+        """Has it go on in a new file where its access log was; OSError when it does not answer."""
+        url = f"http://127.0.0.1:{self._settings.admin_port}/reopen_logs"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
+            pass
+
     def __enter__(self) -> Self:
         """Starts."""
         self.start()

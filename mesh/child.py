@@ -60,7 +60,7 @@ class MeshChild:
         """Starts it and waits until it answers; returns host:port. The port stays the same from then on."""
         port = self.address.rpartition(":")[2] or "0"
         command = [sys.executable, "-m", "citybrain.mesh.serve", "--data", str(self._data), "--port", port]
-        command += ["--tethered", *self._arguments]
+        command += ["--log", str(self.log_path), "--tethered", *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
         if self._settings is not None:
             file = self._data / ("settings.yaml" if self._name == "mesh" else f"settings-{self._name}.yaml")

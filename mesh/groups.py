@@ -173,6 +173,8 @@ class GroupMember:
         self._failure = ""
         self._began_again = float("-inf")
         self._restarts = 0
+        self.keeps_place = False
+        """Whether others can see how far it is also where nothing was for it."""
         self._parts: dict[str, Part] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Not known before the first look.
@@ -254,6 +256,7 @@ class GroupMember:
                 part.subscription = Subscription(
                     part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
                     lasting=lasting, on_failure=self._failed, on_parked=self._parked,
+                    keeps_place=lambda: self.keeps_place,
                 )  # fmt: skip
                 self._parts[partition.name] = part
                 self._process.activity.changed()

@@ -33,7 +33,7 @@ from citybrain.mesh.settings import Settings
 from citybrain.mesh.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.mesh.vault import Vault
-from citybrain.observability.logs import configure, logger
+from citybrain.observability.logs import logger
 from citybrain.observability.tracing import Tracing
 
 _log = logger("runner")
@@ -163,7 +163,6 @@ async def _last_moment_of(log: Log) -> int:
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
     """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
-    configure(settings.log.level, pretty=settings.log.format == "pretty")
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()

@@ -16,6 +16,7 @@ from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.runner import serve
 from citybrain.mesh.settings import ELSEWHERE, Settings
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
+from citybrain.observability.logs import LogFile, configure
 
 
 def rooms() -> list[Path]:
@@ -80,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="SERVICE=HOST:PORT", help="where another service answers"
     )
+    parser.add_argument("--log", type=Path, help="a file for log lines and standard error, begun anew when it is full")
     parser.add_argument("--tethered", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(arguments)
     if options.tethered:
@@ -110,6 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps({"ready": f"{settings.host}:{port}"}) + "\n")
         sys.stdout.flush()
 
+    log = None
+    if options.log is not None:
+        try:
+            log = LogFile(options.log, settings.log.file_mb, settings.log.files_kept, takes_stderr=True)
+        except OSError as error:
+            do = "make room, or give its rights to this user"
+            sys.stderr.write(f"city: {options.log} cannot be written: {error.strerror}: {do}\n")
+            return 2
+    configure(settings.log.level, pretty=settings.log.format == "pretty", file=log)
     return serve(manifests, settings.model_copy(update={"peers": peers}), ready)
 
 

@@ -30,10 +30,12 @@ class Section(BaseModel):
 
 
 class Log(Section):
-    """Log lines on standard error."""
+    """Log lines: on standard error, or of the processes of `city up` in files of the data folder."""
 
     level: Literal["debug", "info", "warning", "error"] = value("info", "From which level on lines are written.")
     format: Literal["json", "pretty"] = value("json", "One JSON object a line, or `pretty` for people.")
+    file_mb: float = value(10.0, "A file of log lines that is so large, in MiB, is begun anew.", gt=0)
+    files_kept: int = value(3, "How many such files are kept beside each newest one.", ge=1)
 
 
 class Traces(Section):

@@ -163,7 +163,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         if now.code != self._code:
             problem = "it was begun by other code than runs now: ask for it again"
         elif parked:
-            problem = f"{parked} events are parked: `city events parked` lists them; mend the view and ask for it again"
+            problem = f"parked events: {parked}; `city events parked` lists them. Mend the view and ask for it again"
         return Rebuilding(now.live, now.building, position, head, parked, problem)
 
     async def _tend(self) -> None:
@@ -192,6 +192,8 @@ class View(DependencyProvider):  # type: ignore[misc]
                     await self._forget(old)
             self._building, self._heads = now.building, {}
             self.builder = self._member_of(now.building)
+            # Whoever looks whether it is there, perhaps in another process, sees only what is stored.
+            self.builder.keeps_place = True
             self.builder.follow(functools.partial(self._fold, now.building))
         if await self._caught_up():
             built = self._building
@@ -226,6 +228,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         self.member.leave()
         if self.builder is not None and self._building == live:
             self.member, self.builder = self.builder, None
+            self.member.keeps_place = False
             self.member.tell_changes(self._changed_elsewhere)
         else:
             self.member = self._member_of(live)

@@ -1,13 +1,17 @@
-"""Log lines on stderr, one JSON object each, that carry service, trace, span and incident."""
+"""Log lines on stderr or in a file, one JSON object each, that carry service, trace, span and incident."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -20,11 +24,41 @@ from citybrain.observability.terminal import escaped
 _configured = False
 
 
-class _Stderr:
-    """Writes to whatever sys.stderr is at the moment of the line."""
+class LogFile(RotatingFileHandler):
+    """Lines in a file that is begun anew when it is full; `kept` older ones stay beside it, as FILE.1 and so on."""
+
+    def __init__(self, path: Path, megabytes: float, kept: int, *, takes_stderr: bool = False) -> None:
+        """`takes_stderr`: what this process writes to standard error goes there too, also after the file was begun anew."""
+        self._takes_stderr = takes_stderr
+        # As standard error does: what is half a letter is told as what it is.
+        size = int(megabytes * 1024 * 1024)
+        super().__init__(path, maxBytes=size, backupCount=kept, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        if self._takes_stderr:
+            os.dup2(stream.fileno(), sys.__stderr__.fileno() if sys.__stderr__ else 2)
+        return stream
+
+    def write(self, line: str) -> None:
+        """Writes one line in one piece."""
+        self.handle(logging.makeLogRecord({"msg": line}))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """On a full disk a line is lost; the work goes on."""
+
+
+class _Lines:
+    """Writes to a file, or to whatever sys.stderr is at the moment of the line."""
+
+    def __init__(self, file: LogFile | None) -> None:
+        self._file = file
 
     def msg(self, message: str) -> None:
         """Writes one line in one piece: lines of several threads do not mix. On a full disk it is lost; the work goes on."""
+        if self._file is not None:
+            self._file.write(message)
+            return
         with contextlib.suppress(OSError):
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
@@ -49,8 +83,8 @@ def logger(service: str) -> Any:
     return structlog.get_logger(service=service)
 
 
-def configure(least: str = "info", *, pretty: bool = False) -> None:
-    """Sets up logging for this process, before its first line: from which level on, and whether for people."""
+def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None = None) -> None:
+    """Sets up logging for this process, before its first line: from which level on, whether for people, and where to."""
     global _configured
     _configured = True
     level = logging.getLevelNamesMapping()[least.upper()]
@@ -72,7 +106,7 @@ def configure(least: str = "info", *, pretty: bool = False) -> None:
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Stderr(),
+        logger_factory=lambda *_: _Lines(file),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

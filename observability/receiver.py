@@ -14,43 +14,49 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from citybrain.observability.lenient import read
 from citybrain.observability.spans import spans_of
 from citybrain.observability.trace_store import TraceStore
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
+class _Traces(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Takes spans as the bytes that came, whatever a caller's header put into them; one bad span costs no other.
+
+    Logs and metrics are taken and not kept: the lines on stderr are the logs.
+    """
+
     def __init__(self, store: TraceStore) -> None:
         self._store = store
 
-    def Export(
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        self._store.insert(spans_of(request))
-        return trace_service_pb2.ExportTraceServiceResponse()
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """The handler of a method."""
+        method = _METHODS.get(handler_call_details.method)
+        return None if method is None else grpc.unary_unary_rpc_method_handler(self._export if method == "spans" else _nothing)
+
+    def _export(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            self._store.insert(spans_of(read(trace_service_pb2.ExportTraceServiceRequest, request)))
+        except DecodeError:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no request to keep spans")
+        except sqlite3.Error as error:
+            # Whoever sent them tries again for a while.
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"spans cannot be kept now: {error}")
+        return b""
 
 
-class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
-    """Log records are taken and not kept: the lines on stderr are the logs."""
-
-    def Export(
-        self, request: logs_service_pb2.ExportLogsServiceRequest, context: grpc.ServicerContext
-    ) -> logs_service_pb2.ExportLogsServiceResponse:
-        return logs_service_pb2.ExportLogsServiceResponse()
+_EXPORT = "/opentelemetry.proto.collector.{0}.v1.{1}Service/Export"
+_METHODS = {
+    _EXPORT.format("trace", "Trace"): "spans", _EXPORT.format("logs", "Logs"): "", _EXPORT.format("metrics", "Metrics"): "",
+}  # fmt: skip
 
 
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Metrics are taken and not kept."""
-
-    def Export(
-        self, request: metrics_service_pb2.ExportMetricsServiceRequest, context: grpc.ServicerContext
-    ) -> metrics_service_pb2.ExportMetricsServiceResponse:
-        return metrics_service_pb2.ExportMetricsServiceResponse()
+def _nothing(request: bytes, context: grpc.ServicerContext) -> bytes:
+    return b""
 
 
 class Receiver:
@@ -76,9 +82,7 @@ class Receiver:
         except RuntimeError as error:
             raise OSError(f"port {self._port} on {self._host} is taken: stop what uses it, or choose another port") from error
         self.store = store = TraceStore(self._path, max_spans=self._max_spans)
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(store), server)  # type: ignore[no-untyped-call]
-        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(), server)  # type: ignore[no-untyped-call]
-        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(), server)  # type: ignore[no-untyped-call]
+        server.add_generic_rpc_handlers((_Traces(store),))
         server.start()
         self._server = server
         self.endpoint = f"http://{self._host}:{port}"

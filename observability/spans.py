@@ -15,6 +15,8 @@ from citybrain.observability import names
 
 _KINDS = ("internal", "internal", "server", "client", "producer", "consumer")
 _STATUSES = ("unset", "ok", "error")
+# What the file of spans can hold.
+_LAST_NS = 2**63 - 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,10 +84,10 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
         parent_span_id=span.parent_span_id.hex(),
         service=service,
         name=span.name,
-        kind=_KINDS[span.kind] if span.kind < len(_KINDS) else "internal",
-        start_ns=span.start_time_unix_nano,
-        end_ns=span.end_time_unix_nano,
-        status=_STATUSES[span.status.code] if span.status.code < len(_STATUSES) else "unset",
+        kind=_KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "internal",
+        start_ns=min(span.start_time_unix_nano, _LAST_NS),
+        end_ns=min(span.end_time_unix_nano, _LAST_NS),
+        status=_STATUSES[span.status.code] if 0 <= span.status.code < len(_STATUSES) else "unset",
         status_message=span.status.message,
         attributes=_attributes(span.attributes),
         links=tuple(Link(link.trace_id.hex(), link.span_id.hex()) for link in span.links),

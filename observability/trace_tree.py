@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from rich.markup import escape
@@ -109,15 +110,17 @@ def collapse(siblings: Sequence[Node]) -> list[Group]:
 
 
 def render(roots: Sequence[Node], title: str) -> Tree:
-    """The trees for a terminal (print with rich): service, what, milliseconds, status; what repeats is shown once."""
+    """The trees for a terminal (print with rich): service, what, durations, status, and when the roots began."""
     first = min((root.span.start_ns for root in roots), default=0)
     last = max((root.span.end_ns for root in _all(roots)), default=0)
     names = {(node.span.trace_id, node.span.span_id): node.span for node in _all(roots)}
     total = len({node.span.trace_id for node in _all(roots)})
     traces = f"{total} trace{'s' if total != 1 else ''}"
-    tree = Tree(f"[bold]{_text(title)}[/] · {traces} · {len(names)} spans · {_ms((last - first) / 1e6)}")
+    spans = f"{len(names)} span{'s' if len(names) != 1 else ''}"
+    since = f" · since {_moment(first):%Y-%m-%d %H:%M:%S %z}" if first else ""
+    tree = Tree(f"[bold]{_text(title)}[/] · {traces} · {spans} · {_ms((last - first) / 1e6)}{since}")
     for group in collapse(roots):
-        _render(tree, group, first, names)
+        _render(tree, group, first, names, root=True)
     return tree
 
 
@@ -132,11 +135,14 @@ def _look(node: Node) -> object:
     return (node.span.service, node.span.name, node.span.status, node.parent_missing, below)
 
 
-def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], Span]) -> None:
+def _render(tree: Tree, group: Group, first: int, names: dict[tuple[str, str], Span], root: bool = False) -> None:
     span = group.node.span
     parts = [f"[cyan]{_text(span.service)}[/] {_text(_short(span.name))}", f"[dim]+{_ms((span.start_ns - first) / 1e6)}[/]"]
+    if root:
+        moment = _moment(span.start_ns)
+        parts.insert(0, f"[dim]{moment:%H:%M:%S}.{moment.microsecond // 1000:03}[/]")
     if group.count > 1:
-        parts.append(f"[bold]× {group.count}[/] [green]{_ms(group.total_ms)}[/] in all, longest {_ms(group.longest_ms)}")
+        parts.append(f"[bold]×{group.count}[/] [green]{_ms(group.total_ms)}[/] in all, longest {_ms(group.longest_ms)}")
     else:
         parts.append(f"[green]{_ms(span.duration_ms)}[/]")
     if span.status == "error":
@@ -191,4 +197,10 @@ def _short(name: str) -> str:
 
 
 def _ms(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.1f} ms"
+    # In one piece: where a line is broken, a number stays with its unit.
+    return f"{milliseconds / 1000:.2f}s" if milliseconds >= 1000 else f"{milliseconds:.1f}ms"
+
+
+def _moment(nanoseconds: int) -> datetime:
+    """By the wall clock, in the time of where it is read."""
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).astimezone()

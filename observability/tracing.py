@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
@@ -17,8 +17,8 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -46,6 +46,27 @@ class _Story(SpanProcessor):
             span.set_attribute(names.INCIDENT_ID, str(incident))
 
 
+class _OneByOne(SpanExporter):
+    """Sends spans together; where one of them cannot be written down (half a letter in a text), it costs no other."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            return self._exporter.export(spans)
+        except UnicodeError:
+            if len(spans) == 1:
+                return SpanExportResult.FAILURE
+            return min((self.export([span]) for span in spans), key=lambda result: result.value)
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
 class Tracing:
     """The tracers of one process. Make one, close it with `shutdown()`."""
 
@@ -56,7 +77,7 @@ class Tracing:
         self._batches: BatchSpanProcessor | None = None
         if exporter is not None:
             self._batches = BatchSpanProcessor(
-                exporter,
+                _OneByOne(exporter),
                 max_queue_size=_QUEUED_SPANS,
                 schedule_delay_millis=_BATCH_DELAY_MS,
                 max_export_batch_size=_BATCH_SPANS,

@@ -136,7 +136,7 @@ def main() -> int:
     for line in found:
         sys.stdout.write(line + "\n")
     if found:
-        sys.stdout.write(f"{len(found)} findings\n")
+        sys.stdout.write(f"findings: {len(found)}\n")
     return 1 if found else 0
 
 

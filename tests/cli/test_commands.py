@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -190,7 +191,7 @@ def test_a_call_to_nobody_says_where_nobody_answers(tmp_path: Path) -> None:
 
 def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
     done = run(tmp_path, "call", "health/ListAmbulances", "--gateway", city)
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"ambulances": []})
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"ambulances": [], "nextPageToken": ""})
 
 
 @pytest.mark.parametrize(
@@ -198,9 +199,9 @@ def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
     [
         (["hospital/ListAmbulances"], ["no service hospital", "health", "traffic", "sagas", "emergency_command"]),
         (["health/ListDoctors"], ["no method ListDoctors", "ListAmbulances", "ReserveBed"]),
-        (["health/ListAmbulances", "{"], ["the request is no ListAmbulancesRequest"]),
-        (["health/ListAmbulances", '{"colour": "red"}'], ["the request is no ListAmbulancesRequest", "colour"]),
-        (["health/ListAmbulances", "[]"], ["the request is no ListAmbulancesRequest"]),
+        (["health/ListAmbulances", "{"], ["the request does not fit ListAmbulancesRequest"]),
+        (["health/ListAmbulances", '{"colour": "red"}'], ["the request does not fit ListAmbulancesRequest", "colour"]),
+        (["health/ListAmbulances", "[]"], ["the request does not fit ListAmbulancesRequest"]),
         (["emergency_command/GetIncident", '{"incident_id": "inc-000000000000"}'], ["NOT_FOUND", "inc-000000000000"]),
     ],
 )
@@ -236,6 +237,9 @@ def test_a_trace_of_an_unknown_incident_names_those_that_are_known(tmp_path: Pat
     assert incident in refused(tmp_path, "trace", "inc-0123456789ab")
     trees = json.loads(run(tmp_path, "trace", incident, "--json").stdout)
     assert trees
+    # Also by the id that stands in log lines.
+    of_trace = run(tmp_path, "trace", trees[0]["traceId"].upper())
+    assert (of_trace.returncode, f"trace {trees[0]['traceId'].upper()} · 1 trace ·" in of_trace.stdout) == (0, True)
     # While it runs, its files are its own.
     assert "another city runs on data" in refused(tmp_path, "up", "--port", "0")
 
@@ -315,7 +319,9 @@ def test_up_ends_with_everything_it_started(start: Start, number: signal.Signals
     until(lambda: not city.family(), f"nothing is left of {city.family()}")
     assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), city.said
     assert "Traceback" not in city.said
-    assert ("Stopping." in city.said) == (number is not signal.SIGKILL)
+    # With the time, so that what happened can be found in the logs.
+    stopping = re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Stopping\.$", city.said, re.M)
+    assert (stopping is not None) == (number is not signal.SIGKILL)
 
 
 # -- config -----------------------------------------------------------------------------------------------------------

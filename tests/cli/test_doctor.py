@@ -265,7 +265,7 @@ def test_of_a_city_that_runs_and_is_well_nothing_is_wrong(tmp_path: Path) -> Non
         until(lambda: run(tmp_path, "status").returncode == 0, "ready")
         code, findings = doctor(tmp_path)
     assert code == 0, findings
-    assert said_of(findings, "mesh") == ["1 processes run on data, and all is ready"]
+    assert said_of(findings, "mesh") == ["what runs on data: 1 process; all is ready"]
     assert f"{city.gateway.port} on 127.0.0.1 is this city's own" in said_of(findings, "port of the gateway")
     assert f"held by process {os.getpid()}" in said_of(findings, "lock")[0]
 
@@ -301,7 +301,7 @@ def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Pat
     with MeshChild(data, ["health"]):
         until(lambda: run(tmp_path, "status").returncode == 0, "ready")
         (found,) = wrongs(tmp_path)
-    assert found["said"] == f"{group} has 1 parked events"
+    assert found["said"] == f"{group} has 1 parked event"
     assert f"`city events parked {group}` names them" in found["do"]
 
 

@@ -6,6 +6,10 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
+from citybrain.mesh.v1 import mesh_service_pb2 as pb
+
+from citybrain.cli import rebuild
 from tests.cli.test_backup import city
 from tests.cli.test_commands import refused, run, until
 
@@ -36,6 +40,26 @@ def test_a_view_is_rebuilt_while_the_city_works(tmp_path: Path) -> None:
         assert "generation 4 is live" in said
         given_up = run(tmp_path, "rebuild", "emergency_command", "listed", "--give-up", "--data", str(data)).stdout
         assert "generation 4 stays live" in given_up
+
+
+def test_a_rebuild_that_does_not_move_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = pb.Rebuild(live=1, building=2, head=9)
+    stands = pb.GetRebuildResponse(rebuild=pb.Rebuild(live=1, building=2, position=4, head=9))
+    done = pb.GetRebuildResponse(rebuild=pb.Rebuild(live=2))
+    said: list[str] = []
+
+    def ask(where: str, method: object) -> pb.GetRebuildResponse:
+        said.append(capsys.readouterr().err)
+        return done if any("has not moved" in one for one in said) else stands
+
+    monkeypatch.setattr(rebuild, "ask", ask)
+    monkeypatch.setattr(rebuild, "_QUIET_S", 0.2)
+    assert rebuild._wait("here", "health", "roads", begun).live == 2
+    (told,) = filter(None, said)
+    assert (
+        told
+        == "city: roads of health stands at position 4 of 9 and has not moved for 0.2 s: `city events lag` says what fails\n"
+    )
 
 
 def test_what_cannot_be_rebuilt_says_what_there_is(tmp_path: Path) -> None:

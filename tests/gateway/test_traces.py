@@ -39,6 +39,17 @@ def test_spans_of_envoy_continue_the_callers_trace(make_gateway: Any, upstream: 
     assert "baggage" not in seen
 
 
+def test_a_header_that_is_no_text_costs_no_span(make_gateway: Any, upstream: Any, receiver: Any) -> None:
+    upstream.service.release.set()
+    gateway = make_gateway(otlp_endpoint=receiver.endpoint)
+    traces = [f"4bf92f3577b34da6a3ce929d0e0e474{number}" for number in range(2)]
+    for trace_id, agent in zip(traces, ("curl", b"\xff\xfe".decode("latin-1")), strict=True):
+        headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01", "user-agent": agent}
+        call_json(gateway.address, "GET", "/v1/incidents/inc-00000000000a", headers=headers)
+    for trace_id in traces:
+        until(lambda trace_id=trace_id: len(receiver.store.by_trace(trace_id)) == 2, "both spans of Envoy")  # type: ignore[misc]
+
+
 def test_spans_have_no_query_strings(make_gateway: Any, upstream: Any, receiver: Any) -> None:
     upstream.service.release.set()
     gateway = make_gateway(otlp_endpoint=receiver.endpoint)

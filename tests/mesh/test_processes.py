@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import grpc
@@ -21,7 +24,7 @@ from citybrain.mesh.child import ChildError, MeshChild
 from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.processes import groups_of
 from citybrain.mesh.serve import rooms
-from citybrain.mesh.settings import Processes, Restarts, Settings
+from citybrain.mesh.settings import Log, Processes, Restarts, Settings
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0
@@ -178,6 +181,26 @@ def test_a_process_that_hangs_is_ended_and_started_again_and_its_services_answer
         with Remote(gateway(hanging)) as remote, pytest.raises(CallError, match="there is no signal x"):
             list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
         assert not any("health" in said for said in hanging.said), "who answers is left alone"
+
+
+def test_logs_of_a_city_are_begun_anew_when_they_are_full_and_what_happened_is_kept_with_its_time(tmp_path: Path) -> None:
+    log = Log(file_mb=0.002, files_kept=1)
+    said: list[str] = []
+    settings = Settings(data=tmp_path, log=log, processes=Processes(restarts=SOON))
+    with LocalCity(settings, only=["health"], say=said.append) as one:
+        assert one.gateway is not None and one.mesh is not None
+        os.kill(one.mesh.children["mesh"].pid, signal.SIGKILL)
+        end = time.monotonic() + LIMIT_S
+        while not (tmp_path / "access.log.1").is_file() or not (tmp_path / "access.log").stat().st_size or len(said) < 2:
+            assert time.monotonic() < end
+            with Remote(one.gateway.address) as remote, contextlib.suppress(CallError):
+                list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))
+    lines = [json.loads(line) for line in (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()]
+    told = [line["message"] for line in lines]
+    assert told == [f"the city answers at {one.gateway.address}", *said, "the city is stopped"]
+    assert said[0].startswith("mesh was ended by SIGKILL")
+    assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
+    assert not (tmp_path / "access.log.2").exists()
 
 
 def test_a_process_that_does_not_start_in_time_is_ended_and_told(tmp_path: Path) -> None:

@@ -91,6 +91,44 @@ def test_a_view_whose_definition_changed_is_folded_anew_and_goes_on_live(tmp_pat
     on_parts(tmp_path, after)
 
 
+def others(parts: Parts, *texts: str) -> None:
+    """Events that the view does not hear."""
+    events = [event_of(ev.Noted(text=text), occurred_at=1) for text in texts]
+    wait(parts.store.append("shelf/others", events, ANY))
+
+
+@pytest.mark.parametrize("before", [(), ("a",)], ids=["nothing for the view", "something long ago"])
+def test_a_view_that_hears_nothing_of_what_stands_last_in_the_log_is_rebuilt_all_the_same(
+    tmp_path: Path, before: tuple[str, ...]
+) -> None:
+    def test(parts: Parts) -> None:
+        for text in before:
+            write(parts, text)
+        others(parts, "x", "y")
+        view = opened(parts, listed)
+        wait(view.rebuild())
+        parts.until(lambda: wait(view.rebuilding()).live == 2)
+        assert view.get("k") == ({"texts": ["a"]} if before else None)
+        others(parts, "z")
+        write(parts, "b")
+        parts.until(lambda: view.get("k") == {"texts": [*before, "b"]})
+
+    on_parts(tmp_path, test)
+
+
+def test_how_far_a_rebuild_has_come_is_known_to_processes_that_do_not_work_on_it(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        others(parts, "x", "y")
+        view = opened(parts, listed)
+        models = view.member.file.models
+        parts.until(lambda: wait(models.position("shelf.view.rows")) is not None)
+        wait(view.rebuild())
+        parts.until(lambda: wait(view.rebuilding()).live == 2)
+        assert wait(models.position("shelf.view.rows~2")) == 2
+
+    on_parts(tmp_path, test)
+
+
 def test_the_rows_of_the_old_generation_go_when_nobody_reads_them_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +205,7 @@ def test_what_cannot_be_folded_whole_does_not_take_the_place_of_the_live_one(
         for _ in range(3):
             wait(view._look())
         now = wait(view.rebuilding())
-        assert (now.live, now.building) == (1, 2) and "1 events are parked" in now.problem
+        assert (now.live, now.building) == (1, 2) and "parked events: 1;" in now.problem
         assert view.get("k") == {"count": 2}
         wait(view.give_up())
         parts.until(lambda: view.builder is None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from opentelemetry import context as otel_context
 
 from citybrain.observability import names
-from citybrain.observability.logs import LibraryLines, configure, logger
+from citybrain.observability.logs import LibraryLines, LogFile, configure, logger
 from citybrain.observability.tracing import Tracing, context_from
 
 
@@ -79,3 +82,54 @@ def test_what_others_wrote_is_no_command_to_the_terminal_that_shows_the_log(
     assert said.count("\\u001b[2J\\u009b2Jb\\u202e") >= 4
     if not pretty:
         assert json.loads(said)["message"] == evil
+
+
+def test_a_file_of_lines_grows_no_further_than_was_said_and_the_newest_are_kept(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "mesh.log", 1 / 1024, 2)
+    for number in range(500):
+        log.write(f"line {number}")
+    log.close()
+    files = [tmp_path / "mesh.log.2", tmp_path / "mesh.log.1", tmp_path / "mesh.log"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert all(file.stat().st_size <= 1024 for file in files)
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    assert lines == [f"line {number}" for number in range(500 - len(lines), 500)]
+
+
+TELLS = """
+import os, sys
+from pathlib import Path
+from citybrain.observability.logs import LogFile, configure, logger
+file = LogFile(Path(sys.argv[1]), 1 / 1024, 1, takes_stderr=True)
+configure(file=file)
+for number in range(50):
+    logger("mesh").info("something", number=number)
+os.write(2, b"what a library in C says\\n")
+raise SystemExit("what it says last")
+"""
+
+
+def test_what_a_process_says_last_is_in_the_newest_file_also_after_it_was_begun_anew(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.log"
+    with file.open("a", encoding="utf-8") as first:
+        done = subprocess.run([sys.executable, "-c", TELLS, str(file)], stderr=first, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "mesh.log.1").is_file()
+    assert file.read_text(encoding="utf-8").splitlines()[-2:] == ["what a library in C says", "what it says last"]
+    assert file.stat().st_size < 2048
+
+
+def test_half_a_letter_costs_no_line(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "mesh.log", 1, 1)
+    log.write("asked for \ud800")
+    log.close()
+    assert (tmp_path / "mesh.log").read_text(encoding="utf-8") == "asked for \\ud800\n"
+
+
+def test_a_disk_that_is_full_ends_nobody_who_writes_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = LogFile(tmp_path / "mesh.log", 1, 1)
+    assert log.stream is not None
+    log.stream.close()
+    log.stream = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115, PTH123
+    log.write("lost")
+    assert capsys.readouterr().err == ""

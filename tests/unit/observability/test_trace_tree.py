@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
@@ -20,8 +22,8 @@ def span(number: int, parent: int | None, name: str, service: str = "health", **
     return Span("t1", str(number), parent_id, service, name, "internal", number * 10**6, number * 10**6 + 2 * 10**6, **others)  # type: ignore[arg-type]
 
 
-def text(spans: list[Span]) -> str:
-    console = Terminal(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+def text(spans: list[Span], width: int = 200) -> str:
+    console = Terminal(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(render(build(spans), "inc-1"))
     return console.export_text()
 
@@ -77,8 +79,32 @@ def test_what_repeats_is_shown_once() -> None:
     (root,) = build(spans)
     groups = collapse(root.children)
     assert [(group.node.span.name, group.count) for group in groups] == [("handle", 118), ("step", 1), ("handle", 1)]
-    assert "× 118" in text(spans)
-    assert "236.0 ms in all" in text(spans)
+    assert "×118" in text(spans)
+    assert "236.0ms in all" in text(spans)
+
+
+@pytest.mark.parametrize("width", range(50, 120, 7))
+def test_however_narrow_the_terminal_is_a_number_stays_with_its_unit(width: int) -> None:
+    below = [span(number, number - 1, "handle something with a name", "traffic") for number in range(2, 8)]
+    shown = text([span(1, None, "report"), *below, *(span(20 + n, 7, "append") for n in range(9))], width)
+    # The first line of the tree, and then each number with what belongs to it.
+    found = re.findall(r"(\+?\d+\.\d+)(\w*)", "".join(shown.splitlines(keepends=True)[2:]))
+    assert len(found) >= 15
+    assert {unit for number, unit in found if number.startswith("+")} == {"ms"}
+    assert not re.search(r"×\s", shown)
+
+
+def test_people_see_when_it_was_by_their_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        start = int(datetime(2026, 3, 1, 23, 59, 58, 123000, tzinfo=UTC).timestamp() * 1e9)
+        shown = text([Span("t1", "1", "", "health", "report", "internal", start, start + 10**9)])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "since 2026-03-02 07:59:58 +0800" in shown
+    assert "07:59:58.123  health report" in shown
 
 
 def test_nothing() -> None:

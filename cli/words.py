@@ -1,0 +1,9 @@
+"""Numbers of things for people."""
+
+from __future__ import annotations
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 process`, `2 processes`."""
+    plural = thing + ("es" if thing.endswith("s") else "s")
+    return f"{number} {thing if number == 1 else plural}"
