@@ -33,8 +33,9 @@ from citybrain.mesh.container import expected
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.errors import Cancelled, status_of
 from citybrain.mesh.following import Follow, Followed, follow_log
+from citybrain.mesh.refusing import Unreadable, abort
 from citybrain.mesh.runtime import wait
-from citybrain.mesh.server import abort, find_method
+from citybrain.mesh.server import find_method
 from citybrain.mesh.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, context_from_metadata
@@ -181,6 +182,8 @@ class _Requests:
             message: Message = wait(self._next())
         if message is _END:
             raise StopIteration
+        if isinstance(message, Unreadable):
+            raise message.refusal
         check(message)
         return message
 

@@ -66,6 +66,9 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
 
     def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
         self._saw(context)
+        if request.incident_id == "busy":
+            context.set_trailing_metadata((("retry-after", "1"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do")
         return pb.GetIncidentResponse(incident=pb.Incident(incident_id=request.incident_id))
 
     def ListIncidents(self, request: pb.ListIncidentsRequest, context: grpc.ServicerContext) -> pb.ListIncidentsResponse:
