@@ -138,6 +138,8 @@ class Rpc(CityEntrypoint):
         try:
             token = getattr(request, "resume_token", "")
             cursor = process.tokens.read(purpose, token) if token else {}
+            # Else a follower for whom there is nothing yet does not hear that the stream is open: a browser gets no headers.
+            await _sent(context.send_initial_metadata(()))
             described = follow_log(process, follow, followed, cursor, purpose, self._method.output_type)
             # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
             async with aclosing(described) as responses:

@@ -138,6 +138,14 @@ def test_stream_as_server_sent_events(gateway: Any, upstream: Any) -> None:
     connection.close()
 
 
+def test_a_page_hears_that_its_stream_is_open_before_there_is_anything_to_tell(gateway: Any) -> None:
+    connection = http.client.HTTPConnection(gateway.address, timeout=60)
+    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=nothing%20yet")
+    response = connection.getresponse()
+    assert (response.status, response.getheader("content-type")) == (200, "text/event-stream")
+    connection.close()
+
+
 def test_unknown_method_is_told_how_to_go_on(gateway: Any) -> None:
     with grpc.insecure_channel(gateway.address) as channel:
         call = channel.unary_unary("/citybrain.nothing.v1.NothingService/Nothing", bytes, bytes)
