@@ -31,16 +31,44 @@ GRPC_CODES = {
 """What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status."""
 
 _BODY = "%LOCAL_REPLY_BODY%"
+_AGAIN = "under the same x-request-id: what was done is not done twice"
+_REACHED = f"The service cannot be reached now, or the gateway has too much to do. Try again {_AGAIN}."
+_LATE = f"The call took longer than it may, and what it began may go on. Ask again {_AGAIN}."
+# What Envoy says is for those who know Envoy.
 _MESSAGES = {
-    # Envoy has no words for a path that it does not normalize.
-    _INVALID: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
-    _NOT_FOUND: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
+    # It has no words for a path that it does not normalize.
+    400: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
+    404: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
+    408: "The request did not come in time: send it again, without a pause.",
+    503: f"{_REACHED} ({_BODY})",
+    504: f"{_LATE} ({_BODY})",
 }
+_REASONS = {
+    400: "BAD_REQUEST",
+    404: "NO_SUCH_METHOD",
+    408: "REQUEST_TOO_SLOW",
+    413: "REQUEST_TOO_LARGE",
+    431: "HEADERS_TOO_LARGE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_PASSED",
+}
+# Seconds after which to come again.
+_RETRY_AFTER = {429: 1, 503: 1}
 
+GRPC_ADVICE: dict[int, dict[str, Any]] = {
+    _INVALID: {"reason": "BAD_REQUEST", "words": "", "wait_s": 0},
+    4: {"reason": "DEADLINE_PASSED", "words": _LATE, "wait_s": 0},
+    8: {"reason": "TOO_MUCH", "words": "", "wait_s": 0},
+    12: {"reason": "NO_SUCH_METHOD", "words": "", "wait_s": 0},
+    14: {"reason": "UNAVAILABLE", "words": _REACHED, "wait_s": 1},
+}
+"""What gRPC callers are told of an error that is not of a service, by its number (google.rpc.Code)."""
+
+_RPC = "type.googleapis.com/google.rpc"
 # Where the filter that looks at calls in JSON puts what was wrong.
 _REFUSED = "citybrain.gateway"
 _FIELD = {
-    "@type": "type.googleapis.com/google.rpc.BadRequest",
+    "@type": f"{_RPC}.BadRequest",
     "fieldViolations": [
         {"field": f"%DYNAMIC_METADATA({_REFUSED}:field)%", "description": f"%DYNAMIC_METADATA({_REFUSED}:problem)%"}
     ],
@@ -79,30 +107,32 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
         }
     }
     is_json = {"or_filter": {"filters": [was_json, is_not_grpc]}}
-    too_large = (
-        f"The request is larger than {settings.max_request_bytes} bytes (gateway.max_request_bytes): send less at a time."
-    )
-    mappers: list[dict[str, Any]] = []
-    for status, code in GRPC_CODES.items():
-        told = {"body": {"inline_string": too_large}} if status == _TOO_LARGE else {}
-        in_json = {"and_filter": {"filters": [_has_status(status), is_json]}}
-        mappers.append(told | {"filter": in_json, "body_format_override": _error_body(code)})
-        if code != _NOT_FOUND:
-            # What has no route is UNIMPLEMENTED there, as Envoy says.
-            mappers.append(told | {"filter": _has_status(status), "headers_to_add": [_grpc_status(code)]})
+    most = f"{settings.max_request_bytes} bytes (gateway.max_request_bytes)"
+    messages = _MESSAGES | {_TOO_LARGE: f"The request is larger than {most}: send less at a time."}
     # Said by the filter that looks at calls in JSON.
-    named = {"filter": {"metadata_filter": _has_field()}, "body_format_override": _error_body(_INVALID, _BODY, _FIELD)}
-    return {"mappers": [named, *mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN)}]}
+    named = _error_body(_INVALID, _BODY, "BAD_REQUEST", [_FIELD])
+    mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _has_field()}, "body_format_override": named}]
+    for status, code in GRPC_CODES.items():
+        message, wait_s = messages.get(status, _BODY), _RETRY_AFTER.get(status)
+        again = [{"@type": f"{_RPC}.RetryInfo", "retryDelay": f"{wait_s}s"}] if wait_s else []
+        headers = [_header("retry-after", str(wait_s))] if wait_s else []
+        in_json = {"and_filter": {"filters": [_has_status(status), is_json]}}
+        mappers.append(
+            {
+                "filter": in_json,
+                "headers_to_add": headers,
+                "body_format_override": _error_body(code, message, _REASONS.get(status, "REFUSED"), again),
+            }
+        )
+        # Envoy takes most for UNKNOWN. What has no route is UNIMPLEMENTED in gRPC, and that it knows.
+        known = [] if code == _NOT_FOUND else [_header("grpc-status", str(code))]
+        words = {"text_format_source": {"inline_string": message}}
+        mappers.append({"filter": _has_status(status), "headers_to_add": headers + known, "body_format_override": words})
+    return {"mappers": [*mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN, _BODY, "REFUSED", [])}]}
 
 
-def _has_status(status: int) -> dict[str, Any]:
-    value = {"default_value": status, "runtime_key": "gateway.unused"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
-
-
-def _grpc_status(code: int) -> dict[str, Any]:
-    # Envoy takes 413 and others for UNKNOWN.
-    return {"header": {"key": "grpc-status", "value": str(code)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+def _header(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _has_field() -> dict[str, Any]:
@@ -112,17 +142,18 @@ def _has_field() -> dict[str, Any]:
     }
 
 
-def _error_body(code: int, message: str = "", *details: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "json_format": {
-            "code": code,
-            "message": message or _MESSAGES.get(code, _BODY),
-            # Which rule of the gateway it was, e.g. path_normalization_failed.
-            "reason": "%RESPONSE_CODE_DETAILS%",
-            "details": list(details),
-            "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%",
-        }
-    }
+def _has_status(status: int) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": "gateway.unused"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _error_body(code: int, message: str, reason: str, details: list[dict[str, Any]]) -> dict[str, Any]:
+    """As errors of the services look."""
+    # Which rule of Envoy's it was, e.g. path_normalization_failed.
+    rule = {"rule": "%RESPONSE_CODE_DETAILS%"}
+    why = {"@type": f"{_RPC}.ErrorInfo", "reason": reason, "domain": "citybrain.gateway", "metadata": rule}
+    asked = {"@type": f"{_RPC}.RequestInfo", "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%"}
+    return {"json_format": {"code": code, "message": message, "details": [*details, why, asked]}}
 
 
 def access_log(path: Path) -> dict[str, Any]:

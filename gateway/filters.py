@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from citybrain.gateway.edge import GRPC_CODES
+from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES
 from citybrain.gateway.methods import Route, open_services
-from citybrain.gateway.request_checks import request_checks
+from citybrain.gateway.request_checks import as_lua, request_checks
 from citybrain.gateway.settings import GatewaySettings
 
 FILTER_ORDER = (
@@ -25,6 +26,8 @@ FILTER_ORDER = (
     # What a call must not say.
     "lua",
     "grpc_json_transcoder",
+    # Errors that are not of our services, in the shape of those that are.
+    "errors",
     # Who calls: tokens.
     "jwt_authn",
     # May they: scopes.
@@ -38,6 +41,7 @@ FILTER_ORDER = (
 )
 """Where every filter goes. One that is not configured leaves its place empty; none is ever put elsewhere."""
 
+_ERRORS = Path(__file__).with_name("errors.lua")
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
@@ -50,6 +54,7 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
         "buffer": {"@type": f"{_TYPES}.buffer.v3.Buffer", "max_request_bytes": settings.max_request_bytes},
         "lua": _lua(request_checks(routes, descriptors, settings.max_request_bytes)),
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
+        "errors": _lua(f"local ADVICE = {as_lua(GRPC_ADVICE)}\n\n{_ERRORS.read_text(encoding='utf-8')}"),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
     }
@@ -64,9 +69,12 @@ def _lua(text: str) -> dict[str, Any]:
 
 def _web_errors() -> str:
     # The filter of gRPC-Web takes what it does not know for UNKNOWN, whatever stood there.
-    codes = ", ".join(f'["{status}"] = "{code}"' for status, code in GRPC_CODES.items())
     return f"""
-local CODES = {{{codes}}}
+local CODES = {as_lua({str(status): str(code) for status, code in GRPC_CODES.items()})}
+function envoy_on_request(handle)
+  -- For errors, wherever they come from.
+  handle:streamInfo():dynamicMetadata():set("citybrain.gateway", "request_id", handle:headers():get("x-request-id") or "")
+end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local code = CODES[headers:get(":status")]

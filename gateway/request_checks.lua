@@ -2,15 +2,6 @@
 -- parameter stand in for a field of the path, and drops what it does not know. `METHODS` and the limits are written before
 -- this text.
 
--- What a caller wrote, as it may stand in an answer.
-local function shown(text)
-  text = text:gsub("[^\32-\126]", "?")
-  if #text > 80 then
-    text = text:sub(1, 80) .. "..."
-  end
-  return text
-end
-
 local function refuse(handle, field, problem)
   local said = handle:streamInfo():dynamicMetadata()
   said:set("citybrain.gateway", "field", field)
@@ -53,6 +44,10 @@ local function misplaced(method, query)
     if method.body == "*" then
       return name, "is no parameter of the query here: everything but the path belongs in the body"
     end
+    local known = TYPES[method.request]
+    if not name:find(".", 1, true) and known.fields[name] == nil then
+      return name, "is no parameter of this call: " .. near(name, known.names)
+    end
   end
   return nil
 end
@@ -88,6 +83,14 @@ local function look(handle)
   local name, problem = misplaced(method, query)
   if name ~= nil then
     return refuse(handle, shown(name), problem)
+  end
+  local body = method.takes ~= nil and handle:body() or nil
+  if body ~= nil and body:length() > 0 then
+    local field
+    field, problem = check_json(body:getBytes(0, body:length()), method.takes, method.by_path)
+    if field ~= nil then
+      return refuse(handle, field, problem)
+    end
   end
 end
 

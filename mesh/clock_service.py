@@ -12,7 +12,7 @@ from citybrain.mesh.clock import DrivenClock
 from citybrain.mesh.errors import Refused, ServiceError, status_of
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.process import Process
-from citybrain.mesh.server import abort
+from citybrain.mesh.refusing import abort
 from citybrain.mesh.validation import check
 
 SERVICE = "citybrain.clock.v1.ClockService"

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from citybrain.event_store.contract import LimitExceeded, StoreError, Undecided
@@ -36,6 +38,8 @@ class ServiceError(Exception):
     """Base of what a caller may be told."""
 
     code = grpc.StatusCode.INTERNAL
+    # When to come again; None where that alone will not help.
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -45,7 +49,11 @@ class ServiceError(Exception):
         """google.rpc error details that travel with the status."""
         packed = any_pb2.Any()
         packed.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="citybrain"))
-        return [packed]
+        if self.retry_after_s is None:
+            return [packed]
+        again = any_pb2.Any()
+        again.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=self.retry_after_s)))
+        return [packed, again]
 
 
 # An error travels in trailers, and of those many callers take 8 KiB in all. There its message costs four times its length
@@ -125,6 +133,7 @@ class Unavailable(ServiceError):
     """Not now: safe to retry with the same request id."""
 
     code = grpc.StatusCode.UNAVAILABLE
+    retry_after_s = 1
 
 
 class Contended(ServiceError):
@@ -137,6 +146,7 @@ class Overloaded(ServiceError):
     """More calls wait than the service admits."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    retry_after_s = 1
 
 
 class DeadlinePassed(ServiceError):

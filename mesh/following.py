@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from citybrain.mesh.process import Process
 
 MAX_BATCH = 100
+MAX_BATCH_BYTES = 1024 * 1024
+"""Of the events in one message: many clients take 4 MiB, and one event may have a quarter of one."""
+HEARTBEAT_S = 15.0
+"""So long nothing is said; then a message without events, with a token, tells that the stream is well."""
 PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
 """Who may see less gets events as they are stored: without what is sealed."""
 
@@ -123,6 +127,8 @@ async def follow_log(
         stream.behind = lambda: not feed.ended(cursor)
         while not ending.done():
             page = await feed.read(cursor, MAX_BATCH)
+            while (fits := _fitting(page.events)) < len(page.events):
+                page = await feed.read(cursor, fits)
             wanted = [event for event in page.events if _wanted(follow, event)]
             if wanted:
                 opened = await _opened(process, follow, stream, wanted)
@@ -135,13 +141,26 @@ async def follow_log(
             if feed.ended(cursor):
                 grown = asyncio.ensure_future(feed.grown(cursor))
                 try:
-                    await asyncio.wait([grown, ending], return_when=asyncio.FIRST_COMPLETED)
+                    done, _ = await asyncio.wait([grown, ending], timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     grown.cancel()
+                if not done:
+                    stream.sent += 1
+                    yield response_class(resume_token=process.tokens.make(purpose, cursor))
     finally:
         ending.cancel()
         stream.behind = None
         process.activity.changed()
+
+
+def _fitting(events: Sequence[StoredEvent]) -> int:
+    """How many of the first events one message holds; at least one."""
+    size = 0
+    for number, event in enumerate(events):
+        size += len(event.data) + len(event.sealed)
+        if size > MAX_BATCH_BYTES and number:
+            return number
+    return len(events)
 
 
 async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:

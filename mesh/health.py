@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthServicer
+
+from citybrain.mesh.errors import NotFound, status_of
+from citybrain.mesh.refusing import abort
 
 Status = health_pb2.HealthCheckResponse
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -47,7 +49,7 @@ class Health(HealthServicer):  # type: ignore[misc]
         """How a name stands now; NOT_FOUND lists those there are."""
         if request.service not in self._ready:
             known = ", ".join(sorted(filter(None, self._ready)))
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {request.service} here; there are: {known}")
+            await abort(context, status_of(NotFound(f"there is no {request.service} here; there are: {known}")))
         return Status(status=self._status(request.service))
 
     async def List(self, request: health_pb2.HealthListRequest, context: _Context) -> health_pb2.HealthListResponse:

@@ -22,7 +22,7 @@ from citybrain.mesh.groups import GroupMember
 from citybrain.mesh.paging import Key, one_page
 from citybrain.mesh.process import Process
 from citybrain.mesh.readiness import Readiness
-from citybrain.mesh.server import Handler, abort
+from citybrain.mesh.refusing import Handler, abort
 from citybrain.mesh.validation import check
 from citybrain.mesh.version import installed_version
 from citybrain.mesh.views import Rebuilding, View

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,12 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.rpc import status_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
 from citybrain.mesh.health import Health
-
-Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+from citybrain.mesh.refusing import Handler, readable, readable_stream, reader
 
 # Does the caller stream, does the service?
 _KINDS: dict[tuple[bool, bool], Any] = {
@@ -40,6 +37,15 @@ def find_method(service: str, method: str) -> MethodDescriptor:
     if method not in found:
         raise KeyError(f"{service} has no method {method}; its contract has: {', '.join(sorted(found))}")
     return found[method]
+
+
+def _made(method: MethodDescriptor, handler: Any) -> Any:
+    """What gRPC calls for a method."""
+    return _KINDS[method.client_streaming, method.server_streaming](
+        handler,
+        request_deserializer=reader(method.input_type.full_name),
+        response_serializer=message_class(method.output_type.full_name).SerializeToString,
+    )
 
 
 class GrpcServer:
@@ -67,12 +73,8 @@ class GrpcServer:
         if not listed:
             self._unlisted.add(service)
         descriptor = find_method(service, method)
-        make = _KINDS[descriptor.client_streaming, descriptor.server_streaming]
-        self._handlers.setdefault(service, {})[method] = make(
-            handler,
-            request_deserializer=message_class(descriptor.input_type.full_name).FromString,
-            response_serializer=message_class(descriptor.output_type.full_name).SerializeToString,
-        )
+        made = _made(descriptor, handler if descriptor.client_streaming else readable(handler))
+        self._handlers.setdefault(service, {})[method] = made
 
     def handler(self, service: str, method: str) -> Any:
         """What gRPC calls for a method, with what packs and unpacks its messages."""
@@ -94,7 +96,7 @@ class GrpcServer:
         )
         for service, methods in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
-        add_HealthServicer_to_server(self.health, server)
+        server.add_generic_rpc_handlers((self._health_handlers(),))
         listed = [service for service in self.services if service not in self._unlisted]
         told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(told, server, self._contracts_pool())
@@ -105,6 +107,15 @@ class GrpcServer:
         self.own_port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return self.port
+
+    def _health_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """As `add` makes them, so that what cannot be read is refused as everywhere."""
+        methods = {
+            "Check": _made(find_method(HEALTH, "Check"), readable(self.health.Check)),
+            "List": _made(find_method(HEALTH, "List"), readable(self.health.List)),
+            "Watch": _made(find_method(HEALTH, "Watch"), readable_stream(self.health.Watch)),
+        }
+        return grpc.method_handlers_generic_handler(HEALTH, methods)
 
     def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
         """All contracts that reflection can show: those of the whole city, and those that were loaded here."""
@@ -131,10 +142,3 @@ class GrpcServer:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""
         if self._server is not None:
             await self._server.stop(grace_s)
-
-
-async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
-    """Ends a call with a status and its details. Does not return."""
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, status.message, trailing_metadata=details)

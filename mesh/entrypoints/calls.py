@@ -33,8 +33,9 @@ from citybrain.mesh.container import expected
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.errors import Cancelled, status_of
 from citybrain.mesh.following import Follow, Followed, follow_log
+from citybrain.mesh.refusing import Unreadable, abort
 from citybrain.mesh.runtime import wait
-from citybrain.mesh.server import abort, find_method
+from citybrain.mesh.server import find_method
 from citybrain.mesh.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, context_from_metadata
@@ -137,6 +138,8 @@ class Rpc(CityEntrypoint):
         try:
             token = getattr(request, "resume_token", "")
             cursor = process.tokens.read(purpose, token) if token else {}
+            # Else a follower for whom there is nothing yet does not hear that the stream is open: a browser gets no headers.
+            await _sent(context.send_initial_metadata(()))
             described = follow_log(process, follow, followed, cursor, purpose, self._method.output_type)
             # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
             async with aclosing(described) as responses:
@@ -181,6 +184,8 @@ class _Requests:
             message: Message = wait(self._next())
         if message is _END:
             raise StopIteration
+        if isinstance(message, Unreadable):
+            raise message.refusal
         check(message)
         return message
 

@@ -371,6 +371,16 @@ def test_after_all_that_the_city_still_takes_a_call(door: Door) -> None:
     assert call_json(door.address, "GET", f"/v1/incidents/{incident}").json()["incident"]["incidentId"] == incident
 
 
+def test_bytes_that_are_no_message_are_refused_by_every_method(door: Door) -> None:
+    for method in door.methods:
+        make: Any = door._channel.unary_stream if method.server_streaming else door._channel.unary_unary
+        with pytest.raises(grpc.RpcError) as caught:
+            answer = make(f"/{method.containing_service.full_name}/{method.name}", bytes, bytes)(b"\xff\xff", timeout=LIMIT_S)
+            assert not method.server_streaming or list(answer)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, method.full_name
+        assert _fields(caught.value) == ["request"], method.full_name
+
+
 # -- JSON -----------------------------------------------------------------------------------------------------------------
 
 
@@ -385,6 +395,11 @@ def refused(answer: Answer, what: str) -> Any:
     told = json.loads(answer.body)
     assert isinstance(told["code"], int) and told["code"] not in (0, 2, 13), f"{what}: {told}"
     assert isinstance(told["message"], str) and told["message"].strip(), f"{what}: {told}"
+    kinds = [detail["@type"].rpartition(".")[2] for detail in told["details"]]
+    # One shape, whoever refuses: what was wrong, why for programs, which request it was.
+    assert kinds[-2:] == ["ErrorInfo", "RequestInfo"], f"{what}: {told}"
+    assert told["details"][-2]["reason"], f"{what}: {told}"
+    assert told["details"][-1]["requestId"] == answer.headers.get("x-request-id"), f"{what}: {told}"
     return told
 
 

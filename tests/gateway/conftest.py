@@ -66,6 +66,9 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
 
     def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
         self._saw(context)
+        if request.incident_id == "busy":
+            context.set_trailing_metadata((("retry-after", "1"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do")
         return pb.GetIncidentResponse(incident=pb.Incident(incident_id=request.incident_id))
 
     def ListIncidents(self, request: pb.ListIncidentsRequest, context: grpc.ServicerContext) -> pb.ListIncidentsResponse:
@@ -80,6 +83,10 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
     ) -> Iterator[pb.FollowIncidentResponse]:
         """Three batches; the last when the test has seen the others."""
         self._saw(context)
+        if request.resume_token == "nothing yet":  # noqa: S105
+            context.send_initial_metadata(())
+            self.release.wait(60)
+            return
         for number in range(3):
             if number == 2:
                 self.release.wait(60)

@@ -78,8 +78,14 @@ def test_a_call_ends_at_its_deadline(make_gateway: Any, upstream: Any) -> None:
     gateway = make_gateway(deadline_s=0.3)
     answer = call_json(gateway.address, "GET", "/v1/incidents")
     assert (answer.status, answer.json()["code"]) == (504, 4)
+    assert "Ask again under the same x-request-id" in answer.json()["message"]
     # The service is told that nobody waits any more.
     assert upstream.service.cancelled.wait(60)
+
+
+def test_a_service_that_has_too_much_to_do_says_in_json_too_when_to_come_again(gateway: Any) -> None:
+    answer = call_json(gateway.address, "GET", "/v1/incidents/busy")
+    assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (429, 8, "1")
 
 
 def test_error_details_come_back(stub: Any, gateway: Any) -> None:
@@ -132,6 +138,14 @@ def test_stream_as_server_sent_events(gateway: Any, upstream: Any) -> None:
     connection.close()
 
 
+def test_a_page_hears_that_its_stream_is_open_before_there_is_anything_to_tell(gateway: Any) -> None:
+    connection = http.client.HTTPConnection(gateway.address, timeout=60)
+    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=nothing%20yet")
+    response = connection.getresponse()
+    assert (response.status, response.getheader("content-type")) == (200, "text/event-stream")
+    connection.close()
+
+
 def test_unknown_method_is_told_how_to_go_on(gateway: Any) -> None:
     with grpc.insecure_channel(gateway.address) as channel:
         call = channel.unary_unary("/citybrain.nothing.v1.NothingService/Nothing", bytes, bytes)
@@ -143,7 +157,9 @@ def test_unknown_method_is_told_how_to_go_on(gateway: Any) -> None:
     answer = call_json(gateway.address, "GET", "/v1/nothing")
     assert (answer.status, answer.json()["code"]) == (404, 5)
     assert "reflection" in answer.json()["message"]
-    assert answer.json()["requestId"] == answer.headers["x-request-id"]
+    why, asked = answer.json()["details"]
+    assert (why["reason"], why["domain"]) == ("NO_SUCH_METHOD", "citybrain.gateway")
+    assert asked["requestId"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +170,7 @@ def test_unknown_method_is_told_how_to_go_on(gateway: Any) -> None:
 def test_bad_json_is_an_error_with_a_reason(gateway: Any, method: str, path: str, raw: bytes | None) -> None:
     answer = call_json(gateway.address, method, path, raw=raw)
     assert (answer.status, answer.json()["code"]) == (400, 3)
-    assert answer.json()["message"] or answer.json()["reason"]
+    assert answer.json()["message"]
 
 
 def test_a_method_is_not_reached_around_the_transcoder(gateway: Any, upstream: Any) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.errors import GatewayError
@@ -51,6 +53,11 @@ def test_a_service_that_comes_back_on_its_port_is_called_at_once(make_gateway: A
     for _ in range(3):
         answer = call_json(gateway.address, "GET", ONE)
         assert (answer.status, answer.json()["code"]) == (503, 14)
+        assert answer.headers["retry-after"] == "1"
+        assert "Try again under the same x-request-id" in answer.json()["message"]
+        again, why, asked = answer.json()["details"]
+        assert (again["retryDelay"], why["reason"]) == ("1s", "UNAVAILABLE")
+        assert asked["requestId"] == answer.headers["x-request-id"]
     upstream.start()
     answer = call_json(gateway.address, "GET", ONE)
     assert answer.status == 200, answer.body
@@ -62,7 +69,26 @@ def test_a_service_that_is_gone_is_unavailable_in_grpc(stub: Any, upstream: Any)
         stub.GetIncident(pb.GetIncidentRequest(incident_id="inc-00000000000a"), timeout=60)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     # Words, not JSON.
-    assert not str(caught.value.details()).startswith("{")
+    assert str(caught.value.details()).startswith("The service cannot be reached now")
+    assert details_of(caught.value) == [error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.RequestInfo]
+
+
+@pytest.mark.parametrize("size", [0, 5_000_000])
+def test_what_the_gateway_refuses_in_grpc_has_the_shape_of_what_services_refuse(gateway: Envoy, size: int) -> None:
+    path = "/citybrain.emergency_command.v1.EmergencyCommandService/" + ("GetIncident" if size else "NoSuchMethod")
+    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path, bytes, bytes)(b"x" * size, metadata=(("x-request-id", "wish-8"),), timeout=60)
+    assert details_of(caught.value) == [error_details_pb2.ErrorInfo, error_details_pb2.RequestInfo]
+    info = error_details_pb2.RequestInfo()
+    error: Any = caught.value
+    assert rpc_status.from_call(error).details[-1].Unpack(info) and info.request_id == "wish-8"
+
+
+def details_of(error: Any) -> list[type]:
+    kinds = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.RequestInfo)
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    return [kind for packed in status.details for kind in kinds if packed.Is(kind.DESCRIPTOR)]
 
 
 def test_envoy_killed_is_back_on_the_same_ports(gateway: Envoy) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 from citybrain.probe.v1 import probe_service_pb2 as pb
@@ -16,6 +18,7 @@ from tests.contract.runtime.probing import LIMIT_S, Probe, RuntimeContract, refu
 
 ADMITTED = 32
 """Calls of one service at once; as many again may wait."""
+GARBAGE = b"\xff\xff\xff"
 
 
 class CallsContract(RuntimeContract):
@@ -64,6 +67,42 @@ class CallsContract(RuntimeContract):
         assert [v.field for v in bad.field_violations] == ["key", "text"]
 
     # -- who gives up ---------------------------------------------------------------------------------------------------
+
+    def test_bytes_that_are_no_message_are_refused_as_such_by_every_kind_of_method(self, shared: Probe) -> None:
+        ours, health = "/citybrain.probe.v1.ProbeService", "/grpc.health.v1.Health"
+        one: Any = shared.channel.unary_unary
+        many: Any = shared.channel.unary_stream
+        told: Any = shared.channel.stream_unary
+        both: Any = shared.channel.stream_stream
+        calls: list[Callable[[], object]] = [
+            lambda: one(f"{ours}/Do")(GARBAGE, timeout=LIMIT_S),
+            lambda: list(many(f"{ours}/Count")(GARBAGE, timeout=LIMIT_S)),
+            lambda: list(many(f"{ours}/FollowWritten")(GARBAGE, timeout=LIMIT_S)),
+            lambda: told(f"{ours}/Sum")(iter([GARBAGE]), timeout=LIMIT_S),
+            lambda: list(both(f"{ours}/Echo")(iter([GARBAGE]), timeout=LIMIT_S)),
+            lambda: one("/citybrain.mesh.v1.MeshService/ListParked")(GARBAGE, timeout=LIMIT_S),
+            lambda: one(f"{health}/Check")(GARBAGE, timeout=LIMIT_S),
+            lambda: list(many(f"{health}/Watch")(GARBAGE, timeout=LIMIT_S)),
+        ]
+        for number, call in enumerate(calls):
+            error = refusal(call)
+            violations = error_details_pb2.BadRequest()
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, f"{number}: {error.details()}"
+            assert rpc_status.from_call(error).details[0].Unpack(violations), number
+            assert "cannot be read" in error.details() and "class" not in error.details()
+
+    def test_an_error_says_which_request_it_was_and_overload_when_to_come_again(self, shared: Probe) -> None:
+        error = refusal(lambda: shared.do("refuse", metadata=[("x-request-id", "wish-7" * 100)]))
+        info, again = error_details_pb2.RequestInfo(), error_details_pb2.RetryInfo()
+        assert rpc_status.from_call(error).details[-1].Unpack(info)
+        assert info.request_id.startswith("wish-7wish-7") and len(info.request_id) <= 200
+        assert not any(detail.Unpack(again) for detail in rpc_status.from_call(error).details)
+        sleepers = [shared.stub.Do.future(pb.DoRequest(how="sleep:0.5"), timeout=LIMIT_S) for _ in range(ADMITTED * 4)]
+        refused = [call for call in sleepers if call.exception() is not None]
+        assert refused
+        for call in refused:
+            assert any(detail.Unpack(again) for detail in rpc_status.from_call(call).details)
+            assert again.retry_delay.seconds == 1 and dict(call.trailing_metadata())["retry-after"] == "1"
 
     def test_an_answer_that_comes_after_the_callers_deadline_does_not_end_the_service(self, shared: Probe) -> None:
         for _ in range(3):

@@ -16,6 +16,8 @@ from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.mesh import following
+from citybrain.mesh.following import MAX_BATCH_BYTES
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Follow, Service, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
@@ -189,3 +191,55 @@ def test_a_follower_sees_what_its_clearance_reaches_and_nothing_more_closed(tmp_
         follower.leave()
 
     on_parts(tmp_path, test)
+
+
+def test_what_was_is_sent_in_messages_that_any_client_takes_however_large_the_events_are(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        names = [f"n{n}" for n in range(40)]
+        write(parts, *names, size=157_000)
+        follower = Follower(parts)
+        assert follower.read(len(names)) == names
+        follower.leave()
+        # Each token is of the last event of its own message.
+        token = ""
+        read: list[str] = []
+        while len(read) < len(names):
+            again = Follower(parts, token)
+            response = wait(again.call.read())
+            assert 0 < response.ByteSize() <= MAX_BATCH_BYTES + 256 * 1024
+            read += [event.id for event in response.events]
+            token = response.resume_token
+            again.leave()
+        assert read == names
+
+    on_source(tmp_path, test)
+
+
+def test_a_stream_that_has_nothing_to_say_says_at_once_that_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "HEARTBEAT_S", None)
+
+    def test(parts: Parts) -> None:
+        follower = Follower(parts)
+        assert wait(follower.call.initial_metadata()) is not None
+        follower.leave()
+
+    on_source(tmp_path, test)
+
+
+def test_a_stream_that_has_nothing_to_say_says_now_and_then_that_it_is_well_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "HEARTBEAT_S", 0.05)
+
+    def test(parts: Parts) -> None:
+        follower = Follower(parts)
+        first, second = wait(follower.call.read()), wait(follower.call.read())
+        assert not first.events and not second.events and second.resume_token
+        write(parts, "a")
+        assert follower.read(1) == ["a"]
+        follower.leave()
+        again = Follower(parts, second.resume_token)
+        assert again.read(1) == ["a"]
+        again.leave()
+
+    on_source(tmp_path, test)
