@@ -54,3 +54,13 @@ def test_the_pages_are_linked_from_the_readme_in_both_languages() -> None:
     pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
     for name in ("README.md", "README.zh-CN.md"):
         assert pages - set(re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))) == set(), name
+
+
+def test_every_file_that_a_room_says_it_has_is_there() -> None:
+    said = []
+    for page in sorted(ROOT.glob("*/README.md")) + sorted(ROOT.glob("services/*/README.md")):
+        for row in re.findall(r"^\|(.*?)\|", page.read_text(encoding="utf-8"), re.M):
+            # After a comma a name may be an ending only.
+            said += [page.parent / name for name in re.findall(r"`(\w+\.\w+)`", row)]
+    assert len(said) > 20
+    assert [str(path.relative_to(ROOT)) for path in said if not path.is_file()] == []

@@ -1,4 +1,4 @@
-"""The mesh is killed at every recorded step of an emergency, forward and undoing; nothing is lost, doubled or left reserved."""
+"""The mesh is killed at every step of an emergency, and at the undo of three; nothing is lost, doubled or left reserved."""
 
 from __future__ import annotations
 

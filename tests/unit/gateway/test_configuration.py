@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from pydantic import ValidationError
 
 from citybrain.gateway.configuration import as_yaml, bootstrap
+from citybrain.gateway.edge import access_log
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import FILTER_ORDER
@@ -219,3 +222,9 @@ def test_a_descriptor_set_that_is_none() -> None:
 )
 def test_envoy_accepts_it(tmp_path: Path, changes: dict[str, Any]) -> None:
     Envoy(MANIFESTS, DESCRIPTORS, settings(access_log=tmp_path / "access.log", **changes), tmp_path).validate()
+
+
+def test_of_the_headers_of_a_call_the_access_log_has_what_the_threat_model_says(tmp_path: Path) -> None:
+    said = json.dumps(access_log(tmp_path / "access.log"))
+    assert set(re.findall(r"%REQUEST_HEADER\(([^)]+)\)%", said)) == {"X-REQUEST-ID", ":METHOD"}
+    assert "QUERY" not in said and "%PATH(WQ" not in said
