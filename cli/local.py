@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from citybrain.cli.contracts import descriptors, with_others
 from citybrain.cli.problems import Problem
 from citybrain.cli.traces import span_file
 from citybrain.engines.local import Engines
+from citybrain.engines.spawn import OWN_FILES
 from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.mesh.presence import Presence, forget, present
@@ -86,6 +88,14 @@ class LocalCity:
 
     def start(self) -> str:
         """Starts everything; returns the gateway's address."""
+        # Also where somebody else's files are written in this process: a report is for others to read.
+        theirs = os.umask(OWN_FILES)
+        try:
+            return self._start()
+        finally:
+            os.umask(theirs)
+
+    def _start(self) -> str:
         contracts = descriptors()
         self.data.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self.data).free < MIN_FREE_BYTES:

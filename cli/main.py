@@ -16,6 +16,7 @@ from rich.console import Console
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.engines.spawn import OWN_FILES
 from citybrain.mesh.ids import in_header
 from citybrain.mesh.version import installed_version
 from citybrain.observability.console import Terminal
@@ -43,11 +44,15 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback()
 def _city(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Says which this is.")
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
+    # What these make is for people; what all others write belongs to the city.
+    if context.invoked_subcommand not in ("demo", "stubs"):
+        os.umask(OWN_FILES)
 
 
 @app.command()

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+OWN_FILES = 0o077
+"""What a city keeps is read by nobody but its account: the umask of everything that writes to a data folder."""
+
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -49,6 +52,6 @@ def _start(
     tether = [sys.executable, "-I", "-S", str(_TETHER), str(parent), str(int(end)), str(pid_file)]
     return subprocess.Popen(
         [*tether, *command],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=session,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=session, umask=OWN_FILES,
         pass_fds=() if pid_file < 0 else (pid_file,),
     )  # fmt: skip

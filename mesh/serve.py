@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from citybrain.engines.spawn import OWN_FILES
 from citybrain.mesh.configuration import ConfigurationError, Given, load
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.runner import serve
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="a file for log lines and standard error, begun anew when it is full")
     parser.add_argument("--tethered", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(arguments)
+    os.umask(OWN_FILES)
     if options.tethered:
         end_with_input()
     given = {

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -138,9 +139,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the city is that several tests call."""
+    return tmp_path_factory.mktemp("city")
+
+
+@pytest.fixture(scope="module")
+def city(folder: Path) -> Iterator[str]:
     """The address of a city that several tests call."""
-    folder = tmp_path_factory.mktemp("city")
     process = subprocess.Popen(
         [CITY, "up", "--port", "0", "--data", str(folder / "data"), "--driven"], cwd=folder, env=environment(), text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -187,6 +193,15 @@ def test_a_call_to_nobody_says_where_nobody_answers(tmp_path: Path) -> None:
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         line = refused(tmp_path, "call", "health/ListAmbulances", "--gateway", address)
     assert f"nobody answers at {address}" in line and "city up" in line
+
+
+def test_what_a_city_keeps_is_read_by_its_account_alone(folder: Path, city: str) -> None:
+    run(folder, "call", "health/ListAmbulances", "--gateway", city)
+    run(folder, "backup", "copy", "--data", "data")
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+    names = {path.name for path in found}
+    assert names >= {"events.db", "traces.db", "mesh.log", "up.log", "access.log", "envoy.yaml", "token.key"}, names
+    assert {str(path.relative_to(folder)): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
 
 
 def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
