@@ -81,3 +81,16 @@ def test_a_disk_that_is_nearly_full_is_told_with_what_is_free(copy: Path, progra
 def test_a_python_is_found_by_its_path_too(copy: Path, programs: Path) -> None:
     put(programs, "df", "echo head\necho disk 1 1 0 1% /")
     assert "less than 3 GB are free" in refusal(copy, programs, str(Path(sys.executable).resolve()))
+
+
+def test_a_long_download_says_how_far_it_is() -> None:
+    said = "\n".join(
+        [*(f"Collecting package-{n}" for n in range(60)), "  Downloading a.whl", "Installing collected packages: a", ""]
+    )
+    script = "source <(sed -n '/^progress()/,/^}/p' tools/setup.sh); progress 115"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, input=said, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "setup: 25 of at most 115 packages found",
+        "setup: 50 of at most 115 packages found",
+        "setup: all are here and are unpacked now",
+    ]
