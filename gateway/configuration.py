@@ -134,7 +134,8 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
             "initial_stream_window_size": 65536,
             "initial_connection_window_size": 1024 * 1024,
         },
-        "request_headers_timeout": "10s",
+        "request_headers_timeout": f"{settings.headers_s:g}s",
+        "request_timeout": f"{settings.arrival_s:g}s",
         "early_header_mutation_extensions": [early_headers()],
         # The request id is the caller's name for its wish: it must arrive as it was given.
         "preserve_external_request_id": True,

@@ -10,6 +10,8 @@ from citybrain.observability import names
 
 # Who calls, to whose story a call belongs, and for which event it is made, is not for those outside to say.
 UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id")
+IN_PIECES = "x-body-in-pieces"
+"""Set by the gateway for itself: a body of unknown length follows."""
 
 _TOO_LARGE = 413
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
@@ -87,6 +89,8 @@ def early_headers() -> dict[str, Any]:
                 *({"remove": name} for name in UNTRUSTED_HEADERS),
                 # Nobody reads any, and gRPC fails as a whole at one that is not base64.
                 {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
+                # Envoy forgets by which way a body comes; `outermost.lua` asks, and takes it away.
+                {"append": _header(IN_PIECES, "%REQ(TRANSFER-ENCODING)%")},
             ],
         },
     }
@@ -236,7 +240,18 @@ def overload(settings: GatewaySettings) -> dict[str, Any]:
                 },
             },
         ],
+        # HTTP/2: whoever holds most is ended first. (Envoy counts nothing of HTTP/1 here; large bodies there have a lane.)
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
         "actions": [
+            {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [
+                    {
+                        "name": "envoy.resource_monitors.fixed_heap",
+                        "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.9},
+                    }
+                ],
+            },
             _when_heap("envoy.overload_actions.shrink_heap", 0.9),
             _when_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
         ],

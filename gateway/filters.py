@@ -7,19 +7,20 @@ The transcoder comes before everything that decides: from there on gRPC, JSON an
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES
+from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES, IN_PIECES
 from citybrain.gateway.methods import Route, open_services
 from citybrain.gateway.request_checks import as_lua, request_checks
 from citybrain.gateway.settings import GatewaySettings
 
 FILTER_ORDER = (
     "cors",
-    # The code of an error of the gateway itself, for gRPC-Web.
-    "web_errors",
+    # Large bodies in a lane of their own; the code of an error of the gateway itself, for gRPC-Web.
+    "outermost",
     "grpc_web",
     # Whole requests, up to a size.
     "buffer",
@@ -41,7 +42,9 @@ FILTER_ORDER = (
 )
 """Where every filter goes. One that is not configured leaves its place empty; none is ever put elsewhere."""
 
-_ERRORS = Path(__file__).with_name("errors.lua")
+_LARGE_BYTES = 64 * 1024
+# Of Envoy's memory, for large bodies that have not come whole yet. Each is held up to twice on its way.
+_LANE = 0.3
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
@@ -49,12 +52,12 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
     """The filters that have a job now, in `FILTER_ORDER`."""
     configured = {
         "cors": {"@type": f"{_TYPES}.cors.v3.Cors"},
-        "web_errors": _lua(_web_errors()),
+        "outermost": _lua(_outermost(settings)),
         "grpc_web": {"@type": f"{_TYPES}.grpc_web.v3.GrpcWeb"},
         "buffer": {"@type": f"{_TYPES}.buffer.v3.Buffer", "max_request_bytes": settings.max_request_bytes},
         "lua": _lua(request_checks(routes, descriptors, settings.max_request_bytes)),
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
-        "errors": _lua(f"local ADVICE = {as_lua(GRPC_ADVICE)}\n\n{_ERRORS.read_text(encoding='utf-8')}"),
+        "errors": _lua(_with({"ADVICE": GRPC_ADVICE}, "errors")),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
     }
@@ -67,22 +70,25 @@ def _lua(text: str) -> dict[str, Any]:
     return {"@type": f"{_TYPES}.lua.v3.Lua", "default_source_code": {"inline_string": text}}
 
 
-def _web_errors() -> str:
-    # The filter of gRPC-Web takes what it does not know for UNKNOWN, whatever stood there.
-    return f"""
-local CODES = {as_lua({str(status): str(code) for status, code in GRPC_CODES.items()})}
-function envoy_on_request(handle)
-  -- For errors, wherever they come from.
-  handle:streamInfo():dynamicMetadata():set("citybrain.gateway", "request_id", handle:headers():get("x-request-id") or "")
-end
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  local code = CODES[headers:get(":status")]
-  if code ~= nil and headers:get("grpc-status") ~= nil then
-    headers:replace("grpc-status", code)
-  end
-end
-"""
+def _outermost(settings: GatewaySettings) -> str:
+    lane = settings.max_heap_bytes * _LANE // (os.cpu_count() or 1)
+    known: dict[str, Any] = {
+        "IN_PIECES": IN_PIECES,
+        "CODES": {str(status): str(code) for status, code in GRPC_CODES.items()},
+        "LARGE_BYTES": _LARGE_BYTES,
+        "MOST_BODY_BYTES": settings.max_request_bytes,
+        # Room for one at least.
+        "LANE_BYTES": max(int(lane), settings.max_request_bytes),
+        "PEER_BYTES": max(int(lane / 2), settings.max_request_bytes),
+        "HELD_S": int(settings.arrival_s) + 1,
+    }
+    return _with(known, "outermost")
+
+
+def _with(known: dict[str, Any], name: str) -> str:
+    """A file of Lua, after what it is told."""
+    told = [f"local {key} = {as_lua(value)}" for key, value in known.items()]
+    return "\n".join([*told, "", Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")])
 
 
 def unbuffered() -> dict[str, Any]:

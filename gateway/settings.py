@@ -20,6 +20,8 @@ class Gateway(Section):
     admin_port: int = value(0, "Port of Envoy's own pages, only ever on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     reflection: bool = value(True, "Callers may ask which services there are; `city call` needs it.")
     deadline_s: float = value(30.0, "The longest a unary call may take; a caller may ask for less.", gt=0, le=3600)
+    arrival_s: float = value(30.0, "The longest a request may take to arrive, from its first byte to its last.", ge=0.1, le=600)
+    headers_s: float = value(10.0, "The longest its headers may take.", ge=0.1, le=600)
     connect_timeout_s: float = value(1.0, "How long a connection to a service may take to open.", gt=0, le=60)
     health_checks: bool = value(False, "Ask each service by grpc.health.v1 whether it serves.")
     max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a JSON call.", ge=1024)

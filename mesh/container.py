@@ -20,11 +20,14 @@ from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.nameko import DependencyProvider, ServiceContainer, WorkerContext
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import begin, wait
+from citybrain.mesh.shares import Asker, Shares
 from citybrain.observability.logs import logger
 
 # What a worker raises is answered and logged by the kit, with its trace; nameko would log it a second time.
 logging.getLogger("nameko").setLevel(logging.CRITICAL)
 
+# Of the calls that run and wait in a service, for those from outside.
+CALL_SHARES = {"method": 3 / 4, "reading": 3 / 4, "outside": 7 / 8}
 Method = Callable[..., Any]
 HandleResult = Callable[[WorkerContext, Any, Any], tuple[Any, Any]]
 
@@ -104,6 +107,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
         self._worker_pool = _Workers(process.loop)
         limit = process.settings.max_workers
         self.places = Places(limit, limit)
+        self._shares = Shares(2 * limit, CALL_SHARES)
         # Most providers have no hooks around the method: those that do not are not asked on every call.
         self._setups = self._with_hook("worker_setup")
         self._results = self._with_hook("worker_result")
@@ -113,13 +117,24 @@ class Container(ServiceContainer):  # type: ignore[misc]
         return [p for p in self.dependencies if getattr(type(p), name) is not getattr(DependencyProvider, name)]
 
     async def run_worker(
-        self, entrypoint: Any, *arguments: object, patient: bool = False, run: Callable[[Method], Any] | None = None
+        self,
+        entrypoint: Any,
+        *arguments: object,
+        patient: bool = False,
+        run: Callable[[Method], Any] | None = None,
+        asker: Asker | None = None,
     ) -> Any:
         """Runs the entrypoint's method in a greenlet and returns what it returned, or raises what it raised.
 
         The worker goes on when the caller gives up: cancellation is cooperative, and a finished append is an answer for the
-        retry. Raises Overloaded where too many wait already; who is `patient` (nobody waits for it) waits for a place.
+        retry. Raises Overloaded where too many wait already, or where an `asker` from outside has its share of the places; who
+        is `patient` (nobody waits for it) waits for a place.
         """
+        shared = asker if asker is not None and asker.outside else None
+        if shared is not None:
+            if full := self._shares.full(shared):
+                raise Overloaded(f"{self.manifest.name} has much to do, and {full}: try again later", "TOO_MANY_CALLS")
+            self._shares.take(shared)
         # Counted while it waits too: between two workers nothing may look at rest.
         activity = self.process.activity
         activity.begin()
@@ -127,11 +142,15 @@ class Container(ServiceContainer):  # type: ignore[misc]
             await self.places.take(None if patient else self._too_many)
         except BaseException:
             activity.end()
+            if shared is not None:
+                self._shares.give_back(shared)
             raise
 
         def finished() -> None:
             self.places.give_back()
             activity.end()
+            if shared is not None:
+                self._shares.give_back(shared)
 
         return await self.work(entrypoint, arguments, finished=finished, run=run)
 

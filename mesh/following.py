@@ -18,6 +18,7 @@ from citybrain.event_store.contract import Cursor, StoredEvent
 from citybrain.mesh.context import Call
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
+from citybrain.mesh.shares import Asker, Shares
 from citybrain.mesh.upcasting import written_as
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ MAX_BATCH_BYTES = 1024 * 1024
 """Of the events in one message: many clients take 4 MiB, and one event may have a quarter of one."""
 HEARTBEAT_S = 15.0
 """So long nothing is said; then a message without events, with a token, tells that the stream is well."""
+STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
+"""Of the streams of a process."""
 PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
 """Who may see less gets events as they are stored: without what is sealed."""
 
@@ -53,6 +56,7 @@ class Followed:
 
     stream_id: str
     call: Call
+    asker: Asker
     sent: int = 0
     # None for a stream that its method writes.
     behind: Callable[[], bool] | None = None
@@ -63,6 +67,7 @@ class OpenStreams:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._shares = Shares(limit, STREAM_SHARES)
         self._open: set[Followed] = set()
         self._ending = asyncio.Event()
         self._none_left = asyncio.Event()
@@ -88,19 +93,25 @@ class OpenStreams:
         """What a follower is told when its stream ends."""
         return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
 
-    def open(self, stream_id: str, call: Call) -> Followed:
-        """Counts a stream in; raises Overloaded where there are too many, and `ending()` when the process stops."""
+    def open(self, stream_id: str, call: Call, asker: Asker) -> Followed:
+        """Counts a stream in; raises Overloaded where there are too many, or its share is full, and `ending()` when the process
+        stops.
+        """
         if self._ending.is_set():
             raise self.ending()
         if len(self._open) >= self.limit:
             raise Overloaded("too many streams are open in this process: try again later", "TOO_MANY_STREAMS")
-        stream = Followed(stream_id, call)
+        if full := self._shares.full(asker):
+            raise Overloaded(f"many streams are open in this process, and {full}: try again later", "TOO_MANY_STREAMS")
+        self._shares.take(asker)
+        stream = Followed(stream_id, call, asker)
         self._open.add(stream)
         return stream
 
     def close(self, stream: Followed) -> None:
         """Counts a stream out."""
         self._open.discard(stream)
+        self._shares.give_back(stream.asker)
         if not self._open and self._ending.is_set():
             self._none_left.set()
 

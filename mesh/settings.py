@@ -212,8 +212,20 @@ class Settings(Section):
         "A subscription or read model that has work, and gets nothing done for so long, is stalled and begun again.",
         gt=0,
     )
-    max_workers: int = value(32, "Calls of one service that run at once in a process; as many again may wait.", ge=1, le=10_000)
-    max_streams: int = value(256, "Server streams that may be open at once in a process.", ge=1, le=100_000)
+    max_workers: int = value(
+        32,
+        "Calls of one service that run at once in a process; as many again may wait. Of both one method may have three "
+        "quarters for callers from outside, and so may all that only reads.",
+        ge=1,
+        le=10_000,
+    )
+    max_streams: int = value(
+        256,
+        "Streams that may be open at once in a process. One caller may have a quarter of them, one method half, and all "
+        "that only reads three quarters.",
+        ge=1,
+        le=100_000,
+    )
     token_key: Path | None = value(
         None, "File with 32 random bytes that sign resume and page tokens. None: one is made in the data folder."
     )

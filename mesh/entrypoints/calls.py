@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from citybrain.options.v1 import options_pb2
 from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -36,6 +37,7 @@ from citybrain.mesh.following import Follow, Followed, follow_log
 from citybrain.mesh.refusing import Unreadable, abort
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.server import find_method
+from citybrain.mesh.shares import ANONYMOUS, Asker
 from citybrain.mesh.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, context_from_metadata
@@ -54,6 +56,8 @@ class Rpc(CityEntrypoint):
         self._path = f"{contract}/{self.method_name}"
         self._method = find_method(contract, self.method_name)
         prepare(self._method.input_type)
+        options: Any = self._method.GetOptions()
+        self._reads = str(options.Extensions[options_pb2.scope]).endswith(".read")
         one = not self._method.client_streaming and not self._method.server_streaming
         self.container.process.server.add(contract, self.method_name, self._unary if one else self._stream)
 
@@ -65,7 +69,7 @@ class Rpc(CityEntrypoint):
             ctx.enter(call)
             try:
                 check(request)
-                response: Message = await self.container.run_worker(self, request)
+                response: Message = await self.container.run_worker(self, request, asker=self._asker(call, context))
                 return response
             except asyncio.CancelledError:
                 call.end()
@@ -86,7 +90,8 @@ class Rpc(CityEntrypoint):
             with self._span(parent) as span:
                 ctx.enter(call)
                 try:
-                    followed = streams.open(ctx.header(context.invocation_metadata(), ctx.STREAM_ID), call)
+                    stream_id = ctx.header(context.invocation_metadata(), ctx.STREAM_ID)
+                    followed = streams.open(stream_id, call, self._asker(call, context))
                     result = await self._in_worker(request, context, followed)
                 except asyncio.CancelledError:
                     call.end()
@@ -153,6 +158,12 @@ class Rpc(CityEntrypoint):
 
     # -- both -----------------------------------------------------------------------------------------------------------
 
+    def _asker(self, call: ctx.Call, context: _Context) -> Asker:
+        # The gateway writes behind what a caller says of its way.
+        way = ctx.header(context.invocation_metadata(), "x-forwarded-for") or context.peer().rpartition(":")[0]
+        caller = f"{call.caller} {way.rpartition(',')[2].strip()}"
+        return Asker(caller, self._path, self._reads, call.caller == ANONYMOUS)
+
     def _span(self, parent: otel_context.Context) -> CurrentSpan:
         return CurrentSpan(self.tracer, self._path, parent, trace.SpanKind.SERVER, {names.RPC_METHOD: self._path})
 
@@ -213,7 +224,7 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
     parent, story = context_from_metadata(metadata)
     left = context.time_remaining()
     call = ctx.Call(
-        caller=ctx.header(metadata, ctx.CALLER) or "anonymous",
+        caller=ctx.header(metadata, ctx.CALLER) or ANONYMOUS,
         method=path,
         # Without a request id a retry cannot be told from a second wish.
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),

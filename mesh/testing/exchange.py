@@ -51,6 +51,10 @@ class Exchange:
         """What came with the call."""
         return self._metadata
 
+    def peer(self) -> str:
+        """Where the call comes from."""
+        return "ipv4:127.0.0.1:1"
+
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline."""
         return None if self._until is None else self._until - time.monotonic()

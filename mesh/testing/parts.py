@@ -107,7 +107,7 @@ class Parts:
             outgoing=Outgoing(tracing := Tracing()),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
-            streams=OpenStreams(8),
+            streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),
         )
         self.containers: list[Container] = []

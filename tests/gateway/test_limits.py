@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
+import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,8 +20,10 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.roads.v1 import roads_pb2
 
 from citybrain.gateway import filters
+from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.request_checks import request_checks
-from tests.gateway.conftest import call_json
+from citybrain.gateway.settings import GatewaySettings
+from tests.gateway.conftest import call_json, until
 
 pytestmark = pytest.mark.envoy
 
@@ -125,3 +131,154 @@ def test_a_call_that_cannot_be_looked_at_goes_no_further(
     answer = call_json(make_gateway().address, "GET", "/v1/incidents/inc-00000000000a")
     assert (answer.status, answer.json()["code"], upstream.service.metadata) == (500, 13, [])
     assert "could not look" in answer.json()["message"]
+
+
+# -- what one caller can take from all --------------------------------------------------------------------------------------
+
+PART = b'{"place": {"edgeId": "' + b"e" * 3_900_000
+HEAD = b"POST /v1/incidents HTTP/1.1\r\nhost: city\r\ncontent-type: application/json\r\n"
+LENGTH = HEAD + b"content-length: 4000000\r\n\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n" + f"{len(PART):x}\r\n".encode()
+MIB = 1024 * 1024
+ONE = "/v1/incidents/inc-00000000000a"
+
+
+def connected(address: str, source: str = "127.0.0.1") -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=60, source_address=(source, 0))
+
+
+@contextlib.contextmanager
+def unfinished(address: str, head: bytes, count: int) -> Iterator[list[socket.socket]]:
+    """So many bodies of which the end never comes."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            found.append(stack.enter_context(connected(address)))
+            # One that is refused is not read to its end.
+            with contextlib.suppress(OSError):
+                found[-1].sendall(head + PART)
+        yield found
+
+
+@pytest.mark.parametrize("head", [LENGTH, CHUNKED], ids=["length", "chunked"])
+def test_bodies_that_never_end_keep_no_other_call_waiting(make_gateway: Any, head: bytes) -> None:
+    gateway = make_gateway(max_heap_bytes=128 * MIB, arrival_s=600)
+    with unfinished(gateway.address, head, 60):
+        assert [call_json(gateway.address, "GET", ONE).status for _ in range(100)] == [200] * 100
+        assert json.loads(gateway.ask("/memory"))["allocated"].isdigit()
+        assert int(json.loads(gateway.ask("/memory"))["allocated"]) < 100 * MIB
+
+
+def test_in_http2_who_holds_most_is_ended_first(make_gateway: Any) -> None:
+    gateway = make_gateway(max_heap_bytes=128 * MIB, arrival_s=600)
+    end = threading.Event()
+
+    def forever() -> Iterator[bytes]:
+        yield b"x" * 3_900_000
+        end.wait(60)
+
+    with grpc.insecure_channel(gateway.address) as channel:
+        method = channel.stream_unary(PATH, bytes, bytes)
+        calls = [method.future(forever()) for _ in range(60)]
+        until(lambda: stat(gateway, "envoy.overload_actions.reset_high_memory_stream.count") > 0, "somebody is ended")
+        # Calls that hold little go on meanwhile: at most until the next look at the memory they are refused.
+        until(lambda: all(call_json(gateway.address, "GET", ONE).status == 200 for _ in range(20)), "others are served")
+        end.set()
+        for call in calls:
+            call.cancel()
+
+
+def test_one_peer_cannot_take_the_room_for_large_bodies_from_another_and_gives_it_back(make_gateway: Any) -> None:
+    gateway = make_gateway(max_heap_bytes=64 * MIB, arrival_s=600)
+    with unfinished(gateway.address, LENGTH, 40) as connections:
+        refused = [one for one in connections if readable(one)]
+        assert 0 < len(refused) < len(connections)
+        told = http.client.HTTPResponse(refused[0])
+        told.begin()
+        answer = json.loads(told.read())
+        assert (told.status, told.getheader("retry-after"), answer["code"]) == (503, "1", 14)
+        assert "Too many large requests" in answer["message"]
+        body = json.dumps({"place": {"edgeId": "e" * 1_000_000}}).encode()
+        other = http.client.HTTPConnection(gateway.address, timeout=60, source_address=("127.0.0.2", 0))
+        other.request("POST", "/v1/incidents", body, {"content-type": "application/json"})
+        assert other.getresponse().status == 200
+        other.close()
+        for one in connections:
+            if one not in refused:
+                one.sendall((b'"}}' + b" " * 100_000)[: 4_000_000 - len(PART)])
+    until(lambda: call_json(gateway.address, "POST", "/v1/incidents", raw=body).status == 200, "there is room again")
+
+
+@pytest.mark.parametrize(
+    ("sent", "rule"), [(HEAD, "request_header_timeout"), (LENGTH, "request_overall_timeout")], ids=["headers", "body"]
+)
+def test_a_request_that_does_not_arrive_in_time_is_ended_with_words(make_gateway: Any, sent: bytes, rule: str) -> None:
+    gateway = make_gateway(arrival_s=0.5, headers_s=0.2)
+    with connected(gateway.address) as connection:
+        connection.sendall(sent)
+        told = http.client.HTTPResponse(connection)
+        told.begin()
+        answer = json.loads(told.read())
+        assert (told.status, answer["code"]) == (408, 4)
+        assert "did not come in time" in answer["message"]
+        assert rule in answer["details"][0]["metadata"]["rule"]
+
+
+def test_more_connections_than_may_be_open_are_closed_and_may_come_again(make_gateway: Any) -> None:
+    gateway = make_gateway(max_connections=2)
+    with connected(gateway.address) as one, connected(gateway.address) as other:
+        assert asked(one) == asked(other) == 200
+        with connected(gateway.address) as third:
+            assert asked(third) is None
+        assert asked(one) == 200
+    until(lambda: asked_anew(gateway.address) == 200, "a connection may be open again")
+
+
+def test_one_connection_has_so_many_calls_open_and_no_more(make_gateway: Any) -> None:
+    gateway = make_gateway(max_streams_per_connection=7)
+    with connected(gateway.address) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">HBBBI", 0, 0, 4, 0, 0))
+        told = connection.makefile("rb")
+        high, low, kind, _, _ = struct.unpack(">BHBBI", told.read(9))
+        assert kind == 4
+        settings = told.read((high << 16) + low)
+        values = dict(struct.unpack(">HI", settings[start : start + 6]) for start in range(0, len(settings), 6))
+        # SETTINGS_MAX_CONCURRENT_STREAMS
+        assert values[3] == 7
+
+
+def test_when_memory_runs_out_calls_are_refused_with_what_to_do(
+    tmp_path: Path, manifest: Any, descriptors: bytes, upstream: Any
+) -> None:
+    # Less than Envoy has at its start, which no configuration may say.
+    settings = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"})
+    with Envoy([manifest], descriptors, settings.model_copy(update={"max_heap_bytes": MIB}), tmp_path) as gateway:
+        answer = until(lambda: (got := call_json(gateway.address, "GET", ONE)).status == 503 and got, "memory is looked at")
+        assert answer.headers["retry-after"] == "1"
+        assert "overload" in answer.json()["message"] and "Try again" in answer.json()["message"]
+
+
+def stat(gateway: Any, name: str) -> int:
+    return sum(one.get("value", 0) for one in json.loads(gateway.ask(f"/stats?format=json&filter={name}"))["stats"])
+
+
+def readable(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def asked(connection: socket.socket) -> int | None:
+    """The status of an answer; None where the connection was closed."""
+    with contextlib.suppress(OSError):
+        connection.sendall(f"GET {ONE} HTTP/1.1\r\nhost: city\r\n\r\n".encode())
+        told = http.client.HTTPResponse(connection)
+        with contextlib.suppress(http.client.HTTPException):
+            told.begin()
+            told.read()
+            return told.status
+    return None
+
+
+def asked_anew(address: str) -> int | None:
+    with connected(address) as connection:
+        return asked(connection)

@@ -162,7 +162,7 @@ class CallsContract(RuntimeContract):
 
         def one(_: int) -> str:
             try:
-                return shared.do("sleep:0.1")
+                return shared.do("sleep:0.1", metadata=[("x-caller", "neighbour")])
             except grpc.RpcError as error:
                 return str(error.code().name)
 

@@ -100,7 +100,9 @@ class StreamsContract(RuntimeContract):
     # -- how many -------------------------------------------------------------------------------------------------------
 
     def test_open_streams_take_no_place_of_a_call(self, shared: Probe) -> None:
-        talks = [Talk(shared.stub.Echo) for _ in range(ADMITTED * 2 + 8)]
+        # Of two callers: one alone has a share of the streams that is smaller.
+        callers = (partial(shared.stub.Echo, metadata=(("x-caller", caller),)) for caller in ("one", "other"))
+        talks = [Talk(echo) for echo in callers for _ in range(ADMITTED + 4)]
         for number, talk in enumerate(talks):
             talk.say(pb.EchoRequest(text=str(number)))
         assert [next(talk.call).text for talk in talks] == [str(number) for number in range(len(talks))]
@@ -109,16 +111,33 @@ class StreamsContract(RuntimeContract):
             talk.end()
             assert [answer.text for answer in talk.call] == ["the end"]
 
-    def test_more_streams_than_a_process_holds_are_refused_and_may_come_again(self, tmp_path: Path) -> None:
+    def test_one_caller_and_one_method_have_a_share_of_the_streams_and_may_come_again(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data") as probe:
-            calls = [probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S) for _ in range(STREAMS)]
+
+            def opened(caller: str) -> Any:
+                return probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S, metadata=(("x-caller", caller),))
+
+            def refused(caller: str) -> str:
+                error = refusal(lambda: next(opened(caller)))
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                return str(error.details())
+
             probe.write("k", "for all")
-            for call in calls:
+            one = [opened("one") for _ in range(STREAMS // 4)]
+            for call in one:
                 next(call)
-            error = refusal(lambda: next(probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S)))
-            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "this caller has its share" in refused("one")
+            other = [opened("other") for _ in range(STREAMS // 4)]
+            for call in other:
+                next(call)
+            # Half of them are open to one method: the others have theirs, and so have calls.
+            assert "this method has its share" in refused("third")
+            talk = Talk(partial(probe.stub.Echo, metadata=(("x-caller", "third"),)))
+            talk.say(pb.EchoRequest(text="here"))
+            assert next(talk.call).text == "here"
             assert probe.do("hello") == "hello"
-            for call in calls:
+            talk.end()
+            for call in one + other:
                 call.cancel()
             assert follow(probe, 1, patient=True)[0]
 

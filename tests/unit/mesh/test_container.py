@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.mesh.errors import Overloaded, Refused, Unavailable
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Service, rpc
+from citybrain.mesh.shares import Asker
 from citybrain.mesh.testing.parts import Parts, on_parts, together
 
 
@@ -45,9 +47,9 @@ class Ward:
         (self.entrypoint,) = self.container.entrypoints
         self.activity = parts.process.activity
 
-    def begin(self, how: str) -> asyncio.Task[Any]:
+    def begin(self, how: str, asker: Asker | None = None) -> asyncio.Task[Any]:
         request = traffic.GetSignalRequest(signal_id=how)
-        return self.parts.process.loop.create_task(self.container.run_worker(self.entrypoint, request))
+        return self.parts.process.loop.create_task(self.container.run_worker(self.entrypoint, request, asker=asker))
 
     def do(self, how: str) -> str:
         return str(wait(self.begin(how)).held_for)
@@ -125,3 +127,45 @@ def test_between_two_workers_that_share_a_place_nothing_looks_at_rest(tmp_path: 
         assert looked == [False, False, True]
 
     ward(tmp_path, test)
+
+
+def test_so_many_calls_are_admitted_and_not_one_more(tmp_path: Path) -> None:
+    def test(ward: Ward) -> None:
+        tasks = [ward.begin("wait") for _ in range(5)]
+        # Two work and two wait; the fifth is refused at once, while all others still do.
+        ward.parts.until(lambda: any(task.done() for task in tasks))
+        assert [task.done() for task in tasks] == [False] * 4 + [True]
+        assert isinstance(tasks[4].exception(), Overloaded)
+        Worker.gate.set()
+        assert [wait(task).held_for for task in tasks[:4]] == ["wait"] * 4
+
+    ward(tmp_path, test)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_comes_from_outside_leaves_a_reserve_to_other_methods_to_commands_and_to_the_mesh(
+    tmp_path: Path, reads: bool
+) -> None:
+    def test(ward: Ward) -> None:
+        def ask(number: int, **asker: Any) -> list[asyncio.Task[Any]]:
+            one = Asker(**{"caller": "c", "method": "Flooded", "reads": False, "outside": True, **asker})
+            return [ward.begin("wait", one) for _ in range(number)]
+
+        # Sixteen places, eight of which wait.
+        flood = ask(20, reads=reads)
+        # What only reads has its share together, whatever the method; a command of another method comes through.
+        readers = ask(1, method="Another", reads=True)
+        commands = ask(3, method="Command")
+        mesh = ask(3, outside=False)
+        wait(asyncio.sleep(0))
+        refused = [sum(task.done() for task in tasks) for tasks in (flood, readers, commands, mesh)]
+        assert refused == ([8, 1, 1, 1] if reads else [8, 0, 2, 1])
+        Worker.gate.set()
+        for task in (*flood, *readers, *commands, *mesh):
+            with contextlib.suppress(Overloaded):
+                wait(task)
+        # All is given back.
+        for task in ask(12, reads=reads):
+            assert wait(task).held_for == "wait"
+
+    on_parts(tmp_path, lambda parts: test(Ward(parts)), max_workers=8)

@@ -17,9 +17,12 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.mesh import following
+from citybrain.mesh.context import Call
+from citybrain.mesh.errors import Overloaded
 from citybrain.mesh.following import MAX_BATCH_BYTES
 from citybrain.mesh.runtime import wait
 from citybrain.mesh.service import Follow, Service, rpc
+from citybrain.mesh.shares import Asker
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 REPORTED = ev.SignalReported.DESCRIPTOR.full_name
@@ -243,3 +246,22 @@ def test_a_stream_that_has_nothing_to_say_says_now_and_then_that_it_is_well_and_
         again.leave()
 
     on_source(tmp_path, test)
+
+
+def test_streams_that_only_read_leave_a_reserve_to_those_that_carry_commands() -> None:
+    streams, call = following.OpenStreams(16), Call("anonymous", "m", "r")
+
+    def opened(method: str, *, reads: bool, caller: int) -> bool:
+        try:
+            streams.open("", call, Asker(str(caller), method, reads, outside=True))
+        except Overloaded as error:
+            assert error.reason == "TOO_MANY_STREAMS"
+            return False
+        return True
+
+    # Many callers at two methods that read: three quarters are theirs.
+    assert [opened(f"Read{n % 2}", reads=True, caller=n) for n in range(20)].count(True) == 12
+    assert len(streams) == 12
+    # The rest is for what commands, half of all at most for one method, until nothing is left.
+    assert [opened("FollowMissions", reads=False, caller=n) for n in range(6)].count(True) == 4
+    assert len(streams) == 16

@@ -1,0 +1,77 @@
+-- The first and the last to look at a call. `IN_PIECES`, `CODES`, `LARGE_BYTES`, `MOST_BODY_BYTES`, `LANE_BYTES`, `PEER_BYTES` and `HELD_S` are
+-- written before this text.
+--
+-- Bodies are held in memory until they are whole. Large ones go through a lane of their own, with room for some at a time and for fewer of
+-- one peer: whoever sends many, or ends none, keeps only others in the lane waiting. There is one lane in each of Envoy's threads.
+
+local lane, in_lane, of_peer, numbers = {}, 0, {}, 0
+
+local function leave(number)
+  local one = lane[number]
+  if one ~= nil then
+    lane[number] = nil
+    in_lane = in_lane - one.bytes
+    local left = of_peer[one.peer] - one.bytes
+    of_peer[one.peer] = left > 0 and left or nil
+  end
+end
+
+-- Nobody says here when a caller has gone. By then a body has come, or Envoy has ended the call.
+local function leave_late(now)
+  for number, one in pairs(lane) do
+    if now > one.ends then
+      leave(number)
+    end
+  end
+end
+
+-- What a body may come to. A call without a body says so, or ends at its headers.
+local function size_of(headers)
+  local length = headers:get("content-length")
+  if length ~= nil then
+    return tonumber(length) or MOST_BODY_BYTES
+  end
+  -- Those of HTTP/2 are counted by Envoy itself.
+  return headers:get(IN_PIECES) ~= nil and MOST_BODY_BYTES or 0
+end
+
+local function enter_lane(handle, said, bytes)
+  local now = os.time()
+  leave_late(now)
+  local peer = (handle:streamInfo():downstreamDirectRemoteAddress() or ""):gsub(":%d+$", "")
+  bytes = math.min(bytes, MOST_BODY_BYTES)
+  if in_lane + bytes > LANE_BYTES or (of_peer[peer] or 0) + bytes > PEER_BYTES then
+    handle:respond({ [":status"] = "503" }, "Too many large requests are under way at once: this one was not begun.")
+    return
+  end
+  numbers = numbers + 1
+  lane[numbers] = { bytes = bytes, peer = peer, ends = now + HELD_S }
+  in_lane = in_lane + bytes
+  of_peer[peer] = (of_peer[peer] or 0) + bytes
+  said:set("citybrain.gateway", "lane", tostring(numbers))
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local said = handle:streamInfo():dynamicMetadata()
+  -- For errors, wherever they come from.
+  said:set("citybrain.gateway", "request_id", headers:get("x-request-id") or "")
+  local bytes = size_of(headers)
+  headers:remove(IN_PIECES)
+  if bytes > LARGE_BYTES then
+    enter_lane(handle, said, bytes)
+  end
+end
+
+function envoy_on_response(handle)
+  local known = handle:streamInfo():dynamicMetadata():get("citybrain.gateway")
+  if known ~= nil and known.lane ~= nil then
+    leave(tonumber(known.lane))
+  end
+  -- The filter of gRPC-Web takes what it does not know for UNKNOWN, whatever stood there.
+  local headers = handle:headers()
+  local code = CODES[headers:get(":status")]
+  if code ~= nil and headers:get("grpc-status") ~= nil then
+    headers:replace("grpc-status", code)
+  end
+end
