@@ -155,8 +155,13 @@ def test_while_one_of_two_processes_stops_and_comes_back_no_call_is_refused_and_
         end = time.monotonic() + LIMIT_S
         while not registered >= set(load.acknowledged):
             assert time.monotonic() < end, set(load.acknowledged) - registered
-            listed = stub.ListAmbulances(health.ListAmbulancesRequest(), timeout=LIMIT_S)
-            registered = {one.ambulance_id for one in listed.ambulances}
+            request = health.ListAmbulancesRequest()
+            while True:
+                listed = stub.ListAmbulances(request, timeout=LIMIT_S)
+                registered |= {one.ambulance_id for one in listed.ambulances}
+                request.page_token = listed.next_page_token
+                if not request.page_token:
+                    break
 
 
 def test_a_process_that_is_killed_is_started_again_and_it_is_said_why(city: City) -> None:
