@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from citybrain.event_store.contract import LimitExceeded, StoreError
-from citybrain.event_store.database import open_database
+from citybrain.event_store.database import open_database, undo
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEPT_US = 6 * 3600 * 1_000_000
@@ -163,8 +163,7 @@ class TelemetryRing:
                 self._since_pruned = 0
             database.execute("COMMIT")
         except sqlite3.Error as error:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+            undo(database)
             failure = StoreError(f"telemetry cannot be kept in {self._path.name}: {error}; nothing was written")
             outcomes = [(item, failure) for item in group]
         if not self._loop.is_closed():
