@@ -162,8 +162,13 @@ class TelemetryRing:
                 )
                 self._since_pruned = 0
             database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             undo(database)
+            if len(group) > 1:
+                # One of them may be to blame, or the disk for all: each gets an answer of its own, and the thread lives on.
+                for item in group:
+                    self._do(database, [item])
+                return
             failure = StoreError(f"telemetry cannot be kept in {self._path.name}: {error}; nothing was written")
             outcomes = [(item, failure) for item in group]
         if not self._loop.is_closed():
