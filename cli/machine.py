@@ -23,6 +23,7 @@ from citybrain.cli.local import MIN_FREE_BYTES
 from citybrain.engines.errors import EngineError
 from citybrain.engines.java import RECENT, find
 from citybrain.event_store.contract import StoreError
+from citybrain.event_store.database import is_refused, refused
 from citybrain.event_store.sqlite.file import newest_moment
 from citybrain.mesh.tokens import Tokens
 
@@ -156,8 +157,14 @@ def can_write(data: Path) -> Finding:
             file.write(b"x")
             file.flush()
     except OSError as error:
-        return wrong(what, f"{folder} cannot be written: {error.strerror}", "give its rights to this user, or another --data")
+        return _refused(what, folder, error)
     return well(what, f"{data} can be written" if data.is_dir() else f"{data} can be made")
+
+
+def _refused(what: str, path: Path, error: OSError) -> Finding:
+    """What the system refuses, with what helps: a full disk is no question of rights."""
+    said, _, do = str(refused(path, error)).rpartition(": ")
+    return wrong(what, said, do)
 
 
 def disk_sync(data: Path) -> Finding:
@@ -172,7 +179,7 @@ def disk_sync(data: Path) -> Finding:
                 os.fsync(file.fileno())
                 took.append((time.perf_counter() - begun) * 1000)
     except OSError as error:
-        return wrong(what, f"fails: {error.strerror}", "give another --data")
+        return _refused(what, _existing(data), error)
     median = statistics.median(took)
     said = f"{median:.2f} ms, median of {_FSYNCS}"
     if median > _SLOW_FSYNC_MS:
@@ -195,7 +202,8 @@ def clock(data: Path, now: int) -> Finding:
     try:
         newest = newest_moment(data / "events.db")
     except StoreError as error:
-        return wrong(what, f"the log cannot be read: {error}", f"put back a copy of {data}, or give another --data")
+        said, _, do = str(error).rpartition(": ")
+        return wrong(what, f"the log cannot be read: {said}", do)
     behind = (newest - now) / 1e6
     if behind > 1:
         said = f"is {behind:.0f} s behind the newest event in the log"
@@ -211,6 +219,8 @@ def token_key(path: Path | None) -> Finding:
     try:
         Tokens.from_file(path)
     except OSError as error:
+        if is_refused(error):
+            return _refused(what, path, error)
         said, _, do = str(error).partition(": ")
         return wrong(what, said, do or "give its rights to this user")
     return well(what, f"{path} is one")

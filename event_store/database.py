@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -53,6 +54,16 @@ def _prepare(connection: sqlite3.Connection, synchronous: str, schema: str) -> N
             time.sleep(_AGAIN_S)
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.executescript(schema)
+
+
+def undo(connection: sqlite3.Connection) -> None:
+    """Takes back what a transaction did that failed. What it failed with is told, whatever becomes of this.
+
+    At some errors, of a full disk above all, SQLite has ended the transaction itself: then nothing is left to take back.
+    """
+    if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
 
 
 def refused(path: Path, error: sqlite3.Error | OSError) -> StoreError:

@@ -18,8 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.personal.v1 import personal_pb2
 
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database, refused
+from citybrain.event_store.database import open_database, refused, undo
 from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 
@@ -52,7 +51,7 @@ def _told(work: Callable[..., T], self: KeyFile, *arguments: object, **named: ob
     try:
         return work(self, *arguments, **named)
     except sqlite3.Error as error:
-        raise StoreError(f"the keys of persons in {self.path.name} cannot be used: {error}") from error
+        raise refused(self.path, error) from error
 
 
 class KeyFile:
@@ -110,7 +109,7 @@ class KeyFile:
                 found[person] = key
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            undo(self._db)
             raise
         return found
 
@@ -205,7 +204,7 @@ class KeyFile:
                     changed += 1
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            undo(self._db)
             raise
         # What another one wrapped is in the write-ahead log until that is written over.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

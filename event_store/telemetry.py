@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from citybrain.event_store.contract import LimitExceeded, StoreError
-from citybrain.event_store.database import open_database
+from citybrain.event_store.database import open_database, undo
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEPT_US = 6 * 3600 * 1_000_000
@@ -162,9 +162,13 @@ class TelemetryRing:
                 )
                 self._since_pruned = 0
             database.execute("COMMIT")
-        except sqlite3.Error as error:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+        except Exception as error:
+            undo(database)
+            if len(group) > 1:
+                # One of them may be to blame, or the disk for all: each gets an answer of its own, and the thread lives on.
+                for item in group:
+                    self._do(database, [item])
+                return
             failure = StoreError(f"telemetry cannot be kept in {self._path.name}: {error}; nothing was written")
             outcomes = [(item, failure) for item in group]
         if not self._loop.is_closed():

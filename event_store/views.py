@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.event_store.contract import LostAssignment
-from citybrain.event_store.database import open_database, refused
+from citybrain.event_store.database import open_database, refused, undo
 from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen, checked, row_text
 
 _SCHEMA = """
@@ -275,6 +275,5 @@ class ViewFile:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            undo(self._db)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -63,7 +64,10 @@ class TraceStore:
                 self._db.execute("DELETE FROM spans WHERE seq <= (SELECT max(seq) FROM spans) - ?", (self._max_spans,))
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # A full disk has ended it already: what it failed with is to be told, and not that.
+                if self._db.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
                 raise
 
     def by_trace(self, trace_id: str) -> list[Span]:

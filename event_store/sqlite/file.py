@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database, refused
+from citybrain.event_store.database import open_database, refused, undo
 
 COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
@@ -99,8 +99,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version={_FORM}")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        undo(connection)
         raise
 
 
@@ -126,5 +125,5 @@ def newest_moment(path: Path) -> int:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             found = connection.execute("SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
     except sqlite3.Error as error:
-        raise StoreError(f"{path.name}: {error}") from None
+        raise refused(path, error) from None
     return int(found[0]) if found else 0

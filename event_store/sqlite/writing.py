@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
+from citybrain.event_store.database import undo
 from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, HEAD, NUMBER_OF, digest, sort_stories
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -126,8 +127,7 @@ def write(
         streams.committed(position)
         return outcomes, written
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        undo(connection)
         streams.forget()
         raise
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import resource
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,9 @@ from citybrain.event_store.views import ViewFile
 from citybrain.mesh.child import MeshChild
 from citybrain.mesh.settings import Settings
 from tests.cli.test_commands import run, until
+from tests.unit.event_store.test_database import small
+
+__all__ = ["small"]
 
 AROUND = {"disk space", "data folder", "fsync", "open files", "clock", "lock", "mesh"}
 
@@ -168,8 +174,25 @@ def test_a_data_folder_below_a_file_is_wrong(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_cannot_be_written_is_wrong() -> None:
     # Even root writes nothing there.
-    is_wrong(machine.can_write(Path("/proc/self")), "cannot be written", "another --data")
-    is_wrong(machine.disk_sync(Path("/proc/self")), "fails", "another --data")
+    for check in (machine.can_write, machine.disk_sync):
+        is_wrong(check(Path("/proc/self")), "/proc/self cannot be used", "its folder and its disk are as they should be")
+
+
+def test_a_full_disk_and_one_that_may_only_be_read_are_no_questions_of_rights(small: Path) -> None:
+    filler = small / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)) == 4096:
+            pass
+    for check in (machine.can_write, machine.disk_sync):
+        is_wrong(check(small), f"{small} cannot be used: its disk is full", "make room there, or give another --data")
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    for check in (machine.can_write, machine.disk_sync):
+        is_wrong(check(small), f"{small} cannot be used: its disk may only be read", "have it made writable")
+
+
+def test_what_this_user_may_not_write_is_a_question_of_rights(tmp_path: Path) -> None:
+    found = machine._refused("data folder", tmp_path, PermissionError(errno.EACCES, "Permission denied"))
+    is_wrong(found, f"this user ({os.getuid()}) may not write it", "have its owner give the rights")
 
 
 def test_how_long_the_disk_takes_is_said_and_a_slow_one_is_only_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +226,7 @@ def test_a_clock_behind_the_log_is_wrong(tmp_path: Path) -> None:
 
 def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "events.db").write_text("It was a dark night." * 100, encoding="utf-8")
-    is_wrong(machine.clock(tmp_path, 0), "events.db", "put back a copy")
+    is_wrong(machine.clock(tmp_path, 0), "events.db", "put it back from a backup")
 
 
 def test_a_key_of_tokens_that_is_not_there_or_is_none_is_wrong(tmp_path: Path) -> None:

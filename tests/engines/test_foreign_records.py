@@ -158,6 +158,35 @@ def test_what_somebody_asks_to_be_tried_again_stays_no_event_and_can_be_given_up
     run(test)
 
 
+def test_an_event_of_ours_that_is_spoilt_in_the_log_comes_again_from_its_stream_before_anybody_goes_past_it(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        store, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED])), ViewFile(tmp_path / "views.db")
+        honest, producer = store.log.publish, Producer(kafka.options())
+
+        async def spoils_the_second(event: StoredEvent) -> None:
+            if event.version != 2:
+                return await honest(event)
+            headers = [header for header in headers_of(event) if header[0] != "ce_recordedtime"]
+            producer.produce(event_topic(kafka, UNNAMED), event.data, b"s", PLACE, headers=headers)  # type: ignore[arg-type]
+            await asyncio.to_thread(producer.flush)
+            return None
+
+        store.log.publish = spoils_the_second  # type: ignore[method-assign]
+        await write(store, "s1", "s2", "s3")
+        await store.writer.settled()
+        store.log.publish = honest  # type: ignore[method-assign]
+        member = Member(store.partitions()[PLACE], models)
+        subscription = await member.join()
+        await running(subscription, lambda: member.seen == ["s1", "s2", "s3"])
+        assert [one.reason for one in await member.parked()] == ["it is no event: header ce_recordedtime is missing"]
+        store.close()
+        models.close()
+
+    run(test)
+
+
 @pytest.mark.parametrize("aborts", [True, False])
 def test_a_transaction_of_somebody_else_holds_up_nobody_who_reads(kafka: Cluster, tmp_path: Path, aborts: bool) -> None:
     def intrude() -> None:

@@ -120,7 +120,7 @@ def test_a_file_from_before_the_secret_of_look_ups_stood_in_it_leads_to_the_same
 def test_keys_that_cannot_be_used_are_told_as_an_error_of_the_store(tmp_path: Path) -> None:
     async def test(keys: KeyFile) -> None:
         keys._db.execute("DROP TABLE keys")
-        with pytest.raises(StoreError, match=r"the keys of persons in keys\.db cannot be used: no such table"):
+        with pytest.raises(StoreError, match=r"keys\.db cannot be used: no such table"):
             await keys.find(["a"])
 
     on_file(tmp_path / "keys.db", test)
