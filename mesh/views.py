@@ -1,4 +1,7 @@
-"""Read models: two pure functions, `key(event)` and `apply(row, event)`, folded from the log into the service's own file."""
+"""Read models: two pure functions, `key(event)` and `apply(row, event)`, folded from the log into the service's own file.
+
+It is long because folding and rebuilding change the same generation.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
 from citybrain.mesh.service import Clock, Follow, Paging, Service, Streams, View, off_loop, rpc
-from citybrain.services.health import domain, travel, views
+from citybrain.services.health import domain, places, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
 TAKEN = frozenset({"AMBULANCE_TAKEN", "HOSPITAL_FULL"})
@@ -22,7 +22,7 @@ class HealthService(Service):
 
     name = "health"
     ambulances = Streams("ambulance", domain.Ambulance, domain.evolve_ambulance, snapshot_every=500)
-    hospitals = Streams("hospital", domain.Hospital, domain.evolve_hospital, snapshot_every=500)
+    hospitals = Streams("hospital", places.Hospital, places.evolve_hospital, snapshot_every=500)
     dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
     bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance)
@@ -48,7 +48,7 @@ class HealthService(Service):
         """Makes a hospital known."""
         self._on_a_road(request.entrance, f"the entrance of hospital {request.hospital_id}")
         h = self.hospitals.handle(
-            request.hospital_id, lambda now: domain.register_hospital(now, request), lambda after, _: after
+            request.hospital_id, lambda now: places.register_hospital(now, request), lambda after, _: after
         )
         return pb.RegisterHospitalResponse(
             hospital=pb.Hospital(
@@ -124,7 +124,7 @@ class HealthService(Service):
                 incident_id=request.incident_id, reservation_id=request.reservation_id, hospital_id=name
             ),
             hold=lambda c: self.hospitals.handle(
-                c.chosen_id, lambda hospital: domain.reserve_bed(hospital, c, request), lambda _after, _: None
+                c.chosen_id, lambda hospital: places.reserve_bed(hospital, c, request), lambda _after, _: None
             ),
             taken=TAKEN,
         )  # fmt: skip
@@ -137,7 +137,7 @@ class HealthService(Service):
         hospital_id = self._end(self.bed_searches, request.incident_id, request.reservation_id, ended)
         if hospital_id:
             self.hospitals.handle(
-                hospital_id, lambda hospital: domain.cancel_bed(hospital, hospital_id, request), lambda _after, _: None
+                hospital_id, lambda hospital: places.cancel_bed(hospital, hospital_id, request), lambda _after, _: None
             )
         return pb.CancelBedResponse(hospital_id=hospital_id)
 
@@ -145,7 +145,7 @@ class HealthService(Service):
     def AnnouncePatient(self, request: pb.AnnouncePatientRequest) -> pb.AnnouncePatientResponse:
         """Tells the receiving hospital who comes."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: domain.announce(now, request), lambda _after, _: pb.AnnouncePatientResponse()
+            request.hospital_id, lambda now: places.announce(now, request), lambda _after, _: pb.AnnouncePatientResponse()
         )
 
     @rpc
@@ -162,14 +162,14 @@ class HealthService(Service):
     def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
         """The patient is in the hospital's hands."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: domain.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
+            request.hospital_id, lambda now: places.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
         )
 
     @rpc
     def DischargePatient(self, request: pb.DischargePatientRequest) -> pb.DischargePatientResponse:
         """The patient leaves the hospital."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: domain.discharge(now, request), lambda _after, _: pb.DischargePatientResponse()
+            request.hospital_id, lambda now: places.discharge(now, request), lambda _after, _: pb.DischargePatientResponse()
         )
 
     @rpc
@@ -177,13 +177,13 @@ class HealthService(Service):
         """The patient goes on to another hospital: first that holds a place, then the place here is free."""
         here, there = request.hospital_id, request.to_hospital_id
         try:
-            if domain.transfer(self.hospitals.load(here), request):
-                self.hospitals.handle(there, lambda now: domain.expect_transfer(now, request), lambda _after, _: None)
-                self.hospitals.handle(here, lambda now: domain.transfer(now, request), lambda _after, _: None)
+            if places.transfer(self.hospitals.load(here), request):
+                self.hospitals.handle(there, lambda now: places.expect_transfer(now, request), lambda _after, _: None)
+                self.hospitals.handle(here, lambda now: places.transfer(now, request), lambda _after, _: None)
         except Refused:
             # Somebody else was quicker, with another transfer.
             self.hospitals.handle(
-                there, lambda now: domain.expect_no_transfer(now, request), lambda _after, _: None, label="not transferred"
+                there, lambda now: places.expect_no_transfer(now, request), lambda _after, _: None, label="not transferred"
             )
             raise
         return pb.TransferPatientResponse()

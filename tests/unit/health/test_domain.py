@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.testing import given
-from citybrain.services.health import domain, travel
+from citybrain.services.health import domain, places, travel
 
 STATION = RoadPlace(edge_id="e1", position_m=1)
 CHOICE = domain.Choice("r1", "a1", STATION, Route(edge_ids=["e1"]))
@@ -110,7 +110,7 @@ def test_whatever_order_commands_come_in_no_ended_reservation_ever_holds_the_amb
 
 HOSPITAL = ev.HospitalRegistered(hospital_id="h1", name="第一医院", entrance=STATION, places=1)
 HAND_OVER = pb.HandOverRequest(hospital_id="h1", incident_id="i1", ambulance_id="a1")
-ONE_PLACE = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL)
+ONE_PLACE = given(places.evolve_hospital, places.Hospital(), HOSPITAL)
 
 
 def bed(incident: str) -> tuple[domain.Choice, pb.ReserveBedRequest]:
@@ -128,9 +128,9 @@ CANCEL = pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1")
 
 
 def test_a_full_hospital_is_refused_and_a_cancelled_place_is_free_again() -> None:
-    full = ONE_PLACE.when(domain.reserve_bed, *bed("i1")).then(expected("i1"))
-    full.when(domain.reserve_bed, *bed("i2")).then_refused(Refused, "HOSPITAL_FULL")
-    free = full.when(domain.cancel_bed, "h1", CANCEL).then(
+    full = ONE_PLACE.when(places.reserve_bed, *bed("i1")).then(expected("i1"))
+    full.when(places.reserve_bed, *bed("i2")).then_refused(Refused, "HOSPITAL_FULL")
+    free = full.when(places.cancel_bed, "h1", CANCEL).then(
         ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
     )
     assert free.state.free_places == 1
@@ -138,26 +138,26 @@ def test_a_full_hospital_is_refused_and_a_cancelled_place_is_free_again() -> Non
 
 def test_a_patient_handed_over_keeps_the_place_though_the_reservation_is_cancelled() -> None:
     present = (
-        given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i1"))
-        .when(domain.hand_over, HAND_OVER)
+        given(places.evolve_hospital, places.Hospital(), HOSPITAL, expected("i1"))
+        .when(places.hand_over, HAND_OVER)
         .then(ev.PatientHandedOver(hospital_id="h1", incident_id="i1", ambulance_id="a1"))
     )
-    present.when(domain.hand_over, HAND_OVER).then_nothing()
-    present.when(domain.cancel_bed, "h1", CANCEL).then_nothing()
+    present.when(places.hand_over, HAND_OVER).then_nothing()
+    present.when(places.cancel_bed, "h1", CANCEL).then_nothing()
     assert present.state.free_places == 0
-    ONE_PLACE.when(domain.hand_over, HAND_OVER).then_refused(Refused, "NOT_EXPECTED")
+    ONE_PLACE.when(places.hand_over, HAND_OVER).then_refused(Refused, "NOT_EXPECTED")
 
 
 def test_the_end_of_an_old_reservation_takes_no_place_from_a_newer_one_of_the_same_incident() -> None:
     newer = ev.BedReserved(hospital_id="h1", incident_id="i1", reservation_id="b-newer")
-    held = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, newer)
+    held = given(places.evolve_hospital, places.Hospital(), HOSPITAL, newer)
     cancelled = ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
-    still = held.when(domain.cancel_bed, "h1", CANCEL).then(cancelled)
+    still = held.when(places.cancel_bed, "h1", CANCEL).then(cancelled)
     assert still.state.expected == {"i1": "b-newer"}
     # Also where the patient came in by the newer one: the older is barred, and the patient stays.
-    came = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, newer, ev.PatientHandedOver(incident_id="i1"))
-    assert came.when(domain.cancel_bed, "h1", CANCEL).then(cancelled).state.present == {"i1": "b-newer"}
-    came.when(domain.cancel_bed, "h1", pb.CancelBedRequest(incident_id="i1", reservation_id="b-newer")).then_nothing()
+    came = given(places.evolve_hospital, places.Hospital(), HOSPITAL, newer, ev.PatientHandedOver(incident_id="i1"))
+    assert came.when(places.cancel_bed, "h1", CANCEL).then(cancelled).state.present == {"i1": "b-newer"}
+    came.when(places.cancel_bed, "h1", pb.CancelBedRequest(incident_id="i1", reservation_id="b-newer")).then_nothing()
 
 
 def test_whoever_is_expected_anew_is_announced_anew() -> None:
@@ -165,8 +165,8 @@ def test_whoever_is_expected_anew_is_announced_anew() -> None:
     announced = ev.PatientAnnounced(hospital_id="h1", incident_id="i1", ambulance_id="a1")
     cancelled = ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="b-i1")
     newer = ev.BedReserved(hospital_id="h1", incident_id="i1", reservation_id="b-newer")
-    given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i1"), announced, cancelled, newer).when(
-        domain.announce, announce
+    given(places.evolve_hospital, places.Hospital(), HOSPITAL, expected("i1"), announced, cancelled, newer).when(
+        places.announce, announce
     ).then(announced)
 
 
@@ -177,47 +177,47 @@ TRANSFER = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hosp
 
 def test_who_is_discharged_leaves_the_place_to_others_once_and_only_who_was_in() -> None:
     gone = (
-        given(domain.evolve_hospital, domain.Hospital(), *IN)
-        .when(domain.discharge, DISCHARGE)
+        given(places.evolve_hospital, places.Hospital(), *IN)
+        .when(places.discharge, DISCHARGE)
         .then(ev.PatientDischarged(hospital_id="h1", incident_id="i1", reason="well again"))
     )
     assert gone.state.free_places == 1
-    gone.when(domain.discharge, DISCHARGE).then_nothing()
+    gone.when(places.discharge, DISCHARGE).then_nothing()
     # A hand-over that is asked for again is still done.
-    gone.when(domain.hand_over, HAND_OVER).then_nothing()
-    gone.when(domain.transfer, TRANSFER).then_refused(Refused, "HAS_LEFT")
-    ONE_PLACE.when(domain.discharge, DISCHARGE).then_refused(Refused, "NOT_PRESENT")
-    given(domain.evolve_hospital, domain.Hospital()).when(domain.discharge, DISCHARGE).then_refused(NotFound)
+    gone.when(places.hand_over, HAND_OVER).then_nothing()
+    gone.when(places.transfer, TRANSFER).then_refused(Refused, "HAS_LEFT")
+    ONE_PLACE.when(places.discharge, DISCHARGE).then_refused(Refused, "NOT_PRESENT")
+    given(places.evolve_hospital, places.Hospital()).when(places.discharge, DISCHARGE).then_refused(NotFound)
 
 
 def test_who_goes_on_to_another_hospital_leaves_once_and_for_one_only() -> None:
     gone = (
-        given(domain.evolve_hospital, domain.Hospital(), *IN)
-        .when(domain.transfer, TRANSFER)
+        given(places.evolve_hospital, places.Hospital(), *IN)
+        .when(places.transfer, TRANSFER)
         .then(ev.PatientTransferred(hospital_id="h1", incident_id="i1", reservation_id="t1", to_hospital_id="h2"))
     )
     assert gone.state.free_places == 1
-    gone.when(domain.transfer, TRANSFER).then_nothing()
+    gone.when(places.transfer, TRANSFER).then_nothing()
     other = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hospital_id="h3", reservation_id="t2")
-    gone.when(domain.transfer, other).then_refused(Refused, "HAS_LEFT")
+    gone.when(places.transfer, other).then_refused(Refused, "HAS_LEFT")
     # Back again, the patient is in as anybody else is.
-    back = given(domain.evolve_hospital, gone.state, expected("i1")).when(domain.hand_over, HAND_OVER).then(IN[2])
-    back.when(domain.discharge, DISCHARGE).then(ev.PatientDischarged(hospital_id="h1", incident_id="i1", reason="well again"))
+    back = given(places.evolve_hospital, gone.state, expected("i1")).when(places.hand_over, HAND_OVER).then(IN[2])
+    back.when(places.discharge, DISCHARGE).then(ev.PatientDischarged(hospital_id="h1", incident_id="i1", reason="well again"))
     here = pb.TransferPatientRequest(hospital_id="h1", incident_id="i1", to_hospital_id="h1", reservation_id="t3")
-    back.when(domain.transfer, here).then_refused(Refused, "SAME_HOSPITAL")
+    back.when(places.transfer, here).then_refused(Refused, "SAME_HOSPITAL")
 
 
 def test_a_place_for_a_transfer_is_held_as_any_other_and_given_back_where_it_does_not_come_about() -> None:
     held = ev.BedReserved(hospital_id="h2", incident_id="i1", reservation_id="t1", entrance=STATION, route=Route())
-    there = ONE_PLACE.when(domain.expect_transfer, TRANSFER).then(held)
-    there.when(domain.expect_transfer, TRANSFER).then_nothing()
+    there = ONE_PLACE.when(places.expect_transfer, TRANSFER).then(held)
+    there.when(places.expect_transfer, TRANSFER).then_nothing()
     back = ev.BedCancelled(hospital_id="h2", incident_id="i1", reservation_id="t1", reason="not transferred")
-    there.when(domain.expect_no_transfer, TRANSFER).then(back)
-    ONE_PLACE.when(domain.expect_no_transfer, TRANSFER).then_nothing()
-    full = given(domain.evolve_hospital, domain.Hospital(), HOSPITAL, expected("i2"))
-    full.when(domain.expect_transfer, TRANSFER).then_refused(Refused, "HOSPITAL_FULL")
-    unknown = given(domain.evolve_hospital, domain.Hospital())
-    unknown.when(domain.expect_transfer, TRANSFER).then_refused(NotFound, "NO_SUCH_HOSPITAL")
+    there.when(places.expect_no_transfer, TRANSFER).then(back)
+    ONE_PLACE.when(places.expect_no_transfer, TRANSFER).then_nothing()
+    full = given(places.evolve_hospital, places.Hospital(), HOSPITAL, expected("i2"))
+    full.when(places.expect_transfer, TRANSFER).then_refused(Refused, "HOSPITAL_FULL")
+    unknown = given(places.evolve_hospital, places.Hospital())
+    unknown.when(places.expect_transfer, TRANSFER).then_refused(NotFound, "NO_SUCH_HOSPITAL")
 
 
 def roads() -> travel.Roads:

@@ -29,6 +29,7 @@ from citybrain.mesh.testing.setting import event_of
 from citybrain.services.district_hub import domain as districts
 from citybrain.services.emergency_command import domain as incidents
 from citybrain.services.health import domain as care
+from citybrain.services.health import places
 from citybrain.services.traffic import domain as signals
 from citybrain.services.traffic import grants
 
@@ -56,8 +57,8 @@ STATES: list[tuple[Any, Callable[[Any, Any], Any], st.SearchStrategy[list[Messag
         built(health.AmbulanceRegistered, health.AmbulanceReserved, health.AmbulanceReleased, station=PLACES, **IDS),
     ),
     (
-        care.Hospital,
-        care.evolve_hospital,
+        places.Hospital,
+        places.evolve_hospital,
         built(
             health.HospitalRegistered,
             health.BedReserved,
