@@ -13,7 +13,7 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from citybrain.cli import machine
+from citybrain.cli import machine, waiting
 from citybrain.cli.configuration import City
 from citybrain.cli.local import ROOT
 from citybrain.cli.machine import Finding, well, wrong
@@ -142,5 +142,9 @@ def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
                 yield Finding(
                     what, "note", f"{group.name} is {counted(group.lag, 'position')} behind", "`city status` shows it catch up"
                 )
+    for line in waiting.lines(one.status for one in picture.processes if one.status is not None):
+        yield Finding(
+            what, "note", line.plain.removeprefix("! "), "ask for it (`ListSagas`), then resume, skip or fail its step"
+        )
     if not troubles:
         yield well(what, f"what runs on {data}: {counted(len(picture.processes), 'process')}; all is ready")

@@ -91,7 +91,8 @@ def test_what_waits_for_people_is_a_line_with_the_oldest_and_takes_no_readiness_
         paper.rest()
         done = run(here, "status")
         assert f"sagas: 1 waits for people  the oldest is {oldest}, since 20" in done.stdout
-        assert ": reserve_ambulance: " in done.stdout
+        assert ": reserve_ambulance: RESOURCE_EXHAUSTED: no ambulance is free" in done.stdout
+        assert f"sagas: 1 waits for people  the oldest is {oldest}" in run(here, "doctor").stdout.replace("\n", " ")
         paper.advance(900)
         paper.rest()
         assert f"sagas: 2 wait for people  the oldest is {oldest}" in run(here, "status").stdout
