@@ -130,7 +130,7 @@ class Load:
             while not self._ending.is_set():
                 turn += 1
                 name = f"{self._prefix}-{number}-{turn}"
-                request = health.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id="e", position_m=1))
+                request = health.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id="e1", position_m=1))
                 try:
                     stub.RegisterAmbulance(request, timeout=LIMIT_S, metadata=[("x-request-id", name)])
                 except grpc.RpcError as error:
