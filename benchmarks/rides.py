@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.rows import Row
 from citybrain.cli.local import ROOT
-from citybrain.demo.processes import SimulationError
+from citybrain.demo.processes import Crashed
 from citybrain.demo.run import Options, drive
 from citybrain.demo.statistics import paired
 
@@ -35,7 +35,7 @@ def measure(city: str, seeds: Sequence[int]) -> list[Row]:
             where = ["--city", city, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
             try:
                 outcome = drive(Options(where, seed, CALLS, Path(folder)), lambda _v, _l: None, lambda _t: None)
-            except SimulationError as error:
+            except Crashed as error:
                 # SUMO's blue-light device can crash it, in the city's drive too.
                 sys.stderr.write(f"{city} seed {seed}: {error}\n")
                 crashed.append(seed)
@@ -43,6 +43,8 @@ def measure(city: str, seeds: Sequence[int]) -> list[Row]:
         outcomes[seed] = outcome.results
         medians = {v: sorted(_rides(r))[CALLS // 2] for v, r in outcome.results.items()}
         sys.stderr.write(f"{city} seed {seed}: {outcome.took_s:.0f} s, rides {medians}\n")
+    if not outcomes:
+        raise SystemExit(f"{city}: SUMO crashed in the city's drive of every seed ({crashed}): there is nothing to compare")
     return _rows(city, outcomes, crashed)
 
 

@@ -25,6 +25,7 @@ from citybrain.observability.trace_tree import render
 from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.given import read_calls, read_city, read_places
 from citybrain.simulation.network import read_network
+from citybrain.simulation.places import derive_calls, derive_places
 from citybrain.simulation.scenario import open_scenario
 
 SCENARIOS = ROOT / "build" / "scenarios"
@@ -59,7 +60,7 @@ def demo(
         where += [name, str(value)] if value is not None else []
     until = _END_AFTER_S + 400 * (emergencies - 1)
     where += ["--until", str(until)]
-    _look_at(city, scenario, places, calls, until)
+    _look_at(city, scenario, places, calls, [seed + number for number in range(runs)], emergencies, until)
     outcomes = []
     for number in range(runs):
         folder = data / f"seed-{seed + number}"
@@ -111,14 +112,20 @@ def faults(outcomes: list[Outcome]) -> str:
     return f"Signals showed what no signal may, with the city: {', '.join(told)}. The times have no worth." if told else ""
 
 
-def _look_at(city: str, scenario: Path | None, places: Path | None, calls: Path | None, until: int) -> None:
+def _look_at(
+    city: str, scenario: Path | None, places: Path | None, calls: Path | None, seeds: list[int], emergencies: int, until: int
+) -> None:
     """SimulationError where something given cannot be used: before anything is started, or cleared away."""
     try:
-        network = read_network(open_scenario(scenario or SCENARIOS / read_city(city).scenario).net_file)
-        if places is not None:
-            read_places(places, network)
+        path = scenario if scenario is not None else SCENARIOS / read_city(city).scenario
+        network = read_network(open_scenario(path).net_file)
+        file = places if places is not None or scenario is not None else read_city(city).places
         if calls is not None:
             read_calls(calls, network, until)
+        for seed in seeds:
+            found = read_places(file, network) if file is not None else derive_places(network, seed)
+            if calls is None:
+                derive_calls(network, found, seed, emergencies)
     except ScenarioError as error:
         raise SimulationError(" ".join(str(error).split())) from None
 

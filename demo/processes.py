@@ -20,6 +20,10 @@ class SimulationError(Problem):
     """A simulation ended with an error; the message is its own one line."""
 
 
+class Crashed(SimulationError):
+    """SUMO itself ended by a signal."""
+
+
 class Simulation:
     """One run of `python -m citybrain.simulation`."""
 
@@ -63,10 +67,9 @@ class Simulation:
         if self.result is None:
             lines = self._log.read_text(encoding="utf-8").strip().splitlines()
             code = self._process.returncode
-            silent = f"SUMO itself crashed (signal {-code}) in the {self.variant} drive: another --seed may avoid it"
-            raise SimulationError(
-                lines[-1] if lines else silent if code < 0 else f"the {self.variant} drive ended with code {code}"
-            )
+            if code < 0:
+                raise Crashed(f"SUMO itself crashed (signal {-code}) in the {self.variant} drive: another --seed may avoid it")
+            raise SimulationError(lines[-1] if lines else f"the {self.variant} drive ended with code {code}")
         return self.result
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ from citybrain.events.v1.event_pb2 import Event
 from citybrain.cli.local import LocalCity
 from citybrain.demo.kill import Killed, Killer
 from citybrain.demo.observer import Observer
-from citybrain.demo.processes import Simulation, SimulationError
+from citybrain.demo.processes import Crashed, Simulation
 from citybrain.mesh.settings import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import build
@@ -98,7 +98,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
             baseline.no_more()
             try:
                 outcome.results[variant] = baseline.wait()
-            except SimulationError as error:
+            except Crashed as error:
                 # SUMO's own blue-light device can crash it; the comparison that matters is with the ordinary drive.
                 if variant != "bluelight":
                     raise

@@ -21,7 +21,7 @@ from citybrain.simulation.errors import ScenarioError, SimulationError
 from citybrain.simulation.gateway_client import Gateway
 from citybrain.simulation.given import read_calls, read_city, read_places
 from citybrain.simulation.network import read_network
-from citybrain.simulation.output import tell_stdout
+from citybrain.simulation.output import keep_stdout, tell_stdout
 from citybrain.simulation.places import APART_S, RULE, WARM_UP_S, Call, Places, derive_calls, derive_places
 from citybrain.simulation.record import Record
 from citybrain.simulation.rhythm import AtRest, Paced
@@ -166,4 +166,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    keep_stdout()
     sys.exit(main())

@@ -158,7 +158,11 @@ def _controlled(light: Any) -> list[Any]:
             for c in connections:
                 if c.getTLSID() == light.getID() and c.getTLLinkIndex() >= 0:
                     found[id(c)] = c
-    return sorted(found.values(), key=lambda c: (c.getTLLinkIndex(), c.getFromLane().getID(), c.getToLane().getID()))
+    # Of a movement that its junction does not number (a bicycle's turn in two steps) the foes are not known: then those of its
+    # letter are not, and like one that nobody drives by it is shown only as the plan shows it.
+    unknown = {c.getTLLinkIndex() for c in found.values() if c.getFrom().getToNode().getLinkIndex(c) < 0}
+    known = [c for c in found.values() if c.getTLLinkIndex() not in unknown]
+    return sorted(known, key=lambda c: (c.getTLLinkIndex(), c.getFromLane().getID(), c.getToLane().getID()))
 
 
 def _conflicts(connections: list[Any]) -> frozenset[tuple[int, int]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
+
+_out: TextIO | None = None
 
 
 class Tell(Protocol):
@@ -15,10 +18,20 @@ class Tell(Protocol):
         """Tells it."""
 
 
+def keep_stdout() -> None:
+    """From now on stdout has lines of ours alone: SUMO, which writes there what a scenario lets it say, goes to stderr."""
+    global _out
+    if _out is None:
+        sys.stdout.flush()
+        _out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+
+
 def tell_stdout(kind: str, **values: Any) -> None:
     """Writes a line to stdout."""
-    sys.stdout.write(line(kind, values) + "\n")
-    sys.stdout.flush()
+    out = _out or sys.stdout
+    out.write(line(kind, values) + "\n")
+    out.flush()
 
 
 def line(kind: str, values: Mapping[str, Any]) -> str:

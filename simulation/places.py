@@ -95,7 +95,8 @@ def derive_places(network: Network, seed: int) -> Places:
     inner = inner_edges(network)
     if len(inner) < 8:
         raise ScenarioError(
-            f"{network.net_file}: has {len(inner)} inner edges, and at least 8 are needed to derive places: give them in a file"
+            f"{network.net_file}: places are derived from at least 8 edges of 40 m or more that can all reach each other, "
+            f"and it has {len(inner)}: give hospitals and stations in a file (--places)"
         )
     hospital_edges = _spread(network, inner, 2, random.Random(f"{seed}/hospitals"), ())
     station_edges = _spread(network, inner, 3, random.Random(f"{seed}/stations"), hospital_edges)

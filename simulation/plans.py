@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from citybrain.simulation.sumo import Sumo
+from citybrain.simulation.sumo import Sumo, letters
 
 _STATIC = 0
 
@@ -71,7 +71,7 @@ def read_plan(sumo: Sumo, signal_id: str) -> Plan | None:
     logic = next((l for l in sumo.lights.getAllProgramLogics(signal_id) if l.programID == program), None)  # noqa: E741
     if logic is None or not logic.phases:
         return None
-    phases = tuple(Phase(str(p.state), float(p.duration)) for p in logic.phases)
+    phases = tuple(Phase(letters(p.state), float(p.duration)) for p in logic.phases)
     whole = all(p.duration_s >= 1 and p.duration_s == round(p.duration_s) for p in phases)
     branches = any(tuple(p.next) for p in logic.phases)
     passed = sum(p.duration_s for p in phases[: sumo.lights.getPhase(signal_id) + 1])

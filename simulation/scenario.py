@@ -20,6 +20,8 @@ _NAMES = {
     "begin": ("begin",),
     "end": ("end",),
 }
+# What brings vehicles onto the road.
+_DEMAND = (b"<flow", b"<trip", b"<vehicle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,17 @@ def open_scenario(path: Path) -> Scenario:
     for name in values.get("route-files", "").split(","):
         if name.strip() and not (path.parent / name.strip()).is_file():
             raise ScenarioError(f"{path}: field route-files names {name.strip()!r}, which is not there")
-    if not values.get("route-files", "").strip():
-        raise ScenarioError(f"{path}: field route-files is missing: without demand there is no traffic to get through")
     additional = tuple(path.parent / name.strip() for name in values.get("additional-files", "").split(",") if name.strip())
+    for file in additional:
+        if not file.is_file():
+            raise ScenarioError(f"{path}: field additional-files names {file.name!r}, which is not there")
+    if not values.get("route-files", "").strip() and not any(_has(file, _DEMAND) for file in additional):
+        raise ScenarioError(f"{path}: field route-files is missing: without demand there is no traffic to get through")
     begin = _second(path, values, "begin")
     end = _second(path, values, "end")
     if end is not None and end <= (begin or 0):
         raise ScenarioError(f"{path}: field end is {end}, not after begin ({begin or 0})")
-    if not _has_signals(net_file):
+    if not _has(net_file, (b"<tlLogic",)):
         raise ScenarioError(f"{path}: field net-file names {net_file.name!r}, which has no traffic signals (tlLogic)")
     return Scenario(path, net_file, begin or 0, end, additional)
 
@@ -98,9 +103,10 @@ def _second(path: Path, values: dict[str, str], field: str) -> int | None:
         raise ScenarioError(f"{path}: field {field} is {text!r}, not a number of seconds") from None
 
 
-def _has_signals(net_file: Path) -> bool:
+def _has(file: Path, words: tuple[bytes, ...]) -> bool:
+    """Whether any of some words stands in a file."""
     try:
-        with gzip.open(net_file, "rb") if net_file.suffix == ".gz" else net_file.open("rb") as stream:
-            return any(b"<tlLogic" in line for line in stream)
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            return any(word in line for line in stream for word in words)
     except OSError as error:
-        raise ScenarioError(f"{net_file}: cannot be read: {error}") from None
+        raise ScenarioError(f"{file}: cannot be read: {error}") from None

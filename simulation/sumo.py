@@ -17,6 +17,11 @@ from citybrain.simulation.errors import ScenarioError
 _TELEPORT_AFTER_S = 300
 
 
+def letters(state: str) -> str:
+    """A state of SUMO's as everybody here writes it: yellow is `y`, whether what it ends had right of way (`Y`) or not."""
+    return state.replace("Y", "y")
+
+
 class SumoRefused(Exception):
     """SUMO did not do what it was told."""
 
@@ -80,7 +85,7 @@ class Sumo:
 
     def shown(self, signal_id: str) -> str:
         """What a signal shows, one letter a link."""
-        return str(self.lights.getRedYellowGreenState(signal_id))
+        return letters(self.lights.getRedYellowGreenState(signal_id))
 
     def program(self, signal_id: str) -> str:
         """The program a signal runs; `online` while its state is set from outside."""
@@ -89,7 +94,7 @@ class Sumo:
     def programs(self, signal_id: str) -> dict[str, list[str]]:
         """The programs that the network has for a signal, each with the states of its phases."""
         logics = self.lights.getAllProgramLogics(signal_id)
-        return {str(one.programID): [str(phase.state) for phase in one.phases] for one in logics}
+        return {str(one.programID): [letters(phase.state) for phase in one.phases] for one in logics}
 
     def choose(self, signal_id: str, program: str) -> None:
         """Lets a signal run another program of its own from the next second on, where that stands by the clock."""
