@@ -6,7 +6,11 @@ the street looked like in second s. (After the step SUMO's own clock already sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,27 @@ def letters(state: str) -> str:
     return state.replace("Y", "y")
 
 
+@contextmanager
+def _said() -> Iterator[Callable[[], list[str]]]:
+    """What is written to stderr meanwhile, by whatever language: lines on asking, and on stderr after all."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def read() -> list[str]:
+            file.seek(0)
+            return file.read().decode("utf-8", "replace").splitlines()
+
+        try:
+            yield read
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            for line in read():
+                sys.stderr.write(f"{line}\n")
+
+
 class SumoRefused(Exception):
     """SUMO did not do what it was told."""
 
@@ -35,11 +60,14 @@ class Sumo:
         if trip_file is not None:
             command += ["--tripinfo-output", str(trip_file)]
             command += ["--tripinfo-output.write-unfinished", "--tripinfo-output.write-undeparted"]
-        try:
-            libsumo.start([*command, *options])
-        except Exception as error:
-            # libsumo prints the particulars to stderr itself; its exception is often empty.
-            raise ScenarioError(f"{config}: SUMO cannot load it: {error or 'see the line above'}") from None
+        with _said() as said:
+            try:
+                libsumo.start([*command, *options])
+            except Exception as error:
+                # Its exception is often empty: what is the matter it writes to stderr.
+                lines = [line.removeprefix("Error: ").strip() for line in said() if not line.startswith("Quitting")]
+                reason = " ".join(filter(None, lines)) or str(error)
+                raise ScenarioError(f"{config}: SUMO cannot load it: {reason}") from None
         self._open = True
         self._config = config
         self.lights: Any = libsumo.trafficlight

@@ -99,6 +99,15 @@ def test_a_scenario_without_demand_is_refused(scenario_path: Callable[[str], Pat
     assert "without demand there is no traffic" in done.stderr
 
 
+def test_what_sumo_cannot_load_is_told_with_its_reason_in_the_last_line(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    more = '<gui_only><gui-settings-file value="nice.xml"/></gui_only>'
+    done = drive(configuration(scenario_path("cologne1"), tmp_path, more=more))
+    assert done.returncode == 2
+    assert re.search(r"other.sumocfg: SUMO cannot load it: File '.*nice.xml' is not accessible", done.stderr.splitlines()[-1])
+
+
 def test_both_letters_of_yellow_are_yellow(scenario_path: Callable[[str], Path], tmp_path: Path) -> None:
     given = scenario_path("cologne1")
     net = tmp_path / "one.net.xml"
