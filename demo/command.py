@@ -19,7 +19,7 @@ from citybrain.demo.processes import SimulationError
 from citybrain.demo.run import PACE, STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
-from citybrain.demo.words import minutes, sentence
+from citybrain.demo.words import Driven, minutes, sentence
 from citybrain.observability.console import Terminal
 from citybrain.observability.trace_tree import render
 from citybrain.simulation.errors import ScenarioError
@@ -178,10 +178,12 @@ def _rides(outcome: Outcome, variant: str) -> list[float | None]:
 
 
 def _sentence(outcome: Outcome) -> tuple[str, str]:
-    def door(variant: str) -> float | None:
-        return page.since_call(outcome.results[variant]["calls"][0], "at_hospital_s")
+    def driven(variant: str) -> Driven:
+        call = outcome.results[variant]["calls"][0]
+        return Driven(page.since_call(call, "at_hospital_s"), call.get("reds_run", 0))
 
-    return sentence(door("ordinary"), door("city"))
+    siren = driven("bluelight") if "bluelight" in outcome.results else None
+    return sentence(driven("ordinary"), siren, driven("city"))
 
 
 def _measured(outcome: Outcome) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def _picture(report: Report, language: Language, detail: float) -> str:
         body.append(_text(name, x, top - 9, 15, weight=650, tone=_TONES[variant]))
         body.append(f'<g transform="translate({x:g} {top})">{_panel(report, variant, view, moment, zh)}</g>')
     below = top + view.height + 30
-    table, height = _table(report, sides, below, zh)
+    # All drives, also the one that is not drawn: what a siren does alone belongs beside what the city adds.
+    table, height = _table(report, [variant for variant in VARIANTS if variant in report.rides], below, zh)
     body.append(table)
     bottom = below + height + 8
     said = [(line, 13) for line in _wrapped(_caption(report, sides[0], moment, zh), 13, _WIDTH - 2 * _RIM)]
@@ -198,7 +199,7 @@ def _head(at: Point, tone: str) -> str:
 
 
 def _table(report: Report, sides: Sequence[Variant], top: float, zh: bool) -> tuple[str, float]:
-    """The times of the drives that are shown, and the height of it."""
+    """The times of some drives, and the height of it."""
     columns = [_WIDTH - _RIM - 210 * (len(sides) - 1 - n) for n in range(len(sides))]
     told = minutes_zh if zh else minutes
     parts = [

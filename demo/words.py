@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """One drive of a call: seconds from the call to the hospital door (None where it was not reached), and red lights run."""
+
+    door_s: float | None
+    reds: int
+
 
 def minutes(seconds: float) -> str:
     """3 min 05 s."""
@@ -15,39 +25,35 @@ def minutes_zh(seconds: float) -> str:
     return f"{whole // 60} 分 {whole % 60:02d} 秒" if whole >= 60 else f"{whole} 秒"
 
 
-def sentence(without_s: float | None, with_s: float | None) -> tuple[str, str]:
-    """What the city changed for one patient: seconds from the call to the hospital door, None where it was not reached."""
-    if with_s is None or without_s is None:
-        return _missing(without_s, with_s)
-    saved = without_s - with_s
-    if saved > 0.5:
+def sentence(lights: Driven, siren: Driven | None, city: Driven) -> tuple[str, str]:
+    """What the city added for one patient, to obeying the lights and to a siren alone (None: SUMO crashed in that drive)."""
+    if city.door_s is None:
         return (
-            f"With the city's help the patient was at the hospital door {minutes(saved)} sooner: "
-            f"{minutes(with_s)} after the call instead of {minutes(without_s)}.",
-            f"有了城市大脑，患者提前 {minutes_zh(saved)} 到达医院："
-            f"从报警到医院门口用时 {minutes_zh(with_s)}，而不是 {minutes_zh(without_s)}。",
+            "With the city's help the patient did not get to the hospital before the run ended.",
+            "有了城市大脑，患者在仿真结束前没有到达医院。",
         )
+    told = [_against(city.door_s, lights, "when obeying the lights", "遵守信号灯")]
+    if siren is not None:
+        told.append(_against(city.door_s, siren, "with a siren alone", "仅鸣笛闪灯"))
+    reds_en = f"It ran {_reds(city.reds)}" + (f"; with a siren alone {_reds(siren.reds)}." if siren is not None else ".")
+    reds_zh = f"途中闯红灯 {city.reds} 次" + (f"；仅鸣笛闪灯时 {siren.reds} 次。" if siren is not None else "。")
+    english, chinese = " and ".join(one for one, _ in told), "，".join(one for _, one in told)
     return (
-        f"This time the city's help did not bring the patient to the hospital sooner: {minutes(with_s)} after the call, "
-        f"and {minutes(without_s)} without it.",
-        f"这一次城市大脑没有让患者更早到达医院：用时 {minutes_zh(with_s)}，没有它时 {minutes_zh(without_s)}。",
+        f"With the city's help the patient was at the hospital {minutes(city.door_s)} after the call: {english}. {reds_en}",
+        f"有了城市大脑，患者从报警到医院门口用时 {minutes_zh(city.door_s)}：{chinese}。{reds_zh}",
     )
 
 
-def _missing(without_s: float | None, with_s: float | None) -> tuple[str, str]:
-    if with_s is not None:
-        return (
-            f"With the city's help the patient was at the hospital door {minutes(with_s)} after the call. "
-            "The drive without it did not get there before the run ended, so the two cannot be compared.",
-            f"有了城市大脑，患者从报警到医院门口用时 {minutes_zh(with_s)}。没有它时，在仿真结束前没有到达，因此无法比较。",
-        )
-    if without_s is not None:
-        return (
-            "With the city's help the patient did not get to the hospital before the run ended; "
-            f"without it, {minutes(without_s)} after the call.",
-            f"有了城市大脑，患者在仿真结束前没有到达医院；没有它时，从报警到医院门口用时 {minutes_zh(without_s)}。",
-        )
-    return (
-        "In neither drive did the patient get to the hospital before the run ended, so there is nothing to compare.",
-        "两次行程在仿真结束前都没有把患者送到医院，因此无法比较。",
-    )
+def _against(city_s: float, other: Driven, english: str, chinese: str) -> tuple[str, str]:
+    if other.door_s is None:
+        return f"{english} it did not get there before the run ended", f"{chinese}时在仿真结束前没有到达"
+    saved = other.door_s - city_s
+    if round(abs(saved)) < 1:
+        return f"no sooner than {english}", f"与{chinese}相同"
+    if saved > 0:
+        return f"{minutes(saved)} sooner than {english}", f"比{chinese}早 {minutes_zh(saved)}"
+    return f"{minutes(saved)} later than {english}", f"比{chinese}晚 {minutes_zh(saved)}"
+
+
+def _reds(count: int) -> str:
+    return {0: "no red light", 1: "1 red light"}.get(count, f"{count} red lights")

@@ -50,12 +50,17 @@ class Mission:
     withdrawn: int | None = None
     red_waits: int = 0
     red_wait_s: int = 0
+    # Signals passed, and those of them that were red for its movement: no driver may do that but at a walking pace.
+    signals_passed: int = 0
+    reds_run: int = 0
     teleports: int = 0
     lost: bool = False
     # What SUMO has not been told yet: the longer route, or the stop.
     route_due: bool = False
     stop_due: bool = True
     at_red: bool = False
+    # Whether it is inside the junction at the end of the edge where it was last.
+    inside: bool = False
     position_m: float = 0.0
     speed_mps: float = 0.0
     desired_mps: float = 0.0
@@ -168,11 +173,19 @@ class Fleet:
             # It is being teleported, and nowhere.
             return
         if road.startswith(":"):
+            if not mission.inside:
+                self._pass_signal(mission, mission.index, shown)
+            mission.inside = True
             mission.position_m = self.network.edges[mission.route[mission.index]].length_m
         else:
             # A route may pass an edge twice, so look ahead only.
             if road in mission.route[mission.index :]:
-                mission.index = mission.route.index(road, mission.index)
+                here = mission.route.index(road, mission.index)
+                # A short junction is passed within a second.
+                for passed in range(mission.index + mission.inside, here):
+                    self._pass_signal(mission, passed, shown)
+                mission.index = here
+            mission.inside = False
             mission.position_m = max(0.0, float(vehicles.getLanePosition(vehicle_id)))
             mission.desired_mps = float(vehicles.getAllowedSpeed(vehicle_id))
         mission.speed_mps = max(0.0, float(vehicles.getSpeed(vehicle_id)))
@@ -182,6 +195,14 @@ class Fleet:
         mission.red_waits += at_red and not mission.at_red
         mission.red_wait_s += at_red
         mission.at_red = at_red
+
+    def _pass_signal(self, mission: Mission, index: int, shown: Mapping[str, str]) -> None:
+        """It leaves an edge of its route by a signal, or by none."""
+        ways = mission.route[index : index + 2]
+        ruled = self.network.ways.get((ways[0], ways[-1]))
+        if ruled is not None:
+            mission.signals_passed += 1
+            mission.reds_run += not any(shown[ruled[0]][letter] in "Ggy" for letter in ruled[1])
 
     def _red_ahead(self, mission: Mission, shown: Mapping[str, str]) -> bool:
         ahead = mission.route[mission.index : mission.index + 2]

@@ -2,7 +2,8 @@
 
 Per call: `called_at` (None where it was not made), `began` (the ambulance got its order), `departed` (it found room on the
 road), `at_scene_s` and `at_hospital_s` (since `began`), `ride_s` (station to hospital with the delay of departure, without the
-stay at the scene; until the end of the run where it did not get there), `finished`, `red_waits` and `red_wait_s`.
+stay at the scene; until the end of the run where it did not get there), `finished`, `red_waits` and `red_wait_s`,
+`signals_passed` and of them `reds_run`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def mission_result(mission: Mission, now: int) -> dict[str, Any]:
         "lost": mission.lost,
         "red_waits": mission.red_waits,
         "red_wait_s": mission.red_wait_s,
+        "signals_passed": mission.signals_passed,
+        "reds_run": mission.reds_run,
         "teleports": mission.teleports,
     }
 

@@ -150,6 +150,13 @@ def test_the_same_rides_can_be_driven_without_the_city_and_only_the_signals_diff
     assert [c["at_hospital_s"] for c in results["bluelight"]["calls"]] == [c["at_hospital_s"] for c in with_city["calls"]]
     assert sum(c["red_wait_s"] for c in results["ordinary"]["calls"]) > sum(c["red_wait_s"] for c in with_city["calls"])
     assert all(call["finished"] for call in results["ordinary"]["calls"])
+    # SUMO's siren drives through red; who obeys the lights does not.
+    passed, reds = (
+        {variant: sum(call[what] for call in result["calls"]) for variant, result in results.items()}
+        for what in ("signals_passed", "reds_run")
+    )
+    assert passed["ordinary"] == passed["bluelight"] > 4
+    assert (reds["ordinary"], reds["bluelight"] > 0) == (0, True), reds
 
 
 def test_two_runs_of_one_seed_make_the_same_calls_in_the_same_order(

@@ -9,7 +9,7 @@ import pytest
 from citybrain.demo import page
 from citybrain.demo.command import faults
 from citybrain.demo.run import Outcome
-from citybrain.demo.words import sentence
+from citybrain.demo.words import Driven, sentence
 
 SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
 
@@ -25,20 +25,23 @@ def result(*rides: tuple[float, bool], **safety: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("without", "with_city", "said", "not_said"),
+    ("lights", "siren", "city", "said", "chinese"),
     [
-        (300.0, 200.0, "1 min 40 s sooner", "compare"),
-        (None, 200.0, "at the hospital door 3 min 20 s after the call. The drive without it did not get there", "sooner"),
-        (300.0, None, "did not get to the hospital before the run ended; without it, 5 min 00 s", "sooner"),
-        (None, None, "In neither drive", "sooner"),
+        (300, Driven(210, 3), 200, "1 min 40 s sooner than when obeying", "比遵守信号灯早 1 分 40 秒，比仅鸣笛闪灯早 10 秒"),
+        (300, Driven(198, 3), 200, "2 s later than with a siren alone. It ran 1 red light; with a siren alone 3", "晚 2 秒"),
+        (300, Driven(200, 0), 200, "no sooner than with a siren alone. It ran 1 red light; with a siren alone no", "相同"),
+        (None, Driven(210, 3), 200, "when obeying the lights it did not get there before the run ended and 10", "没有到达，比"),
+        (300, None, 200, "1 min 40 s sooner than when obeying the lights. It ran 1 red light.", "途中闯红灯 1 次。"),
+        (300, Driven(210, 3), None, "did not get to the hospital before the run ended.", "没有到达医院"),
     ],
-)
-def test_a_patient_who_did_not_arrive_is_compared_with_nobody(
-    without: float | None, with_city: float | None, said: str, not_said: str
+)  # fmt: skip
+def test_what_the_city_added_is_told_beside_what_a_siren_does_alone_and_who_did_not_arrive_is_compared_with_nobody(
+    lights: float | None, siren: Driven | None, city: float | None, said: str, chinese: str
 ) -> None:
-    english, chinese = sentence(without, with_city)
-    assert said in english and not_said not in english
-    assert ("提前" in chinese) == ("sooner" in english)
+    english, in_chinese = sentence(Driven(lights, 0), siren, Driven(city, 1))
+    assert said in english, english
+    assert chinese in in_chinese, in_chinese
+    assert city is not None or ("sooner" not in english and "早" not in in_chinese)
 
 
 def test_a_ride_that_did_not_end_is_no_time_of_driving() -> None:
