@@ -82,7 +82,8 @@ configuration: build/.stubs ## Puts every value of the configuration into docs/c
 	@$(BIN)/python tools/configuration.py
 
 picture: build/.stubs ## Makes docs/picture.svg from a run
-	@$(BIN)/city demo --picture docs/picture.svg --report build/report.html
+	@# Of the seeds 1 to 12 the one in the middle by what the city adds to a siren alone; where two are, the one with less.
+	@$(BIN)/city demo --seed 3 --picture docs/picture.svg --report build/report.html
 
 coverage: build/.stubs ## Measures the branches of store and sagas that tests take; fails below the floor
 	@$(BIN)/coverage run -m pytest -q tests/contract tests/distributed tests/unit/event_store tests/unit/sagas --ignore=tests/contract/runtime \
