@@ -1,4 +1,4 @@
-"""The `city` command."""
+"""The `city` command. It is long because each command is a function here, with what its help says."""
 
 from __future__ import annotations
 

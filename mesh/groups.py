@@ -1,4 +1,7 @@
-"""This process as the member of a service's consumer groups: who leads, where a group goes on, what is done, what is parked."""
+"""This process as the member of a service's consumer groups: who leads, where a group goes on, what is done, what is parked.
+
+It is long because a member and its parts hand what they know to each other.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Each second: the traffic moves, everybody reports, callers call, and everything that comes back is acted on, until a round
 brings nothing new, or the second is over (rhythm.py); only then city time moves on by a second. Calls are made one after
 another in a fixed order. When the last emergency has ended and every signal is back in its plan, the mesh is left alone, and
-only the traffic goes on to the end of the run.
+only the traffic goes on to the end of the run. It is long because all who are outside of the mesh are played here.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Run by `make check`; prints each finding and ends with their number.
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -31,6 +32,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 IMPORTS = re.compile(r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|services|simulation|demo|cli)\b", re.M)
 SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
+LONG = 300
 OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)
 
 
@@ -60,9 +62,18 @@ def findings() -> list[str]:
             found += [f"{name}: link leads nowhere: {link}" for link in dead_links(path, text)]
         if path.suffix == ".py":
             found += _imports(name, text)
+            if unexplained(name, text):
+                found.append(f"{name}: has more than {LONG} lines, and its docstring does not say why it is long")
     found += _contracts()
     found += _drift()
     return found
+
+
+def unexplained(name: Path, text: str) -> bool:
+    """Whether a module is long without a word about it. Tests and benchmarks may be."""
+    if name.parts[0] in ("tests", "benchmarks") or text.count("\n") <= LONG:
+        return False
+    return "long because" not in " ".join((ast.get_docstring(ast.parse(text)) or "").split())
 
 
 def dead_links(path: Path, text: str) -> list[str]:

@@ -3,6 +3,8 @@
 Before a writer appends to a stream it has opened it for others to see; and it uses a fence only after it has seen, later than
 that and later than the fence, that nobody had closed it. So whoever closes it finds every stream in which it may have an append
 under way, and the new fence comes either behind that append or makes it fail.
+
+It is long because what opens, writes and publishes a stream shares what is known of it.
 """
 
 from __future__ import annotations

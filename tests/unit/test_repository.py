@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from citybrain.cli.local import ROOT
-from tools.check_repository import dead_links
+from tools.check_repository import dead_links, unexplained
 
 PAGE = """# A page
 [here](#a-page) [there](other.md#what-is-it-十) [code](code.py) [away](https://example.org/#x)
@@ -29,6 +29,14 @@ def test_links_that_lead_to_no_file_or_no_heading_are_found(tmp_path: Path) -> N
     page = tmp_path / "page.md"
     page.write_text(PAGE, encoding="utf-8")
     assert dead_links(page, PAGE) == ["gone.md", "#nothing", "other.md#a-page", "code.py#L3", "#not-a-heading"]
+
+
+def test_a_module_that_is_long_and_does_not_say_why_is_found() -> None:
+    lines = "x = 1\n" * 300
+    name = Path("mesh/much.py")
+    assert unexplained(name, f'"""Much."""\n{lines}')
+    assert not unexplained(name, f'"""Much. It is long\nbecause it is."""\n{lines}')
+    assert not unexplained(name, lines) and not unexplained(Path("tests/much.py"), lines * 2)
 
 
 def test_every_target_of_make_is_told_by_make_help() -> None:
