@@ -448,8 +448,8 @@ def test_json_of_the_wrong_types_opens_no_incident(door: Door, body: dict[str, A
     [
         ("/v1/incidents", {}),
         ("/v1/incidents", {**REPORT, "place": {"positionM": -1}}),
-        ("/v1/incidents", {**REPORT, "place": {"edgeId": "京" * 41, "positionM": "Infinity"}}),
-        ("/v1/roads", {"edges": [{"edgeId": "e", "lengthM": 1, "freeSpeedMps": 1}, {"nextEdgeIds": ["e" * 121]}]}),
+        ("/v1/incidents", {**REPORT, "place": {"edgeId": "京" * 61, "positionM": "Infinity"}}),
+        ("/v1/roads", {"edges": [{"edgeId": "e", "lengthM": 1, "freeSpeedMps": 1}, {"nextEdgeIds": ["e" * 181]}]}),
         ("/v1/signals", {"signal": {"signalId": "s", "phases": [{"state": "?", "durationS": 0}]}}),
         (
             "/v1/priorities",
