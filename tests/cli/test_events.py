@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,13 @@ def test_a_process_that_hangs_is_named_beside_what_the_others_tell(tmp_path: Pat
         answers, pid = health.pid, traffic.pid
         os.kill(traffic.pid, signal.SIGSTOP)
         try:
-            lag, listed = run(tmp_path, "events", "lag", "--json"), run(tmp_path, "events", "parked")
-            replayed = refused(tmp_path, "events", "replay", "traffic.view.roads", "s")
+            # Together: each waits for one that does not answer.
+            with ThreadPoolExecutor(3) as together:
+                asked = [
+                    together.submit(run, tmp_path, "events", *words)
+                    for words in (("lag", "--json"), ("parked",), ("replay", "traffic.view.roads", "s"))
+                ]
+                lag, listed, replayed = (one.result() for one in asked)
         finally:
             os.kill(traffic.pid, signal.SIGCONT)
     assert lag.returncode == 1
@@ -128,7 +134,7 @@ def test_a_process_that_hangs_is_named_beside_what_the_others_tell(tmp_path: Pat
     hangs = f"traffic (process {pid}) does not answer"
     assert f"city: {hangs}" in lag.stderr
     assert (listed.returncode, listed.stdout, hangs in listed.stderr) == (1, "nothing is parked\n", True)
-    assert hangs in replayed, "it may be the one that has it"
+    assert (replayed.returncode, hangs in replayed.stderr) == (2, True), "it may be the one that has it"
 
 
 def test_what_is_being_tried_again_is_not_called_parked() -> None:
