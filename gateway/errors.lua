@@ -50,6 +50,7 @@ function envoy_on_response(handle)
   if advice ~= nil and advice.wait_s > 0 then
     -- RetryInfo, with a Duration of so many seconds.
     details = details .. detail("RetryInfo", field(1, string.char(8, advice.wait_s)))
+    headers:replace("retry-after", tostring(advice.wait_s))
   end
   details = details .. detail("RequestInfo", field(1, ((known.request_id or ""):sub(1, 200):gsub("[^\32-\126]", "?"))))
   local status = string.char(8, code) .. field(2, message) .. details

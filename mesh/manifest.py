@@ -23,7 +23,7 @@ def _field(pattern: str | None, description: str) -> Any:
 
 
 class Manifest(BaseModel):
-    """One service: who owns it, what it answers, what it publishes and hears. What each key is for stands in the README."""
+    """One service: who owns it, what it answers, what it publishes and hears. docs/kit.md says what each key is for."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -45,7 +45,7 @@ class Roads:
 
 def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
     """The graph from the rows of the roads view."""
-    # Only here and below: to load it takes a tenth of the start of a process, and until roads are published nobody asks.
+    # Only here and below: to load it takes a tenth of the start of a process, and a start does not ask about roads.
     import networkx as nx
 
     graph: Any = nx.DiGraph()

@@ -66,6 +66,9 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
 
     def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
         self._saw(context)
+        if request.incident_id == "stopping":
+            # As gRPC itself refuses in place of a server that is going away: no details, no word about when.
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Server shutdown")
         if request.incident_id == "busy":
             context.set_trailing_metadata((("retry-after", "1"),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do")

@@ -88,6 +88,16 @@ def test_a_service_that_has_too_much_to_do_says_in_json_too_when_to_come_again(g
     assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (429, 8, "1")
 
 
+def test_what_grpc_refuses_in_place_of_a_service_says_when_to_come_again(gateway: Any, stub: Any) -> None:
+    answer = call_json(gateway.address, "GET", "/v1/incidents/stopping")
+    assert (answer.status, answer.json()["code"], answer.headers.get("retry-after")) == (503, 14, "1")
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetIncident(pb.GetIncidentRequest(incident_id="stopping"), timeout=60)
+    # An answer of headers alone: gRPC hands them over as what trails it.
+    trailers: Any = caught.value.trailing_metadata()
+    assert dict(trailers).get("retry-after") == "1"
+
+
 def test_error_details_come_back(stub: Any, gateway: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.ReportEmergency(pb.ReportEmergencyRequest(), timeout=60)
