@@ -114,6 +114,12 @@ def ends_a_wait(timer: str) -> bool:
     return timer.startswith(_WAIT)
 
 
+def tries_before(timer: str) -> int:
+    """After how many tries a timer comes; one that ends a step or a wait comes after one."""
+    kind, _, rest = timer.partition("/")
+    return int(rest.rpartition("/")[2]) if kind in ("retry", "undo") else 1
+
+
 def tries_out(state: SagaState) -> Iterator[Try]:
     """What is recorded as sent, and of which nobody knows yet how it ended."""
     for name, step in state.steps.items():

@@ -34,17 +34,20 @@ from citybrain.mesh.service import Provider
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from
-from citybrain.sagas.definition import Step, Workflow
-from citybrain.sagas.engine import Try, due_timers, ends_a_wait, on_failure, on_undo_failure, react, tries_out
+from citybrain.sagas.definition import Command, Step, Workflow
+from citybrain.sagas.engine import Try, due_timers, ends_a_wait, on_failure, on_undo_failure, react, tries_before, tries_out
 from citybrain.sagas.hearing import Hearing
 from citybrain.sagas.moving import Moving
 from citybrain.sagas.ownership import Ownership
 from citybrain.sagas.records import Known, Records
 from citybrain.sagas.state import SagaState, evolve, pack
+from citybrain.sagas.turns import Turns
 
 # Every call has a machine deadline too: one that hangs is tried again under the same key.
 _CALL_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.05
+# What was left by others goes behind all that this process knows.
+_LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
 
 Inputs = Callable[[SagaState], Sequence[Message]]
@@ -90,6 +93,7 @@ class SagaRunner(Provider):
         # Those that are this process's, rest, and are not in its memory.
         self._later: dict[str, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks, self._sends = Turns(), Turns()
         self._process.vault.when_erased(self._forget)
 
     def start(self) -> None:
@@ -158,7 +162,7 @@ class SagaRunner(Provider):
             self._not_later(saga_id)
             return
         if running is None or not version or running.known.version < version:
-            self._begin(self._record(saga_id, _nothing, seen=version))
+            self._begin(self._record(saga_id, _nothing, seen=version, tries=0 if version else _LAST))
 
     def look_later(self, saga_id: str, moment: int) -> None:
         """See Carrier."""
@@ -182,11 +186,11 @@ class SagaRunner(Provider):
 
     async def _woken(self, saga_id: str) -> None:
         try:
-            await self._put(saga_id, _nothing)
+            await self._put(saga_id, _nothing, tries=_LAST)
         except Exception as error:
             # City time goes on; the saga is looked at as soon as that is possible.
             self._log.error("saga is due and cannot be looked at", saga=saga_id, exc_info=error)
-            self._begin(self._record(saga_id, _nothing))
+            self._begin(self._record(saga_id, _nothing, tries=_LAST))
 
     def let_go(self) -> None:
         """See Carrier."""
@@ -219,7 +223,7 @@ class SagaRunner(Provider):
     # -- one saga, one at a time ----------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _turn(self, saga_id: str) -> AsyncIterator[_Running]:
+    async def _alone(self, saga_id: str) -> AsyncIterator[_Running]:
         """A saga to oneself. Nothing stays of one that this process does not carry on."""
         running = self._sagas.setdefault(saga_id, _Running())
         running.users += 1
@@ -252,16 +256,18 @@ class SagaRunner(Provider):
             elif person in running.known.persons:
                 self._begin(self._record(saga_id, _nothing))
 
-    async def _put(self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0) -> None:
+    async def _put(
+        self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0, tries: int = 0
+    ) -> None:  # fmt: skip
         """Appends inputs and everything that follows from them in one go, then sends what is to be sent.
 
         It is finished even when its caller has gone: what was recorded must be sent. `answered`: a try whose outcome this is.
-        `seen`: a version that is known to be there.
+        `seen`: a version that is known to be there. `tries`: see Turns.
         """
-        await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen)))
+        await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen, tries)))
 
-    async def _put_now(self, saga_id: str, inputs: Inputs, answered: Try | None, seen: int) -> None:
-        async with self._turn(saga_id) as running:
+    async def _put_now(self, saga_id: str, inputs: Inputs, answered: Try | None, seen: int, tries: int) -> None:
+        async with self._looks.turn("", tries), self._alone(saga_id) as running:
             await self._decide(saga_id, running, inputs, seen)
             if answered is not None:
                 running.out.discard(answered)
@@ -339,33 +345,41 @@ class SagaRunner(Provider):
         links = [trace.Link(trigger)] if trigger.is_valid else []
         otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: saga_id}))
         tracer = self._process.tracing.tracer(self._name)
-        with tracer.start_as_current_span(what, links=links) as span:
-            span.set_attribute(names.SAGA_ID, saga_id)
-            cause = known.sent.get(one.key, "")
-            ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id, causation_id=cause))
-            result: Message | CallFailed
-            try:
-                request = command.request(known.state, key)
-                result = await self._process.outgoing.call(
-                    self._name, command.method, request, request_id=one.key, deadline_s=_CALL_DEADLINE_S, retry=False
-                )
-            except CallFailed as failure:
-                result = failure
-            except Exception as error:
-                # The definition is at fault: to try again would not help, and to say nothing would leave the saga hanging.
-                self._log.error("saga command could not be made", saga=saga_id, work=what, error=repr(error), exc_info=error)
-                result = CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
-            if isinstance(result, CallFailed):
-                span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
+        async with contextlib.AsyncExitStack() as turn:
+            await turn.enter_async_context(self._sends.turn(command.method, one.number - 1))
+            with tracer.start_as_current_span(what, links=links) as span:
+                span.set_attribute(names.SAGA_ID, saga_id)
+                cause = known.sent.get(one.key, "")
+                ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id, causation_id=cause))
+                result = await self._call(command, known.state, key, one, what)
+                if isinstance(result, CallFailed):
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
+                # Whatever hinders that this is recorded must not hold up other calls.
+                await turn.aclose()
 
-            def failed(reason: str) -> Inputs:
-                return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
+                def failed(reason: str) -> Inputs:
+                    return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
 
-            def failed_and_asked(reason: str) -> Inputs:
-                # Not one without the other: what is out though a human is needed would be sent again.
-                return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
+                def failed_and_asked(reason: str) -> Inputs:
+                    # Not one without the other: what is out though a human is needed would be sent again.
+                    return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
 
-            await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
+                await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
+
+    async def _call(self, command: Command, state: SagaState, key: str, one: Try, what: str) -> Message | CallFailed:
+        try:
+            request = command.request(state, key)
+            return await self._process.outgoing.call(
+                self._name, command.method, request, request_id=one.key, deadline_s=_CALL_DEADLINE_S, retry=False
+            )
+        except CallFailed as failure:
+            return failure
+        except Exception as error:
+            # The definition is at fault: to try again would not help, and to say nothing would leave the saga hanging.
+            self._log.error(
+                "saga command could not be made", saga=state.saga_id, work=what, error=repr(error), exc_info=error
+            )  # fmt: skip
+            return CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
 
     def _step_outcome(self, workflow: Workflow, one: Try) -> Outcome:
         def outcome(result: Message | CallFailed) -> Inputs:
@@ -403,13 +417,14 @@ class SagaRunner(Provider):
         inputs: Inputs,
         answered: Try | None = None,
         seen: int = 0,
+        tries: int = 0,
         instead: Sequence[Callable[[str], Inputs]] = (),
     ) -> None:
         """Puts inputs, however long it takes; where they can never be kept, what is said `instead`: that a human is needed."""
         instead, pause = instead or (_asking,), _FIRST_PAUSE_S
         while True:
             try:
-                await self._put(saga_id, inputs, answered, seen)
+                await self._put(saga_id, inputs, answered, seen, tries)
                 return
             except Exception as error:
                 if not _in_vain(error):
@@ -465,6 +480,7 @@ class SagaRunner(Provider):
         def fired(state: SagaState) -> list[Message]:
             return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
 
+        tries = tries_before(name)
         try:
             if ends_a_wait(name):
                 running.held.add(name)
@@ -472,11 +488,11 @@ class SagaRunner(Provider):
                     await self._hearing.up_to_now()
                 finally:
                     running.held.discard(name)
-            await self._put(saga_id, fired)
+            await self._put(saga_id, fired, tries=tries)
         except Exception as error:
             # City time goes on; the saga is looked at as soon as that is possible.
             self._log.error("saga timer failed", saga=saga_id, timer=name, exc_info=error)
-            self._begin(self._record(saga_id, fired))
+            self._begin(self._record(saga_id, fired, tries=tries))
 
 
 def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
