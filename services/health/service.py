@@ -10,7 +10,7 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
-from citybrain.mesh.service import Clock, Follow, Paging, Service, Streams, View, off_loop, rpc
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, off_loop, rpc
 from citybrain.services.health import domain, places, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
@@ -28,8 +28,6 @@ class HealthService(Service):
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance)
     hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road)
-    speeds = View(views.SPEED_EVENTS, views.speed_key, views.speed)
-    clock = Clock()
     paging = Paging()
 
     @rpc
@@ -217,18 +215,11 @@ class HealthService(Service):
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
         roads.require(place, "the place of the emergency")
-        routes = off_loop(search, roads, place, ends, self._measured())
+        routes = off_loop(search, roads, place, ends)
         if not routes:
             raise Refused(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}", "UNREACHABLE")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
         return [Candidate(name, ends[name], route) for name, route in ranked]
-
-    def _measured(self) -> dict[str, float]:
-        row = self.speeds.get("newest")
-        if row is None or self.clock.now() - row["to"] > travel.MEASURED_FOR_S * 1_000_000:
-            return {}
-        speeds: dict[str, float] = row["speeds"]
-        return speeds
 
     def _end(self, searches: Streams[domain.Search], incident_id: str, reservation_id: str, ended: Any) -> str:
         """Ends a search first, so that nothing more is chosen for it; returns what had been chosen, to be let go next."""

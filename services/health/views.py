@@ -1,4 +1,4 @@
-"""Read models: ambulances, hospitals, the road network and the newest measured speeds."""
+"""Read models: ambulances, hospitals and the road network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.events import Heard
 
 AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
 HOSPITAL_EVENTS = (
@@ -18,7 +18,6 @@ HOSPITAL_EVENTS = (
     ev.PatientTransferred,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
-SPEED_EVENTS = (traffic.SpeedsMeasured,)
 
 
 def ambulance_key(event: Heard) -> str:
@@ -79,17 +78,3 @@ def road(row: Row | None, event: Heard) -> Row | None:
     """The newest word on that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
     return {"edges": [[e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)] for e in event.data.edges]}
-
-
-def speed_key(event: Heard) -> str:
-    """Only the newest window counts."""
-    return "newest"
-
-
-def speed(row: Row | None, event: Heard) -> Row | None:
-    """The window, and when it ended. One that is heard late says less."""
-    assert isinstance(event.data, traffic.SpeedsMeasured)
-    if row is not None and row["to"] > microseconds(event.data.to_time):
-        return row
-    speeds = {s.edge_id: s.speed_mps for s in event.data.speeds}
-    return {"to": microseconds(event.data.to_time), "speeds": speeds}

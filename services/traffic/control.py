@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, VehicleLost
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, VehicleLost, VehicleMissing
+from citybrain.traffic.v1.traffic_service_pb2 import VehiclePosition
 
 from citybrain.services.traffic import domain, plan, score
 from citybrain.services.traffic.conflicts import Lights, target
@@ -26,17 +27,27 @@ SILENT_S = 5.0
 PAUSE_S = 20.0
 """After a hold a signal is left alone for so long (measured in simulation)."""
 
+IN_VAIN_S = 45.0
+"""A vehicle that holds a signal for so long and gets on by less than 5 m gives it back: those who cross have waited enough."""
+
+AGAIN_AFTER_S = 90.0
+"""It gets that signal again after so long, or as soon as it has got on."""
+
+MISSING_S = 60.0
+"""A vehicle that was not heard of for so long is told to be missing: a tunnel is shorter."""
+
 _STEP_S = 1.0
+_IN_VAIN = "no progress"
 # What must be left of a hold for another state to be worth it: minimum green, yellow and all red, and a green of 5 s.
 _SHORTEST_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Commands, vehicles that fell silent, and the street as it is to be remembered for the next step."""
+    """Commands, vehicles that fell silent or have been silent for long, and the street as it is to be remembered."""
 
     commands: list[SignalCommanded]
-    lost: list[VehicleLost]
+    told: list[VehicleLost | VehicleMissing]
     street: Street
 
 
@@ -47,6 +58,7 @@ class _Vehicle:
     granted: PriorityGranted
     lost: bool
     needs: Mapping[str, Need]
+    got_on_at: float = math.inf
 
 
 def control(now: float, network: Network, signals: Mapping[str, SignalState], grants: Iterable[Grant], street: Street) -> Step:
@@ -56,11 +68,12 @@ def control(now: float, network: Network, signals: Mapping[str, SignalState], gr
     `signals` are those that are registered, or at least those of the grants and those under control; `grants` are all that
     hold. A command that was refused, or had no answer for 5 s, is made anew where it is still needed.
     """
-    vehicles, lost, street = _vehicles(now, network, grants, street)
+    vehicles, told, street = _vehicles(now, network, grants, street)
+    in_vain = {key: at for key, at in street.in_vain.items() if now - at < AGAIN_AFTER_S}
     wants: dict[str, list[tuple[Need, _Vehicle]]] = {}
     for vehicle in vehicles.values():
         for need in vehicle.needs.values():
-            if need.due:
+            if need.due and vehicle.got_on_at > in_vain.get((need.signal_id, vehicle.granted.vehicle_id), -math.inf):
                 wants.setdefault(need.signal_id, []).append((need, vehicle))
     commands = []
     for signal_id in sorted(wants.keys() | {name for name, state in signals.items() if state.running is not None}):
@@ -75,7 +88,9 @@ def control(now: float, network: Network, signals: Mapping[str, SignalState], gr
         made = signal.take(wants.get(signal_id, [])) if held is None else signal.keep(held, vehicles)
         if made is not None:
             commands.append(made)
-    return Step(commands, lost, street)
+            if made.reason == _IN_VAIN and held is not None:
+                in_vain[signal_id, held.command.vehicle_id] = now
+    return Step(commands, told, replace(street, in_vain=in_vain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,8 @@ class _Signal:
         need = vehicle.needs.get(self.lights.signal_id)
         if need is None:
             return self._give_back("passed")
+        if self.now - max(held.hold[0], vehicle.got_on_at) >= IN_VAIN_S:
+            return self._give_back(_IN_VAIN)
         if held.hold[1] - self.now <= _STEP_S:
             # The score would do so by itself a second later, but for those who halted when it was written.
             return self._give_back("longest hold")
@@ -149,28 +166,28 @@ class _Signal:
 
 def _vehicles(
     now: float, network: Network, grants: Iterable[Grant], street: Street
-) -> tuple[dict[tuple[str, str], _Vehicle], list[VehicleLost], Street]:
+) -> tuple[dict[tuple[str, str], _Vehicle], list[VehicleLost | VehicleMissing], Street]:
     """Vehicles with priority, by incident and vehicle: of several grants for one the newest counts."""
     newest = {(g.granted.incident_id, g.granted.vehicle_id): g for g in grants}
     found: dict[tuple[str, str], _Vehicle] = {}
-    lost: list[VehicleLost] = []
+    told: list[VehicleLost | VehicleMissing] = []
     heard: dict[str, Heard] = {}
     for key, grant in sorted(newest.items(), key=lambda item: item[0]):
         granted = grant.granted
         # One that was never heard of since the restart is as lost as it was before.
-        last = street.vehicles.get(granted.vehicle_id) or Heard(now, lost=grant.lost)
+        last = street.vehicles.get(granted.vehicle_id) or Heard(now, lost=grant.lost, missing=grant.missing)
         silent = now - last.at
-        if silent > SILENT_S and not last.lost:
-            lost.append(
-                VehicleLost(
-                    incident_id=granted.incident_id, grant_id=granted.grant_id, vehicle_id=granted.vehicle_id, silent_s=silent
-                )
-            )
-        is_lost = silent > SILENT_S or last.lost
-        heard[granted.vehicle_id] = replace(last, lost=is_lost)
+        is_lost, is_missing = last.lost or silent > SILENT_S, last.missing or silent > MISSING_S
+        whose = {"incident_id": granted.incident_id, "grant_id": granted.grant_id, "vehicle_id": granted.vehicle_id}
+        if is_lost and not last.lost:
+            told.append(VehicleLost(**whose, silent_s=silent))
+        if is_missing and not last.missing:
+            place = last.position or VehiclePosition()
+            told.append(VehicleMissing(**whose, silent_s=silent, edge_id=place.edge_id, position_m=place.position_m))
+        heard[granted.vehicle_id] = replace(last, lost=is_lost, missing=is_missing)
         needs = {} if is_lost or last.position is None else ahead(network, granted, last.position, street.queues)
-        found[key] = _Vehicle(granted, is_lost, needs)
-    return found, lost, replace(street, vehicles=heard)
+        found[key] = _Vehicle(granted, is_lost, needs, last.got_on_at)
+    return found, told, replace(street, vehicles=heard)
 
 
 def _shown(now: float, state: SignalState, lights: Lights, street: Street) -> Shown:

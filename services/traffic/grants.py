@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
-from citybrain.traffic.v1.events_pb2 import PriorityGranted, PriorityReleased, VehicleLost
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, PriorityReleased, VehicleLost, VehicleMissing
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, Refused
@@ -17,10 +17,11 @@ REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Priority for a vehicle along a route, and whether the vehicle was last known to be lost."""
+    """Priority for a vehicle along a route, and whether the vehicle was last known to be lost, or missing."""
 
     granted: PriorityGranted
     lost: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ def evolve(state: PriorityState, event: Message) -> PriorityState:
         case PriorityReleased():
             grants = {grant_id: grant for grant_id, grant in state.grants.items() if grant_id != event.grant_id}
             return PriorityState(grants, (*state.ended, event.grant_id)[-REMEMBERED:])
-        case VehicleLost() if event.grant_id in state.grants:
-            lost = replace(state.grants[event.grant_id], lost=True)
-            return replace(state, grants={**state.grants, event.grant_id: lost})
+        case VehicleLost() | VehicleMissing() if event.grant_id in state.grants:
+            silent = replace(state.grants[event.grant_id], lost=True, missing=isinstance(event, VehicleMissing))
+            return replace(state, grants={**state.grants, event.grant_id: silent})
     return state
 
 
@@ -74,6 +75,6 @@ def release(state: PriorityState, request: pb.ReleasePriorityRequest) -> list[Me
     ]  # fmt: skip
 
 
-def lose(state: PriorityState, lost: VehicleLost) -> list[Message]:
-    """Notes that a vehicle is silent, if its priority still stands."""
-    return [lost] if lost.grant_id in state.grants else []
+def tell(state: PriorityState, silent: VehicleLost | VehicleMissing) -> list[Message]:
+    """Notes that a vehicle is silent, or has been for long, if its priority still stands."""
+    return [silent] if silent.grant_id in state.grants else []

@@ -122,13 +122,13 @@ class TrafficService(Service):
         self.telemetry.street = step.street
         for command in step.commands:
             self._command(command, states[command.signal_id])
-        for lost in step.lost:
+        for silent in step.told:
             self.priorities.handle(
-                lost.incident_id,
-                lambda state, lost=lost: grants.lose(state, lost),  # type: ignore[misc]
+                silent.incident_id,
+                lambda state, silent=silent: grants.tell(state, silent),  # type: ignore[misc]
                 lambda _after, _: None,
-                label=lost.grant_id,
-                because=self.priorities.cause(lost.incident_id),
+                label=f"{type(silent).__name__} {silent.grant_id}",
+                because=self.priorities.cause(silent.incident_id),
             )
 
     def _command(self, command: ev.SignalCommanded, seen: domain.SignalState) -> None:

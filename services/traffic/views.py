@@ -15,7 +15,7 @@ from citybrain.services.traffic.network import Network, build
 
 ROAD_EVENTS = (ev.RoadsPublished,)
 SIGNAL_EVENTS = (ev.SignalRegistered,)
-GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased, ev.VehicleLost)
+GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased, ev.VehicleLost, ev.VehicleMissing)
 
 
 def road_key(event: Heard) -> str:
@@ -61,13 +61,14 @@ def grant(row: Row | None, event: Heard) -> Row | None:
     """The grant until it is released, and whether its vehicle is lost."""
     if isinstance(event.data, ev.PriorityGranted):
         given = b64encode(event.data.SerializeToString(deterministic=True)).decode()
-        return {"given": event.stored.position, "grant": given, "lost": False}
+        return {"given": event.stored.position, "grant": given, "lost": False, "missing": False}
     if row is None or isinstance(event.data, ev.PriorityReleased):
         return None
-    return {**row, "lost": True}
+    return {**row, "lost": True, "missing": isinstance(event.data, ev.VehicleMissing)}
 
 
 def grants(rows: Iterable[Row]) -> list[Grant]:
     """The grants that hold, in the order in which they were given."""
     ordered = sorted(rows, key=lambda row: int(row["given"]))
-    return [Grant(ev.PriorityGranted.FromString(b64decode(row["grant"])), bool(row["lost"])) for row in ordered]
+    given = [(row, ev.PriorityGranted.FromString(b64decode(row["grant"]))) for row in ordered]
+    return [Grant(granted, bool(row["lost"]), bool(row.get("missing"))) for row, granted in given]

@@ -10,12 +10,9 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import events_pb2 as traffic
-from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 
 from citybrain.mesh.errors import NoneFree, Refused
-from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running, service_factory
-from citybrain.services.health import travel
 from citybrain.services.health.service import HealthService
 
 # A ring: e1 → e2 → e3 → e1; and an island.
@@ -38,7 +35,7 @@ def test_the_ambulance_that_is_there_first_is_held_and_not_one_that_drives_alrea
     fleet = {"a1": stands("e1"), "a2": stands("e2"), "a3": stands("e3", "i0", "r0")}
     with service_factory(HealthService, roads=ROADS, ambulance_list=fleet) as health:
         answer = health.ReserveAmbulance(reserve())
-        assert (answer.ambulance_id, list(answer.route.edge_ids), answer.route.travel_time_s) == ("a2", ["e2", "e3"], 10)
+        assert (answer.ambulance_id, list(answer.route.edge_ids), answer.route.travel_time_s) == ("a2", ["e2", "e3"], 16.3)
         assert health.ambulances.load("a2").incident_id == "i1"
 
 
@@ -62,19 +59,6 @@ def test_where_none_is_free_or_none_can_come_the_caller_is_told_which() -> None:
             health.ReserveAmbulance(reserve())
         with pytest.raises(Refused, match="the place of the emergency lies on road 'e9'"):
             health.ReserveAmbulance(reserve(edge="e9"))
-
-
-def test_the_time_of_a_way_is_the_measured_one_while_the_measurement_is_new() -> None:
-    fleet = {"a1": stands("e1")}
-    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet) as health:
-        now = health.clock.now()
-    slow = {"newest": {"to": now, "speeds": {"e2": 1.0}}}
-    limit = travel.MEASURED_FOR_S * 1_000_000
-    assert limit == 300_000_000
-    for later, seconds in ((0, 110), (299_000_000, 110), (limit, 110), (limit + 1, 20), (301_000_000, 20)):
-        with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, speeds=slow) as health:
-            health.clock.advance(now + later)
-            assert health.ReserveAmbulance(reserve()).route.travel_time_s == seconds
 
 
 def test_a_station_or_an_entrance_on_no_road_is_refused_once_roads_are_known() -> None:
@@ -131,26 +115,6 @@ def test_two_emergencies_at_once_get_two_ambulances_and_the_third_none(health: R
         one.join()
     assert sorted(answers.values()) == ["a1", "a2", "none"]
     assert len(health.events(ev.AmbulanceReserved)) == 2
-
-
-def test_speeds_that_traffic_measures_change_the_time_that_is_expected(health: Running) -> None:
-    to = timestamp(health.advance(60))
-    health.tell(traffic.SpeedsMeasured(to_time=to, speeds=[EdgeSpeed(edge_id="e3", speed_mps=1)]))
-    health.wait_for_row("speeds", "newest", lambda row: row["speeds"] == {"e3": 1.0})
-    place = RoadPlace(edge_id="e3", position_m=50)
-    request = pb.ReserveAmbulanceRequest(incident_id="i1", reservation_id="r1", place=place)
-    assert health.fire("ReserveAmbulance", request).route.travel_time_s == 60
-
-
-def test_speeds_that_are_heard_late_do_not_take_the_place_of_newer_ones(health: Running) -> None:
-    newer, older = (
-        traffic.SpeedsMeasured(to_time=timestamp(moment), speeds=[EdgeSpeed(edge_id="e3", speed_mps=speed)])
-        for moment, speed in ((600_000_000, 2), (300_000_000, 1))
-    )
-    health.tell(newer, stream="traffic/one")
-    health.tell(older, stream="traffic/other")
-    health.rest()
-    assert health.row("speeds", "newest") == {"to": 600_000_000, "speeds": {"e3": 2.0}}
 
 
 def test_a_release_that_came_for_another_reservation_frees_no_ambulance_in_the_list(health: Running) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from citybrain.roads.v1.roads_pb2 import RoadEdge
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
-from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, SignalReported, VehicleLost
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, SignalReported, VehicleLost, VehicleMissing
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.services.traffic import domain
@@ -83,10 +83,12 @@ class Vehicle:
     driven_m: float = 0.0
     silent: bool = False
     stands: bool = False
+    # Metres a second that it gets on by while it stands in a queue.
+    creeps: float = 0.0
     edge: str = ""
 
     def step(self) -> None:
-        self.driven_m += 0.0 if self.stands else self.speed
+        self.driven_m += self.creeps if self.stands else self.speed
 
     def gone(self) -> bool:
         return self.driven_m >= LENGTH_M * len(self.route)
@@ -118,7 +120,7 @@ class City:
         self.street = Street()
         self.queues: Mapping[str, int] = {}
         self.commands: list[SignalCommanded] = []
-        self.lost: list[VehicleLost] = []
+        self.told: list[VehicleLost | VehicleMissing] = []
         # Signals whose controllers hear nothing, and those that hear but refuse.
         self.deaf: set[str] = set()
         self.unwilling: set[str] = set()
@@ -151,7 +153,7 @@ class City:
         self.street = observe(self.street, self.observations())
         step = control(self.now, self.network, self.states, self.grants.values(), self.street)
         self.street = step.street
-        self.lost += step.lost
+        self.told += step.told
         assert len({c.signal_id for c in step.commands}) == len(step.commands)
         for command in step.commands:
             name = command.signal_id
@@ -186,3 +188,13 @@ class City:
                     assert isinstance(event, SignalReported)
                     self.states[name] = domain.evolve(self.states[name], event)
             controller.reports = []
+
+    @property
+    def lost(self) -> list[VehicleLost]:
+        """Vehicles that fell silent."""
+        return [event for event in self.told if isinstance(event, VehicleLost)]
+
+    @property
+    def missing(self) -> list[VehicleMissing]:
+        """Vehicles that have been silent for long."""
+        return [event for event in self.told if isinstance(event, VehicleMissing)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citybrain.services.traffic import domain, grants
-from citybrain.services.traffic.control import PAUSE_S, control
+from citybrain.services.traffic.control import AGAIN_AFTER_S, IN_VAIN_S, PAUSE_S, control
 from citybrain.services.traffic.street import Street, observe
 from tests.unit.traffic import checker
 from tests.unit.traffic.city import City, Vehicle
@@ -99,7 +99,7 @@ def test_of_two_that_ask_in_the_same_second_the_nearer_one_is_served_and_then_th
 def test_no_hold_lasts_longer_than_a_minute_and_then_the_signal_pauses() -> None:
     city = small_city()
     city.queues = {"x-south": 5}
-    city.send(standing("v", WEST))
+    city.send(Vehicle("v", WEST, driven_m=60.0, stands=True, creeps=0.15))
     city.run(200)
     holds = city.controllers["x"].holds()
     assert len(holds) > 1
@@ -107,6 +107,73 @@ def test_no_hold_lasts_longer_than_a_minute_and_then_the_signal_pauses() -> None
     assert max(seconds for _, _, seconds in holds) >= 59
     assert all(b[1] - (a[1] + a[2]) >= PAUSE_S for a, b in pairwise(holds))
     assert "longest hold" in reasons(city)
+
+
+def test_a_green_that_does_not_move_its_vehicle_is_given_back_to_those_who_cross() -> None:
+    city = small_city()
+    city.queues = {"x-south": 5}
+    stuck = standing("stuck", WEST)
+    city.send(stuck)
+    city.run(60)
+    ((_, began, held),) = city.controllers["x"].holds()
+    assert held == IN_VAIN_S
+    assert reasons(city) == ["priority", "no progress"]
+    city.run(began + 45 + 89 - 60)
+    assert len(city.commands) == 2
+    city.run(100)
+    (_, again, held), *_ = city.controllers["x"].holds()[1:]
+    assert again - (began + 45) >= AGAIN_AFTER_S and held == IN_VAIN_S
+    city.release("stuck")
+    city.run(60)
+    assert_in_plan(city)
+
+
+def test_who_gets_on_after_a_green_in_vain_is_served_as_any_other_and_so_is_another_vehicle() -> None:
+    city = small_city()
+    stuck = standing("stuck", WEST)
+    city.send(stuck)
+    city.run(60)
+    assert reasons(city) == ["priority", "no progress"]
+    city.send(standing("other", SOUTH))
+    city.run(40)
+    assert domain.held_for(city.states["x"], city.now) == "other"
+    city.release("other")
+    stuck.driven_m += 6
+    city.run(45)
+    assert [owner for owner, _, _ in city.controllers["x"].holds()] == ["stuck", "other", "stuck"]
+
+
+def test_who_stood_at_red_for_long_has_all_of_its_green() -> None:
+    city = small_city()
+    city.send(standing("first", SOUTH))
+    city.send(standing("v", WEST))
+    city.run(50)
+    city.release("first")
+    city.run(60)
+    owner, _, held = city.controllers["x"].holds()[1]
+    assert owner == "v" and held == IN_VAIN_S
+
+
+def test_a_vehicle_that_is_silent_for_a_minute_is_told_to_be_missing_once_with_its_last_place() -> None:
+    city = small_city()
+    vehicle = standing("v", WEST)
+    city.send(vehicle)
+    city.run(10)
+    vehicle.silent = True
+    city.run(59)
+    assert city.missing == []
+    city.run(60)
+    (missing,) = city.missing
+    assert (missing.vehicle_id, missing.edge_id, missing.position_m, missing.silent_s) == ("v", "west", 90.0, 61)
+    city.grants["v"] = grants.Grant(city.grants["v"].granted, lost=True, missing=True)
+    city.restart()
+    city.run(120)
+    assert (len(city.lost), city.missing) == (1, [missing])
+    vehicle.silent = False
+    city.run(10)
+    vehicle.silent = True
+    city.run(70)
+    assert (len(city.lost), len(city.missing)) == (2, 2)
 
 
 def test_a_hold_that_nobody_ends_is_ended_by_the_score_alone() -> None:

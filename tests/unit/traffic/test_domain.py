@@ -225,6 +225,6 @@ def test_a_release_that_comes_first_bars_the_grant_and_only_that() -> None:
 def test_a_lost_vehicle_is_noted_only_while_its_grant_stands() -> None:
     held = after(PriorityState(), *grants.grant(PriorityState(), ask(), []))
     lost = VehicleLost(incident_id="i", grant_id="g", vehicle_id="v", silent_s=6)
-    assert grants.lose(held, lost) == [lost]
+    assert grants.tell(held, lost) == [lost]
     assert after(held, lost).grants["g"].lost
-    assert grants.lose(after(held, *grants.release(held, end())), lost) == []
+    assert grants.tell(after(held, *grants.release(held, end())), lost) == []

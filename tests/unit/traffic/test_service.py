@@ -107,6 +107,12 @@ def test_where_nobody_observes_any_more_the_vehicle_is_lost_and_its_signal_given
     ((lost,),) = [traffic.events(ev.VehicleLost)]
     assert lost.data.vehicle_id == "a1"  # type: ignore[attr-defined]
     assert commands(traffic)[-1].reason == "lost"
+    assert not traffic.events(ev.VehicleMissing)
+    for _ in range(60):
+        traffic.advance(1)
+    (missing,) = traffic.events(ev.VehicleMissing)
+    assert missing.data.edge_id == "west"  # type: ignore[attr-defined]
+    assert missing.stored.causation_id == lost.stored.causation_id
 
 
 @pytest.mark.parametrize(
