@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
-from citybrain.traffic.v1.events_pb2 import SignalCommanded, SignalInterval, SignalReported, VehicleLost
+from citybrain.traffic.v1.events_pb2 import SignalCommanded, SignalInterval, SignalReported, VehicleLost, VehicleMissing
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
@@ -227,4 +227,9 @@ def test_a_lost_vehicle_is_noted_only_while_its_grant_stands() -> None:
     lost = VehicleLost(incident_id="i", grant_id="g", vehicle_id="v", silent_s=6)
     assert grants.tell(held, lost) == [lost]
     assert after(held, lost).grants["g"].lost
+    missing = VehicleMissing(incident_id="i", grant_id="g", vehicle_id="v", silent_s=61)
+    gone = after(held, lost, missing)
+    assert gone.grants["g"].missing
+    # Lost once more, it was found between.
+    assert not after(gone, lost).grants["g"].missing
     assert grants.tell(after(held, *grants.release(held, end())), lost) == []
