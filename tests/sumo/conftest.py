@@ -10,6 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from citybrain.simulation.network import read_network
+from citybrain.simulation.scenario import open_scenario
+from citybrain.simulation.street import Street
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,6 +40,17 @@ def scenario_path() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture
+def street(scenario_path: Callable[[str], Path]) -> Callable[..., Street]:
+    """A street at the very beginning of its scenario, while it is almost empty."""
+
+    def opened(*, siren: bool) -> Street:
+        scenario = open_scenario(scenario_path("cologne8"))
+        return Street(scenario, read_network(scenario.net_file), 0, siren=siren)
+
+    return opened
 
 
 @pytest.fixture

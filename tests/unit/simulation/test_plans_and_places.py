@@ -52,7 +52,7 @@ def grid(size: int = 5) -> Network:
         after = tuple(sorted(n for n, (c, d) in ends.items() if c == b and d != a))
         shape = ((a[0] * 200.0, a[1] * 200.0), (b[0] * 200.0, b[1] * 200.0))
         centre = ((shape[0][0] + shape[1][0]) / 2, (shape[0][1] + shape[1][1]) / 2)
-        edges[name] = Edge(name, 200.0, 10.0, after, centre, shape, (), 0, f"{b[0]}{b[1]}")
+        edges[name] = Edge(name, 200.0, 10.0, after, centre, shape, (), f"{b[0]}{b[1]}")
     movements = tuple(
         Movement(edge.end_junction, n, edge.edge_id, to, edge.end_junction)
         for edge in edges.values()
@@ -94,14 +94,14 @@ def test_every_edge_belongs_to_one_of_four_districts() -> None:
 
 def test_a_dead_end_is_not_in_the_core() -> None:
     network = grid()
-    network.edges["dead"] = Edge("dead", 500, 10, (), (0, 0), (), (), 0, "")  # type: ignore[index]
+    network.edges["dead"] = Edge("dead", 500, 10, (), (0, 0), (), (), "")  # type: ignore[index]
     assert "dead" not in core(network.edges)
     assert "dead" not in inner_edges(network)
 
 
 def test_the_shortest_way_counts_time_not_metres() -> None:
     def edge(name: str, length: float, speed: float, *after: str) -> Edge:
-        return Edge(name, length, speed, after, (0, 0), (), (), 0, "")
+        return Edge(name, length, speed, after, (0, 0), (), (), "")
 
     ways = (edge("a", 10, 10, "slow", "fast"), edge("slow", 100, 5, "z"), edge("fast", 150, 15, "z"), edge("z", 1, 1))
     edges = {e.edge_id: e for e in ways}
