@@ -182,8 +182,8 @@ def _sentence(outcome: Outcome) -> tuple[str, str]:
         call = outcome.results[variant]["calls"][0]
         return Driven(page.since_call(call, "at_hospital_s"), call.get("reds_run", 0))
 
-    siren = driven("bluelight") if "bluelight" in outcome.results else None
-    return sentence(driven("ordinary"), siren, driven("city"))
+    lights, siren = (driven(variant) if variant in outcome.results else None for variant in ("ordinary", "bluelight"))
+    return sentence(lights, siren, driven("city"))
 
 
 def _measured(outcome: Outcome) -> dict[str, Any]:

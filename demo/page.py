@@ -92,13 +92,20 @@ def _value(call: dict[str, Any], field: str) -> float | None:
 
 
 def _mean(outcomes: Sequence[Outcome], variant: str, field: str) -> float | None:
-    values = [_value(call, field) for outcome in outcomes for call in outcome.results[variant]["calls"]]
+    values = [_value(call, field) for outcome in outcomes for call in _calls(outcome, variant)]
     known = [float(value) for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
+def _calls(outcome: Outcome, variant: str) -> list[dict[str, Any]]:
+    """None where SUMO crashed in that drive."""
+    calls: list[dict[str, Any]] = outcome.results.get(variant, {}).get("calls", [])
+    return calls
+
+
 def _others(outcomes: Sequence[Outcome], variant: str) -> float | None:
-    values = [float(outcome.results[variant]["others"]["mean_time_loss_s"]) for outcome in outcomes]
+    driven = [outcome.results[variant] for outcome in outcomes if variant in outcome.results]
+    values = [float(result["others"]["mean_time_loss_s"]) for result in driven]
     return sum(values) / len(values)
 
 

@@ -146,13 +146,22 @@ def test_a_movement_that_its_junction_does_not_number_leaves_its_signal_to_the_p
     assert {link.index for link in odd.links} < {link.index for link in whole.links}
 
 
-def test_a_crash_of_sumo_is_told_from_what_it_refuses(scenario_path: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_crash_of_sumo_is_told_from_what_it_refuses_and_from_an_end_from_outside(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
     crashes = Simulation(
         ["bluelight", "--scenario", str(scenario_path("cologne1")), "--rides", "-"], tmp_path / "a.log", lambda line: None
     )
     crashes._process.send_signal(signal.SIGSEGV)
     with pytest.raises(Crashed, match="SUMO itself crashed"):
         crashes.wait()
+    ended = Simulation(
+        ["bluelight", "--scenario", str(scenario_path("cologne1")), "--rides", "-"], tmp_path / "c.log", lambda line: None
+    )
+    ended._process.send_signal(signal.SIGKILL)
+    with pytest.raises(SimulationError, match="ended from outside") as stopped:
+        ended.wait()
+    assert not isinstance(stopped.value, Crashed)
     refuses = Simulation(["bluelight", "--scenario", "nowhere.sumocfg", "--rides", "-"], tmp_path / "b.log", lambda line: None)
     with pytest.raises(SimulationError, match="there is no such file") as refused:
         refuses.wait()

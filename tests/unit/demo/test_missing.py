@@ -44,6 +44,16 @@ def test_what_the_city_added_is_told_beside_what_a_siren_does_alone_and_who_did_
     assert city is not None or ("sooner" not in english and "早" not in in_chinese)
 
 
+def test_where_sumo_crashed_in_the_other_drives_only_what_the_city_did_is_told() -> None:
+    english, chinese = sentence(None, None, Driven(200, 0))
+    assert english.endswith("at the hospital 3 min 20 s after the call. It ran no red light.")
+    assert chinese.endswith("用时 3 分 20 秒。途中闯红灯 0 次。")
+    outcomes = [Outcome(results={"ordinary": result((300, True)), "city": result((200, True))}),
+                Outcome(results={"city": result((100, True))})]  # fmt: skip
+    rows = dict(page.times(outcomes))
+    assert rows["driving"] == {"ordinary": 300, "city": 150}
+
+
 def test_a_ride_that_did_not_end_is_no_time_of_driving() -> None:
     outcome = Outcome(results={"ordinary": result((1200, False)), "city": result((200, True))})
     rows = dict(page.times([outcome]))
