@@ -9,6 +9,7 @@ import pytest
 from citybrain.demo import page
 from citybrain.demo.command import faults
 from citybrain.demo.run import Outcome
+from citybrain.demo.show import NAMES
 from citybrain.demo.words import Driven, sentence
 
 SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
@@ -60,6 +61,17 @@ def test_a_ride_that_did_not_end_is_no_time_of_driving() -> None:
     assert rows["driving"] == {"ordinary": None, "city": 200}
     assert rows["report → hospital door"] == {"ordinary": None, "city": 265}
     assert rows["standing at red lights"] == {"ordinary": None, "city": 3}
+
+
+def test_red_lights_are_counted_for_each_drive_beside_its_times_in_both_languages() -> None:
+    ordinary, siren, with_city = (result((200, True), (210, True)) for _ in range(3))
+    for drive, reds in ((ordinary, 0), (siren, 2), (with_city, 1)):
+        drive["calls"][1] |= {"reds_run": reds, "signals_passed": 5}
+    outcome = Outcome(results={"ordinary": ordinary, "bluelight": siren, "city": with_city})
+    rows = dict(page.times([outcome, outcome]))
+    assert rows["red lights run, of signals passed"] == {"ordinary": "0 / 10", "bluelight": "4 / 10", "city": "2 / 10"}
+    for names in (NAMES, {variant: " ".join(both) for variant, both in page.report.VARIANTS.items()}):
+        assert "siren alone 仅鸣笛闪灯" in names["bluelight"].replace("Siren", "siren")
 
 
 def test_a_drive_in_which_signals_were_unsafe_is_no_success() -> None:
