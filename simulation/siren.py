@@ -4,7 +4,8 @@
   accelerate and brake, and waits for who is inside a junction already).
 - It brakes before a red light, and crosses it at 20 km/h at most: a driver may pass a red light, but not without care. Red is
   where none of the letters for its way is green; a yellow light is about to be.
-- While it stands it does not insist on the lane of its way: there it would wait for a gap, and it can go on in another.
+- In a queue it does not insist on the lane of its way: there it would wait for a gap, and it can go on in another. Where nobody
+  is before it, it does: it would stand for ever where a lane ends that does not lead on.
 
 SUMO's own blue-light device is not used. It drives through red at full speed, keeps cars before it in lanes that they want
 to leave, and ends SUMO by SIGSEGV in some runs. Sources, and what a siren does that this one does not: docs/ambulance-model.md.
@@ -27,6 +28,8 @@ BRAKING_MPS2 = 3.0
 SEEN_M = 60.0
 """How far ahead a light is heeded."""
 STOOD_S = 1.0
+QUEUE_M = 10.0
+"""How near before it another stands where it stands in a queue."""
 
 # Bits of SUMO's speed mode: 1 safe speed, 2 acceleration and 4 deceleration as the vehicle can, 8 right of way, 16 red lights.
 _ALL_RULES, _SIREN_RULES = 31, 7
@@ -62,9 +65,9 @@ class Siren:
         """For the next second, of one that is under way. `edge_ids`: the way from where it is, `position_m` on the first."""
         vehicles = self._vehicles
         red_m = red_ahead_m(self._network, edge_ids, position_m, shown)
-        stands = vehicles.getWaitingTime(vehicle_id) > STOOD_S
+        queues = vehicles.getWaitingTime(vehicle_id) > STOOD_S and vehicles.getLeader(vehicle_id, QUEUE_M) is not None
         vehicles.setSpeedMode(vehicle_id, _SIREN_RULES)
-        vehicles.setLaneChangeMode(vehicle_id, _NOT_FOR_THE_WAY if stands else _ALL_CHANGES)
+        vehicles.setLaneChangeMode(vehicle_id, _NOT_FOR_THE_WAY if queues else _ALL_CHANGES)
         # With this mode a speed that is set is a limit only: a safe one goes before it. -1 takes the limit away.
         vehicles.setSpeed(vehicle_id, -1 if red_m is None else red_mps(red_m))
 

@@ -54,6 +54,20 @@ def street(scenario_path: Callable[[str], Path]) -> Callable[..., Street]:
 
 
 @pytest.fixture
+def stand() -> Callable[[Street, str, int, int, int], None]:
+    """Puts cars that do not move on a lane of a road, one behind the other."""
+
+    def put(street: Street, road: str, lane: int, first_m: int, last_m: int) -> None:
+        for front_m in range(first_m, last_m + 1, 8):
+            name = f"stands-{lane}-{front_m}"
+            street.sumo.routes.add(name, [road])
+            street.sumo.vehicles.add(name, name, departLane=str(lane), departPos=str(front_m), departSpeed="0")
+            street.sumo.stop_at(name, road, front_m + 0.5, lane, from_m=front_m - 0.5)
+
+    return put
+
+
+@pytest.fixture
 def fake_mesh() -> ModuleType:
     """The module with the fake mesh."""
     return _fake()

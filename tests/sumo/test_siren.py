@@ -67,17 +67,33 @@ def test_at_the_scene_nothing_of_the_siren_is_left(street: Callable[..., Street]
         assert modes[0] != as_made == modes[1]
 
 
-def test_while_it_stands_it_does_not_insist_on_the_lane_of_its_way(street: Callable[..., Street]) -> None:
+def test_in_a_queue_it_does_not_insist_on_the_lane_of_its_way_and_elsewhere_it_does(
+    street: Callable[..., Street], stand: Callable[..., None]
+) -> None:
     with street(siren=True) as driven:
-        vehicles, mission = driven.sumo.vehicles, begun(driven)
-        modes = []
-        for most in (10.0, 0.01, 10.0):
-            vehicles.setMaxSpeed(mission.vehicle_id, most)
-            for _ in range(8):
+        vehicles = driven.sumo.vehicles
+        for lane in (0, 1):
+            stand(driven, FIRST, lane, 40, 56)
+        mission, modes = begun(driven), []
+
+        def drive(seconds: int) -> None:
+            for _ in range(seconds):
                 driven.advance()
             modes.append(vehicles.getLaneChangeMode(mission.vehicle_id))
+
+        drive(20)
+        assert mission.speed_mps == 0
+        for name in vehicles.getIDList():
+            if name.startswith("stands"):
+                driven.sumo.remove(name)
+        drive(4)
+        assert mission.speed_mps > 2
+        # Nobody is before it, but it does not move: so it would stand where a lane ends that does not lead on.
+        vehicles.setMaxSpeed(mission.vehicle_id, 0.01)
+        drive(12)
+        assert mission.speed_mps < 0.1
         # The lowest two bits are the changes for its way.
-        assert [mode & 3 for mode in modes] == [1, 0, 1]
+        assert [mode & 3 for mode in modes] == [0, 1, 1]
         assert len({mode >> 2 for mode in modes}) == 1
 
 

@@ -18,15 +18,6 @@ FIRST, SECOND, THIRD = "-186623965#18", "-186623965#16", "-186623965#14"
 SCENE = Place(SECOND, 120.0)
 
 
-def stand(street: Street, lane: int, first_m: int, last_m: int) -> None:
-    """Cars that do not move, one behind the other, on the road of the scene."""
-    for front_m in range(first_m, last_m + 1, 8):
-        name = f"stands-{lane}-{front_m}"
-        street.sumo.routes.add(name, [SECOND])
-        street.sumo.vehicles.add(name, name, departLane=str(lane), departPos=str(front_m), departSpeed="0")
-        street.sumo.stop_at(name, SECOND, front_m + 0.5, lane, from_m=front_m - 0.5)
-
-
 def begun(street: Street) -> Mission:
     return street.fleet.begin("i1", "a1", Place(FIRST, 10.0), SCENE, [FIRST, SECOND])
 
@@ -45,10 +36,10 @@ def driven(street: Street, mission: Mission, seconds: int) -> float:
 @pytest.mark.parametrize("siren", [True, False], ids=["with a siren", "without"])
 @pytest.mark.parametrize("first_m", [5, 60, 100], ids=["all along", "half the way", "at the place"])
 def test_a_patient_beside_a_kerb_lane_where_cars_stand_is_reached_from_the_lane_beside_it(
-    street: Callable[..., Street], first_m: int, siren: bool
+    street: Callable[..., Street], stand: Callable[..., None], first_m: int, siren: bool
 ) -> None:
     with street(siren=siren) as one:
-        stand(one, 0, first_m, 180)
+        stand(one, SECOND, 0, first_m, 180)
         mission = begun(one)
         assert abs(driven(one, mission, 150) - SCENE.position_m) < 2
         assert one.sumo.vehicles.getLaneIndex(mission.vehicle_id) == 1
@@ -73,20 +64,22 @@ def test_a_stop_goes_with_the_ambulance_to_another_lane(street: Callable[..., St
         assert abs(driven(one, mission, 100) - SCENE.position_m) < 2
 
 
-def test_an_ambulance_that_is_kept_within_two_cars_of_its_place_is_there(street: Callable[..., Street]) -> None:
+def test_an_ambulance_that_is_kept_within_two_cars_of_its_place_is_there(
+    street: Callable[..., Street], stand: Callable[..., None]
+) -> None:
     with street(siren=True) as one:
         for lane in (0, 1):
-            stand(one, lane, 116, 140)
+            stand(one, SECOND, lane, 116, 140)
         assert SCENE.position_m - 15 < driven(one, begun(one), 150) < SCENE.position_m - 8
 
 
 @pytest.mark.parametrize("siren", [True, False], ids=["with a siren", "without"])
 def test_an_ambulance_that_is_kept_farther_away_is_not_there_and_goes_on_as_soon_as_a_lane_is_free(
-    street: Callable[..., Street], siren: bool
+    street: Callable[..., Street], stand: Callable[..., None], siren: bool
 ) -> None:
     with street(siren=siren) as one:
         for lane in (0, 1):
-            stand(one, lane, 92, 140)
+            stand(one, SECOND, lane, 92, 140)
         mission = begun(one)
         for _ in range(100):
             one.advance()
@@ -99,11 +92,11 @@ def test_an_ambulance_that_is_kept_farther_away_is_not_there_and_goes_on_as_soon
 
 
 def test_an_ambulance_that_sumo_puts_back_on_the_road_behind_its_patient_is_lost_and_stays_so(
-    street: Callable[..., Street],
+    street: Callable[..., Street], stand: Callable[..., None]
 ) -> None:
     with street(siren=True) as one:
         for lane in (0, 1):
-            stand(one, lane, 5, 180)
+            stand(one, SECOND, lane, 5, 180)
         mission = begun(one)
         one.fleet.bring_to(mission, Place(THIRD, 150.0), [SECOND, THIRD])
         # Cars that stand on both lanes from one end of the road to the other; after five minutes SUMO takes it past them.
