@@ -115,6 +115,10 @@ def read_network(net_file: Path) -> Network:
         if len(edge.getID().split()) != 1:
             raise ScenarioError(f"{net_file}: edge {edge.getID()!r} has a blank in its id: lists of ids are parted by blanks")
     drivable = {e.getID(): e for e in net.getEdges(withInternal=False) if e.allows("emergency")}
+    if not drivable:
+        raise ScenarioError(
+            f"{net_file}: has no road that an ambulance may drive: it is a network for others, take one with streets"
+        )
     edges = {edge_id: _edge(edge, drivable) for edge_id, edge in sorted(drivable.items())}
     movements: list[Movement] = []
     conflicts: dict[str, frozenset[tuple[int, int]]] = {}

@@ -67,7 +67,8 @@ class Sumo:
                 # Its exception is often empty: what is the matter it writes to stderr.
                 lines = [line.removeprefix("Error: ").strip() for line in said() if not line.startswith("Quitting")]
                 reason = " ".join(filter(None, lines)) or str(error)
-                raise ScenarioError(f"{config}: SUMO cannot load it: {reason}") from None
+                advice = "mend in the file what is named here, or take it out"
+                raise ScenarioError(f"{config}: SUMO cannot load it: {reason.rstrip('.')}: {advice}") from None
         self._open = True
         self._config = config
         self.lights: Any = libsumo.trafficlight
