@@ -1,102 +1,125 @@
-"""The same calls in the same traffic, three times: obeying the lights, with blue light only, and with the city.
+"""The same calls driven three times: obeying the lights, with a siren alone, and with the city; and once alone, as their bound.
 
-For each seed all drives share demand, calls and end. A ride that did not end counts to the end of the run. Reported are the
-median of the paired differences and a 95 % interval by bootstrap over seeds, for ambulances and for everybody else.
+For each seed the three share traffic, calls and end. Reported are what each way comes to (ride_table.py), and the median of the
+paired differences with a 95 % interval by bootstrap over seeds, for ambulances and for everybody else. A seed that could not be
+driven, or only in part, is named with what was said. Every ride stands in each_ride.jsonl, so that a late one can be looked at.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ride_table import DRIVEN, figures, records
 from benchmarks.rows import Row
 from citybrain.cli.local import ROOT
-from citybrain.demo.processes import Crashed
-from citybrain.demo.run import Options, drive
+from citybrain.demo.processes import Crashed, SimulationError
+from citybrain.demo.run import Options, Outcome, drive
 from citybrain.demo.statistics import paired
 
 CALLS = 6
 # Five minutes of traffic, six calls 400 s apart, and time for the last ride to end.
 UNTIL_S = 300 + 400 * (CALLS - 1) + 1000
 DETAILS = Path(__file__).with_name("rides.json")
+EACH_RIDE = Path(__file__).with_name("each_ride.jsonl")
+BASELINES = ("ordinary", "bluelight", "alone")
 
 
 def measure(city: str, seeds: Sequence[int]) -> list[Row]:
     """Drives all seeds of one city; keeps the details beside the rows."""
     outcomes: dict[int, dict[str, Any]] = {}
-    crashed: list[int] = []
+    rides: list[dict[str, Any]] = []
+    # Per variant, the seeds in which SUMO itself crashed; and what was said where a seed was refused.
+    crashed: dict[str, list[int]] = {variant: [] for variant in ("city", *BASELINES)}
+    refused: dict[int, str] = {}
     for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            where = ["--city", city, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
-            try:
-                outcome = drive(Options(where, seed, CALLS, Path(folder)), lambda _v, _l: None, lambda _t: None)
-            except Crashed as error:
-                # SUMO's blue-light device can crash it, in the city's drive too.
-                sys.stderr.write(f"{city} seed {seed}: {error}\n")
-                crashed.append(seed)
-                continue
+        try:
+            outcome = _driven(city, seed)
+        except Crashed as error:
+            sys.stderr.write(f"{city} seed {seed}: {error}\n")
+            crashed["city"].append(seed)
+            continue
+        except SimulationError as error:
+            sys.stderr.write(f"{city} seed {seed}: refused: {error}\n")
+            refused[seed] = str(error)
+            continue
         outcomes[seed] = outcome.results
-        medians = {v: sorted(_rides(r))[CALLS // 2] for v, r in outcome.results.items()}
-        sys.stderr.write(f"{city} seed {seed}: {outcome.took_s:.0f} s, rides {medians}\n")
+        for variant in outcome.crashed:
+            crashed[variant].append(seed)
+        rides += (driven := records(seed, outcome.results))
+        told = ", ".join(_told(driven, variant) for variant in DRIVEN)
+        sys.stderr.write(f"{city} seed {seed}: {outcome.took_s:.0f} s; rides in s, mean (worst): {told}\n")
     if not outcomes:
-        raise SystemExit(f"{city}: SUMO crashed in the city's drive of every seed ({crashed}): there is nothing to compare")
-    return _rows(city, outcomes, crashed)
-
-
-def _rides(result: dict[str, Any]) -> list[float]:
-    return [float(call.get("ride_s", result["end"] - call.get("called_at", result["begin"]))) for call in _in_order(result)]
-
-
-def _in_order(result: dict[str, Any]) -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = sorted(result["calls"], key=lambda call: call["incident_id"])
-    return calls
-
-
-def _rows(city: str, outcomes: dict[int, dict[str, Any]], crashed: list[int]) -> list[Row]:
-    rows: list[Row] = []
-    details: dict[str, Any] = {}
-    everything = outcomes
-    for peer in ("ordinary", "bluelight"):
-        # SUMO's blue-light device crashes it in some runs: those seeds have no pair, and are named.
-        outcomes = {seed: results for seed, results in everything.items() if peer in results}
-        details[f"seeds without {peer}"] = sorted(set(everything) - set(outcomes))
-        rides = {seed: [a - b for a, b in zip(_rides(r["city"]), _rides(r[peer]), strict=True)] for seed, r in outcomes.items()}
-        others = {
-            seed: [r["city"]["others"]["mean_time_loss_s"] - r[peer]["others"]["mean_time_loss_s"]]
-            for seed, r in outcomes.items()
-        }
-        for who, differences, unit in (("ride", rides, "s"), ("others", others, "s/vehicle")):
-            found = paired(differences)
-            base = _median([v for r in outcomes.values() for v in _base(who, r[peer])])
-            now = _median([v for r in outcomes.values() for v in _base(who, r["city"])])
-            rows.append(Row(f"demo-rides {city} {who}, city", now, unit, f"{peer}, same calls and traffic", base))
-            details[f"{who} against {peer}"] = asdict(found) | {"base_median": base, "city_median": now}
-    outcomes = everything
-    details["calls"] = CALLS
-    details["seeds"] = list(outcomes)
-    details["seeds in which SUMO crashed in the city's drive"] = crashed
+        raise SystemExit(
+            f"{city}: no seed was driven (SUMO crashed: {crashed['city']}, refused: {refused}): nothing to compare"
+        )
+    rows, differences = _compared(city, outcomes, rides)
+    details = {
+        "calls": CALLS,
+        "seeds": list(outcomes),
+        "seeds in which SUMO crashed": crashed,
+        "seeds that were refused": refused,
+        "variants": {variant: figures(rides, variant) for variant in DRIVEN},
+        **differences,
+    }
     for name in ("safety_findings", "collisions"):
         details[name] = sum(r["city"][name] for r in outcomes.values())
-    for variant in ("ordinary", "bluelight", "city"):
-        driven = [r[variant] for r in outcomes.values() if variant in r]
-        details[f"{variant}: ambulances teleported"] = sum(r["teleports"]["ambulances"] for r in driven)
-        details[f"{variant}: rides unfinished"] = sum(not call["finished"] for r in driven for call in r["calls"])
     details["out of step at the end"] = sum(len(r["city"]["signals"]["out_of_step_at_end"]) for r in outcomes.values())
-    kept = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
-    DETAILS.write_text(json.dumps(kept | {city: details}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    _keep(city, details, rides)
     return rows
 
 
-def _base(who: str, result: dict[str, Any]) -> list[float]:
-    return _rides(result) if who == "ride" else [float(result["others"]["mean_time_loss_s"])]
+def _driven(city: str, seed: int) -> Outcome:
+    where = ["--city", city, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(where, seed, CALLS, Path(folder), baselines=BASELINES)
+        return drive(options, lambda _variant, _line: None, lambda _told: None)
 
 
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+def _told(rides: Sequence[Mapping[str, Any]], variant: str) -> str:
+    found = figures(rides, variant)
+    return f"{variant} {found['mean_s']:.0f} ({found['worst_s']:.0f})" if found["rides"] else f"{variant} crashed"
+
+
+def _compared(
+    city: str, outcomes: Mapping[int, Mapping[str, Any]], rides: Sequence[Mapping[str, Any]]
+) -> tuple[list[Row], dict[str, Any]]:
+    """The city beside each of the others, over the seeds in which SUMO did not crash in that one."""
+    rows: list[Row] = []
+    differences: dict[str, Any] = {}
+    for peer in ("ordinary", "bluelight"):
+        both: dict[str, dict[int, list[tuple[float, float]]]] = {"ride": {}, "others": {}}
+        for ride in rides:
+            if peer in ride:
+                both["ride"].setdefault(ride["seed"], []).append((ride["city"]["s"], ride[peer]["s"]))
+        for seed, results in outcomes.items():
+            if peer in results:
+                both["others"][seed] = [(_others(results["city"]), _others(results[peer]))]
+        for who, pairs in both.items():
+            if not pairs:
+                continue
+            found = paired({seed: [a - b for a, b in values] for seed, values in pairs.items()})
+            now, base = (statistics.median(pair[i] for values in pairs.values() for pair in values) for i in (0, 1))
+            unit = "s" if who == "ride" else "s/vehicle"
+            rows.append(Row(f"demo-rides {city} {who}, city", now, unit, f"{peer}, same calls and traffic", base))
+            differences[f"{who} against {peer}"] = asdict(found) | {"base_median": base, "city_median": now}
+    return rows, differences
+
+
+def _others(result: Mapping[str, Any]) -> float:
+    return float(result["others"]["mean_time_loss_s"])
+
+
+def _keep(city: str, details: Mapping[str, Any], rides: Sequence[Mapping[str, Any]]) -> None:
+    kept = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
+    DETAILS.write_text(json.dumps(kept | {city: details}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    lines = EACH_RIDE.read_text(encoding="utf-8").splitlines() if EACH_RIDE.is_file() else []
+    lines = [line for line in lines if json.loads(line)["scenario"] != city]
+    lines += [json.dumps({"scenario": city, **ride}) for ride in rides]
+    EACH_RIDE.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -149,8 +149,12 @@ def _tell_times(console: Console, outcomes: list[Outcome]) -> None:
     for variant in NAMES:
         table.add_column(NAMES[variant], justify="right")
     for label, values in page.times(outcomes):
-        table.add_row(label, *("–" if values.get(v) is None else minutes(values[v] or 0.0) for v in NAMES))
+        table.add_row(label, *(_cell(values.get(variant)) for variant in NAMES))
     console.print(table)
+
+
+def _cell(value: float | str | None) -> str:
+    return value if isinstance(value, str) else "–" if value is None else minutes(value)
 
 
 def _tell_differences(console: Console, outcomes: list[Outcome], seed: int) -> None:
@@ -182,8 +186,8 @@ def _sentence(outcome: Outcome) -> tuple[str, str]:
         call = outcome.results[variant]["calls"][0]
         return Driven(page.since_call(call, "at_hospital_s"), call.get("reds_run", 0))
 
-    siren = driven("bluelight") if "bluelight" in outcome.results else None
-    return sentence(driven("ordinary"), siren, driven("city"))
+    lights, siren = (driven(variant) if variant in outcome.results else None for variant in ("ordinary", "bluelight"))
+    return sentence(lights, siren, driven("city"))
 
 
 def _measured(outcome: Outcome) -> dict[str, Any]:

@@ -22,16 +22,21 @@ _ROWS = (
     ("driving", "行驶", "ride_s"),
     ("standing at red lights", "红灯等待", "red_wait_s"),
 )
+_REDS = ("red lights run, of signals passed", "闯红灯次数 / 经过的信号灯")
 _OTHERS = ("delay per other vehicle", "其他车辆平均延误")
 _EXPECTED = ("driving, as estimated at the start", "出发时预计的行驶时间")
 _ERROR = ("error of that estimate", "预计误差")
 
 
-def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | None]]]:
-    """The table of times: per row, the mean over all calls of each drive; None where some call did not get there."""
-    rows: list[tuple[str, dict[str, float | None]]] = []
+def times(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, float | str | None]]]:
+    """The table of times: per row, the mean over all calls of each drive; None where some call did not get there.
+
+    Red lights are counted over all calls.
+    """
+    rows: list[tuple[str, dict[str, float | str | None]]] = []
     for label, _, field in _ROWS:
         rows.append((label, {variant: _mean(outcomes, variant, field) for variant in outcomes[0].results}))
+    rows.append((_REDS[0], {variant: _reds(outcomes, variant) for variant in outcomes[0].results}))
     rows.append((_OTHERS[0], {v: _others(outcomes, v) for v in outcomes[0].results}))
     expected = [e for outcome in outcomes if (e := _expected(outcome)) is not None]
     if expected:
@@ -49,7 +54,7 @@ def compose(outcome: Outcome, incident: str, seed: int, city: str, english: str,
     call = results["city"]["calls"][0]
     lines = timeline.tell(outcome.stories[incident])
     kill = outcome.killed
-    labels_zh = dict([*((label, chinese_label) for label, chinese_label, _ in _ROWS), _OTHERS, _EXPECTED, _ERROR])
+    labels_zh = dict([*((label, chinese_label) for label, chinese_label, _ in _ROWS), _REDS, _OTHERS, _EXPECTED, _ERROR])
     ends = [_door(results[v], results[v]["calls"][0]) for v in results]
     return report.Report(
         city_en=told["title"]["en"],
@@ -92,13 +97,26 @@ def _value(call: dict[str, Any], field: str) -> float | None:
 
 
 def _mean(outcomes: Sequence[Outcome], variant: str, field: str) -> float | None:
-    values = [_value(call, field) for outcome in outcomes for call in outcome.results[variant]["calls"]]
+    values = [_value(call, field) for outcome in outcomes for call in _calls(outcome, variant)]
     known = [float(value) for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
+def _reds(outcomes: Sequence[Outcome], variant: str) -> str:
+    calls = [call for outcome in outcomes for call in _calls(outcome, variant)]
+    run, passed = (sum(call.get(field, 0) for call in calls) for field in ("reds_run", "signals_passed"))
+    return f"{run} / {passed}"
+
+
+def _calls(outcome: Outcome, variant: str) -> list[dict[str, Any]]:
+    """None where SUMO crashed in that drive."""
+    calls: list[dict[str, Any]] = outcome.results.get(variant, {}).get("calls", [])
+    return calls
+
+
 def _others(outcomes: Sequence[Outcome], variant: str) -> float | None:
-    values = [float(outcome.results[variant]["others"]["mean_time_loss_s"]) for outcome in outcomes]
+    driven = [outcome.results[variant] for outcome in outcomes if variant in outcome.results]
+    values = [float(result["others"]["mean_time_loss_s"]) for result in driven]
     return sum(values) / len(values)
 
 

@@ -212,7 +212,8 @@ def _table(report: Report, sides: Sequence[Variant], top: float, zh: bool) -> tu
         parts.append(_text(row.label_zh if zh else row.label_en, _RIM, y, 14))
         for side, x in zip(sides, columns, strict=True):
             value = row.values.get(side)
-            parts.append(_text("—" if value is None else told(value), x, y, 14, weight=600, anchor="end"))
+            text = value if isinstance(value, str) else "—" if value is None else told(value)
+            parts.append(_text(text, x, y, 14, weight=600, anchor="end"))
     return "".join(parts), 25.0 * len(report.times) + 24
 
 

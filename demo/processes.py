@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,10 @@ class SimulationError(Problem):
 
 
 class Crashed(SimulationError):
-    """SUMO itself ended by a signal."""
+    """SUMO itself ended by a fault of its own: no refusal, and nobody stopped it."""
+
+
+_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
 class Simulation:
@@ -67,8 +71,12 @@ class Simulation:
         if self.result is None:
             lines = self._log.read_text(encoding="utf-8").strip().splitlines()
             code = self._process.returncode
-            if code < 0:
+            if -code in _FAULTS:
                 raise Crashed(f"SUMO itself crashed (signal {-code}) in the {self.variant} drive: another --seed may avoid it")
+            if code < 0:
+                raise SimulationError(
+                    f"the {self.variant} drive was ended from outside (signal {-code}): see what else runs here"
+                )
             raise SimulationError(lines[-1] if lines else f"the {self.variant} drive ended with code {code}")
         return self.result
 

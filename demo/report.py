@@ -22,7 +22,7 @@ PlaceKind = Literal["station", "scene", "hospital"]
 LIMIT_BYTES = 2_000_000
 VARIANTS: Mapping[Variant, tuple[str, str]] = {
     "ordinary": ("Without the city", "没有城市大脑"),
-    "bluelight": ("Blue light only", "仅鸣笛闪灯"),
+    "bluelight": ("Siren alone", "仅鸣笛闪灯"),
     "city": ("With the city", "有城市大脑"),
 }
 """The ways in which the same call is driven, in the order in which they are shown, with their names in English and Chinese."""
@@ -77,11 +77,11 @@ class RideTrack:
 
 @dataclass(frozen=True, slots=True)
 class TimeRow:
-    """One measured time of all drives, in seconds; None where it was not reached."""
+    """One measured time of all drives, in seconds, or what was counted, as a text; None where it was not reached."""
 
     label_en: str
     label_zh: str
-    values: Mapping[Variant, float | None]
+    values: Mapping[Variant, float | str | None]
 
 
 @dataclass(frozen=True, slots=True)

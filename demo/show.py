@@ -12,7 +12,7 @@ from rich.text import Text
 
 NAMES = {
     "ordinary": "without the city 没有城市大脑",
-    "bluelight": "blue light only 仅鸣笛闪灯",
+    "bluelight": "siren alone 仅鸣笛闪灯",
     "city": "with the city 有城市大脑",
 }
 _STAGES = ("", "under way", "with the patient", "to the hospital", "at the hospital door")

@@ -25,22 +25,22 @@ def minutes_zh(seconds: float) -> str:
     return f"{whole // 60} 分 {whole % 60:02d} 秒" if whole >= 60 else f"{whole} 秒"
 
 
-def sentence(lights: Driven, siren: Driven | None, city: Driven) -> tuple[str, str]:
+def sentence(lights: Driven | None, siren: Driven | None, city: Driven) -> tuple[str, str]:
     """What the city added for one patient, to obeying the lights and to a siren alone (None: SUMO crashed in that drive)."""
     if city.door_s is None:
         return (
             "With the city's help the patient did not get to the hospital before the run ended.",
             "有了城市大脑，患者在仿真结束前没有到达医院。",
         )
-    told = [_against(city.door_s, lights, "when obeying the lights", "遵守信号灯")]
-    if siren is not None:
-        told.append(_against(city.door_s, siren, "with a siren alone", "仅鸣笛闪灯"))
+    others = ((lights, "when obeying the lights", "遵守信号灯"), (siren, "with a siren alone", "仅鸣笛闪灯"))
+    told = [_against(city.door_s, other, *named) for other, *named in others if other is not None]
     reds_en = f"It ran {_reds(city.reds)}" + (f"; with a siren alone {_reds(siren.reds)}." if siren is not None else ".")
     reds_zh = f"途中闯红灯 {city.reds} 次" + (f"；仅鸣笛闪灯时 {siren.reds} 次。" if siren is not None else "。")
     english, chinese = " and ".join(one for one, _ in told), "，".join(one for _, one in told)
+    english, chinese = (f": {english}", f"：{chinese}") if told else ("", "")
     return (
-        f"With the city's help the patient was at the hospital {minutes(city.door_s)} after the call: {english}. {reds_en}",
-        f"有了城市大脑，患者从报警到医院门口用时 {minutes_zh(city.door_s)}：{chinese}。{reds_zh}",
+        f"With the city's help the patient was at the hospital {minutes(city.door_s)} after the call{english}. {reds_en}",
+        f"有了城市大脑，患者从报警到医院门口用时 {minutes_zh(city.door_s)}{chinese}。{reds_zh}",
     )
 
 

@@ -1,8 +1,8 @@
-"""`python -m citybrain.simulation city|ordinary|bluelight`: drives one run, and tells it on stdout as lines of JSON.
+"""`python -m citybrain.simulation city|ordinary|bluelight|alone`: drives one run, and tells it on stdout as lines of JSON.
 
     city --scenario F.sumocfg --gateway HOST:PORT [--seed N] [--emergencies N] [--places F.yaml] [--calls F.jsonl]
          [--pace X] [--record F.jsonl] [--tracks F.json] [--until S]
-    ordinary|bluelight --scenario F.sumocfg --rides F.jsonl|- [--seed N] [--tracks F.json] [--until S]
+    ordinary|bluelight|alone --scenario F.sumocfg --rides F.jsonl|- [--seed N] [--tracks F.json] [--until S]
 
 `--city NAME --scenarios FOLDER` stands for the scenario and the places of a shipped city. What cannot be used is one line on
 stderr, and exit status 2.

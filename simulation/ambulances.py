@@ -1,12 +1,14 @@
 """The ambulances on the road: from the station to the patient, a minute there, and with the patient to a hospital.
 
 They are the same vehicles in every variant of a run (20 % faster than allowed, without variation between drivers) but for the
-siren. An ambulance begins when its mission does, standing at its station; after the hand-over, or when its mission is taken
-back, it leaves the road at once and counts as home again. Times are seconds of the scenario; speeds in metres a second.
+siren (siren.py), and stop in the same way (stops.py). An ambulance begins when its mission does, standing at its station; after
+the hand-over, or when its mission is taken back, it leaves the road at once and counts as home again. Times are seconds of the
+scenario; speeds in metres a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +17,8 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Place
+from citybrain.simulation.siren import Siren
+from citybrain.simulation.stops import AT_HAND_M, Stops
 from citybrain.simulation.sumo import Sumo, SumoRefused
 
 AT_SCENE_S = 60
@@ -55,12 +59,13 @@ class Mission:
     reds_run: int = 0
     teleports: int = 0
     lost: bool = False
-    # What SUMO has not been told yet: the longer route, or the stop.
+    # SUMO has not been told the longer route yet.
     route_due: bool = False
-    stop_due: bool = True
     at_red: bool = False
     # Whether it is inside the junction at the end of the edge where it was last.
     inside: bool = False
+    # SUMO takes it off the road, and puts it back further on: what lies between is not driven.
+    taken: bool = False
     position_m: float = 0.0
     speed_mps: float = 0.0
     desired_mps: float = 0.0
@@ -86,6 +91,8 @@ class Fleet:
     network: Network
     siren: bool
     missions: list[Mission] = field(default_factory=list)
+    _siren: Siren | None = field(init=False)
+    _stops: Stops = field(init=False)
 
     def __post_init__(self) -> None:
         types = self.sumo.types
@@ -95,7 +102,8 @@ class Fleet:
         types.setLength(_TYPE, 6.5)
         types.setSpeedFactor(_TYPE, SPEED_FACTOR)
         types.setSpeedDeviation(_TYPE, 0.0)
-        types.setParameter(_TYPE, "has.bluelight.device", "true" if self.siren else "false")
+        self._siren = Siren(self.sumo, self.network) if self.siren else None
+        self._stops = Stops(self.sumo, self.network)
 
     def begin(self, incident_id: str, ambulance_id: str, station: Place, scene: Place, edge_ids: list[str]) -> Mission:
         """Starts a mission in the next second."""
@@ -143,16 +151,18 @@ class Fleet:
         for mission in self.under_way:
             if mission.vehicle_id in departed:
                 mission.departed = second
-            mission.teleports += teleported.count(mission.vehicle_id)
+            if mission.vehicle_id in teleported:
+                mission.teleports += 1
+                mission.taken = True
             if mission.departed is None:
                 continue
             if mission.vehicle_id in arrived:
-                # Only a vehicle that SUMO moved past its stop gets to the end of its route.
+                # Only a vehicle that got past its stop gets to the end of its route.
                 mission.lost = True
-                continue
-            self._look(mission, shown)
-            reached += [(mission, stage) for stage in self._stages(mission, second)]
-            self._order(mission)
+            elif self._look(mission, shown):
+                reached += [(mission, stage) for stage in self._stages(mission, second)]
+                self._drive_on(mission, shown)
+                mission.taken = False
         return reached
 
     def position(self, mission: Mission) -> traffic.VehiclePosition:
@@ -166,14 +176,14 @@ class Fleet:
             route_index=mission.index,
         )
 
-    def _look(self, mission: Mission, shown: Mapping[str, str]) -> None:
+    def _look(self, mission: Mission, shown: Mapping[str, str]) -> bool:
+        """Looks where it is; whether it is anywhere."""
         vehicles, vehicle_id = self.sumo.vehicles, mission.vehicle_id
         road = vehicles.getRoadID(vehicle_id)
         if not road:
-            # It is being teleported, and nowhere.
-            return
+            return False
         if road.startswith(":"):
-            if not mission.inside:
+            if not mission.inside and not mission.taken:
                 self._pass_signal(mission, mission.index, shown)
             mission.inside = True
             mission.position_m = self.network.edges[mission.route[mission.index]].length_m
@@ -182,7 +192,7 @@ class Fleet:
             if road in mission.route[mission.index :]:
                 here = mission.route.index(road, mission.index)
                 # A short junction is passed within a second.
-                for passed in range(mission.index + mission.inside, here):
+                for passed in range(mission.index + mission.inside, here) if not mission.taken else ():
                     self._pass_signal(mission, passed, shown)
                 mission.index = here
             mission.inside = False
@@ -195,19 +205,19 @@ class Fleet:
         mission.red_waits += at_red and not mission.at_red
         mission.red_wait_s += at_red
         mission.at_red = at_red
+        return True
 
     def _pass_signal(self, mission: Mission, index: int, shown: Mapping[str, str]) -> None:
         """It leaves an edge of its route by a signal, or by none."""
         ways = mission.route[index : index + 2]
-        ruled = self.network.ways.get((ways[0], ways[-1]))
-        if ruled is not None:
-            mission.signals_passed += 1
-            mission.reds_run += not any(shown[ruled[0]][letter] in "Ggy" for letter in ruled[1])
+        letters = self.network.letters(ways[0], ways[-1], shown)
+        mission.signals_passed += letters != ""
+        # `u` is red with yellow, before a green.
+        mission.reds_run += letters != "" and set(letters) <= set("ru")
 
     def _red_ahead(self, mission: Mission, shown: Mapping[str, str]) -> bool:
         ahead = mission.route[mission.index : mission.index + 2]
-        ruled = self.network.ways.get((ahead[0], ahead[-1]))
-        return ruled is not None and not any(shown[ruled[0]][index] in "Gg" for index in ruled[1])
+        return self.network.is_held(ahead[0], ahead[-1], shown)
 
     def _stages(self, mission: Mission, second: int) -> list[health.MissionStage]:
         reached = []
@@ -223,9 +233,9 @@ class Fleet:
                     reached.append(ON_BOARD)
                 if mission.entrance is not None and not mission.route_due:
                     mission.left_scene = second
-                    mission.stop_due = True
                     self.sumo.resume(mission.vehicle_id)
-        elif not mission.stop_due and self._stopped(mission):
+                    self._stops.forget(mission.vehicle_id)
+        elif self._stopped(mission):
             mission.at_hospital = second
             reached.append(AT_HOSPITAL)
             self.sumo.remove(mission.vehicle_id)
@@ -233,35 +243,31 @@ class Fleet:
             mission.stage = reached[-1]
         return reached
 
-    def _order(self, mission: Mission) -> None:
-        """Tells SUMO what is due. Refused (inside a junction, say), it is due again in the next second."""
+    def _drive_on(self, mission: Mission, shown: Mapping[str, str]) -> None:
+        """Tells SUMO what is due for the next second. What it refuses (inside a junction, say) is due again then."""
         if mission.ended:
             return
-        try:
-            if mission.route_due:
+        if mission.route_due:
+            with contextlib.suppress(SumoRefused):
                 self.sumo.reroute(mission.vehicle_id, mission.route[mission.index :])
                 mission.route_due = False
-        except SumoRefused:
+        if self._stopped(mission):
+            if self._siren is not None:
+                self._siren.silence(mission.vehicle_id)
             return
-        if mission.stop_due:
-            place = mission.scene if mission.left_scene is None else mission.entrance
-            if place is not None:
-                mission.stop_due = not self._stop(mission, place)
-
-    def _stop(self, mission: Mission, place: Place) -> bool:
-        edge = self.network.edges[place.edge_id]
-        # SUMO wants room for the stop, and no vehicle can stop on a place that it has passed or can no longer brake for.
-        position = min(max(place.position_m, 1.0), edge.length_m)
-        try:
-            self.sumo.stop_at(mission.vehicle_id, place.edge_id, position, edge.kerb_lane)
-        except SumoRefused:
-            if mission.route[mission.index] != place.edge_id:
-                return False
-            try:
-                self.sumo.stop_at(mission.vehicle_id, place.edge_id, edge.length_m, edge.kerb_lane)
-            except SumoRefused:
-                return False
-        return True
+        first = mission.index + mission.inside
+        position_m = 0.0 if mission.inside else mission.position_m
+        place, last = mission.scene, mission.scene_index
+        if mission.left_scene is not None and mission.entrance is not None:
+            place, last = mission.entrance, len(mission.route) - 1
+        if first > last or (first == last and mission.taken and position_m > place.position_m + AT_HAND_M):
+            # SUMO has put it back on the road behind its place.
+            mission.lost = True
+            self.sumo.remove(mission.vehicle_id)
+            return
+        self._stops.approach(mission.vehicle_id, mission.route[first : last + 1], position_m, place)
+        if self._siren is not None:
+            self._siren.sound(mission.vehicle_id, mission.route[first:], position_m, shown)
 
     def _stopped(self, mission: Mission) -> bool:
         return bool(self.sumo.vehicles.isStopped(mission.vehicle_id))

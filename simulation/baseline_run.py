@@ -1,6 +1,7 @@
-"""The same rides in the same traffic without the city: `ordinary` obeys the lights, `bluelight` has a siren and nothing else.
+"""The same rides without the city: `ordinary` obeys the lights, `bluelight` has a siren and nothing else, in the same traffic.
 
-Needs no mesh and no gateway. The rides come from a city run, live or from a file.
+`alone` is the bound for them all: the same ways with a siren, nobody else on the road, every signal green. None needs a mesh
+or a gateway. The rides come from a city run, live or from a file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from citybrain.simulation.rides import Orders, carry_out
 from citybrain.simulation.scenario import Scenario
 from citybrain.simulation.street import Street
 
-VARIANTS = ("ordinary", "bluelight")
+ALONE = "alone"
+VARIANTS = ("ordinary", "bluelight", ALONE)
 PROGRESS_EVERY_S = 10
 
 
@@ -30,7 +32,8 @@ def drive_baseline(
     tracks_file: Path | None = None,
 ) -> dict[str, Any]:
     """Drives until `end` (a second of the scenario that is not driven any more); returns the result."""
-    with Street(scenario, network, seed, siren=variant == "bluelight", tracks=tracks_file is not None) as street:
+    siren, alone = variant != "ordinary", variant == ALONE
+    with Street(scenario, network, seed, siren=siren, alone=alone, tracks=tracks_file is not None) as street:
         while (second := street.sumo.next_second) < end:
             for order in orders.due(second):
                 carry_out(order, street.fleet)

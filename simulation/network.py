@@ -44,8 +44,6 @@ class Edge:
     centre: Point
     shape: tuple[Point, ...]
     lanes: tuple[str, ...]
-    # The rightmost lane that an ambulance may use: where it stops.
-    kerb_lane: int
     end_junction: str
 
     @property
@@ -91,6 +89,16 @@ class Network:
         """The signal at the end of each edge that has one."""
         return {m.from_id: m.signal_id for m in self.movements}
 
+    def letters(self, from_id: str, to_id: str, shown: Mapping[str, str]) -> str:
+        """What a signal shows for the way from one edge to the next, a letter for each link; empty where none rules it."""
+        signal_id, indices = self.ways.get((from_id, to_id), ("", ()))
+        return "".join(shown[signal_id][index] for index in indices)
+
+    def is_held(self, from_id: str, to_id: str, shown: Mapping[str, str]) -> bool:
+        """Whether a signal lets nobody go from one edge to the next without stopping. One that is switched off holds nobody."""
+        letters = self.letters(from_id, to_id, shown)
+        return letters != "" and not set(letters) & set("GgOo")
+
     def signals_on(self, edge_ids: Iterable[str]) -> list[str]:
         """The signals that a route passes, in order."""
         return [self.ways[pair][0] for pair in pairwise(edge_ids) if pair in self.ways]
@@ -107,6 +115,10 @@ def read_network(net_file: Path) -> Network:
         if len(edge.getID().split()) != 1:
             raise ScenarioError(f"{net_file}: edge {edge.getID()!r} has a blank in its id: lists of ids are parted by blanks")
     drivable = {e.getID(): e for e in net.getEdges(withInternal=False) if e.allows("emergency")}
+    if not drivable:
+        raise ScenarioError(
+            f"{net_file}: has no road that an ambulance may drive: it is a network for others, take one with streets"
+        )
     edges = {edge_id: _edge(edge, drivable) for edge_id, edge in sorted(drivable.items())}
     movements: list[Movement] = []
     conflicts: dict[str, frozenset[tuple[int, int]]] = {}
@@ -145,7 +157,6 @@ def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:
         centre=((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
         shape=shape,
         lanes=tuple(lane.getID() for lane in lanes),
-        kerb_lane=min(usable),
         end_junction=edge.getToNode().getID(),
     )
 

@@ -96,7 +96,7 @@ def derive_places(network: Network, seed: int) -> Places:
     if len(inner) < 8:
         raise ScenarioError(
             f"{network.net_file}: places are derived from at least 8 edges of 40 m or more that can all reach each other, "
-            f"and it has {len(inner)}: give hospitals and stations in a file (--places)"
+            f"and it has {len(inner)}: give hospitals and stations (--places) and calls (--calls) in files"
         )
     hospital_edges = _spread(network, inner, 2, random.Random(f"{seed}/hospitals"), ())
     station_edges = _spread(network, inner, 3, random.Random(f"{seed}/stations"), hospital_edges)
@@ -136,11 +136,13 @@ def derive_calls(network: Network, places: Places, seed: int, count: int) -> lis
     calls = []
     for number in range(1, count + 1):
         best: tuple[int, str] = (-1, "")
-        for _ in range(400):
+        for _ in range(400 if inner else 0):
             edge_id = generator.choice(inner)
             if edge_id in taken:
                 continue
             ride = _ride(network, places, trees, edge_id)
+            if not ride:
+                continue
             signals = len(network.signals_on(ride))
             length_m = sum(network.edges[e].length_m for e in ride)
             if signals >= 4 or (signals >= 2 and length_m >= 1500):
@@ -148,7 +150,10 @@ def derive_calls(network: Network, places: Places, seed: int, count: int) -> lis
                 break
             best = max(best, (signals, edge_id), key=lambda b: b[0])
         if not best[1]:
-            raise ScenarioError(f"{network.net_file}: no edge is left for a call: give calls in a file")
+            raise ScenarioError(
+                f"{network.net_file}: no edge of 40 m or more is left for a call, to which an ambulance can drive and from "
+                "there to a hospital: give calls in a file (--calls)"
+            )
         calls.append(Call(number, WARM_UP_S + APART_S * (number - 1), middle(network, best[1]), "SERIOUS"))
     return calls
 

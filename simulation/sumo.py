@@ -67,7 +67,8 @@ class Sumo:
                 # Its exception is often empty: what is the matter it writes to stderr.
                 lines = [line.removeprefix("Error: ").strip() for line in said() if not line.startswith("Quitting")]
                 reason = " ".join(filter(None, lines)) or str(error)
-                raise ScenarioError(f"{config}: SUMO cannot load it: {reason}") from None
+                advice = "mend in the file what is named here, or take it out"
+                raise ScenarioError(f"{config}: SUMO cannot load it: {reason.rstrip('.')}: {advice}") from None
         self._open = True
         self._config = config
         self.lights: Any = libsumo.trafficlight
@@ -182,12 +183,17 @@ class Sumo:
         except libsumo.TraCIException as error:
             raise SumoRefused(str(error)) from None
 
-    def stop_at(self, vehicle_id: str, edge_id: str, position_m: float, lane: int) -> None:
-        """Lets a vehicle stop at a place on its way, until it is let go on."""
+    def stop_at(self, vehicle_id: str, edge_id: str, position_m: float, lane: int, from_m: float | None = None) -> None:
+        """Lets a vehicle stop at a place on its way (or as soon as it stands there from `from_m` on), until it is let go on."""
+        start = libsumo.INVALID_DOUBLE_VALUE if from_m is None else from_m
         try:
-            self.vehicles.setStop(vehicle_id, edge_id, pos=position_m, laneIndex=lane, duration=1e6)
+            self.vehicles.setStop(vehicle_id, edge_id, pos=position_m, laneIndex=lane, duration=1e6, startPos=start)
         except libsumo.TraCIException as error:
             raise SumoRefused(str(error)) from None
+
+    def no_stop(self, vehicle_id: str) -> None:
+        """Takes the stop back that a vehicle has before it."""
+        self.vehicles.replaceStop(vehicle_id, 0, "")
 
     def resume(self, vehicle_id: str) -> None:
         """Lets a stopped vehicle go on."""

@@ -10,6 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from citybrain.simulation.network import read_network
+from citybrain.simulation.scenario import open_scenario
+from citybrain.simulation.street import Street
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,6 +40,31 @@ def scenario_path() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture
+def street(scenario_path: Callable[[str], Path]) -> Callable[..., Street]:
+    """A street at the very beginning of its scenario, while it is almost empty."""
+
+    def opened(*, siren: bool) -> Street:
+        scenario = open_scenario(scenario_path("cologne8"))
+        return Street(scenario, read_network(scenario.net_file), 0, siren=siren)
+
+    return opened
+
+
+@pytest.fixture
+def stand() -> Callable[[Street, str, int, int, int], None]:
+    """Puts cars that do not move on a lane of a road, one behind the other."""
+
+    def put(street: Street, road: str, lane: int, first_m: int, last_m: int) -> None:
+        for front_m in range(first_m, last_m + 1, 8):
+            name = f"stands-{lane}-{front_m}"
+            street.sumo.routes.add(name, [road])
+            street.sumo.vehicles.add(name, name, departLane=str(lane), departPos=str(front_m), departSpeed="0")
+            street.sumo.stop_at(name, road, front_m + 0.5, lane, from_m=front_m - 0.5)
+
+    return put
 
 
 @pytest.fixture

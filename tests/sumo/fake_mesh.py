@@ -204,7 +204,7 @@ class FakeMesh:
 
     def _network(self) -> dict[str, Edge]:
         return {
-            e.edge_id: Edge(e.edge_id, e.length_m, e.free_speed_mps, tuple(e.next_edge_ids), (0, 0), (), (), 0, "")
+            e.edge_id: Edge(e.edge_id, e.length_m, e.free_speed_mps, tuple(e.next_edge_ids), (0, 0), (), (), "")
             for e in self.edges.values()
         }
 

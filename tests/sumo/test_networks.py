@@ -99,13 +99,28 @@ def test_a_scenario_without_demand_is_refused(scenario_path: Callable[[str], Pat
     assert "without demand there is no traffic" in done.stderr
 
 
+def test_a_network_without_a_road_for_ambulances_is_refused(scenario_path: Callable[[str], Path], tmp_path: Path) -> None:
+    given = scenario_path("cologne1")
+    net = given.with_suffix(".net.xml").read_text(encoding="utf-8")
+    net = re.sub(r'(<lane id="[^:][^>]*?)(?: (?:dis)?allow="[^"]*")? speed', r'\1 allow="rail" speed', net)
+    (tmp_path / "rail.net.xml").write_text(net, encoding="utf-8")
+    scenario = configuration(given, tmp_path)
+    text = scenario.read_text(encoding="utf-8").replace(str(given.with_suffix(".net.xml")), "rail.net.xml")
+    scenario.write_text(text, encoding="utf-8")
+    done = drive(scenario)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "rail.net.xml: has no road that an ambulance may drive" in line
+
+
 def test_what_sumo_cannot_load_is_told_with_its_reason_in_the_last_line(
     scenario_path: Callable[[str], Path], tmp_path: Path
 ) -> None:
     more = '<gui_only><gui-settings-file value="nice.xml"/></gui_only>'
     done = drive(configuration(scenario_path("cologne1"), tmp_path, more=more))
     assert done.returncode == 2
-    assert re.search(r"other.sumocfg: SUMO cannot load it: File '.*nice.xml' is not accessible", done.stderr.splitlines()[-1])
+    told = done.stderr.splitlines()[-1]
+    assert re.search(r"other.sumocfg: SUMO cannot load it: File '.*nice.xml' is not accessible.*: mend in the file", told), told
 
 
 def test_both_letters_of_yellow_are_yellow(scenario_path: Callable[[str], Path], tmp_path: Path) -> None:
@@ -146,13 +161,22 @@ def test_a_movement_that_its_junction_does_not_number_leaves_its_signal_to_the_p
     assert {link.index for link in odd.links} < {link.index for link in whole.links}
 
 
-def test_a_crash_of_sumo_is_told_from_what_it_refuses(scenario_path: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_crash_of_sumo_is_told_from_what_it_refuses_and_from_an_end_from_outside(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
     crashes = Simulation(
         ["bluelight", "--scenario", str(scenario_path("cologne1")), "--rides", "-"], tmp_path / "a.log", lambda line: None
     )
     crashes._process.send_signal(signal.SIGSEGV)
     with pytest.raises(Crashed, match="SUMO itself crashed"):
         crashes.wait()
+    ended = Simulation(
+        ["bluelight", "--scenario", str(scenario_path("cologne1")), "--rides", "-"], tmp_path / "c.log", lambda line: None
+    )
+    ended._process.send_signal(signal.SIGKILL)
+    with pytest.raises(SimulationError, match="ended from outside") as stopped:
+        ended.wait()
+    assert not isinstance(stopped.value, Crashed)
     refuses = Simulation(["bluelight", "--scenario", "nowhere.sumocfg", "--rides", "-"], tmp_path / "b.log", lambda line: None)
     with pytest.raises(SimulationError, match="there is no such file") as refused:
         refuses.wait()

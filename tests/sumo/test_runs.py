@@ -140,7 +140,7 @@ def test_the_same_rides_can_be_driven_without_the_city_and_only_the_signals_diff
     rides = tmp_path / "rides.jsonl"
     rides.write_text("\n".join(json.dumps(line) for line in told))
     results = {}
-    for variant in ("bluelight", "ordinary"):
+    for variant in ("bluelight", "ordinary", "alone"):
         scenario = str(scenario_path("cologne8"))
         assert main([variant, "--scenario", scenario, "--rides", str(rides), "--until", UNTIL]) == 0
         (results[variant],) = of(lines(capfd), "result")
@@ -150,13 +150,18 @@ def test_the_same_rides_can_be_driven_without_the_city_and_only_the_signals_diff
     assert [c["at_hospital_s"] for c in results["bluelight"]["calls"]] == [c["at_hospital_s"] for c in with_city["calls"]]
     assert sum(c["red_wait_s"] for c in results["ordinary"]["calls"]) > sum(c["red_wait_s"] for c in with_city["calls"])
     assert all(call["finished"] for call in results["ordinary"]["calls"])
-    # SUMO's siren drives through red; who obeys the lights does not.
+    # A siren drives through red; who obeys the lights does not.
     passed, reds = (
         {variant: sum(call[what] for call in result["calls"]) for variant, result in results.items()}
         for what in ("signals_passed", "reds_run")
     )
-    assert passed["ordinary"] == passed["bluelight"] > 4
+    assert passed["ordinary"] == passed["bluelight"] == passed["alone"] > 4
     assert (reds["ordinary"], reds["bluelight"] > 0) == (0, True), reds
+    # The bound of them all: nobody else is on the road, and no signal is red.
+    alone = results["alone"]
+    assert (alone["others"]["vehicles"], reds["alone"], sum(c["red_wait_s"] for c in alone["calls"])) == (0, 0, 0)
+    for call, bound in zip(with_city["calls"], alone["calls"], strict=True):
+        assert bound["finished"] and bound["ride_s"] < call["ride_s"]
 
 
 def test_two_runs_of_one_seed_make_the_same_calls_in_the_same_order(

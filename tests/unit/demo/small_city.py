@@ -45,6 +45,7 @@ def city(*, blocks: int = 6, drive_s: tuple[int, int] = (420, 300), events: int 
             TimeRow("Call to patient", "报警到患者", {"ordinary": drive_s[0] / 2, "city": drive_s[1] / 2}),
             TimeRow("Call to hospital", "报警到医院", {"ordinary": float(drive_s[0]), "city": float(drive_s[1])}),
             TimeRow("Handed over", "移交", {"ordinary": None, "city": 5.5}),
+            TimeRow("Red lights run", "闯红灯", {"ordinary": "0 / 23", "city": "1 / 23"}),
         ],
         "sentence_en": "With the city's help the patient was at the hospital door 2 min 00 s sooner.",
         "sentence_zh": "有了城市大脑，患者提前 2 分 00 秒到达医院。",

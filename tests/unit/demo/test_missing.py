@@ -9,6 +9,7 @@ import pytest
 from citybrain.demo import page
 from citybrain.demo.command import faults
 from citybrain.demo.run import Outcome
+from citybrain.demo.show import NAMES
 from citybrain.demo.words import Driven, sentence
 
 SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
@@ -44,12 +45,33 @@ def test_what_the_city_added_is_told_beside_what_a_siren_does_alone_and_who_did_
     assert city is not None or ("sooner" not in english and "早" not in in_chinese)
 
 
+def test_where_sumo_crashed_in_the_other_drives_only_what_the_city_did_is_told() -> None:
+    english, chinese = sentence(None, None, Driven(200, 0))
+    assert english.endswith("at the hospital 3 min 20 s after the call. It ran no red light.")
+    assert chinese.endswith("用时 3 分 20 秒。途中闯红灯 0 次。")
+    outcomes = [Outcome(results={"ordinary": result((300, True)), "city": result((200, True))}),
+                Outcome(results={"city": result((100, True))})]  # fmt: skip
+    rows = dict(page.times(outcomes))
+    assert rows["driving"] == {"ordinary": 300, "city": 150}
+
+
 def test_a_ride_that_did_not_end_is_no_time_of_driving() -> None:
     outcome = Outcome(results={"ordinary": result((1200, False)), "city": result((200, True))})
     rows = dict(page.times([outcome]))
     assert rows["driving"] == {"ordinary": None, "city": 200}
     assert rows["report → hospital door"] == {"ordinary": None, "city": 265}
     assert rows["standing at red lights"] == {"ordinary": None, "city": 3}
+
+
+def test_red_lights_are_counted_for_each_drive_beside_its_times_in_both_languages() -> None:
+    ordinary, siren, with_city = (result((200, True), (210, True)) for _ in range(3))
+    for drive, reds in ((ordinary, 0), (siren, 2), (with_city, 1)):
+        drive["calls"][1] |= {"reds_run": reds, "signals_passed": 5}
+    outcome = Outcome(results={"ordinary": ordinary, "bluelight": siren, "city": with_city})
+    rows = dict(page.times([outcome, outcome]))
+    assert rows["red lights run, of signals passed"] == {"ordinary": "0 / 10", "bluelight": "4 / 10", "city": "2 / 10"}
+    for names in (NAMES, {variant: " ".join(both) for variant, both in page.report.VARIANTS.items()}):
+        assert "siren alone 仅鸣笛闪灯" in names["bluelight"].replace("Siren", "siren")
 
 
 def test_a_drive_in_which_signals_were_unsafe_is_no_success() -> None:

@@ -28,7 +28,7 @@ def _texts(root: ElementTree.Element) -> list[str]:
 def test_it_shows_both_rides_and_says_what_is_seen(tmp_path: Path) -> None:
     texts = _texts(_drawn(city(), tmp_path))
     assert texts.count("First Hospital") == texts.count("The patient") == texts.count("Station 1") == 2
-    assert {"Without the city", "With the city", "Call to hospital", "7 min 00 s", "5 min 00 s", "—"} <= set(texts)
+    assert {"Without the city", "With the city", "Call to hospital", "7 min 00 s", "5 min 00 s", "—", "1 / 23"} <= set(texts)
     assert " ".join(texts).startswith("With the city's help")
     assert "Made up for a test; free to use." in texts
 

@@ -111,6 +111,7 @@ def test_events_times_and_trace_come_back_as_they_were(tmp_path: Path) -> None:
     assert [line["event"] for line in data["lines"]] == [line.event for line in report.lines]
     assert data["lines"][0]["second"] == BEGIN_S
     assert data["times"][2] == {"label": ["Handed over", "移交"], "values": {"ordinary": None, "city": 5.5}}
+    assert data["times"][3] == {"label": ["Red lights run", "闯红灯"], "values": {"ordinary": "0 / 23", "city": "1 / 23"}}
     [root] = data["trace"]
     assert (root["spanId"], len(root["children"])) == (report.trace[0]["spanId"], len(report.trace[0]["children"]))
     assert root["children"][0]["durationMs"] == report.trace[0]["children"][0]["durationMs"]

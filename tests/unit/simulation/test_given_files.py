@@ -19,7 +19,7 @@ def network(edges: int = 12) -> Network:
     """A ring of edges of 100 m; every second one ends at a signal."""
     shape = ((0.0, 0.0), (100.0, 0.0))
     ring = {
-        f"E{n}": Edge(f"E{n}", 100.0, 10.0, (f"E{(n + 1) % edges}",), (float(n % 4), float(n // 4)), shape, (), 0, "J")
+        f"E{n}": Edge(f"E{n}", 100.0, 10.0, (f"E{(n + 1) % edges}",), (float(n % 4), float(n // 4)), shape, (), "J")
         for n in range(edges)
     }
     return Network(Path("ring.net.xml"), ring, (), {}, {})

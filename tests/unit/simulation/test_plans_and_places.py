@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.network import Edge, Movement, Network
-from citybrain.simulation.places import Place, derive_calls, derive_places, inner_edges, point
+from citybrain.simulation.places import (
+    Hospital,
+    Place,
+    Places,
+    Station,
+    derive_calls,
+    derive_districts,
+    derive_places,
+    inner_edges,
+    point,
+)
 from citybrain.simulation.plans import Phase, Plan
 from citybrain.simulation.routing import core, tree_from, way
 from citybrain.simulation.tracks import simplify
@@ -52,7 +65,7 @@ def grid(size: int = 5) -> Network:
         after = tuple(sorted(n for n, (c, d) in ends.items() if c == b and d != a))
         shape = ((a[0] * 200.0, a[1] * 200.0), (b[0] * 200.0, b[1] * 200.0))
         centre = ((shape[0][0] + shape[1][0]) / 2, (shape[0][1] + shape[1][1]) / 2)
-        edges[name] = Edge(name, 200.0, 10.0, after, centre, shape, (), 0, f"{b[0]}{b[1]}")
+        edges[name] = Edge(name, 200.0, 10.0, after, centre, shape, (), f"{b[0]}{b[1]}")
     movements = tuple(
         Movement(edge.end_junction, n, edge.edge_id, to, edge.end_junction)
         for edge in edges.values()
@@ -85,6 +98,33 @@ def test_more_calls_do_not_move_those_before_them() -> None:
     assert derive_calls(network, places, 3, 6)[:2] == derive_calls(network, places, 3, 2)
 
 
+def one_way() -> Network:
+    """A street of four roads that nobody can drive around."""
+    edges = {
+        name: Edge(name, 200.0, 10.0, (after,) if after else (), (0, n), ((0, n * 200), (0, n * 200 + 200)), (), name)
+        for n, (name, after) in enumerate(pairwise(["a", "b", "c", "d", ""]))
+    }
+    return Network(Path("street.net.xml"), edges, (), {}, {})
+
+
+def test_a_network_from_which_no_places_can_be_derived_asks_for_places_and_calls() -> None:
+    network = one_way()
+    with pytest.raises(ScenarioError, match=r"it has 1: give hospitals and stations \(--places\) and calls \(--calls\)"):
+        derive_places(network, 1)
+    places = Places(
+        derive_districts(network),
+        (Hospital("h", "Hospital", Place("c", 100.0), 20),),
+        (Station("s", Place("b", 100.0), ("s-1",)),),
+    )
+    # Nobody can drive from the station to any edge that a call may be derived for.
+    with pytest.raises(ScenarioError, match=r"street.net.xml: no edge .* give calls in a file \(--calls\)"):
+        derive_calls(network, places, 1, 1)
+    for name in network.edges:
+        network.edges[name] = dataclasses.replace(network.edges[name], length_m=30.0)  # type: ignore[index]
+    with pytest.raises(ScenarioError, match=r"no edge .* give calls in a file \(--calls\)"):
+        derive_calls(network, places, 1, 1)
+
+
 def test_every_edge_belongs_to_one_of_four_districts() -> None:
     network = grid()
     places = derive_places(network, 1)
@@ -94,14 +134,14 @@ def test_every_edge_belongs_to_one_of_four_districts() -> None:
 
 def test_a_dead_end_is_not_in_the_core() -> None:
     network = grid()
-    network.edges["dead"] = Edge("dead", 500, 10, (), (0, 0), (), (), 0, "")  # type: ignore[index]
+    network.edges["dead"] = Edge("dead", 500, 10, (), (0, 0), (), (), "")  # type: ignore[index]
     assert "dead" not in core(network.edges)
     assert "dead" not in inner_edges(network)
 
 
 def test_the_shortest_way_counts_time_not_metres() -> None:
     def edge(name: str, length: float, speed: float, *after: str) -> Edge:
-        return Edge(name, length, speed, after, (0, 0), (), (), 0, "")
+        return Edge(name, length, speed, after, (0, 0), (), (), "")
 
     ways = (edge("a", 10, 10, "slow", "fast"), edge("slow", 100, 5, "z"), edge("fast", 150, 15, "z"), edge("z", 1, 1))
     edges = {e.edge_id: e for e in ways}
