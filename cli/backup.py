@@ -17,7 +17,7 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.cli.words import counted
+from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:

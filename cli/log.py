@@ -12,10 +12,10 @@ import typer
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.cli.words import counted
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.verifying import Difference, Verdict
 from citybrain.mesh.settings import Settings
+from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="log", no_args_is_help=True, help="The log of the distributed store.")

@@ -15,7 +15,7 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.cli.words import counted
+from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 
 if TYPE_CHECKING:
@@ -122,7 +122,9 @@ def told(receipt: Receipt) -> list[str]:
     ]
     if receipt.sent:
         lines.append("  had left the house; whoever got it is told by that event and must remove it:")
-        lines += [f"    {one.recipient}: {one.events} events, the last at {_moment(one.last)}" for one in receipt.sent]
+        lines += [
+            f"    {one.recipient}: {counted(one.events, 'event')}, the last at {_moment(one.last)}" for one in receipt.sent
+        ]
     else:
         lines.append("  nothing of it had left the house over a stream")
     if receipt.copies_of_keys:

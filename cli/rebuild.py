@@ -17,6 +17,7 @@ from citybrain.cli import configuration
 from citybrain.cli.asking import ask, ask_all, processes
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
+from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
@@ -52,7 +53,9 @@ def rebuild(
     elif give_up:
         _out.print(f"{service} {view}: nothing is built; generation {done.live} stays live")
     else:
-        _out.print(f"{service} {view}: generation {done.live} is live, folded from {begun.head} positions of the log")
+        _out.print(
+            f"{service} {view}: generation {done.live} is live, folded from {counted(begun.head, 'position')} of the log"
+        )
 
 
 def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:

@@ -137,12 +137,15 @@ class KeyFile:
         """See KeyStore.destroy."""
         if not self._is_erased(person):
             # First where no copy of the keys can take it back.
-            with self._ledger.open("a", encoding="utf-8") as ledger:
-                os.fchmod(ledger.fileno(), 0o600)
-                # After a line of its own, where a crash cut one short.
-                ledger.write("\n" + json.dumps({"person": person, "at": at}) + "\n")
-                ledger.flush()
-                os.fsync(ledger.fileno())
+            try:
+                with self._ledger.open("a", encoding="utf-8") as ledger:
+                    os.fchmod(ledger.fileno(), 0o600)
+                    # After a line of its own, where a crash cut one short.
+                    ledger.write("\n" + json.dumps({"person": person, "at": at}) + "\n")
+                    ledger.flush()
+                    os.fsync(ledger.fileno())
+            except OSError as error:
+                raise refused(self._ledger, error) from error
         return self._destroy(person, at)
 
     @_in_its_thread

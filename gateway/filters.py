@@ -7,7 +7,6 @@ The transcoder comes before everything that decides: from there on gRPC, JSON an
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def _lua(text: str) -> dict[str, Any]:
 
 
 def _outermost(settings: GatewaySettings) -> str:
-    lane = settings.max_heap_bytes * _LANE // (os.cpu_count() or 1)
+    lane = settings.max_heap_bytes * _LANE
     known: dict[str, Any] = {
         "IN_PIECES": IN_PIECES,
         "CODES": {str(status): str(code) for status, code in GRPC_CODES.items()},

@@ -2,7 +2,7 @@
 -- written before this text.
 --
 -- Bodies are held in memory until they are whole. Large ones go through a lane of their own, with room for some at a time and for fewer of
--- one peer: whoever sends many, or ends none, keeps only others in the lane waiting. There is one lane in each of Envoy's threads.
+-- one peer: whoever sends many, or ends none, keeps only others in the lane waiting. Envoy has one thread here, so there is one lane.
 
 local lane, in_lane, of_peer, numbers = {}, 0, {}, 0
 

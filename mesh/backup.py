@@ -26,6 +26,7 @@ from citybrain.mesh.erasure import erase
 from citybrain.mesh.settings import Settings
 from citybrain.mesh.vault import key_file, keys_folder
 from citybrain.mesh.version import installed_version
+from citybrain.mesh.words import counted
 
 LIST = "backup.json"
 _FORMAT = 1
@@ -222,8 +223,9 @@ async def _erase_anew(
         missing = await _without_keys(store, keys, progress)
         if missing and not without_keys:
             raise BackupError(
-                f"the keys in {place} do not open what is kept about {missing} persons: give their copy (--keys), or, where "
-                "that is lost, --without-keys: then their data never opens again, and what has to do with them stands aside"
+                f"the keys in {place} do not open what is kept about {counted(missing, 'person')}: give their copy (--keys), "
+                "or, where that is lost, --without-keys: then their data never opens again, and what "
+                "has to do with them stands aside"
             )
         return again, missing
     finally:

@@ -21,6 +21,7 @@ from citybrain.mesh.nameko import DependencyProvider, ServiceContainer, WorkerCo
 from citybrain.mesh.process import Process
 from citybrain.mesh.runtime import begin, wait
 from citybrain.mesh.shares import Asker, Shares
+from citybrain.mesh.words import counted
 from citybrain.observability.logs import logger
 
 # What a worker raises is answered and logged by the kit, with its trace; nameko would log it a second time.
@@ -156,7 +157,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
 
     def _too_many(self) -> Overloaded:
         waiting = self.places.waiting
-        return Overloaded(f"{self.manifest.name} has {waiting} calls waiting: try again later", "TOO_MANY_CALLS")
+        return Overloaded(f"{self.manifest.name} has {counted(waiting, 'call')} waiting: try again later", "TOO_MANY_CALLS")
 
     async def work(
         self,

@@ -66,9 +66,10 @@ def _class(manifest: Manifest) -> type[Service]:
     module, _, name = manifest.entry.partition(":")
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever a team's module does while it is loaded: it is theirs to mend, and the others are told which one it is.
-        raise manifest.wrong("entry", f"module {module} cannot be loaded: {type(error).__name__}: {error}") from error
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise manifest.wrong("entry", f"module {module} cannot be loaded: {why}") from error
     found = getattr(loaded, name, None)
     if not (isinstance(found, type) and issubclass(found, Service)):
         classes = [k for k, v in vars(loaded).items() if isinstance(v, type) and issubclass(v, Service) and v is not Service]

@@ -71,7 +71,8 @@ def read_manifest(path: Path) -> Manifest:
             raise ManifestError(f"{place}: field {name}: stands above already: take one of them out")
         try:
             content[name] = loader.construct_object(value_node, deep=True)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
+            # A day that no calendar has is a ValueError.
             raise ManifestError(f"{place}: field {name}: cannot be read: {' '.join(str(error).split())}") from error
         places[name,] = place
         if isinstance(value_node, yaml.SequenceNode):

@@ -20,6 +20,7 @@ from citybrain.mesh.entrypoints.windows import Windows
 from citybrain.mesh.groups import ServiceFile, Standing
 from citybrain.mesh.process import Process
 from citybrain.mesh.views import View
+from citybrain.mesh.words import counted
 from citybrain.observability.logs import logger
 
 # How often everything is looked at; sooner while a service is not ready.
@@ -94,10 +95,12 @@ class _Group:
         if self._failing_since is not None and now - self._failing_since >= self._failing_s:
             return Trouble(f"an event fails again and again: {standing.failing}", stops=behind)
         if behind:
-            return Trouble(f"has {standing.catching_up} events of the log yet to catch up with", stops=True)
+            return Trouble(f"has {counted(standing.catching_up, 'event')} of the log yet to catch up with", stops=True)
         self._catching_up = False
         if standing.still_s >= self._stalled_s:
-            return Trouble(f"is stalled: nothing was done for {standing.still_s:.0f} s, with {standing.lag} events before it")
+            return Trouble(
+                f"is stalled: nothing was done for {standing.still_s:.0f} s, with {counted(standing.lag, 'event')} before it"
+            )
         return None
 
 

@@ -75,3 +75,19 @@ def readable_stream(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Ca
             yield response
 
     return checked
+
+
+def readable_requests(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    """The same for a handler that reads requests one after the other: those before one that cannot be read are answered."""
+
+    async def checked(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async def read() -> AsyncIterator[Any]:
+            async for request in requests:
+                if isinstance(request, Unreadable):
+                    await abort(context, status_of(request.refusal))
+                yield request
+
+        async for response in handler(read(), context):
+            yield response
+
+    return checked

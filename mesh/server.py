@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
 from citybrain.mesh.health import Health
-from citybrain.mesh.refusing import Handler, readable, readable_stream, reader
+from citybrain.mesh.refusing import Handler, readable, readable_requests, readable_stream, reader
 
 # Does the caller stream, does the service?
 _KINDS: dict[tuple[bool, bool], Any] = {
@@ -97,9 +97,7 @@ class GrpcServer:
         for service, methods in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         server.add_generic_rpc_handlers((self._health_handlers(),))
-        listed = [service for service in self.services if service not in self._unlisted]
-        told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(told, server, self._contracts_pool())
+        server.add_generic_rpc_handlers((self._reflection_handlers(),))
         try:
             self.port = server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
@@ -116,6 +114,14 @@ class GrpcServer:
             "Watch": _made(find_method(HEALTH, "Watch"), readable_stream(self.health.Watch)),
         }
         return grpc.method_handlers_generic_handler(HEALTH, methods)
+
+    def _reflection_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+        listed = [service for service in self.services if service not in self._unlisted]
+        told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
+        asked: Any = reflection.aio.ReflectionServicer(told, self._contracts_pool())  # type: ignore[attr-defined]
+        method = find_method(reflection.SERVICE_NAME, "ServerReflectionInfo")
+        handler = _made(method, readable_requests(asked.ServerReflectionInfo))
+        return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {method.name: handler})
 
     def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
         """All contracts that reflection can show: those of the whole city, and those that were loaded here."""

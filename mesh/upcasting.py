@@ -80,9 +80,12 @@ def load_upcasters(manifests: Iterable[Manifest]) -> None:
         if manifest.upcasters:
             try:
                 importlib.import_module(manifest.upcasters)
-            except ImportError as error:
+            except UpcastError:
+                raise
+            except (Exception, SystemExit) as error:
+                said = " ".join(f"{type(error).__name__}: {error}".split())
                 raise UpcastError(
-                    f"service {manifest.name}: upcasters {manifest.upcasters} cannot be loaded: {error}"
+                    f"service {manifest.name}: upcasters {manifest.upcasters} cannot be loaded: {said}"
                 ) from error
         for name in manifest.publishes:
             if _given_up(name) and name not in _STEPS:

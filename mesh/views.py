@@ -305,7 +305,8 @@ class View(DependencyProvider):  # type: ignore[misc]
         if revision != self.revision:
             revision = self.revision
             made = off_loop(build, [row for _, row in self.scan()])
-            if not (self._personal and self._vault.blind):
+            # Not where somebody was forgotten meanwhile.
+            if revision == self.revision and not (self._personal and self._vault.blind):
                 self._derived[build] = (revision, made)
         result: D = made
         return result

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 
 # C0, DEL, C1, and what turns the direction of writing. In JSON what stands for them is the same text still.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_CONTROL_IN_LINES = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_ABOVE = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[\x00-\x1f{_ABOVE}]")
+_CONTROL_IN_LINES = re.compile(f"[\x00-\x09\x0b-\x1f{_ABOVE}]")
 
 
 def escaped(text: str, *, lines: bool = False) -> str:

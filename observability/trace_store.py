@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import threading
@@ -66,8 +65,7 @@ class TraceStore:
             except BaseException:
                 # A full disk has ended it already: what it failed with is to be told, and not that.
                 if self._db.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        self._db.execute("ROLLBACK")
+                    self._db.execute("ROLLBACK")
                 raise
 
     def by_trace(self, trace_id: str) -> list[Span]:

@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database, refused, undo
+from citybrain.event_store.database import open_database, refused
 
 COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
@@ -70,37 +70,36 @@ def opened(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
         migrate(connection)
-    except sqlite3.Error as error:
+    except BaseException as error:
+        # What was begun is taken back with it.
         connection.close()
-        raise refused(path, error) from error
+        if isinstance(error, sqlite3.Error):
+            raise refused(path, error) from error
+        raise
     return connection
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings a file of an earlier form up to this one; events stay as they are."""
+    """Brings a file of an earlier form up to this one; events stay as they are. Where it fails, close the connection."""
     connection.create_function("digest", 1, digest, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        (form,) = connection.execute("PRAGMA user_version").fetchone()
-        if form > _FORM:
-            raise StoreError("the file of events was written by a later release: use that one, or another data folder")
-        has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
-        old = form < _FORM and bool(has)
-        if old:
-            if "sealed" not in has:
-                connection.execute("ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''")
-            connection.execute("ALTER TABLE events RENAME TO first_form")
-        for statement in _TABLES:
-            connection.execute(statement)
-        if old:
-            for statement in _FROM_FIRST_FORM:
-                connection.execute(statement.format(columns=COLUMNS))
-            sort_stories(connection)
-        connection.execute(f"PRAGMA user_version={_FORM}")
-        connection.execute("COMMIT")
-    except BaseException:
-        undo(connection)
-        raise
+    (form,) = connection.execute("PRAGMA user_version").fetchone()
+    if form > _FORM:
+        raise StoreError("the file of events was written by a later release: use that one, or another data folder")
+    has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+    old = form < _FORM and bool(has)
+    if old:
+        if "sealed" not in has:
+            connection.execute("ALTER TABLE events ADD COLUMN sealed BLOB NOT NULL DEFAULT x''")
+        connection.execute("ALTER TABLE events RENAME TO first_form")
+    for statement in _TABLES:
+        connection.execute(statement)
+    if old:
+        for statement in _FROM_FIRST_FORM:
+            connection.execute(statement.format(columns=COLUMNS))
+        sort_stories(connection)
+    connection.execute(f"PRAGMA user_version={_FORM}")
+    connection.execute("COMMIT")
 
 
 def digest(event_id: str) -> int:

@@ -21,6 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from citybrain.cli.main import app
+from citybrain.observability.spans import Span
+from citybrain.observability.trace_store import TraceStore
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
@@ -257,6 +259,18 @@ def test_a_trace_of_an_unknown_incident_names_those_that_are_known(tmp_path: Pat
     assert (of_trace.returncode, f"trace {trees[0]['traceId'].upper()} · 1 trace ·" in of_trace.stdout) == (0, True)
     # While it runs, its files are its own.
     assert "another city runs on data" in refused(tmp_path, "up", "--port", "0")
+
+
+def test_what_others_wrote_and_what_is_not_there_is_no_command_to_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b[2J\x9b2J\u202e"
+    store = TraceStore(tmp_path / "data" / "traces.db")
+    store.insert([Span("t1", "1", "", "health", f"read{evil}", "server", 1, 2, status="error", status_message=evil)])
+    store.close()
+    shown = [run(tmp_path, "trace", "t1", *others).stdout for others in ([], ["--json"])]
+    shown.append(refused(tmp_path, "trace", f"inc-{evil}"))
+    for text in shown:
+        assert "\\u001b[2J\\u009b2J\\u202e" in text
+        assert {letter for letter in text if not letter.isprintable()} == {"\n"}
 
 
 # -- up -------------------------------------------------------------------------------------------------------------------

@@ -27,12 +27,13 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
 from citybrain.cli.contracts import descriptors
 from citybrain.cli.local import LocalCity
 from citybrain.cli.reflection import Remote
-from citybrain.gateway.methods import Route, routes
+from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.serve import rooms
 from citybrain.mesh.settings import Settings
@@ -372,13 +373,35 @@ def test_after_all_that_the_city_still_takes_a_call(door: Door) -> None:
 
 
 def test_bytes_that_are_no_message_are_refused_by_every_method(door: Door) -> None:
-    for method in door.methods:
-        make: Any = door._channel.unary_stream if method.server_streaming else door._channel.unary_unary
+    kinds = {f"/{method.containing_service.full_name}/{method.name}": method.server_streaming for method in door.methods}
+    kinds |= {f"/{HEALTH}/Check": False, f"/{HEALTH}/List": False, f"/{HEALTH}/Watch": True}
+    for path, streams in kinds.items():
+        make: Any = door._channel.unary_stream if streams else door._channel.unary_unary
         with pytest.raises(grpc.RpcError) as caught:
-            answer = make(f"/{method.containing_service.full_name}/{method.name}", bytes, bytes)(b"\xff\xff", timeout=LIMIT_S)
-            assert not method.server_streaming or list(answer)
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, method.full_name
-        assert _fields(caught.value) == ["request"], method.full_name
+            answer = make(path, bytes, bytes)(b"\xff\xff", metadata=[("x-request-id", "wish-1")], timeout=LIMIT_S)
+            assert not streams or list(answer)
+        unread(caught.value, path)
+
+
+def test_bytes_that_are_no_question_about_contracts_are_refused_and_those_before_are_answered(door: Door) -> None:
+    make: Any = door._channel.stream_stream
+    ask = make(f"/{REFLECTION[0]}/ServerReflectionInfo")
+    asked = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    answers = ask(iter([asked, b"\xff\xff", asked]), metadata=[("x-request-id", "wish-1")], timeout=LIMIT_S)
+    known = reflection_pb2.ServerReflectionResponse.FromString(next(answers)).list_services_response.service
+    assert HEALTH in {service.name for service in known}
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    unread(caught.value, "reflection")
+
+
+def unread(error: Any, what: str) -> None:
+    """The error says in plain words that bytes are no message, and of which request."""
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, f"{what}: {error.details()}"
+    assert "its bytes cannot be read as one" in error.details() and "class" not in error.details(), what
+    assert _fields(error) == ["request"], what
+    which = error_details_pb2.RequestInfo()
+    assert rpc_status.from_call(error).details[-1].Unpack(which) and which.request_id == "wish-1", what
 
 
 # -- JSON -----------------------------------------------------------------------------------------------------------------

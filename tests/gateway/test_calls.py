@@ -26,12 +26,14 @@ PATH = "/citybrain.emergency_command.v1.EmergencyCommandService"
 
 def test_grpc_call_keeps_its_request_id(stub: Any, upstream: Any) -> None:
     response = stub.ReportEmergency(
-        pb.ReportEmergencyRequest(place=PLACE), timeout=60, metadata=[("x-request-id", "my wish/1"), ("x-caller", "mayor")]
+        pb.ReportEmergencyRequest(place=PLACE),
+        timeout=60,
+        metadata=[("x-request-id", "my wish/1"), ("x-caller", "mayor"), ("x-causation-id", "e1")],
     )
     assert response.incident.place == PLACE
     assert upstream.service.metadata[0]["x-request-id"] == "my wish/1"
-    # Who calls is not for the caller to say.
-    assert "x-caller" not in upstream.service.metadata[0]
+    # Who calls, and because of what, is not for the caller to say.
+    assert not upstream.service.metadata[0].keys() & {"x-caller", "x-causation-id"}
 
 
 def test_json_call_keeps_its_request_id(gateway: Any, upstream: Any) -> None:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from citybrain.cli.local import ROOT
+from tools import check_repository
 from tools.check_repository import dead_links, unexplained
 
 PAGE = """# A page
@@ -37,6 +39,14 @@ def test_a_module_that_is_long_and_does_not_say_why_is_found() -> None:
     assert unexplained(name, f'"""Much."""\n{lines}')
     assert not unexplained(name, f'"""Much. It is long\nbecause it is."""\n{lines}')
     assert not unexplained(name, lines) and not unexplained(Path("tests/much.py"), lines * 2)
+
+
+def test_findings_are_told_each_on_a_line_and_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check_repository, "findings", lambda: ["a.md: link leads nowhere: b.md"])
+    assert check_repository.main() == 1
+    assert capsys.readouterr().out == "a.md: link leads nowhere: b.md\nfindings: 1\n"
 
 
 def test_every_target_of_make_is_told_by_make_help() -> None:

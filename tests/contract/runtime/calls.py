@@ -70,25 +70,31 @@ class CallsContract(RuntimeContract):
 
     def test_bytes_that_are_no_message_are_refused_as_such_by_every_kind_of_method(self, shared: Probe) -> None:
         ours, health = "/citybrain.probe.v1.ProbeService", "/grpc.health.v1.Health"
+        reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        known: Any = [("x-request-id", "wish-8")]
         one: Any = shared.channel.unary_unary
         many: Any = shared.channel.unary_stream
         told: Any = shared.channel.stream_unary
         both: Any = shared.channel.stream_stream
         calls: list[Callable[[], object]] = [
-            lambda: one(f"{ours}/Do")(GARBAGE, timeout=LIMIT_S),
-            lambda: list(many(f"{ours}/Count")(GARBAGE, timeout=LIMIT_S)),
-            lambda: list(many(f"{ours}/FollowWritten")(GARBAGE, timeout=LIMIT_S)),
-            lambda: told(f"{ours}/Sum")(iter([GARBAGE]), timeout=LIMIT_S),
-            lambda: list(both(f"{ours}/Echo")(iter([GARBAGE]), timeout=LIMIT_S)),
-            lambda: one("/citybrain.mesh.v1.MeshService/ListParked")(GARBAGE, timeout=LIMIT_S),
-            lambda: one(f"{health}/Check")(GARBAGE, timeout=LIMIT_S),
-            lambda: list(many(f"{health}/Watch")(GARBAGE, timeout=LIMIT_S)),
+            lambda: one(f"{ours}/Do")(GARBAGE, metadata=known, timeout=LIMIT_S),
+            lambda: list(many(f"{ours}/Count")(GARBAGE, metadata=known, timeout=LIMIT_S)),
+            lambda: list(many(f"{ours}/FollowWritten")(GARBAGE, metadata=known, timeout=LIMIT_S)),
+            lambda: told(f"{ours}/Sum")(iter([GARBAGE]), metadata=known, timeout=LIMIT_S),
+            lambda: list(both(f"{ours}/Echo")(iter([GARBAGE]), metadata=known, timeout=LIMIT_S)),
+            lambda: one("/citybrain.mesh.v1.MeshService/ListParked")(GARBAGE, metadata=known, timeout=LIMIT_S),
+            lambda: one(f"{health}/Check")(GARBAGE, metadata=known, timeout=LIMIT_S),
+            lambda: one(f"{health}/List")(GARBAGE, metadata=known, timeout=LIMIT_S),
+            lambda: list(many(f"{health}/Watch")(GARBAGE, metadata=known, timeout=LIMIT_S)),
+            lambda: list(both(reflection)(iter([GARBAGE]), metadata=known, timeout=LIMIT_S)),
         ]
         for number, call in enumerate(calls):
             error = refusal(call)
-            violations = error_details_pb2.BadRequest()
+            violations, which = error_details_pb2.BadRequest(), error_details_pb2.RequestInfo()
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, f"{number}: {error.details()}"
-            assert rpc_status.from_call(error).details[0].Unpack(violations), number
+            details = rpc_status.from_call(error).details
+            assert details[0].Unpack(violations) and details[-1].Unpack(which), number
+            assert which.request_id == "wish-8", number
             assert "cannot be read" in error.details() and "class" not in error.details()
 
     def test_an_error_says_which_request_it_was_and_overload_when_to_come_again(self, shared: Probe) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from citybrain.events.v1.event_pb2 import Event
+from citybrain.health.v1.events_pb2 import AmbulanceReserved
+from citybrain.roads.v1.roads_pb2 import Route
+from rich.console import Console
 
 from citybrain.demo import page
-from citybrain.demo.command import faults
+from citybrain.demo.command import _measured, _tell_differences, faults
 from citybrain.demo.run import Outcome
 from citybrain.demo.show import NAMES
+from citybrain.demo.statistics import paired
 from citybrain.demo.words import Driven, sentence
 
 SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
@@ -18,9 +23,9 @@ SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
 def result(*rides: tuple[float, bool], **safety: int) -> dict[str, Any]:
     """A drive with calls of so many seconds that ended at the hospital, or did not."""
     calls = [
-        {"called_at": 0, "began": 5, "ride_s": seconds, "red_wait_s": 3, "finished": there, "at_scene_s": 60,
-         "at_hospital_s": seconds + 60 if there else None}
-        for seconds, there in rides
+        {"incident_id": f"inc-{number}", "called_at": 0, "began": 5, "ride_s": seconds, "red_wait_s": 3, "finished": there,
+         "at_scene_s": 60, "at_hospital_s": seconds + 60 if there else None}
+        for number, (seconds, there) in enumerate(rides)
     ]  # fmt: skip
     return {"calls": calls, "others": {"mean_time_loss_s": 1.0}, "end": 2000, "begin": 0, "safety": {**SAFE, **safety}}
 
@@ -72,6 +77,51 @@ def test_red_lights_are_counted_for_each_drive_beside_its_times_in_both_language
     assert rows["red lights run, of signals passed"] == {"ordinary": "0 / 10", "bluelight": "4 / 10", "city": "2 / 10"}
     for names in (NAMES, {variant: " ".join(both) for variant, both in page.report.VARIANTS.items()}):
         assert "siren alone 仅鸣笛闪灯" in names["bluelight"].replace("Siren", "siren")
+
+
+def test_a_mean_over_calls_of_which_one_did_not_arrive_is_missing_and_so_is_what_would_be_told_of_it() -> None:
+    known = AmbulanceReserved(route=Route(travel_time_s=180))
+    told = Event(type="citybrain.health.v1.AmbulanceReserved")
+    told.data.Pack(known)
+    some = Outcome(results={"city": result((200, True), (900, False))}, stories={"inc-0": [told]})
+    rows = dict(page.times([some]))
+    assert rows["driving, as estimated at the start"] == {"city": 180}
+    assert rows["driving"] == rows["report → hospital door"] == rows["error of that estimate"] == {"city": None}
+    there = Outcome(results={"city": result((200, True))}, stories=some.stories)
+    assert dict(page.times([there]))["error of that estimate"] == {"city": 20}
+
+
+def test_a_drive_that_did_not_arrive_is_shown_to_the_end_of_the_run() -> None:
+    for there, shown in ((True, 265), (False, 2000)):
+        drive = result((200, there))
+        assert page._door(drive, drive["calls"][0]) == shown
+
+
+def test_rides_that_did_not_end_are_in_no_difference_and_no_median_and_it_is_said_how_many(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ordinary = result((300, True), (1200, False), (310, True))
+    outcome = Outcome(results={"city": result((200, True), (100, True), (1200, False)), "ordinary": ordinary})
+    nobody = Outcome(results={"city": result((200, True)), "ordinary": result((1200, False))})
+    _tell_differences(Console(width=200), [outcome, nobody], 1)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "city 没有城市大脑: -100 s [-100, -100], 1 ride" in line and line.endswith("; 3 left out that did not arrive")
+    _tell_differences(Console(width=200), [nobody], 1)
+    assert capsys.readouterr().out == ""
+    assert [_measured(one)["median_ride_s"] for one in (outcome, nobody)] == [
+        {"city": 150, "ordinary": 305},
+        {"city": 200, "ordinary": None},
+    ]
+
+
+def test_a_difference_is_the_median_of_all_pairs_and_its_interval_comes_from_the_seeds() -> None:
+    alone = paired({1: [-10, -30, -20]})
+    assert (alone.median, alone.low, alone.high, alone.pairs) == (-20, -30, -10, 3)
+    # All calls of a seed share their traffic: many of them are no more than one.
+    few = paired({1: [-10] * 50, 2: [-20] * 50, 3: [-30] * 50})
+    assert (few.median, few.low, few.high, few.pairs) == (-20, -30, -10, 150)
+    many = paired({seed: [-seed] for seed in range(99)})
+    assert -98 < many.low < many.median == -49 < many.high < 0
 
 
 def test_a_drive_in_which_signals_were_unsafe_is_no_success() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import is_refused, open_database, refused
+from citybrain.event_store.database import is_refused, open_database, refused, undo
 from citybrain.event_store.key_file import KeyFile
 from citybrain.event_store.snapshots import SnapshotFile
 from citybrain.event_store.sqlite import SqliteEventStore
@@ -57,6 +58,20 @@ async def told(open_it: Callable[[Path], Any], path: Path) -> str:
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path} cannot be used: ")
     return line
+
+
+def test_what_a_transaction_failed_with_is_told_also_where_it_cannot_be_taken_back(tmp_path: Path) -> None:
+    connection = open_database(tmp_path / "it.db", "NORMAL")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY)
+    with pytest.raises(ValueError, match="what it failed with"):
+        try:
+            raise ValueError("what it failed with")
+        except ValueError:
+            undo(connection)
+            raise
+    assert connection.in_transaction
+    connection.close()
 
 
 @pytest.fixture

@@ -43,6 +43,10 @@ async def obtain(keys: KeyFile, number: int) -> None:
     await keys.obtain([f"{number}-{n}" for n in range(3000)], personal_pb2.CIPHER_AES_256_GCM)
 
 
+async def destroy(keys: KeyFile, number: int) -> None:
+    await keys.destroy("somebody" * 600, number)
+
+
 async def snap(snapshots: SnapshotFile, number: int) -> None:
     await snapshots.keep(f"s{number}", Snapshot(1, "e", "code", WORDS.encode()))
 
@@ -60,6 +64,7 @@ KINDS: dict[str, tuple[Callable[[Path], Any], Work]] = {
     "events": (SqliteEventStore, append),
     "read models": (ViewFile, fold),
     "keys": (lambda path: KeyFile(path, b"k" * 32), obtain),
+    "erasures": (lambda path: KeyFile(path, b"k" * 32), destroy),
     "snapshots": (SnapshotFile, snap),
     "telemetry": (TelemetryRing, put),
     "spans": (TraceStore, trace),

@@ -126,6 +126,25 @@ def test_keys_that_cannot_be_used_are_told_as_an_error_of_the_store(tmp_path: Pa
     on_file(tmp_path / "keys.db", test)
 
 
+def test_where_one_key_cannot_be_wrapped_anew_none_is_and_the_next_work_goes_on(tmp_path: Path) -> None:
+    def wrapped(keys: KeyFile) -> list[tuple[str, bytes]]:
+        return keys._db.execute("SELECT person, wrapped FROM keys ORDER BY person").fetchall()
+
+    async def before(keys: KeyFile) -> None:
+        await keys.obtain(["a", "b", "c"], AES_256_GCM)
+        keys._db.execute("UPDATE keys SET wrapped = ? WHERE person = 'b'", (bytes(48),))
+
+    async def test(keys: KeyFile) -> None:
+        as_before = wrapped(keys)
+        with pytest.raises(SealBroken):
+            await keys.rewrap()
+        assert wrapped(keys) == as_before
+        assert await keys.obtain(["d"], AES_256_GCM)
+
+    on_file(tmp_path / "keys.db", before)
+    on_file(tmp_path / "keys.db", test, b"n" * 32, MASTER)
+
+
 @pytest.mark.parametrize("cipher", [AES_256_GCM, SM4_GCM])
 def test_what_is_sealed_opens_under_its_key_in_its_place_unchanged_and_nowhere_else(cipher: int) -> None:
     @given(content=st.binary(max_size=300), place=st.text(max_size=20), bit=st.integers(0, 10**6))

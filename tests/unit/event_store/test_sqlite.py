@@ -100,6 +100,9 @@ def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
     async def open_it() -> None:
         with pytest.raises(StoreError, match="later release"):
             SqliteEventStore(path)
+        # And it keeps nobody else waiting.
+        with contextlib.closing(sqlite3.connect(path, timeout=0)) as later:
+            later.execute("BEGIN IMMEDIATE")
 
     asyncio.run(open_it())
 

@@ -63,6 +63,29 @@ def test_what_does_not_fit_is_named_with_its_line_and_what_to_write(
     assert in_field[-1] == field
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise LookupError('no key\\nhere')", "LookupError: no key here"),
+        ("import sys\nsys.exit('not today')", "SystemExit: not today"),
+        ("raise KeyError", "KeyError"),
+        ("def f(:\n", "SyntaxError: invalid syntax"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+    ],
+)
+def test_a_module_that_fails_while_it_is_loaded_is_named_with_what_it_failed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    (tmp_path / "broken_service.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_service", raising=False)
+    path = changed(tmp_path, f"entry: {MODULE}:", "entry: broken_service:")
+    with pytest.raises(ManifestError) as caught:
+        load_entry(read_manifest(path))
+    (message,) = str(caught.value).splitlines()
+    assert "field entry: module broken_service cannot be loaded: " + said in message
+
+
 SERVICE = """
 from citybrain.traffic.v1 import events_pb2, traffic_service_pb2
 from citybrain.mesh.service import Service, rpc

@@ -34,17 +34,19 @@ WRONG = [
     ("entry", "no class", "module and class"),
     ("grpc", "signals.Service", "citybrain.traffic.v1.TrafficService"), ("port", 80, "1024 to 65535"), ("port", "many", "1024"),
     ("colour", "red", "there is none"), ("subscribs", [], "do you mean subscribes?"), ("title", None, "in English and Chinese"),
-    ("publishes", "x", "a list"),
+    ("publishes", "x", "a list"), ("publishes", {"x": 1}, "a list"),
+    ("name", ["signals"], "small letters"), ("title", ["信号灯", "Signals"], "in English and Chinese"),
+    ("port", [7100], "1024"), ("entry", {"a": "b"}, "module and class"), ("upcasters", ["a", "b"], "the module that"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("field", "value", "write"), WRONG, ids=[f"{field}-{value}" for field, value, _ in WRONG])
 def test_a_wrong_field_is_named_with_its_line_and_what_to_write(tmp_path: Path, field: str, value: object, write: str) -> None:
-    path = write_manifest(tmp_path, {**{name: one for name, one in GOOD.items() if name != field}, field: value})
+    before = yaml.safe_dump({name: one for name, one in GOOD.items() if name != field}, allow_unicode=True, sort_keys=False)
+    path = write_manifest(tmp_path, before + yaml.safe_dump({field: value}, allow_unicode=True))
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
-    last = len(path.read_text(encoding="utf-8").splitlines())
-    assert str(caught.value).startswith(f"{path}:{last}: field {field}: ")
+    assert str(caught.value).startswith(f"{path}:{len(before.splitlines()) + 1}: field {field}: ")
     assert write in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -57,9 +59,11 @@ def test_a_wrong_item_of_a_list_is_named_with_its_own_line(tmp_path: Path) -> No
 
 
 def test_a_field_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
-    path = write_manifest(tmp_path, yaml.safe_dump(GOOD, allow_unicode=True) + "port: 7101\n")
-    with pytest.raises(ManifestError, match="field port: stands above already"):
-        read_manifest(path)
+    text = yaml.safe_dump(GOOD, allow_unicode=True)
+    for again in ("port: 7101\n", "port: [\n  7101]\n"):
+        path = write_manifest(tmp_path, text + again)
+        with pytest.raises(ManifestError, match=f":{len(text.splitlines()) + 1}: field port: stands above already"):
+            read_manifest(path)
 
 
 @pytest.mark.parametrize("field", list(GOOD))
@@ -67,6 +71,15 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     path = write_manifest(tmp_path, {name: value for name, value in GOOD.items() if name != field})
     with pytest.raises(ManifestError, match=f"field {field}: is missing: "):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("value", ["!odd x", "2026-13-45", "&a [*b]"])
+def test_a_value_that_yaml_cannot_make_is_named_with_its_line(tmp_path: Path, value: str) -> None:
+    path = write_manifest(tmp_path, f"name: signals\ntitle: {value}\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert "cannot be read: " in str(caught.value) and f"{path}" in str(caught.value) and "\n" not in str(caught.value)
+    assert value == "&a [*b]" or str(caught.value).startswith(f"{path}:2: field title: ")
 
 
 @pytest.mark.parametrize("content", ["a: [", "- a list", "", b"\xff\xfe\xff", "name: a\n\tteam: b"])

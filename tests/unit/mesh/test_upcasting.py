@@ -128,6 +128,20 @@ def test_a_module_of_upcasters_that_is_not_there_is_told_with_its_service() -> N
         load_upcasters([manifest(upcasters="citybrain.nowhere")])
 
 
+def test_a_module_of_upcasters_that_fails_while_it_is_loaded_is_told_with_its_service_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_upcasters.py").write_text("raise LookupError('no key\\nhere')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UpcastError) as caught:
+        load_upcasters([manifest(upcasters="broken_upcasters")])
+    assert str(caught.value) == "service probe: upcasters broken_upcasters cannot be loaded: LookupError: no key here"
+    twice = "from citybrain.mesh.upcasting import UpcastError\nraise UpcastError('keep one of the two')"
+    (tmp_path / "twice_upcasters.py").write_text(twice, encoding="utf-8")
+    with pytest.raises(UpcastError, match=r"^keep one of the two$"):
+        load_upcasters([manifest(upcasters="twice_upcasters")])
+
+
 def test_two_ways_to_read_one_type_are_refused() -> None:
     with pytest.raises(UpcastError, match=r"Jotted is turned into .*Noted already"):
         upcast(ev.Jotted, ev.Written)(lambda old: ev.Written())

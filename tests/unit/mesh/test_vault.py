@@ -224,6 +224,37 @@ def test_what_was_made_of_rows_about_somebody_goes_with_them(tmp_path: Path) -> 
     told(tmp_path, test)
 
 
+@pytest.mark.parametrize("by_rows", [True, False], ids=["of rows", "of events"])
+def test_what_was_being_made_of_what_somebody_said_when_they_were_erased_is_not_kept(tmp_path: Path, by_rows: bool) -> None:
+    def test(city: Told) -> None:
+        loop = city.parts.process.loop
+
+        async def erased() -> None:
+            await city._erase(WHO)
+            await city.vault.look()
+
+        def build(rows: list[Row]) -> list[Row]:
+            asyncio.run_coroutine_threadsafe(erased(), loop).result(60)
+            return rows
+
+        def decide(texts: tuple[str, ...]) -> list[ev.Told]:
+            if texts == (TEXT,):
+                wait(erased())
+            return [ev.Told(key="k")]
+
+        rows, names = city.provided["rows"], city.provided["names"]
+        if by_rows:
+            assert rows.derived(build)[0]["said"] == TEXT
+            assert TEXT not in str(rows._derived)
+        else:
+            context.enter(context.Call("tester", "city.Test/Tell", "r2"))
+            assert names.handle("k", decide, lambda now, _: now) == (TEXT, "")
+            assert TEXT not in str(names._cache)
+            assert names.load("k") == ("", "")
+
+    told(tmp_path, test)
+
+
 def test_nothing_new_is_kept_about_who_was_erased_and_a_row_that_is_folded_late_says_nothing_of_them(tmp_path: Path) -> None:
     def test(city: Told) -> None:
         city.erase()

@@ -64,11 +64,15 @@ def test_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str
     assert (line["service"], line["level"], line["message"]) == ("some.library", "warning", "slow: very")
 
 
+# Marks, breaks, embeddings and isolates.
+TURNS_WRITING = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 @pytest.mark.parametrize("pretty", [False, True])
 def test_what_others_wrote_is_no_command_to_the_terminal_that_shows_the_log(
     capsys: pytest.CaptureFixture[str], pretty: bool
 ) -> None:
-    evil = "a\x1b[2J\x9b2Jb\u202e\r\x08"
+    evil = "a\x1b[2J\x9b2Jb\u202e\r\x08" + TURNS_WRITING
     configure(pretty=pretty)
     try:
         try:

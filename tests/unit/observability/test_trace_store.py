@@ -60,6 +60,16 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
     store.close()
 
 
+def test_of_spans_that_cannot_be_kept_together_nothing_stays_and_the_next_are_kept(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "traces.db")
+    # More than a number of the file holds.
+    with pytest.raises(OverflowError):
+        store.insert([span("t1", 1), span("t1", 2**63)])
+    store.insert([span("t1", 3)])
+    assert [found.span_id for found in store.by_trace("t1")] == ["3"]
+    store.close()
+
+
 def test_another_process_may_read_while_one_writes(tmp_path: Path) -> None:
     writer, reader = TraceStore(tmp_path / "traces.db"), TraceStore(tmp_path / "traces.db")
     for number in range(3):

@@ -15,6 +15,7 @@ from rich.text import Text
 from citybrain.observability.console import Terminal
 from citybrain.observability.spans import Link, Span
 from citybrain.observability.trace_tree import Edge, as_json, build, collapse, edges, render
+from tests.unit.observability.test_logs import TURNS_WRITING
 
 
 def span(number: int, parent: int | None, name: str, service: str = "health", **others: object) -> Span:
@@ -121,7 +122,10 @@ def test_what_others_wrote_is_no_command_to_the_terminal_and_no_line_of_its_own(
         assert escape in wrote.getvalue()
 
 
-@pytest.mark.parametrize("control", [chr(code) for code in range(0xA0) if not chr(code).isprintable()], ids=repr)
+CONTROLS = [chr(code) for code in range(0xA0) if not chr(code).isprintable()]
+
+
+@pytest.mark.parametrize("control", [*CONTROLS, *TURNS_WRITING], ids=ascii)
 def test_no_control_character_reaches_a_terminal_whatever_is_printed(control: str) -> None:
     wrote = StringIO()
     console = Terminal(width=200, file=wrote, force_terminal=True, highlight=False)
