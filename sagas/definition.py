@@ -47,15 +47,19 @@ class Step:
 class Wait:
     """Waits until an event is heard that matches; early ones count.
 
-    `implied`: an event of a later stage matches too, and is not used up: it may be what a later wait waits for.
+    `deadline_s` may come from the saga's state. `implied`: an event of a later stage matches too, and is not used up: it may be
+    what a later wait waits for. `fails_on`: an event that happens while it waits and says that what is waited for may never
+    come; the function gives the reason (empty: it says nothing of this). What comes after all, when a human is asked already,
+    ends the wait, and the saga goes on.
     """
 
     name: str
     event: type[Message]
-    deadline_s: float
+    deadline_s: float | Callable[[SagaState], float]
     matches: Callable[[SagaState, Message], bool] = lambda state, message: True
     otherwise: Literal["undo", "needs human"] = "needs human"
     implied: bool = False
+    fails_on: Mapping[type[Message], Callable[[SagaState, Message], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

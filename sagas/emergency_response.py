@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
@@ -10,6 +11,7 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, Inciden
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from citybrain.traffic.v1.events_pb2 import VehicleMissing
 from google.protobuf.message import Message
 
 from citybrain.sagas.definition import Command, Parallel, Step, Wait, Workflow
@@ -19,6 +21,10 @@ HEALTH = "citybrain.health.v1.HealthService"
 TRAFFIC = "citybrain.traffic.v1.TrafficService"
 HUB = "citybrain.district_hub.v1.DistrictHubService"
 COMMAND = "citybrain.emergency_command.v1.EmergencyCommandService"
+
+# A ride that takes three times as long as expected is late, but none is within five minutes.
+LATE_FACTOR = 3
+LATE_AT_LEAST_S = 300
 
 
 def _way(s: SagaState) -> list[str]:
@@ -39,6 +45,19 @@ def _stops(s: SagaState) -> list[traffic.PlannedStop]:
 
 def _expected_s(s: SagaState) -> float:
     return float(s.answer("reserve_ambulance").route.travel_time_s + s.answer("reserve_bed").route.travel_time_s)
+
+
+def _late(leg: str) -> Callable[[SagaState], float]:
+    """After how many seconds a ride is late; `leg` is the step that found its way."""
+    return lambda s: float(max(LATE_AT_LEAST_S, LATE_FACTOR * s.answer(leg).route.travel_time_s))
+
+
+def _missing(s: SagaState, event: Message) -> str:
+    """Why somebody must look for the ambulance; empty where another one is missing."""
+    if not isinstance(event, VehicleMissing) or event.vehicle_id != s.answer("reserve_ambulance").ambulance_id:
+        return ""
+    where = f"on road {event.edge_id} at {event.position_m:.0f} m" if event.edge_id else "at no known place"
+    return f"ambulance {event.vehicle_id} has been silent for {event.silent_s:.0f} s, last {where}: find it, or send another"
 
 
 def _at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
@@ -123,8 +142,18 @@ ANNOUNCE_PATIENT = Step(
     deadline_s=60,
     otherwise="go on",
 )
-AT_SCENE = Wait("at_scene", MissionReported, 3600, _at(health.MISSION_STAGE_AT_SCENE), implied=True)
-AT_HOSPITAL = Wait("at_hospital", MissionReported, 7200, _at(health.MISSION_STAGE_AT_HOSPITAL))
+AT_SCENE = Wait(
+    "at_scene", MissionReported, _late("reserve_ambulance"), _at(health.MISSION_STAGE_AT_SCENE), implied=True,
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
+ON_BOARD = Wait(
+    "on_board", MissionReported, 3600, _at(health.MISSION_STAGE_PATIENT_ON_BOARD), implied=True,
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
+AT_HOSPITAL = Wait(
+    "at_hospital", MissionReported, _late("reserve_bed"), _at(health.MISSION_STAGE_AT_HOSPITAL),
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
 HAND_OVER = Step(
     "hand_over",
     Command(
@@ -170,23 +199,44 @@ def _outcome(s: SagaState) -> str:
     return f"handed over at {s.answer('reserve_bed').hospital_id}{without}"
 
 
+_REPORTED = Parallel(((GRANT_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,)))
+_ARRIVED = Parallel(((HAND_OVER,), (RELEASE_PRIORITY,)))
+
 EMERGENCY_RESPONSE = Workflow(
     name="emergency_response",
-    version=1,
+    version=2,
     starts_on=IncidentOpened,
     hears={
         IncidentOpened: lambda event: event.incident_id,  # type: ignore[attr-defined]
         IncidentCancelled: lambda event: event.incident_id,  # type: ignore[attr-defined]
         MissionReported: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        VehicleMissing: lambda event: event.incident_id,  # type: ignore[attr-defined]
     },
     undo_on={IncidentCancelled: lambda event: f"false call: {event.reason}"},  # type: ignore[attr-defined]
     nodes=(
         RESERVE_AMBULANCE,
         RESERVE_BED,
-        Parallel(((GRANT_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,))),
+        _REPORTED,
         AT_SCENE,
+        ON_BOARD,
         AT_HOSPITAL,
-        Parallel(((HAND_OVER,), (RELEASE_PRIORITY,))),
+        _ARRIVED,
+        RELEASE_AMBULANCE,
+        CLOSE,
+    ),
+)
+
+# What began before the patient on board was a stage of its own goes on as it began.
+FIRST = replace(
+    EMERGENCY_RESPONSE,
+    version=1,
+    nodes=(
+        RESERVE_AMBULANCE,
+        RESERVE_BED,
+        _REPORTED,
+        AT_SCENE,
+        replace(AT_HOSPITAL, deadline_s=7200),
+        _ARRIVED,
         RELEASE_AMBULANCE,
         CLOSE,
     ),

@@ -140,6 +140,7 @@ def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]
     if state.phase == "running":
         yield from _called_off(workflow, state)
         yield from _waited_for(workflow, state)
+        yield from _in_vain(workflow, state)
         yield from _overdue(state, now, fired)
         yield from _failed(workflow, state)
         yield from _go_on(workflow.nodes, state, now)
@@ -147,6 +148,7 @@ def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]
             yield ev.SagaCompleted()
     elif state.phase == "needs human" and not state.undo_begun:
         yield from _called_off(workflow, state)
+        yield from _came_after_all(workflow, state)
     elif state.phase == "undoing":
         yield from _undo(workflow, state, now)
 
@@ -161,6 +163,30 @@ def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
             in_time = event_id not in state.used and state.heard_at[event_id] <= step.deadline
             if in_time and isinstance(message, node.event) and node.matches(state, message):
                 yield ev.WaitEnded(step=name, event_id=event_id, event_stays=node.implied)
+
+
+def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    """Waits for what may never come. What happened before a wait began, was known then."""
+    for name, step in state.steps.items():
+        node = workflow.leaf(name)
+        if step.status != "waiting" or not isinstance(node, Wait):
+            continue
+        for event_id, message in state.heard.items():
+            why = node.fails_on.get(type(message))
+            if why is not None and state.heard_at[event_id] > step.changed_at and (reason := why(state, message)):
+                yield ev.StepFailed(step=name, code=type(message).__name__, message=shortened(reason))
+
+
+def _came_after_all(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    """What a human was asked about has come: nobody is needed any more."""
+    asked = [name for name, step in state.steps.items() if step.status in ("failed", "timed out")]
+    if asked and all(_has_come(workflow.leaf(name), state) for name in asked):
+        yield ev.SagaResumed()
+
+
+def _has_come(node: Step | Wait, state: SagaState) -> bool:
+    unused = (message for event_id, message in state.heard.items() if event_id not in state.used)
+    return isinstance(node, Wait) and any(isinstance(one, node.event) and node.matches(state, one) for one in unused)
 
 
 def _overdue(state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
@@ -215,7 +241,8 @@ def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
 def _wait(node: Wait, state: SagaState, now: int) -> Iterator[Message]:
     step = state.steps.get(node.name)
     if step is None or step.status == "resumed":
-        yield ev.WaitBegan(step=node.name, deadline=timestamp(now + int(node.deadline_s * 1_000_000)))
+        seconds = node.deadline_s(state) if callable(node.deadline_s) else node.deadline_s
+        yield ev.WaitBegan(step=node.name, deadline=timestamp(now + int(seconds * 1_000_000)))
 
 
 def _ended(nodes: Iterable[Node], state: SagaState) -> bool:

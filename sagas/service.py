@@ -10,12 +10,12 @@ from citybrain.mesh.context import current
 from citybrain.mesh.events import is_between, timestamp
 from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing, persons
-from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
+from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST
 from citybrain.sagas.moving import Moving
 from citybrain.sagas.runner import SagaRunner
 from citybrain.sagas.state import SagaState
 
-WORKFLOWS = (EMERGENCY_RESPONSE,)
+WORKFLOWS = (EMERGENCY_RESPONSE, FIRST)
 HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
 _STATES = {
     "running": pb.SAGA_STATE_RUNNING,

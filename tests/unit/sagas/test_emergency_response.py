@@ -9,14 +9,15 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from citybrain.sagas.v1 import events_pb2 as ev
+from citybrain.traffic.v1.events_pb2 import VehicleMissing
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import message_class, timestamp
 from citybrain.mesh.server import find_method
 from citybrain.mesh.validation import check
-from citybrain.sagas.definition import Step
-from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
-from citybrain.sagas.engine import on_failure, react, tries_out
+from citybrain.sagas.definition import Step, Workflow
+from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST
+from citybrain.sagas.engine import due_timers, on_failure, react, tries_out
 from citybrain.sagas.state import SagaState, pack
 
 INCIDENT = "inc-0123456789ab"
@@ -35,21 +36,30 @@ ANSWERS: dict[str, Message] = {
 class Emergency:
     """An emergency that is played by hand; every command is made, checked by its contract, and kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, workflow: Workflow = EMERGENCY_RESPONSE) -> None:
         self.state = SagaState()
+        self.workflow = workflow
         self.made: dict[str, Any] = {}
-        started = ev.SagaStarted(saga_id=INCIDENT, workflow=EMERGENCY_RESPONSE.name, workflow_version=1)
+        self.answers = dict(ANSWERS)
+        # City time in microseconds.
+        self.now = 1
+        started = ev.SagaStarted(saga_id=INCIDENT, workflow=workflow.name, workflow_version=workflow.version)
         started.input.CopyFrom(pack(IncidentOpened(incident_id=INCIDENT, place=PLACE)))
         self.put(started)
+
+    @property
+    def phase(self) -> str:
+        """Where it stands."""
+        return self.state.phase
 
     def put(self, *inputs: Message) -> list[str]:
         """The commands that go out then."""
         before = set(tries_out(self.state))
-        _, self.state = react(EMERGENCY_RESPONSE, self.state, inputs, 0)
+        _, self.state = react(self.workflow, self.state, inputs, self.now)
         sent = []
         for one in tries_out(self.state):
             if one not in before:
-                step = EMERGENCY_RESPONSE.leaf(one.step)
+                step = self.workflow.leaf(one.step)
                 assert isinstance(step, Step)
                 command = step.undo if one.undo else step.command
                 assert command is not None
@@ -62,15 +72,15 @@ class Emergency:
 
     def answer(self, name: str) -> list[str]:
         """A department has done what a step asked for."""
-        step = EMERGENCY_RESPONSE.leaf(name)
+        step = self.workflow.leaf(name)
         assert isinstance(step, Step)
         answers = message_class(find_method(*step.command.method.split("/")).output_type.full_name)
-        return self.put(ev.StepAnswered(step=name, key=self.state.key(name), response=pack(ANSWERS.get(name, answers()))))
+        return self.put(ev.StepAnswered(step=name, key=self.state.key(name), response=pack(self.answers.get(name, answers()))))
 
     def refuse(self, name: str) -> list[str]:
         """A department refuses for good."""
         key = self.state.steps[name].key
-        return self.put(on_failure(EMERGENCY_RESPONSE, self.state, name, key, "FAILED_PRECONDITION", "no", 0))
+        return self.put(on_failure(self.workflow, self.state, name, key, "FAILED_PRECONDITION", "no", self.now))
 
     def undone(self, name: str) -> list[str]:
         """What a step did is undone."""
@@ -79,11 +89,24 @@ class Emergency:
     def hear(self, message: Message) -> list[str]:
         """Something happens."""
         event_id = f"e{len(self.state.heard)}"
-        return self.put(ev.EventHeard(event_id=event_id, event=pack(message), occurred_at=timestamp(1)))
+        return self.put(ev.EventHeard(event_id=event_id, event=pack(message), occurred_at=timestamp(self.now)))
 
     def report(self, stage: health.MissionStage) -> list[str]:
         """The terminal of the ambulance says where it is."""
         return self.hear(MissionReported(ambulance_id="a1", incident_id=INCIDENT, stage=stage))
+
+    def later(self, seconds: float) -> Emergency:
+        """Time passes; the timers that come due fire."""
+        self.now += int(seconds * 1_000_000)
+        for moment, name in sorted(due_timers(self.state)):
+            if moment <= self.now:
+                self.put(ev.TimerFired(timer=name))
+        return self
+
+    def silent_for_a_minute(self, vehicle_id: str = "a1", edge_id: str = "e2") -> list[str]:
+        """Traffic has not heard of a vehicle."""
+        missing = VehicleMissing(incident_id=INCIDENT, vehicle_id=vehicle_id, silent_s=61, edge_id=edge_id, position_m=12)
+        return self.hear(missing)
 
     def on_the_way(self, *without: str) -> Emergency:
         """Up to where the ambulance is awaited at the patient."""
@@ -153,3 +176,86 @@ def test_the_way_leads_from_the_station_to_the_patient_and_on_to_the_door() -> N
     run.answer("hand_over")
     run.answer("release_ambulance")
     assert run.made["CloseIncident"].outcome == "handed over at h1, without priority at the signals"
+
+
+AT_SCENE, ON_BOARD = health.MISSION_STAGE_AT_SCENE, health.MISSION_STAGE_PATIENT_ON_BOARD
+AT_HOSPITAL = health.MISSION_STAGE_AT_HOSPITAL
+
+
+def test_a_ride_is_late_after_three_times_what_was_expected_and_never_within_five_minutes() -> None:
+    run = Emergency().on_the_way().later(300)
+    # 100 s were expected to the patient.
+    assert run.phase == "needs human"
+    assert run.state.reason == "at_scene: no answer in time"
+    run = Emergency().on_the_way().later(299)
+    run.report(AT_SCENE)
+    run.later(3000)
+    run.report(ON_BOARD)
+    # Expected were 50 s to the hospital.
+    assert run.later(299).phase == "running"
+    assert run.later(1).phase == "needs human"
+    far = Emergency()
+    far.answers["reserve_bed"] = health.ReserveBedResponse(hospital_id="h1", route=Route(edge_ids=["e3"], travel_time_s=200))
+    far.on_the_way().report(ON_BOARD)
+    assert far.later(599).phase == "running"
+    assert far.later(1).phase == "needs human"
+
+
+def test_a_human_is_told_of_an_ambulance_that_is_missing_and_where_it_was_last() -> None:
+    for stage in (None, AT_SCENE, ON_BOARD):
+        run = Emergency().on_the_way().later(10)
+        if stage is not None:
+            run.report(stage)
+        run.later(10).silent_for_a_minute("another")
+        assert run.phase == "running"
+        run.silent_for_a_minute()
+        assert run.phase == "needs human"
+        where = "ambulance a1 has been silent for 61 s, last on road e2 at 12 m: find it, or send another"
+        assert run.state.reason.endswith(f": VehicleMissing: {where}")
+    nowhere = Emergency().on_the_way().later(10)
+    nowhere.silent_for_a_minute(edge_id="")
+    assert "last at no known place" in nowhere.state.reason
+
+
+def test_a_silence_before_a_stage_says_nothing_of_the_stage_and_a_human_who_goes_on_is_asked_no_more_about_it() -> None:
+    run = Emergency().on_the_way().later(10)
+    run.silent_for_a_minute()
+    run.later(1000).put(ev.SagaResumed())
+    assert (run.phase, run.state.steps["at_scene"].status) == ("running", "waiting")
+    run.report(AT_SCENE)
+    run.later(10).report(ON_BOARD)
+    assert (run.phase, run.state.steps["at_hospital"].status) == ("running", "waiting")
+    run.later(10).silent_for_a_minute()
+    assert run.phase == "needs human"
+
+
+def test_an_ambulance_that_comes_after_all_goes_on_without_a_human() -> None:
+    late = Emergency().on_the_way().later(400)
+    assert late.phase == "needs human"
+    assert late.report(health.MISSION_STAGE_UNDER_WAY) == []
+    assert late.phase == "needs human"
+    late.later(1000).report(AT_SCENE)
+    assert (late.phase, late.state.steps["on_board"].status) == ("running", "waiting")
+    late.later(10).silent_for_a_minute()
+    assert late.phase == "needs human"
+    assert late.later(5000).report(AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
+
+
+def test_what_a_department_refused_waits_for_a_human_though_the_ambulance_comes() -> None:
+    run = Emergency().on_the_way()
+    run.report(AT_HOSPITAL)
+    run.refuse("hand_over")
+    assert run.phase == "needs human"
+    assert run.later(10).report(AT_HOSPITAL) == []
+    assert run.phase == "needs human"
+
+
+def test_an_emergency_that_began_under_the_first_release_goes_on_to_its_end_as_it_began() -> None:
+    run = Emergency(FIRST).on_the_way()
+    run.report(AT_SCENE)
+    assert "on_board" not in run.state.steps
+    assert run.later(7000).phase == "running"
+    assert run.report(AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
+    for name in ("release_priority", "hand_over", "release_ambulance", "close_incident"):
+        run.answer(name)
+    assert run.phase == "completed"

@@ -206,6 +206,15 @@ def test_a_wait_nobody_ends_asks_a_human_who_can_go_on() -> None:
     assert run.hear("e", MissionReported()) == ["WaitEnded arrived", "StepSent a"]
 
 
+def test_what_comes_after_all_ends_its_wait_without_a_human_and_what_ended_another_wait_does_not() -> None:
+    run = Run(Wait("one", MissionReported, 60), Wait("two", MissionReported, 60), step("a"))
+    run.hear("e1", MissionReported())
+    assert run.at(60) == ["StepTimedOut two", "SagaNeedsHuman two"]
+    assert run.at(3600) == []
+    assert run.hear("e2", MissionReported()) == ["SagaResumed", "WaitBegan two", "WaitEnded two", "StepSent a"]
+    assert run.folded() == run.state
+
+
 def test_an_event_that_happened_in_time_ends_its_wait_however_late_it_is_heard() -> None:
     run = Run(Wait("arrived", MissionReported, 60, otherwise="undo"), step("a"))
     run.now = 75 * SECOND
