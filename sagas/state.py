@@ -112,7 +112,9 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             status = "pausing" if retry_at else "failed"
             _change(state, event.step, at, status=status, retry_at=retry_at, reason=f"{event.code}: {event.message}")
         case ev.StepTimedOut():
-            _change(state, event.step, at, status="timed out", reason=state.steps[event.step].reason or "no answer in time")
+            late = state.steps[event.step]
+            nothing = "not heard of in time" if late.status == "waiting" else "no answer in time"
+            _change(state, event.step, at, status="timed out", reason=late.reason or nothing)
         case ev.StepSkipped():
             _change(state, event.step, at, status="skipped", reason=event.reason)
         case ev.WaitBegan():

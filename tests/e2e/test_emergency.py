@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from citybrain.traffic.v1 import events_pb2 as traffic
 from citybrain.cli.local import ROOT
 from citybrain.demo import timeline
 from citybrain.demo.run import STEPS, Options, Outcome, drive
-from citybrain.event_store.read_models import Row
-from citybrain.event_store.views import ViewFile
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
 
@@ -80,21 +77,6 @@ def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome
     missing = [line for line in wanted if line not in found]
     assert not missing, "\n".join([*missing, "", "found:", *sorted(found)])
     assert len({span.trace_id for span in spans}) == 1
-
-
-@pytest.mark.sumo
-def test_speeds_measured_in_the_street_reach_the_department_that_estimates_with_them(outcome: Outcome, folder: Path) -> None:
-    assert outcome.results["city"]["calls"]
-    file = ViewFile(folder / "health.views.db")
-
-    async def newest() -> Row | None:
-        return await file.get("speeds", "newest")
-
-    row = asyncio.run(newest())
-    file.close()
-    assert row is not None
-    assert row["speeds"]
-    assert all(speed > 0 for speed in row["speeds"].values())
 
 
 @pytest.mark.sumo

@@ -186,7 +186,7 @@ def test_a_ride_is_late_after_three_times_what_was_expected_and_never_within_fiv
     run = Emergency().on_the_way().later(300)
     # 100 s were expected to the patient.
     assert run.phase == "needs human"
-    assert run.state.reason == "at_scene: no answer in time"
+    assert run.state.reason == "at_scene: not heard of in time"
     run = Emergency().on_the_way().later(299)
     run.report(AT_SCENE)
     run.later(3000)
