@@ -1,17 +1,28 @@
-"""Finds what a caller could fill without a limit in a request: text, lists, numbers that are none, unknown enum values."""
+"""Finds what a caller could fill without a limit in a request: text, lists, numbers that are none, unknown enum values.
+
+And answers that grow with the city: a list that has no pages.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from buf.validate import validate_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
 _RULES: Any = validate_pb2.field
 _TEXT = {FieldDescriptor.TYPE_STRING: "string", FieldDescriptor.TYPE_BYTES: "bytes"}
 _REAL = {FieldDescriptor.TYPE_DOUBLE: "double", FieldDescriptor.TYPE_FLOAT: "float"}
+# Answers that are given whole, each with what their lists are never longer than.
+WHOLE = {
+    "citybrain.clock.v1.ClockService.Rest": "the streams that callers have named and keep open, which are limited",
+    "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",
+    "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
+    "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
+    "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
+}
 _SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")
 
 
@@ -27,6 +38,30 @@ def unbounded(contracts: FileDescriptorSet) -> list[str]:
     fields = [field for message in requests.values() for field in message.fields]
     lacks = {field.full_name: rule for field in fields if (rule := _missing(field))}
     return [f"{name} has no limit: give it (buf.validate.field).{rule}" for name, rule in lacks.items()]
+
+
+def unpaged(contracts: FileDescriptorSet) -> list[str]:
+    """One line per method that answers with a list and has no pages, or only says that it has."""
+    pool = DescriptorPool()
+    found: list[str] = []
+    for file in contracts.file:
+        pool.Add(file)
+        for service in pool.FindFileByName(file.name).services_by_name.values():
+            for method in service.methods:
+                lists = any(field.is_repeated for field in method.output_type.fields)
+                if lists and not method.server_streaming and method.full_name not in WHOLE and not _has_pages(method):
+                    found.append(
+                        f"{method.full_name} answers with a list and has no pages: give its request page_token and a page_size "
+                        "with a limit, its answer next_page_token, or say in tools/bounds.py why the list is never long"
+                    )
+    return found
+
+
+def _has_pages(method: MethodDescriptor) -> bool:
+    asked, told = method.input_type.fields_by_name, method.output_type.fields_by_name
+    if not ("page_size" in asked and "page_token" in asked and "next_page_token" in told):
+        return False
+    return bool(asked["page_size"].GetOptions().Extensions[_RULES].int32.WhichOneof("less_than"))
 
 
 def _reachable(message: Descriptor, seen: dict[str, Descriptor]) -> None:

@@ -104,12 +104,12 @@ def _imports(name: Path, text: str) -> list[str]:
 
 
 def _contracts() -> list[str]:
-    from tools.bounds import unbounded
+    from tools.bounds import unbounded, unpaged
     from tools.build_stubs import DESCRIPTORS
     from tools.personal import unsound
 
     contracts = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
-    return unbounded(contracts) + unsound(contracts)
+    return unbounded(contracts) + unpaged(contracts) + unsound(contracts)
 
 
 def _drift() -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
+from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
 from citybrain.cli import groups
 from citybrain.mesh.child import MeshChild
@@ -68,6 +69,11 @@ def test_what_is_parked_is_listed_and_tried_again_in_order_once_it_is_mended(tmp
         stream = first["stream"]
         assert (first["group"], first["type"], stream) == (GROUP, "citybrain.probe.v1.Written", second["stream"])
         assert "ValueError in answer" in first["reason"] and "an earlier event" in second["reason"]
+        mesh = MeshServiceStub(here.channel)
+        one = mesh.ListParked(pb.ListParkedRequest(group=GROUP, page_size=1), timeout=60)
+        other = mesh.ListParked(pb.ListParkedRequest(group=GROUP, page_size=1, page_token=one.next_page_token), timeout=60)
+        places = [[event.position for event in page.events] for page in (one, other)]
+        assert (places, other.next_page_token) == ([[int(first["position"])], [int(second["position"])]], "")
         shown = run(tmp_path, "events", "parked").stdout
         assert "poison" not in shown and "parked: ValueError in answer" in shown
         lag = run(tmp_path, "events", "lag", "--json")
@@ -135,6 +141,18 @@ def test_a_process_that_hangs_is_named_beside_what_the_others_tell(tmp_path: Pat
     assert f"city: {hangs}" in lag.stderr
     assert (listed.returncode, listed.stdout, hangs in listed.stderr) == (1, "nothing is parked\n", True)
     assert (replayed.returncode, hangs in replayed.stderr) == (2, True), "it may be the one that has it"
+
+
+def test_of_a_process_with_more_parked_events_than_a_page_has_all_are_shown() -> None:
+    class Many:
+        """Tells one at a time."""
+
+        def ListParked(self, request: pb.ListParkedRequest, timeout: float) -> pb.ListParkedResponse:
+            number = int(request.page_token or 1)
+            event = pb.ParkedEvent(group=request.group, position=number)
+            return pb.ListParkedResponse(events=[event], next_page_token=str(number + 1) if number < 4 else "")
+
+    assert [event.position for event in groups._parked(Many(), "g")] == [1, 2, 3, 4]
 
 
 def test_what_is_being_tried_again_is_not_called_parked() -> None:

@@ -11,7 +11,7 @@ from grpc_tools import protoc
 
 from citybrain.cli.contracts import descriptors
 from citybrain.cli.local import ROOT
-from tools.bounds import unbounded
+from tools.bounds import WHOLE, unbounded, unpaged
 
 CONTRACT = """
 syntax = "proto3";
@@ -26,13 +26,17 @@ message Inner { Inner again = 1; FIELD }
 """
 
 
-def found(folder: Path, field: str) -> list[str]:
-    (folder / "open.proto").write_text(CONTRACT.replace("FIELD", field), encoding="utf-8")
+def compiled(folder: Path, contract: str) -> FileDescriptorSet:
+    (folder / "open.proto").write_text(contract, encoding="utf-8")
     rules = ROOT / "build" / "third_party" / "validate.binpb"
     command = ["protoc", f"-I{folder}", f"-I{files('grpc_tools') / '_proto'}", f"--descriptor_set_in={rules}"]
     out = folder / "open.binpb"
     assert protoc.main([*command, "--include_imports", f"--descriptor_set_out={out}", "open.proto"]) == 0
-    return unbounded(FileDescriptorSet.FromString(out.read_bytes()))
+    return FileDescriptorSet.FromString(out.read_bytes())
+
+
+def found(folder: Path, field: str) -> list[str]:
+    return unbounded(compiled(folder, CONTRACT.replace("FIELD", field)))
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,47 @@ def test_a_field_with_a_limit_is_not(tmp_path: Path, field: str) -> None:
 
 def test_every_field_of_every_request_of_the_city_has_one() -> None:
     assert unbounded(FileDescriptorSet.FromString(descriptors().read_bytes())) == []
+
+
+LISTS = """
+syntax = "proto3";
+package citybrain.open.v1;
+import "buf/validate/validate.proto";
+service OpenService { rpc ListOpen(ListOpenRequest) returns (stream_ListOpenResponse); }
+message ListOpenRequest { asked }
+message ListOpenResponse { told }
+"""
+LIMITED = "int32 page_size = 1 [(buf.validate.field).int32.lte = 500];"
+PAGES = {"asked": f"{LIMITED} string page_token = 2;", "told": "repeated int32 numbers = 1; string next_page_token = 2;"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_told"),
+    [
+        (PAGES, False),
+        ({**PAGES, "told": "repeated int32 numbers = 1;"}, True),
+        ({**PAGES, "asked": LIMITED}, True),
+        ({**PAGES, "asked": "int32 page_size = 1; string page_token = 2;"}, True),
+        ({"asked": "", "told": "repeated int32 numbers = 1;"}, True),
+        ({"asked": "", "told": "map<string, int32> numbers = 1;"}, True),
+        ({"asked": "", "told": "int32 number = 1;"}, False),
+        ({"asked": "", "told": "repeated int32 numbers = 1;", "stream_": "stream "}, False),
+    ],
+)
+def test_a_method_that_answers_with_a_list_and_has_no_pages_is_named(
+    tmp_path: Path, parts: dict[str, str], is_told: bool
+) -> None:
+    contract = (
+        LISTS.replace("stream_", parts.get("stream_", "")).replace("asked", parts["asked"]).replace("told", parts["told"])
+    )
+    told = unpaged(compiled(tmp_path, contract))
+    assert [line.partition(" ")[0] for line in told] == ["citybrain.open.v1.OpenService.ListOpen"] * is_told
+
+
+def test_every_list_of_the_city_has_pages_or_is_never_long() -> None:
+    contracts = FileDescriptorSet.FromString(descriptors().read_bytes())
+    assert unpaged(contracts) == []
+    methods = {
+        f"{file.package}.{service.name}.{m.name}" for file in contracts.file for service in file.service for m in service.method
+    }
+    assert WHOLE.keys() <= methods, "of methods that are gone nothing is said"

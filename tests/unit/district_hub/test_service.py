@@ -55,6 +55,17 @@ def test_a_notice_of_any_incident_and_round_can_be_looked_at_and_acknowledged() 
             assert hub.AcknowledgeNotice(seen).notice.incident_id == "case.7/西"
 
 
+def test_districts_are_listed_by_their_ids_in_pages() -> None:
+    known = {f"d{number}": {"name": f"District {number}"} for number in (3, 1, 5, 2, 4)}
+    with service_factory(DistrictHubService, district_list=known) as hub:
+        first = hub.ListDistricts(pb.ListDistrictsRequest(page_size=3))
+        second = hub.ListDistricts(pb.ListDistrictsRequest(page_size=3, page_token=first.next_page_token))
+        assert [[one.name for one in page.districts] for page in (first, second)] == [
+            ["District 1", "District 2", "District 3"], ["District 4", "District 5"],
+        ]  # fmt: skip
+        assert second.next_page_token == ""
+
+
 def test_a_notice_shows_when_it_was_seen() -> None:
     told = ev.DistrictNotified(notice_id="i1.xihu", incident_id="i1", district_id="xihu")
     with service_factory(DistrictHubService, notices={"i1": [told]}) as hub:

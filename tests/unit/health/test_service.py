@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from citybrain.health.v1 import events_pb2 as ev
@@ -29,6 +30,23 @@ def reserve(incident: str = "i1", edge: str = "e3") -> pb.ReserveAmbulanceReques
 
 
 # -- a method by itself -----------------------------------------------------------------------------------------------------
+
+
+def test_ambulances_and_hospitals_are_listed_by_their_ids_in_pages() -> None:
+    fleet = {f"a{number}": stands("e1") for number in (2, 3, 1)}
+    house = {"edge_id": "e1", "position_m": 0.0, "name": "", "places": 3, "expected": {}, "present": {}}
+    houses = {f"h{number}": house for number in (2, 3, 1)}
+    with service_factory(HealthService, ambulance_list=fleet, hospital_list=houses) as health:
+        lists: tuple[tuple[Any, Any, str, str], ...] = (
+            (health.ListAmbulances, pb.ListAmbulancesRequest, "ambulances", "ambulance_id"),
+            (health.ListHospitals, pb.ListHospitalsRequest, "hospitals", "hospital_id"),
+        )
+        for method, kind, field, key in lists:
+            first = method(kind(page_size=2))
+            second = method(kind(page_size=2, page_token=first.next_page_token))
+            listed = [[getattr(one, key) for one in getattr(page, field)] for page in (first, second)]
+            assert listed == [[f"{field[0]}1", f"{field[0]}2"], [f"{field[0]}3"]]
+            assert second.next_page_token == ""
 
 
 def test_the_ambulance_that_is_there_first_is_held_and_not_one_that_drives_already() -> None:
