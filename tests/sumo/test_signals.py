@@ -65,9 +65,11 @@ class Rig:
 
 
 @contextmanager
-def rig(path: Path, *additional: Path) -> Iterator[Rig]:
+def rig(path: Path, *additional: Path, begin: int | None = None) -> Iterator[Rig]:
     """A running rig."""
     options = ["--additional-files", ",".join(map(str, additional))] if additional else []
+    if begin is not None:
+        options += ["--begin", str(begin)]
     with Sumo(path, 1, options=options) as sumo:
         yield Rig(sumo, next(path.parent.glob("*.net.xml")), *additional)
 
@@ -234,18 +236,24 @@ BY_NIGHT = """<additional>
     <phase duration="20" state="{a}"/><phase duration="4" state="{ya}"/><phase duration="40" state="{b}"/>
     <phase duration="4" state="{yb}"/>
   </tlLogic>
-  <WAUT refTime="0" id="w" startProg="0"><wautSwitch time="{at}" to="night"/></WAUT>
+  {waut}
   <wautJunction wautID="w" junctionID="{signal}"/>
 </additional>"""
 
 
-def by_night(folder: Path, kind: str = "static", at: int = NIGHT_AT) -> Path:
-    """An additional file in which the signal runs another program from a second on."""
+def changing(folder: Path, kind: str, waut: str, *switches: tuple[object, str]) -> Path:
+    """An additional file in which the signal changes its program."""
     file = folder / "night.add.xml"
-    file.write_text(
-        BY_NIGHT.format(signal=SIGNAL, kind=kind, at=at, a=GREEN_A, ya=YELLOW_A, b=GREEN_B, yb=YELLOW_B), encoding="utf-8"
-    )
+    told = "".join(f'<wautSwitch time="{at}" to="{to}"/>' for at, to in switches)
+    waut = f'<WAUT id="w" startProg="0" {waut}>{told}</WAUT>'
+    text = BY_NIGHT.format(signal=SIGNAL, kind=kind, waut=waut, a=GREEN_A, ya=YELLOW_A, b=GREEN_B, yb=YELLOW_B)
+    file.write_text(text, encoding="utf-8")
     return file
+
+
+def by_night(folder: Path, kind: str = "static", at: int = NIGHT_AT) -> Path:
+    """The same, from a second on."""
+    return changing(folder, kind, 'refTime="0"', (at, "night"))
 
 
 def test_a_plan_that_the_network_changes_is_read_again_and_is_no_fault(
@@ -289,3 +297,48 @@ def test_a_signal_that_was_held_while_its_plan_changed_comes_back_to_the_one_tha
         with rig(scenario_path("cologne8"), by_night(tmp_path, at=at)) as free:
             free.drive(end + 200 - free.second)
             assert free.controllers.shown[SIGNAL] == shown
+
+
+@pytest.mark.parametrize(
+    ("waut", "switches"),
+    [
+        ('refTime="0"', [(30, "night"), (70, "0")]),
+        ('refTime="0:00:20" period="0:02:00"', [("0:00:10", "night"), (50, "0")]),
+        ('refTime="110" period="120"', [(40, "night"), (80, "0")]),
+        ('period="0"', [(30, "night")]),
+    ],
+)
+def test_what_is_due_is_what_sumo_does_by_itself(
+    scenario_path: Callable[[str], Path], tmp_path: Path, waut: str, switches: list[tuple[object, str]]
+) -> None:
+    file = changing(tmp_path, "static", waut, *switches)
+    plan = read_day_plans([file])[SIGNAL]
+    with rig(scenario_path("cologne8"), file, begin=0) as street:
+        made, due, before = [], [], street.sumo.program(SIGNAL)
+        while street.second < 400:
+            street.drive(1)
+            if (now := street.sumo.program(SIGNAL)) != before:
+                made.append((street.second, now))
+            if (program := plan.due(street.second - 1, street.second)) is not None:
+                due.append((street.second, program))
+            before = now
+        assert made == due != []
+
+
+def test_a_signal_that_was_held_while_its_plan_changed_again_comes_back_to_the_one_that_is_due(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = changing(tmp_path, "static", 'period="600"', (20, "night"), (300, "0"))
+    with rig(scenario_path("cologne8"), file, begin=0) as street:
+        while street.second < 560:
+            street.drive(1)
+        command = proper_score(street)
+        street.controllers.hear(command, "")
+        end = street.second + 1 + int(sum(i.duration_s for i in command.intervals))
+        assert street.second < 620 < end < 900
+        while street.second < end + 20:
+            street.drive(1)
+        assert street.sumo.program(SIGNAL) == "night"
+        while street.second < 910:
+            street.drive(1)
+        assert street.sumo.program(SIGNAL) == "0"
