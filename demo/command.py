@@ -20,6 +20,7 @@ from citybrain.demo.run import PACE, STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
 from citybrain.demo.words import Driven, minutes, sentence
+from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 from citybrain.observability.trace_tree import render
 from citybrain.simulation.errors import ScenarioError
@@ -172,7 +173,7 @@ def _tell_differences(console: Console, outcomes: list[Outcome], seed: int) -> N
             found = paired(differences)
             told = f"driving, with the city against {NAMES[peer]}: {found.median:+.0f} s [{found.low:+.0f}, {found.high:+.0f}]"
             left_out = f"; {missing} left out that did not arrive" if missing else ""
-            console.print(f"{told}, {found.pairs} rides{left_out}", markup=False)
+            console.print(f"{told}, {counted(found.pairs, 'ride')}{left_out}", markup=False)
 
 
 def _rides(outcome: Outcome, variant: str) -> list[float | None]:

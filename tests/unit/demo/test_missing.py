@@ -105,7 +105,7 @@ def test_rides_that_did_not_end_are_in_no_difference_and_no_median_and_it_is_sai
     nobody = Outcome(results={"city": result((200, True)), "ordinary": result((1200, False))})
     _tell_differences(Console(width=200), [outcome, nobody], 1)
     (line,) = capsys.readouterr().out.splitlines()
-    assert "city 没有城市大脑: -100 s [-100, -100], 1 ride" in line and line.endswith("; 3 left out that did not arrive")
+    assert "city 没有城市大脑: -100 s [-100, -100], 1 ride;" in line and line.endswith("; 3 left out that did not arrive")
     _tell_differences(Console(width=200), [nobody], 1)
     assert capsys.readouterr().out == ""
     assert [_measured(one)["median_ride_s"] for one in (outcome, nobody)] == [
