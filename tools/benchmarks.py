@@ -15,6 +15,24 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "benchmarks.md"
 LATEST = ROOT / "benchmarks" / "latest.json"
+RIDES = ROOT / "benchmarks" / "rides.json"
+
+_WAYS = {"ordinary": "obeying lights", "bluelight": "siren alone", "city": "with the city", "alone": "the bound"}
+_COUNTED = {
+    "rides": "rides",
+    "mean_s": "mean, s",
+    "median_s": "median",
+    "p90_s": "p90",
+    "worst_s": "worst",
+    "never_ended": "never ended",
+    "lost": "of them lost",
+    "teleported": "moved by SUMO",
+    "late_share": "share over 30 s later than with a siren alone",
+    "reds_run": "reds run",
+    "signals_passed": "of signals passed",
+    "mean_over_bound": "mean / mean of the bounds",
+    "median_over_bound": "median of ride / bound",
+}
 
 
 def made() -> str:
@@ -25,6 +43,7 @@ def made() -> str:
     text = between(
         PAGE.read_text(encoding="utf-8"), "rows", _table([row for row in rows if not row["name"].startswith("demo-")])
     )
+    text = between(text, "ways", _ways(json.loads(RIDES.read_text(encoding="utf-8"))))
     return between(
         text, "profiles", "\n\n".join(map(_profile, {row["name"]: row for row in rows if "profile" in row}.values()))
     )
@@ -40,6 +59,23 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"| {ratio} | {row.get('aim', '')} | {verdict} |"
         )
     return "\n".join(lines)
+
+
+def _ways(cities: Mapping[str, Any]) -> str:
+    """Each way to drive, with all that is counted; then the seeds that are missing."""
+    lines = [f"| | {' | '.join(_COUNTED.values())} |", "|---" * (len(_COUNTED) + 1) + "|"]
+    missing = []
+    for city, details in cities.items():
+        for way, found in details.get("variants", {}).items():
+            if found["rides"]:
+                told = ("" if found[name] is None else f"{found[name]:.5g}" for name in _COUNTED)
+                lines.append(f"| {city}, {_WAYS[way]} | {' | '.join(told)} |")
+        for way, seeds in details.get("seeds in which SUMO crashed", {}).items():
+            missing += [f"SUMO crashed on {city} in seed {seed} ({_WAYS[way]})." for seed in seeds]
+        missing += [
+            f"{city}, seed {seed} was refused: {why}" for seed, why in details.get("seeds that were refused", {}).items()
+        ]
+    return "\n".join([*lines, "", *(missing or ["SUMO crashed in no drive, and no seed was refused."])])
 
 
 def _profile(row: Mapping[str, Any]) -> str:

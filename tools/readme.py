@@ -18,8 +18,19 @@ RIDES = ROOT / "benchmarks" / "rides.json"
 LATEST = ROOT / "benchmarks" / "latest.json"
 
 _HEAD = {
-    "en": "| | calls | ride, median | against obeying lights | against blue light alone | others, against blue light alone |",
+    "en": "| | calls | ride, median | against obeying lights | against a siren alone | others, against a siren alone |",
     "zh": "| | 呼叫 | 行程中位数 | 与遵守信号灯相比 | 与仅鸣笛闪灯相比 | 其他车辆，与仅鸣笛闪灯相比 |",
+}
+_WAYS_HEAD = {
+    "en": "| | ride in s: mean | nine of ten within | worst | over 30 s later than with a siren alone | never ended "
+    "| red lights run, of signals passed | times the bound: of all, median |",
+    "zh": "| | 行程（秒）：平均 | 九成不超过 | 最长 | 比仅鸣笛闪灯晚 30 秒以上 | 未到达 "
+    "| 闯红灯次数 / 经过的信号灯 | 下限的倍数：总体、中位数 |",
+}
+_WAYS = {
+    "ordinary": {"en": "obeying lights", "zh": "遵守信号灯"},
+    "bluelight": {"en": "siren alone", "zh": "仅鸣笛闪灯"},
+    "city": {"en": "with the city", "zh": "有城市大脑"},
 }
 
 
@@ -27,7 +38,8 @@ def made(language: str) -> str:
     """The README as it should stand."""
     text = READMES[language].read_text(encoding="utf-8")
     text = between(text, "saga", "```py\n" + SAGA.read_text(encoding="utf-8") + "```")
-    return between(text, "results", _results(language))
+    text = between(text, "results", _results(language))
+    return between(text, "ways", ways(language))
 
 
 def between(text: str, name: str, content: str) -> str:
@@ -48,6 +60,30 @@ def _results(language: str) -> str:
             f"| {_told(found['ride against bluelight'])} | {_told(found['others against bluelight'], 1)} |"
         )
     return "\n".join(rows)
+
+
+def ways(language: str) -> str:
+    """What each way to drive comes to, tail and all."""
+    if not RIDES.is_file():
+        return ""
+    rows = [_WAYS_HEAD[language], "|---|---|---|---|---|---|---|---|"]
+    for city, details in json.loads(RIDES.read_text(encoding="utf-8")).items():
+        for way, names in _WAYS.items():
+            found = details.get("variants", {}).get(way, {"rides": 0})
+            if found["rides"]:
+                rows.append(f"| {city}, {names[language]} | " + " | ".join(_cells(found)) + " |")
+    return "\n".join(rows)
+
+
+def _cells(found: dict[str, Any]) -> list[str]:
+    late, of_all, median = found["late_share"], found["mean_over_bound"], found["median_over_bound"]
+    return [
+        *(f"{found[name]:.0f}" for name in ("mean_s", "p90_s", "worst_s")),
+        "" if late is None else f"{late:.0%}",
+        f"{found['never_ended']}",
+        f"{found['reds_run']} / {found['signals_passed']}",
+        "" if of_all is None else f"{of_all:.2f}, {median:.2f}",
+    ]
 
 
 def _told(found: dict[str, Any], digits: int = 0) -> str:
