@@ -233,8 +233,12 @@ def test_an_event_that_is_too_large_to_be_kept_asks_a_human_and_is_done(tmp_path
 def test_more_than_one_append_holds_is_appended_in_several(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()
+        # On a busy machine some of so many calls have no answer in time, and are made again.
+        for moment in range(10, 60, 10):
+            city.advance(moment)
+            city.rest()
         assert city.phase() == "completed"
-        assert sorted(Department.calls) == sorted(f"s{number}" for number in range(130))
+        assert set(Department.calls) == {f"s{number}" for number in range(130)}
 
     city(tmp_path, test, Parallel(tuple((step(f"s{number}"),) for number in range(130))))
 

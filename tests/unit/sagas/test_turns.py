@@ -17,7 +17,7 @@ from citybrain.sagas.definition import Command, Step, Wait
 from citybrain.sagas.turns import AT_A_TIME, Turns
 from tests.unit.sagas.saga_city import GET, City, Department
 
-MANY = 5 * AT_A_TIME
+MANY = 3 * AT_A_TIME
 OLD = [f"old-{number}" for number in range(MANY)]
 ASKS = Step(
     "asks", Command(GET, lambda state, key: traffic.GetSignalRequest(signal_id=state.saga_id)), deadline_s=900, pause_s=5
@@ -96,7 +96,11 @@ def test_a_new_emergency_is_asked_for_at_once_while_many_old_ones_are_due(tmp_pa
         city.parts.until(lambda: city.runner.load("new").phase == "completed")
         for held in Department.held.values():
             city.parts.process.loop.call_soon_threadsafe(held.set)
-        city.parts.until(lambda: all(city.runner.load(name).phase == "completed" for name in OLD))
+        # On a busy machine some calls had no answer in time, and are made again.
+        for moment in range(70, 140, 10):
+            city.advance(moment)
+            city.rest()
+        assert {city.runner.load(name).phase for name in OLD} == {"completed"}
         # Some rounds of old ones at most: a call that nobody answers ends after five seconds.
         assert Department.calls.index("new") < MANY
 
@@ -133,9 +137,11 @@ def test_of_many_sagas_that_are_taken_up_at_a_start_a_few_are_read_at_a_time(
                 now -= 1
 
         monkeypatch.setattr(records, "read", counted)
-        city.start()
-        city.parts.until(lambda: len(Department.calls) == MANY)
-        city.rest()
+        city.start().rest()
+        # On a busy machine some calls had no answer in time before the end, and are made again later.
+        for moment in range(10, 60, 10):
+            city.advance(moment)
+            city.rest()
         assert {city.runner.load(name).steps["arrived"].status for name in OLD} == {"waiting"}
 
     on_parts(tmp_path, lambda parts: before(City(parts, ASKS, ARRIVED)), max_workers=MANY)
