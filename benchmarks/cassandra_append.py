@@ -20,7 +20,6 @@ from pathlib import Path
 
 from benchmarks.kit.measure import processor_s
 from benchmarks.rows import Aim, Row
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -29,6 +28,7 @@ from citybrain.event_store.distributed.ports import Batch
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.local.engines import Engines
 
 _STREAMS = 1000
 _AT_ONCE = 128

@@ -18,7 +18,6 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.rows import Aim, Row, quantile
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -27,6 +26,7 @@ from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import Topics, event_topic, events
+from citybrain.local.engines import Engines
 
 _LIVE = 2000
 _WARM = 300

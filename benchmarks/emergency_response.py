@@ -19,7 +19,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from benchmarks.rows import Row, quantile
 from citybrain.cli.local import LocalCity
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 from tests.helpers.paper_city import PaperCity
 
 COMMITS, HOPS = 9, 5

@@ -15,7 +15,6 @@ import uuid
 from pathlib import Path
 
 from benchmarks.rows import Aim, Row
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -23,6 +22,7 @@ from citybrain.event_store.contract import ANY, Committed, NewEvent, Partition
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.local.engines import Engines
 
 _READY_AIM_S = 15.0
 _MEMORY_AIM_MB = 1300.0

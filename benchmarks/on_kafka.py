@@ -23,13 +23,13 @@ from citybrain.traffic.v1 import events_pb2 as ev
 
 from benchmarks.peers import peer
 from benchmarks.rows import Aim, Row
-from citybrain.engines.kafka import Kafka
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.reading import SharedPartition
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.local.kafka import Kafka
 from citybrain.mesh.events import type_name
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, subscribe
 from citybrain.mesh.testing.parts import Parts, greenlets
 

@@ -33,13 +33,13 @@ from benchmarks.kit.detectors import EVERYTHING, LATE_S
 from benchmarks.kit.measure import SERVICES, processor_s
 from benchmarks.rows import Aim, Row, quantile
 from citybrain.cli.contracts import descriptors
-from citybrain.engines.local import Engines
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
+from citybrain.local.engines import Engines
+from citybrain.local.envoy import Envoy
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.manifest import read_manifest
-from citybrain.mesh.settings import Cassandra, Kafka, Log, Settings, Traces
+from citybrain.mesh.settings.values import Cassandra, Kafka, Log, Settings, Traces
 from citybrain.observability.receiver import Receiver
 
 _CHANNELS, _CONTROLLERS = 10_000, 100

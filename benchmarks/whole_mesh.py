@@ -17,7 +17,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from benchmarks.rows import Aim, Row, quantile
 from citybrain.cli.local import LocalCity
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 
 _RATE = 200
 _CALLERS = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.cli.problems import Problem
-from citybrain.mesh.presence import Present, present
+from citybrain.mesh.operations.presence import Present, present
 
 
 class NotHere(Problem):

@@ -17,11 +17,11 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
+from citybrain.observability.words import counted
 
 if TYPE_CHECKING:
-    from citybrain.mesh.backup import Progress as Told
+    from citybrain.mesh.storage.backup import Progress as Told
 
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="What was done, as JSON.")]
@@ -37,7 +37,7 @@ def backup(
     config: File = None,
 ) -> None:
     """Copies events, views and telemetry into a folder, also while the city runs. Keys of persons go to a file apart."""
-    from citybrain.mesh import backup as copies
+    from citybrain.mesh.storage import backup as copies
 
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
@@ -68,7 +68,7 @@ def restore(
     config: File = None,
 ) -> None:
     """Puts a backup where there is no city; checks it first, and erases anew who was erased since. Overwrites nothing."""
-    from citybrain.mesh import backup as copies
+    from citybrain.mesh.storage import backup as copies
 
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
@@ -88,7 +88,7 @@ def restore(
 def _told() -> Iterator[Told]:
     """Shows how far it is, on standard error; what people can mend is one line."""
     from citybrain.event_store.contract import StoreError
-    from citybrain.mesh.backup import BackupError
+    from citybrain.mesh.storage.backup import BackupError
 
     try:
         console = Console(stderr=True)

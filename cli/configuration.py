@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from citybrain.gateway.settings import Gateway
-from citybrain.mesh import configuration
-from citybrain.mesh.configuration import Configuration, Given, keys
-from citybrain.mesh.settings import Settings, value
+from citybrain.mesh.settings import configuration
+from citybrain.mesh.settings.configuration import Configuration, Given, keys
+from citybrain.mesh.settings.values import Settings, value
 from citybrain.observability.console import Terminal
 
 File = Annotated[

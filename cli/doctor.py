@@ -18,9 +18,9 @@ from citybrain.cli.configuration import City
 from citybrain.cli.local import ROOT
 from citybrain.cli.machine import Finding, well, wrong
 from citybrain.cli.status import Picture, on_folder
-from citybrain.mesh import configuration
-from citybrain.mesh.configuration import ConfigurationError, Given
-from citybrain.mesh.words import counted
+from citybrain.mesh.settings import configuration
+from citybrain.mesh.settings.configuration import ConfigurationError, Given
+from citybrain.observability.words import counted
 
 # Further behind than this a group is worth a word.
 _FAR_BEHIND = 1000

@@ -11,7 +11,7 @@ import typer
 from citybrain.cli import configuration
 from citybrain.cli.configuration import File
 from citybrain.cli.problems import Problem
-from citybrain.engines.local import Engines
+from citybrain.local.engines import Engines
 from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="engines", no_args_is_help=True, help="Kafka and Cassandra as processes of this machine.")

@@ -18,15 +18,15 @@ from typing import IO
 from citybrain.cli.contracts import descriptors, with_others
 from citybrain.cli.problems import Problem
 from citybrain.cli.traces import span_file
-from citybrain.engines.local import Engines
-from citybrain.engines.spawn import OWN_FILES
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import Gateway, GatewaySettings
-from citybrain.mesh.presence import Presence, forget, present
-from citybrain.mesh.processes import Processes, groups_of
-from citybrain.mesh.serve import choose
-from citybrain.mesh.settings import Settings, Traces
-from citybrain.mesh.supervisor import Supervisor
+from citybrain.local.engines import Engines
+from citybrain.local.envoy import Envoy
+from citybrain.local.processes import Processes, groups_of
+from citybrain.local.supervisor import Supervisor
+from citybrain.mesh.operations.presence import Presence, forget, present
+from citybrain.mesh.personal.secret_files import OWN_FILES
+from citybrain.mesh.runtime.serve import choose
+from citybrain.mesh.settings.values import Settings, Traces
 from citybrain.observability.logs import LogFile, logger
 from citybrain.observability.receiver import Receiver
 

@@ -14,9 +14,9 @@ from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.verifying import Difference, Verdict
-from citybrain.mesh.settings import Settings
-from citybrain.mesh.words import counted
+from citybrain.mesh.settings.values import Settings
 from citybrain.observability.console import Terminal
+from citybrain.observability.words import counted
 
 app = typer.Typer(name="log", no_args_is_help=True, help="The log of the distributed store.")
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
@@ -55,7 +55,7 @@ def verify_log(
 
 
 async def _verified(settings: Settings, repair: bool) -> Verdict:
-    from citybrain.mesh.distributed import Distributed
+    from citybrain.mesh.storage.distributed import Distributed
 
     engine = await Distributed.open(settings, [])
     try:

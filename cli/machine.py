@@ -20,12 +20,12 @@ from typing import Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from citybrain.cli.local import MIN_FREE_BYTES
-from citybrain.engines.errors import EngineError
-from citybrain.engines.java import RECENT, find
 from citybrain.event_store.contract import StoreError
 from citybrain.event_store.database import is_refused, refused
 from citybrain.event_store.sqlite.file import newest_moment
-from citybrain.mesh.tokens import Tokens
+from citybrain.local.errors import EngineError
+from citybrain.local.java import RECENT, find
+from citybrain.mesh.subscriptions.tokens import Tokens
 
 _OLDEST_PYTHON = (3, 11)
 _ENVOY_S = 30.0

@@ -16,9 +16,9 @@ from rich.console import Console
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.engines.spawn import OWN_FILES
-from citybrain.mesh.ids import in_header
-from citybrain.mesh.version import installed_version
+from citybrain.mesh.personal.secret_files import OWN_FILES
+from citybrain.mesh.runtime.ids import in_header
+from citybrain.mesh.settings.version import installed_version
 from citybrain.observability.console import Terminal
 from citybrain.observability.terminal import escaped
 
@@ -85,7 +85,7 @@ def up(
     What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
     """
     from citybrain.cli.local import LocalCity
-    from citybrain.mesh.serve import choose
+    from citybrain.mesh.runtime.serve import choose
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     alone = [(manifest.name,) for manifest in choose(names, folder or [])]
@@ -266,7 +266,7 @@ def demo(context: typer.Context) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Runs one service, some or all, in one process without a gateway (`city serve --help`)."""
-    from citybrain.mesh.serve import main as run
+    from citybrain.mesh.runtime.serve import main as run
 
     raise typer.Exit(run(context.args))
 
@@ -274,13 +274,13 @@ def serve(context: typer.Context) -> None:
 def main() -> None:
     """Runs the command; what people can mend is one line without a traceback."""
     from citybrain.cli.reflection import CallError
-    from citybrain.engines.errors import EngineError
     from citybrain.event_store.contract import StoreError
     from citybrain.event_store.database import is_refused, refused
     from citybrain.gateway.errors import GatewayError
-    from citybrain.mesh.child import ChildError
-    from citybrain.mesh.configuration import ConfigurationError
+    from citybrain.local.child import ChildError
+    from citybrain.local.errors import EngineError
     from citybrain.mesh.manifest import ManifestError
+    from citybrain.mesh.settings.configuration import ConfigurationError
 
     try:
         app()

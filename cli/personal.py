@@ -15,13 +15,13 @@ from rich.console import Console
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
+from citybrain.observability.words import counted
 
 if TYPE_CHECKING:
     from citybrain.event_store.keys import Rewrapped
-    from citybrain.mesh.erasure import Receipt
-    from citybrain.mesh.settings import Settings
+    from citybrain.mesh.personal.erasure import Receipt
+    from citybrain.mesh.settings.values import Settings
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="The keys of persons.")
 _out = Terminal(highlight=False)
@@ -35,7 +35,7 @@ def erase(
 ) -> None:
     """Erases a person: what is kept about them opens nowhere any more, also while the mesh runs. Prints a receipt."""
     from citybrain.event_store.contract import StoreError
-    from citybrain.mesh.erasure import UnknownPerson
+    from citybrain.mesh.personal.erasure import UnknownPerson
 
     settings = configuration.load(config, data=("--data", data))
     if settings.store == "embedded" and not (settings.data / "events.db").is_file():
@@ -52,8 +52,8 @@ def erase(
 
 
 async def _erase(settings: Settings, person: str) -> Receipt:
-    from citybrain.mesh import erasure
-    from citybrain.mesh.engine import open_engine
+    from citybrain.mesh.personal import erasure
+    from citybrain.mesh.storage.engine import open_engine
 
     engine = await open_engine(settings, [])
     try:
@@ -91,7 +91,7 @@ def rewrap(data: Data = None, config: File = None) -> None:
 
 
 async def _rewrap(settings: Settings) -> tuple[int, int]:
-    from citybrain.mesh.engine import open_engine
+    from citybrain.mesh.storage.engine import open_engine
 
     engine = await open_engine(settings, [])
     console = Console(stderr=True)
@@ -111,7 +111,7 @@ async def _rewrap(settings: Settings) -> tuple[int, int]:
 
 def told(receipt: Receipt) -> list[str]:
     """A receipt for people."""
-    from citybrain.mesh.erasure import FORGOTTEN_WITHIN_S
+    from citybrain.mesh.personal.erasure import FORGOTTEN_WITHIN_S
 
     again = " (this was done before; nothing was left to do)" if receipt.again else ""
     lines = [

@@ -17,8 +17,8 @@ from citybrain.cli import configuration
 from citybrain.cli.asking import ask, ask_all, processes
 from citybrain.cli.configuration import Data, File
 from citybrain.cli.problems import Problem
-from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
+from citybrain.observability.words import counted
 
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 _ASK_S = 10.0

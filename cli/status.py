@@ -26,7 +26,7 @@ from citybrain.cli import waiting
 from citybrain.cli.asking import Process, Silent, ask_all
 from citybrain.cli.groups import plain
 from citybrain.cli.problems import Problem
-from citybrain.mesh.presence import Present, present
+from citybrain.mesh.operations.presence import Present, present
 
 _ASK_S = 5.0
 _ROLES = {pb.GROUP_ROLE_LEADS: "leads", pb.GROUP_ROLE_STANDS_BY: "stands by"}

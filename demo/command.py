@@ -20,9 +20,9 @@ from citybrain.demo.run import PACE, STEPS, Options, Outcome, drive
 from citybrain.demo.show import NAMES, Show
 from citybrain.demo.statistics import paired
 from citybrain.demo.words import Driven, minutes, sentence
-from citybrain.mesh.words import counted
 from citybrain.observability.console import Terminal
 from citybrain.observability.trace_tree import render
+from citybrain.observability.words import counted
 from citybrain.simulation.errors import ScenarioError
 from citybrain.simulation.given import read_calls, read_city, read_places
 from citybrain.simulation.network import read_network

@@ -15,7 +15,7 @@ from citybrain.cli.local import LocalCity
 from citybrain.demo.kill import Killed, Killer
 from citybrain.demo.observer import Observer
 from citybrain.demo.processes import Crashed, Simulation
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import build
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from citybrain.mesh.settings import Section, Settings, value
+from citybrain.mesh.settings.values import Section, Settings, value
 
 _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 

@@ -8,20 +8,20 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.container import Container
-from citybrain.mesh.context import correlate, new_id
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
-from citybrain.mesh.following import Follow
-from citybrain.mesh.nameko import DependencyProvider
-from citybrain.mesh.paging import Key, one_page, scan_page
-from citybrain.mesh.runtime import off_loop, wait
-from citybrain.mesh.sources import Source
-from citybrain.mesh.streams import Cause, Streams
-from citybrain.mesh.telemetry import Telemetry
-from citybrain.mesh.upcasting import upcast
-from citybrain.mesh.views import View
-from citybrain.mesh.waiting import WaitsForPeople
+from citybrain.mesh.providers.following import Follow
+from citybrain.mesh.providers.paging import Key, one_page, scan_page
+from citybrain.mesh.providers.sources import Source
+from citybrain.mesh.providers.streams import Cause, Streams
+from citybrain.mesh.providers.telemetry import Telemetry
+from citybrain.mesh.providers.views import View
+from citybrain.mesh.providers.waiting import WaitsForPeople
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.context import correlate, new_id
+from citybrain.mesh.runtime.greenlets import off_loop, wait
+from citybrain.mesh.runtime.nameko import DependencyProvider
+from citybrain.mesh.storage.upcasting import upcast
 from citybrain.observability.logs import logger
 
 __all__ = [
@@ -136,7 +136,7 @@ class _Remote:
 
 
 class Paging(Provider):
-    """Lists in pages that are right whatever comes and goes between two of them; see `citybrain.mesh.paging`.
+    """Lists in pages that are right whatever comes and goes between two of them; see `citybrain.mesh.providers.paging`.
 
     The request has `page_size` and `page_token`; its other fields are the question, which a token belongs to.
     """

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from citybrain.event_store.contract import Partition, StoreError
-from citybrain.mesh.groups import GroupMember
-from citybrain.mesh.process import Process
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.subscriptions.groups import GroupMember
 
 _LOOK_S = 0.05
 _LIMIT_S = 30.0

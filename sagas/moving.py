@@ -16,8 +16,8 @@ from google.protobuf.message import Message
 from citybrain.event_store.contract import Partition
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, microseconds, type_name
-from citybrain.mesh.groups import part_name
 from citybrain.mesh.service import View
+from citybrain.mesh.subscriptions.groups import part_name
 from citybrain.sagas import listing
 from citybrain.sagas.definition import Workflow
 

@@ -16,8 +16,8 @@ from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.event_store.contract import Partition
 from citybrain.mesh.events import type_name
-from citybrain.mesh.groups import ServiceFile
-from citybrain.mesh.process import Process
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.subscriptions.groups import ServiceFile
 from citybrain.observability.logs import logger
 from citybrain.sagas.moving import NOW, Moving, due
 from citybrain.sagas.records import Records

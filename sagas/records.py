@@ -14,11 +14,11 @@ from opentelemetry import trace
 from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
 from citybrain.event_store.limits import MAX_APPEND_BYTES, MAX_APPEND_EVENTS
 from citybrain.event_store.subscription import describe
-from citybrain.mesh import context as ctx
 from citybrain.mesh.events import Heard, UnreadableEvent, classification_of, type_name
-from citybrain.mesh.groups import lasting
-from citybrain.mesh.process import Process
-from citybrain.mesh.vault import lay_down
+from citybrain.mesh.personal.vault import lay_down
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent

@@ -21,16 +21,16 @@ from opentelemetry import trace
 
 from citybrain.event_store.contract import LimitExceeded
 from citybrain.event_store.subscription import describe
-from citybrain.mesh import context as ctx
-from citybrain.mesh.clock import Timer
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
 from citybrain.mesh.events import Heard, timestamp, type_name
-from citybrain.mesh.groups import lasting
 from citybrain.mesh.manifest import ManifestError
-from citybrain.mesh.process import Process
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.clock import Timer
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.service import Provider
+from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from

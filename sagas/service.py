@@ -6,8 +6,8 @@ from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.context import current
 from citybrain.mesh.events import is_between, timestamp
+from citybrain.mesh.runtime.context import current
 from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing, persons
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST

@@ -30,7 +30,9 @@ TEXT = {".py", ".lua", ".md", ".toml", ".yaml", ".yml", ".proto", ".txt", ".in",
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
-IMPORTS = re.compile(r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|services|simulation|demo|cli)\b", re.M)
+IMPORTS = re.compile(
+    r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|services|simulation|demo|cli)\b", re.M
+)
 SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
 LONG = 300
 OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)

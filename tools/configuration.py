@@ -31,7 +31,7 @@ def _manifest() -> str:
 
 def _values() -> str:
     from citybrain.cli.configuration import City
-    from citybrain.mesh.configuration import keys
+    from citybrain.mesh.settings.configuration import keys
     from tools.readme import between
 
     rows = ["| key | default | in the environment | what it is for |", "|---|---|---|---|"]

@@ -6,8 +6,8 @@ from typing import Any
 
 from opentelemetry import trace
 
-from citybrain.mesh.container import Container
-from citybrain.mesh.nameko import Entrypoint
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.nameko import Entrypoint
 from citybrain.observability.logs import logger
 
 

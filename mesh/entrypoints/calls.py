@@ -28,17 +28,17 @@ from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from citybrain.mesh import context as ctx
-from citybrain.mesh.activity import Activity
-from citybrain.mesh.container import expected
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.errors import Cancelled, status_of
-from citybrain.mesh.following import Follow, Followed, follow_log
-from citybrain.mesh.refusing import Unreadable, abort
-from citybrain.mesh.runtime import wait
-from citybrain.mesh.server import find_method
-from citybrain.mesh.shares import ANONYMOUS, Asker
-from citybrain.mesh.validation import check, prepare
+from citybrain.mesh.providers.following import Follow, Followed, follow_log
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.activity import Activity
+from citybrain.mesh.runtime.container import expected
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.refusing import Unreadable, abort
+from citybrain.mesh.runtime.server import find_method
+from citybrain.mesh.runtime.shares import ANONYMOUS, Asker
+from citybrain.mesh.runtime.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, context_from_metadata
 

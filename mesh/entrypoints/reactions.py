@@ -16,11 +16,11 @@ from opentelemetry import trace
 
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.subscription import Batch
-from citybrain.mesh import context as ctx
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name
-from citybrain.mesh.groups import PARK_AFTER, GroupMember, Part, Since
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.subscriptions.groups import PARK_AFTER, GroupMember, Part, Since
 from citybrain.observability import names
 from citybrain.observability.tracing import context_from
 

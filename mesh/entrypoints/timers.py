@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from opentelemetry import trace
 
 from citybrain.event_store.subscription import describe
-from citybrain.mesh import context as ctx
-from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.entrypoints.base import CityEntrypoint
-from citybrain.mesh.groups import ServiceFile
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.clock import MICROSECONDS
+from citybrain.mesh.subscriptions.groups import ServiceFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 

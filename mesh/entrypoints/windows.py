@@ -18,11 +18,11 @@ from opentelemetry import trace
 from citybrain.event_store.read_models import WindowsSeen
 from citybrain.event_store.subscription import describe
 from citybrain.event_store.telemetry import TelemetryBatch
-from citybrain.mesh import context as ctx
-from citybrain.mesh.clock import MICROSECONDS
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import message_class, type_name
-from citybrain.mesh.groups import PARK_AFTER, ServiceFile, lasting
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.clock import MICROSECONDS
+from citybrain.mesh.subscriptions.groups import PARK_AFTER, ServiceFile, lasting
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import structlog
 from structlog.testing import LogCapture
 
-from citybrain.mesh import context as ctx
-from citybrain.mesh.container import Container
-from citybrain.mesh.nameko import WorkerContext
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.nameko import WorkerContext
 from citybrain.mesh.service import Log
 from citybrain.mesh.testing.neighbours import Fake
 from citybrain.mesh.testing.parts import Parts, greenlets

@@ -12,13 +12,13 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
-from citybrain.mesh import context as ctx
 from citybrain.mesh.errors import DeadlinePassed, status_of
 from citybrain.mesh.events import message_class, type_name
-from citybrain.mesh.outgoing import Outgoing
-from citybrain.mesh.server import find_method
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.outgoing import Outgoing
+from citybrain.mesh.runtime.server import find_method
+from citybrain.mesh.runtime.validation import check
 from citybrain.mesh.testing.errors import Misused
-from citybrain.mesh.validation import check
 from citybrain.observability.tracing import Tracing
 
 Answer = Message | Exception | Callable[[Any], Message]

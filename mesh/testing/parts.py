@@ -16,22 +16,22 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from citybrain.mesh.activity import Activity
-from citybrain.mesh.clock import CityClock, DrivenClock
-from citybrain.mesh.container import Container
-from citybrain.mesh.engine import open_engine
-from citybrain.mesh.following import OpenStreams
 from citybrain.mesh.manifest import Manifest, read_manifest
-from citybrain.mesh.nameko import eventlet
-from citybrain.mesh.outgoing import Outgoing
-from citybrain.mesh.process import Process
-from citybrain.mesh.runtime import use_asyncio_hub, wait
-from citybrain.mesh.server import GrpcServer
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.personal.vault import Vault
+from citybrain.mesh.providers.following import OpenStreams
+from citybrain.mesh.runtime.activity import Activity
+from citybrain.mesh.runtime.clock import CityClock, DrivenClock
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
+from citybrain.mesh.runtime.nameko import eventlet
+from citybrain.mesh.runtime.outgoing import Outgoing
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.runtime.server import GrpcServer
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.engine import open_engine
+from citybrain.mesh.storage.upcasting import load_upcasters
+from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.testing.errors import Misused, NeverCame
-from citybrain.mesh.tokens import Tokens
-from citybrain.mesh.upcasting import load_upcasters
-from citybrain.mesh.vault import Vault
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")

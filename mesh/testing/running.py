@@ -22,21 +22,21 @@ from google.protobuf.message import Message
 from citybrain.event_store.contract import Cursor, StoredEvent
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Row, given_over
-from citybrain.mesh import context as ctx
-from citybrain.mesh.clock import MICROSECONDS, DrivenClock
-from citybrain.mesh.container import Container
 from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.entrypoints.timers import Timer
 from citybrain.mesh.entrypoints.windows import Window, Windows
 from citybrain.mesh.events import Heard, hear, type_name
-from citybrain.mesh.server import find_method
+from citybrain.mesh.providers.views import View
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.clock import MICROSECONDS, DrivenClock
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.server import find_method
 from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.testing.exchange import WAIT_S, Exchange, Stream
 from citybrain.mesh.testing.neighbours import Fake
 from citybrain.mesh.testing.parts import Parts, greenlets
 from citybrain.mesh.testing.setting import MORNING, append, event_of, microseconds_of, parts_of, set_up
-from citybrain.mesh.views import View
 from citybrain.observability import names
 
 M = TypeVar("M", bound=Message)

@@ -16,17 +16,17 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent, StoredEvent
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.clock import DrivenClock
-from citybrain.mesh.container import Container
 from citybrain.mesh.entrypoints.timers import HANGZHOU
 from citybrain.mesh.events import classification_of, type_name
-from citybrain.mesh.nameko import DependencyProvider
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.personal.vault import lay_down
+from citybrain.mesh.runtime.clock import DrivenClock
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.service import Client, Provider, Streams, View
 from citybrain.mesh.testing.errors import Misused
 from citybrain.mesh.testing.neighbours import Fake, Neighbours
 from citybrain.mesh.testing.parts import Parts, greenlets
-from citybrain.mesh.vault import lay_down
 
 D = TypeVar("D")
 MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)

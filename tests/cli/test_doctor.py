@@ -27,8 +27,8 @@ from citybrain.cli.local import LocalCity
 from citybrain.cli.machine import Finding
 from citybrain.event_store.read_models import Parked
 from citybrain.event_store.views import ViewFile
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Settings
+from citybrain.local.child import MeshChild
+from citybrain.mesh.settings.values import Settings
 from tests.cli.test_commands import run, until
 from tests.unit.event_store.test_database import small
 

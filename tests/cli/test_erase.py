@@ -10,7 +10,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.cli.test_commands import refused, run, until
 
 PHONE = "+8613800001111"

@@ -16,7 +16,7 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
 from citybrain.cli import groups
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.cli.test_commands import refused, run, until
 from tests.contract.runtime.probing import PROBE, Probe
 from tests.contract.runtime.test_nameko import Nameko

@@ -11,9 +11,9 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from citybrain.mesh import configuration
-from citybrain.mesh.child import ChildError, MeshChild
-from citybrain.mesh.settings import Personal, Settings
+from citybrain.local.child import ChildError, MeshChild
+from citybrain.mesh.settings import configuration
+from citybrain.mesh.settings.values import Personal, Settings
 from tests.cli.test_commands import refused, run
 
 PHONE = "+8613800001111"

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from citybrain.cli import groups, status
 from citybrain.cli.status import One, Picture
-from citybrain.mesh.words import counted
+from citybrain.observability.words import counted
 
 
 def text(shown: RenderableType, width: int = 80) -> list[str]:

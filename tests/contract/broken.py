@@ -23,7 +23,7 @@ from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.store import Story
 from citybrain.event_store.views import ViewFile
-from citybrain.mesh.clock import DrivenClock, Fire, Timer
+from citybrain.mesh.runtime.clock import DrivenClock, Fire, Timer
 
 # -- stores -----------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from citybrain.mesh.clock import MICROSECONDS, CityClock, Timer
+from citybrain.mesh.runtime.clock import MICROSECONDS, CityClock, Timer
 
 Test = Callable[[CityClock], Awaitable[None]]
 STEP = MICROSECONDS // 100

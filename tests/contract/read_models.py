@@ -26,7 +26,7 @@ from citybrain.event_store.read_models import (
     RowChanged,
     WindowsSeen,
 )
-from citybrain.mesh.generations import Generations, Switch
+from citybrain.mesh.subscriptions.generations import Generations, Switch
 
 Test = Callable[[ReadModels], Awaitable[None]]
 GROUP, VIEW = "group", "view"

@@ -16,7 +16,7 @@ from citybrain.event_store.contract import (
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.views import ViewFile
-from citybrain.mesh.clock import CityClock, DrivenClock
+from citybrain.mesh.runtime.clock import CityClock, DrivenClock
 from tests.contract import broken
 from tests.contract.clock import CityClockContract
 from tests.contract.limits import LimitsContract

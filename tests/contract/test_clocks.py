@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from citybrain.mesh.clock import CityClock, DrivenClock, WallClock
+from citybrain.mesh.runtime.clock import CityClock, DrivenClock, WallClock
 from tests.contract.clock import CityClockContract
 
 

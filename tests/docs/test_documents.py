@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from citybrain.cli.local import LocalCity
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("services/*/README.md"))]

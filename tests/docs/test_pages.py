@@ -7,7 +7,8 @@ import re
 from citybrain.cli.local import ROOT
 
 ROOMS = (
-    "cli", "demo", "engines", "event_store", "gateway", "mesh", "observability", "sagas", "services", "simulation", "tools",
+    "cli", "demo", "event_store", "gateway", "local", "mesh", "observability", "sagas", "services", "simulation",
+    "tools",
 )  # fmt: skip
 SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh", ".lua")]
 
@@ -64,3 +65,17 @@ def test_every_file_that_a_room_says_it_has_is_there() -> None:
             said += [page.parent / name for name in re.findall(r"`(\w+\.\w+)`", row)]
     assert len(said) > 20
     assert [str(path.relative_to(ROOT)) for path in said if not path.is_file()] == []
+
+
+def test_every_file_that_the_page_of_the_architecture_names_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./-]+/[\w.-]*)`", page)
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert len(rows("architecture.md")) >= 20
+
+
+def test_every_room_of_the_kit_stands_in_its_readme() -> None:
+    page = (ROOT / "mesh" / "README.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in (ROOT / "mesh").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert set(re.findall(r"^\| \[(\w+)\]", page, re.M)) == rooms

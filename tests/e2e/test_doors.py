@@ -35,8 +35,8 @@ from citybrain.cli.local import LocalCity
 from citybrain.cli.reflection import Remote
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
 from citybrain.mesh.manifest import find_manifests
-from citybrain.mesh.serve import rooms
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.runtime.serve import rooms
+from citybrain.mesh.settings.values import Settings
 from tests.gateway.conftest import Answer, call_json
 
 pytestmark = pytest.mark.envoy

@@ -11,7 +11,7 @@ from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.helpers.paper_city import PaperCity
 
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from citybrain.mesh import configuration
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings import configuration
+from citybrain.mesh.settings.values import Settings
 
 CITY = str(Path(sys.executable).parent / "city")
 

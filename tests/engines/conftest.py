@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.errors import NotFetched
-from citybrain.engines.local import Engines
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.local.engines import Engines
+from citybrain.local.errors import NotFetched
+from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from tests.engines.strict import StrictEngines
 
 

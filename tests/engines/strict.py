@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from citybrain.engines.cassandra import Cassandra
-from citybrain.engines.local import Engines
+from citybrain.local.cassandra import Cassandra
+from citybrain.local.engines import Engines
 
 # A read that meets more tombstones than this is refused. Cassandra's own limit is 100,000, which a city comes to after weeks.
 TOMBSTONES = 1000

@@ -16,10 +16,10 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Kafka, Settings
+from citybrain.local.child import MeshChild
+from citybrain.local.engines import Engines
+from citybrain.mesh.settings.values import Kafka, Settings
 from tests.engines.commands import city
 
 LIMIT_S = 60.0

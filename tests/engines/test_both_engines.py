@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
@@ -24,6 +23,7 @@ from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.views import ViewFile
+from citybrain.local.engines import Engines
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract

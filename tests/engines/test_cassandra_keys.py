@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.keys import KeyStore, Sent
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM
+from citybrain.local.engines import Engines
 from tests.contract.keys import KeyStoreContract, MasterKeyContract
 
 LIMIT_S = 60.0

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.contract import Features, LostAssignment
 from citybrain.event_store.distributed.ports import TimedOut
 from citybrain.event_store.read_models import ReadModels, Row, RowChanged, replayed_as
+from citybrain.local.engines import Engines
 from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
 from tests.engines.strict import TOMBSTONES
 

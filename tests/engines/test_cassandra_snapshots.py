@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
 from citybrain.event_store.snapshots import Snapshots
+from citybrain.local.engines import Engines
 from tests.contract.snapshots import SnapshotsContract
 
 

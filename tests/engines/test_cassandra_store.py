@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import STREAMS, migrate
 from citybrain.event_store.cassandra.session import Asked, Place, wrong_centre
 from citybrain.event_store.cassandra.stories import StoryFeed
@@ -22,6 +21,7 @@ from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import ANY, Committed, EventStore, LogPage, StoredEvent, StoreError
 from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, WriterRow
 from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.local.engines import Engines
 from tests.contract.store import EventStoreContract, event, fed
 from tests.distributed.world import Log
 from tests.engines.strict import TOMBSTONES

@@ -12,7 +12,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 
 from citybrain.cli.local import LocalCity
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 
 LIMIT_S = 90.0
 

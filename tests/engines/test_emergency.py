@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.cli.local import ROOT, LocalCity
 from citybrain.demo.run import STEPS, Options, drive
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
 STORY = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PatientHandedOver", "IncidentClosed"]

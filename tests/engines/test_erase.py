@@ -16,14 +16,14 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.distributed import Distributed
-from citybrain.mesh.sealed_rows import SealedRows
-from citybrain.mesh.serve import choose
-from citybrain.mesh.settings import Settings
-from citybrain.mesh.vault import Vault
+from citybrain.local.child import MeshChild
+from citybrain.local.engines import Engines
+from citybrain.mesh.personal.sealed_rows import SealedRows
+from citybrain.mesh.personal.vault import Vault
+from citybrain.mesh.runtime.serve import choose
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.distributed import Distributed
 from tests.engines.commands import city
 
 PHONE = "+8613800001111"

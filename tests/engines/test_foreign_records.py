@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
@@ -20,6 +19,7 @@ from citybrain.event_store.kafka.telemetry import KafkaTelemetry
 from citybrain.event_store.kafka.topics import UNNAMED, event_topic, partition_of, telemetry_topic
 from citybrain.event_store.views import ViewFile
 from citybrain.event_store.watch import Watch
+from citybrain.local.engines import Engines
 from tests.contract.log import Member, running, write
 from tests.engines.kafka_on_memory import OnMemory, these
 

@@ -21,11 +21,11 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.contract import StoreError
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Cassandra, Kafka, Settings
+from citybrain.local.child import MeshChild
+from citybrain.local.engines import Engines
+from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from tests.engines.certificates import Authority
 from tests.engines.commands import city
 from tests.engines.guarded import GuardedCassandra, GuardedKafka

@@ -16,7 +16,6 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, LostAssignment, Partition, StoredEvent
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.verifying import verify
@@ -29,6 +28,7 @@ from citybrain.event_store.kafka.topics import UNNAMED, Kind, Topics, event_topi
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
+from citybrain.local.engines import Engines
 from tests.contract.log import LogContract, Member, running, write
 from tests.contract.store import event
 from tests.contract.telemetry import TelemetryContract

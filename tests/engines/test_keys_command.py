@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 from tests.cli.test_keys import changed_while_it_runs
 
 

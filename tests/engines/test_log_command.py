@@ -11,8 +11,8 @@ from pathlib import Path
 
 from citybrain.event_store.contract import ANY, StoredEvent
 from citybrain.event_store.distributed.ports import Batch
-from citybrain.mesh.distributed import Distributed
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.distributed import Distributed
 from tests.contract.store import event
 
 CITY = str(Path(sys.executable).parent / "city")

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from citybrain.engines.errors import EngineError, NotFetched
-from citybrain.engines.jars import CACHE_VARIABLE, class_path
-from citybrain.engines.kafka import Kafka
-from citybrain.engines.local import Engines
-from citybrain.engines.ports import HOST
+from citybrain.local.engines import Engines
+from citybrain.local.errors import EngineError, NotFetched
+from citybrain.local.jars import CACHE_VARIABLE, class_path
+from citybrain.local.kafka import Kafka
+from citybrain.local.ports import HOST
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
-STARTER = "import sys, time; from citybrain.engines.kafka import Kafka; from pathlib import Path\n"
+STARTER = "import sys, time; from citybrain.local.kafka import Kafka; from pathlib import Path\n"
 STARTER += "kafka = Kafka(Path(sys.argv[1])); kafka.start(); print('up', flush=True); time.sleep(600)"
 
 

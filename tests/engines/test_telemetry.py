@@ -15,10 +15,10 @@ from citybrain.counting.v1 import counting_service_pb2 as pb
 from citybrain.counting.v1 import events_pb2 as ev
 from citybrain.counting.v1.counting_service_pb2_grpc import CountingServiceStub
 
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.distributed import Distributed
+from citybrain.local.child import MeshChild
 from citybrain.mesh.manifest import Manifest, read_manifest
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.distributed import Distributed
 
 COUNTING = Path(__file__).with_name("counting")
 STUBS = Path(__file__).parents[2] / "build" / "tests" / "python"

@@ -15,8 +15,8 @@ from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.cli.local import ROOT, LocalCity
 from citybrain.demo.observer import Observer
 from citybrain.demo.processes import Simulation
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Settings
+from citybrain.local.child import MeshChild
+from citybrain.mesh.settings.values import Settings
 from tests.helpers.paper_city import PaperCity
 
 WHERE = [

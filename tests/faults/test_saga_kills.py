@@ -10,7 +10,7 @@ import pytest
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
 from tests.helpers.killer import KillAt
 from tests.helpers.paper_city import PaperCity

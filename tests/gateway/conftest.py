@@ -20,8 +20,8 @@ from citybrain.emergency_command.v1 import events_pb2
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.observability.receiver import Receiver
 

@@ -18,9 +18,9 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
 from tests.gateway.conftest import ROOT, call_json, until
 
@@ -32,7 +32,7 @@ ONE = "/v1/incidents/inc-00000000000a"
 STARTER = """
 import sys, threading
 from pathlib import Path
-from citybrain.gateway.envoy import Envoy
+from citybrain.local.envoy import Envoy
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import read_manifest
 root, folder = Path(sys.argv[1]), Path(sys.argv[2])

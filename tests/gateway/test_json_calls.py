@@ -18,9 +18,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.methods import Route, routes
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
 from tests.gateway.conftest import ROOT, Answer, call_json
 

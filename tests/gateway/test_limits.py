@@ -20,9 +20,9 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.roads.v1 import roads_pb2
 
 from citybrain.gateway import filters
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.request_checks import request_checks
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
 from tests.gateway.conftest import call_json, until
 
 pytestmark = pytest.mark.envoy

@@ -14,8 +14,8 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.settings import Settings
+from citybrain.local.child import MeshChild
+from citybrain.mesh.settings.values import Settings
 from tests.helpers.paper_city import WallCity
 
 DEPARTMENTS = ("emergency_command", "health", "traffic", "district_hub")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from citybrain.events.v1.event_pb2 import Event
 
 from citybrain.demo.observer import Observer
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.helpers.paper_city import LIMIT_S, PaperCity
 
 

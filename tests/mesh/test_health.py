@@ -20,8 +20,8 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.presence import forget, present
+from citybrain.local.child import MeshChild
+from citybrain.mesh.operations.presence import forget, present
 
 SERVICE = "citybrain.health.v1.HealthService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

@@ -20,11 +20,11 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.cli.local import LocalCity
 from citybrain.cli.reflection import CallError, Remote
-from citybrain.mesh.child import ChildError, MeshChild
+from citybrain.local.child import ChildError, MeshChild
+from citybrain.local.processes import groups_of
 from citybrain.mesh.manifest import ManifestError, find_manifests
-from citybrain.mesh.processes import groups_of
-from citybrain.mesh.serve import rooms
-from citybrain.mesh.settings import Log, Processes, Restarts, Settings
+from citybrain.mesh.runtime.serve import rooms
+from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0

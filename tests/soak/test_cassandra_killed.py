@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
+from citybrain.local.engines import Engines
 from tests.engines.test_cassandra_store import LOGS
 from tests.faults.engines.record import compare
 from tests.faults.engines.test_network_cut import LIMIT_S, load

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from citybrain.engines.local import Engines
+from citybrain.local.engines import Engines
 from tests.faults.engines.test_everything_killed import run
 
 FIRST = int(os.environ.get("SOAK_FROM", "0"))

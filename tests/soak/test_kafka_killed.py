@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.kafka import Kafka
-from citybrain.engines.local import Engines
 from citybrain.event_store.contract import ANY, Committed, StoredEvent
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.views import ViewFile
+from citybrain.local.engines import Engines
+from citybrain.local.kafka import Kafka
 from tests.contract.log import Member
 from tests.contract.store import event
 from tests.engines.kafka_on_memory import OnMemory, these

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.local import Engines
+from citybrain.local.engines import Engines
 from tests.faults.engines.test_linearizable import lived
 from tests.linearizability.places import EmbeddedPlace
 from tests.linearizability.trouble import judged

@@ -11,7 +11,7 @@ import pytest
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.faults.test_saga_kills import every_effect_is_there_once, nothing_is_held
 from tests.helpers.killer import KillAt
 from tests.helpers.paper_city import PaperCity

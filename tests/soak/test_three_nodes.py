@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from citybrain.engines.engine import Engine
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.session import Place
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.local.engine import Engine
+from citybrain.local.engines import Engines
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.test_everything_killed import lived_through
 from tests.soak.three_nodes import NODES, Nodes, addresses, started

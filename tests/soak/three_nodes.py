@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from citybrain.engines.cassandra import Cassandra
-from citybrain.engines.engine import Engine
-from citybrain.engines.kafka import Kafka
-from citybrain.engines.ports import HOST, keep_free_port
+from citybrain.local.cassandra import Cassandra
+from citybrain.local.engine import Engine
+from citybrain.local.kafka import Kafka
+from citybrain.local.ports import HOST, keep_free_port
 
 NODES = 3
 

@@ -15,7 +15,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.cli.local import ROOT
 from citybrain.demo.processes import Crashed, Simulation, SimulationError
-from citybrain.mesh.validation import check
+from citybrain.mesh.runtime.validation import check
 from citybrain.simulation.day_plans import read_day_plans
 from citybrain.simulation.network import read_network, signal_messages
 from citybrain.simulation.places import Places, derive_districts

@@ -9,9 +9,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from citybrain.cli.contracts import descriptors
 from citybrain.cli.local import ROOT
-from citybrain.mesh.entry import events_of, load_entry
 from citybrain.mesh.manifest import Manifest, find_manifests
-from citybrain.mesh.serve import rooms
+from citybrain.mesh.runtime.entry import events_of, load_entry
+from citybrain.mesh.runtime.serve import rooms
 
 MANIFESTS = find_manifests(rooms())
 FILES = FileDescriptorSet.FromString(descriptors().read_bytes()).file

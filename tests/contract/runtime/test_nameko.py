@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from tests.contract.runtime.calls import CallsContract
 from tests.contract.runtime.events import EventsContract
 from tests.contract.runtime.life import LifeContract

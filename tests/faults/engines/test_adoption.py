@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -23,6 +22,7 @@ from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.watch import Watch
+from citybrain.local.engines import Engines
 from tests.contract.store import event
 from tests.engines.strict import TOMBSTONES
 from tests.faults.engines.test_stopped_writer import everything

@@ -14,13 +14,13 @@ from contextlib import suppress
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.local.engines import Engines
 from tests.contract.machine import ALL, Folding
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines.cassandra import Cassandra
-from citybrain.engines.engine import Engine
-from citybrain.engines.kafka import Kafka
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
 from citybrain.event_store.contract import ANY, Committed, StoreError, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.local.cassandra import Cassandra
+from citybrain.local.engine import Engine
+from citybrain.local.engines import Engines
+from citybrain.local.kafka import Kafka
 from tests.contract.store import event
 from tests.faults.engines.record import compare
 from tests.faults.engines.test_stopped_writer import everything

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
+from citybrain.local.engines import Engines
 from tests.linearizability.places import DistributedPlace
 from tests.linearizability.trouble import Histories, judged
 

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
 from citybrain.event_store.contract import ANY, Committed, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.local.engines import Engines
 from tests.contract.store import event
 from tests.engines.test_cassandra_store import LOGS, opened
 from tests.faults.engines.record import compare

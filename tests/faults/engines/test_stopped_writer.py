@@ -8,12 +8,12 @@ import uuid
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
 from citybrain.event_store.contract import ANY, Committed, StoredEvent
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.local.engines import Engines
 from tests.contract.store import event
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare

@@ -7,11 +7,11 @@ import uuid
 
 import pytest
 
-from citybrain.engines.local import Engines
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.local.engines import Engines
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare
 from tests.faults.engines.test_everything_killed import until_nothing_is_open

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 
-from citybrain.mesh.settings import Settings
+from citybrain.mesh.settings.values import Settings
 from tests.helpers.apart import Apart
 
 LIMIT_S = 90.0

@@ -15,7 +15,7 @@ from citybrain.personal.v1.personal_pb2 import PersonErased
 from citybrain.roads.v1.roads_pb2 import RoadEdge
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
-from citybrain.mesh.child import MeshChild
+from citybrain.local.child import MeshChild
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.testing import Running, running, service_factory

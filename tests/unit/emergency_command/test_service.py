@@ -13,9 +13,9 @@ from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
 from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.read_models import Row
-from citybrain.mesh.erasure import erase
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import Heard, timestamp
+from citybrain.mesh.personal.erasure import erase
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.mesh.testing.parts import greenlets
 from citybrain.services.emergency_command import views

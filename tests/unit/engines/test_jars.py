@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.engines import jars
-from citybrain.engines.errors import EngineError
+from citybrain.local import jars
+from citybrain.local.errors import EngineError
 
 LOCK = """
 bytes = 3

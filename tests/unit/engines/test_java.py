@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from citybrain.cli import machine
-from citybrain.engines import java
-from citybrain.engines.errors import EngineError
+from citybrain.local import java
+from citybrain.local.errors import EngineError
 
 
 def install(folder: Path, version: str, *, release: bool = True) -> Path:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from citybrain.engines.ports import HOST, is_taken, keep_free_port
+from citybrain.local.ports import HOST, is_taken, keep_free_port
 
 
 def test_a_port_that_is_kept_is_chosen_by_nobody_else_and_the_engine_can_listen_on_it() -> None:

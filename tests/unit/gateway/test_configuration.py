@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from citybrain.gateway.configuration import as_yaml, bootstrap
 from citybrain.gateway.edge import access_log
-from citybrain.gateway.envoy import Envoy
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import FILTER_ORDER
 from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
-from citybrain.mesh.mesh_service import SERVICE as MESH
+from citybrain.mesh.operations.mesh_service import SERVICE as MESH
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = find_manifests([ROOT / "services", ROOT / "sagas"])

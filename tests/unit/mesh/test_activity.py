@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.activity import Activity
+from citybrain.mesh.runtime.activity import Activity
 
 
 def test_what_does_nothing_is_at_rest() -> None:

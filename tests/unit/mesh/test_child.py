@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.mesh.child import ChildError, MeshChild
+from citybrain.local.child import ChildError, MeshChild
 
 
 def test_a_child_that_does_not_start_says_why_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -32,8 +32,9 @@ def test_a_child_may_be_stopped_twice_and_started_again_where_it_was(tmp_path: P
 
 
 def test_to_begin_a_process_loads_nothing_that_only_some_of_its_work_or_only_other_engines_need(tmp_path: Path) -> None:
+    begins = "citybrain.mesh.runtime.serve"
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, citybrain.mesh.serve, citybrain.services.health.service; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {begins}, citybrain.services.health.service; print(*sys.modules)"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
     ).stdout.split()  # fmt: skip
     assert "eventlet" in loaded

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.clock import CityClock, DrivenClock, WallClock
+from citybrain.mesh.runtime.clock import CityClock, DrivenClock, WallClock
 
 SECOND = 1_000_000
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from citybrain.cli.configuration import City
-from citybrain.engines.jars import CACHE_VARIABLE
-from citybrain.mesh import configuration
-from citybrain.mesh.child import ChildError, MeshChild
-from citybrain.mesh.configuration import Configuration, ConfigurationError, Given, keys, load, read
-from citybrain.mesh.settings import ELSEWHERE, Settings
-from citybrain.mesh.tokens import Tokens
+from citybrain.local.child import ChildError, MeshChild
+from citybrain.local.jars import CACHE_VARIABLE
+from citybrain.mesh.settings import configuration
+from citybrain.mesh.settings.configuration import Configuration, ConfigurationError, Given, keys, load, read
+from citybrain.mesh.settings.values import ELSEWHERE, Settings
+from citybrain.mesh.subscriptions.tokens import Tokens
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.mesh.errors import Overloaded, Refused, Unavailable
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.shares import Asker
 from citybrain.mesh.service import Service, rpc
-from citybrain.mesh.shares import Asker
 from citybrain.mesh.testing.parts import Parts, on_parts, together
 
 

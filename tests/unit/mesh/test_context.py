@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.context import Call, cause, current, enter, header, new_id, onward_metadata
 from citybrain.mesh.errors import Cancelled, DeadlinePassed
+from citybrain.mesh.runtime.context import Call, cause, current, enter, header, new_id, onward_metadata
 
 Word = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=6)
 Parts = st.tuples(Word, Word, Word, Word, Word, st.integers(0, 99))

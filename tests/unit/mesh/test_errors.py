@@ -29,7 +29,7 @@ from citybrain.mesh.errors import (
     listed,
     status_of,
 )
-from citybrain.mesh.runtime import off_loop, wait
+from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.service import Service, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
 

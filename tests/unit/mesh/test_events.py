@@ -21,7 +21,7 @@ from citybrain.mesh.events import (
     timestamp,
     type_name,
 )
-from citybrain.mesh.following import Follow, _wanted
+from citybrain.mesh.providers.following import Follow, _wanted
 
 HOSPITAL = health.HospitalRegistered(hospital_id="h1", name="浙江大学医学院附属第一医院")
 

@@ -16,13 +16,13 @@ from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import ANY, NewEvent
-from citybrain.mesh import following
-from citybrain.mesh.context import Call
 from citybrain.mesh.errors import Overloaded
-from citybrain.mesh.following import MAX_BATCH_BYTES
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.providers import following
+from citybrain.mesh.providers.following import MAX_BATCH_BYTES
+from citybrain.mesh.runtime.context import Call
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.shares import Asker
 from citybrain.mesh.service import Follow, Service, rpc
-from citybrain.mesh.shares import Asker
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 REPORTED = ev.SignalReported.DESCRIPTOR.full_name

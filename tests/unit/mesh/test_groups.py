@@ -27,13 +27,13 @@ from citybrain.event_store.limits import MAX_APPEND_EVENTS, MAX_EVENT_BYTES
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
 from citybrain.event_store.views import ViewFile
-from citybrain.mesh.engine import AllOrNothing
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, Unavailable
 from citybrain.mesh.events import type_name
-from citybrain.mesh.groups import GroupMember, Part, lasting
-from citybrain.mesh.leadership import Leadership
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, Streams, View, subscribe
+from citybrain.mesh.storage.engine import AllOrNothing
+from citybrain.mesh.subscriptions.groups import GroupMember, Part, lasting
+from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 TRAFFIC = "citybrain.traffic.v1.TrafficService"
@@ -213,7 +213,7 @@ def test_a_reaction_that_appends_more_than_a_store_takes_is_parked_and_holds_up_
 
 
 def test_a_defect_in_what_looks_after_a_membership_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.mesh.groups._AFTER_LOSS_S", 0.01)
+    monkeypatch.setattr("citybrain.mesh.subscriptions.groups._AFTER_LOSS_S", 0.01)
 
     def test(parts: Parts) -> None:
         partitions, failures = AllOrNothing.partitions, [LookupError("a defect")] * 3

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh import context
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
-from citybrain.mesh.groups import lasting
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service, rpc
+from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"

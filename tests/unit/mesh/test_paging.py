@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.paging import Key, one_page, scan_page
-from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.providers.paging import Key, one_page, scan_page
+from citybrain.mesh.subscriptions.tokens import Tokens
 
 TOKENS = Tokens(b"1" * 32)
 KEYS = st.tuples(st.integers(0, 5), st.text(alphabet="abc~", max_size=3))

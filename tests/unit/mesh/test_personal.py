@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.personal import NobodysData, persons, put_in, take_out
+from citybrain.mesh.personal.fields import NobodysData, persons, put_in, take_out
 
 TEXT = "绝密"
 IDS = st.sampled_from(["per-1", "per-2"])

@@ -14,12 +14,12 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from citybrain.event_store.contract import ANY, NewEvent
-from citybrain.mesh.child import MeshChild
-from citybrain.mesh.clock import MICROSECONDS, DrivenClock
-from citybrain.mesh.leadership import Leadership
-from citybrain.mesh.readiness import Readiness
-from citybrain.mesh.runtime import off_loop, wait
+from citybrain.local.child import MeshChild
+from citybrain.mesh.operations.readiness import Readiness
+from citybrain.mesh.runtime.clock import MICROSECONDS, DrivenClock
+from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.service import Client, Heard, Reading, Service, Telemetry, View, Window, every, subscribe, window
+from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
@@ -207,7 +207,7 @@ def test_what_is_not_well_in_the_store_though_it_takes_appends_is_told_and_the_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def test(here: Ward) -> None:
-        monkeypatch.setattr("citybrain.mesh.readiness._TRY_STORE_S", 0.0)
+        monkeypatch.setattr("citybrain.mesh.operations.readiness._TRY_STORE_S", 0.0)
         here.start()
         here.until("", SERVING)
         monkeypatch.setattr(here.process.store, "unwell", lambda: "adopting writer w1 failed, and is tried again")

@@ -15,11 +15,11 @@ from citybrain.event_store import parking
 from citybrain.event_store.contract import ANY
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.views import ViewFile
-from citybrain.mesh import views
-from citybrain.mesh.generations import Generations, Switch, table
-from citybrain.mesh.leadership import Leadership
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.providers import views
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, View
+from citybrain.mesh.subscriptions.generations import Generations, Switch, table
+from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.contract import ANY
 from citybrain.event_store.snapshots import Snapshot
-from citybrain.mesh import context
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service, Streams
-from citybrain.mesh.states import StateError, code_of, pack_state, unpack_state
+from citybrain.mesh.storage.states import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 from citybrain.services.district_hub import domain as districts

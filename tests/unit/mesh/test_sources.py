@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from citybrain.mesh.clock import WallClock
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.manifest import ManifestError
+from citybrain.mesh.runtime.clock import WallClock
 from citybrain.mesh.service import Service, Source
-from citybrain.mesh.settings import Settings, SourceClock
+from citybrain.mesh.settings.values import Settings, SourceClock
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 PROBE = "citybrain.probe.v1.ProbeService"

@@ -16,13 +16,13 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.contract import Committed, Conflict, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.mesh import context
-from citybrain.mesh.engine import Embedded
 from citybrain.mesh.errors import Refused
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.validation import EventRefused
 from citybrain.mesh.service import Service, Streams
+from citybrain.mesh.storage.engine import Embedded
 from citybrain.mesh.testing.parts import Parts, on_parts, together
-from citybrain.mesh.validation import EventRefused
 
 
 @dataclass(frozen=True)

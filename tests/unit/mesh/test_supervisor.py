@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from citybrain.mesh.settings import Restarts
-from citybrain.mesh.supervisor import Supervisor
+from citybrain.local.supervisor import Supervisor
+from citybrain.mesh.settings.values import Restarts
 
 LIMIT_S = 60.0
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.tokens import Tokens
+from citybrain.mesh.subscriptions.tokens import Tokens
 
 ONE, OTHER = Tokens(b"1" * 32), Tokens(b"2" * 32)
 

@@ -12,9 +12,9 @@ import pytest
 
 from citybrain.event_store.contract import LogPage, StoredEvent, Unreadable
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.mesh.groups import position_before
-from citybrain.mesh.runner import _last_moment_of
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.runner import _last_moment_of
+from citybrain.mesh.subscriptions.groups import position_before
 from citybrain.mesh.testing.parts import Parts, on_parts
 from tests.unit.mesh.test_rebuild import counted, opened, write
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.validation import EventRefused, UnusableRules, check, check_event, prepare
+from citybrain.mesh.runtime.validation import EventRefused, UnusableRules, check, check_event, prepare
 
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = RoadPlace(edge_id="e1", position_m=3)

@@ -17,17 +17,17 @@ from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 from citybrain.event_store.contract import StoredEvent, StoreError
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.sealing import SealBroken
-from citybrain.mesh import context
-from citybrain.mesh.clock import DrivenClock
-from citybrain.mesh.erasure import UnknownPerson, erase
 from citybrain.mesh.errors import Refused
-from citybrain.mesh.personal import NobodysData
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.personal.erasure import UnknownPerson, erase
+from citybrain.mesh.personal.fields import NobodysData
+from citybrain.mesh.personal.vault import Vault, key_file, lay_down
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.clock import DrivenClock
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Follow, Heard, Service, Streams, View, rpc, subscribe
-from citybrain.mesh.settings import Personal, Settings
+from citybrain.mesh.settings.values import Personal, Settings
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
-from citybrain.mesh.vault import Vault, key_file, lay_down
 
 PROBE = "citybrain.probe.v1.ProbeService"
 TEXT = "绝密的电话"

@@ -14,11 +14,11 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
 from citybrain.event_store.contract import NewEvent
-from citybrain.mesh import context
-from citybrain.mesh.clock import DrivenClock
-from citybrain.mesh.container import Container
 from citybrain.mesh.events import hear
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.clock import DrivenClock
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, rpc, subscribe
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.sagas.definition import Command, Node, Step, Workflow

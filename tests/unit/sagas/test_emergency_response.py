@@ -13,8 +13,8 @@ from citybrain.traffic.v1.events_pb2 import VehicleMissing
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import message_class, timestamp
-from citybrain.mesh.server import find_method
-from citybrain.mesh.validation import check
+from citybrain.mesh.runtime.server import find_method
+from citybrain.mesh.runtime.validation import check
 from citybrain.sagas.definition import Step, Workflow
 from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST
 from citybrain.sagas.engine import due_timers, on_failure, react, tries_out

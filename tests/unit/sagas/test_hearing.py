@@ -11,7 +11,7 @@ from citybrain.health.v1.events_pb2 import MissionReported
 
 from citybrain.event_store.contract import StoreError
 from citybrain.mesh.errors import Refused
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
 from citybrain.sagas.definition import Parallel, Wait
 from tests.unit.sagas.saga_city import City, Department, city, step

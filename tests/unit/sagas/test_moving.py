@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.manifest import ManifestError
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas import persons

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from citybrain.event_store.contract import NewEvent
 from citybrain.event_store.feed import log_position
 from citybrain.mesh.errors import Refused
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.definition import Parallel, Wait
 from citybrain.sagas.records import Known, _within_limits

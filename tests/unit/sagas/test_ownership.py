@@ -15,7 +15,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.feed import log_position
 from citybrain.mesh.errors import Refused, Unavailable
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
 from citybrain.sagas.definition import Parallel, Wait
 from citybrain.sagas.records import Known

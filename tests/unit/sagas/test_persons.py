@@ -14,7 +14,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound, Refused, ServiceError
-from citybrain.mesh.runtime import wait
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.sagas import persons
 from citybrain.sagas.definition import Parallel, Wait
 from citybrain.sagas.state import SagaState

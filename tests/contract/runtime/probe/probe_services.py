@@ -19,8 +19,8 @@ from citybrain.probe.v1 import probe_service_pb2 as pb
 from google.protobuf.message import Message
 from opentelemetry import trace
 
-from citybrain.mesh import context
 from citybrain.mesh.errors import Refused, ServiceError, Unavailable
+from citybrain.mesh.runtime import context
 from citybrain.mesh.service import (
     Client,
     Clock,

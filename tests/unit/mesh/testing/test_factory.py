@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import Refused
-from citybrain.mesh.runtime import off_loop
+from citybrain.mesh.runtime.greenlets import off_loop
 from citybrain.mesh.service import Client, Clock, Follow, Heard, Log, Provider, Service, Streams, View, every, rpc, subscribe
 from citybrain.mesh.testing import Misused, fake, service_factory
 

@@ -15,9 +15,9 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import Row
-from citybrain.mesh import context
 from citybrain.mesh.errors import BadRequest, CallFailed, DeadlinePassed, Refused
-from citybrain.mesh.runtime import off_loop
+from citybrain.mesh.runtime import context
+from citybrain.mesh.runtime.greenlets import off_loop
 from citybrain.mesh.service import Client, Clock, Follow, Heard, Service, Streams, View, at, every, rpc, subscribe
 from citybrain.mesh.testing import Misused, NeverCame, fake, running
 

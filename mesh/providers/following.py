@@ -1,0 +1,191 @@
+"""Server streams over the log: what was, then live without a gap, with a signed token to go on from (ES-6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from citybrain.events.v1 import event_pb2
+from citybrain.options.v1 import options_pb2
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from citybrain.event_store.contract import Cursor, StoredEvent
+from citybrain.mesh.errors import Overloaded, Unavailable
+from citybrain.mesh.events import decode, message_class, outward, type_name
+from citybrain.mesh.runtime.context import Call
+from citybrain.mesh.runtime.shares import Asker, Shares
+from citybrain.mesh.storage.upcasting import written_as
+
+if TYPE_CHECKING:
+    from citybrain.mesh.runtime.process import Process
+
+MAX_BATCH = 100
+MAX_BATCH_BYTES = 1024 * 1024
+"""Of the events in one message: many clients take 4 MiB, and one event may have a quarter of one."""
+HEARTBEAT_S = 15.0
+"""So long nothing is said; then a message without events, with a token, tells that the stream is well."""
+STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
+"""Of the streams of a process."""
+PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
+"""Who may see less gets events as they are stored: without what is sealed."""
+
+
+@dataclass(slots=True, frozen=True)
+class Follow:
+    """What a stream is about. Give a story, or types, or both; `concerns` narrows it further and must be pure."""
+
+    # Names the stream's subject in resume tokens: a token of one subject is refused by another.
+    purpose: str
+    story: str = ""
+    types: Collection[type[Message]] = ()
+    concerns: Callable[[Message], bool] | None = None
+    # Only events recorded at or after this moment (microseconds since 1970).
+    recorded_from: int = 0
+    # The most closed classification the follower may see.
+    clearance: int = 2
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """An open stream: the id its caller gave it, how many messages were sent, and whether one over the log has more to send."""
+
+    stream_id: str
+    call: Call
+    asker: Asker
+    sent: int = 0
+    # None for a stream that its method writes.
+    behind: Callable[[], bool] | None = None
+
+
+class OpenStreams:
+    """The streams of a process: how many, how far each was sent, and how they end."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._shares = Shares(limit, STREAM_SHARES)
+        self._open: set[Followed] = set()
+        self._ending = asyncio.Event()
+        self._none_left = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def sent(self) -> dict[str, int]:
+        """Messages sent per stream that its caller gave an id."""
+        return {stream.stream_id: stream.sent for stream in self._open if stream.stream_id}
+
+    def at_rest(self) -> bool:
+        """Every stream over the log has sent what there is."""
+        return not any(stream.behind is not None and stream.behind() for stream in self._open)
+
+    def end(self) -> None:
+        """Ends all streams; their followers come back with their tokens."""
+        self._ending.set()
+        for stream in list(self._open):
+            stream.call.end(self.ending())
+
+    def ending(self) -> Unavailable:
+        """What a follower is told when its stream ends."""
+        return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
+
+    def open(self, stream_id: str, call: Call, asker: Asker) -> Followed:
+        """Counts a stream in; raises Overloaded where there are too many, or its share is full, and `ending()` when the process
+        stops.
+        """
+        if self._ending.is_set():
+            raise self.ending()
+        if len(self._open) >= self.limit:
+            raise Overloaded("too many streams are open in this process: try again later", "TOO_MANY_STREAMS")
+        if full := self._shares.full(asker):
+            raise Overloaded(f"many streams are open in this process, and {full}: try again later", "TOO_MANY_STREAMS")
+        self._shares.take(asker)
+        stream = Followed(stream_id, call, asker)
+        self._open.add(stream)
+        return stream
+
+    def close(self, stream: Followed) -> None:
+        """Counts a stream out."""
+        self._open.discard(stream)
+        self._shares.give_back(stream.asker)
+        if not self._open and self._ending.is_set():
+            self._none_left.set()
+
+    async def ended(self, timeout_s: float) -> None:
+        """After `end()`: waits until every follower has been told, at most `timeout_s`."""
+        if self._open:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), timeout_s)
+
+    async def until_ending(self) -> None:
+        """Waits for `end()`."""
+        await self._ending.wait()
+
+
+async def follow_log(
+    process: Process, follow: Follow, stream: Followed, cursor: Cursor, purpose: str, response: Descriptor
+) -> AsyncGenerator[Message, None]:
+    """Yields responses until the process ends its streams."""
+    response_class = message_class(response.full_name)
+    types = written_as(type_name(message) for message in follow.types)
+    feed = process.store.feed(types or None, follow.story)
+    ending = asyncio.ensure_future(process.streams.until_ending())
+    try:
+        stream.behind = lambda: not feed.ended(cursor)
+        while not ending.done():
+            page = await feed.read(cursor, MAX_BATCH)
+            while (fits := _fitting(page.events)) < len(page.events):
+                page = await feed.read(cursor, fits)
+            wanted = [event for event in page.events if _wanted(follow, event)]
+            if wanted:
+                opened = await _opened(process, follow, stream, wanted)
+                token = process.tokens.make(purpose, page.cursor)
+                # The count moves before the message: whoever is told of it waits for the message itself.
+                stream.sent += 1
+                yield response_class(events=opened, resume_token=token)
+            cursor = page.cursor
+            process.activity.changed()
+            if feed.ended(cursor):
+                grown = asyncio.ensure_future(feed.grown(cursor))
+                try:
+                    done, _ = await asyncio.wait([grown, ending], timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    grown.cancel()
+                if not done:
+                    stream.sent += 1
+                    yield response_class(resume_token=process.tokens.make(purpose, cursor))
+    finally:
+        ending.cancel()
+        stream.behind = None
+        process.activity.changed()
+
+
+def _fitting(events: Sequence[StoredEvent]) -> int:
+    """How many of the first events one message holds; at least one."""
+    size = 0
+    for number, event in enumerate(events):
+        size += len(event.data) + len(event.sealed)
+        if size > MAX_BATCH_BYTES and number:
+            return number
+    return len(events)
+
+
+async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
+    """Events as this follower may see them; to whom something personal goes is kept before it goes."""
+    if follow.clearance < PERSONAL_CLEARANCE or not any(event.sealed for event in events):
+        return [outward(event) for event in events]
+    heard = await process.vault.hear(events)
+    persons = Counter(person for one in heard for person in one.persons)
+    recipient = f"{stream.call.caller or 'unknown'}: {stream.call.method} of {follow.purpose}"
+    await process.vault.keys.note_sent(persons, recipient, process.clock.now())
+    return [outward(one.stored, one if one.stored.sealed else None) for one in heard]
+
+
+def _wanted(follow: Follow, event: StoredEvent) -> bool:
+    if event.classification > follow.clearance or event.recorded_at < follow.recorded_from:
+        return False
+    return follow.concerns is None or follow.concerns(decode(event))

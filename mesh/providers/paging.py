@@ -1,0 +1,73 @@
+"""Lists in pages. A token carries the key of the last row of its page and never a number of rows.
+
+So what comes and goes between two pages shifts nothing.
+A list is ordered by what never changes of a row: a row that is there all the time is in one page, and in no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from citybrain.event_store.read_models import Row
+from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.subscriptions.tokens import Tokens
+
+R = TypeVar("R")
+Key = tuple[int | str, ...]
+_TOKEN, _SIZE = "page_token", "page_size"
+_NOT_ASKED = {_TOKEN, _SIZE}
+
+
+class Scanned(Protocol):
+    """What is read in the order of its keys: a read model."""
+
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+        """Rows behind a key."""
+        ...
+
+
+def one_page(
+    tokens: Tokens, request: Any, rows: Iterable[R], key: Callable[[R], Key], *, newest_first: bool, default: int
+) -> tuple[list[R], str]:
+    """One page of rows in the order of a key of theirs, and the token of the next page; empty where this is the last."""
+    last = _last(tokens, request)
+    if last is not None:
+        rows = [row for row in rows if (key(row) < last if newest_first else key(row) > last)]
+    ordered = sorted(rows, key=key, reverse=newest_first)
+    size = request.page_size or default
+    page = ordered[:size]
+    return page, _token(tokens, request, key(page[-1])) if len(ordered) > size else ""
+
+
+def scan_page(tokens: Tokens, request: Any, view: Scanned, *, default: int) -> tuple[list[tuple[str, Row]], str]:
+    """One page of a read model in the order of its keys, as `one_page`; no other row is read."""
+    (after,) = _last(tokens, request) or ("",)
+    size = request.page_size or default
+    rows = view.scan(str(after), size + 1)
+    page = rows[:size]
+    return page, _token(tokens, request, (page[-1][0],)) if len(rows) > size else ""
+
+
+def _token(tokens: Tokens, request: Any, last: Key) -> str:
+    return tokens.seal(_purpose(request), json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _last(tokens: Tokens, request: Any) -> Key | None:
+    """The key behind which the page begins; BadRequest where the token is none of this list and this question."""
+    if not request.page_token:
+        return None
+    try:
+        return tuple(json.loads(tokens.unseal(_purpose(request), request.page_token, _TOKEN)))
+    except ValueError:
+        raise BadRequest([(_TOKEN, "is of an earlier release: leave it empty to begin anew")]) from None
+
+
+def _purpose(request: Any) -> str:
+    """Which list it is and what is asked of it: a token of one question says nothing about another."""
+    asked = type(request)()
+    asked.CopyFrom(request)
+    for field in _NOT_ASKED:
+        asked.ClearField(field)
+    return f"page {request.DESCRIPTOR.full_name} {asked.SerializeToString(deterministic=True).hex()}"

@@ -1,0 +1,69 @@
+"""Times that come from outside: how far the clock of a source may be from ours before what it says is refused.
+
+One clock that is wrong must not hold up or misdate what all others report: a time from the future would be taken for the newest
+one until the future has come, whatever is told meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.events import microseconds
+from citybrain.mesh.manifest import ManifestError
+from citybrain.mesh.runtime.clock import MICROSECONDS
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.nameko import DependencyProvider
+from citybrain.mesh.settings.values import SourceClock
+
+
+class Source(DependencyProvider):  # type: ignore[misc]
+    """A kind of source: `street = Source(ahead_s=5, behind_s=60)`, then `self.street.moment(time, "observed_at")`.
+
+    `ahead_s`, `behind_s`: how far its clock may be before and behind city time, in seconds. A city changes them for
+    `<service>.<name>` under `sources` in its configuration.
+    """
+
+    container: Container
+
+    def __init__(self, *, ahead_s: float, behind_s: float) -> None:
+        self._clock = SourceClock(ahead_s=ahead_s, behind_s=behind_s)
+
+    def setup(self) -> None:
+        """Reads what the city has set. ManifestError where it names a kind of source that this service has not."""
+        service = self.container.manifest.name
+        self._name = f"{service}.{self.attr_name}"
+        given = self.container.process.settings.sources
+        mine = {f"{service}.{one.attr_name}" for one in self.container.dependencies if isinstance(one, Source)}
+        for name in given:
+            if name.partition(".")[0] == service and name not in mine:
+                raise ManifestError(
+                    f"sources names {name}, and {service} has no such source: there are {', '.join(sorted(mine))}"
+                )
+        self._clock = given.get(self._name, self._clock)
+
+    def get_dependency(self, worker_ctx: Any) -> Source:
+        """The provider itself: it holds nothing of a call."""
+        return self
+
+    def moment(self, at: Timestamp, field: str) -> int:
+        """The moment in microseconds since 1970. BadRequest, with both times, where the source's clock is too far from ours."""
+        clock = self.container.process.clock
+        moment = microseconds(at)
+        if not clock.known():
+            return moment
+        away = (moment - clock.now()) / MICROSECONDS
+        allowed, which = (self._clock.ahead_s, "ahead_s") if away > 0 else (self._clock.behind_s, "behind_s")
+        if abs(away) > allowed:
+            times = f"is {_shown(moment)}, and here it is {_shown(clock.now())}"
+            way = f"may be {allowed:g} s {'ahead' if away > 0 else 'behind'} (sources.{self._name}.{which})"
+            raise BadRequest([(field, f"{times}: nothing was taken in; set the clock of the source, which {way}")])
+        return moment
+
+
+def _shown(moment: int) -> str:
+    made = Timestamp()
+    made.FromMicroseconds(moment)
+    return made.ToJsonString()

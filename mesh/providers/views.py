@@ -1,0 +1,312 @@
+"""Read models: two pure functions, `key(event)` and `apply(row, event)`, folded from the log into the service's own file.
+
+It is long because folding and rebuilding change the same generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from citybrain.event_store.read_models import Parked, Row, RowChanged, given_over
+from citybrain.event_store.subscription import Batch
+from citybrain.mesh.events import Heard, hear, type_name
+from citybrain.mesh.personal.sealed_rows import SealedRows
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.greenlets import off_loop, wait
+from citybrain.mesh.runtime.nameko import DependencyProvider
+from citybrain.mesh.storage.states import StateError, code_of
+from citybrain.mesh.subscriptions.generations import Generations, Switch, table
+from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceFile, part_name
+from citybrain.observability.logs import logger
+
+D = TypeVar("D")
+# How often it is looked whether somebody asked for a rebuild, where nothing else wakes it.
+_LOOK_S = 1.0
+# And whether what is built has caught up.
+_BUILDING_LOOK_S = 0.05
+# How long the rows of a generation stay that has been live.
+_OLD_S = 10.0
+Key = Callable[[Heard], str | None]
+Apply = Callable[[Row | None, Heard], Row | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilding:
+    """How far a generation is that is built beside the live one (0: none is), in positions of the log; what keeps it."""
+
+    live: int
+    building: int
+    position: int
+    head: int
+    parked: int
+    problem: str
+
+
+class View(DependencyProvider):  # type: ignore[misc]
+    """A read model of this service; inside a method: `self.<name>.get(key)`, `.scan()`, `.derived(build)`.
+
+    `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are sealed in
+    the file; of who was erased they are None. A view that names none is given events without what is personal in them.
+    """
+
+    container: Container
+
+    def __init__(
+        self, events: Sequence[type[Message]], key: Key, apply: Apply, *, personal: Mapping[str, str] | None = None
+    ) -> None:
+        self.types = [type_name(message) for message in events]
+        self._key = key
+        self._apply = apply
+        self._personal = personal or {}
+
+    def setup(self) -> None:
+        """Opens the file, so that methods can read before the first event."""
+        process = self.container.process
+        service = self.container.manifest.name
+        self._process = process
+        self._service = service
+        self._name = self.attr_name
+        self._group = f"{service}.view.{self._name}"
+        models = ServiceFile.of(process, service).models
+        self._switch = Switch(models, self._name, self._group)
+        try:
+            self._code = code_of(self._apply)
+        except StateError:
+            self._code = ""
+        self._live = wait(self._switch.read()).live
+        self.member = self._member_of(self._live)
+        self._building = 0
+        self.builder: GroupMember | None = None
+        """What folds the generation that is built beside the live one, in this process."""
+        self._heads: dict[str, int] = {}
+        self._asked = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.revision = 0
+        """Moves whenever rows may have changed."""
+        self._news = asyncio.Event()
+        self._vault = process.vault
+        self._rows = SealedRows(self._vault, self._name, self._personal)
+        if self._personal:
+            self._vault.when_erased(self._forget_derived)
+        self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
+
+    def start(self) -> None:
+        """Folds what was, then what comes; rebuilds when somebody asks for it."""
+        self.member.follow(functools.partial(self._fold, self._live), when_changed_elsewhere=self._changed_elsewhere)
+        self._begin(self._tend())
+
+    def stop(self) -> None:
+        """Folds no more."""
+        for task in self._tasks:
+            task.cancel()
+        self.member.leave()
+        if self.builder is not None:
+            self.builder.leave()
+
+    kill = stop
+
+    async def _fold(self, generation: int, part: Part, batch: Batch) -> None:
+        name = table(self._name, generation)
+        heard = await self._vault.hear(batch.events) if self._personal else [hear(event) for event in batch.events]
+        keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
+        while True:
+            kept = await part.models.load(name, {key for key, _ in keyed}) if keyed else {}
+            standing = await self._rows.open({key: one.row for key, one in kept.items() if one.row is not None})
+            rows: dict[str, Row | None] = {}
+            for key, event in keyed:
+                before = kept.get(key)
+                if before is not None and before.holds(part.name, event.stored.position, bool(batch.unparked)):
+                    continue
+                row = rows.get(key, standing.get(key))
+                rows[key] = self._apply(row, event)
+            try:
+                await part.save(batch, name, await self._rows.seal(rows), kept)
+                break
+            except RowChanged:
+                # By a member on another partition: its work stands, and ours is done on it.
+                continue
+        self._changed()
+        self.container.process.activity.changed()
+
+    # -- rebuilding -------------------------------------------------------------------------------------------------------
+
+    async def rebuild(self) -> None:
+        """Has all of it folded anew beside the live one, by the code that runs here; what was being built is given up."""
+
+        def begin(now: Generations) -> Generations:
+            return Generations(now.live, now.last + 1, self._code, now.last + 1)
+
+        await self._switch.change(begin)
+        self._asked.set()
+
+    async def give_up(self) -> None:
+        """What is being built is not to be the live one."""
+        await self._switch.change(lambda now: Generations(now.live, last=now.last))
+        self._asked.set()
+
+    async def rebuilding(self) -> Rebuilding:
+        """How far it is."""
+        now = await self._switch.read()
+        if not now.building:
+            return Rebuilding(now.live, 0, 0, 0, 0, "")
+        position = head = parked = 0
+        for partition in self._process.store.partitions(self.member.types):
+            name = part_name(table(self._group, now.building), partition)
+            position += await self.member.file.models.position(name) or 0
+            head += partition.head()
+            parked += len(given_over(await self._waiting(name)))
+        problem = ""
+        if now.code != self._code:
+            problem = "it was begun by other code than runs now: ask for it again"
+        elif parked:
+            problem = f"parked events: {parked}; `city events parked` lists them. Mend the view and ask for it again"
+        return Rebuilding(now.live, now.building, position, head, parked, problem)
+
+    async def _tend(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except Exception as error:
+                logger(self._service).error("view cannot be rebuilt now", view=self._name, error=repr(error), exc_info=error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), _LOOK_S if self.builder is None else _BUILDING_LOOK_S)
+            self._asked.clear()
+
+    async def _look(self) -> None:
+        """Does what the row says: folds what is to be built, and reads what is live."""
+        now = await self._switch.read()
+        if now.live != self._live:
+            self._change_over(now.live)
+        if self.builder is not None and self._building != now.building:
+            self.builder.leave()
+            self.builder = None
+        if not now.building or now.code != self._code:
+            return
+        if self.builder is None:
+            for old in range(1, now.building):
+                if old != now.live:
+                    await self._forget(old)
+            self._building, self._heads = now.building, {}
+            self.builder = self._member_of(now.building)
+            # Whoever looks whether it is there, perhaps in another process, sees only what is stored.
+            self.builder.keeps_place = True
+            self.builder.follow(functools.partial(self._fold, now.building))
+        if await self._caught_up():
+            built = self._building
+            done = await self._switch.change(
+                lambda found: Generations(built, last=found.last) if found.building == built else found
+            )
+            if done.live == built:
+                before = self._live
+                self._change_over(built)
+                self._begin(self._forget_later(before))
+
+    async def _caught_up(self) -> bool:
+        """Whether what is built has come to where the log ended at the last look, and nothing of it waits."""
+        assert self.builder is not None
+        heads, self._heads = self._heads, {}
+        there = bool(heads)
+        for partition in self._process.store.partitions(self.builder.types):
+            name = part_name(self.builder.group, partition)
+            at = await self.builder.file.models.position(name)
+            there = there and at is not None and at >= heads.get(partition.name, 0)
+            there = there and not await self._waiting(name)
+            self._heads[partition.name] = partition.head()
+        return there
+
+    async def _waiting(self, part: str) -> list[Parked]:
+        """Events that are not folded yet. What is no event is in no generation, and holds none up."""
+        models = self.member.file.models
+        return [one for one in await models.parked(part) if not one.unreadable] if await models.count_parked(part) else []
+
+    def _change_over(self, live: int) -> None:
+        """From here on the rows of another generation are read and folded."""
+        self.member.leave()
+        if self.builder is not None and self._building == live:
+            self.member, self.builder = self.builder, None
+            self.member.keeps_place = False
+            self.member.tell_changes(self._changed_elsewhere)
+        else:
+            self.member = self._member_of(live)
+            self.member.follow(functools.partial(self._fold, live), when_changed_elsewhere=self._changed_elsewhere)
+        self._live = live
+        self._changed()
+        self._process.activity.changed()
+
+    async def _forget_later(self, generation: int) -> None:
+        # Other processes read it until they have looked.
+        await asyncio.sleep(_OLD_S)
+        await self._forget(generation)
+
+    async def _forget(self, generation: int) -> None:
+        group = table(self._group, generation)
+        parts = [part_name(group, partition) for partition in self._process.store.partitions(self.member.types)]
+        await self._switch.forget(generation, parts)
+
+    def _member_of(self, generation: int) -> GroupMember:
+        return GroupMember(self._process, self._service, table(self._group, generation), self.types)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._process.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _forget_derived(self, person: str | None) -> None:
+        """What was made of rows may hold something of a person who was erased."""
+        self._derived.clear()
+        self._changed()
+
+    def _changed_elsewhere(self) -> None:
+        self._changed()
+        self._asked.set()
+
+    def _changed(self) -> None:
+        self.revision += 1
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def changed(self, revision: int) -> None:
+        """Returns as soon as rows may have changed since a revision."""
+        while self.revision == revision:
+            await self._news.wait()
+
+    def get_dependency(self, worker_ctx: Any) -> View:
+        """The view itself."""
+        return self
+
+    def get(self, key: str) -> Row | None:
+        """One row, or None."""
+        return wait(self.row(key))
+
+    async def row(self, key: str) -> Row | None:
+        """As `get`, for who is on the loop."""
+        row = await self.member.file.models.get(table(self._name, self._live), key)
+        return None if row is None else (await self._rows.open({key: row}))[key]
+
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+        """Rows in the order of their keys."""
+        return wait(self.rows(after, limit))
+
+    async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+        """As `scan`, for who is on the loop."""
+        rows = await self.member.file.models.scan(table(self._name, self._live), after, limit)
+        return list((await self._rows.open(dict(rows))).items()) if self._personal else rows
+
+    def derived(self, build: Callable[[list[Row]], D]) -> D:
+        """What `build` makes of all rows, made off the loop and kept until a row changes."""
+        revision, made = self._derived.get(build, (-1, None))
+        if revision != self.revision:
+            revision = self.revision
+            made = off_loop(build, [row for _, row in self.scan()])
+            # Not where somebody was forgotten meanwhile.
+            if revision == self.revision and not (self._personal and self._vault.blind):
+                self._derived[build] = (revision, made)
+        result: D = made
+        return result

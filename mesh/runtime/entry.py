@@ -1,0 +1,133 @@
+"""The class that a manifest names, and whether manifest, class and contract say the same before anything is started."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import ServiceDescriptor
+
+from citybrain.mesh.entrypoints.calls import Rpc
+from citybrain.mesh.entrypoints.reactions import Subscribe
+from citybrain.mesh.events import message_class
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.providers.views import View
+from citybrain.mesh.service import Service
+
+
+def load_entry(manifest: Manifest) -> type[Service]:
+    """The service class; ManifestError with line and what to write where it is none, or manifest and contract do not fit it."""
+    service = _class(manifest)
+    contract = _contract(manifest)
+    _answers(manifest, service, contract)
+    package = contract.file.package
+    # Of two services in one package, the events are those of the one it is named for.
+    own = events_of(package) if package.split(".")[-2] == manifest.name else set()
+    needed = {name for name in own if not message_class(name).DESCRIPTOR.GetOptions().deprecated}
+    _listed(manifest, "publishes", own, needed, "an event of its contract", f"the events of {package}")
+    heard = heard_by(service) - own
+    what = "what its methods and views hear of other services"
+    _listed(manifest, "subscribes", heard, heard, f"heard by {service.__name__}", what)
+    return service
+
+
+def entrypoints(service: type, kind: type) -> dict[str, list[Any]]:
+    """The entrypoints of a kind, by the name of the method."""
+    found = {
+        name: [entry for entry in getattr(method, "nameko_entrypoints", ()) if isinstance(entry, kind)]
+        for name, method in inspect.getmembers(service, inspect.isfunction)
+    }
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def heard_by(service: type) -> set[str]:
+    """The types of events that its reactions and views are made from."""
+    sources: list[Any] = [entry for found in entrypoints(service, Subscribe).values() for entry in found]
+    sources += [view for _, view in inspect.getmembers(service, lambda member: isinstance(member, View))]
+    return {event for source in sources for event in source.types}
+
+
+def events_of(package: str) -> set[str]:
+    """The events of a contract: every message of its events.proto that is not a part of another one there."""
+    try:
+        file = descriptor_pool.Default().FindFileByName(f"{package.replace('.', '/')}/events.proto")
+    except KeyError:
+        return set()
+    messages = file.message_types_by_name.values()
+    parts = {field.message_type.full_name for message in messages for field in message.fields if field.message_type is not None}
+    return {message.full_name for message in messages} - parts
+
+
+def _class(manifest: Manifest) -> type[Service]:
+    module, _, name = manifest.entry.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        # Whatever a team's module does while it is loaded: it is theirs to mend, and the others are told which one it is.
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise manifest.wrong("entry", f"module {module} cannot be loaded: {why}") from error
+    found = getattr(loaded, name, None)
+    if not (isinstance(found, type) and issubclass(found, Service)):
+        classes = [k for k, v in vars(loaded).items() if isinstance(v, type) and issubclass(v, Service) and v is not Service]
+        what = (
+            f"there is no {name} in {module}" if found is None else f"{name} is not derived from citybrain.mesh.service.Service"
+        )
+        raise manifest.wrong("entry", f"{what}: {_nearest(name, classes, 'service classes there')}")
+    if getattr(found, "name", None) != manifest.name:
+        said = getattr(found, "name", None)
+        raise manifest.wrong("name", f"is {manifest.name!r}, and {name}.name is {said!r}: write the same in both")
+    return found
+
+
+def _contract(manifest: Manifest) -> ServiceDescriptor:
+    pool = descriptor_pool.Default()
+    package = manifest.grpc.rpartition(".")[0]
+    path = package.replace(".", "/")
+    with_services = f"{path}/{package.split('.')[-2]}_service.proto"
+    try:
+        return pool.FindServiceByName(manifest.grpc)
+    except KeyError:
+        try:
+            known = [one.full_name for one in pool.FindFileByName(with_services).services_by_name.values()]
+        except KeyError:
+            known = []
+    hint = _nearest(manifest.grpc, known, f"services in {with_services}")
+    raise manifest.wrong("grpc", f"no contract that {manifest.entry} loads has {manifest.grpc}: {hint}")
+
+
+def _answers(manifest: Manifest, service: type, contract: ServiceDescriptor) -> None:
+    """Every @rpc is a method of the contract, and every method of the contract is one of the class."""
+    there, wanted = set(entrypoints(service, Rpc)), {method.name for method in contract.methods}
+    for name in sorted(there - wanted):
+        hint = _nearest(name, sorted(wanted - there), "methods without an @rpc")
+        raise manifest.wrong("grpc", f"{contract.full_name} has no method {name}, which {service.__name__} answers: {hint}")
+    for name in sorted(wanted - there):
+        what = f"{service.__name__} does not answer {name}: write it with @rpc, or take it out of the contract"
+        raise manifest.wrong("grpc", what)
+
+
+def _listed(manifest: Manifest, field: str, wanted: set[str], needed: set[str], is_one: str, those: str) -> None:
+    """A list of the manifest names only events that are wanted, each once, and all that are needed."""
+    listed: list[str] = getattr(manifest, field)
+    for number, name in enumerate(listed):
+        if name not in wanted:
+            hint = _nearest(name, sorted(wanted - set(listed)), f"missing here of {those}")
+            raise manifest.wrong(field, f"{name} is not {is_one}: {hint}", name)
+        if name in listed[:number]:
+            raise manifest.wrong(field, f"{name} stands there twice: take one out", name)
+    missing = sorted(needed - set(listed))
+    if missing:
+        raise manifest.wrong(field, f"lists {those}, and {', '.join(missing)} is missing: write it there")
+
+
+def _nearest(name: str, known: Iterable[str], what: str) -> str:
+    known = list(known)
+    short: Mapping[str, str] = {one.rpartition(".")[2]: one for one in known}
+    close = difflib.get_close_matches(name.rpartition(".")[2], short, 1)
+    if close:
+        return f"do you mean {short[close[0]]}?"
+    return f"{what}: {', '.join(known)}" if known else f"there are no {what}"

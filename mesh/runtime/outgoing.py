@@ -1,0 +1,138 @@
+"""Calls to other services: identity, request id, deadline, trace and story travel with each; what is not decided is retried.
+
+A retry carries the same request id, so the service answers what it already did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+
+from citybrain.mesh.errors import CallFailed
+from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.context import current, onward_metadata
+from citybrain.mesh.runtime.server import find_method
+from citybrain.observability import names
+from citybrain.observability.tracing import CurrentSpan, Tracing
+
+DEFAULT_DEADLINE_S = 5.0
+_FIRST_PAUSE_S = 0.02
+# How long another service may take to say whether it is ready.
+_ASK_S = 1.0
+# How gRPC says that a message, or the words of an error, are larger than this side takes.
+_TOO_LARGE = ("message larger than max", "metadata size exceeds")
+# A server that stops cancels calls that reach it before its word to go elsewhere reaches us. Where it was ours that was
+# cancelled, nobody waits any more, and `remaining` says so.
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
+    """What a call failed with: gRPC says of what is too large what is said of a service that has too much to do."""
+    told = error.details() or ""
+    is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(size in told for size in _TOO_LARGE)
+    return grpc.StatusCode.OUT_OF_RANGE if is_too_large else error.code()
+
+
+class Outgoing:
+    """Channels to the other services, opened on first use. `addresses` is gRPC service → host:port."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self.addresses: dict[str, str] = {}
+        self._tracing = tracing
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stubs: dict[str, tuple[grpc.aio.Channel, Any]] = {}
+
+    async def call(
+        self,
+        caller: str,
+        path: str,
+        request: Message,
+        *,
+        request_id: str = "",
+        deadline_s: float | None = None,
+        retry: bool = True,
+    ) -> Message:
+        """Calls `package.Service/Method` and returns its response; raises CallFailed with the status.
+
+        `deadline_s` is machine time and never longer than the current call has left. `retry`: what is unavailable is tried
+        again within it; a caller that has a retry rule of its own says no.
+        """
+        call = current()
+        left = call.remaining()
+        limit = min(x for x in (left, deadline_s, DEFAULT_DEADLINE_S if deadline_s is None else None) if x is not None)
+        until = time.monotonic() + limit
+        request_id = request_id or call.onward_id(path)
+        stub = self._stub(path, type(request))
+        tracer, here = self._tracing.tracer(caller), otel_context.get_current()
+        with CurrentSpan(tracer, path, here, trace.SpanKind.CLIENT, {names.RPC_METHOD: path}) as span:
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+            metadata = onward_metadata(call, caller, request_id, carrier)
+            pause = _FIRST_PAUSE_S
+            while True:
+                try:
+                    response: Message = await stub(request, timeout=max(0.001, until - time.monotonic()), metadata=metadata)
+                    return response
+                except grpc.aio.AioRpcError as error:
+                    if retry and error.code() in _TRANSIENT and time.monotonic() + pause < until:
+                        call.remaining()  # nobody waits any more: Cancelled
+                        span.add_event(names.RETRY, {names.ERROR: error.details() or ""})
+                        await asyncio.sleep(pause)
+                        pause *= 2
+                        continue
+                    code = _code(error)
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, code.name))
+                    raise CallFailed(code, error.details() or code.name) from None
+
+    async def unreachable(self, service: str) -> str:
+        """Why another service cannot be called; empty where it answers, and says that it is ready."""
+        try:
+            stub: Any = HealthStub(self._channel(service))
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ASK_S)
+        except CallFailed as error:
+            return str(error)
+        except grpc.aio.AioRpcError as error:
+            # One that runs on something else need not know of health checks: it answered.
+            answered = error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+            return "" if answered else f"does not answer at {self.addresses[service]}: {error.details() or error.code().name}"
+        ready = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return "" if ready else f"answers at {self.addresses[service]}, and says that it is not ready"
+
+    async def close(self) -> None:
+        """Closes every channel."""
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def _stub(self, path: str, request: type[Message]) -> Any:
+        """What calls a method, kept for the next call. CallFailed where its service runs nowhere."""
+        service, _, method = path.partition("/")
+        channel = self._channel(service)
+        found = self._stubs.get(path)
+        if found is None or found[0] is not channel:
+            answer = message_class(find_method(service, method).output_type.full_name)
+            found = self._stubs[path] = (
+                channel,
+                channel.unary_unary(
+                    f"/{path}", request_serializer=request.SerializeToString, response_deserializer=answer.FromString
+                ),
+            )
+        return found[1]
+
+    def _channel(self, service: str) -> grpc.aio.Channel:
+        address = self.addresses.get(service)
+        if address is None:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
+        if address not in self._channels:
+            # A lost service is tried again soon: an emergency does not wait for gRPC's minute-long back-off.
+            options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
+            self._channels[address] = grpc.aio.insecure_channel(address, options=options)
+        return self._channels[address]

@@ -1,0 +1,46 @@
+"""What the services of one process share: the store, the clock, the gRPC server, outgoing calls, tracing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from citybrain.event_store.contract import EventStore
+from citybrain.mesh.providers.following import OpenStreams
+from citybrain.mesh.runtime.activity import Activity
+from citybrain.mesh.runtime.clock import CityClock
+from citybrain.mesh.runtime.outgoing import Outgoing
+from citybrain.mesh.runtime.server import GrpcServer
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.engine import Engine
+from citybrain.mesh.subscriptions.tokens import Tokens
+from citybrain.observability.tracing import Tracing
+
+if TYPE_CHECKING:
+    from citybrain.mesh.personal.vault import Vault
+    from citybrain.mesh.subscriptions.groups import ServiceFile
+
+
+@dataclass(slots=True)
+class Process:
+    """Handed to every container as `config["process"]`."""
+
+    settings: Settings
+    loop: asyncio.AbstractEventLoop
+    engine: Engine
+    clock: CityClock
+    activity: Activity
+    server: GrpcServer
+    outgoing: Outgoing
+    tracing: Tracing
+    tokens: Tokens
+    streams: OpenStreams
+    vault: Vault
+    # The view files of its services, opened on first use.
+    files: dict[str, ServiceFile] = field(default_factory=dict)
+
+    @property
+    def store(self) -> EventStore:
+        """The events."""
+        return self.engine.store

@@ -1,0 +1,93 @@
+"""How a call is refused: in one shape, whoever refuses it, and also where its bytes are no message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from citybrain.mesh.errors import BadRequest, shortened, status_of
+from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.context import REQUEST_ID, header
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Any, Context], Awaitable[Any]]
+
+_MOST_REQUEST_ID_BYTES = 200
+
+
+async def abort(context: Context, status: status_pb2.Status) -> None:
+    """Ends a call with a status and its details, which say which request it was. Does not return."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    if request_id := header(context.invocation_metadata(), REQUEST_ID):
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=shortened(request_id, _MOST_REQUEST_ID_BYTES)))
+    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
+    again = error_details_pb2.RetryInfo()
+    if any(detail.Unpack(again) for detail in status.details):
+        # For callers in JSON, to whom it is a header.
+        trailers.append(("retry-after", str(again.retry_delay.seconds)))
+    await context.abort(code, status.message, trailing_metadata=tuple(trailers))
+
+
+class Unreadable:
+    """In the place of a request whose bytes are no message of its contract."""
+
+    def __init__(self, contract: str) -> None:
+        self.refusal = BadRequest([("request", f"is no {contract}: its bytes cannot be read as one. Is it another version?")])
+
+
+def reader(contract: str) -> Callable[[bytes], Any]:
+    """Reads requests of a contract; Unreadable in the place of one that cannot be read."""
+    read = message_class(contract).FromString
+
+    def reader(data: bytes) -> Any:
+        # gRPC would answer UNKNOWN, with the name of a Python class.
+        try:
+            return read(data)
+        except DecodeError:
+            return Unreadable(contract)
+
+    return reader
+
+
+def readable(handler: Handler) -> Handler:
+    """The handler, for requests that could be read."""
+
+    async def checked(request: Any, context: Context) -> Any:
+        if isinstance(request, Unreadable):
+            await abort(context, status_of(request.refusal))
+        return await handler(request, context)
+
+    return checked
+
+
+def readable_stream(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    """The same for a handler that yields its answers."""
+
+    async def checked(request: Any, context: Context) -> AsyncIterator[Any]:
+        if isinstance(request, Unreadable):
+            await abort(context, status_of(request.refusal))
+        async for response in handler(request, context):
+            yield response
+
+    return checked
+
+
+def readable_requests(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    """The same for a handler that reads requests one after the other: those before one that cannot be read are answered."""
+
+    async def checked(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async def read() -> AsyncIterator[Any]:
+            async for request in requests:
+                if isinstance(request, Unreadable):
+                    await abort(context, status_of(request.refusal))
+                yield request
+
+        async for response in handler(read(), context):
+            yield response
+
+    return checked

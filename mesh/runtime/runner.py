@@ -1,0 +1,179 @@
+"""Runs services: all of them in one process, or one alone. Starts them in order, and stops them so that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from citybrain.event_store.contract import EventStore, Log, StoreError
+from citybrain.event_store.database import is_refused, refused
+from citybrain.mesh.manifest import Manifest, ManifestError
+from citybrain.mesh.operations.mesh_service import serve_status
+from citybrain.mesh.operations.presence import Presence
+from citybrain.mesh.operations.readiness import Readiness
+from citybrain.mesh.personal.vault import Vault
+from citybrain.mesh.providers.following import OpenStreams
+from citybrain.mesh.runtime.activity import Activity
+from citybrain.mesh.runtime.clock import DrivenClock, WallClock
+from citybrain.mesh.runtime.clock_service import serve_clock
+from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.entry import load_entry
+from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
+from citybrain.mesh.runtime.nameko import eventlet
+from citybrain.mesh.runtime.outgoing import Outgoing
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.runtime.server import GrpcServer
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.storage.backup import RESTORING
+from citybrain.mesh.storage.engine import open_engine
+from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters
+from citybrain.mesh.subscriptions.tokens import Tokens
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import Tracing
+
+_log = logger("runner")
+
+
+class StartError(Exception):
+    """The mesh cannot be started on what it found; the message says what to do."""
+
+
+class Mesh:
+    """Some services in this process. Use inside the greenlet world: `start()`, then `wait_until_stopped()`, then `stop()`."""
+
+    def __init__(self, manifests: Sequence[Manifest], settings: Settings) -> None:
+        self.manifests = list(manifests)
+        self.settings = settings
+        self.containers: list[Container] = []
+        self._stopped = eventlet.event.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self) -> int:
+        """Starts everything; returns the port of the gRPC server. OSError when the port is taken."""
+        loop = use_asyncio_hub()
+        settings = self.settings
+        if (settings.data / RESTORING).exists():
+            raise StartError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
+        settings.data.mkdir(parents=True, exist_ok=True)
+        classes = [load_entry(manifest) for manifest in self.manifests]
+        # Their contracts are there now: whether each type that is given up can be read is known before anything is.
+        load_upcasters(self.manifests)
+        engine = wait(open_engine(settings, self.manifests))
+        clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
+        tracing = Tracing(endpoint=settings.traces.endpoint)
+        own_key = settings.data / "token.key"
+        self.process = process = Process(
+            settings=settings,
+            loop=loop,
+            engine=engine,
+            clock=clock,
+            activity=Activity(),
+            server=GrpcServer(settings.peers, settings.contracts),
+            outgoing=Outgoing(tracing),
+            tracing=tracing,
+            tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
+            streams=OpenStreams(settings.max_streams),
+            vault=Vault(engine.keys, settings.personal.cipher),
+        )
+        for manifest, service_class in zip(self.manifests, classes, strict=True):
+            # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
+            config = {"process": process, "manifest": manifest, "max_workers": settings.max_workers * 2}
+            self.containers.append(Container(service_class, config))
+        if isinstance(clock, DrivenClock):
+            serve_clock(process, clock)
+        # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
+        for container in self.containers:
+            # One after the other, and not each in a greenlet: what one of them raises is told once, by us.
+            for extension in container.extensions:
+                extension.setup()
+        self.readiness = Readiness(process, self.containers)
+        serve_status(process, self.containers, self.readiness)
+        # Who asks for rest before everybody has come waits.
+        process.activity.begin()
+        port = wait(process.server.start(settings.host, settings.port, share_port=settings.share_port))
+        process.outgoing.addresses.update(settings.peers)
+        for manifest in self.manifests:
+            process.outgoing.addresses[manifest.grpc] = f"{settings.host}:{port}"
+        for container in self.containers:
+            container.started = True
+            container.extensions.all.start()
+        process.activity.end()
+        self._tasks.append(loop.create_task(process.vault.watch()))
+        if isinstance(clock, WallClock):
+            self._tasks.append(loop.create_task(clock.run()))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.request_stop)
+        wait(self.readiness.begin())
+        names = [manifest.name for manifest in self.manifests]
+        address = f"127.0.0.1:{process.server.own_port}"
+        self._presence = Presence(settings.data, "mesh", address=address, serves=f"{settings.host}:{port}", services=names)
+        return port
+
+    def request_stop(self) -> None:
+        """Asks for a graceful stop; `wait_until_stopped` returns."""
+        if not self._stopped.ready():
+            self._stopped.send(None)
+
+    def wait_until_stopped(self) -> None:
+        """Waits for `request_stop()`, SIGINT or SIGTERM."""
+        self._stopped.wait()
+
+    def stop(self) -> None:
+        """Takes no more work, ends streams with a token to go on from, finishes what was begun, closes the files."""
+        process, settings = self.process, self.settings
+        self.readiness.end()
+        self._presence.leave()
+        process.streams.end()
+        until = time.monotonic() + settings.drain_s
+        # Before the server says goodbye: a connection is closed with its last stream, and loses what is still on its way.
+        wait(process.streams.ended(settings.drain_s))
+        wait(process.server.stop(max(0.0, until - time.monotonic())))
+        for task in self._tasks:
+            task.cancel()
+        for container in self.containers:
+            container.stop()
+        wait(process.outgoing.close())
+        for file in process.files.values():
+            file.close()
+        wait(process.engine.close())
+        process.tracing.shutdown()
+
+
+async def _last_moment(store: EventStore) -> int:
+    """City time of the last event in the log."""
+    return max(await asyncio.gather(*(_last_moment_of(log) for log in store.partitions())), default=0)
+
+
+async def _last_moment_of(log: Log) -> int:
+    head, back = log.head(), 1
+    while head:
+        first = max(0, head - back)
+        page = await log.read_log(first, back)
+        # What stands last need not be an event.
+        if page.events or not first:
+            return page.events[-1].occurred_at if page.events else 0
+        back *= 16
+    return 0
+
+
+def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:
+    """Runs services until they are asked to stop; calls `ready(port)` once they answer. Returns the exit code."""
+    mesh = Mesh(manifests, settings)
+    try:
+        port = mesh.start()
+    except (OSError, ManifestError, StartError, UpcastError, StoreError) as error:
+        if isinstance(error, OSError) and is_refused(error):
+            error = refused(Path(error.filename or settings.data), error)
+        sys.stderr.write(f"city: {error}\n")
+        return 2
+    _log.info("serving", port=port, services=[manifest.name for manifest in manifests])
+    ready(port)
+    mesh.wait_until_stopped()
+    _log.info("stopping")
+    mesh.stop()
+    return 0

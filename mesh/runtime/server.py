@@ -1,0 +1,150 @@
+"""One gRPC server per process, for the methods of all its services, with health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_reflection.v1alpha import reflection
+
+from citybrain.mesh.events import message_class
+from citybrain.mesh.operations.health import Health
+from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
+
+# Does the caller stream, does the service?
+_KINDS: dict[tuple[bool, bool], Any] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Four times what the gateway lets through, which adds some of its own.
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+def find_method(service: str, method: str) -> MethodDescriptor:
+    """The descriptor of a method; KeyError where the contract has none of that name."""
+    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name
+    if method not in found:
+        raise KeyError(f"{service} has no method {method}; its contract has: {', '.join(sorted(found))}")
+    return found[method]
+
+
+def _made(method: MethodDescriptor, handler: Any) -> Any:
+    """What gRPC calls for a method."""
+    return _KINDS[method.client_streaming, method.server_streaming](
+        handler,
+        request_deserializer=reader(method.input_type.full_name),
+        response_serializer=message_class(method.output_type.full_name).SerializeToString,
+    )
+
+
+class GrpcServer:
+    """Collects handlers while containers are set up, then serves them."""
+
+    def __init__(self, peers: Collection[str] = (), contracts: Path | None = None) -> None:
+        """`contracts`: a descriptor set of the whole city; with it reflection tells of `peers`, which answer elsewhere, too."""
+        self._peers = list(peers) if contracts is not None else []
+        self._contracts = contracts
+        self._handlers: dict[str, dict[str, Any]] = {}
+        self._unlisted: set[str] = set()
+        self._server: grpc.aio.Server | None = None
+        self.health = Health()
+        self.port = 0
+        # Where this process alone answers, to those who run it: several may share the other port.
+        self.own_port = 0
+
+    @property
+    def services(self) -> list[str]:
+        """Full names of the services that have methods here."""
+        return sorted(self._handlers)
+
+    def add(self, service: str, method: str, handler: Handler, *, listed: bool = True) -> None:
+        """Adds a method; of which kind it is, its contract says. `listed`: reflection tells of it, also beyond the gateway."""
+        if not listed:
+            self._unlisted.add(service)
+        descriptor = find_method(service, method)
+        made = _made(descriptor, handler if descriptor.client_streaming else readable(handler))
+        self._handlers.setdefault(service, {})[method] = made
+
+    def handler(self, service: str, method: str) -> Any:
+        """What gRPC calls for a method, with what packs and unpacks its messages."""
+        return self._handlers[service][method]
+
+    async def start(self, host: str, port: int, *, share_port: bool = False) -> int:
+        """Serves everything that was added; returns the port. OSError when it is taken.
+
+        `share_port`: other processes may listen there too.
+        """
+        server = self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", int(share_port)),
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                # gRPC refuses some calls at random between the two.
+                ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
+                ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
+            ]
+        )
+        for service, methods in self._handlers.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        server.add_generic_rpc_handlers((self._health_handlers(),))
+        server.add_generic_rpc_handlers((self._reflection_handlers(),))
+        try:
+            self.port = server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
+        self.own_port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return self.port
+
+    def _health_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """As `add` makes them, so that what cannot be read is refused as everywhere."""
+        methods = {
+            "Check": _made(find_method(HEALTH, "Check"), readable(self.health.Check)),
+            "List": _made(find_method(HEALTH, "List"), readable(self.health.List)),
+            "Watch": _made(find_method(HEALTH, "Watch"), readable_stream(self.health.Watch)),
+        }
+        return grpc.method_handlers_generic_handler(HEALTH, methods)
+
+    def _reflection_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+        listed = [service for service in self.services if service not in self._unlisted]
+        told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
+        asked: Any = reflection.aio.ReflectionServicer(told, self._contracts_pool())  # type: ignore[attr-defined]
+        method = find_method(reflection.SERVICE_NAME, "ServerReflectionInfo")
+        handler = _made(method, readable_requests(asked.ServerReflectionInfo))
+        return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {method.name: handler})
+
+    def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
+        """All contracts that reflection can show: those of the whole city, and those that were loaded here."""
+        if self._contracts is None:
+            return descriptor_pool.Default()
+        pool = descriptor_pool.DescriptorPool()
+        known: set[str] = set()
+        for file in FileDescriptorSet.FromString(self._contracts.read_bytes()).file:
+            pool.Add(file)
+            known.add(file.name)
+
+        def add(file: FileDescriptor) -> None:
+            if file.name not in known:
+                known.add(file.name)
+                for needed in file.dependencies:
+                    add(needed)
+                pool.AddSerializedFile(file.serialized_pb)
+
+        for service in [*self.services, HEALTH, reflection.SERVICE_NAME]:
+            add(descriptor_pool.Default().FindServiceByName(service).file)
+        return pool
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more calls and waits for those that run, at most `grace_s` seconds."""
+        if self._server is not None:
+            await self._server.stop(grace_s)

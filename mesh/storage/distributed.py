@@ -1,0 +1,193 @@
+"""The engine of many machines: streams on Cassandra, the log on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from citybrain.event_store.cassandra.keys import CassandraKeys
+from citybrain.event_store.cassandra.migrations import KEYS, migrate
+from citybrain.event_store.cassandra.read_models import CassandraReadModels
+from citybrain.event_store.cassandra.session import Asked, Place
+from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
+from citybrain.event_store.cassandra.stories import StoryFeed
+from citybrain.event_store.cassandra.tables import CassandraTables
+from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.store import DistributedEventStore
+from citybrain.event_store.distributed.verifying import Verdict, verify
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.kafka.membership import Membership
+from citybrain.event_store.kafka.telemetry import KafkaTelemetry
+from citybrain.event_store.kafka.topics import event_topic, partition_of, service_of, services_of
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.watch import Watch
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.personal.erasure import PUBLISHER
+from citybrain.mesh.personal.vault import master_secrets
+from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
+from citybrain.mesh.storage.engine import Assignment
+from citybrain.mesh.subscriptions.leadership import Lead
+
+# How often one who stands by looks again, where nothing wakes him.
+_LOOK_S = 1.0
+
+
+class SharedLead:
+    """The lead of a service that runs on many machines: whoever its consumer group gives one partition. It can be lost."""
+
+    def __init__(self, membership: Assignment) -> None:
+        self._membership = membership
+
+    @property
+    def leads(self) -> bool:
+        """See Lead."""
+        return bool(self._membership.partitions())
+
+    async def gained(self) -> None:
+        """See Lead."""
+        while not self.leads:
+            await self._membership.changed((), _LOOK_S)
+
+    def take(self) -> bool:
+        """See Lead. The group gives it; it cannot be taken."""
+        return self.leads
+
+    def give_up(self) -> None:
+        """See Lead."""
+        self._membership.leave()
+
+
+class Distributed:
+    """Streams, read models, snapshots and keys of persons on Cassandra, the log and telemetry on Kafka."""
+
+    look_s = 0.5
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        asked: Asked,
+        tables: CassandraTables,
+        log: KafkaLog,
+        models: Mapping[str, ReadModels],
+        keys: CassandraKeys,
+        snapshots: CassandraSnapshots,
+        watch: Watch,
+    ) -> None:
+        self._watch = watch
+        self._models = models
+        self.keys = keys
+        self.snapshots = snapshots
+        self._cluster = cluster
+        self._asked = asked
+        self._tables = tables
+        self._log = log
+        self.store = DistributedEventStore(tables, log, functools.partial(StoryFeed, tables), watch=watch)
+
+    @classmethod
+    async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
+        """Brings the keyspaces up to date, makes topics that are missing, and joins in."""
+        where, cluster = _place(settings.cassandra), _cluster(settings.kafka)
+        await migrate(where)
+        keys = await _open_keys(settings, where)
+        try:
+            asked = await Asked.open(where)
+        except BaseException:
+            keys.close()
+            raise
+        try:
+            tables = await CassandraTables.on(asked, where.keyspace)
+            names = [manifest.name for manifest in manifests]
+            kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
+            snapshots = await CassandraSnapshots.on(asked, where.keyspace)
+            watch = Watch()
+            log = await KafkaLog.open(cluster, sorted(_services(manifests)), watch)
+        except BaseException:
+            keys.close()
+            asked.close()
+            raise
+        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, watch)
+
+    @functools.cached_property
+    def telemetry(self) -> KafkaTelemetry:
+        """See Engine."""
+        return KafkaTelemetry(self._cluster, self._watch)
+
+    def models(self, service: str) -> ReadModels:
+        """See Engine."""
+        return self._models[service]
+
+    def lead(self, service: str) -> Lead:
+        """See Engine."""
+        first = f"{event_topic(self._cluster, service)}/0"
+        own = [partition for partition in self.store.partitions() if partition.name == first]
+        return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch))
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+        """See Engine."""
+        return Membership(self._cluster, group, self.store.partitions(types), self._watch)
+
+    def partition_of(self, stream: str) -> str:
+        """See Engine."""
+        return f"{event_topic(self._cluster, service_of(stream))}/{partition_of(stream, self._cluster.partitions)}"
+
+    async def up_to_now(self) -> None:
+        """See Engine."""
+        await self._log.up_to_now()
+
+    async def verify(self, repair: bool) -> Verdict:
+        """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""
+        # Whatever publishes: not only what this process hears.
+        await self._log.know({service_of(stream) async for stream in self._tables.names()})
+        return await verify(self._tables.names(), self._log, self.store.writer.publisher, repair)
+
+    async def close(self) -> None:
+        """See Engine."""
+        await self.store.leave()
+        self.store.close()
+        loop = asyncio.get_running_loop()
+        # What was never asked for was not opened.
+        if "telemetry" in vars(self):
+            await loop.run_in_executor(None, self.telemetry.close)
+        await loop.run_in_executor(None, self._log.close)
+        self.keys.close()
+        self._asked.close()
+
+
+def _services(manifests: Sequence[Manifest]) -> set[str]:
+    """Who publishes here, or is heard here: erasures are by whoever follows."""
+    types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
+    return {PUBLISHER, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
+
+
+def _cluster(kafka: Kafka) -> Cluster:
+    if not kafka.addresses:
+        raise _unsaid("kafka")
+    return Cluster(**kafka.model_dump())
+
+
+def _place(cassandra: Cassandra) -> Place:
+    if not cassandra.addresses:
+        raise _unsaid("cassandra")
+    return Place(**cassandra.model_dump(exclude={"keys_keyspace", "keys_user", "keys_password_file"}))
+
+
+async def _open_keys(settings: Settings, streams: Place) -> CassandraKeys:
+    said = settings.cassandra
+    where = replace(streams, keyspace=said.keys_keyspace or f"{said.keyspace}_keys")
+    if said.keys_user:
+        where = replace(where, user=said.keys_user, password_file=said.keys_password_file)
+    await migrate(where, KEYS)
+    asked = await Asked.open(where)
+    try:
+        return await CassandraKeys.on(asked, where.keyspace, *master_secrets(settings))
+    except BaseException:
+        asked.close()
+        raise
+
+
+def _unsaid(key: str) -> StoreError:
+    where = f"write `{key}: {{addresses: host:port}}`"
+    return StoreError(f"the store is `distributed`, and nobody says where {key.title()} is: {where}")

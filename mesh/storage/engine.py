@@ -1,0 +1,179 @@
+"""What keeps a process's events and read models: files of one machine, or a cluster that many machines share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from citybrain.event_store.contract import EventStore, Partition
+from citybrain.event_store.keys import KeyStore
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.snapshots import SnapshotFile, Snapshots
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
+from citybrain.event_store.views import ViewFile
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.personal.vault import key_file
+from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.subscriptions.leadership import Lead, Leadership
+
+
+class Assignment(Protocol):
+    """Which partitions of the log this process works on for a group; another process works on each of the others."""
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """By their names, now."""
+        ...
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """Returns when they are others than those known, or after a while."""
+        ...
+
+    def leave(self) -> None:
+        """Others may have them."""
+        ...
+
+
+class Engine(Protocol):
+    """Opened by `open_engine`."""
+
+    @property
+    def store(self) -> EventStore:
+        """The events."""
+        ...
+
+    @property
+    def keys(self) -> KeyStore:
+        """The keys of persons."""
+        ...
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """States of streams."""
+        ...
+
+    @property
+    def telemetry(self) -> TelemetryLog:
+        """Batches of readings; to be asked for inside the running event loop."""
+        ...
+
+    @property
+    def look_s(self) -> float:
+        """How often it is looked whether others have changed rows."""
+        ...
+
+    def models(self, service: str) -> ReadModels:
+        """The read models of a service that runs in this process."""
+        ...
+
+    def lead(self, service: str) -> Lead:
+        """The lead of a service."""
+        ...
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+        """What this process works on for a group of a service, whose lead is given."""
+        ...
+
+    def partition_of(self, stream: str) -> str:
+        """The name of the partition of the log in which a stream stands."""
+        ...
+
+    async def up_to_now(self) -> None:
+        """Returns when what stands in the log now is known in this process."""
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was accepted, then lets go."""
+        ...
+
+
+async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
+    """The engine that is configured; StoreError says why it cannot be had, OSError why the keys of persons cannot."""
+    if settings.store == "distributed":
+        # Its drivers cost time and memory where they are not needed.
+        from citybrain.mesh.storage.distributed import Distributed
+
+        return await Distributed.open(settings, manifests)
+    return Embedded(settings)
+
+
+class AllOrNothing:
+    """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
+
+    def __init__(self, store: EventStore, leadership: Lead) -> None:
+        self._all = {partition.name: partition for partition in store.partitions()}
+        self._leadership = leadership
+        self._gained: asyncio.Task[None] | None = None
+
+    def partitions(self) -> Mapping[str, Partition]:
+        """See Assignment."""
+        if self._gained is None:
+            # At once where it is free: until it is known who leads, nobody is at rest.
+            with contextlib.suppress(OSError):
+                self._leadership.take()
+            self._gained = asyncio.ensure_future(self._leadership.gained())
+        return self._all if self._leadership.leads else {}
+
+    async def changed(self, known: Collection[str], timeout_s: float) -> None:
+        """See Assignment. Who leads does so until it ends."""
+        if not known and self._gained is not None and not self._gained.done():
+            await asyncio.wait([self._gained], timeout=timeout_s)
+        else:
+            await asyncio.sleep(timeout_s)
+
+    def leave(self) -> None:
+        """See Assignment."""
+        if self._gained is not None:
+            self._gained.cancel()
+
+
+class Embedded:
+    """SQLite files: one of events, one of read models for each service, and what else is kept in one each."""
+
+    look_s = 0.02
+
+    def __init__(self, settings: Settings) -> None:
+        """To be made inside the running event loop."""
+        self._data = data = settings.data
+        self.keys = key_file(settings)
+        self.store = SqliteEventStore(data / "events.db")
+
+    @functools.cached_property
+    def snapshots(self) -> SnapshotFile:
+        """See Engine."""
+        return SnapshotFile(self._data / "snapshots.db")
+
+    @functools.cached_property
+    def telemetry(self) -> TelemetryRing:
+        """See Engine."""
+        return TelemetryRing(self._data / "telemetry.db")
+
+    def models(self, service: str) -> ReadModels:
+        """See Engine."""
+        return ViewFile(self._data / f"{service}.views.db")
+
+    def lead(self, service: str) -> Lead:
+        """See Engine."""
+        return Leadership(self._data / f"{service}.lead")
+
+    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+        """See Engine."""
+        return AllOrNothing(self.store, lead)
+
+    def partition_of(self, stream: str) -> str:
+        """See Engine. There is one."""
+        return self.store.name
+
+    async def up_to_now(self) -> None:
+        """See Engine. It is, but for what other processes wrote in the last few hundredths of a second."""
+
+    async def close(self) -> None:
+        """See Engine."""
+        # What was never asked for was not opened.
+        for name in ("telemetry", "snapshots", "keys"):
+            if name in vars(self):
+                vars(self)[name].close()
+        self.store.close()

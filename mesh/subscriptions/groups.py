@@ -1,0 +1,400 @@
+"""This process as the member of a service's consumer groups: who leads, where a group goes on, what is done, what is parked.
+
+It is long because a member and its parts hand what they know to each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import grpc
+
+from citybrain.event_store.contract import LimitExceeded, Log, LostAssignment, Partition, StoreError
+from citybrain.event_store.keys import PersonErased
+from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
+from citybrain.event_store.subscription import Batch, Subscription, describe
+from citybrain.mesh.errors import ServiceError
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.storage.engine import Assignment
+from citybrain.mesh.storage.upcasting import written_as
+from citybrain.observability.logs import logger
+
+Since = Literal["beginning", "now"] | datetime
+"""Where a group that is new begins: at the first event, behind the last, or at the first that was recorded since a moment."""
+
+# About ten seconds of tries: what a deployment in the wrong order needs to heal by itself.
+PARK_AFTER = 8
+# How often a process that does everything looks whether it still does.
+_ALONE_LOOK_S = 1.0
+_AFTER_LOSS_S = 1.0
+# A subscription that began again this lately has not shown yet that it goes on.
+_FRESH_S = 3.0
+_NO_PROGRESS = (-1, 0, 0)
+_PASSING = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
+)
+
+
+def lasting(error: Exception) -> bool:
+    """Whether trying again is no use: it lies with the event (or the code), not with a neighbour, the disk or the moment."""
+    if isinstance(error, ServiceError):
+        return error.code not in _PASSING
+    if isinstance(error, LimitExceeded | PersonErased):
+        return True
+    return not isinstance(error, StoreError | OSError | TimeoutError)
+
+
+class ServiceFile:
+    """A service's read models, and the lead over who folds into them."""
+
+    def __init__(self, process: Process, service: str) -> None:
+        self._engine = process.engine
+        self.models: ReadModels = process.engine.models(service)
+        self.leadership = process.engine.lead(service)
+
+    @classmethod
+    def of(cls, process: Process, service: str) -> ServiceFile:
+        """The file of a service; opened on first use."""
+        if service not in process.files:
+            process.files[service] = cls(process, service)
+        return process.files[service]
+
+    def assignment(self, group: str, types: Collection[str]) -> Assignment:
+        """What this process works on for a group of the service."""
+        return self._engine.assignment(group, types, self.leadership)
+
+    def close(self) -> None:
+        """Finishes what is under way, lets go of the file and the lead."""
+        self.models.close()
+        self.leadership.give_up()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group is, in the partitions that this process works on; where it works on none, in all.
+
+    `position` and `lag` (what it has yet to look at) are sums over them. `catching_up`: how much of that was there when it
+    began. `parked`: events that wait for somebody, in the partitions that this process works on. `failing`: which event fails
+    and is tried again, and how. `still_s`: how long nothing was done though there is work. `restarts`: how often it was begun
+    again for that.
+    """
+
+    leads: bool
+    position: int
+    lag: int
+    catching_up: int
+    parked: int
+    failing: str
+    still_s: float
+    restarts: int
+
+
+class Part:
+    """A group's part in one partition, as long as this process works on it: the memory of its subscription."""
+
+    def __init__(self, member: GroupMember, partition: Partition) -> None:
+        self.models = member.file.models
+        self.name = part_name(member.group, partition)
+        self.partition = partition
+        self.log = partition.for_group(self.models, self.name)
+        self.must_reach = partition.head()
+        self.epoch = 0
+        self.subscription: Subscription | None = None
+        self._progress = _NO_PROGRESS
+        self._moved_at = time.monotonic()
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is left to do in the partition as it stands now."""
+        return self.subscription is not None and self.subscription.at_rest
+
+    def still_s(self) -> float:
+        """Seconds since something was done or tried, as far as it was asked for; 0 where it waits for what comes next."""
+        now = time.monotonic()
+        progress = _NO_PROGRESS if self.subscription is None else self.subscription.progress
+        waits = self.at_rest or (self.subscription is not None and self.subscription.pauses)
+        if progress != self._progress or waits:
+            self._progress, self._moved_at = progress, now
+        return now - self._moved_at
+
+    async def save(
+        self,
+        batch: Batch,
+        view: str = "",
+        rows: Mapping[str, Row | None] | None = None,
+        kept: Mapping[str, Kept] | None = None,
+    ) -> None:
+        """Stores a batch's checkpoint, with the rows it covers; LostAssignment and RowChanged as ReadModels.save."""
+        seen = self.log.seen(batch.reached)
+        await self.models.save(self.name, self.epoch, batch.reached, view, rows, batch.unparked, kept=kept, seen=seen)
+
+    async def park(self, events: Sequence[Parked]) -> None:
+        """See GroupMemory."""
+        await self.models.park(self.name, self.epoch, events)
+
+    async def parked(self) -> list[Parked]:
+        """See GroupMemory."""
+        return await self.models.parked(self.name)
+
+    async def asked(self) -> int:
+        """See GroupMemory."""
+        return await self.models.asked(self.name)
+
+    async def dropped(self, after: int) -> list[Dropped]:
+        """See GroupMemory."""
+        return await self.models.dropped(self.name, after)
+
+
+class _Stalled(Exception):
+    """A subscription hangs."""
+
+
+PartHandle = Callable[[Part, Batch], Awaitable[None]]
+
+
+class GroupMember:
+    """A consumer group of a service, as one of its processes sees it. Its name is `service.method` or `service.view.name`."""
+
+    def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
+        self._process = process
+        self.file = ServiceFile.of(process, service)
+        self.group = group
+        self.types = written_as(types)
+        self._since = since
+        self._log = logger(service)
+        self._failure = ""
+        self._began_again = float("-inf")
+        self._restarts = 0
+        self.keeps_place = False
+        """Whether others can see how far it is also where nothing was for it."""
+        self._parts: dict[str, Part] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Not known before the first look.
+        self._assigned: frozenset[str] | None = None
+
+    def follow(
+        self,
+        handle: PartHandle,
+        *,
+        batch: int = 500,
+        park_after: int | None = PARK_AFTER,
+        when_changed_elsewhere: Callable[[], None] | None = None,
+    ) -> None:
+        """Hears events from where the group stopped, in the partitions this process has; Rest waits for it."""
+        self._options = (handle, batch, park_after)
+        self._changed_elsewhere = when_changed_elsewhere
+        self._assignment = self.file.assignment(self.group, self.types)
+        self._unwatch = self._process.activity.watch(self._at_rest)
+        self._task = self._process.loop.create_task(self._stay())
+
+    def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:
+        """From now on somebody wants to know of rows that others have changed."""
+        self._changed_elsewhere = when_changed_elsewhere
+
+    def leave(self) -> None:
+        """Hears no more."""
+        self._task.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+        self._assignment.leave()
+        self._unwatch()
+
+    def _at_rest(self) -> bool:
+        return self._assigned is not None and all(name in self._parts and self._parts[name].at_rest for name in self._assigned)
+
+    async def _stay(self) -> None:
+        """A member without end: what breaks it off is told, and it is begun again."""
+        while True:
+            try:
+                await self._member()
+            except Exception as error:
+                self._log.error("membership begins again", group=self.group, error=repr(error), exc_info=error)
+            await asyncio.sleep(_AFTER_LOSS_S)
+
+    async def _member(self) -> None:
+        """Works on the partitions this process has, each in a task, and looks at what others do to the rows."""
+        seen = -1
+        while True:
+            mine = self._assignment.partitions()
+            for name in self._tasks.keys() - mine.keys():
+                await self._let_go(name)
+            for name in mine.keys() - self._tasks.keys():
+                self._tasks[name] = self._process.loop.create_task(self._work_on(mine[name]))
+            self._assigned = frozenset(mine)
+            self._process.activity.changed()
+            alone = len(mine) == len(self._process.store.partitions(self.types))
+            if self._changed_elsewhere is not None and not alone:
+                # What does not answer now is asked again the next time.
+                with contextlib.suppress(StoreError):
+                    changes = await self.file.models.changes()
+                    if changes != seen:
+                        self._changed_elsewhere()
+                        seen = changes
+            await self._assignment.changed(mine.keys(), _ALONE_LOOK_S if alone else self._process.engine.look_s)
+
+    async def _let_go(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+        self._parts.pop(name, None)
+
+    async def _work_on(self, partition: Partition) -> None:
+        handle, batch, park_after = self._options
+        while True:
+            part = Part(self, partition)
+            try:
+                start = await self._start(part)
+                part.epoch, position = await self.file.models.join(part.name, start)
+                part.subscription = Subscription(
+                    part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
+                    lasting=lasting, on_failure=self._failed, on_parked=self._parked,
+                    keeps_place=lambda: self.keeps_place,
+                )  # fmt: skip
+                self._parts[partition.name] = part
+                self._process.activity.changed()
+                await self._until_it_ends(part, part.subscription)
+            except _Stalled as stalled:
+                self._restarts += 1
+                self._log.error("subscription stalled and begins again", group=part.name, reason=str(stalled))
+                self._failure = str(stalled)
+            except LostAssignment as error:
+                self._log.error("another member took the group over", group=part.name, error=str(error))
+                self._failure = str(error)
+            except Exception as error:
+                # Store or read models do not answer: nothing is lost by beginning again where the group stands.
+                self._log.error("subscription begins again", group=part.name, error=repr(error), exc_info=error)
+                self._failure = describe(error)
+            self._began_again = time.monotonic()
+            self._parts.pop(partition.name, None)
+            await asyncio.sleep(_AFTER_LOSS_S)
+
+    async def _until_it_ends(self, part: Part, subscription: Subscription) -> None:
+        """Runs a subscription; raises what ended it, or _Stalled where it hangs."""
+        limit_s = self._process.settings.stalled_s
+        running = asyncio.ensure_future(subscription.run())
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=min(1.0, limit_s / 4))
+                if part.still_s() >= limit_s:
+                    raise _Stalled(f"nothing was done for {limit_s:g} s, with work behind position {subscription.position}")
+            await running
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    async def _start(self, part: Part) -> int:
+        if self._since == "beginning" or await self.file.models.position(part.name) is not None:
+            return 0
+        return part.partition.head() if self._since == "now" else await position_before(part.partition, self._since)
+
+    # -- where it stands ------------------------------------------------------------------------------------------------
+
+    async def standing(self) -> Standing:
+        """Where the group is now, as far as this process knows."""
+        position = lag = catching_up = 0
+        parts = list(self._parts.values())
+        mine = self._process.store.partitions(self.types)
+        if self._assigned:
+            mine = [partition for partition in mine if partition.name in self._assigned]
+        # Who stands by has nothing to catch up with; who does not know yet may have.
+        stands_by = self._assigned is not None and not self._assigned
+        must_reach = {part.name: part.must_reach for part in parts}
+        for partition in mine:
+            name, head = part_name(self.group, partition), partition.head()
+            at = await self.reached(partition)
+            position, lag = position + at, lag + max(0, head - at)
+            catching_up += 0 if stands_by else max(0, must_reach.get(name, head) - at)
+        parked = sum(part.subscription.parked for part in parts if part.subscription is not None)
+        still_s = max((part.still_s() for part in parts), default=0.0)
+        again = time.monotonic() - self._began_again < _FRESH_S
+        failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
+        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts)
+
+    async def reached(self, partition: Partition) -> int:
+        """How far the group has heard a partition, whoever works on it."""
+        part = self._parts.get(partition.name)
+        if part is not None and part.subscription is not None:
+            return part.subscription.position
+        return await self.file.models.position(part_name(self.group, partition)) or 0
+
+    async def parked(self) -> dict[str, list[Parked]]:
+        """What is parked, by partition, in the order of each."""
+        partitions = self._process.store.partitions(self.types)
+        found = {one.name: await self.file.models.parked(part_name(self.group, one)) for one in partitions}
+        return {name: parked for name, parked in found.items() if parked}
+
+    async def replay(self, stream: str) -> int:
+        """Has the parked events of a stream tried again, in order, by who works on them; returns how many there are."""
+        asked = 0
+        for partition in self._process.store.partitions(self.types):
+            asked += await self.file.models.ask_replay(part_name(self.group, partition), stream)
+        self._look_again()
+        return asked
+
+    async def drop(self, partition: str, position: int, reason: str, who: str) -> bool:
+        """Gives a parked event up for ever; what stands behind it is tried again. False where it is not parked."""
+        for one in self._process.store.partitions(self.types):
+            if one.name == partition:
+                now = self._process.clock.now()
+                gone = await self.file.models.drop(part_name(self.group, one), position, reason, who, now)
+                self._look_again()
+                return gone
+        return False
+
+    def _look_again(self) -> None:
+        for part in self._parts.values():
+            if part.subscription is not None:
+                part.subscription.look_again()
+
+    # -- what failed ----------------------------------------------------------------------------------------------------
+
+    def _failed(self, event: Parked, error: Exception, pause: float) -> None:
+        self._failure = f"{event.type} at {event.position}: {event.reason}"
+        self._log.error(
+            "event failed and is tried again", group=self.group, event_id=event.event_id, type=event.type, again_in_s=pause,
+            error=repr(error), exc_info=error,
+        )  # fmt: skip
+
+    def _parked(self, event: Parked) -> None:
+        if event.unreadable:
+            self._log.error(
+                "what stands in the log is no event, and is set aside", group=self.group, at=event.stream, reason=event.reason
+            )
+            return
+        self._log.error(
+            "event is parked; later ones of its stream wait behind it", group=self.group, event_id=event.event_id,
+            type=event.type, stream=event.stream, position=event.position, reason=event.reason,
+        )  # fmt: skip
+
+
+def part_name(group: str, partition: Partition) -> str:
+    """Under which a group's checkpoint in a partition is kept."""
+    return f"{group}@{partition.name}" if partition.name else group
+
+
+async def position_before(log: Log, moment: datetime) -> int:
+    """The position behind which every event was recorded at or after a moment."""
+    wanted = int(moment.timestamp() * 1_000_000)
+    low, high = 0, log.head()
+    while low < high:
+        middle = (low + high) // 2
+        page = await log.read_log(middle, 1)
+        while not page.events and middle < page.reached < high:
+            # What stands there is no event, and says nothing of when.
+            page = await log.read_log(page.reached, 1)
+        if page.events and page.events[0].recorded_at < wanted:
+            low = page.events[0].position
+        else:
+            high = middle
+    return low

@@ -1,0 +1,62 @@
+"""Signed tokens that name a place in the log, so that a subscriber can go on where it stopped and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import zlib
+from pathlib import Path
+
+from citybrain.event_store.contract import Cursor
+from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.personal.secret_files import make_secret, read_secret
+
+_TAG_BYTES = 12
+
+
+class Tokens:
+    """Makes and reads tokens under a key of this installation."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def with_key_file(cls, path: Path) -> Tokens:
+        """Uses the key in a file; makes one that only its owner may read where there is none. OSError as `from_file`."""
+        make_secret(path)
+        return cls.from_file(path)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Tokens:
+        """Uses the key in a file. OSError where there is none, or where it is no key."""
+        return cls(read_secret(path, "key of tokens", "remove it, and subscribers begin anew"))
+
+    def make(self, purpose: str, cursor: Cursor) -> str:
+        """A token for a place in a feed, good only for this purpose."""
+        # Names of partitions differ in little.
+        return self.seal(purpose, zlib.compress(json.dumps(dict(cursor), separators=(",", ":")).encode()))
+
+    def read(self, purpose: str, token: str, field: str = "resume_token") -> Cursor:
+        """The place in a token; BadRequest when it was not made here for this purpose."""
+        cursor: dict[str, int] = json.loads(zlib.decompress(self.unseal(purpose, token, field)))
+        return cursor
+
+    def seal(self, purpose: str, body: bytes) -> str:
+        """A token that holds some bytes, good only for this purpose."""
+        return base64.urlsafe_b64encode(body + self._tag(purpose, body)).decode().rstrip("=")
+
+    def unseal(self, purpose: str, token: str, field: str) -> bytes:
+        """The bytes in a token; BadRequest when it was not made here for this purpose."""
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            raw = b""
+        body, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
+        if not body or not hmac.compare_digest(tag, self._tag(purpose, body)):
+            raise BadRequest([(field, "is no token of this call: use the last response's, or leave it empty to begin anew")])
+        return body
+
+    def _tag(self, purpose: str, body: bytes) -> bytes:
+        return hmac.new(self._key, purpose.encode() + b"\0" + body, hashlib.sha256).digest()[:_TAG_BYTES]
