@@ -48,7 +48,7 @@ def test_down_past_a_deadline_what_had_happened_before_it_counts(tmp_path: Path)
         workflows.child.start()
         needs_human(apart, incidents[0])
         assert [workflows.step(incident, "at_scene") for incident in incidents] == ["timed out", "done", "done"]
-        assert [workflows.step(incident, "at_hospital") for incident in incidents[1:]] == ["waiting", "waiting"]
+        assert [workflows.step(incident, "on_board") for incident in incidents[1:]] == ["waiting", "waiting"]
 
 
 def test_what_is_resumed_at_a_process_that_is_killed_then_is_carried_on_by_the_other(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_is_resumed_at_a_process_that_is_killed_then_is_carried_on_by_the_o
         until(lambda: leads.step(incident, "at_scene") == "timed out")
         apart.at_the_scene(incident)
         assert leads.resume(incident).state == pb.SAGA_STATE_RUNNING
-        until(lambda: leads.step(incident, "at_hospital") == "waiting")
+        until(lambda: leads.step(incident, "on_board") == "waiting")
 
 
 def test_what_is_resumed_while_the_one_that_leads_stands_still_is_carried_on_when_it_goes_on(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_when_the_one_that_carries_a_saga_on_is_killed_the_other_does_so_and_kee
         until(lambda: stands_by.saga(incident).state == pb.SAGA_STATE_NEEDS_HUMAN)
         apart.at_the_scene(incident)
         stands_by.resume(incident)
-        until(lambda: stands_by.step(incident, "at_hospital") == "waiting")
+        until(lambda: stands_by.step(incident, "on_board") == "waiting")

@@ -40,12 +40,12 @@ def test_sagas_of_processes_that_are_killed_are_carried_on_by_the_one_that_is_le
             apart.at_the_scene(incident)
         # What happened in time counts, though who was to hear it is gone; every deadline is kept.
         until(lambda: all(left.saga(incident).state == pb.SAGA_STATE_NEEDS_HUMAN for incident in missing))
-        until(lambda: all(left.step(incident, "at_hospital") == "waiting" for incident in arrived))
+        until(lambda: all(left.step(incident, "on_board") == "waiting" for incident in arrived))
         assert [left.step(incident, "at_scene") for incident in incidents] == ["timed out"] * (COUNT - 2) + ["done"] * 2
         # And what nobody had: it goes on, and to its end.
         last = missing[0]
         apart.at_the_scene(last)
         left.resume(last)
-        until(lambda: left.step(last, "at_hospital") == "waiting")
+        until(lambda: left.step(last, "on_board") == "waiting")
         apart.paper.drive(last)
         until(lambda: left.saga(last).state == pb.SAGA_STATE_COMPLETED)
