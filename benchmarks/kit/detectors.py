@@ -8,6 +8,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
+from benchmarks.kit.service import whole
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.service import Follow, Reading, Service, Streams, Telemetry, Window, rpc, window
 
@@ -32,6 +33,7 @@ def fold(sums: Sum | None, reading: Sum) -> Sum:
     return reading if sums is None else (sums[0] + reading[0], sums[1] + reading[1])
 
 
+@whole
 class DetectorsService(Service):
     """See the module."""
 

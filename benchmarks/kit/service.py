@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
+from citybrain.mesh.errors import Refused
 from citybrain.mesh.service import Heard, Service, Streams, View, rpc, subscribe
 
 Row = dict[str, object]
+S = TypeVar("S", bound=type[Service])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,20 @@ def count(row: Row | None, heard: Heard) -> Row:
     return {"count": seen + 1}
 
 
+def whole(service: S) -> S:
+    """Refuses the methods of the contract by which nothing is measured: a service answers all of its contract."""
+    for method in pb.DESCRIPTOR.services_by_name["TrafficService"].methods:
+        if not hasattr(service, method.name):
+
+            def refuse(self: Any, request: Any) -> Any:
+                raise Refused("nothing is measured by this method", "NOT_MEASURED")
+
+            refuse.__name__ = method.name
+            setattr(service, method.name, rpc(refuse))
+    return service
+
+
+@whole
 class BenchService(Service):
     """See the module."""
 
@@ -56,6 +73,7 @@ class BenchService(Service):
         return self.reports.handle(request.signal_id, lambda now: [event], lambda after, _: pb.ReportSignalResponse())
 
 
+@whole
 class FoldingService(Service):
     """Folds what was reported into a row for each signal."""
 
@@ -63,6 +81,7 @@ class FoldingService(Service):
     counted = View((ev.SignalReported,), key, count)
 
 
+@whole
 class ReactingService(Service):
     """Hears what was reported, one event after the other."""
 

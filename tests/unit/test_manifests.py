@@ -49,3 +49,10 @@ def test_every_folder_with_a_manifest_has_a_readme() -> None:
     assert len(folders) == len(MANIFESTS)
     for folder in folders:
         assert (folder / "README.md").read_text(encoding="utf-8").strip(), folder
+
+
+@pytest.mark.parametrize(
+    "manifest", find_manifests([ROOT / "benchmarks" / "kit" / "services"]), ids=lambda manifest: manifest.name
+)
+def test_the_services_that_are_measured_start_as_any_other(manifest: Manifest) -> None:
+    assert load_entry(manifest).name == manifest.name
