@@ -226,7 +226,7 @@ EMERGENCY_RESPONSE = Workflow(
     ),
 )
 
-# What began before the patient on board was a stage of its own goes on as it began.
+# What began before the patient on board was a stage of its own goes on in its stages, and with the times it had for them.
 FIRST = replace(
     EMERGENCY_RESPONSE,
     version=1,
@@ -234,7 +234,7 @@ FIRST = replace(
         RESERVE_AMBULANCE,
         RESERVE_BED,
         _REPORTED,
-        AT_SCENE,
+        replace(AT_SCENE, deadline_s=3600),
         replace(AT_HOSPITAL, deadline_s=7200),
         _ARRIVED,
         RELEASE_AMBULANCE,

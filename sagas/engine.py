@@ -168,9 +168,10 @@ def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
 def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     """Waits for what may never come. What happened before a wait began, was known then."""
     for name, step in state.steps.items():
-        node = workflow.leaf(name)
-        if step.status != "waiting" or not isinstance(node, Wait):
+        if step.status != "waiting":
             continue
+        node = workflow.leaf(name)
+        assert isinstance(node, Wait)
         for event_id, message in state.heard.items():
             why = node.fails_on.get(type(message))
             if why is not None and state.heard_at[event_id] > step.changed_at and (reason := why(state, message)):

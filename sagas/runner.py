@@ -93,7 +93,7 @@ class SagaRunner(Provider):
         # Those that are this process's, rest, and are not in its memory.
         self._later: dict[str, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looks, self._sends = Turns(), Turns()
+        self._turns = Turns()
         self._process.vault.when_erased(self._forget)
 
     def start(self) -> None:
@@ -267,7 +267,7 @@ class SagaRunner(Provider):
         await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen, tries)))
 
     async def _put_now(self, saga_id: str, inputs: Inputs, answered: Try | None, seen: int, tries: int) -> None:
-        async with self._looks.turn("", tries), self._alone(saga_id) as running:
+        async with self._turns.turn("look", tries), self._alone(saga_id) as running:
             await self._decide(saga_id, running, inputs, seen)
             if answered is not None:
                 running.out.discard(answered)
@@ -346,7 +346,7 @@ class SagaRunner(Provider):
         otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: saga_id}))
         tracer = self._process.tracing.tracer(self._name)
         async with contextlib.AsyncExitStack() as turn:
-            await turn.enter_async_context(self._sends.turn(command.method, one.number - 1))
+            await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
                 cause = known.sent.get(one.key, "")

@@ -58,7 +58,7 @@ class _Vehicle:
     granted: PriorityGranted
     lost: bool
     needs: Mapping[str, Need]
-    got_on_at: float = math.inf
+    got_on_at: float
 
 
 def control(now: float, network: Network, signals: Mapping[str, SignalState], grants: Iterable[Grant], street: Street) -> Step:

@@ -252,6 +252,7 @@ def test_what_a_department_refused_waits_for_a_human_though_the_ambulance_comes(
 
 def test_an_emergency_that_began_under_the_first_release_goes_on_to_its_end_as_it_began() -> None:
     run = Emergency(FIRST).on_the_way()
+    assert run.later(3599).phase == "running"
     run.report(AT_SCENE)
     assert "on_board" not in run.state.steps
     assert run.later(7000).phase == "running"

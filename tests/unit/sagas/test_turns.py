@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.sagas.v1.events_pb2 import StepSent
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.mesh.errors import Unavailable
+from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.definition import Command, Step, Wait
 from citybrain.sagas.turns import AT_A_TIME, Turns
-from tests.unit.sagas.saga_city import GET, City, Department
+from tests.unit.sagas.saga_city import GET, SECOND, City, Department
 
 MANY = 3 * AT_A_TIME
 OLD = [f"old-{number}" for number in range(MANY)]
@@ -147,3 +149,48 @@ def test_of_many_sagas_that_are_taken_up_at_a_start_a_few_are_read_at_a_time(
     on_parts(tmp_path, lambda parts: before(City(parts, ASKS, ARRIVED)), max_workers=MANY)
     on_parts(tmp_path, lambda parts: afterwards(City(parts, ASKS, ARRIVED)), max_workers=MANY)
     assert most == AT_A_TIME
+
+
+@pytest.mark.parametrize("looked_at", ["_woken", "_fired"])
+def test_of_many_sagas_that_are_due_at_one_moment_a_few_are_moved_at_a_time(tmp_path: Path, looked_at: str) -> None:
+    def before(city: City) -> None:
+        opened(city)
+        city.runner.stop()
+
+    def afterwards(city: City) -> None:
+        runner, most, now = city.runner, 0, 0
+        append = runner._records.append
+
+        async def counted(saga_id: str, known: Any, events: Any, *others: Any) -> Any:
+            nonlocal most, now
+            sends = any(isinstance(event, StepSent) for event in events)
+            now += sends
+            most = max(most, now)
+            try:
+                return await append(saga_id, known, events, *others)
+            finally:
+                now -= sends
+
+        runner._records.append = counted  # type: ignore[assignment,method-assign]
+        city.start().rest()
+        if looked_at == "_fired":
+            for name in OLD:
+                runner.look_at(name, 0, False)
+            city.rest()
+        city.parts.process.clock._now = 60 * SECOND  # type: ignore[attr-defined]
+
+        async def all_at_once() -> None:
+            if looked_at == "_woken":
+                await asyncio.gather(*(runner._woken(name) for name in OLD))
+            else:
+                due = [(name, running, running.due) for name, running in runner._sagas.items() if running.due]
+                assert len(due) == MANY
+                await asyncio.gather(*(runner._fired(name, running, *moment) for name, running, moment in due if moment))
+
+        wait(all_at_once())
+        city.rest()
+        assert {city.runner.load(name).phase for name in OLD} == {"completed"}
+        assert most == AT_A_TIME
+
+    on_parts(tmp_path, lambda parts: before(City(parts, ASKS)), max_workers=MANY)
+    on_parts(tmp_path, lambda parts: afterwards(City(parts, ASKS)), max_workers=MANY)
