@@ -14,8 +14,8 @@ from benchmarks import (
     emergency_response,
     engines_memory,
     on_kafka,
+    readings_10k,
     rides,
-    telemetry_10k,
     whole_mesh,
 )  # fmt: skip
 from benchmarks.kit import events, measure
@@ -31,8 +31,8 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "cluster-live": lambda full: cluster_live.measure(),
     "engines-memory": lambda full: engines_memory.measure(60.0 if full else 20.0),
     "mesh": whole_mesh.measure,
-    "telemetry-10k": telemetry_10k.measure,
-    "telemetry-10k-engines": telemetry_10k.measure_engines,
+    "readings-10k": readings_10k.measure,
+    "readings-10k-engines": readings_10k.measure_engines,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """What is measured besides the rides; given whether the long rows are wanted."""

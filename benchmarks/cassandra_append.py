@@ -23,12 +23,12 @@ from benchmarks.rows import Aim, Row
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
-from citybrain.event_store.distributed.ports import Batch
+from citybrain.event_store.distributed.interfaces import Batch
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import Committed, NewEvent, StoredEvent
+from citybrain.local.engine_processes import EngineProcesses
 
 _STREAMS = 1000
 _AT_ONCE = 128
@@ -40,7 +40,7 @@ Append = Callable[[int, int], Awaitable[None]]
 
 def measure(seconds: float) -> list[Row]:
     """Turn about, twice, after both are warm."""
-    with tempfile.TemporaryDirectory() as name, Engines.start(Path(name)) as engines:
+    with tempfile.TemporaryDirectory() as name, EngineProcesses.start(Path(name)) as engines:
         ours, bare = asyncio.run(_both(engines, seconds))
     profile = {
         f"{who} in {way}, ms of a processor": one.processor_s[who] / one.appends * 1000
@@ -63,7 +63,7 @@ class _Measured:
         return self.appends / self.seconds
 
 
-async def _both(engines: Engines, seconds: float) -> tuple[_Measured, _Measured]:
+async def _both(engines: EngineProcesses, seconds: float) -> tuple[_Measured, _Measured]:
     place, cluster = Place(engines.cassandra.address), Cluster(engines.kafka.address)
     pids = {"Cassandra": engines.cassandra.pid, "Kafka": engines.kafka.pid, "Python": os.getpid()}
     await migrate(place)

@@ -21,12 +21,12 @@ from benchmarks.rows import Aim, Row, quantile
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, Committed, NewEvent, Partition
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import Topics, event_topic, events
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import ANY, Committed, NewEvent, Partition
+from citybrain.local.engine_processes import EngineProcesses
 
 _LIVE = 2000
 _WARM = 300
@@ -37,7 +37,7 @@ _PAYLOAD = b"x" * 256
 
 def measure() -> list[Row]:
     """One after the other; what comes first, while Java is cold, is not counted."""
-    with tempfile.TemporaryDirectory() as name, Engines.start(Path(name)) as engines:
+    with tempfile.TemporaryDirectory() as name, EngineProcesses.start(Path(name)) as engines:
         cluster = Cluster(engines.kafka.address)
         bare = _bare(cluster)
         late = asyncio.run(_late(Place(engines.cassandra.address), cluster))

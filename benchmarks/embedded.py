@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from benchmarks.peers import peer
 from benchmarks.rows import Aim, Row, quantile
-from citybrain.event_store.contract import NO_STREAM, Committed, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore, file, reading, writing
+from citybrain.event_store.store import NO_STREAM, Committed, NewEvent
 
 _STREAMS = 1000
 _PAYLOAD = 256
@@ -76,7 +76,7 @@ def _parts(whole_us: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "events.db"
         connection = file.opened(path)
-        streams = writing.Streams(connection)
+        streams = writing.StreamHeads(connection)
 
         def append(number: int) -> None:
             stream, version = number % _STREAMS, number // _STREAMS

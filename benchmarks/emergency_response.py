@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from benchmarks.rows import Row, quantile
-from citybrain.cli.local import LocalCity
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.paper_city import PaperCity
 
@@ -36,7 +36,7 @@ def measure(reports: int = 100, warm: int = 10) -> list[Row]:
         for number in range(warm + reports):
             began = time.perf_counter()
             incident = city.report(f"bench-{number}")
-            for _ in city.story(incident, lambda event: event.type == GRANTED):
+            for _ in city.events_of(incident, lambda event: event.type == GRANTED):
                 pass
             if number >= warm:
                 taken.append(time.perf_counter() - began)

@@ -18,11 +18,11 @@ from benchmarks.rows import Aim, Row
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, Committed, NewEvent, Partition
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import ANY, Committed, NewEvent, Partition
+from citybrain.local.engine_processes import EngineProcesses
 
 _READY_AIM_S = 15.0
 _MEMORY_AIM_MB = 1300.0
@@ -39,7 +39,7 @@ def measure(seconds: float) -> list[Row]:
     """The load lasts so many seconds."""
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()
-        with Engines.start(Path(name)) as engines:
+        with EngineProcesses.start(Path(name)) as engines:
             ready = time.monotonic() - began
             time.sleep(_REST_S)
             rest = _held(engines)
@@ -52,11 +52,11 @@ def measure(seconds: float) -> list[Row]:
     return rows
 
 
-def _held(engines: Engines) -> tuple[float, ...]:
+def _held(engines: EngineProcesses) -> tuple[float, ...]:
     return tuple(engine.memory_bytes / 1e6 for engine in engines.all)
 
 
-async def _most(engines: Engines, seconds: float) -> tuple[float, ...]:
+async def _most(engines: EngineProcesses, seconds: float) -> tuple[float, ...]:
     """What each held when both together held most."""
     place, cluster = Place(engines.cassandra.address), Cluster(engines.kafka.address)
     await migrate(place)

@@ -23,10 +23,10 @@ from citybrain.traffic.v1 import events_pb2 as ev
 
 from benchmarks.peers import peer
 from benchmarks.rows import Aim, Row
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.reading import SharedPartition
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.store import StoredEvent
 from citybrain.local.kafka import Kafka
 from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.greenlets import wait

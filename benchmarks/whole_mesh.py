@@ -16,7 +16,7 @@ from citybrain.health.v1.health_service_pb2_grpc import HealthServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from benchmarks.rows import Aim, Row, quantile
-from citybrain.cli.local import LocalCity
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 
 _RATE = 200

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
 
 

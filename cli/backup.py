@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted
 
@@ -36,7 +36,7 @@ def backup(
     as_json: Json = False,
     config: File = None,
 ) -> None:
-    """Copies events, views and telemetry into a folder, also while the city runs. Keys of persons go to a file apart."""
+    """Copies events, views and readings into a folder, also while the city runs. Keys of persons go to a file apart."""
     from citybrain.mesh.storage import backup as copies
 
     settings = configuration.load(config, data=("--data", data))
@@ -87,7 +87,7 @@ def restore(
 @contextmanager
 def _told() -> Iterator[Told]:
     """Shows how far it is, on standard error; what people can mend is one line."""
-    from citybrain.event_store.contract import StoreError
+    from citybrain.event_store.store import StoreError
     from citybrain.mesh.storage.backup import BackupError
 
     try:

@@ -13,7 +13,7 @@ import typer
 
 from citybrain.gateway.settings import Gateway
 from citybrain.mesh.settings import configuration
-from citybrain.mesh.settings.configuration import Configuration, Given, keys
+from citybrain.mesh.settings.configuration import Configuration, GivenValue, keys
 from citybrain.mesh.settings.values import Settings, value
 from citybrain.observability.console import Terminal
 
@@ -53,8 +53,8 @@ def load(file: Path | None, **options: tuple[str, object]) -> City:
     return configuration.load(City, file=file, options=_given(options)).settings
 
 
-def _given(options: Mapping[str, tuple[str, object]]) -> dict[str, Given | None]:
-    return {key.replace("__", "."): Given(given, name) for key, (name, given) in options.items() if given is not None}
+def _given(options: Mapping[str, tuple[str, object]]) -> dict[str, GivenValue | None]:
+    return {key.replace("__", "."): GivenValue(given, name) for key, (name, given) in options.items() if given is not None}
 
 
 @app.command()

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from citybrain.cli import machine, waiting
 from citybrain.cli.configuration import City
-from citybrain.cli.local import ROOT
 from citybrain.cli.machine import Finding, well, wrong
 from citybrain.cli.status import Picture, on_folder
+from citybrain.local.city import ROOT
 from citybrain.mesh.settings import configuration
-from citybrain.mesh.settings.configuration import ConfigurationError, Given
+from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue
 from citybrain.observability.words import counted
 
 # Further behind than this a group is worth a word.
@@ -44,7 +44,7 @@ class Here:
 def here(file: Path | None, data: Path | None) -> Here:
     """What is configured here, as far as it can be used."""
     what = "configuration"
-    given = {} if data is None else {"data": Given(data, "--data")}
+    given = {} if data is None else {"data": GivenValue(data, "--data")}
     try:
         found = configuration.read(City, file=file, options=given)
         found.refuse()

@@ -10,8 +10,8 @@ import typer
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import File
-from citybrain.cli.problems import Problem
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
+from citybrain.local.problems import Problem
 from citybrain.observability.console import Terminal
 
 app = typer.Typer(name="engines", no_args_is_help=True, help="Kafka and Cassandra as processes of this machine.")
@@ -38,7 +38,7 @@ def up(
 ) -> None:
     """Starts both, and returns when they answer. They stay up until `city engines down`."""
     folder = _folder(data, config)
-    engines = Engines.start(folder, kafka_port=kafka_port, cassandra_port=cassandra_port, stays=True, say=_say)
+    engines = EngineProcesses.start(folder, kafka_port=kafka_port, cassandra_port=cassandra_port, stays=True, say=_say)
     for engine in engines.all:
         _say(f"{engine.name} answers at {engine.address} (process {engine.pid})")
 
@@ -46,7 +46,7 @@ def up(
 @app.command()
 def down(data: Data = None, config: File = None) -> None:
     """Asks both to end, and returns when they have. What they keep stays."""
-    engines = Engines(_folder(data, config))
+    engines = EngineProcesses(_folder(data, config))
     running = [engine.name for engine in engines.all if engine.running]
     engines.stop()
     _say(f"stopped: {', '.join(running)}" if running else "none was running")
@@ -68,7 +68,7 @@ def status(
             "pid": engine.pid,
             "memory_mb": engine.memory_bytes >> 20,
         }
-        for engine in Engines(folder).all
+        for engine in EngineProcesses(folder).all
     ]
     if as_json:
         _say(json.dumps(found, indent=2))
@@ -91,7 +91,7 @@ def logs(
     config: File = None,
 ) -> None:
     """Shows what they said last."""
-    for one in Engines(_folder(data, config)).all:
+    for one in EngineProcesses(_folder(data, config)).all:
         if engine in (None, one.name):
             for line in one.tail(lines):
                 _say(f"{one.name}: {line}")

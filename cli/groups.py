@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from rich.table import Table
 
 from citybrain.cli.asking import NotHere, Process, Silent, ask_all, processes
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 
 _ASK_S = 10.0
 

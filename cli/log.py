@@ -11,9 +11,9 @@ import typer
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.problems import Problem
-from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.verifying import Difference, Verdict
+from citybrain.event_store.store import StoreError
+from citybrain.local.problems import Problem
 from citybrain.mesh.settings.values import Settings
 from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted

@@ -19,10 +19,10 @@ from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from citybrain.cli.local import MIN_FREE_BYTES
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import is_refused, refused
+from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.sqlite.file import newest_moment
+from citybrain.event_store.store import StoreError
+from citybrain.local.city import MIN_FREE_BYTES
 from citybrain.local.errors import EngineError
 from citybrain.local.java import RECENT, find
 from citybrain.mesh.subscriptions.tokens import Tokens

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.runtime.ids import in_header
 from citybrain.mesh.settings.version import installed_version
@@ -84,7 +84,7 @@ def up(
 
     What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
     """
-    from citybrain.cli.local import LocalCity
+    from citybrain.local.city import LocalCity
     from citybrain.mesh.runtime.serve import choose
 
     names = [name.strip() for name in only.split(",") if name.strip()]
@@ -127,7 +127,7 @@ def stubs(
     into: Annotated[Path, typer.Option(help="Where the stubs are put.")] = Path("stubs"),
 ) -> None:
     """Builds the Python stubs of contracts in a folder of your own; they may import those of the city."""
-    from citybrain.cli.contracts import build_stubs
+    from citybrain.local.contracts import build_stubs
 
     for name in build_stubs(protos, into):
         _out.print(f"{name} → {into}", markup=False)
@@ -197,7 +197,7 @@ def call(
     config: File = None,
 ) -> None:
     """Calls any method through the gateway, by reflection; prints the answer as JSON."""
-    from citybrain.cli.reflection import Remote, pretty
+    from citybrain.local.reflection import Remote, pretty
 
     metadata = [("x-caller", "city-cli"), *([("x-request-id", in_header(request_id))] if request_id else [])]
     with Remote(configuration.load(config, remote=("--gateway", gateway)).asked) as remote:
@@ -218,7 +218,7 @@ def trace(
     """
     import json
 
-    from citybrain.cli.traces import span_file
+    from citybrain.local.traces import span_file
     from citybrain.observability.trace_store import TraceStore
     from citybrain.observability.trace_tree import as_json as tree_json
     from citybrain.observability.trace_tree import build, render
@@ -259,7 +259,7 @@ def demo(context: typer.Context) -> None:
     # By name: the demo stands above the command line, and a mesh that is installed without it still has its commands. Only now:
     # SUMO takes longer to load than any other command to run.
     whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    whole.command()(import_module("citybrain.demo.command").demo)
+    whole.command()(import_module("citybrain.stories.command").demo)
     whole(context.args, prog_name="city demo")
 
 
@@ -273,12 +273,12 @@ def serve(context: typer.Context) -> None:
 
 def main() -> None:
     """Runs the command; what people can mend is one line without a traceback."""
-    from citybrain.cli.reflection import CallError
-    from citybrain.event_store.contract import StoreError
-    from citybrain.event_store.database import is_refused, refused
+    from citybrain.event_store.sqlite.database import is_refused, refused
+    from citybrain.event_store.store import StoreError
     from citybrain.gateway.errors import GatewayError
     from citybrain.local.child import ChildError
     from citybrain.local.errors import EngineError
+    from citybrain.local.reflection import CallError
     from citybrain.mesh.manifest import ManifestError
     from citybrain.mesh.settings.configuration import ConfigurationError
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted
 
@@ -34,7 +34,7 @@ def erase(
     config: File = None,
 ) -> None:
     """Erases a person: what is kept about them opens nowhere any more, also while the mesh runs. Prints a receipt."""
-    from citybrain.event_store.contract import StoreError
+    from citybrain.event_store.store import StoreError
     from citybrain.mesh.personal.erasure import UnknownPerson
 
     settings = configuration.load(config, data=("--data", data))
@@ -73,8 +73,8 @@ def rewrap(data: Data = None, config: File = None) -> None:
 
     Those others must be named in `personal.other_master_keys`. Where it is broken off, run it again: it changes what is left.
     """
-    from citybrain.event_store.contract import StoreError
     from citybrain.event_store.sealing import SealBroken
+    from citybrain.event_store.store import StoreError
 
     settings = configuration.load(config, data=("--data", data))
     if settings.store == "embedded" and not (settings.data / "events.db").is_file():

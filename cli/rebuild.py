@@ -16,7 +16,7 @@ from rich.progress import Progress
 from citybrain.cli import configuration
 from citybrain.cli.asking import ask, ask_all, processes
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted
 

@@ -25,7 +25,7 @@ from rich.text import Text
 from citybrain.cli import waiting
 from citybrain.cli.asking import Process, Silent, ask_all
 from citybrain.cli.groups import plain
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
 
 _ASK_S = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from citybrain.event_store.contract import Cursor, EventStore, FeedPage, Log, StoredEvent
+from citybrain.event_store.store import Cursor, EventStore, FeedPage, Log, StoredEvent
 
 
 def log_position(store: EventStore) -> int:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from citybrain.personal.v1 import personal_pb2
 
-from citybrain.event_store.contract import StoreError
 from citybrain.event_store.sealing import Key
+from citybrain.event_store.store import StoreError
 
 _PERSON_BYTES = 8
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from citybrain.event_store.contract import LimitExceeded, NewEvent, StoredEvent
+from citybrain.event_store.store import LimitExceeded, NewEvent, StoredEvent
 
 MAX_EVENT_BYTES = 256 * 1024
 MAX_APPEND_EVENTS = 100

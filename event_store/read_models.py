@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from citybrain.event_store.contract import LimitExceeded, StoreError
+from citybrain.event_store.store import LimitExceeded, StoreError
 
 Row = dict[str, Any]
 """What JSON can hold."""
@@ -103,7 +103,7 @@ class Dropped:
 
 @dataclass(slots=True, frozen=True)
 class WindowsSeen:
-    """How far windows of telemetry were told, and from which batch on the open ones are folded again after a restart."""
+    """How far windows of readings were told, and from which batch on the open ones are folded again after a restart."""
 
     # Microseconds since 1970: every window before it was told.
     closed_until: int = 0
@@ -220,7 +220,7 @@ class ReadModels(Protocol):
         ...
 
     def windows_seen(self, name: str) -> Awaitable[WindowsSeen]:
-        """What is kept of some windows of telemetry."""
+        """What is kept of some windows of readings."""
         ...
 
     def save_windows_seen(self, name: str, seen: WindowsSeen) -> Awaitable[None]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import Log, LostAssignment, StoredEvent, Unreadable
 from citybrain.event_store.parking import GroupMemory, ParkedStreams
 from citybrain.event_store.read_models import Parked
+from citybrain.event_store.store import Log, LostAssignment, StoredEvent, Unreadable
 
 _BEHIND = "it waits behind an earlier event of its stream"
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.event_store.subscription import describe
 
 _AGAIN_S = 0.5

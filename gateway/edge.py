@@ -8,7 +8,7 @@ from typing import Any
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
-# Who calls, to whose story a call belongs, and for which event it is made, is not for those outside to say.
+# Who calls, to which incident a call belongs, and for which event it is made, is not for those outside to say.
 UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id")
 IN_PIECES = "x-body-in-pieces"
 """Set by the gateway for itself: a body of unknown length follows."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from citybrain.local.engine import Engine, ask
-from citybrain.local.ports import HOST
+from citybrain.local.engine_process import EngineProcess, ask
+from citybrain.local.tcp_ports import HOST
 
 _MEMORY = ("-Xms384m", "-Xmx384m", "-XX:MaxDirectMemorySize=128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
 # What its own options for Java 17 open.
@@ -81,14 +81,14 @@ _LOG = """\
 """
 
 
-class Cassandra(Engine):
+class Cassandra(EngineProcess):
     """One Cassandra."""
 
     name = "cassandra"
     inner_ports = ("inner",)
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Engine."""
+        """See EngineProcess."""
         configuration = self.folder / "cassandra.yaml"
         configuration.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "logback.xml"

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from citybrain.local.engine import Engine, ask
+from citybrain.local.engine_process import EngineProcess, ask
 from citybrain.local.errors import EngineError
 from citybrain.local.java import java
-from citybrain.local.ports import HOST
+from citybrain.local.tcp_ports import HOST
 
 _CLUSTER = "Y2l0eS1icmFpbi1sb2NhbA"
 _MEMORY = ("-Xms128m", "-Xmx256m", "-XX:MaxDirectMemorySize=64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -60,14 +60,14 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-class Kafka(Engine):
+class Kafka(EngineProcess):
     """One Kafka."""
 
     name = "kafka"
     inner_ports: tuple[str, ...] = ("inner",)
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Engine."""
+        """See EngineProcess."""
         properties = self.folder / "server.properties"
         properties.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "log4j2.properties"

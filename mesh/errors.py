@@ -13,7 +13,7 @@ from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from citybrain.event_store.contract import LimitExceeded, StoreError, Undecided
+from citybrain.event_store.store import LimitExceeded, StoreError, Undecided
 
 __all__ = [
     "AlreadyDifferent",

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.storage.upcasting import modern, newest
 
 

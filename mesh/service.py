@@ -12,9 +12,9 @@ from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscrib
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.following import Follow
 from citybrain.mesh.providers.paging import Key, one_page, scan_page
+from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
 from citybrain.mesh.providers.streams import Cause, Streams
-from citybrain.mesh.providers.telemetry import Telemetry
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.providers.waiting import WaitsForPeople
 from citybrain.mesh.runtime.container import Container
@@ -35,10 +35,10 @@ __all__ = [
     "People",
     "Provider",
     "Reading",
+    "Readings",
     "Service",
     "Source",
     "Streams",
-    "Telemetry",
     "View",
     "WaitsForPeople",
     "Window",
@@ -93,7 +93,7 @@ class Log(Provider):
 class Client(Provider):
     """Calls to another service: `Client("citybrain.traffic.v1.TrafficService")`, then `self.traffic.GetSignal(request)`.
 
-    Deadline, trace, story and a request id that is the same for every retry travel by themselves. Raises CallFailed.
+    Deadline, trace, correlation id and a request id that is the same for every retry travel by themselves. Raises CallFailed.
     """
 
     def __init__(self, service: str) -> None:

@@ -100,7 +100,7 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _story,
+            _correlation,
             structlog.processors.EventRenamer("message"),
             _in_order,
             *renderers,
@@ -114,7 +114,7 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
         root.addHandler(LibraryLines(max(level, logging.WARNING)))
 
 
-def _story(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _correlation(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Adds what the current span and baggage say of where the line belongs."""
     span = trace.get_current_span().get_span_context()
     if span.is_valid:

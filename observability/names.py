@@ -6,7 +6,7 @@ A name that is here stays; a new meaning gets a new name.
 from __future__ import annotations
 
 INCIDENT_ID = "incident.id"
-"""The story a span belongs to. The same key carries it as W3C baggage from call to call."""
+"""The incident a span belongs to. The same key carries it as W3C baggage from call to call."""
 
 SAGA_ID = "saga.id"
 """The workflow a step or an undo was run for."""

@@ -37,7 +37,7 @@ _propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
 _CARRIED = _propagator.fields
 
 
-class _Story(SpanProcessor):
+class _Correlation(SpanProcessor):
     """Puts the incident that a span's context carries as baggage on the span."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -73,7 +73,7 @@ class Tracing:
     def __init__(self, exporter: SpanExporter | None = None, *, endpoint: str = "") -> None:
         """Sends spans by `exporter`, or to an OTLP/gRPC endpoint, or nowhere."""
         exporter = exporter or _exporter(endpoint)
-        self._story = _Story()
+        self._correlation = _Correlation()
         self._batches: BatchSpanProcessor | None = None
         if exporter is not None:
             self._batches = BatchSpanProcessor(
@@ -110,7 +110,7 @@ class Tracing:
         # By default every span is kept, also when a caller's traceparent says otherwise: an emergency leaves a whole record.
         sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ALWAYS_ON
         provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(self._story)
+        provider.add_span_processor(self._correlation)
         if self._batches is not None:
             provider.add_span_processor(self._batches)
         return provider

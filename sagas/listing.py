@@ -6,7 +6,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
-from citybrain.sagas.state import unpack
+from citybrain.sagas.engine.state import unpack
 
 EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)
 

@@ -9,13 +9,14 @@ from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import is_between, timestamp
 from citybrain.mesh.runtime.context import current
 from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
-from citybrain.sagas import listing, persons
-from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST
-from citybrain.sagas.moving import Moving
-from citybrain.sagas.runner import SagaRunner
-from citybrain.sagas.state import SagaState
+from citybrain.sagas import listing
+from citybrain.sagas.engine import persons
+from citybrain.sagas.engine.moving import Moving
+from citybrain.sagas.engine.runner import SagaRunner
+from citybrain.sagas.engine.state import SagaState
+from citybrain.sagas.workflows import published
 
-WORKFLOWS = (EMERGENCY_RESPONSE, FIRST)
+WORKFLOWS = published()
 HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
 _STATES = {
     "running": pb.SAGA_STATE_RUNNING,

@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
-SAGA = ROOT / "sagas" / "emergency_response.py"
+SAGA = ROOT / "sagas" / "workflows" / "emergency_response.py"
 RIDES = ROOT / "benchmarks" / "rides.json"
 LATEST = ROOT / "benchmarks" / "latest.json"
 

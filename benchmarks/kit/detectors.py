@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from benchmarks.kit.service import whole
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.service import Follow, Reading, Service, Streams, Telemetry, Window, rpc, window
+from citybrain.mesh.service import Follow, Reading, Readings, Service, Streams, Window, rpc, window
 
 LATE_S = 0.3
 """How long after its end a second waits for what comes late."""
@@ -38,13 +38,13 @@ class DetectorsService(Service):
     """See the module."""
 
     name = "detectors"
-    telemetry = Telemetry()
+    batches = Readings()
     seconds = Streams("seconds", int, lambda told, event: told + 1)
 
     @rpc
     def ReportObservations(self, request: pb.ReportObservationsRequest) -> pb.ReportObservationsResponse:
         """Keeps a batch."""
-        self.telemetry.put(request)
+        self.batches.put(request)
         return pb.ReportObservationsResponse()
 
     @window(pb.ReportObservationsRequest, seconds=1, readings=readings, fold=fold, late_s=LATE_S)

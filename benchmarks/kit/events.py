@@ -13,8 +13,8 @@ from citybrain.traffic.v1 import events_pb2 as ev
 
 from benchmarks.kit.measure import kit
 from benchmarks.rows import Aim, Row
-from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.store import ANY, NewEvent
 from citybrain.mesh.events import type_name
 
 _STREAMS = 1000

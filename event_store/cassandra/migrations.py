@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.distributed.interfaces import TimedOut
+from citybrain.event_store.store import StoreError
 
 _CHANGE_S, _TRIES = 20.0, 3
 

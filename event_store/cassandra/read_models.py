@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, TypeVar
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
 from citybrain.event_store.cassandra.slots import FREE, Slots
-from citybrain.event_store.contract import LostAssignment
 from citybrain.event_store.read_models import (
     Dropped,
     Kept,
@@ -33,6 +32,7 @@ from citybrain.event_store.read_models import (
     replayed_as,
     row_text,
 )
+from citybrain.event_store.store import LostAssignment
 
 T = TypeVar("T")
 # Rows of a view by a hash of their keys: conditional writes to one partition wait for each other.

@@ -22,9 +22,9 @@ from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy
 from cassandra.protocol import OverloadedErrorMessage, ServerError
 from cassandra.query import tuple_factory
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.distributed.interfaces import TimedOut
 from citybrain.event_store.distributed.passwords import read_password
-from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.store import StoreError
 
 with warnings.catch_warnings():
     # The driver loads every loop that it could run on, eventlet's too, which says to whoever types a command that it is old.

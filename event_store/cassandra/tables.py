@@ -9,8 +9,8 @@ from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked
-from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, WriterRow
+from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, WriterRow
+from citybrain.event_store.store import StoredEvent
 
 _SHARDS = 64
 _COLUMNS = (
@@ -41,8 +41,8 @@ _STATEMENTS = {
     "open": "INSERT INTO $.open_streams (writer, stream, number) VALUES (?, ?, ?)",
     "opened": "SELECT stream, number FROM $.open_streams WHERE writer = ?",
     "forget": "DELETE FROM $.open_streams WHERE writer = ? AND stream = ? AND number = ?",
-    "tell_story": "INSERT INTO $.stories (story, stream, version, bucket) VALUES (?, ?, ?, ?)",
-    "story": "SELECT stream, version, bucket FROM $.stories WHERE story = ?",
+    "index_correlation": "INSERT INTO $.stories (story, stream, version, bucket) VALUES (?, ?, ?, ?)",
+    "correlated": "SELECT stream, version, bucket FROM $.stories WHERE story = ?",
 }
 _SERIAL = {"bucket": "SELECT DISTINCT stream, bucket, head, fence FROM $.streams WHERE stream = ? AND bucket = ?"}
 # More events than a page of the driver are asked for page by page, above.
@@ -117,7 +117,7 @@ class CassandraTables:
         """See Tables."""
         return dict(await self._ask("versions", stream, bucket, list(ids)))
 
-    # -- marks and stories ----------------------------------------------------------------------------------------------
+    # -- marks and correlations ----------------------------------------------------------------------------------------------
 
     async def mark(self, stream: str) -> Mark:
         """See Tables."""
@@ -147,13 +147,13 @@ class CassandraTables:
                     yield stream
             place = rows[-1][2]
 
-    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
+    async def index_correlation(self, event: StoredEvent, bucket: int) -> None:
         """See Tables."""
-        await self._ask("tell_story", event.correlation_id, event.stream, event.version, bucket)
+        await self._ask("index_correlation", event.correlation_id, event.stream, event.version, bucket)
 
-    async def story(self, story: str) -> list[tuple[str, int, int]]:
-        """Where the events of a story stand: stream, version, bucket; in the order of streams and versions."""
-        return [(row[0], row[1], row[2]) for row in await self._ask("story", story)]
+    async def correlated(self, correlation_id: str) -> list[tuple[str, int, int]]:
+        """Where the events of one correlation id stand: stream, version, bucket; in the order of streams and versions."""
+        return [(row[0], row[1], row[2]) for row in await self._ask("correlated", correlation_id)]
 
     # -- writers --------------------------------------------------------------------------------------------------------
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
-from citybrain.event_store.distributed.ports import Clock, Opening, Tables, TimedOut, WriterRow
+from citybrain.event_store.distributed.interfaces import Clock, Opening, Tables, TimedOut, WriterRow
 from citybrain.event_store.distributed.publishing import Publisher
-from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.distributed.streams import BucketedStreams
 from citybrain.event_store.watch import Vital, Watch
 
 SILENT_S = 3.0
 """A writer whose beat stood still for so long, by the machine time of who looks, is held to be gone."""
 LOOK_S = 1.0
-# Streams that are brought into the log at a time: so many may wait for a part of the log that is away, and others go on.
+# How many streams are brought into the log at a time. Some may wait for a part of the log that is away; the others go on.
 _AT_ONCE = 32
 GONE_S = 3600.0
 """A writer that is closed, and whose beat stood still for so long, is forgotten."""
@@ -29,7 +29,7 @@ class Adopter:
         self,
         tables: Tables,
         clock: Clock,
-        streams: Streams,
+        streams: BucketedStreams,
         publisher: Publisher,
         new_fence: Callable[[], str],
         own: Callable[[], Collection[str]],

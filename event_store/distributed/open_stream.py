@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from citybrain.event_store.distributed.ports import Mark, Opening
+from citybrain.event_store.distributed.interfaces import Mark, Opening
 from citybrain.event_store.distributed.publishing import Held
 from citybrain.event_store.distributed.streams import Tail
 from citybrain.event_store.distributed.waiting import Waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 
 
 def read_password(cluster: str, addresses: str, file: Path | None, refused: type[StoreError] = StoreError) -> str:

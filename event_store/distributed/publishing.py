@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from citybrain.event_store.contract import StoredEvent
-from citybrain.event_store.distributed.ports import Broker, Mark
-from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.distributed.interfaces import Broker, Mark
+from citybrain.event_store.distributed.streams import BucketedStreams
+from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.watch import Vital, Watch
 
 # Written as they come, marks are an eighth of what Cassandra does for an append.
@@ -31,7 +31,7 @@ class Held:
 class Publisher:
     """Brings streams into the log."""
 
-    def __init__(self, streams: Streams, broker: Broker, watch: Watch | None = None) -> None:
+    def __init__(self, streams: BucketedStreams, broker: Broker, watch: Watch | None = None) -> None:
         """`watch`: is told of what must go on here."""
         self.streams = streams
         self._broker = broker
@@ -58,8 +58,8 @@ class Publisher:
             events, bucket = await self.streams.read_all(stream, known.published + 1, target, known.bucket)
         for event in events:
             if event.correlation_id:
-                # Before the event is heard: who hears of a story finds all of it.
-                await self.streams.surely(self.streams.tables.tell_story, event, known.bucket)
+                # Before the event is heard: who hears it finds all that has its correlation id.
+                await self.streams.surely(self.streams.tables.index_correlation, event, known.bucket)
             await self.streams.surely(self._broker.publish, event)
         return Mark(events[-1].version, bucket) if events else known
 
@@ -71,7 +71,7 @@ class Publisher:
 class _Marks:
     """Marks of many streams: after a pause the first is written at once, and those that follow soon after it together."""
 
-    def __init__(self, streams: Streams, vital: Vital) -> None:
+    def __init__(self, streams: BucketedStreams, vital: Vital) -> None:
         self._streams = streams
         self._vital = vital
         self._next: dict[str, Mark] = {}

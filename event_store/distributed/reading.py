@@ -6,10 +6,10 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from citybrain.event_store.contract import Log, LogPage, StoredEvent
-from citybrain.event_store.distributed.ports import Mark
+from citybrain.event_store.distributed.interfaces import Mark
 from citybrain.event_store.distributed.publishing import Publisher
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.store import Log, LogPage, StoredEvent
 
 # Streams of a partition whose last version a member of a group has in memory.
 _KNOWN_MAX = 100_000

@@ -9,7 +9,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import ClassVar, Protocol
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.distributed.adoption import Adopter
+from citybrain.event_store.distributed.interfaces import Broker, Tables, TimedOut
+from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
+from citybrain.event_store.distributed.streams import BucketedStreams
+from citybrain.event_store.distributed.writer import OPENINGS_MAX, Writer
+from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.limits import check_limits
+from citybrain.event_store.store import (
     Committed,
     Conflict,
     Features,
@@ -18,13 +25,6 @@ from citybrain.event_store.contract import (
     StoredEvent,
     StoreError,
 )
-from citybrain.event_store.distributed.adoption import Adopter
-from citybrain.event_store.distributed.ports import Broker, Tables, TimedOut
-from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
-from citybrain.event_store.distributed.streams import Streams
-from citybrain.event_store.distributed.writer import OPENINGS_MAX, Writer
-from citybrain.event_store.feed import PartitionsFeed
-from citybrain.event_store.limits import check_limits
 from citybrain.event_store.watch import Watch
 
 # How long a process that ends waits for what it has under way; what it leaves then, others bring into the log.
@@ -51,8 +51,8 @@ class MachineClock:
     sleep = staticmethod(asyncio.sleep)
 
 
-StoryFeeds = Callable[[Streams, str, Collection[str] | None], Feed]
-"""How the events of a story are found, of some types or all: the tables know."""
+CorrelationFeeds = Callable[[BucketedStreams, str, Collection[str] | None], Feed]
+"""How the events of one correlation id are found, of some types or all: the tables know."""
 
 
 class DistributedEventStore:
@@ -64,19 +64,19 @@ class DistributedEventStore:
         self,
         tables: Tables,
         log: SharedLog,
-        stories: StoryFeeds | None = None,
+        correlations: CorrelationFeeds | None = None,
         *,
         bucket_events: int = 10_000,
         openings_max: int = OPENINGS_MAX,
         watch: Watch | None = None,
     ) -> None:
-        """`stories`: where the tables know which events a story has; without it none can be followed.
+        """`correlations`: where the tables know the events of a correlation id; without it none can be followed.
 
         `watch`: what must go on in the log, to which what must go on here is added. The rest: see Writer.
         """
         clock = MachineClock()
         self._watch = watch or Watch()
-        self._stories = stories
+        self._correlations = correlations
         self._log = log
         self._tables = tables
         self.writer = Writer(
@@ -138,12 +138,12 @@ class DistributedEventStore:
         """See EventStore.partitions."""
         return [SharedPartition(log, self.writer.publisher) for log in self._log.partitions(types)]
 
-    def feed(self, types: Collection[str] | None = None, story: str = "") -> Feed:
+    def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> Feed:
         """See EventStore.feed."""
-        if story:
-            if self._stories is None:
-                raise StoreError("this store was opened without stories, and cannot follow one")
-            return self._stories(self.streams, story, types)
+        if correlation_id:
+            if self._correlations is None:
+                raise StoreError("this store was opened without an index of correlation ids, and cannot follow one")
+            return self._correlations(self.streams, correlation_id, types)
         return PartitionsFeed({log.name: log for log in self.partitions(types)}, types)
 
     async def leave(self) -> None:

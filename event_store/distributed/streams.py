@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from citybrain.event_store.contract import StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Clock, Tables, TimedOut
+from citybrain.event_store.distributed.interfaces import Clock, Tables, TimedOut
+from citybrain.event_store.store import StoredEvent, StoreError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Tail:
     version: int
 
 
-class Streams:
+class BucketedStreams:
     """Streams of `bucket_events` versions a bucket: a bucket whose head has reached its limit is closed for ever.
 
     A batch is never split, so a bucket may hold more than its share.

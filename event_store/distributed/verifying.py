@@ -10,9 +10,9 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from citybrain.event_store.contract import Log, Unreadable
-from citybrain.event_store.distributed.ports import Mark
+from citybrain.event_store.distributed.interfaces import Mark
 from citybrain.event_store.distributed.publishing import Publisher
+from citybrain.event_store.store import Log, Unreadable
 
 
 class WholeLog(Protocol):

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
 from citybrain.event_store.limits import MAX_APPEND_BYTES, MAX_APPEND_EVENTS
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent
 
 
 @dataclass(slots=True)

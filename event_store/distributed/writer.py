@@ -15,13 +15,13 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided
+from citybrain.event_store.distributed.interfaces import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
 from citybrain.event_store.distributed.open_stream import OpenStream
-from citybrain.event_store.distributed.ports import Batch, Broker, Clock, Mark, Opening, Tables, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
-from citybrain.event_store.distributed.streams import Streams, Tail
+from citybrain.event_store.distributed.streams import BucketedStreams, Tail
 from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, stored, together
 from citybrain.event_store.limits import check_limits
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided
 from citybrain.event_store.watch import Vital, Watch
 
 BEAT_S = 1.0
@@ -67,7 +67,7 @@ class Writer:
         self._openings_max = openings_max
         self._watch = watch or Watch()
         self._vital = self._watch.begin("the beat of this writer")
-        self.streams = Streams(tables, clock, bucket_events)
+        self.streams = BucketedStreams(tables, clock, bucket_events)
         self.publisher = Publisher(self.streams, broker, self._watch)
         self._tables = tables
         self._clock = clock

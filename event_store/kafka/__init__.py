@@ -9,6 +9,6 @@
 | `partition.py` | one partition: what is new comes from memory, what is old from the broker |
 | `readers.py` | the consumers behind that |
 | `log.py` | the log as the distributed engine needs it |
-| `telemetry.py` | what is kept for hours only, in topics of its own |
+| `readings.py` | what is kept for hours only, in topics of its own |
 | `membership.py` | which partitions this process works on for a group |
 """

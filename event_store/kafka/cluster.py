@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.passwords import read_password
+from citybrain.event_store.store import StoreError
 
 Option = str | int | float | bool
 

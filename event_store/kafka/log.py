@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable
 
 from confluent_kafka import Message, TopicPartition
 
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import EventPartition
 from citybrain.event_store.kafka.producer import Sender
 from citybrain.event_store.kafka.readers import Readers
 from citybrain.event_store.kafka.records import Refused, event_of, headers_of
 from citybrain.event_store.kafka.topics import Topics, event_topic, events, partition_of, service_of, services_of
+from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.watch import Watch
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from citybrain.event_store.contract import Partition
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.store import Partition
 from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.1

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from citybrain.event_store.contract import LogPage, StoredEvent, Unreadable
 from citybrain.event_store.kafka.cluster import BrokerError
+from citybrain.event_store.store import LogPage, StoredEvent, Unreadable
 
 # The newest are kept in memory for those who are up to date: so many, and not more bytes than these.
 _TAIL_MAX = 2048

@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.distributed.interfaces import TimedOut
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.records import Header
 from citybrain.event_store.watch import VitalThread, Watch

@@ -15,10 +15,10 @@ from typing import Any, Generic
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from citybrain.event_store.contract import Unreadable
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster, Option
 from citybrain.event_store.kafka.partition import KafkaPartition, T
 from citybrain.event_store.kafka.records import Refused, unreadable
+from citybrain.event_store.store import Unreadable
 from citybrain.event_store.subscription import describe
 from citybrain.event_store.watch import VitalThread, Watch
 

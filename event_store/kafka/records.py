@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from confluent_kafka import Message
 
-from citybrain.event_store.contract import LimitExceeded, StoredEvent, Unreadable
 from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT, check_limits
+from citybrain.event_store.store import LimitExceeded, StoredEvent, Unreadable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

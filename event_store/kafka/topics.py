@@ -60,11 +60,11 @@ def event_topic(cluster: Cluster, service: str) -> str:
     return f"{cluster.prefix}.{service}.events"
 
 
-def telemetry_topic(cluster: Cluster, batch: str) -> str:
+def readings_topic(cluster: Cluster, batch: str) -> str:
     """The topic of batches of a type: of the service that takes them in."""
     named = _OF_A_SERVICE.match(batch)
     service, kind = (named[1], batch.removeprefix(f"citybrain.{named[1]}.")) if named else (UNNAMED, batch)
-    return f"{cluster.prefix}.{service}.telemetry.{kind}"
+    return f"{cluster.prefix}.{service}.readings.{kind}"
 
 
 def service_of(stream: str) -> str:

@@ -12,8 +12,8 @@ import hashlib
 import sqlite3
 from pathlib import Path
 
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import open_database, refused
+from citybrain.event_store.sqlite.database import open_database, refused
+from citybrain.event_store.store import StoreError
 
 COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
@@ -24,7 +24,8 @@ COLUMNS = (
 HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 # `places`: under a version of a stream (above 0), and under the digest of an id (below 0), where the event stands. Digests may
-# meet, so an id found there is compared. `sorted`: up to where `stories` is filled; what is newer is looked for in the events.
+# meet, so an id found there is compared. `stories`: the events by correlation id. `sorted`: up to where
+# `stories` is filled; what is newer is looked for in the events.
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS events (
       position INTEGER PRIMARY KEY,
@@ -50,7 +51,7 @@ _SORT = (
     " AND correlation_id != '' ORDER BY 1, 2"
 )
 _FORM = 1
-# Files of the first form had a tree for versions, one for ids and one for stories, all filled with every append.
+# Files of the first form had a tree for versions, one for ids and one for correlation ids, all filled with every append.
 _FROM_FIRST_FORM = (
     "INSERT INTO events ({columns}) SELECT {columns} FROM first_form ORDER BY position",
     "INSERT INTO streams (name) SELECT stream FROM first_form GROUP BY stream ORDER BY min(position)",
@@ -97,7 +98,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     if old:
         for statement in _FROM_FIRST_FORM:
             connection.execute(statement.format(columns=COLUMNS))
-        sort_stories(connection)
+        sort_correlations(connection)
     connection.execute(f"PRAGMA user_version={_FORM}")
     connection.execute("COMMIT")
 
@@ -107,8 +108,8 @@ def digest(event_id: str) -> int:
     return -1 - (int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big") >> 1)
 
 
-def sort_stories(connection: sqlite3.Connection) -> None:
-    """Sorts the stories of what came since the last time."""
+def sort_correlations(connection: sqlite3.Connection) -> None:
+    """Sorts what came since the last time by correlation id."""
     connection.execute(_SORT)
     connection.execute(f"UPDATE sorted SET upto = ({HEAD})")
 

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, NUMBER_OF, digest
+from citybrain.event_store.store import StoredEvent
 
 _OF_EVENT = ", ".join(f"e.{column}" for column in COLUMNS.split(", "))
 # A tuple of a row and nothing else, without a call of Python for each.
@@ -34,11 +34,11 @@ def read_log(
     return _events(connection.execute(sql, (after, upto, *(types or ()), limit)))
 
 
-def read_story(
-    connection: sqlite3.Connection, story: str, after: int, upto: int, limit: int, types: Sequence[str] | None
+def read_correlated(
+    connection: sqlite3.Connection, correlation_id: str, after: int, upto: int, limit: int, types: Sequence[str] | None
 ) -> list[StoredEvent]:
     """Events of one correlation id between two positions."""
-    # Read before the stories are: what is sorted meanwhile is found below it too.
+    # Read before `stories` is: what is sorted meanwhile is found below it too.
     (border,) = connection.execute("SELECT upto FROM sorted").fetchone()
     found: list[StoredEvent] = []
     if after < border:
@@ -46,13 +46,13 @@ def read_story(
             f"SELECT {_OF_EVENT} FROM stories s JOIN events e ON e.position = s.position WHERE s.story = ?"
             f" AND s.position > ? AND s.position <= ?{_of_types(types)} ORDER BY s.position LIMIT ?"
         )
-        found = _events(connection.execute(sql, (story, after, min(border, upto), *(types or ()), limit)))
+        found = _events(connection.execute(sql, (correlation_id, after, min(border, upto), *(types or ()), limit)))
     if len(found) < limit:
         sql = (
             f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ? AND correlation_id = ?{_of_types(types)}"
             " ORDER BY position LIMIT ?"
         )
-        newer = (max(after, border), upto, story, *(types or ()), limit - len(found))
+        newer = (max(after, border), upto, correlation_id, *(types or ()), limit - len(found))
         found += _events(connection.execute(sql, newer))
     return found
 

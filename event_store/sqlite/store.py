@@ -23,7 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.limits import check_limits
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.sqlite import file, reading, writing
+from citybrain.event_store.store import (
     Committed,
     Conflict,
     Features,
@@ -33,10 +37,6 @@ from citybrain.event_store.contract import (
     StoreError,
     Undecided,
 )
-from citybrain.event_store.feed import PartitionsFeed
-from citybrain.event_store.limits import check_limits
-from citybrain.event_store.read_models import ReadModels
-from citybrain.event_store.sqlite import file, reading, writing
 
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
@@ -85,7 +85,7 @@ class SqliteEventStore:
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
         connection = file.opened(path)
         self._head = int(connection.execute(file.HEAD).fetchone()[0])
-        self._streams = writing.Streams(connection)
+        self._streams = writing.StreamHeads(connection)
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
         self._writer.start()
 
@@ -232,15 +232,15 @@ class SqliteEventStore:
         """See GroupLog.seen: nothing stands twice in this log."""
         return {}
 
-    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
+    def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> PartitionsFeed:
         """See EventStore.feed."""
-        return PartitionsFeed({self.name: Story(self, story) if story else self}, types)
+        return PartitionsFeed({self.name: CorrelatedLog(self, correlation_id) if correlation_id else self}, types)
 
-    async def read_story(self, story: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+    async def read_correlated(self, correlation_id: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
         """Events of one correlation id behind a position."""
         head = self._head
         wanted = None if types is None else tuple(types)
-        events = await self._query(reading.read_story, story, after, head, limit, wanted)
+        events = await self._query(reading.read_correlated, correlation_id, after, head, limit, wanted)
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
     async def version_of(self, stream: str, event_id: str) -> int:
@@ -282,18 +282,18 @@ class SqliteEventStore:
         return read(connection, *arguments, **named)
 
 
-class Story:
-    """The log, as far as it belongs to one story."""
+class CorrelatedLog:
+    """The events of the log that have one correlation id."""
 
-    def __init__(self, store: SqliteEventStore, story: str) -> None:
+    def __init__(self, store: SqliteEventStore, correlation_id: str) -> None:
         self._store = store
-        self._story = story
+        self._correlation_id = correlation_id
         self.head = store.head
         self.grown = store.grown
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         """See Log.read_log."""
-        return await self._store.read_story(self._story, after, limit, types)
+        return await self._store.read_correlated(self._correlation_id, after, limit, types)
 
 
 def _give_up(item: _Append, timeout_s: float) -> None:

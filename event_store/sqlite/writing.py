@@ -6,9 +6,9 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
-from citybrain.event_store.database import undo
-from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, HEAD, NUMBER_OF, digest, sort_stories
+from citybrain.event_store.sqlite.database import undo
+from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, HEAD, NUMBER_OF, digest, sort_correlations
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PLACE = "INSERT INTO places VALUES (?, ?, ?)"
@@ -20,12 +20,12 @@ _MET = {
     for many in (16, 4, 1)
 }
 _HEAD_OF = "SELECT max(key) FROM places WHERE stream = ?"
-# How many events wait at most until their stories are sorted: one who reads an old story looks through these.
+# How many events wait at most until they are sorted by correlation id: whoever reads an old one looks through these.
 _SORT_EVERY = 1024
 _HEADS_MAX = 100_000
 
 
-class Streams:
+class StreamHeads:
     """The head of the log, and numbers and heads of streams; forgotten when another process has written to the file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -75,7 +75,7 @@ Wanted = tuple[str, Sequence[NewEvent], int]
 
 
 def write(
-    connection: sqlite3.Connection, streams: Streams, group: Sequence[Wanted]
+    connection: sqlite3.Connection, streams: StreamHeads, group: Sequence[Wanted]
 ) -> tuple[list[Committed | Conflict], list[StoredEvent]]:
     """Decides every append of the group and commits them together; returns the outcomes and what was written."""
     connection.execute("BEGIN IMMEDIATE")
@@ -122,7 +122,7 @@ def write(
             connection.executemany(_INSERT, written)
             connection.executemany(_PLACE, places)
             if position // _SORT_EVERY > began // _SORT_EVERY:
-                sort_stories(connection)
+                sort_correlations(connection)
         connection.execute("COMMIT")
         streams.committed(position)
         return outcomes, written

@@ -82,7 +82,7 @@ class Rpc(CityEntrypoint):
 
     async def _stream(self, request: Any, context: _Context) -> Message | None:
         """Runs the method in a worker that lives as long as the stream; one that returns a Follow lets it go at once."""
-        streams = self.container.process.streams
+        streams = self.container.process.open_streams
         call, parent = _admit(self._path, context)
         followed: Followed | None = None
         try:
@@ -139,7 +139,7 @@ class Rpc(CityEntrypoint):
     async def _follow(self, follow: Follow, request: Message, context: _Context, followed: Followed) -> None:
         process = self.container.process
         purpose = f"{self._path}|{follow.purpose}"
-        ended: Exception = process.streams.ending()
+        ended: Exception = process.open_streams.ending()
         try:
             token = getattr(request, "resume_token", "")
             cursor = process.tokens.read(purpose, token) if token else {}
@@ -221,7 +221,7 @@ async def _sent(sending: Awaitable[None]) -> None:
 
 def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:
     metadata = context.invocation_metadata() or ()
-    parent, story = context_from_metadata(metadata)
+    parent, correlation_id = context_from_metadata(metadata)
     left = context.time_remaining()
     call = ctx.Call(
         caller=ctx.header(metadata, ctx.CALLER) or ANONYMOUS,
@@ -229,7 +229,7 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
         # Without a request id a retry cannot be told from a second wish.
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
-        correlation_id=story,
+        correlation_id=correlation_id,
         causation_id=ctx.cause(metadata),
     )
     return call, parent

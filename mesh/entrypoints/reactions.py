@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from opentelemetry import trace
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name

@@ -13,7 +13,7 @@ from citybrain.event_store.subscription import describe
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
-from citybrain.mesh.subscriptions.groups import ServiceFile
+from citybrain.mesh.subscriptions.groups import ServiceReadModels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +30,7 @@ class Timer(CityEntrypoint):
 
     def setup(self) -> None:
         """Opens the service's file, which says who leads."""
-        self._file = ServiceFile.of(self.container.process, self.service)
+        self._file = ServiceReadModels.of(self.container.process, self.service)
 
     def start(self) -> None:
         """Waits for the first moment."""

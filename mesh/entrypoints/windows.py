@@ -1,4 +1,4 @@
-"""Windows of telemetry: readings are folded by key as they come; when city time has passed a window's end, the method gets it.
+"""Windows of readings: they are folded by key as they come; when city time has passed a window's end, the method gets it.
 
 After a restart the windows that were open are folded again from the ring. A window is told once as far as its effects go: the
 ids of what the method writes are made from its beginning. Readings that come later than `late_s` are counted and left out. So
@@ -16,13 +16,13 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from citybrain.event_store.read_models import WindowsSeen
+from citybrain.event_store.readings import ReadingsBatch
 from citybrain.event_store.subscription import describe
-from citybrain.event_store.telemetry import TelemetryBatch
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import message_class, type_name
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
-from citybrain.mesh.subscriptions.groups import PARK_AFTER, ServiceFile, lasting
+from citybrain.mesh.subscriptions.groups import PARK_AFTER, ServiceReadModels, lasting
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200
@@ -59,7 +59,7 @@ class _Open:
     states: dict[str, Any] = field(default_factory=dict)
 
 
-Readings = Callable[[Any], Iterable[Reading]]
+ReadingsOf = Callable[[Any], Iterable[Reading]]
 Fold = Callable[[Any, Any], Any]
 
 
@@ -67,7 +67,7 @@ class Windows(CityEntrypoint):
     """See `window`."""
 
     def __init__(
-        self, batch: type[Message], seconds: float, *, readings: Readings, fold: Fold, late_s: float = 5.0, **options: Any
+        self, batch: type[Message], seconds: float, *, readings: ReadingsOf, fold: Fold, late_s: float = 5.0, **options: Any
     ) -> None:
         self._topic = type_name(batch)
         self._length = int(seconds * MICROSECONDS)
@@ -79,8 +79,8 @@ class Windows(CityEntrypoint):
     def setup(self) -> None:
         """Finds where its state and the batches are kept."""
         process = self.container.process
-        self._file = ServiceFile.of(process, self.service)
-        self._log = process.engine.telemetry
+        self._file = ServiceReadModels.of(process, self.service)
+        self._log = process.engine.readings
         self._open: dict[int, _Open] = {}
         self._seen = WindowsSeen()
         self._position = 0
@@ -126,8 +126,8 @@ class Windows(CityEntrypoint):
                 self.container.process.activity.changed()
                 await self._log.grown(self._topic, self._position)
             except Exception as error:
-                self.trouble = f"telemetry cannot be read: {describe(error)}"
-                self.log.error("telemetry is tried again", window=self.label, error=repr(error), exc_info=error)
+                self.trouble = f"readings cannot be read: {describe(error)}"
+                self.log.error("readings are tried again", window=self.label, error=repr(error), exc_info=error)
                 await asyncio.sleep(_LONGEST_PAUSE_S)
 
     async def _catch_up(self) -> None:
@@ -145,7 +145,7 @@ class Windows(CityEntrypoint):
             # A backlog of hours must not hold everything else up.
             await asyncio.sleep(0)
 
-    def _take(self, reading: Reading, batch: TelemetryBatch) -> None:
+    def _take(self, reading: Reading, batch: ReadingsBatch) -> None:
         start = reading.at - reading.at % self._length
         # What is read again after a restart was counted before.
         new = batch.position > self._seen.position
@@ -237,10 +237,10 @@ class Windows(CityEntrypoint):
             await self.container.run_worker(self, window, patient=True)
 
 
-def window(batch: type[Message], *, seconds: float, readings: Readings, fold: Fold, late_s: float = 5.0) -> Callable[[F], F]:
-    """Makes a method get windows of telemetry: `def minute(self, window: Window)`, once each, in order.
+def window(batch: type[Message], *, seconds: float, readings: ReadingsOf, fold: Fold, late_s: float = 5.0) -> Callable[[F], F]:
+    """Makes a method get windows of readings: `def minute(self, window: Window)`, once each, in order.
 
-    `batch` is the message that a `Telemetry` provider puts; `readings` takes its readings out, `fold(state or None, value)`
+    `batch` is the message that a `Readings` provider puts; `readings` takes its readings out, `fold(state or None, value)`
     adds one to what a key has so far; both pure. A window is told `late_s` seconds of city time after its end.
     """
     decorator: Callable[[F], F] = Windows.decorator(batch, seconds, readings=readings, fold=fold, late_s=late_s)

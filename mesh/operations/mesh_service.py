@@ -12,9 +12,9 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.event_store.contract import StoreError
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Parked, given_over
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.operations.readiness import Readiness
@@ -48,8 +48,8 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             ready=readiness.ready,
             services=[_service(container, readiness, await _waits(container)) for container in containers],
             log_position=log_position(process.store),
-            open_streams=len(process.streams),
-            max_streams=process.streams.limit,
+            open_streams=len(process.open_streams),
+            max_streams=process.open_streams.limit,
             city_time=timestamp(process.clock.now()),
             driven=process.settings.time == "driven",
         )

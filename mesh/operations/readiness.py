@@ -19,7 +19,7 @@ from citybrain.mesh.entrypoints.windows import Windows
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.process import Process
-from citybrain.mesh.subscriptions.groups import ServiceFile, Standing
+from citybrain.mesh.subscriptions.groups import ServiceReadModels, Standing
 from citybrain.observability.logs import logger
 from citybrain.observability.words import counted
 
@@ -135,7 +135,9 @@ class Readiness:
         found = [Dependency(f"{service}/store", self._look_at_store)]
         entries = {e: isinstance(e, View) for e in container.extensions if hasattr(e, "member")}
         if entries:
-            found.append(Dependency(f"{service}/views", _file_look(ServiceFile.of(self._process, container.manifest.name))))
+            found.append(
+                Dependency(f"{service}/views", _file_look(ServiceReadModels.of(self._process, container.manifest.name)))
+            )
         for entry, is_view in sorted(entries.items(), key=lambda item: str(item[0].member.group)):
             group = _Group(entry, is_view, *self._patience)
             found.append(Dependency(f"{service}/{group.name}", group.look))
@@ -235,7 +237,7 @@ def _entrypoint_look(entrypoint: CityEntrypoint) -> Look:
     return look
 
 
-def _file_look(file: ServiceFile) -> Look:
+def _file_look(file: ServiceReadModels) -> Look:
     async def look(state: ServiceState) -> Trouble | None:
         await file.models.changes()
         return None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from citybrain.personal.v1.personal_pb2 import PersonErased
 
-from citybrain.event_store.contract import ANY, Committed, EventStore, NewEvent
 from citybrain.event_store.keys import KeyStore, Sent
+from citybrain.event_store.store import ANY, Committed, EventStore, NewEvent
 from citybrain.mesh.events import classification_of, type_name
 
 _NAMESPACE = uuid.UUID("3f1a4a0e-6b0c-5a4e-9c7b-0d3a7f8e2b11")

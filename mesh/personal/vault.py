@@ -17,10 +17,10 @@ from typing import Literal
 from citybrain.personal.v1 import personal_pb2
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import NewEvent, StoredEvent, StoreError
-from citybrain.event_store.key_file import KeyFile
 from citybrain.event_store.keys import KeyStore, PersonErased
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, seal, unseal
+from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.store import NewEvent, StoredEvent, StoreError
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.events import Heard, hear, parse
 from citybrain.mesh.personal.fields import put_in, take_out
@@ -172,9 +172,9 @@ class Vault:
             self._known.popitem(last=False)
 
 
-def key_file(settings: Settings) -> KeyFile:
+def key_file(settings: Settings) -> SqliteKeys:
     """The keys of the embedded engine; what is not given is made in the data folder. OSError where they cannot be used."""
-    return KeyFile(keys_folder(settings) / "keys.db", *master_secrets(settings))
+    return SqliteKeys(keys_folder(settings) / "keys.db", *master_secrets(settings))
 
 
 def keys_folder(settings: Settings) -> Path:

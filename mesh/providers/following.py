@@ -14,7 +14,7 @@ from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import Cursor, StoredEvent
+from citybrain.event_store.store import Cursor, StoredEvent
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
 from citybrain.mesh.runtime.context import Call
@@ -37,11 +37,11 @@ PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
 
 @dataclass(slots=True, frozen=True)
 class Follow:
-    """What a stream is about. Give a story, or types, or both; `concerns` narrows it further and must be pure."""
+    """What a stream is about. Give a correlation id, or types, or both; `concerns` narrows it further and must be pure."""
 
     # Names the stream's subject in resume tokens: a token of one subject is refused by another.
     purpose: str
-    story: str = ""
+    correlation_id: str = ""
     types: Collection[type[Message]] = ()
     concerns: Callable[[Message], bool] | None = None
     # Only events recorded at or after this moment (microseconds since 1970).
@@ -132,8 +132,8 @@ async def follow_log(
     """Yields responses until the process ends its streams."""
     response_class = message_class(response.full_name)
     types = written_as(type_name(message) for message in follow.types)
-    feed = process.store.feed(types or None, follow.story)
-    ending = asyncio.ensure_future(process.streams.until_ending())
+    feed = process.store.feed(types or None, follow.correlation_id)
+    ending = asyncio.ensure_future(process.open_streams.until_ending())
     try:
         stream.behind = lambda: not feed.ended(cursor)
         while not ending.done():

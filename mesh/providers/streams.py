@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 from opentelemetry import trace
 
-from citybrain.event_store.contract import Committed, NewEvent, StoredEvent
+from citybrain.event_store.store import Committed, NewEvent, StoredEvent
 from citybrain.mesh.errors import Contended, ServiceError
 from citybrain.mesh.events import Heard, classification_of, hear, type_name
 from citybrain.mesh.personal.vault import lay_down
@@ -35,7 +35,7 @@ _PAGE = 1000
 
 @dataclass(slots=True, frozen=True)
 class Cause:
-    """The work that later events continue: its trace, its story, and the event itself."""
+    """The work that later events continue: its trace, its correlation id, and the event itself."""
 
     traceparent: str = ""
     correlation_id: str = ""
@@ -117,7 +117,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
         `decide` is pure and raises errors of the domain; nothing is written then. A call that appends more than once to the
         same stream gives each append a label. `because`: the work that the events continue, where it is not the call itself.
-        `continues`: a call that comes without a story belongs to that of the stream's last event (a terminal that reports).
+        `continues`: a call that comes without a correlation id gets that of the stream's last event (a terminal that reports).
         Raises Contended when other writers win all the time.
         """
         call = current()

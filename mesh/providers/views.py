@@ -23,7 +23,7 @@ from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.storage.states import StateError, code_of
 from citybrain.mesh.subscriptions.generations import Generations, Switch, table
-from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceFile, part_name
+from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceReadModels, part_name
 from citybrain.observability.logs import logger
 
 D = TypeVar("D")
@@ -74,7 +74,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._service = service
         self._name = self.attr_name
         self._group = f"{service}.view.{self._name}"
-        models = ServiceFile.of(process, service).models
+        models = ServiceReadModels.of(process, service).models
         self._switch = Switch(models, self._name, self._group)
         try:
             self._code = code_of(self._apply)

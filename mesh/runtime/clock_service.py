@@ -28,7 +28,7 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
         if process.settings.store == "distributed":
             await abort(context, status_of(Refused(_UNSEEN, "REST_IS_NOT_SEEN")))
         await process.activity.rest()
-        return clock_pb2.RestResponse(sent=process.streams.sent(), position=log_position(process.store))
+        return clock_pb2.RestResponse(sent=process.open_streams.sent(), position=log_position(process.store))
 
     async def advance(request: clock_pb2.AdvanceRequest, context: _Context) -> clock_pb2.AdvanceResponse:
         try:
@@ -41,4 +41,4 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
 
     process.server.add(SERVICE, "Rest", rest)
     process.server.add(SERVICE, "Advance", advance)
-    process.activity.watch(process.streams.at_rest)
+    process.activity.watch(process.open_streams.at_rest)

@@ -33,7 +33,7 @@ Method = Callable[..., Any]
 HandleResult = Callable[[WorkerContext, Any, Any], tuple[Any, Any]]
 
 
-class Places:
+class Slots:
     """How many may work at once, and how many more may wait for a place."""
 
     def __init__(self, limit: int, waiting_limit: int) -> None:
@@ -107,7 +107,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
         self.manifest: Manifest = config["manifest"]
         self._worker_pool = _Workers(process.loop)
         limit = process.settings.max_workers
-        self.places = Places(limit, limit)
+        self.places = Slots(limit, limit)
         self._shares = Shares(2 * limit, CALL_SHARES)
         # Most providers have no hooks around the method: those that do not are not asked on every call.
         self._setups = self._with_hook("worker_setup")

@@ -1,4 +1,4 @@
-"""What travels with a call: who calls, under which request id, until when, and for which story.
+"""What travels with a call: who calls, under which request id, until when, and under which correlation id.
 
 eventlet carries no context variables, so the kit runs every worker in a copy of the context it was admitted in.
 """
@@ -94,12 +94,12 @@ def enter(call: Call) -> None:
         context.attach(baggage.set_baggage(names.INCIDENT_ID, call.correlation_id))
 
 
-def correlate(story: str) -> None:
-    """From here on this call belongs to a story (an incident): its events, spans and log lines carry the id."""
+def correlate(correlation_id: str) -> None:
+    """From here on this call has a correlation id (that of an incident): its events, spans and log lines carry it."""
     call = current()
-    call.correlation_id = story
-    context.attach(baggage.set_baggage(names.INCIDENT_ID, story))
-    trace.get_current_span().set_attribute(names.INCIDENT_ID, story)
+    call.correlation_id = correlation_id
+    context.attach(baggage.set_baggage(names.INCIDENT_ID, correlation_id))
+    trace.get_current_span().set_attribute(names.INCIDENT_ID, correlation_id)
 
 
 def new_id(prefix: str) -> str:
@@ -116,7 +116,7 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
 
 
 def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Metadata for a call to another service: identity, request id, trace, story, and the event that it is made for."""
+    """Metadata of a call to another service: identity, request id, trace, correlation id, and the event it is made for."""
     # An id that no header holds is left out: nothing hangs on it but what people see.
     event = call.causation_id
     because = [(CAUSATION_ID, event)] if event and event.isascii() and event.isprintable() else []

@@ -1,6 +1,6 @@
-"""Calls to other services: identity, request id, deadline, trace and story travel with each; what is not decided is retried.
+"""Calls to other services: identity, request id, deadline, trace and correlation id travel with each.
 
-A retry carries the same request id, so the service answers what it already did.
+A call that got no answer is tried again with the same request id, so a service that had done it gives its answer once more.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from citybrain.event_store.contract import EventStore
+from citybrain.event_store.store import EventStore
 from citybrain.mesh.providers.following import OpenStreams
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import CityClock
@@ -19,7 +19,7 @@ from citybrain.observability.tracing import Tracing
 
 if TYPE_CHECKING:
     from citybrain.mesh.personal.vault import Vault
-    from citybrain.mesh.subscriptions.groups import ServiceFile
+    from citybrain.mesh.subscriptions.groups import ServiceReadModels
 
 
 @dataclass(slots=True)
@@ -35,10 +35,10 @@ class Process:
     outgoing: Outgoing
     tracing: Tracing
     tokens: Tokens
-    streams: OpenStreams
+    open_streams: OpenStreams
     vault: Vault
     # The view files of its services, opened on first use.
-    files: dict[str, ServiceFile] = field(default_factory=dict)
+    files: dict[str, ServiceReadModels] = field(default_factory=dict)
 
     @property
     def store(self) -> EventStore:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.contract import EventStore, Log, StoreError
-from citybrain.event_store.database import is_refused, refused
+from citybrain.event_store.sqlite.database import is_refused, refused
+from citybrain.event_store.store import EventStore, Log, StoreError
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.mesh_service import serve_status
 from citybrain.mesh.operations.presence import Presence
@@ -77,7 +77,7 @@ class Mesh:
             outgoing=Outgoing(tracing),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
-            streams=OpenStreams(settings.max_streams),
+            open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
@@ -128,10 +128,10 @@ class Mesh:
         process, settings = self.process, self.settings
         self.readiness.end()
         self._presence.leave()
-        process.streams.end()
+        process.open_streams.end()
         until = time.monotonic() + settings.drain_s
         # Before the server says goodbye: a connection is closed with its last stream, and loses what is still on its way.
-        wait(process.streams.ended(settings.drain_s))
+        wait(process.open_streams.ended(settings.drain_s))
         wait(process.server.stop(max(0.0, until - time.monotonic())))
         for task in self._tasks:
             task.cancel()

@@ -14,7 +14,7 @@ from pathlib import Path
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.runtime.runner import serve
-from citybrain.mesh.settings.configuration import ConfigurationError, Given, load
+from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue, load
 from citybrain.mesh.settings.values import ELSEWHERE, Settings
 from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import LogFile, configure
@@ -89,14 +89,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.tethered:
         end_with_input()
     given = {
-        name: Given(text, f"--{name}") for name in ("data", "host", "port") if (text := getattr(options, name)) is not None
+        name: GivenValue(text, f"--{name}") for name in ("data", "host", "port") if (text := getattr(options, name)) is not None
     }
     if options.driven:
-        given["time"] = Given("driven", "--driven")
+        given["time"] = GivenValue("driven", "--driven")
     if options.share_port:
-        given["share_port"] = Given(True, "--share-port")
+        given["share_port"] = GivenValue(True, "--share-port")
     if options.peer:
-        given["peers"] = Given({name: address for name, _, address in (peer.partition("=") for peer in options.peer)}, "--peer")
+        given["peers"] = GivenValue(
+            {name: address for name, _, address in (peer.partition("=") for peer in options.peer)}, "--peer"
+        )
     try:
         found = load(Settings, file=options.config, options=given, elsewhere=ELSEWHERE)
         settings = found.settings

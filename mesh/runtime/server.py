@@ -15,7 +15,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
-from citybrain.mesh.operations.health import Health
+from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
 
 # Does the caller stream, does the service?

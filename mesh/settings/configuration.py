@@ -40,7 +40,7 @@ class ConfigurationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenValue:
     """A value as somebody gave it, and where: `city.yaml:12`, `CITY_PORT`, `--port`."""
 
     value: object
@@ -100,7 +100,7 @@ def load(
     model: type[S],
     *,
     file: Path | None = None,
-    options: Mapping[str, Given | None] | None = None,
+    options: Mapping[str, GivenValue | None] | None = None,
     environment: Mapping[str, str] | None = None,
     elsewhere: Collection[str] = (),
 ) -> Configuration[S]:
@@ -117,14 +117,14 @@ def read(
     model: type[S],
     *,
     file: Path | None = None,
-    options: Mapping[str, Given | None] | None = None,
+    options: Mapping[str, GivenValue | None] | None = None,
     environment: Mapping[str, str] | None = None,
     elsewhere: Collection[str] = (),
 ) -> Configuration[S]:
     """As `load`, without asking whether the profile allows it."""
     environment = os.environ if environment is None else environment
     problems: list[str] = []
-    given: dict[str, Given] = {}
+    given: dict[str, GivenValue] = {}
     path = _find(file, environment)
     if path is not None:
         given |= _from_file(path, model, elsewhere, problems)
@@ -159,7 +159,7 @@ def _find(file: Path | None, environment: Mapping[str, str]) -> Path | None:
     return Path(named)
 
 
-def _from_file(path: Path, model: type[Section], elsewhere: Collection[str], problems: list[str]) -> dict[str, Given]:
+def _from_file(path: Path, model: type[Section], elsewhere: Collection[str], problems: list[str]) -> dict[str, GivenValue]:
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
@@ -171,7 +171,7 @@ def _from_file(path: Path, model: type[Section], elsewhere: Collection[str], pro
         line = f":{mark.line + 1}" if mark is not None else ""
         problems.append(f"{path}{line}: is no YAML: {getattr(error, 'problem', None) or error}: write one `key: value` a line")
         return {}
-    found: dict[str, Given] = {}
+    found: dict[str, GivenValue] = {}
     if root is not None:
         _walk(path, loader, root, model, "", elsewhere, found, problems)
     return found
@@ -184,7 +184,7 @@ def _walk(
     model: type[Section],
     prefix: str,
     elsewhere: Collection[str],
-    found: dict[str, Given],
+    found: dict[str, GivenValue],
     problems: list[str],
 ) -> None:
     """Collects the values of a section, with the line each stands in."""
@@ -203,7 +203,7 @@ def _walk(
             within = _section(fields[key])
             if within is None:
                 try:
-                    found[name] = Given(loader.construct_object(value_node, deep=True), place)
+                    found[name] = GivenValue(loader.construct_object(value_node, deep=True), place)
                 except yaml.YAMLError as error:
                     problems.append(f"{place}: {name} cannot be read: {getattr(error, 'problem', None) or error}")
             elif not (isinstance(value_node, yaml.ScalarNode) and value_node.value in ("", "~", "null")):
@@ -223,8 +223,8 @@ def _nearest(key: str, name: str, siblings: Collection[str], model: type[Section
 
 def _from_environment(
     environment: Mapping[str, str], model: type[Section], elsewhere: Collection[str], problems: list[str]
-) -> dict[str, Given]:
-    found: dict[str, Given] = {}
+) -> dict[str, GivenValue]:
+    found: dict[str, GivenValue] = {}
     known = [FILE_VARIABLE, *NO_VALUES]
     for key in keys(model):
         known += key.variables
@@ -232,7 +232,7 @@ def _from_environment(
             text = environment.get(variable, "")
             if text:
                 given = _parsed(text) if get_origin(key.field.annotation) in (dict, tuple) else text
-                found[key.name] = Given(given, variable)
+                found[key.name] = GivenValue(given, variable)
     others = tuple(PREFIX + name.upper() for name in elsewhere)
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
@@ -253,7 +253,7 @@ def _parsed(text: str) -> object:
 # -- what is wrong with them ----------------------------------------------------------------------------------------------
 
 
-def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
+def _nested(given: Mapping[str, GivenValue]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, one in given.items():
         *sections, last = name.split(".")
@@ -264,7 +264,7 @@ def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
     return made
 
 
-def _wrong(model: type[Section], given: Mapping[str, Given], place: tuple[int | str, ...], message: str) -> str:
+def _wrong(model: type[Section], given: Mapping[str, GivenValue], place: tuple[int | str, ...], message: str) -> str:
     name = ".".join(map(str, place))
     key = next(one for one in keys(model) if name == one.name or name.startswith(f"{one.name}."))
     one = given[key.name]

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from citybrain.personal.v1 import personal_pb2
 
-from citybrain.event_store.copies import check_events, check_views, copy_database, settle, sync
-from citybrain.event_store.key_file import read_ledger
 from citybrain.event_store.keys import KeysMissing, KeyStore
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.backup import check_events, check_views, copy_database, settle, sync
+from citybrain.event_store.sqlite.keys import read_ledger
 from citybrain.mesh.personal.erasure import erase
 from citybrain.mesh.personal.vault import key_file, keys_folder
 from citybrain.mesh.settings.values import Settings
@@ -87,8 +87,8 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
     if keys is not None and keys.exists():
         raise BackupError(f"{keys} is there already, and a backup overwrites nothing: give a new file")
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Nothing may be ahead of what it was made from: what is derived first, then telemetry, then the log.
-    names = [*sorted(path.name for path in data.glob("*.views.db")), "telemetry.db", _EVENTS]
+    # Nothing may be ahead of what it was made from: what is derived first, then readings, then the log.
+    names = [*sorted(path.name for path in data.glob("*.views.db")), "readings.db", _EVENTS]
     for name in names:
         if (data / name).is_file():
             copy_database(data / name, target / name, lambda done, of, name=name: progress(name, done, of))  # type: ignore[misc]

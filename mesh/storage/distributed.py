@@ -7,22 +7,22 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
-from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import StoreError
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import Verdict, verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
-from citybrain.event_store.kafka.telemetry import KafkaTelemetry
+from citybrain.event_store.kafka.readings import KafkaReadings
 from citybrain.event_store.kafka.topics import event_topic, partition_of, service_of, services_of
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.store import StoreError
 from citybrain.event_store.watch import Watch
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.erasure import PUBLISHER
@@ -61,7 +61,7 @@ class SharedLead:
 
 
 class Distributed:
-    """Streams, read models, snapshots and keys of persons on Cassandra, the log and telemetry on Kafka."""
+    """Streams, read models, snapshots and keys of persons on Cassandra, the log and readings on Kafka."""
 
     look_s = 0.5
 
@@ -84,7 +84,7 @@ class Distributed:
         self._asked = asked
         self._tables = tables
         self._log = log
-        self.store = DistributedEventStore(tables, log, functools.partial(StoryFeed, tables), watch=watch)
+        self.store = DistributedEventStore(tables, log, functools.partial(CorrelationFeed, tables), watch=watch)
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
@@ -111,9 +111,9 @@ class Distributed:
         return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, watch)
 
     @functools.cached_property
-    def telemetry(self) -> KafkaTelemetry:
+    def readings(self) -> KafkaReadings:
         """See Engine."""
-        return KafkaTelemetry(self._cluster, self._watch)
+        return KafkaReadings(self._cluster, self._watch)
 
     def models(self, service: str) -> ReadModels:
         """See Engine."""
@@ -149,8 +149,8 @@ class Distributed:
         self.store.close()
         loop = asyncio.get_running_loop()
         # What was never asked for was not opened.
-        if "telemetry" in vars(self):
-            await loop.run_in_executor(None, self.telemetry.close)
+        if "readings" in vars(self):
+            await loop.run_in_executor(None, self.readings.close)
         await loop.run_in_executor(None, self._log.close)
         self.keys.close()
         self._asked.close()

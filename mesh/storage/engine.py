@@ -8,13 +8,15 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from citybrain.event_store.contract import EventStore, Partition
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
-from citybrain.event_store.snapshots import SnapshotFile, Snapshots
+from citybrain.event_store.readings import ReadingsLog
+from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
+from citybrain.event_store.store import EventStore, Partition
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.vault import key_file
 from citybrain.mesh.settings.values import Settings
@@ -56,7 +58,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def telemetry(self) -> TelemetryLog:
+    def readings(self) -> ReadingsLog:
         """Batches of readings; to be asked for inside the running event loop."""
         ...
 
@@ -142,18 +144,18 @@ class Embedded:
         self.store = SqliteEventStore(data / "events.db")
 
     @functools.cached_property
-    def snapshots(self) -> SnapshotFile:
+    def snapshots(self) -> SqliteSnapshots:
         """See Engine."""
-        return SnapshotFile(self._data / "snapshots.db")
+        return SqliteSnapshots(self._data / "snapshots.db")
 
     @functools.cached_property
-    def telemetry(self) -> TelemetryRing:
+    def readings(self) -> SqliteReadings:
         """See Engine."""
-        return TelemetryRing(self._data / "telemetry.db")
+        return SqliteReadings(self._data / "readings.db")
 
     def models(self, service: str) -> ReadModels:
         """See Engine."""
-        return ViewFile(self._data / f"{service}.views.db")
+        return SqliteReadModels(self._data / f"{service}.views.db")
 
     def lead(self, service: str) -> Lead:
         """See Engine."""
@@ -173,7 +175,7 @@ class Embedded:
     async def close(self) -> None:
         """See Engine."""
         # What was never asked for was not opened.
-        for name in ("telemetry", "snapshots", "keys"):
+        for name in ("readings", "snapshots", "keys"):
             if name in vars(self):
                 vars(self)[name].close()
         self.store.close()

@@ -7,8 +7,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from citybrain.event_store.contract import StoredEvent, StoreError
 from citybrain.event_store.snapshots import Snapshot
+from citybrain.event_store.store import StoredEvent, StoreError
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.states import StateError, code_of, pack_state, unpack_state

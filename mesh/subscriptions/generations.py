@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from citybrain.event_store.contract import LostAssignment
 from citybrain.event_store.read_models import ReadModels, RowChanged
+from citybrain.event_store.store import LostAssignment
 
 _TABLE = "generations~"
 _PAGE = 500

@@ -16,9 +16,9 @@ from typing import Literal
 
 import grpc
 
-from citybrain.event_store.contract import LimitExceeded, Log, LostAssignment, Partition, StoreError
 from citybrain.event_store.keys import PersonErased
 from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
+from citybrain.event_store.store import LimitExceeded, Log, LostAssignment, Partition, StoreError
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.runtime.process import Process
@@ -55,7 +55,7 @@ def lasting(error: Exception) -> bool:
     return not isinstance(error, StoreError | OSError | TimeoutError)
 
 
-class ServiceFile:
+class ServiceReadModels:
     """A service's read models, and the lead over who folds into them."""
 
     def __init__(self, process: Process, service: str) -> None:
@@ -64,7 +64,7 @@ class ServiceFile:
         self.leadership = process.engine.lead(service)
 
     @classmethod
-    def of(cls, process: Process, service: str) -> ServiceFile:
+    def of(cls, process: Process, service: str) -> ServiceReadModels:
         """The file of a service; opened on first use."""
         if service not in process.files:
             process.files[service] = cls(process, service)
@@ -168,7 +168,7 @@ class GroupMember:
 
     def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
         self._process = process
-        self.file = ServiceFile.of(process, service)
+        self.file = ServiceReadModels.of(process, service)
         self.group = group
         self.types = written_as(types)
         self._since = since

@@ -9,7 +9,7 @@ import json
 import zlib
 from pathlib import Path
 
-from citybrain.event_store.contract import Cursor
+from citybrain.event_store.store import Cursor
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.personal.secret_files import make_secret, read_secret
 

@@ -21,7 +21,7 @@ from citybrain.mesh.runtime.nameko import WorkerContext
 from citybrain.mesh.service import Log
 from citybrain.mesh.testing.neighbours import Fake
 from citybrain.mesh.testing.parts import Parts, greenlets
-from citybrain.mesh.testing.setting import MORNING, Given, microseconds_of, parts_of, set_up
+from citybrain.mesh.testing.setting import MORNING, Substitute, microseconds_of, parts_of, set_up
 
 S = TypeVar("S")
 _END = object()
@@ -71,7 +71,7 @@ def service_factory(
 def _instance(parts: Parts, container: Container) -> Any:
     """The instance, which may be used from a plain thread: whatever it does is done where its providers live."""
     outside = _Outside(parts, container.manifest.grpc)
-    real = {provider.attr_name for provider in container.dependencies if not isinstance(provider, Given)}
+    real = {provider.attr_name for provider in container.dependencies if not isinstance(provider, Substitute)}
 
     class Instance(container.service_cls):  # type: ignore[misc,name-defined]
         def __getattribute__(self, name: str) -> Any:

@@ -107,7 +107,7 @@ class Parts:
             outgoing=Outgoing(tracing := Tracing()),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
-            streams=OpenStreams(64),
+            open_streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),
         )
         self.containers: list[Container] = []
@@ -135,7 +135,7 @@ class Parts:
 
     def stop(self) -> None:
         """Ends everything and closes the files."""
-        self.process.streams.end()
+        self.process.open_streams.end()
         wait(self.process.server.stop(0))
         for container in self.containers:
             if container.started:

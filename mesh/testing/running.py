@@ -19,9 +19,9 @@ from urllib.parse import quote
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import Cursor, StoredEvent
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Row, given_over
+from citybrain.event_store.store import Cursor, StoredEvent
 from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.entrypoints.timers import Timer
@@ -89,7 +89,7 @@ class Running:
         caller: str = "test",
         request_id: str = "",
         deadline_s: float | None = None,
-        story: str = "",
+        correlation_id: str = "",
     ) -> Any:
         """Calls a method of the contract as `caller` would; hands an event to a subscription or a window to its method; lets a
         timer run now.
@@ -100,8 +100,8 @@ class Running:
         entrypoint = self._entrypoint(name)
         if isinstance(entrypoint, Rpc):
             metadata = [(ctx.CALLER, caller), (ctx.REQUEST_ID, request_id or uuid.uuid4().hex)]
-            if story:
-                metadata.append(("baggage", f"{names.INCIDENT_ID}={quote(story)}"))
+            if correlation_id:
+                metadata.append(("baggage", f"{names.INCIDENT_ID}={quote(correlation_id)}"))
             return self._call(name, what, metadata, deadline_s)
         if isinstance(entrypoint, Timer):
             return greenlets().do(entrypoint.run(self._process.clock.now()))
@@ -113,17 +113,17 @@ class Running:
             raise Misused(f"{name} hears events: give one of {', '.join(entrypoint.types)}")
         if type_name(what) not in entrypoint.types:
             raise Misused(f"{name} does not hear {type_name(what)}; it hears {', '.join(entrypoint.types)}")
-        return greenlets().do(entrypoint.hear(self._outside_the_log(what, request_id, caller, story)))
+        return greenlets().do(entrypoint.hear(self._outside_the_log(what, request_id, caller, correlation_id)))
 
-    def tell(self, first: Message, *more: Message, stream: str = "", story: str = "", actor: str = "test") -> list[Heard]:
+    def tell(
+        self, first: Message, *more: Message, stream: str = "", correlation_id: str = "", actor: str = "test"
+    ) -> list[Heard]:
         """Events that other services append to the log now; in one stream, in this order."""
         where = stream or f"{first.DESCRIPTOR.file.package.rpartition('.')[0].rpartition('.')[2]}/test"
         now = self._process.clock.now()
 
-        def work() -> list[StoredEvent]:
-            return append(self.parts, where, [first, *more], occurred_at=now, story=story, actor=actor)
-
-        return [hear(event) for event in greenlets().run(work)]
+        new = functools.partial(append, self.parts, where, [first, *more], occurred_at=now)
+        return [hear(event) for event in greenlets().run(lambda: new(correlation_id=correlation_id, actor=actor))]
 
     def advance(self, seconds: float = 0, *, to: datetime | None = None) -> int:
         """Moves city time on, and returns when every timer that is due on the way has done its work."""
@@ -241,8 +241,8 @@ class Running:
             return stream
         return greenlets().do(exchange.answer())
 
-    def _outside_the_log(self, message: Message, name: str, actor: str, story: str) -> StoredEvent:
-        new = event_of(message, occurred_at=self._process.clock.now(), story=story, actor=actor, name=name)
+    def _outside_the_log(self, message: Message, name: str, actor: str, correlation_id: str) -> StoredEvent:
+        new = event_of(message, occurred_at=self._process.clock.now(), correlation_id=correlation_id, actor=actor, name=name)
         return StoredEvent(**dataclasses.asdict(new), stream="test", version=1, recorded_at=new.occurred_at, position=0)
 
     def _entrypoint(self, name: str) -> Any:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import ANY, NewEvent, StoredEvent
 from citybrain.event_store.read_models import Row
+from citybrain.event_store.store import ANY, NewEvent, StoredEvent
 from citybrain.mesh.entrypoints.timers import HANGZHOU
 from citybrain.mesh.events import classification_of, type_name
 from citybrain.mesh.personal.vault import lay_down
@@ -33,7 +33,7 @@ MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)
 """City time at the start, where a test names no other: a Monday, eight o'clock."""
 
 
-class Given(Provider):
+class Substitute(Provider):
     """In the place of a provider: what the test gave."""
 
     def __init__(self, value: Any) -> None:
@@ -89,9 +89,9 @@ def set_up(service: type, neighbours: Sequence[Fake], given: Mapping[str, Any]) 
             case Streams(), Mapping():
                 setting.before[name] = value
             case View(), Mapping():
-                replaced[name] = Given(Rows(value))
+                replaced[name] = Substitute(Rows(value))
             case _:
-                replaced[name] = Given(value)
+                replaced[name] = Substitute(value)
     there = {neighbour.service for neighbour in setting.neighbours}
     missing = [
         f"{name}=fake({provider.service!r}, …)"
@@ -134,24 +134,24 @@ def parts_of(setting: Setting, contract: str, folder: Path | None, city_time: da
 
 
 def append(
-    parts: Parts, stream: str, messages: Sequence[Message], *, occurred_at: int, story: str = "", actor: str = "test"
+    parts: Parts, stream: str, messages: Sequence[Message], *, occurred_at: int, correlation_id: str = "", actor: str = "test"
 ) -> list[StoredEvent]:
     """Appends events to the log as some service would, wherever the stream stands; returns them as they are stored."""
-    events = [event_of(message, occurred_at=occurred_at, story=story, actor=actor) for message in messages]
+    events = [event_of(message, occurred_at=occurred_at, correlation_id=correlation_id, actor=actor) for message in messages]
     laid = [(event, lay_down(event, message)) for event, message in zip(events, messages, strict=True)]
     wait(parts.process.vault.seal(laid))
     outcome: Any = wait(parts.store.append(stream, events, ANY))
     return wait(parts.store.read(stream, outcome.first, len(events)))
 
 
-def event_of(message: Message, *, occurred_at: int, story: str = "", actor: str = "test", name: str = "") -> NewEvent:
+def event_of(message: Message, *, occurred_at: int, correlation_id: str = "", actor: str = "test", name: str = "") -> NewEvent:
     """An event that carries a message."""
     return NewEvent(
         id=name or str(uuid.uuid4()),
         type=type_name(message),
         data=message.SerializeToString(deterministic=True),
         occurred_at=occurred_at,
-        correlation_id=story,
+        correlation_id=correlation_id,
         actor=actor,
         district=getattr(message, "district_id", ""),
         classification=classification_of(type_name(message)),

@@ -28,7 +28,9 @@ class DistrictHubService(Service):
     @rpc
     def RegisterDistrict(self, request: pb.RegisterDistrictRequest) -> pb.RegisterDistrictResponse:
         """Makes a district known."""
-        district = self.districts.handle(request.district_id, lambda now: domain.register(now, request), lambda after, _: after)
+        district = self.districts.handle(
+            request.district_id, lambda state: domain.register(state, request), lambda after, _: after
+        )
         return pb.RegisterDistrictResponse(district=pb.District(district_id=request.district_id, name=district.name))
 
     @rpc
@@ -43,7 +45,7 @@ class DistrictHubService(Service):
         """Every district whose roads lie on the route."""
         roads = domain.by_district(request.edge_ids, self.roads.derived(views.keepers))
         notices = self.notices.handle(
-            request.incident_id, lambda now: domain.notify(now, request, roads), lambda after, _: after
+            request.incident_id, lambda state: domain.notify(state, request, roads), lambda after, _: after
         )
         told = [t for t in notices.told.values() if t.notified.round_id == request.round_id]
         return pb.NotifyDistrictsResponse(notices=[_show(t) for t in told])
@@ -53,7 +55,7 @@ class DistrictHubService(Service):
         """Those that were told hear that it is over."""
         return self.notices.handle(
             request.incident_id,
-            lambda now: domain.withdraw(now, request),
+            lambda state: domain.withdraw(state, request),
             lambda _after, events: pb.WithdrawNoticesResponse(
                 notice_ids=[e.notice_id for e in events if isinstance(e, ev.NoticeWithdrawn)]
             ),
@@ -64,7 +66,7 @@ class DistrictHubService(Service):
         """A district has seen a notice."""
         notices = self.notices.handle(
             parted(request.notice_id)[0],
-            lambda now: domain.acknowledge(now, request),
+            lambda state: domain.acknowledge(state, request),
             lambda after, _: after,
             continues=True,
         )

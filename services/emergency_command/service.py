@@ -34,7 +34,7 @@ class EmergencyCommandService(Service):
         district_id = self.roads.derived(views.keepers).get(request.place.edge_id, "")
         incident = self.incidents.handle(
             incident_id,
-            lambda now: domain.open_incident(now, incident_id, request, lengths_m, reporter_id, district_id),
+            lambda state: domain.open_incident(state, incident_id, request, lengths_m, reporter_id, district_id),
             lambda after, _: after,
         )
         return pb.ReportEmergencyResponse(incident=_show(incident))
@@ -60,7 +60,7 @@ class EmergencyCommandService(Service):
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
         """Everything that happens for it, in every department."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)
-        return Follow(purpose=request.incident_id, story=request.incident_id, clearance=RESTRICTED)
+        return Follow(purpose=request.incident_id, correlation_id=request.incident_id, clearance=RESTRICTED)
 
     @rpc
     def CancelIncident(self, request: pb.CancelIncidentRequest) -> pb.CancelIncidentResponse:

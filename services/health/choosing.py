@@ -54,7 +54,7 @@ def reserve(
             event = chosen(best)
             search = searches.handle(
                 incident_id,
-                lambda now, event=event: domain.choose(now, event, reservation_id),  # type: ignore[misc]
+                lambda state, event=event: domain.choose(state, event, reservation_id),  # type: ignore[misc]
                 lambda after, _: after,
                 label=f"{reservation_id}/choose-{attempt}",
             )

@@ -35,7 +35,7 @@ class HealthService(Service):
         """Makes an ambulance known."""
         self._on_a_road(request.station, f"the station of ambulance {request.ambulance_id}")
         unit = self.ambulances.handle(
-            request.ambulance_id, lambda now: domain.register_ambulance(now, request), lambda after, _: after
+            request.ambulance_id, lambda state: domain.register_ambulance(state, request), lambda after, _: after
         )
         return pb.RegisterAmbulanceResponse(
             ambulance=pb.Ambulance(ambulance_id=unit.ambulance_id, station=unit.station, incident_id=unit.incident_id)
@@ -46,7 +46,7 @@ class HealthService(Service):
         """Makes a hospital known."""
         self._on_a_road(request.entrance, f"the entrance of hospital {request.hospital_id}")
         h = self.hospitals.handle(
-            request.hospital_id, lambda now: places.register_hospital(now, request), lambda after, _: after
+            request.hospital_id, lambda state: places.register_hospital(state, request), lambda after, _: after
         )
         return pb.RegisterHospitalResponse(
             hospital=pb.Hospital(
@@ -143,7 +143,7 @@ class HealthService(Service):
     def AnnouncePatient(self, request: pb.AnnouncePatientRequest) -> pb.AnnouncePatientResponse:
         """Tells the receiving hospital who comes."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: places.announce(now, request), lambda _after, _: pb.AnnouncePatientResponse()
+            request.hospital_id, lambda state: places.announce(state, request), lambda _after, _: pb.AnnouncePatientResponse()
         )
 
     @rpc
@@ -151,7 +151,7 @@ class HealthService(Service):
         """What the terminal of an ambulance says."""
         return self.ambulances.handle(
             request.ambulance_id,
-            lambda now: domain.report_mission(now, request),
+            lambda state: domain.report_mission(state, request),
             lambda _after, _: pb.ReportMissionResponse(),
             continues=True,
         )
@@ -160,14 +160,14 @@ class HealthService(Service):
     def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
         """The patient is in the hospital's hands."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: places.hand_over(now, request), lambda _after, _: pb.HandOverResponse()
+            request.hospital_id, lambda state: places.hand_over(state, request), lambda _after, _: pb.HandOverResponse()
         )
 
     @rpc
     def DischargePatient(self, request: pb.DischargePatientRequest) -> pb.DischargePatientResponse:
         """The patient leaves the hospital."""
         return self.hospitals.handle(
-            request.hospital_id, lambda now: places.discharge(now, request), lambda _after, _: pb.DischargePatientResponse()
+            request.hospital_id, lambda state: places.discharge(state, request), lambda _after, _: pb.DischargePatientResponse()
         )
 
     @rpc
@@ -176,12 +176,12 @@ class HealthService(Service):
         here, there = request.hospital_id, request.to_hospital_id
         try:
             if places.transfer(self.hospitals.load(here), request):
-                self.hospitals.handle(there, lambda now: places.expect_transfer(now, request), lambda _after, _: None)
-                self.hospitals.handle(here, lambda now: places.transfer(now, request), lambda _after, _: None)
+                self.hospitals.handle(there, lambda state: places.expect_transfer(state, request), lambda _after, _: None)
+                self.hospitals.handle(here, lambda state: places.transfer(state, request), lambda _after, _: None)
         except Refused:
             # Somebody else was quicker, with another transfer.
             self.hospitals.handle(
-                there, lambda now: places.expect_no_transfer(now, request), lambda _after, _: None, label="not transferred"
+                there, lambda state: places.expect_no_transfer(state, request), lambda _after, _: None, label="not transferred"
             )
             raise
         return pb.TransferPatientResponse()
@@ -224,7 +224,7 @@ class HealthService(Service):
     def _end(self, searches: Streams[domain.Search], incident_id: str, reservation_id: str, ended: Any) -> str:
         """Ends a search first, so that nothing more is chosen for it; returns what had been chosen, to be let go next."""
         return searches.handle(
-            incident_id, lambda now: domain.end(now, ended, reservation_id), lambda after, _: after.ended[reservation_id]
+            incident_id, lambda state: domain.end(state, ended, reservation_id), lambda after, _: after.ended[reservation_id]
         )
 
 

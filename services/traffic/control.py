@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, VehicleLost, VehicleMissing
 from citybrain.traffic.v1.traffic_service_pb2 import VehiclePosition
 
-from citybrain.services.traffic import domain, plan, score
+from citybrain.services.traffic import domain, plan
+from citybrain.services.traffic import signal_timing as score
 from citybrain.services.traffic.conflicts import Lights, target
 from citybrain.services.traffic.domain import Play, SignalState
 from citybrain.services.traffic.grants import Grant
 from citybrain.services.traffic.network import Network
 from citybrain.services.traffic.priority import Need, ahead
-from citybrain.services.traffic.score import Score, Shown
-from citybrain.services.traffic.street import FRESH_S, Heard, Street
+from citybrain.services.traffic.signal_timing import Shown, SignalTiming
+from citybrain.services.traffic.street import FRESH_S, Street, Tracked
 
 SILENT_S = 5.0
 """A vehicle that was not heard of for longer loses its signals."""
@@ -155,7 +156,7 @@ class _Signal:
     def _give_back(self, reason: str) -> SignalCommanded:
         return self._command(score.give_back(self.lights, self.shown, self.now, self.queues), "", "", reason)
 
-    def _command(self, made: Score, incident_id: str, vehicle_id: str, reason: str) -> SignalCommanded:
+    def _command(self, made: SignalTiming, incident_id: str, vehicle_id: str, reason: str) -> SignalCommanded:
         return SignalCommanded(
             signal_id=self.lights.signal_id, command_id=domain.command_id(self.lights.signal_id, self.now),
             incident_id=incident_id, vehicle_id=vehicle_id, from_state=made.from_state, intervals=made.intervals,
@@ -171,11 +172,11 @@ def _vehicles(
     newest = {(g.granted.incident_id, g.granted.vehicle_id): g for g in grants}
     found: dict[tuple[str, str], _Vehicle] = {}
     told: list[VehicleLost | VehicleMissing] = []
-    heard: dict[str, Heard] = {}
+    heard: dict[str, Tracked] = {}
     for key, grant in sorted(newest.items(), key=lambda item: item[0]):
         granted = grant.granted
         # One that was never heard of since the restart is as lost as it was before.
-        last = street.vehicles.get(granted.vehicle_id) or Heard(now, lost=grant.lost, missing=grant.missing)
+        last = street.vehicles.get(granted.vehicle_id) or Tracked(now, lost=grant.lost, missing=grant.missing)
         silent = now - last.at
         is_lost, is_missing = last.lost or silent > SILENT_S, last.missing or silent > MISSING_S
         whose = {"incident_id": granted.incident_id, "grant_id": granted.grant_id, "vehicle_id": granted.vehicle_id}

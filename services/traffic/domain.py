@@ -12,7 +12,7 @@ from citybrain.traffic.v1.events_pb2 import SignalCommanded, SignalRegistered, S
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-from citybrain.services.traffic.score import PRIORITY
+from citybrain.services.traffic.signal_timing import PRIORITY
 
 PATIENCE_S = 5.0
 """For how long a command may stay unanswered before the signal is commanded anew: as long as a vehicle may be silent."""

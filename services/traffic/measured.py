@@ -9,17 +9,17 @@ from google.protobuf.message import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class LastTold:
     """The end of the newest window that was told, in seconds since 1970."""
 
     to_s: int = 0
 
 
-def evolve(window: Window, event: Message) -> Window:
+def evolve(window: LastTold, event: Message) -> LastTold:
     """The window after an event."""
-    return Window(event.to_time.seconds) if isinstance(event, SpeedsMeasured) else window
+    return LastTold(event.to_time.seconds) if isinstance(event, SpeedsMeasured) else window
 
 
-def publish(window: Window, measured: SpeedsMeasured) -> list[Message]:
+def publish(window: LastTold, measured: SpeedsMeasured) -> list[Message]:
     """Tells a window, unless one that is as new was told."""
     return [measured] if measured.to_time.seconds > window.to_s else []

@@ -14,7 +14,7 @@ from citybrain.traffic.v1.traffic_service_pb2 import VehiclePosition
 
 from citybrain.services.traffic.conflicts import Way
 from citybrain.services.traffic.network import Network, crossings
-from citybrain.services.traffic.score import ALL_RED_S, YELLOW_S
+from citybrain.services.traffic.signal_timing import ALL_RED_S, YELLOW_S
 
 SIGNALS_AHEAD = 4
 SHARE_OF_DESIRED_SPEED = 0.85

@@ -11,8 +11,8 @@ from citybrain.mesh.service import Clock, Follow, Service, Source, Streams, View
 from citybrain.services.traffic import domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import control
 from citybrain.services.traffic.network import Network, check_way, signals_on
+from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.street import observe
-from citybrain.services.traffic.telemetry import Telemetry
 
 # What is commanded now is shown from the second after the one that was observed.
 STEP_S = 1.0
@@ -25,11 +25,11 @@ class TrafficService(Service):
     road_parts = Streams("roads", roads.Part, roads.evolve)
     signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
-    windows = Streams("speeds", measured.Window, measured.evolve)
+    windows = Streams("speeds", measured.LastTold, measured.evolve)
     road_list = View(views.ROAD_EVENTS, views.road_key, views.road)
     signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant)
-    telemetry = Telemetry()
+    observed = Observed()
     clock = Clock()
     # Reports say what is there now: a signal that is commanded for another moment is refused by its controller.
     street = Source(ahead_s=5, behind_s=60)
@@ -39,7 +39,7 @@ class TrafficService(Service):
         """Publishes a part of the network."""
         return self.road_parts.handle(
             request.edges[0].edge_id,
-            lambda now: roads.publish(now, request),
+            lambda state: roads.publish(state, request),
             lambda after, _: pb.PublishRoadsResponse(edges_known=len(after.edges)),
         )
 
@@ -48,7 +48,7 @@ class TrafficService(Service):
         """Makes a signal known, or its new plan."""
         return self.signals.handle(
             request.signal.signal_id,
-            lambda now: domain.register_signal(now, request),
+            lambda state: domain.register_signal(state, request),
             lambda _after, _: pb.RegisterSignalResponse(),
         )
 
@@ -63,13 +63,13 @@ class TrafficService(Service):
     def ReportObservations(self, request: pb.ReportObservationsRequest) -> pb.ReportObservationsResponse:
         """Takes in what is seen, and commands what follows from it."""
         at = self.street.moment(request.observed_at, "observed_at") / 1e6
-        newest = at >= self.telemetry.street.queues_at
-        self.telemetry.street = observe(self.telemetry.street, request)
+        newest = at >= self.observed.street.queues_at
+        self.observed.street = observe(self.observed.street, request)
         if newest:
             self._control(at + STEP_S)
-        self.telemetry.speeds, told = speeds.fold(self.telemetry.speeds, at, request.speeds)
+        self.observed.speeds, told = speeds.fold(self.observed.speeds, at, request.speeds)
         if told is not None and told.speeds:
-            self.windows.handle("all", lambda now: measured.publish(now, told), lambda _after, _: None)
+            self.windows.handle("all", lambda state: measured.publish(state, told), lambda _after, _: None)
         return pb.ReportObservationsResponse()
 
     @rpc
@@ -80,7 +80,7 @@ class TrafficService(Service):
         signal_ids = signals_on(network, request.edge_ids)
         return self.priorities.handle(
             request.incident_id,
-            lambda now: grants.grant(now, request, signal_ids),
+            lambda state: grants.grant(state, request, signal_ids),
             lambda after, _: pb.GrantPriorityResponse(signal_ids=after.grants[request.grant_id].granted.signal_ids),
         )
 
@@ -88,7 +88,7 @@ class TrafficService(Service):
     def ReleasePriority(self, request: pb.ReleasePriorityRequest) -> pb.ReleasePriorityResponse:
         """Takes it back; its signals return at the next observation, or by themselves."""
         return self.priorities.handle(
-            request.incident_id, lambda now: grants.release(now, request), lambda _after, _: pb.ReleasePriorityResponse()
+            request.incident_id, lambda state: grants.release(state, request), lambda _after, _: pb.ReleasePriorityResponse()
         )
 
     @rpc
@@ -96,7 +96,7 @@ class TrafficService(Service):
         """What became of a command."""
         return self.signals.handle(
             request.signal_id,
-            lambda now: domain.report_signal(now, request),
+            lambda state: domain.report_signal(state, request),
             lambda _after, _: pb.ReportSignalResponse(),
             continues=True,
         )
@@ -110,7 +110,7 @@ class TrafficService(Service):
     def go_on_unseen(self) -> None:
         """Where nothing is observed any more, vehicles fall silent and lose their signals all the same."""
         now = self.clock.now() / 1e6
-        if self.telemetry.street.vehicles and now - self.telemetry.street.queues_at > 2 * STEP_S:
+        if self.observed.street.vehicles and now - self.observed.street.queues_at > 2 * STEP_S:
             self._control(now)
 
     # -- control --------------------------------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class TrafficService(Service):
     def _control(self, now: float) -> None:
         network = self._network()
         states = {signal_id: self.signals.known(signal_id) for signal_id in network.lights}
-        step = control(now, network, states, self.grant_list.derived(views.grants), self.telemetry.street)
-        self.telemetry.street = step.street
+        step = control(now, network, states, self.grant_list.derived(views.grants), self.observed.street)
+        self.observed.street = step.street
         for command in step.commands:
             self._command(command, states[command.signal_id])
         for silent in step.told:
@@ -132,7 +132,7 @@ class TrafficService(Service):
             )
 
     def _command(self, command: ev.SignalCommanded, seen: domain.SignalState) -> None:
-        # A signal that is given back belongs to the story of whom it served.
+        # A signal that is given back belongs to the incident that it served.
         incident_id = command.incident_id or (seen.running.command.incident_id if seen.running is not None else "")
         self.signals.handle(
             command.signal_id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from citybrain.traffic.v1.traffic_service_pb2 import ReportObservationsRequest, VehiclePosition
 
-from citybrain.services.traffic.score import Shown
+from citybrain.services.traffic.signal_timing import Shown
 
 FRESH_S = 1.5
 """For how long an observed signal state is believed to be what is shown: the street is observed every second."""
@@ -22,7 +22,7 @@ _FORGOTTEN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Tracked:
     """A vehicle: when it was last heard of (or first expected), where it was, and what has been told of it.
 
     `got_on_at` is when it last had got on by 5 m, and `place` where that was: (place in its route, metres).
@@ -48,7 +48,7 @@ class Seen:
 class Street:
     """Vehicles by id, halted vehicles by edge, signals by id; nothing older than a minute but the vehicles with priority."""
 
-    vehicles: Mapping[str, Heard] = field(default_factory=dict)
+    vehicles: Mapping[str, Tracked] = field(default_factory=dict)
     queues: Mapping[str, int] = field(default_factory=dict)
     queues_at: float = float("-inf")
     signals: Mapping[str, Seen] = field(default_factory=dict)
@@ -75,8 +75,8 @@ def observe(street: Street, request: ReportObservationsRequest) -> Street:
     return Street(vehicles, queues, max(at, street.queues_at), signals, street.in_vain)
 
 
-def _heard(known: Heard | None, at: float, position: VehiclePosition) -> Heard:
+def _heard(known: Tracked | None, at: float, position: VehiclePosition) -> Tracked:
     place = (position.route_index, position.position_m)
     if known is None or known.position is None or known.place[0] != place[0] or abs(place[1] - known.place[1]) >= PROGRESS_M:
-        return Heard(at, position, got_on_at=at, place=place)
-    return Heard(at, position, got_on_at=known.got_on_at, place=known.place)
+        return Tracked(at, position, got_on_at=at, place=place)
+    return Tracked(at, position, got_on_at=known.got_on_at, place=known.place)

@@ -23,11 +23,11 @@ import pytest
 
 from citybrain.cli import machine
 from citybrain.cli.doctor import checks
-from citybrain.cli.local import LocalCity
 from citybrain.cli.machine import Finding
 from citybrain.event_store.read_models import Parked
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.local.child import MeshChild
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 from tests.cli.test_commands import run, until
 from tests.unit.event_store.test_database import small
@@ -315,7 +315,7 @@ def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Pat
     parked = Parked(1, "traffic/roads-e1", "id", "citybrain.traffic.v1.RoadsPublished", "KeyError", 0)
 
     async def park() -> None:
-        file = ViewFile(data / "health.views.db")
+        file = SqliteReadModels(data / "health.views.db")
         epoch, _ = await file.join(group)
         await file.park(group, epoch, [parked])
         file.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from citybrain.cli.log import app
-from citybrain.cli.problems import Problem
+from citybrain.local.problems import Problem
 
 
 def test_an_embedded_store_has_nothing_to_compare(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from citybrain.cli.local import LocalCity
 from citybrain.local.child import MeshChild
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
 from tests.helpers.paper_city import PaperCity

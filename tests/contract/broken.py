@@ -8,7 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.store import CorrelatedLog
+from citybrain.event_store.store import (
     ANY,
     Committed,
     Conflict,
@@ -18,11 +23,6 @@ from citybrain.event_store.contract import (
     StoredEvent,
     Undecided,
 )
-from citybrain.event_store.feed import PartitionsFeed
-from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
-from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.sqlite.store import Story
-from citybrain.event_store.views import ViewFile
 from citybrain.mesh.runtime.clock import DrivenClock, Fire, Timer
 
 # -- stores -----------------------------------------------------------------------------------------------------------------
@@ -127,8 +127,8 @@ class Sparse(Sound):
         page = await super().read_log(after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
-    async def read_story(self, story: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-        page = await super().read_story(story, after // self._GAP, limit, types)
+    async def read_correlated(self, correlation_id: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
+        page = await super().read_correlated(correlation_id, after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
     def head(self) -> int:
@@ -174,8 +174,10 @@ class Split:
     def partitions(self, types: Collection[str] | None = None) -> list[Sparse]:
         return self._parts
 
-    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
-        return PartitionsFeed({part.name: Story(part, story) if story else part for part in self._parts}, types)
+    def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> PartitionsFeed:
+        return PartitionsFeed(
+            {part.name: CorrelatedLog(part, correlation_id) if correlation_id else part for part in self._parts}, types
+        )
 
 
 # -- read models ------------------------------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class Split:
 class Through:
     """Read models that are sound; the others differ in one thing."""
 
-    def __init__(self, models: ViewFile) -> None:
+    def __init__(self, models: SqliteReadModels) -> None:
         self.models = models
 
     def __getattr__(self, name: str) -> Any:

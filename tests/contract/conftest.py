@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"tests.contract.{name}" for name in ("store", "read_models", "log", "clock", "telemetry")))
+pytest.register_assert_rewrite(*(f"tests.contract.{name}" for name in ("store", "read_models", "log", "clock", "readings")))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citybrain.event_store import limits
-from citybrain.event_store.contract import ANY, NO_STREAM, EventStore, LimitExceeded, NewEvent
+from citybrain.event_store.store import ANY, NO_STREAM, EventStore, LimitExceeded, NewEvent
 from tests.contract.store import StoreEngine, event, versions
 
 Append = tuple[str, NewEvent]
@@ -70,7 +70,7 @@ def _appends(examples: int) -> list[Append]:
         fields: dict[str, Any] = {name: getattr(plain, name) for name in ("id", "type", "occurred_at", "classification")}
         mended = replace(odd, **{name: value for name, value in fields.items() if name not in kept})
         if "texts" not in kept:
-            mended = replace(mended, traceparent="", correlation_id="story", causation_id="", actor="", district="")
+            mended = replace(mended, traceparent="", correlation_id="incident", causation_id="", actor="", district="")
         found.append((stream, mended))
 
     collect()

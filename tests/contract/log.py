@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row, given_over
+from citybrain.event_store.store import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.subscription import Batch, Subscription
 from tests.contract.read_models import ReadModelsEngine
 from tests.contract.store import TYPE, StoreEngine, event

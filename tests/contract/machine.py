@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import (
+from citybrain.event_store.read_models import ReadModels, Row, RowChanged
+from citybrain.event_store.store import (
     ANY,
     NO_STREAM,
     Committed,
@@ -32,7 +33,6 @@ from citybrain.event_store.contract import (
     StoreError,
     Undecided,
 )  # fmt: skip
-from citybrain.event_store.read_models import ReadModels, Row, RowChanged
 from citybrain.event_store.subscription import Batch
 from tests.contract.log import Member
 from tests.contract.read_models import ReadModelsEngine

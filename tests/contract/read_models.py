@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import pytest
 
-from citybrain.event_store.contract import Features, LimitExceeded, LostAssignment
 from citybrain.event_store.read_models import (
     MAX_KEY_BYTES,
     MAX_ROW_BYTES,
@@ -26,6 +25,7 @@ from citybrain.event_store.read_models import (
     RowChanged,
     WindowsSeen,
 )
+from citybrain.event_store.store import Features, LimitExceeded, LostAssignment
 from citybrain.mesh.subscriptions.generations import Generations, Switch
 
 Test = Callable[[ReadModels], Awaitable[None]]

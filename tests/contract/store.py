@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.store import (
     ANY,
     NO_STREAM,
     Committed,
@@ -35,11 +35,11 @@ _NAMES = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 _STEPS = st.lists(st.tuples(st.sampled_from("ab"), _NAMES, st.integers(-1, 6)), max_size=20)
 
 
-def event(name: str = "", data: bytes = b"x", story: str = "", kind: str = TYPE, sealed: bytes = b"") -> NewEvent:
+def event(name: str = "", data: bytes = b"x", correlation_id: str = "", kind: str = TYPE, sealed: bytes = b"") -> NewEvent:
     """One event with something in every field."""
     return NewEvent(
         id=name or str(uuid.uuid4()), type=kind, data=data, occurred_at=7, traceparent="00-a-b-01",
-        correlation_id=story, causation_id="cause", actor="tester", district="西湖", classification=1, sealed=sealed,
+        correlation_id=correlation_id, causation_id="cause", actor="tester", district="西湖", classification=1, sealed=sealed,
     )  # fmt: skip
 
 
@@ -319,11 +319,11 @@ class EventStoreContract(StoreEngine):
 
     def test_es13_an_event_comes_back_with_everything_it_was_given(self, tmp_path: Path) -> None:
         async def test(store: EventStore) -> None:
-            given = event("a", data="西湖区".encode(), story="inc-1", sealed=b"\0what nobody can read")
+            given = event("a", data="西湖区".encode(), correlation_id="inc-1", sealed=b"\0what nobody can read")
             await store.append("s", [given], NO_STREAM)
-            await store.append("s", [event("b", story="inc-2")], 1)
+            await store.append("s", [event("b", correlation_id="inc-2")], 1)
             await self.until_seen(store, 2)
-            (told,) = await fed(store.feed(story="inc-1"), 1)
+            (told,) = await fed(store.feed(correlation_id="inc-1"), 1)
             read, _ = await store.read("s")
             logged, _ = await self.everything(store)
             for found in (told, read, logged):
@@ -343,12 +343,12 @@ class EventStoreContract(StoreEngine):
             async def write(first: int, last: int) -> None:
                 for number in range(first, last):
                     for stream in ("a", "b", "c"):
-                        await store.append(stream, [event(f"{stream}{number}", story=f"inc-{stream}")], ANY)
+                        await store.append(stream, [event(f"{stream}{number}", correlation_id=f"inc-{stream}")], ANY)
                     await store.append("a", [event(f"other{number}", kind="city.Other")], ANY)
 
             await write(0, 5)
-            feeds = {"types": store.feed([TYPE]), "story": store.feed(story="inc-a"), "all": store.feed()}
-            wanted = {"types": 30, "story": 10, "all": 40}
+            feeds = {"types": store.feed([TYPE]), "correlated": store.feed(correlation_id="inc-a"), "all": store.feed()}
+            wanted = {"types": 30, "correlated": 10, "all": 40}
             found: dict[str, list[StoredEvent]] = {name: [] for name in feeds}
             cursors: dict[str, Cursor] = {name: {} for name in feeds}
             writing = asyncio.ensure_future(write(5, 10))
@@ -368,7 +368,7 @@ class EventStoreContract(StoreEngine):
                 for stream in ("a", "b", "c"):
                     mine = [one.version for one in found[name] if one.stream == stream]
                     assert mine == sorted(mine)
-            assert {one.stream for one in found["story"]} == {"a"}
+            assert {one.stream for one in found["correlated"]} == {"a"}
 
         self.on_store(tmp_path, test)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis.errors import Flaky
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import (
     EventStore,
     LostAssignment,
 )
-from citybrain.event_store.read_models import ReadModels
-from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.views import ViewFile
 from citybrain.mesh.runtime.clock import CityClock, DrivenClock
 from tests.contract import broken
 from tests.contract.clock import CityClockContract
@@ -50,7 +50,7 @@ class _On(EventStoreContract, LimitsContract, ReadModelsContract):
 
     @asynccontextmanager
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
-        models = self._models(ViewFile(folder / "views.db"))
+        models = self._models(SqliteReadModels(folder / "views.db"))
         try:
             yield models
         finally:

@@ -6,22 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from citybrain.event_store.contract import EventStore
-from citybrain.event_store.key_file import KeyFile
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
-from citybrain.event_store.snapshots import SnapshotFile, Snapshots
+from citybrain.event_store.readings import ReadingsLog
+from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.telemetry import TelemetryLog, TelemetryRing
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
+from citybrain.event_store.store import EventStore
 from tests.contract.keys import KeyStoreContract, MasterKeyContract
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
+from tests.contract.readings import ReadingsContract
 from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
-from tests.contract.telemetry import TelemetryContract
 
 
 class Embedded:
@@ -41,7 +43,7 @@ class Embedded:
     @asynccontextmanager
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         """Another file."""
-        models = ViewFile(folder / "views.db")
+        models = SqliteReadModels(folder / "views.db")
         try:
             yield models
         finally:
@@ -54,7 +56,7 @@ class Embedded:
     @asynccontextmanager
     async def keys_under(self, folder: Path, master: bytes, *others: bytes) -> AsyncIterator[KeyStore]:
         """The same, with some master keys."""
-        keys = KeyFile(folder / "keys" / "keys.db", master, others)
+        keys = SqliteKeys(folder / "keys" / "keys.db", master, others)
         try:
             yield keys
         finally:
@@ -63,16 +65,16 @@ class Embedded:
     @asynccontextmanager
     async def snapshots(self, folder: Path) -> AsyncIterator[Snapshots]:
         """A fourth."""
-        snapshots = SnapshotFile(folder / "snapshots.db")
+        snapshots = SqliteSnapshots(folder / "snapshots.db")
         try:
             yield snapshots
         finally:
             snapshots.close()
 
     @asynccontextmanager
-    async def telemetry(self, folder: Path) -> AsyncIterator[TelemetryLog]:
+    async def readings(self, folder: Path) -> AsyncIterator[ReadingsLog]:
         """A ring in a fifth."""
-        ring = TelemetryRing(folder / "telemetry.db")
+        ring = SqliteReadings(folder / "readings.db")
         try:
             yield ring
         finally:
@@ -107,5 +109,5 @@ class TestMachine(Embedded, MachineContract):
     """ES-1 … ES-8, all at once."""
 
 
-class TestTelemetry(Embedded, TelemetryContract):
-    """Batches of telemetry."""
+class TestReadings(Embedded, ReadingsContract):
+    """Batches of readings."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, Undecided
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.publishing import Publisher
 from citybrain.event_store.distributed.reading import GroupReader
-from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.distributed.streams import BucketedStreams
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, Undecided
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 
 LONGEST_S = 20_000.0
@@ -35,7 +35,7 @@ class Parts:
     process: type[Process] = Process
     store: type[Store] = Store
     reader: Callable[[History], Reader] = lambda history: Reader(history)
-    streams: type[Streams] = Streams
+    streams: type[BucketedStreams] = BucketedStreams
     # A client that tries again under new ids.
     new_ids: bool = False
     # Where the search for what is wrong begins: not far before the first seed that was known to find it.
@@ -101,7 +101,7 @@ class Reader:
         calm = Weather(Random(0), 0)
         ports = Process(history.store, history.log, calm)
         while True:
-            publisher = Publisher(Streams(ports, ports, history.bucket_events), ports)
+            publisher = Publisher(BucketedStreams(ports, ports, history.bucket_events), ports)
             reader = GroupReader(history.log, publisher, self, "reader")  # type: ignore[arg-type]
             position = self.position
             for _ in range(history.random.randrange(1, 40)):

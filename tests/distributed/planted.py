@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from citybrain.event_store.contract import Conflict, StoredEvent
 from citybrain.event_store.distributed.adoption import LOOK_S, Adopter
+from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.open_stream import OpenStream
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.reading import GroupReader
-from citybrain.event_store.distributed.streams import Streams, Tail
+from citybrain.event_store.distributed.streams import BucketedStreams, Tail
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import Conflict, StoredEvent
 from tests.distributed.history import Parts, Reader
 from tests.distributed.world import Store
 
@@ -135,7 +135,7 @@ class LooksForIdsInTheTailOnly(Writer):
         return await self.streams.surely(self._tables.versions, stream, tail, ids)
 
 
-class LeavesABucketThatIsNotFull(Streams):
+class LeavesABucketThatIsNotFull(BucketedStreams):
     """Goes on with the next bucket when it has read what there was, and looks only later whether it was full."""
 
     async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.contract import ANY, NewEvent, StoreError
 from citybrain.event_store.distributed.adoption import Adopter
-from citybrain.event_store.distributed.ports import Batch, Opening, TimedOut
+from citybrain.event_store.distributed.interfaces import Batch, Opening, TimedOut
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import ANY, NewEvent, StoreError
 from citybrain.event_store.watch import Watch
 from tests.distributed.history import _end
 from tests.distributed.planted import LooksBeforeTheFence, OneOpeningForAll, TakesSilenceForOpen

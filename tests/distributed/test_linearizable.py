@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from citybrain.event_store.contract import ANY, NewEvent
 from citybrain.event_store.distributed.store import DistributedEventStore
-from citybrain.event_store.distributed.streams import Streams
+from citybrain.event_store.distributed.streams import BucketedStreams
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import ANY, NewEvent
 from tests.distributed.history import History, Member, Parts, _end
 from tests.distributed.planted import LeavesABucketThatIsNotFull, LooksForIdsInTheTailOnly
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -139,7 +139,7 @@ def found_at(parts: Parts) -> int | None:
     return None
 
 
-def stopped_between_two_buckets(kind: type[Streams]) -> list[Operation]:
+def stopped_between_two_buckets(kind: type[BucketedStreams]) -> list[Operation]:
     """Eight events in buckets of five; who reads them all is stopped behind the second bucket until there are thirteen."""
     record, moments = Record(), itertools.count(step=1_000_000)
     store, log, calm = Store(), Log(), Weather(History(0).random, 0)
@@ -181,7 +181,7 @@ def stopped_between_two_buckets(kind: type[Streams]) -> list[Operation]:
 
 
 def test_a_reader_that_is_stopped_between_two_buckets_gets_what_the_stream_once_held() -> None:
-    check(stopped_between_two_buckets(Streams))
+    check(stopped_between_two_buckets(BucketedStreams))
 
 
 def test_one_that_leaves_a_bucket_that_is_not_full_is_refused_and_shown() -> None:

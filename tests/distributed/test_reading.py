@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from citybrain.event_store.cassandra.stories import StoryFeed
-from citybrain.event_store.contract import ANY, NewEvent
-from citybrain.event_store.distributed.ports import Mark, Rows
+from citybrain.event_store.cassandra.correlations import CorrelationFeed
+from citybrain.event_store.distributed.interfaces import Mark, Rows
 from citybrain.event_store.distributed.publishing import Publisher
-from citybrain.event_store.distributed.streams import Incomplete, Streams
+from citybrain.event_store.distributed.streams import BucketedStreams, Incomplete
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import ANY, NewEvent
 from tests.distributed.history import _end
 from tests.distributed.planted import LeavesABucketThatIsNotFull
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
@@ -45,12 +45,14 @@ async def filled(store: Store, events: int) -> Writer:
 async def more(writer: Writer, events: int) -> None:
     for _ in range(events):
         number = len((await writer.streams.read(STREAM, 1, 1000))[0]) + 1
-        await writer.append(STREAM, [NewEvent(f"e{number}", "t", b"", 0, correlation_id="story")], ANY)
+        await writer.append(STREAM, [NewEvent(f"e{number}", "t", b"", 0, correlation_id="incident")], ANY)
     await writer.settled()
 
 
-@pytest.mark.parametrize(("kind", "versions"), [(Streams, list(range(1, 14))), (LeavesABucketThatIsNotFull, None)])
-def test_who_sleeps_between_two_pages_of_a_stream_leaves_nothing_out(kind: type[Streams], versions: list[int] | None) -> None:
+@pytest.mark.parametrize(("kind", "versions"), [(BucketedStreams, list(range(1, 14))), (LeavesABucketThatIsNotFull, None)])
+def test_who_sleeps_between_two_pages_of_a_stream_leaves_nothing_out(
+    kind: type[BucketedStreams], versions: list[int] | None
+) -> None:
     async def run() -> list[int]:
         store = Store()
         writer = await filled(store, 8)
@@ -97,22 +99,22 @@ def test_where_a_version_is_missing_nothing_is_returned_or_published_but_what_is
         (place,) = [place for place, rows in store.events.items() if missing in rows]
         del store.events[place][missing]
         ports = Process(store, log, Weather(Random(1), 0))
-        streams = Streams(ports, ports, BUCKET)
+        streams = BucketedStreams(ports, ports, BUCKET)
         with pytest.raises(Incomplete, match=f"s .*{missing}"):
             await streams.read_all(STREAM, 1, 12)
         with pytest.raises(Incomplete):
             await Publisher(streams, ports).bring(STREAM, 12, Mark())
         with pytest.raises(Incomplete):
-            await StoryFeed(_Told(), streams, "story", None).read({})
+            await CorrelationFeed(_Told(), streams, "incident", None).read({})
         return len(log.records)
 
     assert acted(run) == 0
 
 
 class _Told:
-    """An index that tells of every event of the story."""
+    """An index that tells of every event of the incident."""
 
-    async def story(self, story: str) -> list[tuple[str, int, int]]:
+    async def correlated(self, correlation_id: str) -> list[tuple[str, int, int]]:
         return [(STREAM, version, 0) for version in range(1, 13)]
 
 
@@ -133,7 +135,7 @@ def test_what_came_into_a_bucket_between_two_questions_is_read_too() -> None:
                 return await super().rows(stream, bucket, first, last)
 
         late = Late(store, Log(), Weather(Random(1), 0))
-        found, _ = await Streams(late, late, BUCKET).read_all(STREAM, 1, (await writer.streams.tail(STREAM)).version)
+        found, _ = await BucketedStreams(late, late, BUCKET).read_all(STREAM, 1, (await writer.streams.tail(STREAM)).version)
         return [event.version for event in found]
 
     assert acted(run) == [1, 2, 3, 4]

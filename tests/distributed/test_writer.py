@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Mark, Opening, Rows
+from citybrain.event_store.distributed.interfaces import Batch, Mark, Opening, Rows
 from citybrain.event_store.distributed.writer import Writer
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoreError
 from tests.distributed.history import _end
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 

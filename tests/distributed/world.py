@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from citybrain.event_store.contract import LogPage, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, TimedOut, WriterRow
+from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, TimedOut, WriterRow
+from citybrain.event_store.store import LogPage, StoredEvent, StoreError
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class Store:
         self.writers: dict[str, WriterCells] = {}
         # What was closed or removed begins no more, however late its beginning comes.
         self.ended: set[str] = set()
-        self.stories: set[tuple[str, str, int]] = set()
+        self.correlations: set[tuple[str, str, int]] = set()
         self.openings: dict[str, set[Opening]] = defaultdict(set)
         self.numbers: dict[str, set[int]] = defaultdict(set)
         # How many rows, made and deleted ones, of one writer can be read.
@@ -309,8 +309,10 @@ class Process:
     async def put_marks(self, marks: Mapping[str, Mark]) -> None:
         await self._do("put_marks", lambda: self._store.marks.update(marks))
 
-    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
-        await self._do("tell_story", lambda: self._store.stories.add((event.correlation_id, event.stream, event.version)))
+    async def index_correlation(self, event: StoredEvent, bucket: int) -> None:
+        await self._do(
+            "index_correlation", lambda: self._store.correlations.add((event.correlation_id, event.stream, event.version))
+        )
 
     async def begin(self, writer: str) -> None:
         await self._do("begin", lambda: self._store.begin(writer))

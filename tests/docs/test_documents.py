@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.cli.local import LocalCity
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

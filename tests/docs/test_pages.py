@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 
 ROOMS = (
-    "cli", "demo", "event_store", "gateway", "local", "mesh", "observability", "sagas", "services", "simulation",
+    "cli", "event_store", "gateway", "local", "mesh", "observability", "sagas", "services", "simulation", "stories",
     "tools",
 )  # fmt: skip
 SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh", ".lua")]

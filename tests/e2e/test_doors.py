@@ -30,10 +30,10 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from citybrain.cli.contracts import descriptors
-from citybrain.cli.local import LocalCity
-from citybrain.cli.reflection import Remote
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
+from citybrain.local.city import LocalCity
+from citybrain.local.contracts import descriptors
+from citybrain.local.reflection import Remote
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.runtime.serve import rooms
 from citybrain.mesh.settings.values import Settings

@@ -9,11 +9,11 @@ import pytest
 from citybrain.health.v1 import events_pb2 as health
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.cli.local import ROOT
-from citybrain.demo import timeline
-from citybrain.demo.run import STEPS, Options, Outcome, drive
+from citybrain.local.city import ROOT
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
+from citybrain.stories import timeline
+from citybrain.stories.run import STEPS, Options, Outcome, drive
 
 WHERE = ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--until", "1000"]
 EDGES = Path(__file__).with_name("edges.txt")
@@ -50,12 +50,12 @@ def test_the_patient_reaches_the_hospital_in_every_drive_and_signals_stay_safe(o
 
 @pytest.mark.sumo
 def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Outcome) -> None:
-    (events,) = outcome.stories.values()
+    (events,) = outcome.incidents.values()
     names = [event.type.rpartition(".")[2] for event in events]
     in_order = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PriorityGranted", "PatientHandedOver", "IncidentClosed"]
     assert [name for name in names if name in in_order] == in_order
     assert names.count("DistrictNotified") == names.count("NoticeAcknowledged") > 0
-    assert {event.correlation_id for event in events} == set(outcome.stories)
+    assert {event.correlation_id for event in events} == set(outcome.incidents)
     # What a department did for the workflow was caused by the event with which the workflow asked for it.
     ids = {event.id for event in events}
     asked = ("AmbulanceChosen", "AmbulanceReserved", "BedReserved", "PriorityGranted", "DistrictNotified", "PatientHandedOver")
@@ -68,7 +68,7 @@ def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Ou
 
 @pytest.mark.sumo
 def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome: Outcome, folder: Path) -> None:
-    (incident,) = outcome.stories
+    (incident,) = outcome.incidents
     store = TraceStore(folder / "traces.db")
     spans = store.by_incident(incident)
     store.close()
@@ -81,7 +81,7 @@ def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome
 
 @pytest.mark.sumo
 def test_every_signal_command_ends_back_in_the_plan(outcome: Outcome) -> None:
-    (events,) = outcome.stories.values()
+    (events,) = outcome.incidents.values()
     commands = [traffic.SignalCommanded.FromString(e.data.value) for e in events if e.type.endswith(".SignalCommanded")]
     assert commands
     for command in commands:
@@ -103,7 +103,7 @@ def test_two_runs_of_one_seed_give_the_same_domain_events(outcome: Outcome, kill
     """The second was killed on the way: not even that changes what happened in the city."""
 
     def happened(run: Outcome) -> list[tuple[str, str, int, int, bytes]]:
-        (events,) = run.stories.values()
+        (events,) = run.incidents.values()
         domain = [e for e in events if not e.stream.startswith("sagas/")]
         return sorted((e.type, e.stream, e.version, e.occurred_at.seconds, e.data.value) for e in domain)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.cli.local import ROOT
-from citybrain.demo.run import Options, drive
+from citybrain.local.city import ROOT
 from citybrain.simulation.given import CITIES
+from citybrain.stories.run import Options, drive
 
 # The first call comes after five minutes of traffic.
 SECONDS = 340
@@ -25,6 +25,6 @@ def test_a_shipped_city_is_known_to_the_mesh_and_answers_a_call(name: str, tmp_p
     assert call["departed"] is not None
     assert result["mesh"]["refused"] == 0
     assert result["safety_findings"] == 0
-    (story,) = outcome.stories.values()
-    told = {event.type.rpartition(".")[2] for event in story}
+    (events,) = outcome.incidents.values()
+    told = {event.type.rpartition(".")[2] for event in events}
     assert told >= {"IncidentOpened", "AmbulanceReserved", "BedReserved", "PriorityGranted", "DistrictNotified"}

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from citybrain.local.ports import HOST
+from citybrain.local.tcp_ports import HOST
 
 _DAY = datetime.timedelta(days=1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.errors import NotFetched
 from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from tests.engines.strict import StrictEngines
@@ -21,7 +21,7 @@ def _say(line: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcesses]:
     """Both engines. Where their packages cannot be had a laptop goes on without these tests; CI does not."""
     try:
         running = StrictEngines.start(tmp_path_factory.mktemp("engines"), say=_say)
@@ -40,7 +40,7 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def settings(engines: Engines, prefix: str, tmp_path: Path) -> Settings:
+def settings(engines: EngineProcesses, prefix: str, tmp_path: Path) -> Settings:
     """Of a mesh that keeps everything in both engines, under names of the test's own."""
     return Settings(
         data=tmp_path / "data",

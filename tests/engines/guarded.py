@@ -9,7 +9,7 @@ from pathlib import Path
 
 from citybrain.local.cassandra import Cassandra
 from citybrain.local.kafka import Kafka
-from citybrain.local.ports import HOST
+from citybrain.local.tcp_ports import HOST
 from tests.engines.certificates import Authority
 
 # The broker speaks to itself, and the test makes its users, where no password is asked.

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from random import Random
 from typing import ClassVar
 
-from citybrain.event_store.contract import Committed, Conflict, Features, NewEvent, StoredEvent
 from citybrain.event_store.distributed.reading import SharedPartition
 from citybrain.event_store.distributed.store import MachineClock
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.store import Committed, Conflict, Features, NewEvent, StoredEvent
 from tests.distributed.world import Log, Process, Store, Weather
 
 
@@ -54,9 +54,9 @@ class OnMemory:
         """See EventStore."""
         return [SharedPartition(log, self.writer.publisher) for log in self.log.partitions(types)]
 
-    def feed(self, types: Collection[str] | None = None, story: str = "") -> PartitionsFeed:
+    def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> PartitionsFeed:
         """See EventStore."""
-        assert not story, "a story is not looked for in the log"
+        assert not correlation_id, "a correlation id is not looked for in the log"
         return PartitionsFeed({partition.name: partition for partition in self.partitions(types)}, types)
 
     def close(self) -> None:

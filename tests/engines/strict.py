@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from citybrain.local.cassandra import Cassandra
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 
 # A read that meets more tombstones than this is refused. Cassandra's own limit is 100,000, which a city comes to after weeks.
 TOMBSTONES = 1000
@@ -33,7 +33,7 @@ class StrictCassandra(Cassandra):
         return super().configuration(ports) + limits
 
 
-class StrictEngines(Engines):
+class StrictEngines(EngineProcesses):
     """Both engines, with a Cassandra that is strict."""
 
     def __init__(self, folder: Path, kafka_port: int = 0, cassandra_port: int = 0) -> None:

@@ -18,7 +18,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.local.child import MeshChild
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.settings.values import Kafka, Settings
 from tests.engines.commands import city
 
@@ -48,7 +48,7 @@ def listed(stub: Any) -> list[str]:
     return sorted(one.incident_id for one in stub.ListIncidents(pb.ListIncidentsRequest(page_size=100), timeout=20).incidents)
 
 
-async def tables(engines: Engines, keyspaces: list[str]) -> dict[tuple[str, str], Path]:
+async def tables(engines: EngineProcesses, keyspaces: list[str]) -> dict[tuple[str, str], Path]:
     """In which folders the files of tables are."""
     asked = await Asked.open(Place(engines.cassandra.address))
     sql = "SELECT keyspace_name, table_name, id FROM system_schema.tables WHERE keyspace_name IN %s"
@@ -62,7 +62,7 @@ async def tables(engines: Engines, keyspaces: list[str]) -> dict[tuple[str, str]
 # An engine is started again on the way; the first test of a run waits for both to start too.
 @pytest.mark.timeout(240)
 def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
-    engines: Engines, prefix: str, settings: Settings, tmp_path: Path
+    engines: EngineProcesses, prefix: str, settings: Settings, tmp_path: Path
 ) -> None:
     keyspaces = [prefix, f"{prefix}_keys"]
     before = settings

@@ -15,15 +15,15 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, EventStore, StoredEvent
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
 from citybrain.event_store.read_models import ReadModels
-from citybrain.event_store.views import ViewFile
-from citybrain.local.engines import Engines
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import ANY, EventStore, StoredEvent
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
@@ -41,7 +41,7 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def shared(engines: Engines) -> Place:
+def shared(engines: EngineProcesses) -> Place:
     """One keyspace for many examples, which have names of their own in it."""
     place = Place(engines.cassandra.address, f"both_{uuid.uuid4().hex[:12]}")
     asyncio.run(migrate(place))
@@ -54,7 +54,7 @@ def name_of(shared: Place, folder: Path) -> str:
 
 
 @asynccontextmanager
-async def opened(engines: Engines, name: str) -> AsyncIterator[Both]:
+async def opened(engines: EngineProcesses, name: str) -> AsyncIterator[Both]:
     """A keyspace and topics of that name."""
     place = Place(engines.cassandra.address, name)
     await migrate(place)
@@ -77,7 +77,7 @@ class TestLog(LogContract):
     features = DistributedEventStore.features
 
     @pytest.fixture(autouse=True)
-    def _place(self, engines: Engines, prefix: str) -> None:
+    def _place(self, engines: EngineProcesses, prefix: str) -> None:
         self.engines, self.prefix = engines, prefix
 
     @asynccontextmanager
@@ -87,7 +87,7 @@ class TestLog(LogContract):
 
     @asynccontextmanager
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
-        models = ViewFile(folder / "views.db")
+        models = SqliteReadModels(folder / "views.db")
         try:
             yield models
         finally:
@@ -101,7 +101,7 @@ class TestLimits(LimitsContract):
     appends = 150
 
     @pytest.fixture(autouse=True)
-    def _place(self, engines: Engines, shared: Place) -> None:
+    def _place(self, engines: EngineProcesses, shared: Place) -> None:
         self.engines, self.shared = engines, shared
 
     @asynccontextmanager
@@ -128,7 +128,7 @@ class TestMachine(MachineContract):
     shortens = False
 
     @pytest.fixture(autouse=True)
-    def _place(self, engines: Engines, shared: Place) -> None:
+    def _place(self, engines: EngineProcesses, shared: Place) -> None:
         self.engines, self.shared = engines, shared
 
     @asynccontextmanager
@@ -163,7 +163,7 @@ class TestMachine(MachineContract):
         return name_of(self.shared, folder)
 
 
-def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engines, prefix: str) -> None:
+def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: EngineProcesses, prefix: str) -> None:
     async def test() -> None:
         async with opened(engines, prefix) as here:
             honest = here.log.publish

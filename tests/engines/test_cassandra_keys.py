@@ -15,10 +15,10 @@ import pytest
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.distributed.interfaces import TimedOut
 from citybrain.event_store.keys import KeyStore, Sent
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.keys import KeyStoreContract, MasterKeyContract
 
 LIMIT_S = 60.0
@@ -27,7 +27,7 @@ TABLES = ("persons", "erasures", "lookups", "sent", "secrets")
 
 
 @pytest.fixture(scope="module")
-def place(engines: Engines) -> Place:
+def place(engines: EngineProcesses) -> Place:
     """One keyspace for all of these tests."""
     place = Place(engines.cassandra.address, keyspace=f"keys_{uuid.uuid4().hex[:12]}")
     asyncio.run(migrate(place, KEYS))
@@ -173,7 +173,7 @@ def test_keys_that_another_master_key_wrapped_are_refused(empty: Place) -> None:
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 
 
-def test_the_bytes_of_a_destroyed_key_leave_the_files_of_the_table(empty: Place, engines: Engines) -> None:
+def test_the_bytes_of_a_destroyed_key_leave_the_files_of_the_table(empty: Place, engines: EngineProcesses) -> None:
     """What happens within an hour; here a table is flushed each second."""
 
     async def wrapped() -> bytes:

@@ -14,10 +14,10 @@ import pytest
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.event_store.contract import Features, LostAssignment
-from citybrain.event_store.distributed.ports import TimedOut
+from citybrain.event_store.distributed.interfaces import TimedOut
 from citybrain.event_store.read_models import ReadModels, Row, RowChanged, replayed_as
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import Features, LostAssignment
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
 from tests.engines.strict import TOMBSTONES
 
@@ -25,7 +25,7 @@ LIMIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def place(engines: Engines) -> Place:
+def place(engines: EngineProcesses) -> Place:
     """One keyspace for all of these tests: each has a service of its own."""
     place = Place(engines.cassandra.address, keyspace=f"views_{uuid.uuid4().hex[:12]}")
     asyncio.run(migrate(place))

@@ -14,12 +14,12 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
 from citybrain.event_store.snapshots import Snapshots
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.snapshots import SnapshotsContract
 
 
 @pytest.fixture(scope="module")
-def place(engines: Engines) -> Place:
+def place(engines: EngineProcesses) -> Place:
     """One keyspace for all of these tests: each has streams of its own."""
     place = Place(engines.cassandra.address, keyspace=f"snapshots_{uuid.uuid4().hex[:12]}")
     asyncio.run(migrate(place))

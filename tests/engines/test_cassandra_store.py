@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
+from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.migrations import STREAMS, migrate
 from citybrain.event_store.cassandra.session import Asked, Place, wrong_centre
-from citybrain.event_store.cassandra.stories import StoryFeed
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, Committed, EventStore, LogPage, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Bucket, Mark, Opening, Rows, WriterRow
+from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, WriterRow
 from citybrain.event_store.distributed.store import DistributedEventStore
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import ANY, Committed, EventStore, LogPage, StoredEvent, StoreError
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.store import EventStoreContract, event, fed
 from tests.distributed.world import Log
 from tests.engines.strict import TOMBSTONES
@@ -92,11 +92,11 @@ class Placed:
     async def put_marks(self, marks: Mapping[str, Mark]) -> None:
         await self._tables.put_marks({self._in(stream): mark for stream, mark in marks.items()})
 
-    async def tell_story(self, event: StoredEvent, bucket: int) -> None:
-        await self._tables.tell_story(event._replace(correlation_id=self._in(event.correlation_id)), bucket)
+    async def index_correlation(self, event: StoredEvent, bucket: int) -> None:
+        await self._tables.index_correlation(event._replace(correlation_id=self._in(event.correlation_id)), bucket)
 
-    async def story(self, story: str) -> list[tuple[str, int, int]]:
-        return await self._tables.story(self._in(story))
+    async def correlated(self, correlation_id: str) -> list[tuple[str, int, int]]:
+        return await self._tables.correlated(self._in(correlation_id))
 
     async def begin(self, writer: str) -> None:
         await self._tables.begin(self._in(writer))
@@ -133,8 +133,8 @@ async def opened(where: Place, name: str = "") -> AsyncIterator[DistributedEvent
     """A process's store, at a place in a keyspace that was migrated."""
     asked = await Asked.open(where)
     tables = Placed(await CassandraTables.on(asked, where.keyspace), name)
-    stories = functools.partial(StoryFeed, tables)
-    store = DistributedEventStore(tables, LOGS[where.keyspace + name], stories, bucket_events=BUCKET_EVENTS)
+    correlations = functools.partial(CorrelationFeed, tables)
+    store = DistributedEventStore(tables, LOGS[where.keyspace + name], correlations, bucket_events=BUCKET_EVENTS)
     try:
         yield store
     finally:
@@ -144,7 +144,7 @@ async def opened(where: Place, name: str = "") -> AsyncIterator[DistributedEvent
 
 
 @pytest.fixture(scope="module")
-def shared(engines: Engines) -> Place:
+def shared(engines: EngineProcesses) -> Place:
     """A keyspace of this module's own."""
     where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20])
     asyncio.run(asyncio.wait_for(migrate(where), 60))
@@ -214,7 +214,7 @@ def test_a_writer_that_was_forgotten_stays_closed_whatever_of_it_comes_late(shar
     asyncio.run(asyncio.wait_for(test(), 60))
 
 
-def test_of_writers_that_are_gone_there_may_be_more_than_tombstones_can_be_read(engines: Engines, prefix: str) -> None:
+def test_of_writers_that_are_gone_there_may_be_more_than_tombstones_can_be_read(engines: EngineProcesses, prefix: str) -> None:
     where = Place(engines.cassandra.address, prefix)
 
     async def test() -> None:
@@ -236,7 +236,9 @@ def test_of_writers_that_are_gone_there_may_be_more_than_tombstones_can_be_read(
     asyncio.run(asyncio.wait_for(test(), 60))
 
 
-def test_a_keyspace_is_brought_up_to_date_by_many_at_once_and_never_by_an_older_release(engines: Engines, prefix: str) -> None:
+def test_a_keyspace_is_brought_up_to_date_by_many_at_once_and_never_by_an_older_release(
+    engines: EngineProcesses, prefix: str
+) -> None:
     where = Place(engines.cassandra.address, prefix)
 
     async def test() -> None:
@@ -251,7 +253,7 @@ def test_a_keyspace_is_brought_up_to_date_by_many_at_once_and_never_by_an_older_
 
 @pytest.mark.parametrize("consistency", ["LOCAL_QUORUM", "QUORUM"])
 def test_what_is_written_and_read_asks_for_the_majority_that_was_configured(
-    engines: Engines, prefix: str, consistency: str
+    engines: EngineProcesses, prefix: str, consistency: str
 ) -> None:
     """As the server itself was asked: it keeps a trace of each request."""
     where = Place(engines.cassandra.address, prefix, consistency=consistency)
@@ -285,7 +287,7 @@ def test_what_is_written_and_read_asks_for_the_majority_that_was_configured(
     assert (mark["consistency_level"], rows["consistency_level"]) == (consistency, consistency)
 
 
-def test_a_data_centre_that_is_not_there_is_told_with_those_that_are(engines: Engines) -> None:
+def test_a_data_centre_that_is_not_there_is_told_with_those_that_are(engines: EngineProcesses) -> None:
     with pytest.raises(StoreError, match="has no data centre east; there are: datacenter1"):
         asyncio.run(asyncio.wait_for(migrate(Place(engines.cassandra.address, data_centre="east")), 60))
 

@@ -11,7 +11,7 @@ import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 
-from citybrain.cli.local import LocalCity
+from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 
 LIMIT_S = 90.0

@@ -12,9 +12,9 @@ from citybrain.clock.v1.clock_pb2_grpc import ClockServiceStub
 from citybrain.health.v1 import events_pb2 as health
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.cli.local import ROOT, LocalCity
-from citybrain.demo.run import STEPS, Options, drive
+from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
+from citybrain.stories.run import STEPS, Options, drive
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
 STORY = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PatientHandedOver", "IncidentClosed"]
@@ -37,7 +37,7 @@ def test_the_patient_reaches_the_hospital_though_the_mesh_is_killed_half_way(set
     assert outcome.results["city"]["safety_findings"] == 0
     assert outcome.killed is not None
     assert (outcome.killed.lost, outcome.killed.went_on_at) == (0, step)
-    (events,) = outcome.stories.values()
+    (events,) = outcome.incidents.values()
     names = [event.type.rpartition(".")[2] for event in events]
     assert [name for name in names if name in STORY] == STORY
     assert names.count("DistrictNotified") == names.count("NoticeAcknowledged") > 0

@@ -18,7 +18,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.local.child import MeshChild
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.personal.sealed_rows import SealedRows
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.runtime.serve import choose
@@ -66,7 +66,7 @@ async def everything(place: Place) -> str:
 
 
 def test_a_person_is_erased_for_every_process_of_a_service(
-    engines: Engines, prefix: str, settings: Settings, tmp_path: Path
+    engines: EngineProcesses, prefix: str, settings: Settings, tmp_path: Path
 ) -> None:
     services = ["emergency_command", "district_hub"]
     with (

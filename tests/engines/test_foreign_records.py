@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.kafka.readings import KafkaReadings
 from citybrain.event_store.kafka.records import headers_of
-from citybrain.event_store.kafka.telemetry import KafkaTelemetry
-from citybrain.event_store.kafka.topics import UNNAMED, event_topic, partition_of, telemetry_topic
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.kafka.topics import UNNAMED, event_topic, partition_of, readings_topic
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.watch import Watch
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.log import Member, running, write
 from tests.engines.kafka_on_memory import OnMemory, these
 
@@ -47,7 +47,7 @@ EVENT = StoredEvent("x1", "city.Tested", b"", 1, "", "", "", "", "", 2, "s", 1, 
 
 
 @pytest.fixture
-def kafka(engines: Engines, prefix: str) -> Cluster:
+def kafka(engines: EngineProcesses, prefix: str) -> Cluster:
     """A cluster with topics of this test's own."""
     return Cluster(engines.kafka.address, prefix=prefix)
 
@@ -93,7 +93,7 @@ def test_a_record_that_is_no_event_is_set_aside_with_its_place_and_reason_and_wh
 ) -> None:
     async def test() -> None:
         watch = Watch()
-        following, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED], watch)), ViewFile(tmp_path / "views.db")
+        following, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED], watch)), SqliteReadModels(tmp_path / "views.db")
         await write(following, "s1")
         await following.writer.settled()
         log = following.partitions()[PLACE]
@@ -132,7 +132,7 @@ def test_a_record_that_is_no_event_is_set_aside_with_its_place_and_reason_and_wh
 
 def test_what_somebody_asks_to_be_tried_again_stays_no_event_and_can_be_given_up(kafka: Cluster, tmp_path: Path) -> None:
     async def test() -> None:
-        store, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED])), ViewFile(tmp_path / "views.db")
+        store, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED])), SqliteReadModels(tmp_path / "views.db")
         await write(store, "s1")
         await store.writer.settled()
         await asyncio.to_thread(put_foreign, kafka)
@@ -162,7 +162,7 @@ def test_an_event_of_ours_that_is_spoilt_in_the_log_comes_again_from_its_stream_
     kafka: Cluster, tmp_path: Path
 ) -> None:
     async def test() -> None:
-        store, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED])), ViewFile(tmp_path / "views.db")
+        store, models = OnMemory(await KafkaLog.open(kafka, [UNNAMED])), SqliteReadModels(tmp_path / "views.db")
         honest, producer = store.log.publish, Producer(kafka.options())
 
         async def spoils_the_second(event: StoredEvent) -> None:
@@ -199,7 +199,7 @@ def test_a_transaction_of_somebody_else_holds_up_nobody_who_reads(kafka: Cluster
 
     async def test() -> None:
         following = OnMemory(await KafkaLog.open(kafka, [UNNAMED]))
-        log, models = following.partitions()[PLACE], ViewFile(tmp_path / "views.db")
+        log, models = following.partitions()[PLACE], SqliteReadModels(tmp_path / "views.db")
         await write(following, "s1")
         await following.writer.settled()
         await log.grown(0)
@@ -219,23 +219,23 @@ def test_a_transaction_of_somebody_else_holds_up_nobody_who_reads(kafka: Cluster
     run(test)
 
 
-def test_what_is_no_batch_of_telemetry_is_told_and_holds_up_no_other(kafka: Cluster) -> None:
+def test_what_is_no_batch_of_readings_is_told_and_holds_up_no_other(kafka: Cluster) -> None:
     batch = "citybrain.traffic.v1.DetectorCounts"
 
     def put() -> None:
         producer = Producer(kafka.options())
         for value, received in ((b"", None), (b"", b"soon"), (None, b"1"), (b"", b"9" * 30)):
             headers = [("city_receivedat", received)] if received is not None else []
-            producer.produce(telemetry_topic(kafka, batch), value, None, 0, headers=headers)  # type: ignore[arg-type]
+            producer.produce(readings_topic(kafka, batch), value, None, 0, headers=headers)  # type: ignore[arg-type]
             producer.flush()
 
     async def test() -> None:
         watch = Watch()
-        log = KafkaTelemetry(kafka, watch)
+        log = KafkaReadings(kafka, watch)
         await log.put(batch, 1, b"first")
         await asyncio.to_thread(put)
         await log.put(batch, 2, b"second")
-        later = KafkaTelemetry(kafka)
+        later = KafkaReadings(kafka)
         for one in (log, later):
             await one.up_to_now(batch)
             found, position = list[bytes](), 0
@@ -245,7 +245,7 @@ def test_what_is_no_batch_of_telemetry_is_told_and_holds_up_no_other(kafka: Clus
                 position = page[-1].position
             assert found == [b"first", b"second"]
         (trouble,) = watch.troubles(stops=False)
-        assert trouble.startswith(f"telemetry {batch} holds what is no batch, at {telemetry_topic(kafka, batch)}/0@4: ")
+        assert trouble.startswith(f"readings {batch} holds what is no batch, at {readings_topic(kafka, batch)}/0@4: ")
         assert not watch.troubles(stops=True)
         log.close()
         later.close()

@@ -22,9 +22,9 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from citybrain.event_store.cassandra.session import Asked, Place
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.local.child import MeshChild
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from tests.engines.certificates import Authority
 from tests.engines.commands import city
@@ -49,7 +49,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(engines: EngineProcesses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """`engines`, so that their jars are there."""
     folder = tmp_path_factory.mktemp("guarded")
     authority = Authority(folder / "authority")

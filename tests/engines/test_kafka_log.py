@@ -16,29 +16,29 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from citybrain.event_store.contract import ANY, LostAssignment, Partition, StoredEvent
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka import topics
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
-from citybrain.event_store.kafka.telemetry import KafkaTelemetry
+from citybrain.event_store.kafka.readings import KafkaReadings
 from citybrain.event_store.kafka.topics import UNNAMED, Kind, Topics, event_topic, partition_of
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import ANY, LostAssignment, Partition, StoredEvent
 from citybrain.event_store.subscription import Batch
-from citybrain.event_store.views import ViewFile
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.log import LogContract, Member, running, write
+from tests.contract.readings import ReadingsContract
 from tests.contract.store import event
-from tests.contract.telemetry import TelemetryContract
 from tests.engines.kafka_on_memory import OnMemory, these
 
 LIMIT_S = 60.0
 
 
 @pytest.fixture
-def kafka(engines: Engines, prefix: str) -> Cluster:
+def kafka(engines: EngineProcesses, prefix: str) -> Cluster:
     """A cluster with topics of this test's own."""
     return Cluster(engines.kafka.address, prefix=prefix)
 
@@ -56,7 +56,7 @@ async def opened(cluster: Cluster) -> AsyncIterator[OnMemory]:
 @asynccontextmanager
 async def kept(folder: Path) -> AsyncIterator[ReadModels]:
     """Read models in a file."""
-    models = ViewFile(folder / "views.db")
+    models = SqliteReadModels(folder / "views.db")
     try:
         yield models
     finally:
@@ -82,36 +82,36 @@ class TestLog(LogContract):
 
 
 @asynccontextmanager
-async def telemetry(cluster: Cluster) -> AsyncIterator[KafkaTelemetry]:
-    log = KafkaTelemetry(cluster)
+async def readings(cluster: Cluster) -> AsyncIterator[KafkaReadings]:
+    log = KafkaReadings(cluster)
     try:
         yield log
     finally:
         log.close()
 
 
-class TestTelemetry(TelemetryContract):
-    """Batches of telemetry."""
+class TestReadings(ReadingsContract):
+    """Batches of readings."""
 
     @pytest.fixture(autouse=True)
     def _cluster(self, kafka: Cluster) -> None:
         self.cluster = kafka
 
     @asynccontextmanager
-    async def telemetry(self, folder: Path) -> AsyncIterator[KafkaTelemetry]:
-        async with telemetry(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as log:
+    async def readings(self, folder: Path) -> AsyncIterator[KafkaReadings]:
+        async with readings(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as log:
             yield log
 
 
-def test_telemetry_that_has_all_gone_by_age_is_read_as_nothing_and_what_comes_next_is_heard(kafka: Cluster) -> None:
+def test_readings_that_has_all_gone_by_age_is_read_as_nothing_and_what_comes_next_is_heard(kafka: Cluster) -> None:
     async def test() -> None:
         batch = "citybrain.traffic.v1.DetectorCounts"
-        async with telemetry(kafka) as log:
+        async with readings(kafka) as log:
             await log.put(batch, 1, b"old")
-        place = TopicPartition(f"{kafka.prefix}.traffic.telemetry.v1.DetectorCounts", 0, 1)
+        place = TopicPartition(f"{kafka.prefix}.traffic.readings.v1.DetectorCounts", 0, 1)
         admin = AdminClient(kafka.options())
         admin.delete_records([place])[place].result(LIMIT_S)
-        async with telemetry(kafka) as log:
+        async with readings(kafka) as log:
             assert await asyncio.wait_for(log.read(batch, 0, 10), 5) == []
             await log.put(batch, 2, b"new")
             await log.grown(batch, 1)

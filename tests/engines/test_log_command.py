@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from citybrain.event_store.contract import ANY, StoredEvent
-from citybrain.event_store.distributed.ports import Batch
+from citybrain.event_store.distributed.interfaces import Batch
+from citybrain.event_store.store import ANY, StoredEvent
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.distributed import Distributed
 from tests.contract.store import event

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.errors import EngineError, NotFetched
 from citybrain.local.jars import CACHE_VARIABLE, class_path
 from citybrain.local.kafka import Kafka
-from citybrain.local.ports import HOST
+from citybrain.local.tcp_ports import HOST
 
 CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
@@ -28,7 +28,7 @@ STARTER += "kafka = Kafka(Path(sys.argv[1])); kafka.start(); print('up', flush=T
 
 
 @pytest.fixture
-def kafka(tmp_path: Path, engines: Engines) -> Iterator[Kafka]:
+def kafka(tmp_path: Path, engines: EngineProcesses) -> Iterator[Kafka]:
     """One that a test may do anything to; `engines`, so that its jars are there."""
     one = Kafka(tmp_path / "kafka")
     yield one
@@ -47,7 +47,7 @@ def city(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([CITY, "engines", *arguments], capture_output=True, text=True, env=kept, timeout=110, check=False)
 
 
-def test_both_answer_within_the_memory_that_is_theirs(engines: Engines) -> None:
+def test_both_answer_within_the_memory_that_is_theirs(engines: EngineProcesses) -> None:
     assert engines.kafka.healthy and engines.cassandra.healthy
     assert 0 < sum(engine.memory_bytes for engine in engines.all) < 1_300_000_000
 
@@ -137,7 +137,7 @@ def test_the_command_line_starts_them_they_stay_and_are_found_and_it_stops_them(
         assert told["cassandra"]["address"] in up.stdout and told["kafka"]["address"] in up.stdout
         again = city("up", *data, "--kafka-port", "0", "--cassandra-port", "0")
         assert f"process {told['kafka']['pid']}" in again.stdout
-        Engines(tmp_path / "engines").kafka.kill()
+        EngineProcesses(tmp_path / "engines").kafka.kill()
         assert city("status", *data).returncode == 1
         assert city("logs", "cassandra", "-n", "3", *data).stdout.count("cassandra: ") == 3
     finally:
@@ -147,7 +147,7 @@ def test_the_command_line_starts_them_they_stay_and_are_found_and_it_stops_them(
 
 
 def test_a_jar_that_is_not_the_one_of_the_lock_is_never_used(
-    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engines: EngineProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = [Path(one) for one in class_path("kafka", lambda _line: None).split(os.pathsep)]
     said: list[str] = []

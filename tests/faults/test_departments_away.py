@@ -12,11 +12,11 @@ import pytest
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 
-from citybrain.cli.local import ROOT, LocalCity
-from citybrain.demo.observer import Observer
-from citybrain.demo.processes import Simulation
 from citybrain.local.child import MeshChild
+from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
+from citybrain.stories.observer import Observer
+from citybrain.stories.processes import Simulation
 from tests.helpers.paper_city import PaperCity
 
 WHERE = [

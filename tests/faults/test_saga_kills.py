@@ -11,7 +11,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 
 from citybrain.local.child import MeshChild
-from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE
+from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.helpers.killer import KillAt
 from tests.helpers.paper_city import PaperCity
 
@@ -116,9 +116,9 @@ def nothing_is_held(city: PaperCity) -> None:
 
 
 def every_effect_is_there_once(city: PaperCity, incident: str) -> None:
-    """The events that change something outside the saga, counted in the incident's own story."""
+    """The events that change something outside the saga, counted among the events of the incident."""
     once = ("AmbulanceReserved", "BedReserved", "PatientAnnounced", "PatientHandedOver", "AmbulanceReleased", "IncidentClosed")
-    events = list(city.story(incident, lambda e: e.type.endswith("SagaCompleted")))
+    events = list(city.events_of(incident, lambda e: e.type.endswith("SagaCompleted")))
     names = [event.type.rpartition(".")[2] for event in events]
     assert {name: names.count(name) for name in once} == dict.fromkeys(once, 1)
     districts = [event.district for event in events if event.type.endswith("DistrictNotified")]

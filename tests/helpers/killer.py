@@ -1,4 +1,4 @@
-"""Kills a mesh at a moment of its own story, starts it again, and keeps the record of what had been acknowledged."""
+"""Kills a mesh at a moment of an incident, starts it again, and keeps the record of what had been acknowledged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from citybrain.events.v1.event_pb2 import Event
 
-from citybrain.demo.observer import Observer
 from citybrain.local.child import MeshChild
+from citybrain.stories.observer import Observer
 from tests.helpers.paper_city import LIMIT_S, PaperCity
 
 

@@ -192,7 +192,7 @@ class PaperCity:
         """Whether the workflow of an incident has ended."""
         return self.saga(incident_id).state in (sagas.SAGA_STATE_COMPLETED, sagas.SAGA_STATE_UNDONE)
 
-    def story(self, incident_id: str, until: Callable[[Event], bool]) -> Iterator[Event]:
+    def events_of(self, incident_id: str, until: Callable[[Event], bool]) -> Iterator[Event]:
         """The incident's events from the beginning, up to and with the first for which `until` is true."""
         call = self.command.FollowIncident(command.FollowIncidentRequest(incident_id=incident_id), timeout=LIMIT_S)
         for response in call:

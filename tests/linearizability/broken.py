@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from citybrain.event_store.contract import ANY, Committed, Conflict, NewEvent, StoredEvent
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent
 from tests.contract.broken import Sound
 
 

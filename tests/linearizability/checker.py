@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from citybrain.event_store.contract import Conflict
+from citybrain.event_store.store import Conflict
 from tests.linearizability.model import Append, Operation, Stream
 
 MOST_STEPS = 50_000

@@ -31,7 +31,7 @@ class Clients:
     name: str
     writers: int = 0
     readers: int = 0
-    # One that hears the story of all events, and one of each partition.
+    # One that hears the events of the one correlation id, and one of each partition.
     follows: bool = False
     # How it stands still between two questions.
     slow: Slow = field(default_factory=lambda: Slow(0.02, 0.05))
@@ -65,7 +65,7 @@ async def live(place: AnyPlace, clients: Clients) -> None:
         say(["", 0])
         following = []
         if clients.follows:
-            following.append(asyncio.ensure_future(client("story").follow_story()))
+            following.append(asyncio.ensure_future(client("correlated").follow_correlated()))
             logs = enumerate(store.partitions())
             following += [asyncio.ensure_future(client(f"log{number}").follow_log(one)) for number, one in logs]
         again = client("again")

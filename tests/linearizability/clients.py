@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from random import Random
 from typing import Any, TypeVar, cast
 
-from citybrain.event_store.contract import (
+from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.store import (
     ANY,
     Committed,
     Conflict,
@@ -24,7 +25,6 @@ from citybrain.event_store.contract import (
     StoredEvent,
     StoreError,
 )
-from citybrain.event_store.read_models import ReadModels
 from tests.linearizability.model import Append, Asked, Find, Hear, Read, Told
 from tests.linearizability.record import Say, begin, end, places
 
@@ -117,9 +117,9 @@ class Client:
 
     # -- followers ------------------------------------------------------------------------------------------------------
 
-    async def follow_story(self) -> None:
-        """Hears the story of all events, for ever."""
-        feed, cursor = self._store.feed(story=STORY), cast(Cursor, {})
+    async def follow_correlated(self) -> None:
+        """Hears the events of the one correlation id, for ever."""
+        feed, cursor = self._store.feed(correlation_id=STORY), cast(Cursor, {})
         while True:
             page = await self._heard(feed.read(cursor, self._chance.choice([3, 1000])), lambda page: page.events)
             cursor = page.cursor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from citybrain.event_store.contract import ANY, Committed, Conflict
+from citybrain.event_store.store import ANY, Committed, Conflict
 
 Place: TypeAlias = tuple[int, str]
 """A version, and the id of the event that stands there."""

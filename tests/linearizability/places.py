@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-from citybrain.event_store.contract import EventStore, StoredEvent
+from citybrain.event_store.store import EventStore, StoredEvent
 
 SOUND = "citybrain.event_store.sqlite:SqliteEventStore"
 
@@ -62,8 +62,8 @@ class DistributedPlace:
     async def opened(self, chance: Random, slow: Slow) -> AsyncIterator[EventStore]:
         """A process's store, which may be slow between two questions."""
         # Who is on the other engine needs no driver.
+        from citybrain.event_store.cassandra.correlations import CorrelationFeed
         from citybrain.event_store.cassandra.session import Asked, Place
-        from citybrain.event_store.cassandra.stories import StoryFeed
         from citybrain.event_store.cassandra.tables import CassandraTables
         from citybrain.event_store.distributed.store import DistributedEventStore
         from citybrain.event_store.kafka.cluster import Cluster
@@ -75,8 +75,8 @@ class DistributedPlace:
         tables = cast(
             CassandraTables, Standing(await CassandraTables.on(asked, self.keyspace), self.bucket_events, chance, slow)
         )
-        stories = functools.partial(StoryFeed, tables)
-        store = DistributedEventStore(tables, log, stories, bucket_events=self.bucket_events)
+        correlations = functools.partial(CorrelationFeed, tables)
+        store = DistributedEventStore(tables, log, correlations, bucket_events=self.bucket_events)
         try:
             yield store
         finally:

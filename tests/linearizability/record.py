@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from citybrain.event_store.contract import Committed, Conflict, StoredEvent
+from citybrain.event_store.store import Committed, Conflict, StoredEvent
 from tests.linearizability.model import Append, Asked, Find, Hear, Operation, Place, Read, Told
 
 Line = list[Any]

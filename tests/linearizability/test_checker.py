@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict
+from citybrain.event_store.store import ANY, NO_STREAM, Committed, Conflict
 from tests.linearizability.checker import NotDecided, NotLinearizable, check, search, shortest
 from tests.linearizability.model import Append, Asked, Find, Hear, Operation, Read, Stream, Told
 

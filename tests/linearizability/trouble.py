@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
-from citybrain.event_store.contract import EventStore
+from citybrain.event_store.store import EventStore
 from tests.helpers.speaking import Speaking
 from tests.linearizability.checker import NotLinearizable, check
 from tests.linearizability.client_process import Clients, now
@@ -72,7 +72,7 @@ class Histories:
         """Who of those that live has not heard which streams to their end."""
         found: dict[str, list[str]] = {}
         for process in self.living:
-            for way in ("story", "log"):
+            for way in ("correlated", "log"):
                 heard: dict[str, int] = defaultdict(int)
                 for who, streams in self.record.heard.items():
                     if who.startswith(f"{process}.{way}"):

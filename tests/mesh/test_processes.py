@@ -18,10 +18,10 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.health_service_pb2_grpc import HealthServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
-from citybrain.cli.local import LocalCity
-from citybrain.cli.reflection import CallError, Remote
 from citybrain.local.child import ChildError, MeshChild
+from citybrain.local.city import LocalCity
 from citybrain.local.processes import groups_of
+from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.runtime.serve import rooms
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings

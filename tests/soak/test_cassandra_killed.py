@@ -9,14 +9,14 @@ import pytest
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.engines.test_cassandra_store import LOGS
 from tests.faults.engines.record import compare
 from tests.faults.engines.test_network_cut import LIMIT_S, load
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_killed_under_load_nothing_that_was_acknowledged_is_lost_doubled_or_out_of_order(engines: Engines) -> None:
+def test_killed_under_load_nothing_that_was_acknowledged_is_lost_doubled_or_out_of_order(engines: EngineProcesses) -> None:
     where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20], answer_s=2)
 
     async def test() -> None:

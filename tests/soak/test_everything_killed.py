@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.faults.engines.test_everything_killed import run
 
 FIRST = int(os.environ.get("SOAK_FROM", "0"))
@@ -16,5 +16,5 @@ ROUNDS = int(os.environ.get("ROUNDS", "10"))
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_is_lost_doubled_or_out_of_order(engines: Engines, prefix: str, seed: int) -> None:
+def test_nothing_is_lost_doubled_or_out_of_order(engines: EngineProcesses, prefix: str, seed: int) -> None:
     run(engines, prefix, seed, ROUNDS, limit_s=120 + 60 * ROUNDS)

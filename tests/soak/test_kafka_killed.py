@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.event_store.contract import ANY, Committed, StoredEvent
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
-from citybrain.event_store.views import ViewFile
-from citybrain.local.engines import Engines
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import ANY, Committed, StoredEvent
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.kafka import Kafka
 from tests.contract.log import Member
 from tests.contract.store import event
@@ -29,7 +29,7 @@ BETWEEN = 8
 
 
 @pytest.fixture
-def kafka(tmp_path: Path, engines: Engines) -> Iterator[Kafka]:
+def kafka(tmp_path: Path, engines: EngineProcesses) -> Iterator[Kafka]:
     """One that may be killed; `engines`, so that what it runs on is there."""
     one = Kafka(tmp_path / "kafka")
     one.start()
@@ -46,7 +46,7 @@ def test_nothing_acknowledged_is_lost_or_out_of_order_or_handled_twice_while_kaf
 
 async def _killed_under_load(kafka: Kafka, folder: Path) -> None:
     store = OnMemory(await KafkaLog.open(Cluster(kafka.address), [UNNAMED]))
-    models = ViewFile(folder / "views.db")
+    models = SqliteReadModels(folder / "views.db")
     # Two writers to each stream; what they were told, outside of everything that is tried.
     told: dict[str, dict[int, str]] = defaultdict(dict)
     counts = [0] * WRITERS

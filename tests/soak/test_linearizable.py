@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.faults.engines.test_linearizable import lived
 from tests.linearizability.places import EmbeddedPlace
 from tests.linearizability.trouble import judged
@@ -27,5 +27,7 @@ def test_on_one_file_one_list_explains_what_callers_are_told(tmp_path: Path, see
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_on_cassandra_and_kafka_one_list_explains_what_callers_are_told(engines: Engines, prefix: str, seed: int) -> None:
+def test_on_cassandra_and_kafka_one_list_explains_what_callers_are_told(
+    engines: EngineProcesses, prefix: str, seed: int
+) -> None:
     lived(engines, prefix, seed, BUCKETS[seed % len(BUCKETS)], ROUNDS)

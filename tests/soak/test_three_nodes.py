@@ -13,8 +13,8 @@ import pytest
 
 from citybrain.event_store.cassandra.session import Place
 from citybrain.event_store.kafka.cluster import Cluster
-from citybrain.local.engine import Engine
-from citybrain.local.engines import Engines
+from citybrain.local.engine_process import EngineProcess
+from citybrain.local.engine_processes import EngineProcesses
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.test_everything_killed import lived_through
 from tests.soak.three_nodes import NODES, Nodes, addresses, started
@@ -25,7 +25,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "6"))
 
 
 @pytest.fixture(scope="module")
-def nodes(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def nodes(engines: EngineProcesses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """`engines`, so that their jars are there."""
     with started(tmp_path_factory.mktemp("nodes")) as running:
         yield running
@@ -37,7 +37,7 @@ def test_with_one_node_away_appends_go_on_and_nothing_is_lost_doubled_or_out_of_
     nodes: Nodes, prefix: str, seed: int
 ) -> None:
     chance = random.Random(seed)
-    victims: list[Engine] = [chance.choice(nodes.all) for _ in range(ROUNDS)]
+    victims: list[EngineProcess] = [chance.choice(nodes.all) for _ in range(ROUNDS)]
     sys.stdout.write(f"seed {seed}: killed are {', '.join(victim.folder.name for victim in victims)}\n")
     where = Place(addresses(nodes.cassandra), "t" + uuid.uuid4().hex[:20], replication={"datacenter1": NODES}, answer_s=2)
     cluster = Cluster(addresses(nodes.kafka), prefix=prefix, replication=NODES)

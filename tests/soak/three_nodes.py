@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from citybrain.local.cassandra import Cassandra
-from citybrain.local.engine import Engine
+from citybrain.local.engine_process import EngineProcess
 from citybrain.local.kafka import Kafka
-from citybrain.local.ports import HOST, keep_free_port
+from citybrain.local.tcp_ports import HOST, keep_free_port
 
 NODES = 3
 
@@ -43,7 +43,7 @@ class CassandraNode(Cassandra):
         self._first = first
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Engine."""
+        """See EngineProcess."""
         *options, path, classes, daemon = super().prepare(ports, classes)
         # It listens to what the others say before it takes clients. Of two values the later one counts.
         settled = ["-Dcassandra.skip_wait_for_gossip_to_settle=-1", "-Dcassandra.ring_delay_ms=3000"]
@@ -70,7 +70,7 @@ class Nodes:
     cassandra: list[CassandraNode]
 
     @property
-    def all(self) -> list[Engine]:
+    def all(self) -> list[EngineProcess]:
         """Every node."""
         return [*self.kafka, *self.cassandra]
 

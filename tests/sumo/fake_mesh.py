@@ -86,13 +86,13 @@ class FakeMesh:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def publish(self, log: str, message: Message, story: str) -> None:
+    def publish(self, log: str, message: Message, correlation_id: str) -> None:
         """Appends an event to what one stream carries."""
         with self.lock:
             events = self.logs.setdefault(log, [])
             event = Event(
                 id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{log}/{len(events)}")), type=message.DESCRIPTOR.full_name, stream=log,
-                version=len(events) + 1, traceparent=TRACE, correlation_id=story,
+                version=len(events) + 1, traceparent=TRACE, correlation_id=correlation_id,
             )  # fmt: skip
             event.data.Pack(message)
             events.append(event)
@@ -190,12 +190,16 @@ class FakeMesh:
 
     def _ReportMission(self, request: health.ReportMissionRequest) -> Message:
         if request.stage == health.MISSION_STAGE_AT_HOSPITAL:
-            story = request.incident_id
+            incident_id = request.incident_id
             self.publish(
-                "missions", health_events.PatientHandedOver(incident_id=story, ambulance_id=request.ambulance_id), story
+                "missions",
+                health_events.PatientHandedOver(incident_id=incident_id, ambulance_id=request.ambulance_id),
+                incident_id,
             )
             self.publish(
-                "missions", health_events.AmbulanceReleased(incident_id=story, ambulance_id=request.ambulance_id), story
+                "missions",
+                health_events.AmbulanceReleased(incident_id=incident_id, ambulance_id=request.ambulance_id),
+                incident_id,
             )
         return health.ReportMissionResponse()
 

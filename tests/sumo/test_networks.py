@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
-from citybrain.cli.local import ROOT
-from citybrain.demo.processes import Crashed, Simulation, SimulationError
+from citybrain.local.city import ROOT
 from citybrain.mesh.runtime.validation import check
 from citybrain.simulation.day_plans import read_day_plans
 from citybrain.simulation.network import read_network, signal_messages
@@ -24,6 +23,7 @@ from citybrain.simulation.registering import EDGES_A_CALL, road_edges
 from citybrain.simulation.scenario import open_scenario
 from citybrain.simulation.signals import Controllers
 from citybrain.simulation.sumo import Sumo
+from citybrain.stories.processes import Crashed, Simulation, SimulationError
 
 pytestmark = pytest.mark.sumo
 

@@ -104,7 +104,7 @@ def test_an_emergency_is_driven_from_the_call_to_the_hospital(
     assert {place["kind"] for place in tracks["places"]} == {"hospital", "station", "call"}
 
 
-def test_telemetry_follows_the_granted_route_in_every_second_of_a_mission(
+def test_what_vehicles_report_follows_the_granted_route_in_every_second_of_a_mission(
     city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType
 ) -> None:
     with fake_mesh.FakeMesh() as mesh:

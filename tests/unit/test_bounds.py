@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
-from citybrain.cli.contracts import descriptors
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
+from citybrain.local.contracts import descriptors
 from tools.bounds import WHOLE, unbounded, unpaged
 
 CONTRACT = """

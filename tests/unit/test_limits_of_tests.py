@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 
 HANGS = """
 import threading

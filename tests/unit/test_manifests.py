@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from citybrain.cli.contracts import descriptors
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
+from citybrain.local.contracts import descriptors
 from citybrain.mesh.manifest import Manifest, find_manifests
 from citybrain.mesh.runtime.entry import events_of, load_entry
 from citybrain.mesh.runtime.serve import rooms

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 from tools.release import disagreements
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

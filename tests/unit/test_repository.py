@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 from tools import check_repository
 from tools.check_repository import dead_links, unexplained
 

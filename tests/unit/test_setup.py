@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 
 BELOW = sorted(path.relative_to(ROOT) for path in (ROOT / "requirements").iterdir())
 

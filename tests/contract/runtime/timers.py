@@ -1,4 +1,4 @@
-"""City time: timers and windows of telemetry, driven here as a simulation drives them."""
+"""City time: timers and windows of readings, driven here as a simulation drives them."""
 
 from __future__ import annotations
 

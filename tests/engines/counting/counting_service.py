@@ -9,7 +9,7 @@ from citybrain.counting.v1 import counting_service_pb2 as pb
 from citybrain.counting.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
-from citybrain.mesh.service import Reading, Service, Streams, Telemetry, Window, rpc, window
+from citybrain.mesh.service import Reading, Readings, Service, Streams, Window, rpc, window
 
 
 def readings(batch: pb.ReportReadingsRequest) -> Iterable[Reading]:
@@ -26,13 +26,13 @@ class CountingService(Service):
     """See the module."""
 
     name = "counting"
-    telemetry = Telemetry()
+    batches = Readings()
     seconds = Streams("seconds", int, evolve)
 
     @rpc
     def ReportReadings(self, request: pb.ReportReadingsRequest) -> pb.ReportReadingsResponse:
         """Keeps a batch."""
-        self.telemetry.put(request)
+        self.batches.put(request)
         return pb.ReportReadingsResponse()
 
     @window(pb.ReportReadingsRequest, seconds=1, readings=readings, fold=lambda sum_, value: (sum_ or 0) + value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from citybrain.event_store.contract import EventStore, StoredEvent
+from citybrain.event_store.store import EventStore, StoredEvent
 
 Told = Mapping[str, tuple[str, int]]
 """Event id to its stream and version."""

@@ -15,14 +15,14 @@ import pytest
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, StoredEvent, StoreError
-from citybrain.event_store.distributed.ports import Batch, Opening, TimedOut
+from citybrain.event_store.distributed.interfaces import Batch, Opening, TimedOut
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
+from citybrain.event_store.store import ANY, StoredEvent, StoreError
 from citybrain.event_store.watch import Watch
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.store import event
 from tests.engines.strict import TOMBSTONES
 from tests.faults.engines.test_stopped_writer import everything
@@ -60,7 +60,7 @@ class Here:
 class Stage:
     """A keyspace and topics of one test, with processes that share them."""
 
-    def __init__(self, engines: Engines, prefix: str) -> None:
+    def __init__(self, engines: EngineProcesses, prefix: str) -> None:
         self.engines = engines
         self.where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20])
         # It takes Kafka for away ten times sooner than is usual.
@@ -104,7 +104,7 @@ async def in_log(here: Here) -> list[str]:
     return [record.id for record in await everything(here.log)]
 
 
-def test_who_adopts_goes_on_when_kafka_was_away_for_longer_than_it_was_asked(engines: Engines, prefix: str) -> None:
+def test_who_adopts_goes_on_when_kafka_was_away_for_longer_than_it_was_asked(engines: EngineProcesses, prefix: str) -> None:
     stage = Stage(engines, prefix)
 
     async def test() -> None:
@@ -137,7 +137,7 @@ def test_who_adopts_goes_on_when_kafka_was_away_for_longer_than_it_was_asked(eng
     stage.play(test)
 
 
-def test_a_writer_is_adopted_however_many_streams_it_had_open_and_let_go(engines: Engines, prefix: str) -> None:
+def test_a_writer_is_adopted_however_many_streams_it_had_open_and_let_go(engines: EngineProcesses, prefix: str) -> None:
     stage = Stage(engines, prefix)
     streams = [f"health/{number}" for number in range(TOMBSTONES + 100)]
 
@@ -166,7 +166,7 @@ def test_a_writer_is_adopted_however_many_streams_it_had_open_and_let_go(engines
 
 
 def test_what_cannot_be_adopted_is_told_holds_up_no_other_and_is_found_and_published_by_verify(
-    engines: Engines, prefix: str
+    engines: EngineProcesses, prefix: str
 ) -> None:
     stage = Stage(engines, prefix)
 
@@ -218,7 +218,9 @@ def test_what_cannot_be_adopted_is_told_holds_up_no_other_and_is_found_and_publi
     stage.play(test)
 
 
-def test_what_kafka_does_not_take_holds_up_its_own_stream_and_is_told_until_it_does(engines: Engines, prefix: str) -> None:
+def test_what_kafka_does_not_take_holds_up_its_own_stream_and_is_told_until_it_does(
+    engines: EngineProcesses, prefix: str
+) -> None:
     stage = Stage(engines, prefix)
 
     async def test() -> None:
@@ -261,7 +263,7 @@ VITAL: dict[str, Callable[[Here], tuple[object, str]]] = {
 
 
 def test_what_must_live_is_begun_again_when_it_ends_and_the_process_takes_no_calls_meanwhile(
-    engines: Engines, prefix: str
+    engines: EngineProcesses, prefix: str
 ) -> None:
     stage = Stage(engines, prefix)
 

@@ -18,9 +18,9 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.kafka.cluster import Cluster
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import Partition, StoreError
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.machine import ALL, Folding
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare
@@ -50,7 +50,7 @@ async def until_nothing_is_open(tables: CassandraTables, *living: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def killed(engines: Engines, where: Place, cluster: Cluster, seed: int, rounds: int) -> None:
+async def killed(engines: EngineProcesses, where: Place, cluster: Cluster, seed: int, rounds: int) -> None:
     """`rounds` kills of each victim, in an order and at moments that the seed says."""
     chance = random.Random(seed)
     victims = [*VICTIMS] * rounds
@@ -120,7 +120,7 @@ async def each_group_has_folded(streams: dict[str, list[str]], models: Cassandra
         assert sorted(shared) == sorted(name for ids in streams.values() for name in ids)
 
 
-def run(engines: Engines, prefix: str, seed: int, rounds: int, limit_s: float = LIMIT_S) -> None:
+def run(engines: EngineProcesses, prefix: str, seed: int, rounds: int, limit_s: float = LIMIT_S) -> None:
     where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20], answer_s=2)
     cluster = Cluster(engines.kafka.address, prefix=prefix)
     try:
@@ -132,6 +132,6 @@ def run(engines: Engines, prefix: str, seed: int, rounds: int, limit_s: float = 
 
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_writers_kafka_and_cassandra_are_killed_and_nothing_is_lost_doubled_or_out_of_order(
-    engines: Engines, prefix: str
+    engines: EngineProcesses, prefix: str
 ) -> None:
     run(engines, prefix, seed=1, rounds=1)

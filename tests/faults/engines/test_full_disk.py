@@ -13,12 +13,12 @@ import pytest
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
-from citybrain.event_store.contract import ANY, Committed, StoreError, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.store import ANY, Committed, StoreError, Undecided
 from citybrain.local.cassandra import Cassandra
-from citybrain.local.engine import Engine
-from citybrain.local.engines import Engines
+from citybrain.local.engine_process import EngineProcess
+from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.kafka import Kafka
 from tests.contract.store import event
 from tests.faults.engines.record import compare
@@ -30,7 +30,7 @@ LIMIT_S = 150
 
 
 @pytest.fixture
-def small(tmp_path: Path, engines: Engines) -> Iterator[Path]:
+def small(tmp_path: Path, engines: EngineProcesses) -> Iterator[Path]:
     """A small file system of its own; `engines`, so that what they run on is there."""
     folder = tmp_path / "small"
     folder.mkdir()
@@ -56,7 +56,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def start(both: list[Engine]) -> None:
+def start(both: list[EngineProcess]) -> None:
     for engine in both:
         engine.launch()
     for engine in both:
@@ -65,7 +65,7 @@ def start(both: list[Engine]) -> None:
 
 @pytest.mark.timeout(LIMIT_S + 90)
 def test_a_full_disk_is_told_and_when_there_is_room_again_everything_goes_on(small: Path, prefix: str) -> None:
-    both: list[Engine] = [Cassandra(small / "cassandra"), Kafka(small / "kafka")]
+    both: list[EngineProcess] = [Cassandra(small / "cassandra"), Kafka(small / "kafka")]
     told: dict[str, tuple[str, int]] = {}
 
     async def append(store: DistributedEventStore, number: int, timeout_s: float | None) -> None:

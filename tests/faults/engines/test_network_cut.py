@@ -12,9 +12,9 @@ import pytest
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
-from citybrain.event_store.contract import ANY, Committed, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import ANY, Committed, Undecided
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.store import event
 from tests.engines.test_cassandra_store import LOGS, opened
 from tests.faults.engines.record import compare
@@ -118,7 +118,7 @@ async def load(where: Place) -> AsyncIterator[Load]:
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_cut_off_for_longer_than_every_timeout_what_was_on_its_way_is_decided_once(engines: Engines) -> None:
+def test_cut_off_for_longer_than_every_timeout_what_was_on_its_way_is_decided_once(engines: EngineProcesses) -> None:
     keyspace = "t" + uuid.uuid4().hex[:20]
 
     async def test() -> None:

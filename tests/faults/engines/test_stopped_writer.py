@@ -10,10 +10,10 @@ import pytest
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Place
-from citybrain.event_store.contract import ANY, Committed, StoredEvent
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
-from citybrain.local.engines import Engines
+from citybrain.event_store.store import ANY, Committed, StoredEvent
+from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.store import event
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare
@@ -36,7 +36,7 @@ async def everything(log: KafkaLog) -> list[StoredEvent]:
 
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_a_writer_that_stood_still_past_its_adoption_goes_on_and_nothing_is_lost_or_doubled(
-    engines: Engines, prefix: str
+    engines: EngineProcesses, prefix: str
 ) -> None:
     where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20])
     cluster = Cluster(engines.kafka.address, prefix=prefix)

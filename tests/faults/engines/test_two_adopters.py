@@ -11,7 +11,7 @@ from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
 from citybrain.event_store.kafka.cluster import Cluster
-from citybrain.local.engines import Engines
+from citybrain.local.engine_processes import EngineProcesses
 from tests.faults.engines.children import Child, Record
 from tests.faults.engines.record import compare
 from tests.faults.engines.test_everything_killed import until_nothing_is_open
@@ -22,7 +22,7 @@ LIMIT_S = 100
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_two_that_adopt_at_once_lose_nothing_and_keep_the_order(engines: Engines, prefix: str) -> None:
+def test_two_that_adopt_at_once_lose_nothing_and_keep_the_order(engines: EngineProcesses, prefix: str) -> None:
     where = Place(engines.cassandra.address, "t" + uuid.uuid4().hex[:20])
     cluster = Cluster(engines.kafka.address, prefix=prefix)
 

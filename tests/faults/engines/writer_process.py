@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager, suppress
 
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.tables import CassandraTables
-from citybrain.event_store.contract import ANY, Committed, Conflict, Undecided
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.topics import UNNAMED
+from citybrain.event_store.store import ANY, Committed, Conflict, Undecided
 from tests.contract.store import event
 from tests.helpers.speaking import asked_to_stop, say
 

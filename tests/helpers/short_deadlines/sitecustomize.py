@@ -7,8 +7,8 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from citybrain.sagas import emergency_response
-from citybrain.sagas.definition import Node, Parallel
+from citybrain.sagas.engine.definition import Node, Parallel
+from citybrain.sagas.workflows import emergency_response
 
 DEADLINES_S: dict[str, Any] = json.loads(os.environ.get("TEST_DEADLINES_S", "{}"))
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import rides
-from citybrain.demo.processes import Crashed, SimulationError
-from citybrain.demo.run import Outcome
+from citybrain.stories.processes import Crashed, SimulationError
+from citybrain.stories.run import Outcome
 
 
 def result(ride_s: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def hub() -> Iterator[Running]:
 
 def test_a_district_hears_what_concerns_it_and_nothing_else(hub: Running) -> None:
     with hub.fire("Subscribe", pb.SubscribeRequest(district_id="gongshu")) as stream:
-        hub.fire("NotifyDistricts", NOTIFY, story="i1")
+        hub.fire("NotifyDistricts", NOTIFY, correlation_id="i1")
         hub.fire("AcknowledgeNotice", acknowledge("xihu"))
         hub.fire("AcknowledgeNotice", acknowledge("gongshu"))
         heard: list[str] = []
@@ -140,7 +140,7 @@ def test_a_district_may_listen_from_a_moment_on(hub: Running) -> None:
 
 
 def test_an_answer_belongs_to_the_story_of_its_notice_though_the_terminal_does_not_know_it(hub: Running) -> None:
-    hub.fire("NotifyDistricts", NOTIFY, story="inc-7")
+    hub.fire("NotifyDistricts", NOTIFY, correlation_id="inc-7")
     hub.fire("AcknowledgeNotice", acknowledge("xihu"), caller="terminal")
     answer = hub.wait_for_event(ev.NoticeAcknowledged)
     assert (answer.stored.correlation_id, answer.stored.actor) == ("inc-7", "terminal")

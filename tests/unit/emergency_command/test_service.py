@@ -11,8 +11,8 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.read_models import Row
+from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import Heard, timestamp
 from citybrain.mesh.personal.erasure import erase

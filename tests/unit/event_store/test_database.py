@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.database import is_refused, open_database, refused, undo
-from citybrain.event_store.key_file import KeyFile
-from citybrain.event_store.snapshots import SnapshotFile
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.telemetry import TelemetryRing
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.database import is_refused, open_database, refused, undo
+from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
+from citybrain.event_store.store import StoreError
 
 AT_ONCE = 8
 
@@ -45,10 +45,10 @@ def test_of_those_who_open_a_new_file_at_the_same_moment_nobody_is_turned_away(t
 
 OPENERS: dict[str, Callable[[Path], Any]] = {
     "events": SqliteEventStore,
-    "read models": ViewFile,
-    "keys": lambda path: KeyFile(path, b"k" * 32),
-    "snapshots": SnapshotFile,
-    "telemetry": TelemetryRing,
+    "read models": SqliteReadModels,
+    "keys": lambda path: SqliteKeys(path, b"k" * 32),
+    "snapshots": SqliteSnapshots,
+    "readings": SqliteReadings,
 }
 
 

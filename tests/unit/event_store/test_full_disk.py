@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from citybrain.personal.v1 import personal_pb2
 
-from citybrain.event_store.contract import ANY, NewEvent, StoreError
-from citybrain.event_store.key_file import KeyFile
-from citybrain.event_store.snapshots import Snapshot, SnapshotFile
+from citybrain.event_store.snapshots import Snapshot
 from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.telemetry import TelemetryRing
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
+from citybrain.event_store.store import ANY, NewEvent, StoreError
 from citybrain.observability.spans import Span
 from citybrain.observability.trace_store import TraceStore
 from tests.unit.event_store.test_database import small
@@ -34,25 +35,25 @@ async def append(store: SqliteEventStore, number: int) -> None:
     await store.append("s", events, ANY)
 
 
-async def fold(models: ViewFile, number: int) -> None:
+async def fold(models: SqliteReadModels, number: int) -> None:
     epoch, _ = await models.join("g")
     await models.save("g", epoch, number, "v", {str(number): {"text": WORDS}})
 
 
-async def obtain(keys: KeyFile, number: int) -> None:
+async def obtain(keys: SqliteKeys, number: int) -> None:
     await keys.obtain([f"{number}-{n}" for n in range(3000)], personal_pb2.CIPHER_AES_256_GCM)
 
 
-async def destroy(keys: KeyFile, number: int) -> None:
+async def destroy(keys: SqliteKeys, number: int) -> None:
     await keys.destroy("somebody" * 600, number)
 
 
-async def snap(snapshots: SnapshotFile, number: int) -> None:
+async def snap(snapshots: SqliteSnapshots, number: int) -> None:
     await snapshots.keep(f"s{number}", Snapshot(1, "e", "code", WORDS.encode()))
 
 
-async def put(telemetry: TelemetryRing, number: int) -> None:
-    await telemetry.put("t", number, WORDS.encode())
+async def put(readings: SqliteReadings, number: int) -> None:
+    await readings.put("t", number, WORDS.encode())
 
 
 async def trace(store: TraceStore, number: int) -> None:
@@ -62,11 +63,11 @@ async def trace(store: TraceStore, number: int) -> None:
 Work = Callable[[Any, int], Awaitable[None]]
 KINDS: dict[str, tuple[Callable[[Path], Any], Work]] = {
     "events": (SqliteEventStore, append),
-    "read models": (ViewFile, fold),
-    "keys": (lambda path: KeyFile(path, b"k" * 32), obtain),
-    "erasures": (lambda path: KeyFile(path, b"k" * 32), destroy),
-    "snapshots": (SnapshotFile, snap),
-    "telemetry": (TelemetryRing, put),
+    "read models": (SqliteReadModels, fold),
+    "keys": (lambda path: SqliteKeys(path, b"k" * 32), obtain),
+    "erasures": (lambda path: SqliteKeys(path, b"k" * 32), destroy),
+    "snapshots": (SqliteSnapshots, snap),
+    "readings": (SqliteReadings, put),
     "spans": (TraceStore, trace),
 }
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import StoredEvent
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
+from citybrain.event_store.kafka.readings import _batch_of
 from citybrain.event_store.kafka.records import Refused, event_of, headers_of, unreadable
-from citybrain.event_store.kafka.telemetry import _batch_of
 from citybrain.event_store.kafka.topics import UNNAMED, partition_of, service_of, services_of
 from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT
+from citybrain.event_store.store import StoredEvent
 
 EVENT = StoredEvent(
     "e1", "citybrain.health.v1.AmbulanceReserved", b"\x00data", 1_764_000_000_123_456, "00-a-b-01", "story", "cause", "desk 1",
@@ -105,7 +105,7 @@ REASON = re.compile(
 
 
 @given(HEADER | MOMENT, st.none() | st.binary(max_size=40), st.booleans())
-def test_whatever_stands_in_a_record_of_telemetry_is_a_batch_or_is_refused(
+def test_whatever_stands_in_a_record_of_readings_is_a_batch_or_is_refused(
     received: bytes | None, value: bytes | None, headless: bool
 ) -> None:
     record = Record(EVENT)

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import StoreError
-from citybrain.event_store.key_file import KeyFile, read_ledger
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, SealBroken, seal, unseal
+from citybrain.event_store.sqlite.keys import SqliteKeys, read_ledger
+from citybrain.event_store.store import StoreError
 
 MASTER = b"m" * 32
 
 
-def on_file(path: Path, test: Callable[[KeyFile], Awaitable[None]], master: bytes = MASTER, *others: bytes) -> None:
+def on_file(path: Path, test: Callable[[SqliteKeys], Awaitable[None]], master: bytes = MASTER, *others: bytes) -> None:
     async def run() -> None:
-        keys = KeyFile(path, master, others)
+        keys = SqliteKeys(path, master, others)
         try:
             await asyncio.wait_for(test(keys), 60)
         finally:
@@ -36,7 +36,7 @@ def everything(folder: Path) -> bytes:
 
 
 def test_no_key_and_no_looked_up_value_stands_in_the_files_and_only_their_owner_reads_them(tmp_path: Path) -> None:
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         key = (await keys.obtain(["a"], AES_256_GCM))["a"]
         person = await keys.person("phone", "+8613800001111")
         await keys.destroy(person, 1)
@@ -49,7 +49,7 @@ def test_no_key_and_no_looked_up_value_stands_in_the_files_and_only_their_owner_
 
 
 def test_the_wrapped_key_of_who_was_erased_is_in_no_file_any_more(tmp_path: Path) -> None:
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         await keys.obtain(["a", "b"], AES_256_GCM)
         (wrapped,) = keys._db.execute("SELECT wrapped FROM keys WHERE person = 'a'").fetchone()
         assert wrapped in everything(tmp_path)
@@ -62,14 +62,14 @@ def test_the_wrapped_key_of_who_was_erased_is_in_no_file_any_more(tmp_path: Path
 def test_a_copy_of_the_keys_that_is_put_back_brings_nobody_back(tmp_path: Path) -> None:
     path, copy = tmp_path / "city" / "keys.db", tmp_path / "copy.db"
 
-    async def before(keys: KeyFile) -> None:
+    async def before(keys: SqliteKeys) -> None:
         await keys.obtain(["a", "b"], AES_256_GCM)
         await keys.copy_to(copy)
         (made,) = await keys.copies()
         erasure = await keys.destroy("a", made + 1)
         assert erasure.at > made
 
-    async def after(keys: KeyFile) -> None:
+    async def after(keys: SqliteKeys) -> None:
         found = await keys.find(["a", "b"])
         assert found["a"] is None and found["b"] is not None
         assert [erasure.person for erasure in await keys.erased(0)] == ["a"]
@@ -84,7 +84,7 @@ def test_a_copy_of_the_keys_that_is_put_back_brings_nobody_back(tmp_path: Path) 
 def test_a_line_that_a_crash_cut_short_hides_no_erasure_after_it(tmp_path: Path) -> None:
     (tmp_path / "erased.jsonl").write_text('\n{"person": "z", "at": 1}\n\n{"pers', encoding="utf-8")
 
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         await keys.destroy("a", 5)
         assert read_ledger(tmp_path / "erased.jsonl") == [("z", 1), ("a", 5)]
         assert [erasure.person for erasure in await keys.erased(0)] == ["z", "a"]
@@ -93,18 +93,18 @@ def test_a_line_that_a_crash_cut_short_hides_no_erasure_after_it(tmp_path: Path)
 
 
 def test_another_master_key_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         await keys.obtain(["a"], AES_256_GCM)
 
     on_file(tmp_path / "keys.db", test)
     with pytest.raises(OSError, match="wrapped by another master key"):
-        KeyFile(tmp_path / "keys.db", b"n" * 32)
+        SqliteKeys(tmp_path / "keys.db", b"n" * 32)
 
 
 def test_a_file_from_before_the_secret_of_look_ups_stood_in_it_leads_to_the_same_persons(tmp_path: Path) -> None:
     found: list[str] = []
 
-    async def look(keys: KeyFile) -> None:
+    async def look(keys: SqliteKeys) -> None:
         await keys.obtain(["a"], AES_256_GCM)
         found.append(await keys.person("phone", "1"))
         keys._db.execute("DELETE FROM secrets")
@@ -114,11 +114,11 @@ def test_a_file_from_before_the_secret_of_look_ups_stood_in_it_leads_to_the_same
     on_file(tmp_path / "keys.db", look, b"n" * 32, MASTER)
     assert len(set(found)) == 1
     with pytest.raises(OSError, match="wrapped by another master key"):
-        KeyFile(tmp_path / "keys.db", b"n" * 32)
+        SqliteKeys(tmp_path / "keys.db", b"n" * 32)
 
 
 def test_keys_that_cannot_be_used_are_told_as_an_error_of_the_store(tmp_path: Path) -> None:
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         keys._db.execute("DROP TABLE keys")
         with pytest.raises(StoreError, match=r"keys\.db cannot be used: no such table"):
             await keys.find(["a"])
@@ -127,14 +127,14 @@ def test_keys_that_cannot_be_used_are_told_as_an_error_of_the_store(tmp_path: Pa
 
 
 def test_where_one_key_cannot_be_wrapped_anew_none_is_and_the_next_work_goes_on(tmp_path: Path) -> None:
-    def wrapped(keys: KeyFile) -> list[tuple[str, bytes]]:
+    def wrapped(keys: SqliteKeys) -> list[tuple[str, bytes]]:
         return keys._db.execute("SELECT person, wrapped FROM keys ORDER BY person").fetchall()
 
-    async def before(keys: KeyFile) -> None:
+    async def before(keys: SqliteKeys) -> None:
         await keys.obtain(["a", "b", "c"], AES_256_GCM)
         keys._db.execute("UPDATE keys SET wrapped = ? WHERE person = 'b'", (bytes(48),))
 
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         as_before = wrapped(keys)
         with pytest.raises(SealBroken):
             await keys.rewrap()
@@ -174,7 +174,7 @@ def test_an_erasure_is_on_the_disk_where_no_copy_of_the_keys_takes_it_back_befor
     seen: list[tuple[str, list[tuple[str, int]], bool]] = []
     real = os.fsync
 
-    async def test(keys: KeyFile) -> None:
+    async def test(keys: SqliteKeys) -> None:
         await keys.obtain(["a"], AES_256_GCM)
 
         def look(file: int) -> None:

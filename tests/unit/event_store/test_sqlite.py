@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import ANY, NO_STREAM, Committed, Conflict, NewEvent, StoreError
-from citybrain.event_store.copies import check_events
 from citybrain.event_store.sqlite import SqliteEventStore, file, reading, writing
+from citybrain.event_store.sqlite.backup import check_events
+from citybrain.event_store.store import ANY, NO_STREAM, Committed, Conflict, NewEvent, StoreError
 
 
 def event(name: str) -> NewEvent:
@@ -71,7 +71,7 @@ def test_a_file_of_an_earlier_release_is_brought_up_and_its_events_are_read_as_t
         assert await store.append("s", [event("old")], ANY) == Committed(1, 1, 1)
         assert [(e.id, e.data, e.sealed) for e in await store.read("s")] == [("old", b"x", b""), ("new", b"x", b"shut")]
         assert [(e.stream, e.id) for e in (await store.read_log(0)).events] == [("s", "old"), ("t", "old"), ("s", "new")]
-        assert [e.id for e in (await store.feed(story="told").read({})).events] == ["old", "new"]
+        assert [e.id for e in (await store.feed(correlation_id="told").read({})).events] == ["old", "new"]
 
     run(test, path)
     run(test, path)
@@ -127,10 +127,10 @@ def test_a_story_is_whole_wherever_the_sorting_of_stories_has_come_to(tmp_path: 
 
     async def test(store: SqliteEventStore) -> None:
         for number in range(23):
-            story = ("one", "two", "")[number % 3]
-            await store.append(f"s{number % 4}", [dataclasses.replace(event(str(number)), correlation_id=story)], ANY)
+            correlation_id = ("one", "two", "")[number % 3]
+            await store.append(f"s{number % 4}", [dataclasses.replace(event(str(number)), correlation_id=correlation_id)], ANY)
             for after in range(number + 1):
-                page = await store.read_story("two", after, 3, None)
+                page = await store.read_correlated("two", after, 3, None)
                 wanted = [str(n) for n in range(number + 1) if n % 3 == 1 and n >= after][:3]
                 assert [e.id for e in page.events] == wanted
 
@@ -198,7 +198,7 @@ def test_a_story_is_read_to_the_position_that_was_asked_for_and_not_beyond(
     with contextlib.closing(sqlite3.connect(tmp_path / "e.db")) as connection:
         # What was committed since the reader looked for the head is there, and must wait for the next page.
         for upto in range(14):
-            found = reading.read_story(connection, "told", 0, upto, 100, None)
+            found = reading.read_correlated(connection, "told", 0, upto, 100, None)
             assert [one.position for one in found] == list(range(1, upto + 1))
 
 

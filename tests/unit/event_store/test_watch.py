@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from citybrain.event_store import watch as watching
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.event_store.watch import VitalThread, Watch
 
 

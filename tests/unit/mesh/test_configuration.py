@@ -12,7 +12,7 @@ from citybrain.cli.configuration import City
 from citybrain.local.child import ChildError, MeshChild
 from citybrain.local.jars import CACHE_VARIABLE
 from citybrain.mesh.settings import configuration
-from citybrain.mesh.settings.configuration import Configuration, ConfigurationError, Given, keys, load, read
+from citybrain.mesh.settings.configuration import Configuration, ConfigurationError, GivenValue, keys, load, read
 from citybrain.mesh.settings.values import ELSEWHERE, Settings
 from citybrain.mesh.subscriptions.tokens import Tokens
 
@@ -46,7 +46,7 @@ def test_without_anything_every_value_is_its_default() -> None:
 def test_an_option_is_stronger_than_the_environment_than_the_file_than_the_default() -> None:
     text = "host: 127.0.0.2\n\ngateway:\n  # where callers call\n  port: 1\n  deadline_s: 2.5\n"
     environment = {"CITY_GATEWAY_PORT": "2", "CITY_MAX_WORKERS": "7"}
-    found = given(text, environment, options={"gateway.port": Given(3, "--port"), "data": None})
+    found = given(text, environment, options={"gateway.port": GivenValue(3, "--port"), "data": None})
     settings = found.settings
     assert (settings.host, settings.gateway.port, settings.gateway.deadline_s, settings.max_workers) == ("127.0.0.2", 3, 2.5, 7)
     origins = {name: found.origin(name) for name in ("host", "gateway.port", "gateway.deadline_s", "max_workers", "data")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.cli.local import ROOT
+from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import ManifestError, find_manifests, read_manifest
 from citybrain.mesh.runtime.entry import heard_by, load_entry
 

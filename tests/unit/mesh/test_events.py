@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import StoredEvent
+from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.events import (
     classification_of,
     decode,

@@ -15,7 +15,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.store import ANY, NewEvent
 from citybrain.mesh.errors import Overloaded
 from citybrain.mesh.providers import following
 from citybrain.mesh.providers.following import MAX_BATCH_BYTES
@@ -110,18 +110,18 @@ def test_the_count_of_a_stream_with_an_id_is_what_its_follower_read_and_goes_wit
         write(parts, "b")
         follower.read(1)
         nameless.read(2)
-        parts.until(lambda: parts.process.streams.at_rest())
-        assert parts.process.streams.sent() == {"f": 2}
+        parts.until(lambda: parts.process.open_streams.at_rest())
+        assert parts.process.open_streams.sent() == {"f": 2}
         follower.leave()
         nameless.leave()
-        parts.until(lambda: not parts.process.streams._open)
+        parts.until(lambda: not parts.process.open_streams._open)
 
     on_source(tmp_path, test)
 
 
 def test_a_follower_that_goes_without_reading_does_not_keep_the_mesh_from_rest(tmp_path: Path) -> None:
     def test(parts: Parts) -> None:
-        streams = parts.process.streams
+        streams = parts.process.open_streams
         write(parts, *(str(uuid.uuid4()) for _ in range(60)), size=200_000)
         follower = Follower(parts, stream_id="f")
         parts.until(lambda: bool(streams.sent().get("f")))
@@ -138,7 +138,7 @@ def test_a_stream_ends_with_a_word_when_the_process_stops(tmp_path: Path) -> Non
         write(parts, "a")
         follower = Follower(parts)
         follower.read(1)
-        parts.process.streams.end()
+        parts.process.open_streams.end()
         code, details = follower.end()
         assert code is grpc.StatusCode.UNAVAILABLE and "resume token" in details
         assert Follower(parts).end()[0] is grpc.StatusCode.UNAVAILABLE
@@ -156,7 +156,7 @@ def test_a_filter_that_fails_ends_the_stream_without_the_text_of_its_error(tmp_p
         assert code is grpc.StatusCode.INTERNAL
         assert "secret" not in details
         # The follower hears the end a moment before the stream is counted out.
-        parts.until(lambda: not parts.process.streams._open)
+        parts.until(lambda: not parts.process.open_streams._open)
 
     on_source(tmp_path, test, fails)
 

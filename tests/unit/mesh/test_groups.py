@@ -14,7 +14,11 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import (
+from citybrain.event_store.keys import KeysMissing, PersonErased
+from citybrain.event_store.limits import MAX_APPEND_EVENTS, MAX_EVENT_BYTES
+from citybrain.event_store.read_models import Row
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import (
     ANY,
     LimitExceeded,
     NewEvent,
@@ -22,11 +26,7 @@ from citybrain.event_store.contract import (
     StoreError,
     Undecided,
 )
-from citybrain.event_store.keys import KeysMissing, PersonErased
-from citybrain.event_store.limits import MAX_APPEND_EVENTS, MAX_EVENT_BYTES
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.subscription import Batch
-from citybrain.event_store.views import ViewFile
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, Unavailable
 from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.greenlets import wait
@@ -144,7 +144,7 @@ def test_read_models_that_do_not_answer_for_a_while_end_no_membership(tmp_path: 
         away = {"join": 1, "changes": 3}
 
         def failing(name: str, whole: Any) -> Any:
-            async def ask(models: ViewFile, *given: Any) -> Any:
+            async def ask(models: SqliteReadModels, *given: Any) -> Any:
                 if away[name]:
                     away[name] -= 1
                     raise StoreError("does not answer")
@@ -153,7 +153,7 @@ def test_read_models_that_do_not_answer_for_a_while_end_no_membership(tmp_path: 
             return ask
 
         for name in away:
-            monkeypatch.setattr(ViewFile, name, failing(name, getattr(ViewFile, name)))
+            monkeypatch.setattr(SqliteReadModels, name, failing(name, getattr(SqliteReadModels, name)))
         view = shelf(parts)
         parts.until(lambda: not away["changes"])
         other.give_up()
@@ -258,7 +258,7 @@ def test_what_no_retry_can_mend_is_told_from_what_passes() -> None:
 
 def test_read_models_that_cannot_be_written_are_no_fault_of_an_event(tmp_path: Path) -> None:
     async def test() -> None:
-        models = ViewFile(tmp_path / "shelf.views.db")
+        models = SqliteReadModels(tmp_path / "shelf.views.db")
         epoch, _ = await models.join("g")
         held = sqlite3.connect(tmp_path / "shelf.views.db", isolation_level=None)
         models._db.execute("PRAGMA busy_timeout = 0")

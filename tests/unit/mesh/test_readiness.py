@@ -13,12 +13,12 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from citybrain.event_store.contract import ANY, NewEvent
+from citybrain.event_store.store import ANY, NewEvent
 from citybrain.local.child import MeshChild
 from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.runtime.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.runtime.greenlets import off_loop, wait
-from citybrain.mesh.service import Client, Heard, Reading, Service, Telemetry, View, Window, every, subscribe, window
+from citybrain.mesh.service import Client, Heard, Reading, Readings, Service, View, Window, every, subscribe, window
 from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 
@@ -48,7 +48,7 @@ class Watched(Service):
 
     seen = View([ev.SignalReported], lambda event: "all", lambda row, event: Watched.apply(row, event))
     neighbour = Client(NEIGHBOUR)
-    telemetry = Telemetry()
+    batches = Readings()
 
     @every(10)
     def tick(self) -> None:
@@ -270,7 +270,7 @@ def test_a_window_that_cannot_be_told_is_told_of_until_it_can(tmp_path: Path) ->
         clock = here.process.clock
         assert isinstance(clock, DrivenClock)
         wait(clock.advance(26 * MICROSECONDS))
-        ring = here.process.engine.telemetry
+        ring = here.process.engine.readings
         wait(ring.put("citybrain.traffic.v1.SignalReported", clock.now(), ev.SignalReported().SerializeToString()))
         Watched.broken = {"window"}
         moving = here.process.loop.create_task(clock.advance(60 * MICROSECONDS))

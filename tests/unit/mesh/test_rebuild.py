@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citybrain.event_store import parking
-from citybrain.event_store.contract import ANY
 from citybrain.event_store.read_models import Row
-from citybrain.event_store.views import ViewFile
+from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.store import ANY
 from citybrain.mesh.providers import views
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, View
@@ -228,7 +228,7 @@ def test_asked_again_it_begins_anew_and_what_was_half_built_is_in_nothing(tmp_pa
 
 
 def test_a_process_that_stands_by_reads_the_new_one_as_soon_as_another_has_switched(tmp_path: Path) -> None:
-    async def elsewhere(models: ViewFile, view: View) -> None:
+    async def elsewhere(models: SqliteReadModels, view: View) -> None:
         epoch, _ = await models.join("shelf.view.rows~2")
         await models.save("shelf.view.rows~2", epoch, 1, "rows~2", {"k": {"texts": ["a"]}})
         await Switch(models, "rows", "shelf.view.rows").change(lambda now: Generations(2, last=2))
@@ -237,7 +237,7 @@ def test_a_process_that_stands_by_reads_the_new_one_as_soon_as_another_has_switc
         other = Leadership(tmp_path / "shelf.lead")
         assert other.take()
         view = opened(parts, listed)
-        models = ViewFile(tmp_path / "shelf.views.db")
+        models = SqliteReadModels(tmp_path / "shelf.views.db")
         assert view.get("k") is None
         wait(elsewhere(models, view))
         parts.until(lambda: view.get("k") == {"texts": ["a"]})

@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citybrain.event_store.contract import ANY
 from citybrain.event_store.snapshots import Snapshot
+from citybrain.event_store.store import ANY
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service, Streams

@@ -14,8 +14,8 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import Committed, Conflict, NewEvent
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.store import Committed, Conflict, NewEvent
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.event_store.contract import LogPage, StoredEvent, Unreadable
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.store import LogPage, StoredEvent, Unreadable
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.runner import _last_moment_of
 from citybrain.mesh.subscriptions.groups import position_before

@@ -13,8 +13,8 @@ from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import ANY, StoredEvent
 from citybrain.event_store.read_models import Row
+from citybrain.event_store.store import ANY, StoredEvent
 from citybrain.mesh.events import UnreadableEvent, decode, type_name
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.runtime import context
@@ -24,7 +24,7 @@ from citybrain.mesh.service import Follow, Heard, Service, Streams, View, rpc, s
 from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters, modern, written_as
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
-from citybrain.sagas.state import pack, unpack
+from citybrain.sagas.engine.state import pack, unpack
 
 PROBE = "citybrain.probe.v1.ProbeService"
 HISTORY = (ev.Jotted(line="k: one"), ev.Noted(about="k", text="two"), ev.Written(key="k", text="three"))

@@ -14,9 +14,9 @@ from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 
-from citybrain.event_store.contract import StoredEvent, StoreError
 from citybrain.event_store.read_models import Row
 from citybrain.event_store.sealing import SealBroken
+from citybrain.event_store.store import StoredEvent, StoreError
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.personal.erasure import UnknownPerson, erase
 from citybrain.mesh.personal.fields import NobodysData

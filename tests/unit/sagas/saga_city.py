@@ -13,7 +13,7 @@ from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import NewEvent
+from citybrain.event_store.store import NewEvent
 from citybrain.mesh.events import hear
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.clock import DrivenClock
@@ -21,9 +21,9 @@ from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, rpc, subscribe
 from citybrain.mesh.testing.parts import Parts, on_parts
-from citybrain.sagas.definition import Command, Node, Step, Workflow
-from citybrain.sagas.moving import Moving
-from citybrain.sagas.runner import SagaRunner
+from citybrain.sagas.engine.definition import Command, Node, Step, Workflow
+from citybrain.sagas.engine.moving import Moving
+from citybrain.sagas.engine.runner import SagaRunner
 
 SECOND = 1_000_000
 GET = "citybrain.traffic.v1.TrafficService/GetSignal"

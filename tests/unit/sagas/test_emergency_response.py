@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import message_class, timestamp
 from citybrain.mesh.runtime.server import find_method
 from citybrain.mesh.runtime.validation import check
-from citybrain.sagas.definition import Step, Workflow
-from citybrain.sagas.emergency_response import EMERGENCY_RESPONSE, FIRST
-from citybrain.sagas.engine import due_timers, on_failure, react, tries_out
-from citybrain.sagas.state import SagaState, pack
+from citybrain.sagas.engine.decider import due_timers, on_failure, react, tries_out
+from citybrain.sagas.engine.definition import Step, Workflow
+from citybrain.sagas.engine.state import SagaState, pack
+from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE, FIRST
 
 INCIDENT = "inc-0123456789ab"
 PLACE = RoadPlace(edge_id="e3", position_m=20)

@@ -9,11 +9,11 @@ import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1.events_pb2 import MissionReported
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
-from citybrain.sagas.definition import Parallel, Wait
+from citybrain.sagas.engine.definition import Parallel, Wait
 from tests.unit.sagas.saga_city import City, Department, city, step
 
 ARRIVED = Wait("arrived", MissionReported, 60, otherwise="undo")

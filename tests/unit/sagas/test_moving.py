@@ -20,14 +20,14 @@ from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service
 from citybrain.mesh.testing.parts import on_parts
-from citybrain.sagas import persons
-from citybrain.sagas.definition import Parallel, Wait
-from citybrain.sagas.engine import due_timers, on_undo_failure, tries_out
-from citybrain.sagas.moving import NOW, due, moved
-from citybrain.sagas.runner import SagaRunner
+from citybrain.sagas.engine import persons
+from citybrain.sagas.engine.decider import due_timers, on_undo_failure, tries_out
+from citybrain.sagas.engine.definition import Parallel, Wait
+from citybrain.sagas.engine.moving import NOW, due, moved
+from citybrain.sagas.engine.runner import SagaRunner
 from tests.unit.sagas.saga_city import SECOND, City, Department, city, step
-from tests.unit.sagas.test_engine import BRANCHES, Run
-from tests.unit.sagas.test_engine import step as pure_step
+from tests.unit.sagas.test_decider import BRANCHES, Run
+from tests.unit.sagas.test_decider import step as pure_step
 from tests.unit.sagas.test_ownership import Shares
 
 ASKS = step("a", otherwise="needs human")

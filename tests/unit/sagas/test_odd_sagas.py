@@ -15,15 +15,15 @@ from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import NewEvent
 from citybrain.event_store.feed import log_position
+from citybrain.event_store.store import NewEvent
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
-from citybrain.sagas.definition import Parallel, Wait
-from citybrain.sagas.records import Known, _within_limits
+from citybrain.sagas.engine.definition import Parallel, Wait
+from citybrain.sagas.engine.records import Known, _within_limits
+from citybrain.sagas.engine.state import SagaState, pack
 from citybrain.sagas.service import SagaService
-from citybrain.sagas.state import SagaState, pack
 from tests.unit.sagas.saga_city import City, Department, city, runner_of, step
 
 UNKNOWN = pb.SAGA_STATE_UNKNOWN

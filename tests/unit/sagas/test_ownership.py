@@ -12,13 +12,13 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, Inciden
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.sagas.v1 import events_pb2 as ev
 
-from citybrain.event_store.contract import Partition, StoreError
 from citybrain.event_store.feed import log_position
+from citybrain.event_store.store import Partition, StoreError
 from citybrain.mesh.errors import Refused, Unavailable
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
-from citybrain.sagas.definition import Parallel, Wait
-from citybrain.sagas.records import Known
+from citybrain.sagas.engine.definition import Parallel, Wait
+from citybrain.sagas.engine.records import Known
 from tests.unit.sagas.saga_city import City, Department, city, step
 
 ASKS = step("a", otherwise="needs human")
@@ -190,7 +190,7 @@ def test_what_was_out_when_a_saga_was_lost_is_recorded_all_the_same(tmp_path: Pa
 
 
 def test_an_error_in_what_looks_after_the_sagas_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.sagas.ownership._AGAIN_S", 0.01)
+    monkeypatch.setattr("citybrain.sagas.engine.ownership._AGAIN_S", 0.01)
 
     def test(city: City) -> None:
         (log,) = city.parts.store.partitions()

@@ -15,9 +15,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound, Refused, ServiceError
 from citybrain.mesh.runtime.greenlets import wait
-from citybrain.sagas import persons
-from citybrain.sagas.definition import Parallel, Wait
-from citybrain.sagas.state import SagaState
+from citybrain.sagas.engine import persons
+from citybrain.sagas.engine.definition import Parallel, Wait
+from citybrain.sagas.engine.state import SagaState
 from tests.unit.sagas.saga_city import City, Department, city, step
 
 Decide = Callable[[SagaState, str, str, str], list[Message]]

@@ -14,14 +14,14 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.contract import StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.errors import CallFailed, NotFound, Refused, Unavailable
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.clock import DrivenClock
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
-from citybrain.sagas.definition import Command, Parallel, Wait, Workflow
-from citybrain.sagas.state import SagaState
+from citybrain.sagas.engine.definition import Command, Parallel, Wait, Workflow
+from citybrain.sagas.engine.state import SagaState
 from tests.unit.sagas.saga_city import GET, SECOND, City, Department, city, command, step
 
 

@@ -15,8 +15,8 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.mesh.errors import Unavailable
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
-from citybrain.sagas.definition import Command, Step, Wait
-from citybrain.sagas.turns import AT_A_TIME, Turns
+from citybrain.sagas.engine.definition import Command, Step, Wait
+from citybrain.sagas.engine.turns import AT_A_TIME, Turns
 from tests.unit.sagas.saga_city import GET, SECOND, City, Department
 
 MANY = 3 * AT_A_TIME

@@ -29,9 +29,9 @@ from citybrain.mesh.service import (
     Log,
     Provider,
     Reading,
+    Readings,
     Service,
     Streams,
-    Telemetry,
     View,
     Window,
     at,
@@ -142,7 +142,7 @@ class ProbeService(Service):
     view = View((ev.Written,), key, last)
     clock = Clock()
     log = Log()
-    telemetry = Telemetry()
+    batches = Readings()
     me = Client("citybrain.probe.v1.ProbeService")
 
     # -- calls ----------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class ProbeService(Service):
     @rpc
     def ReportReadings(self, request: pb.ReportReadingsRequest) -> pb.ReportReadingsResponse:
         """Keeps a batch."""
-        self.telemetry.put(request)
+        self.batches.put(request)
         return pb.ReportReadingsResponse()
 
     @window(pb.ReportReadingsRequest, seconds=60, readings=readings, fold=add, late_s=5)

@@ -1,4 +1,4 @@
-"""Methods of all four kinds, and windows of telemetry, fired without a network."""
+"""Methods of all four kinds, and windows of readings, fired without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from citybrain.probe.v1 import probe_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, Cancelled, DeadlinePassed, Refused
-from citybrain.mesh.service import Reading, Service, Streams, Telemetry, Window, rpc, window
+from citybrain.mesh.service import Reading, Readings, Service, Streams, Window, rpc, window
 from citybrain.mesh.testing import Misused, running, service_factory
 
 PROBE = "citybrain.probe.v1.ProbeService"
@@ -27,7 +27,7 @@ class Talking(Service):
 
     name = "talking"
     sums = Streams("sums", int, lambda count, event: count + 1)
-    telemetry = Telemetry()
+    batches = Readings()
     went: ClassVar[list[str]] = []
     sent: ClassVar[list[int]] = []
 
@@ -61,7 +61,7 @@ class Talking(Service):
 
     @rpc
     def ReportReadings(self, request: pb.ReportReadingsRequest) -> pb.ReportReadingsResponse:
-        self.telemetry.put(request)
+        self.batches.put(request)
         return pb.ReportReadingsResponse()
 
     @window(pb.ReportReadingsRequest, seconds=60, readings=readings, fold=lambda total, value: (total or 0) + value)

@@ -107,7 +107,7 @@ def commands(row: Row | None) -> list[str]:
 
 def test_a_method_is_fired_by_a_caller_under_a_request_id_and_for_a_story() -> None:
     with running(Street, contract=TRAFFIC) as street:
-        answer = street.fire("GetSignal", get("s"), caller="districts", request_id="r1", story="inc-西湖 1")
+        answer = street.fire("GetSignal", get("s"), caller="districts", request_id="r1", correlation_id="inc-西湖 1")
         assert answer.held_for == "districts|r1|inc-西湖 1"
 
 
@@ -171,7 +171,7 @@ def test_a_stream_that_was_left_open_ends_with_the_test() -> None:
 
 def test_a_subscription_hears_what_neighbours_tell_and_its_effects_can_be_waited_for() -> None:
     with running(Street, contract=TRAFFIC) as street:
-        (told,) = street.tell(registered("延安路"), story="inc-7")
+        (told,) = street.tell(registered("延安路"), correlation_id="inc-7")
         heard = street.wait_for_event(ev.SignalReported, lambda event: event.signal_id == "延安路")
         assert (heard.stored.stream, heard.stored.correlation_id) == ("street/reports-延安路", "inc-7")
         assert heard.stored.causation_id == told.stored.id

@@ -1,0 +1,112 @@
+"""Readings on Kafka: a topic for each kind of batch, kept for hours, apart from the events.
+
+A topic has one partition: batches are read in the order they came in, and a batch holds many readings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from confluent_kafka import Message, TopicPartition
+
+from citybrain.event_store.kafka.cluster import Cluster
+from citybrain.event_store.kafka.partition import KafkaPartition
+from citybrain.event_store.kafka.producer import Sender
+from citybrain.event_store.kafka.readers import Readers
+from citybrain.event_store.kafka.records import Refused
+from citybrain.event_store.kafka.topics import Kind, Topics, readings_topic
+from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT
+from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch
+from citybrain.event_store.store import LimitExceeded, Unreadable
+from citybrain.event_store.watch import Vital, Watch
+
+_RECEIVED = "city_receivedat"
+_KEPT = Kind(
+    partitions=1,
+    must={"cleanup.policy": "delete"},
+    may={
+        "retention.ms": str(KEPT_US // 1000),
+        # What is old goes in pieces of this length.
+        "segment.ms": str(3600 * 1000),
+        # By Kafka's own clock: a batch may tell of a time of its own.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(2 * MAX_BATCH_BYTES),
+    },
+)
+
+
+class KafkaReadings:
+    """A ReadingsLog. Create it inside the running event loop; `close()` when done."""
+
+    def __init__(self, cluster: Cluster, watch: Watch | None = None) -> None:
+        """`watch`: is told of what must go on here."""
+        self._watch = watch = watch or Watch()
+        self._told: dict[str, Vital] = {}
+        self._cluster = cluster
+        self._topics = Topics(cluster, _KEPT)
+        self._sender = Sender(cluster, watch)
+        self._readers: Readers[ReadingsBatch] = Readers(cluster, _batch_of, keeps_all=False, watch=watch)
+        self._partitions: dict[str, KafkaPartition[ReadingsBatch]] = {}
+        # What had gone by age when the topic was first asked for: who begins before it begins with it.
+        self._gone: dict[str, int] = {}
+        self._making = asyncio.Lock()
+
+    def close(self) -> None:
+        """Gives up what Kafka has not acknowledged, and lets go of it."""
+        self._sender.close()
+        self._readers.close()
+        self._topics.close()
+
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        """See ReadingsLog.put."""
+        if len(data) > MAX_BATCH_BYTES:
+            raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
+        partition = await self._partition(topic)
+        await self._sender.send(partition.topic, 0, None, data, [(_RECEIVED, str(received_at).encode())])
+
+    async def read(self, topic: str, after: int, limit: int) -> list[ReadingsBatch]:
+        """See ReadingsLog.read. What is no batch is told, and handed out as one that holds nothing, to be gone past."""
+        partition = await self._partition(topic)
+        found = await partition.read(max(after, self._gone[topic]), limit)
+        for one in found:
+            if isinstance(one, Unreadable) and one.reason:
+                self._told[topic].says(f"holds what is no batch, at {one.where}: {one.reason}")
+        return [ReadingsBatch(one.position, 0, b"") if isinstance(one, Unreadable) else one for one in found]
+
+    async def up_to_now(self, topic: str) -> None:
+        """See ReadingsLog.up_to_now."""
+        partition = await self._partition(topic)
+        ends = await self._topics.ready([partition.topic])
+        await partition.grown(ends[TopicPartition(partition.topic, 0)] - 1)
+
+    def head(self, topic: str) -> int:
+        """See ReadingsLog.head."""
+        return self._partitions[topic].head() if topic in self._partitions else 0
+
+    async def grown(self, topic: str, after: int) -> None:
+        """See ReadingsLog.grown."""
+        await (await self._partition(topic)).grown(after)
+
+    async def _partition(self, topic: str) -> KafkaPartition[ReadingsBatch]:
+        async with self._making:
+            if topic not in self._partitions:
+                name = readings_topic(self._cluster, topic)
+                ends = await self._topics.ready([name])
+                self._gone[topic] = (await self._topics.beginnings([name]))[TopicPartition(name, 0)]
+                self._told[topic] = self._watch.begin(f"readings {topic}", stops=False)
+                self._partitions[topic] = KafkaPartition(name, 0, ends[TopicPartition(name, 0)], self._readers)
+            return self._partitions[topic]
+
+
+def _batch_of(record: Message) -> ReadingsBatch:
+    value = record.value()
+    if value is None:
+        raise Refused("it has no value")
+    try:
+        headers: dict[str, bytes] = dict(record.headers() or ())  # type: ignore[arg-type]
+        received_at = int(headers[_RECEIVED])
+    except Exception:
+        raise Refused(f"header {_RECEIVED} does not say when it came in") from None
+    if not FIRST_MOMENT <= received_at <= LAST_MOMENT:
+        raise Refused(f"header {_RECEIVED} is no moment of years 1 to 9999")
+    return ReadingsBatch((record.offset() or 0) + 1, received_at, value)

@@ -1,0 +1,47 @@
+"""Readings: what sensors send, in batches. Not event-sourced: a batch is kept for some hours, as it was sent.
+
+Sectors fold batches in windows of city time. A power cut may take the last second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_BATCH_BYTES = 1024 * 1024
+KEPT_US = 6 * 3600 * 1_000_000
+"""How long a batch is kept at least, in microseconds of the time it came in."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReadingsBatch:
+    """A batch as it was sent, and when it came in (microseconds since 1970, city time)."""
+
+    position: int
+    received_at: int
+    data: bytes
+
+
+class ReadingsLog(Protocol):
+    """The port: batches by topic, in the order they came in."""
+
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        """Keeps a batch. LimitExceeded over a mebibyte; StoreError where it cannot be written."""
+        ...
+
+    async def read(self, topic: str, after: int, limit: int) -> Sequence[ReadingsBatch]:
+        """Batches of a topic behind a position."""
+        ...
+
+    async def up_to_now(self, topic: str) -> None:
+        """Returns when all that was kept before, by whatever process, can be read here."""
+        ...
+
+    def head(self, topic: str) -> int:
+        """Position of the newest batch of a topic that this process knows of; 0 where there is none."""
+        ...
+
+    async def grown(self, topic: str, after: int) -> None:
+        """Returns when a topic has a batch behind a position."""
+        ...

@@ -1,0 +1,259 @@
+"""A whole city on this machine: the mesh in one process, Envoy before it, and a trace store that outlives both."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from citybrain.gateway.settings import Gateway, GatewaySettings
+from citybrain.local.contracts import descriptors, with_others
+from citybrain.local.engine_processes import EngineProcesses
+from citybrain.local.envoy import Envoy
+from citybrain.local.problems import Problem
+from citybrain.local.processes import Processes, groups_of
+from citybrain.local.supervisor import Supervisor
+from citybrain.local.traces import span_file
+from citybrain.mesh.operations.presence import Presence, forget, present
+from citybrain.mesh.personal.secret_files import OWN_FILES
+from citybrain.mesh.runtime.serve import choose
+from citybrain.mesh.settings.values import Settings, Traces
+from citybrain.observability.logs import LogFile, logger
+from citybrain.observability.receiver import Receiver
+
+ROOT = Path(__file__).resolve().parents[1]
+MIN_FREE_BYTES = 200 * 1024 * 1024
+ANY_PORT = Gateway(port=0)
+# How often it is looked how large the access log is.
+_LOOK_S = 2.0
+_log = logger("city")
+
+
+class LocalError(Problem):
+    """The city cannot run here; the message says what to do."""
+
+
+class LocalCity:
+    """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are how faults are shown.
+
+    `only`: the services that run; all when none is named. `folders`: with more services. `engines`: with a Kafka and a
+    Cassandra of its own. `say` hears what happens to processes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway = ANY_PORT,
+        *,
+        only: Sequence[str] = (),
+        without: Sequence[str] = (),
+        folders: Sequence[Path] = (),
+        engines: bool = False,
+        say: Callable[[str], None] = _log.warning,
+    ) -> None:
+        self.data = settings.data
+        self._settings = settings
+        self._folders = [folder.absolute() for folder in folders]
+        self._gateway_settings = gateway
+        self._manifests = [manifest for manifest in choose(list(only), self._folders) if manifest.name not in without]
+        self._told_to = say
+        self._said: LogFile | None = None
+        self._with_engines = engines
+        self._engines: EngineProcesses | None = None
+        self._lock: IO[str] | None = None
+        self._receiver: Receiver | None = None
+        self._presence: Presence | None = None
+        # What should run here, and how it fares.
+        self._told: Presence | None = None
+        self._telling = threading.Lock()
+        self.mesh: Processes | None = None
+        self.gateway: Envoy | None = None
+        self._keeper: Supervisor | None = None
+        self._stopped = threading.Event()
+        self._rotating: threading.Thread | None = None
+
+    @property
+    def traces(self) -> Path:
+        """The file of the trace store."""
+        return self.data / "traces.db"
+
+    def start(self) -> str:
+        """Starts everything; returns the gateway's address."""
+        # Also where somebody else's files are written in this process: a report is for others to read.
+        theirs = os.umask(OWN_FILES)
+        try:
+            return self._start()
+        finally:
+            os.umask(theirs)
+
+    def _start(self) -> str:
+        contracts = descriptors()
+        self.data.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.data).free < MIN_FREE_BYTES:
+            raise LocalError(
+                f"less than {MIN_FREE_BYTES >> 20} MB are free where {self.data} is: make room, or give another --data"
+            )
+        self._lock = _only_one(self.data)
+        self._said = self._log_file("up.log")
+        self._stopped.clear()
+        for one in present(self.data):
+            if not one.runs:
+                forget(self.data, one)
+        try:
+            # Where nobody collects traces, they are kept here.
+            endpoint = self._settings.traces.endpoint
+            if not endpoint:
+                self._receiver = Receiver(self.traces)
+                with span_file(self.traces):
+                    endpoint = self._receiver.start()
+            mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
+            groups = groups_of(self._manifests, mesh)
+            self.mesh = Processes(
+                groups, self._manifests, mesh, self._say, contracts=contracts, changed=self._tell_lives,
+                arguments=[part for folder in self._folders for part in ("--folder", str(folder))],
+            )  # fmt: skip
+            self._told = Presence(self.data, "city", address="", **self._lives())
+            self.mesh.start()
+            settings = GatewaySettings(
+                **dict(self._gateway_settings),
+                upstreams=self.mesh.addresses,
+                system_upstream=next(iter(self.mesh.addresses.values())),
+                spread=any(group.copies > 1 for group in groups),
+                driven=self._settings.time == "driven",
+                otlp_endpoint=endpoint,
+                access_log=self.data / "access.log",
+            )
+            self.gateway = Envoy(
+                self._manifests,
+                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses),
+                settings,
+                self.data / "gateway",
+            )
+            restarts = self._settings.processes.restarts
+            self._keeper = Supervisor([("gateway", self.gateway)], self._say, restarts, self._tell_lives)
+            self._keeper.start()
+            address, admin = self.gateway.address, f"127.0.0.1:{self.gateway.settings.admin_port}"
+            self._presence = Presence(self.data, "gateway", address=address, admin=admin)
+            self._rotating = threading.Thread(target=self._rotate, name="rotate", daemon=True)
+            self._rotating.start()
+            self._note(f"the city answers at {address}")
+            return address
+        except BaseException:
+            self.stop()
+            raise
+
+    def _log_file(self, name: str) -> LogFile:
+        log = self._settings.log
+        return LogFile(self.data / name, log.file_mb, log.files_kept)
+
+    def _say(self, what: str) -> None:
+        """Says what happens to processes, and keeps it with its time."""
+        self._note(what)
+        self._told_to(what)
+
+    def _note(self, what: str) -> None:
+        if self._said is not None:
+            time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
+
+    def _rotate(self) -> None:
+        """Begins the gateway's access log anew when it is full: Envoy only ever adds to it."""
+        path = self.data / "access.log"
+        full = self._settings.log.file_mb * 1024 * 1024
+        while not self._stopped.wait(_LOOK_S):
+            # A disk that is full, or a gateway that is away just now: the next look may do better.
+            with contextlib.suppress(OSError):
+                if path.stat().st_size >= full and self.gateway is not None:
+                    log = self._log_file(path.name)
+                    log.doRollover()
+                    log.close()
+                    self.gateway.reopen_logs()
+
+    def _lives(self) -> dict[str, object]:
+        assert self.mesh is not None
+        lives = [*self.mesh.lives.values(), *(self._keeper.lives.values() if self._keeper else ())]
+        runs = [{**asdict(one), "services": self.mesh.services.get(one.name, ())} for one in lives]
+        return {"steady_s": self._settings.processes.restarts.steady_s, "runs": runs}
+
+    def _tell_lives(self) -> None:
+        with self._telling:
+            if self._told is not None:
+                self._told.say(**self._lives())
+
+    def _start_engines(self) -> dict[str, object]:
+        """What the mesh is told of its engines, where it has some of its own."""
+        if not self._with_engines:
+            return {}
+        self._engines = engines = EngineProcesses.start(self.data / "engines", say=self._say)
+        kafka = self._settings.kafka.model_copy(update={"addresses": engines.kafka.address})
+        cassandra = self._settings.cassandra.model_copy(update={"addresses": engines.cassandra.address})
+        return {"store": "distributed", "kafka": kafka, "cassandra": cassandra}
+
+    def kill(self) -> None:
+        """SIGKILL to mesh and gateway: nothing is tidied up."""
+        assert self.mesh is not None and self._keeper is not None
+        self.mesh.kill()
+        self._keeper.kill()
+
+    def start_again(self) -> None:
+        """Starts mesh and gateway on the files and ports they had."""
+        assert self.mesh is not None and self._keeper is not None
+        self.mesh.start()
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Stops everything, callers first."""
+        self._stopped.set()
+        if self._rotating is not None:
+            self._rotating.join()
+            self._rotating = None
+        if self._presence is not None:
+            self._presence.leave()
+            self._presence = None
+        with self._telling:
+            if self._told is not None:
+                self._told.leave()
+                self._told = None
+        if self._keeper is not None:
+            self._keeper.stop()
+        if self.mesh is not None:
+            self.mesh.close()
+        if self._engines is not None:
+            self._engines.stop()
+            self._engines = None
+        if self._receiver is not None:
+            self._receiver.stop()
+            self._receiver = None
+        if self._said is not None:
+            self._note("the city is stopped")
+            self._said.close()
+            self._said = None
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> LocalCity:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _only_one(data: Path) -> IO[str]:
+    """Holds a folder for this process until it is closed, or the process ends."""
+    lock = (data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LocalError(f"another city runs on {data}: stop it, or give another --data") from None
+    return lock

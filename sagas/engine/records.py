@@ -1,0 +1,186 @@
+"""What is kept of a saga: its stream, read as far as it goes, and appended to only where it still stands there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeGuard
+
+from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+from opentelemetry import trace
+
+from citybrain.event_store.limits import MAX_APPEND_BYTES, MAX_APPEND_EVENTS
+from citybrain.event_store.store import Committed, NewEvent, StoredEvent
+from citybrain.event_store.subscription import describe
+from citybrain.mesh.events import Heard, UnreadableEvent, classification_of, type_name
+from citybrain.mesh.personal.vault import lay_down
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.subscriptions.groups import lasting
+from citybrain.observability import names
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import current_traceparent
+from citybrain.sagas.engine.state import SagaState, evolve
+
+_NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A saga as its stream told it, up to a version. What could not be read of it is left out, and `unreadable` says why."""
+
+    state: SagaState = field(default_factory=SagaState)
+    version: int = 0
+    traceparent: str = ""
+    # Whose personal data is in the state.
+    persons: frozenset[str] = frozenset()
+    unreadable: str = ""
+    # The newest event by which each command was sent, by its key: what the command causes has that cause.
+    sent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing follows any more."""
+        return self.state.phase in ("completed", "undone")
+
+
+class Records:
+    """The sagas of a service."""
+
+    def __init__(self, process: Process, service: str) -> None:
+        self._store = process.store
+        self._vault = process.vault
+        self._service = service
+        self._log = logger(service)
+
+    def stream(self, saga_id: str) -> str:
+        """The stream of a saga."""
+        return f"{self._service}/saga-{saga_id}"
+
+    def saga_of(self, stream: str) -> str:
+        """The saga whose stream it is."""
+        return stream.removeprefix(f"{self._service}/saga-")
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    async def read(self, saga_id: str, known: Known) -> Known:
+        """What is known, brought up to where the stream stands now."""
+        while True:
+            page = await self._store.read(self.stream(saga_id), known.version + 1, _PAGE)
+            for event, heard in zip(page, await self._open(page), strict=True):
+                known = _with(known, event, heard)
+            if len(page) < _PAGE:
+                break
+        if self.must_be_forgotten(known):
+            # Erased while it was read, or since.
+            return await self.read(saga_id, Known())
+        if known.version and not known.state.saga_id:
+            known = replace(known, state=replace(known.state, saga_id=saga_id))
+        return known
+
+    def must_be_forgotten(self, known: Known) -> bool:
+        """Whether somebody whose data is in it was erased."""
+        return any(map(self._vault.gone, known.persons))
+
+    async def _open(self, page: Sequence[StoredEvent]) -> list[Heard | Exception]:
+        try:
+            return list(await self._vault.hear(page))
+        except Exception as error:
+            if not lasting(error):
+                raise
+            if len(page) == 1:
+                return [error]
+        # One that cannot be read must not hide the others.
+        return [one for event in page for one in await self._open([event])]
+
+    # -- writing --------------------------------------------------------------------------------------------------------
+
+    async def append(
+        self, saga_id: str, known: Known, events: Sequence[Message], state: SagaState, now: int
+    ) -> Known | None:  # fmt: skip
+        """Appends where the stream stands at what is known, and leads to a state; None where it does not stand there.
+
+        In one append, or in as few as the store's limits allow: what follows from an input follows from it later too.
+        """
+        call = ctx.current()
+        stored = [
+            NewEvent(
+                id=_event_id(saga_id, known.version + number, event),
+                type=type_name(event),
+                data=b"",
+                occurred_at=now,
+                traceparent=current_traceparent() or known.traceparent,
+                correlation_id=call.correlation_id or saga_id,
+                causation_id=call.causation_id,
+                actor=self._service,
+                classification=classification_of(type_name(event)),
+            )
+            for number, event in enumerate(events)
+        ]
+        laid = [(new, lay_down(new, event)) for new, event in zip(stored, events, strict=True)]
+        persons = {person for _, parts in laid for person in parts}
+        if persons:
+            await self._vault.seal(laid)
+        version = known.version
+        for part in _within_limits(stored):
+            outcome = await self._store.append(self.stream(saga_id), part, version)
+            # There already: another process was as fast with the same input, and what it made of it is what counts.
+            if not isinstance(outcome, Committed) or outcome.again:
+                return None
+            version = outcome.last
+        span = trace.get_current_span()
+        for new in stored:
+            span.add_event(
+                names.APPENDED, {names.EVENT_TYPE: new.type, names.EVENT_ID: new.id, names.STREAM: self.stream(saga_id)}
+            )
+        self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
+        traceparent = known.traceparent or stored[0].traceparent
+        sent = {**known.sent, **{event.key: new.id for new, event in zip(stored, events, strict=True) if _is_sent(event)}}
+        return replace(known, state=state, version=version, traceparent=traceparent, persons=known.persons | persons, sent=sent)
+
+
+def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
+    """What is known with one more event."""
+    state, unreadable, persons = known.state, known.unreadable, known.persons
+    try:
+        if isinstance(heard, Exception):
+            raise heard
+        persons = persons.union(heard.persons)
+        state = evolve(state, heard.data, event.occurred_at)
+    except UnreadableEvent as error:
+        unreadable = unreadable or str(error)
+    except Exception as error:
+        # What it holds is not for everybody: only what kind of error, and where.
+        unreadable = unreadable or f"version {event.version}, a {event.type}, does not read: {describe(error)}"
+    sent = known.sent
+    if not isinstance(heard, Exception) and _is_sent(heard.data):
+        sent = {**sent, heard.data.key: event.id}
+    return Known(state, event.version, known.traceparent or event.traceparent, persons, unreadable, sent)
+
+
+def _is_sent(event: Message) -> TypeGuard[ev.StepSent | ev.UndoSent]:
+    return isinstance(event, ev.StepSent | ev.UndoSent)
+
+
+def _within_limits(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
+    """As few appends as may be; one that is too large for any is for the store to refuse."""
+    part: list[NewEvent] = []
+    size = 0
+    for event in events:
+        more = len(event.data) + len(event.sealed)
+        if part and (len(part) == MAX_APPEND_EVENTS or size + more > MAX_APPEND_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += more
+    yield part
+
+
+def _event_id(saga_id: str, number: int, event: Message) -> str:
+    """The same input at the same place of the same saga has one id; what depends on it follows from its place."""
+    name = type(event).__name__
+    detail = ":".join(str(getattr(event, part, "")) for part in ("step", "key", "try_number", "event_id", "timer"))
+    return str(uuid.uuid5(_NAMESPACE, f"{saga_id}/{number}/{name}/{detail}"))

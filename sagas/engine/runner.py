@@ -1,0 +1,546 @@
+"""Runs sagas: appends inputs before anything is decided from them, sends what the engine said, and goes on after a crash.
+
+Correctness rests on the expected version of the saga's stream; whoever loses a race reads again and decides anew. It is long
+because deciding, sending and timers share one lock a saga, and are only right together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from citybrain.event_store.store import LimitExceeded
+from citybrain.event_store.subscription import describe
+from citybrain.mesh.entrypoints.reactions import Subscribe
+from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
+from citybrain.mesh.events import Heard, timestamp, type_name
+from citybrain.mesh.manifest import ManifestError
+from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.clock import Timer
+from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.process import Process
+from citybrain.mesh.service import Provider
+from citybrain.mesh.subscriptions.groups import lasting
+from citybrain.observability import names
+from citybrain.observability.logs import logger
+from citybrain.observability.tracing import context_from
+from citybrain.sagas.engine.decider import (
+    Try,
+    due_timers,
+    ends_a_wait,
+    on_failure,
+    on_undo_failure,
+    react,
+    tries_before,
+    tries_out,
+)
+from citybrain.sagas.engine.definition import Command, Step, Workflow
+from citybrain.sagas.engine.hearing import Hearing
+from citybrain.sagas.engine.moving import Moving
+from citybrain.sagas.engine.ownership import Ownership
+from citybrain.sagas.engine.records import Known, Records
+from citybrain.sagas.engine.state import SagaState, evolve, pack
+from citybrain.sagas.engine.turns import Turns
+
+# Every call has a machine deadline too: one that hangs is tried again under the same key.
+_CALL_DEADLINE_S = 5.0
+_FIRST_PAUSE_S = 0.05
+# What was left by others goes behind all that this process knows.
+_LAST = 1_000_000
+_LONGEST_PAUSE_S = 5.0
+
+Inputs = Callable[[SagaState], Sequence[Message]]
+Outcome = Callable[[Message | CallFailed], Inputs]
+
+
+@dataclass(slots=True)
+class _Running:
+    """A saga in the hands of this process: it carries it on, or somebody in it is just about it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    known: Known = field(default_factory=Known)
+    # Those that this process has under way.
+    out: set[Try] = field(default_factory=set)
+    # When it is to be looked at next, and what for.
+    due: tuple[int, str] | None = None
+    timer: Timer | None = None
+    # Timers that came due, and wait for what is to be heard first.
+    held: set[str] = field(default_factory=set)
+    # It was said why it is left alone.
+    told: bool = False
+
+
+class SagaRunner(Provider):
+    """The sagas of a service: `hear(event)` delivers an event, `load(saga_id)` reads one, `resume(saga_id)` goes on."""
+
+    def __init__(self, workflows: Sequence[Workflow]) -> None:
+        self._workflows = {(w.name, w.version): w for w in workflows}
+        self.calls = sorted({service for workflow in workflows for service in workflow.services()})
+
+    def setup(self) -> None:
+        """Starts with nothing known."""
+        self._process: Process = self.container.process
+        self._name = self.container.manifest.name
+        self._log = logger(self._name)
+        self._records = Records(self._process, self._name)
+        moving = [one for one in self.container.dependencies if isinstance(one, Moving)]
+        if not moving:
+            raise ManifestError(f"{self._name} runs sagas and has no Moving: give its class one, of the same workflows")
+        self._ownership = Ownership(self._process, self._name, self._records, moving[0], self)
+        self._sagas: dict[str, _Running] = {}
+        # Those that are this process's, rest, and are not in its memory.
+        self._later: dict[str, Timer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
+        self._process.vault.when_erased(self._forget)
+
+    def start(self) -> None:
+        """Takes up every saga that has not ended and is this process's to carry on, now and whenever others come to be."""
+        types = {type_name(event) for workflow in self._workflows.values() for event in workflow.hears}
+        members = [one.member for one in self.container.entrypoints if isinstance(one, Subscribe) and types & set(one.types)]
+        self._hearing = Hearing(self._process, self._log, members)
+        self._ownership.start()
+
+    def stop(self) -> None:
+        """Sends nothing more; what was recorded is sent again by whoever comes next."""
+        self._ownership.stop()
+        for task in self._tasks:
+            task.cancel()
+        for running in self._sagas.values():
+            _no_timer(running)
+        for timer in self._later.values():
+            timer.cancel()
+
+    kill = stop
+
+    def get_dependency(self, worker_ctx: Any) -> SagaRunner:
+        """The runner itself."""
+        return self
+
+    # -- for the service ------------------------------------------------------------------------------------------------
+
+    def hear(self, heard: Heard) -> None:
+        """Delivers an event to the sagas it belongs to, and starts those it begins. Twice is once."""
+        wait(self._hear(heard))
+
+    def load(self, saga_id: str) -> SagaState:
+        """A saga as it stands, whoever carries it on; NotFound when there is none.
+
+        One that cannot be carried on here is *unknown*, and its reason says what to do.
+        """
+        running = self._sagas.get(saga_id)
+        known = wait(self._records.read(saga_id, Known() if running is None else running.known))
+        if known.version == 0:
+            raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
+        strange = self._strange(known)
+        return replace(known.state, phase="unknown", reason=strange) if strange else known.state
+
+    def resume(self, saga_id: str) -> SagaState:
+        """Goes on with a saga that needs a human."""
+        return self.decide(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else [])
+
+    def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]]) -> SagaState:
+        """Records what a person decided about a saga that this release knows; the errors of the decision are the call's."""
+        state = self.load(saga_id)
+        if state.phase == "unknown":
+            raise Refused(f"nothing of saga {saga_id} can be decided here: {state.reason}", "UNKNOWN_SAGA")
+        wait(self._put(saga_id, decision))
+        return self.load(saga_id)
+
+    def workflow(self, state: SagaState) -> Workflow | None:
+        """The definition a saga was started with; None where this release has it not."""
+        return self._workflows.get((state.workflow, state.workflow_version))
+
+    # -- for who knows which sagas are this process's -----------------------------------------------------------------------
+
+    def look_at(self, saga_id: str, version: int, ended: bool) -> None:
+        """See Carrier."""
+        running = self._sagas.get(saga_id)
+        if running is None and ended:
+            self._not_later(saga_id)
+            return
+        if running is None or not version or running.known.version < version:
+            self._begin(self._record(saga_id, _nothing, seen=version, tries=0 if version else _LAST))
+
+    def look_later(self, saga_id: str, moment: int) -> None:
+        """See Carrier."""
+        # Of one that is in memory its timer is set.
+        if saga_id not in self._sagas:
+            self._not_later(saga_id)
+            self._later[saga_id] = self._process.clock.at(moment, functools.partial(self._wake, saga_id))
+
+    def _not_later(self, saga_id: str) -> None:
+        if (timer := self._later.pop(saga_id, None)) is not None:
+            timer.cancel()
+
+    async def _wake(self, saga_id: str) -> None:
+        """What is due then, is done by the timer that is set when it is looked at."""
+        self._later.pop(saga_id, None)
+
+        async def apart() -> None:
+            await asyncio.shield(self._begin(self._woken(saga_id)))
+
+        await self._process.clock.carry_out(apart())
+
+    async def _woken(self, saga_id: str) -> None:
+        try:
+            await self._put(saga_id, _nothing, tries=_LAST)
+        except Exception as error:
+            # City time goes on; the saga is looked at as soon as that is possible.
+            self._log.error("saga is due and cannot be looked at", saga=saga_id, exc_info=error)
+            self._begin(self._record(saga_id, _nothing, tries=_LAST))
+
+    def let_go(self) -> None:
+        """See Carrier."""
+        for saga_id in [one for one in self._later if not self._ownership.owns(one)]:
+            self._not_later(saga_id)
+        for saga_id, running in list(self._sagas.items()):
+            self._drop_unless_needed(saga_id, running)
+
+    # -- events ---------------------------------------------------------------------------------------------------------
+
+    async def _hear(self, heard: Heard) -> None:
+        newest = {w.name: w for w in sorted(self._workflows.values(), key=lambda w: w.version)}
+        for workflow in newest.values():
+            if isinstance(heard.data, workflow.starts_on):
+                saga_id = workflow.hears[workflow.starts_on](heard.data)
+                await self._put(saga_id, _starting(workflow, saga_id, heard.data))
+            elif type(heard.data) in workflow.hears:
+                saga_id = workflow.hears[type(heard.data)](heard.data)
+                if saga_id:
+                    await self._put_heard(saga_id, heard)
+
+    async def _put_heard(self, saga_id: str, heard: Heard) -> None:
+        try:
+            await self._put(saga_id, _hearing(heard))
+        except LimitExceeded as error:
+            # It would be missed in silence.
+            self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
+            await self._put(saga_id, _asking(f"event {heard.stored.id} cannot be kept: {error}"))
+
+    # -- one saga, one at a time ----------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, saga_id: str) -> AsyncIterator[_Running]:
+        """A saga to oneself. Nothing stays of one that this process does not carry on."""
+        running = self._sagas.setdefault(saga_id, _Running())
+        running.users += 1
+        try:
+            async with running.lock:
+                yield running
+        finally:
+            running.users -= 1
+            self._drop_unless_needed(saga_id, running)
+
+    def _drop_unless_needed(self, saga_id: str, running: _Running) -> None:
+        is_open = running.known.version > 0 and not running.known.ended
+        is_ours = is_open and self._ownership.owns(saga_id)
+        moment = running.due
+        is_due = moment is not None and moment[0] <= self._process.clock.now()
+        # What is due is done first: it would be taken up again at once.
+        if is_ours and (is_due or not (self._process.vault.blind and running.known.persons)):
+            return
+        _no_timer(running)
+        if not running.users:
+            self._sagas.pop(saga_id, None)
+            if is_ours and moment is not None:
+                self.look_later(saga_id, moment[0])
+
+    def _forget(self, person: str | None) -> None:
+        """Whoever was erased is in no state any more: it is folded anew. None: anybody may have been; it is read when due."""
+        for saga_id, running in list(self._sagas.items()):
+            if person is None:
+                self._drop_unless_needed(saga_id, running)
+            elif person in running.known.persons:
+                self._begin(self._record(saga_id, _nothing))
+
+    async def _put(
+        self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0, tries: int = 0
+    ) -> None:  # fmt: skip
+        """Appends inputs and everything that follows from them in one go, then sends what is to be sent.
+
+        It is finished even when its caller has gone: what was recorded must be sent. `answered`: a try whose outcome this is.
+        `seen`: a version that is known to be there. `tries`: see Turns.
+        """
+        await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen, tries)))
+
+    async def _put_now(self, saga_id: str, inputs: Inputs, answered: Try | None, seen: int, tries: int) -> None:
+        async with self._turns.turn("look", tries), self._alone(saga_id) as running:
+            await self._decide(saga_id, running, inputs, seen)
+            if answered is not None:
+                running.out.discard(answered)
+            self._act(saga_id, running)
+
+    async def _decide(self, saga_id: str, running: _Running, inputs: Inputs, seen: int) -> None:
+        # Others append too. That nothing is to be done is decided from what is there now; anything else, the append decides.
+        is_new = running.known.version >= seen > 0
+        if not running.known.version or self._records.must_be_forgotten(running.known):
+            running.known, is_new = await self._records.read(saga_id, running.known), True
+        for _ in range(20):
+            known, now = running.known, self._process.clock.now()
+            events, state = self._what_follows(known, list(inputs(known.state)), now)
+            if events:
+                appended = await self._records.append(saga_id, known, events, state, now)
+                if appended is not None:
+                    running.known = appended
+                    return
+            elif is_new:
+                return
+            running.known, is_new = await self._records.read(saga_id, known), True
+        raise Contended(f"saga {saga_id} is written to by too many at once")
+
+    def _what_follows(self, known: Known, first: list[Message], now: int) -> tuple[list[Message], SagaState]:
+        state = known.state
+        if first and isinstance(first[0], ev.SagaStarted):
+            return react(self._workflows[first[0].workflow, first[0].workflow_version], state, first, now)
+        workflow = self.workflow(state)
+        if workflow is not None and not known.unreadable:
+            return react(workflow, state, first, now)
+        # What was heard is kept; what follows from it, a release knows that knows the saga.
+        return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
+
+    def _strange(self, known: Known) -> str:
+        """Why a saga is not carried on by this release; empty where it is, or has ended."""
+        state = known.state
+        if known.version == 0 or known.ended:
+            return ""
+        problem = known.unreadable
+        if not problem and self.workflow(state) is None:
+            problem = f"this release has no version {state.workflow_version} of workflow {state.workflow}"
+        return problem and f"{problem}; the saga is left alone: start the release that wrote it, or a newer one"
+
+    def _act(self, saga_id: str, running: _Running) -> None:
+        """Sends what is to be sent, and sets the timer of what is to be looked at next: of a saga that is this process's."""
+        self._not_later(saga_id)
+        known = running.known
+        workflow = self.workflow(known.state)
+        strange, is_ours = self._strange(known), self._ownership.owns(saga_id)
+        if strange or workflow is None or not is_ours:
+            _no_timer(running)
+            if strange and is_ours and not running.told:
+                self._log.error("saga is left alone", saga=saga_id, reason=strange)
+                running.told = True
+            return
+        for one in tries_out(known.state):
+            if one not in running.out:
+                running.out.add(one)
+                self._begin(self._send(saga_id, workflow, known, one))
+        self._set_timer(saga_id, running)
+
+    # -- commands -------------------------------------------------------------------------------------------------------
+
+    async def _send(self, saga_id: str, workflow: Workflow, known: Known, one: Try) -> None:
+        """Makes a command and carries it out; records how it ended."""
+        step = workflow.leaf(one.step)
+        assert isinstance(step, Step)
+        what = f"{'undo' if one.undo else 'step'} {one.step}"
+        command = step.undo if one.undo else step.command
+        assert command is not None
+        # The undo names the command by the command's own key.
+        key = known.state.steps[one.step].key if one.undo else one.key
+        outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
+        trigger = trace.get_current_span().get_span_context()
+        links = [trace.Link(trigger)] if trigger.is_valid else []
+        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: saga_id}))
+        tracer = self._process.tracing.tracer(self._name)
+        async with contextlib.AsyncExitStack() as turn:
+            await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
+            with tracer.start_as_current_span(what, links=links) as span:
+                span.set_attribute(names.SAGA_ID, saga_id)
+                cause = known.sent.get(one.key, "")
+                ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id, causation_id=cause))
+                result = await self._call(command, known.state, key, one, what)
+                if isinstance(result, CallFailed):
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
+                # Whatever hinders that this is recorded must not hold up other calls.
+                await turn.aclose()
+
+                def failed(reason: str) -> Inputs:
+                    return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
+
+                def failed_and_asked(reason: str) -> Inputs:
+                    # Not one without the other: what is out though a human is needed would be sent again.
+                    return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
+
+                await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
+
+    async def _call(self, command: Command, state: SagaState, key: str, one: Try, what: str) -> Message | CallFailed:
+        try:
+            request = command.request(state, key)
+            return await self._process.outgoing.call(
+                self._name, command.method, request, request_id=one.key, deadline_s=_CALL_DEADLINE_S, retry=False
+            )
+        except CallFailed as failure:
+            return failure
+        except Exception as error:
+            # The definition is at fault: to try again would not help, and to say nothing would leave the saga hanging.
+            self._log.error(
+                "saga command could not be made", saga=state.saga_id, work=what, error=repr(error), exc_info=error
+            )  # fmt: skip
+            return CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
+
+    def _step_outcome(self, workflow: Workflow, one: Try) -> Outcome:
+        def outcome(result: Message | CallFailed) -> Inputs:
+            def inputs(state: SagaState) -> Sequence[Message]:
+                now = self._process.clock.now()
+                sent = state.steps.get(one.step)
+                if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
+                    # The saga went another way meanwhile: its undo carries the same key.
+                    return []
+                if isinstance(result, CallFailed):
+                    return [on_failure(workflow, state, one.step, one.key, result.code.name, str(result), now)]
+                return [ev.StepAnswered(step=one.step, key=one.key, response=pack(result))]
+
+            return inputs
+
+        return outcome
+
+    def _undo_outcome(self, one: Try) -> Outcome:
+        def outcome(result: Message | CallFailed) -> Inputs:
+            def inputs(state: SagaState) -> Sequence[Message]:
+                now = self._process.clock.now()
+                if state.phase != "undoing" or state.steps[one.step].undo != "sent":
+                    return []
+                if isinstance(result, CallFailed):
+                    return [on_undo_failure(state, one.step, one.key, result.code.name, str(result), now)]
+                return [ev.UndoAnswered(step=one.step, key=one.key)]
+
+            return inputs
+
+        return outcome
+
+    async def _record(
+        self,
+        saga_id: str,
+        inputs: Inputs,
+        answered: Try | None = None,
+        seen: int = 0,
+        tries: int = 0,
+        instead: Sequence[Callable[[str], Inputs]] = (),
+    ) -> None:
+        """Puts inputs, however long it takes; where they can never be kept, what is said `instead`: that a human is needed."""
+        instead, pause = instead or (_asking,), _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._put(saga_id, inputs, answered, seen, tries)
+                return
+            except Exception as error:
+                if not _in_vain(error):
+                    self._log.error("saga work failed and is tried again", saga=saga_id, again_in_s=pause, exc_info=error)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                    continue
+                self._log.error("saga cannot go on like this", saga=saga_id, error=repr(error), exc_info=error)
+                if not instead:
+                    return
+                if isinstance(error, ServiceError | LimitExceeded):
+                    reason = str(error)
+                else:
+                    # A defect is nobody's answer.
+                    reason, instead = f"a defect: {describe(error)}", instead[-1:]
+                inputs, instead = instead[0](reason), instead[1:]
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # Counted from here on: nobody may think the mesh at rest between the decision and the call.
+        self._process.activity.begin()
+        task = self._process.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._process.activity.end()
+
+    # -- time -----------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, saga_id: str, running: _Running) -> None:
+        due = min((one for one in due_timers(running.known.state) if one[1] not in running.held), default=None)
+        if due != running.due:
+            _no_timer(running)
+            if due is not None:
+                running.due = due
+                running.timer = self._process.clock.at(due[0], functools.partial(self._fire, saga_id, running, *due))
+
+    async def _fire(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
+        running.due = running.timer = None
+
+        async def apart() -> None:
+            # In a task of its own: its context must not leak into the clock's, nor may it end with who moves the clock.
+            await asyncio.shield(self._begin(self._fired(saga_id, running, moment, name)))
+
+        await self._process.clock.carry_out(apart())
+
+    async def _fired(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
+        otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: saga_id}))
+        ctx.enter(ctx.Call(self._name, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
+
+        def fired(state: SagaState) -> list[Message]:
+            return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
+
+        tries = tries_before(name)
+        try:
+            if ends_a_wait(name):
+                running.held.add(name)
+                try:
+                    await self._hearing.up_to_now()
+                finally:
+                    running.held.discard(name)
+            await self._put(saga_id, fired, tries=tries)
+        except Exception as error:
+            # City time goes on; the saga is looked at as soon as that is possible.
+            self._log.error("saga timer failed", saga=saga_id, timer=name, exc_info=error)
+            self._begin(self._record(saga_id, fired, tries=tries))
+
+
+def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
+    def inputs(state: SagaState) -> Sequence[Message]:
+        if state.saga_id:
+            return []
+        started = ev.SagaStarted(saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version)
+        started.input.CopyFrom(pack(first))
+        return [started]
+
+    return inputs
+
+
+def _hearing(heard: Heard) -> Inputs:
+    def inputs(state: SagaState) -> Sequence[Message]:
+        if not state.saga_id or state.phase in ("completed", "undone") or heard.stored.id in state.heard:
+            return []
+        at = timestamp(heard.stored.occurred_at)
+        return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]
+
+    return inputs
+
+
+def _asking(reason: str) -> Inputs:
+    """A human is asked."""
+    return lambda state: [ev.SagaNeedsHuman(reason=reason)] if state.phase in ("running", "undoing") else []
+
+
+def _nothing(state: SagaState) -> Sequence[Message]:
+    """No input: only what follows from what is there."""
+    return []
+
+
+def _in_vain(error: Exception) -> bool:
+    """Whether no retry can mend it."""
+    return isinstance(error, LimitExceeded) or lasting(error)
+
+
+def _no_timer(running: _Running) -> None:
+    if running.timer is not None:
+        running.timer.cancel()
+        running.due = running.timer = None

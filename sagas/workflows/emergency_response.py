@@ -1,0 +1,243 @@
+"""S1, medical emergency: from the report to the hospital door, across health, traffic and the districts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
+from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from citybrain.traffic.v1.events_pb2 import VehicleMissing
+from google.protobuf.message import Message
+
+from citybrain.sagas.engine.definition import Command, Parallel, Step, Wait, Workflow
+from citybrain.sagas.engine.state import SagaState
+
+HEALTH = "citybrain.health.v1.HealthService"
+TRAFFIC = "citybrain.traffic.v1.TrafficService"
+HUB = "citybrain.district_hub.v1.DistrictHubService"
+COMMAND = "citybrain.emergency_command.v1.EmergencyCommandService"
+
+# A ride that takes three times as long as expected is late, but none is within five minutes.
+LATE_FACTOR = 3
+LATE_AT_LEAST_S = 300
+
+
+def _way(s: SagaState) -> list[str]:
+    """Station → patient → hospital; the edge where the patient is stands once."""
+    there = list(s.answer("reserve_ambulance").route.edge_ids)
+    return there + list(s.answer("reserve_bed").route.edge_ids)[1:]
+
+
+def _stops(s: SagaState) -> list[traffic.PlannedStop]:
+    """The patient, and the hospital door."""
+    at_scene = len(s.answer("reserve_ambulance").route.edge_ids) - 1
+    door = s.answer("reserve_bed").entrance
+    return [
+        traffic.PlannedStop(route_index=at_scene, position_m=s.input.place.position_m),
+        traffic.PlannedStop(route_index=len(_way(s)) - 1, position_m=door.position_m),
+    ]
+
+
+def _expected_s(s: SagaState) -> float:
+    return float(s.answer("reserve_ambulance").route.travel_time_s + s.answer("reserve_bed").route.travel_time_s)
+
+
+def _late(leg: str) -> Callable[[SagaState], float]:
+    """After how many seconds a ride is late; `leg` is the step that found its way."""
+    return lambda s: float(max(LATE_AT_LEAST_S, LATE_FACTOR * s.answer(leg).route.travel_time_s))
+
+
+def _missing(s: SagaState, event: Message) -> str:
+    """Why somebody must look for the ambulance; empty where another one is missing."""
+    if not isinstance(event, VehicleMissing) or event.vehicle_id != s.answer("reserve_ambulance").ambulance_id:
+        return ""
+    where = f"on road {event.edge_id} at {event.position_m:.0f} m" if event.edge_id else "at no known place"
+    return f"ambulance {event.vehicle_id} has been silent for {event.silent_s:.0f} s, last {where}: find it, or send another"
+
+
+def _at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
+    """A later stage implies the earlier ones: the radio may have been silent."""
+    return lambda s, event: isinstance(event, MissionReported) and event.stage >= stage
+
+
+def _whose(s: SagaState, key: str) -> dict[str, str]:
+    return {"incident_id": s.saga_id, "reservation_id": key}
+
+
+def _ending(s: SagaState, key: str) -> dict[str, str]:
+    return {**_whose(s, key), "reason": s.reason or "handed over"}
+
+
+RESERVE_AMBULANCE = Step(
+    "reserve_ambulance",
+    Command(f"{HEALTH}/ReserveAmbulance", lambda s, k: health.ReserveAmbulanceRequest(place=s.input.place, **_whose(s, k))),
+    undo=Command(f"{HEALTH}/ReleaseAmbulance", lambda s, k: health.ReleaseAmbulanceRequest(**_ending(s, k))),
+    deadline_s=900,  # while none is free it is asked for again
+    pause_s=5,
+    otherwise="needs human",  # somebody waits for help: only a false call undoes what was done
+)
+RESERVE_BED = Step(
+    "reserve_bed",
+    Command(
+        f"{HEALTH}/ReserveBed",
+        lambda s, k: health.ReserveBedRequest(
+            place=s.input.place, ambulance_id=s.answer("reserve_ambulance").ambulance_id, **_whose(s, k)
+        ),
+    ),
+    undo=Command(f"{HEALTH}/CancelBed", lambda s, k: health.CancelBedRequest(**_ending(s, k))),
+    deadline_s=600,
+    pause_s=5,
+    otherwise="needs human",
+)
+GRANT_PRIORITY = Step(
+    "grant_priority",
+    Command(
+        f"{TRAFFIC}/GrantPriority",
+        lambda s, k: traffic.GrantPriorityRequest(
+            incident_id=s.saga_id,
+            grant_id=k,
+            vehicle_id=s.answer("reserve_ambulance").ambulance_id,
+            edge_ids=_way(s),
+            stops=_stops(s),
+        ),
+    ),
+    undo=Command(
+        f"{TRAFFIC}/ReleasePriority",
+        lambda s, k: traffic.ReleasePriorityRequest(incident_id=s.saga_id, grant_id=k, reason=s.reason),
+    ),
+    deadline_s=15,
+    otherwise="go on",  # with traffic down the ambulance drives without priority
+)
+NOTIFY_DISTRICTS = Step(
+    "notify_districts",
+    Command(
+        f"{HUB}/NotifyDistricts",
+        lambda s, k: hub.NotifyDistrictsRequest(
+            incident_id=s.saga_id, round_id=k, edge_ids=_way(s), vehicle_id=s.answer("reserve_ambulance").ambulance_id
+        ),
+    ),
+    undo=Command(
+        f"{HUB}/WithdrawNotices",
+        lambda s, k: hub.WithdrawNoticesRequest(incident_id=s.saga_id, round_id=k, reason=s.reason),
+    ),
+    deadline_s=60,
+    otherwise="go on",
+)
+ANNOUNCE_PATIENT = Step(
+    "announce_patient",
+    Command(
+        f"{HEALTH}/AnnouncePatient",
+        lambda s, k: health.AnnouncePatientRequest(
+            hospital_id=s.answer("reserve_bed").hospital_id,
+            incident_id=s.saga_id,
+            ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+            expected_in_s=_expected_s(s),
+        ),
+    ),
+    deadline_s=60,
+    otherwise="go on",
+)
+AT_SCENE = Wait(
+    "at_scene", MissionReported, _late("reserve_ambulance"), _at(health.MISSION_STAGE_AT_SCENE), implied=True,
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
+ON_BOARD = Wait(
+    "on_board", MissionReported, 3600, _at(health.MISSION_STAGE_PATIENT_ON_BOARD), implied=True,
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
+AT_HOSPITAL = Wait(
+    "at_hospital", MissionReported, _late("reserve_bed"), _at(health.MISSION_STAGE_AT_HOSPITAL),
+    fails_on={VehicleMissing: _missing},
+)  # fmt: skip
+HAND_OVER = Step(
+    "hand_over",
+    Command(
+        f"{HEALTH}/HandOver",
+        lambda s, k: health.HandOverRequest(
+            hospital_id=s.answer("reserve_bed").hospital_id,
+            incident_id=s.saga_id,
+            ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+        ),
+    ),
+    deadline_s=300,
+    otherwise="needs human",
+)
+RELEASE_PRIORITY = Step(
+    "release_priority",
+    Command(
+        f"{TRAFFIC}/ReleasePriority",
+        lambda s, k: traffic.ReleasePriorityRequest(incident_id=s.saga_id, grant_id=s.key("grant_priority"), reason="arrived"),
+    ),
+    deadline_s=60,
+    pause_s=5,
+    otherwise="go on",  # a vehicle that reports no more loses its signals by itself
+)
+RELEASE_AMBULANCE = Step(
+    "release_ambulance",
+    Command(
+        f"{HEALTH}/ReleaseAmbulance",
+        lambda s, k: health.ReleaseAmbulanceRequest(**_ending(s, s.key("reserve_ambulance"))),
+    ),
+    deadline_s=300,
+    otherwise="needs human",
+)
+CLOSE = Step(
+    "close_incident",
+    Command(f"{COMMAND}/CloseIncident", lambda s, k: command.CloseIncidentRequest(incident_id=s.saga_id, outcome=_outcome(s))),
+    deadline_s=300,
+    otherwise="needs human",
+)
+
+
+def _outcome(s: SagaState) -> str:
+    without = "" if s.answered("grant_priority") else ", without priority at the signals"
+    return f"handed over at {s.answer('reserve_bed').hospital_id}{without}"
+
+
+_REPORTED = Parallel(((GRANT_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,)))
+_ARRIVED = Parallel(((HAND_OVER,), (RELEASE_PRIORITY,)))
+
+EMERGENCY_RESPONSE = Workflow(
+    name="emergency_response",
+    version=2,
+    starts_on=IncidentOpened,
+    hears={
+        IncidentOpened: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        IncidentCancelled: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        MissionReported: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        VehicleMissing: lambda event: event.incident_id,  # type: ignore[attr-defined]
+    },
+    undo_on={IncidentCancelled: lambda event: f"false call: {event.reason}"},  # type: ignore[attr-defined]
+    nodes=(
+        RESERVE_AMBULANCE,
+        RESERVE_BED,
+        _REPORTED,
+        AT_SCENE,
+        ON_BOARD,
+        AT_HOSPITAL,
+        _ARRIVED,
+        RELEASE_AMBULANCE,
+        CLOSE,
+    ),
+)
+
+# What began before the patient on board was a stage of its own goes on in its stages, and with the times it had for them.
+FIRST = replace(
+    EMERGENCY_RESPONSE,
+    version=1,
+    nodes=(
+        RESERVE_AMBULANCE,
+        RESERVE_BED,
+        _REPORTED,
+        replace(AT_SCENE, deadline_s=3600),
+        replace(AT_HOSPITAL, deadline_s=7200),
+        _ARRIVED,
+        RELEASE_AMBULANCE,
+        CLOSE,
+    ),
+)

@@ -1,0 +1,30 @@
+"""What was observed last: not kept, but folded. After a restart it is empty, and full again with the next reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from citybrain.mesh.service import Provider
+from citybrain.services.traffic.speeds import Speeds
+from citybrain.services.traffic.street import Street
+
+
+@dataclass(slots=True)
+class Observations:
+    """The street and the speeds as they are known now."""
+
+    street: Street = field(default_factory=Street)
+    speeds: Speeds = field(default_factory=Speeds)
+
+
+class Observed(Provider):
+    """One `Observations` for all calls of the process."""
+
+    def setup(self) -> None:
+        """Starts empty."""
+        self._now = Observations()
+
+    def get_dependency(self, worker_ctx: Any) -> Observations:
+        """What is known now."""
+        return self._now
