@@ -111,7 +111,7 @@ class _Hearing:
         self._log = log
 
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
-        """See EventStore."""
+        """The one partition it was given."""
         return [SharedPartition(partition, None) for partition in self._log.partitions(types)]  # type: ignore[arg-type]
 
 

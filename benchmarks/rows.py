@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import override
+
 LATEST = Path(__file__).with_name("latest.json")
 
 
@@ -22,6 +24,7 @@ class Aim:
     of: str = "ratio"
     least: bool = True
 
+    @override
     def __str__(self) -> str:
         return f"{self.of} {'≥' if self.least else '≤'} {self.number:g}"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typing_extensions import override
 
 from citybrain.gateway.settings import Gateway
 from citybrain.mesh.settings import configuration
@@ -37,8 +38,8 @@ class City(Settings):
         also="CITY_GATEWAY",
     )
 
+    @override
     def refusals(self) -> Iterator[tuple[str, str]]:
-        """See Settings.refusals."""
         yield from super().refusals()
         yield from self.gateway.refusals(self)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from citybrain.event_store.store import Cursor, EventStore, FeedPage, Log, StoredEvent
+from typing_extensions import override
+
+from citybrain.event_store.store import Cursor, EventStore, Feed, FeedPage, Log, StoredEvent
 
 
 def log_position(store: EventStore) -> int:
@@ -13,15 +15,15 @@ def log_position(store: EventStore) -> int:
     return sum(partition.head() for partition in store.partitions())
 
 
-class PartitionsFeed:
+class PartitionsFeed(Feed):
     """A Feed over logs by their names."""
 
     def __init__(self, logs: Mapping[str, Log], types: Collection[str] | None = None) -> None:
         self._logs = logs
         self._types = types
 
+    @override
     async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
-        """See Feed.read."""
         events: list[StoredEvent] = []
         reached = {name: cursor[name] for name in self._logs if name in cursor}
         # Who was read least is first: a partition that never ends must not hide the others.
@@ -34,12 +36,12 @@ class PartitionsFeed:
                 reached[name] = page.reached
         return FeedPage(events, reached)
 
+    @override
     def ended(self, cursor: Cursor) -> bool:
-        """See Feed.ended."""
         return all(cursor.get(name, 0) >= log.head() for name, log in self._logs.items())
 
+    @override
     async def grown(self, cursor: Cursor) -> None:
-        """See Feed.grown."""
         waiting = [asyncio.ensure_future(log.grown(cursor.get(name, 0))) for name, log in self._logs.items()]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

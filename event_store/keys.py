@@ -59,10 +59,8 @@ class Rewrapped:
 class KeyStore(Protocol):
     """The port. What was written is there when a call has returned."""
 
-    @property
-    def remains(self) -> str:
-        """What may hold the bytes of a destroyed key besides the copies that are known, and how long; empty: nothing."""
-        ...
+    remains: str
+    """What may hold the bytes of a destroyed key besides the copies that are known, and how long; empty: nothing."""
 
     def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> Awaitable[dict[str, Key]]:
         """The keys of persons, made where there is none yet. PersonErased where one was destroyed."""

@@ -178,10 +178,8 @@ class GroupLog(Log, Protocol):
 class Partition(Log, Protocol):
     """One partition of an engine's log; a stream stands in one."""
 
-    @property
-    def name(self) -> str:
-        """Its name, which never changes; empty where the log has only one."""
-        ...
+    name: str
+    """Its name, which never changes; empty where the log has only one."""
 
     def for_group(self, models: ReadModels, group: str) -> GroupLog:
         """The partition for a member of a group, which keeps in `models` what it has seen."""

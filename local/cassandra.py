@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from typing_extensions import override
+
 from citybrain.local.engine_process import EngineProcess, ask
 from citybrain.local.tcp_ports import HOST
 
@@ -87,8 +89,8 @@ class Cassandra(EngineProcess):
     name = "cassandra"
     inner_ports = ("inner",)
 
+    @override
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See EngineProcess."""
         configuration = self.folder / "cassandra.yaml"
         configuration.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "logback.xml"
@@ -111,6 +113,7 @@ class Cassandra(EngineProcess):
         """What stands in `cassandra.yaml`."""
         return _YAML.format(host=HOST, data=self.folder, **ports)
 
+    @override
     def is_ready(self) -> bool:
         """Asks what it supports: it listens to clients when it has joined and read its commit log."""
         return ask(self.port, _OPTIONS, 9)[4] == _SUPPORTED

@@ -16,7 +16,9 @@ from types import TracebackType
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from typing_extensions import override
 
+from citybrain.local.supervisor import Kept
 from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.values import Settings
@@ -29,7 +31,7 @@ class ChildError(Exception):
     """A child process did not start; the message is what it said last."""
 
 
-class MeshChild:
+class MeshChild(Kept):
     """`python -m citybrain.mesh.runtime.serve` with some arguments. Its log goes to `<data>/<name>.log`.
 
     With `settings` it has those and no others: they are written down for it, and what configures this process is kept from it.
@@ -56,6 +58,7 @@ class MeshChild:
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
+    @override
     def start(self) -> str:
         """Starts it and waits until it answers; returns host:port. The port stays the same from then on."""
         port = self.address.rpartition(":")[2] or "0"
@@ -96,8 +99,9 @@ class MeshChild:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    @override
     def answers(self, timeout_s: float) -> bool:
-        """See Kept: it is asked for its health where it alone answers, and whatever it says is an answer."""
+        """It is asked for its health where it alone answers, and whatever it says is an answer."""
         pid = self.pid
         own = next((one.said["address"] for one in present(self._data) if pid and one.said["pid"] == pid), "")
         if not own:
@@ -109,6 +113,7 @@ class MeshChild:
                 return error.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
         return True
 
+    @override
     def wait(self) -> str:
         """Waits for its end; says how it ended, and its last word where it had one."""
         process = self._process
@@ -119,10 +124,12 @@ class MeshChild:
             return f"was ended by {signal.Signals(-code).name}"
         return f"ended with code {code}: {_last_word(self.log_path.read_text(encoding='utf-8', errors='replace'))}"
 
+    @override
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
         self._end(signal.SIGKILL)
 
+    @override
     def stop(self) -> int:
         """Asks it to stop and waits; returns its exit code."""
         return self._end(signal.SIGTERM)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Self
 
 import envoy
+from typing_extensions import override
 
 from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.spawn import tethered
+from citybrain.local.supervisor import Kept
 from citybrain.mesh.manifest import Manifest
 
 _READY_S = 60.0
@@ -27,7 +29,7 @@ _PAUSE_S = 0.02
 _BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
 
 
-class Envoy:
+class Envoy(Kept):
     """One gateway. Its files are kept in `folder`: envoy.yaml, envoy.log.
 
     A port of 0 is chosen at the first start, and kept for the next: callers find a gateway that was restarted where it was.
@@ -82,6 +84,7 @@ class Envoy:
         if done.returncode != 0:
             raise GatewayError(f"Envoy refuses {self._configuration}: {_reason(done.stderr)}")
 
+    @override
     def start(self) -> str:
         """Starts and waits until calls are taken; returns host:port. GatewayError says in one line why it could not."""
         if self.running:
@@ -101,6 +104,7 @@ class Envoy:
             raise
         return self.address
 
+    @override
     def stop(self) -> None:
         """Asks it to end, and ends it when it does not. Nothing to do when it does not run."""
         process, self._process = self._process, None
@@ -114,6 +118,7 @@ class Envoy:
                 process.kill()
         process.wait()
 
+    @override
     def kill(self) -> None:
         """Ends it at once, as a crash would (SIGKILL)."""
         process, self._process = self._process, None
@@ -121,8 +126,9 @@ class Envoy:
             process.kill()
             process.wait()
 
+    @override
     def answers(self, timeout_s: float) -> bool:
-        """See Kept: its admin interface is asked, and whatever it says is an answer."""
+        """Its admin interface is asked, and whatever it says is an answer."""
         try:
             self.ask("/ready", timeout_s)
         except urllib.error.HTTPError:
@@ -131,6 +137,7 @@ class Envoy:
             return not self.running
         return True
 
+    @override
     def wait(self) -> str:
         """Waits for its end; says how it ended."""
         process = self._process

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from typing_extensions import override
+
 from citybrain.local.engine_process import EngineProcess, ask
 from citybrain.local.errors import EngineError
 from citybrain.local.java import java
@@ -66,8 +68,8 @@ class Kafka(EngineProcess):
     name = "kafka"
     inner_ports: tuple[str, ...] = ("inner",)
 
+    @override
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See EngineProcess."""
         properties = self.folder / "server.properties"
         properties.write_text(self.configuration(ports), encoding="utf-8")
         log = self.folder / "log4j2.properties"
@@ -81,6 +83,7 @@ class Kafka(EngineProcess):
         """What stands in `server.properties`; of two lines of a name the later one counts."""
         return _PROPERTIES.format(host=HOST, data=self.folder / "data", **ports)
 
+    @override
     def is_ready(self) -> bool:
         """Asks which requests it understands: it answers when it takes them."""
         # Length and number of the answer, then its error code.

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+from typing_extensions import override
 
 from citybrain.event_store.store import LimitExceeded, StoreError, Undecided
 
@@ -95,6 +96,7 @@ class BadRequest(ServiceError):
         more = [f"and {len(violations) - fit} more"] if len(violations) > fit else []
         super().__init__("; ".join([*told[:fit], *more]), "BAD_REQUEST")
 
+    @override
     def details(self) -> list[any_pb2.Any]:
         """The violations as google.rpc.BadRequest."""
         fields = [

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from typing_extensions import override
 
 from citybrain.observability.terminal import escaped
 
@@ -13,6 +14,7 @@ from citybrain.observability.terminal import escaped
 class Terminal(Console):
     """A console that shows nobody's control characters: only what rich itself writes for colours."""
 
+    @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich's, with texts escaped."""
         for segment in super().render(renderable, options):

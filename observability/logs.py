@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import structlog
 from opentelemetry import baggage, trace
 from structlog.typing import ExcInfo
+from typing_extensions import override
 
 from citybrain.observability import names
 from citybrain.observability.terminal import escaped
@@ -34,6 +35,7 @@ class LogFile(RotatingFileHandler):
         size = int(megabytes * 1024 * 1024)
         super().__init__(path, maxBytes=size, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
+    @override
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
         if self._takes_stderr:
@@ -44,6 +46,7 @@ class LogFile(RotatingFileHandler):
         """Writes one line in one piece."""
         self.handle(logging.makeLogRecord({"msg": line}))
 
+    @override
     def handleError(self, record: logging.LogRecord) -> None:
         """On a full disk a line is lost; the work goes on."""
 
@@ -69,6 +72,7 @@ class _Lines:
 class LibraryLines(logging.Handler):
     """Brings what libraries log into the same form."""
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
         level = min(record.levelno // 10 * 10, logging.CRITICAL)

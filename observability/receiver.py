@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from typing_extensions import override
 
 from citybrain.observability.lenient import read
 from citybrain.observability.spans import spans_of
@@ -33,6 +34,7 @@ class _Traces(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, store: TraceStore) -> None:
         self._store = store
 
+    @override
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """The handler of a method."""
         method = _METHODS.get(handler_call_details.method)

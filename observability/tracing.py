@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from typing_extensions import override
 
 from citybrain.observability import names
 
@@ -40,6 +41,7 @@ _CARRIED = _propagator.fields
 class _Correlation(SpanProcessor):
     """Puts the incident that a span's context carries as baggage on the span."""
 
+    @override
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         incident = baggage.get_baggage(names.INCIDENT_ID, parent_context)
         if incident:
@@ -52,6 +54,7 @@ class _OneByOne(SpanExporter):
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
+    @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             return self._exporter.export(spans)
@@ -60,9 +63,11 @@ class _OneByOne(SpanExporter):
                 return SpanExportResult.FAILURE
             return min((self.export([span]) for span in spans), key=lambda result: result.value)
 
+    @override
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
+    @override
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from citybrain.events.v1.event_pb2 import Event
+from typing_extensions import override
 
 from citybrain.simulation.gateway_client import Gateway
 
@@ -28,7 +29,7 @@ class Rhythm(Protocol):
         """What the mesh has to say now. `over`: city time has moved on, and the second with it."""
 
 
-class AtRest:
+class AtRest(Rhythm):
     """Asks the mesh to say when it is at rest. Two runs of one seed make the same calls."""
 
     quiet = True
@@ -37,8 +38,9 @@ class AtRest:
         self._gateway = gateway
         self._settled_at = -1
 
+    @override
     def rounds(self, *, over: bool) -> Iterator[list[Event]]:
-        """See Rhythm: until the mesh is at rest and nobody has told it anything since."""
+        """Until the mesh is at rest and nobody has told it anything since."""
         while self._gateway.calls != self._settled_at:
             # In the order in which the streams were opened, whatever order their events came in.
             new = [event for events in self._gateway.rest().values() for event in events]
@@ -46,7 +48,7 @@ class AtRest:
             yield new
 
 
-class Paced:
+class Paced(Rhythm):
     """So many seconds of city time in a second of this machine, never more. What comes is acted on when it comes."""
 
     def __init__(self, gateway: Gateway, pace: float) -> None:
@@ -55,12 +57,13 @@ class Paced:
         self._due = self._spoke_at = time.monotonic()
 
     @property
+    @override
     def quiet(self) -> bool:
-        """See Rhythm."""
         return time.monotonic() - self._spoke_at > QUIET_S
 
+    @override
     def rounds(self, *, over: bool) -> Iterator[list[Event]]:
-        """See Rhythm: until the second has lasted as long as the pace says. Time that the mesh cost is not made up for."""
+        """Until the second has lasted as long as the pace says. Time that the mesh cost is not made up for."""
         now = time.monotonic()
         until = max(now, self._due + self._second_s) if over else now
         while True:

@@ -18,6 +18,7 @@ import grpc.aio
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceServicer, add_TrafficServiceServicer_to_server
+from typing_extensions import override
 
 _SCHEMA = """
 CREATE TABLE events (position INTEGER PRIMARY KEY, stream TEXT, version INTEGER, id TEXT, data BLOB,
@@ -70,11 +71,13 @@ class Servicer(TrafficServiceServicer):
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._versions: dict[str, int] = {}
 
+    @override
     async def GetSignal(self, request: pb.GetSignalRequest, context: Any) -> pb.GetSignalResponse:
         """Answers."""
         async with self._slots:
             return pb.GetSignalResponse(held_for=request.signal_id)
 
+    @override
     async def ReportSignal(self, request: pb.ReportSignalRequest, context: Any) -> pb.ReportSignalResponse:
         """Takes the next version of the signal's stream, and appends."""
         async with self._slots:

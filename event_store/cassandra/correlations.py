@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.streams import BucketedStreams
-from citybrain.event_store.store import Cursor, FeedPage, StoredEvent
+from citybrain.event_store.store import Cursor, Feed, FeedPage, StoredEvent
 
 # How often a follower of one correlation id looks for more events.
 _LOOK_S = 0.1
@@ -25,7 +27,7 @@ class Correlations(Protocol):
         ...
 
 
-class CorrelationFeed:
+class CorrelationFeed(Feed):
     """A Feed of the events of one correlation id."""
 
     def __init__(
@@ -38,8 +40,8 @@ class CorrelationFeed:
         # Where nothing was found the last time.
         self._end: dict[str, int] | None = None
 
+    @override
     async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
-        """See Feed."""
         reached = dict(cursor)
         events: list[StoredEvent] = []
         for stream, version, bucket in await self._behind(cursor):
@@ -52,12 +54,12 @@ class CorrelationFeed:
         self._end = reached if len(events) < limit else None
         return FeedPage(events, reached)
 
+    @override
     def ended(self, cursor: Cursor) -> bool:
-        """See Feed."""
         return self._end == dict(cursor)
 
+    @override
     async def grown(self, cursor: Cursor) -> None:
-        """See Feed."""
         while not await self._behind(cursor):
             await asyncio.sleep(_LOOK_S)
 

@@ -17,10 +17,11 @@ from itertools import groupby
 from typing import Any
 
 from citybrain.personal.v1 import personal_pb2
+from typing_extensions import override
 
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
-from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
+from citybrain.event_store.keys import Erasure, KeysMissing, KeyStore, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 
 _LEDGER, _BY_NUMBER, _BY_PERSON = 0, 0, 1
@@ -63,7 +64,7 @@ _SERIAL = {
 }
 
 
-class CassandraKeys:
+class CassandraKeys(KeyStore):
     """KeyStore in a keyspace that was migrated; what its methods promise is said there."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any], masters: Masters, keyspace: str) -> None:
@@ -92,8 +93,9 @@ class CassandraKeys:
             ) from None
         return keys
 
+    @override
     def close(self) -> None:
-        """See KeyStore.close. What was begun is with Cassandra."""
+        """What was begun is with Cassandra."""
         self._asked.close()
 
     async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
@@ -101,8 +103,8 @@ class CassandraKeys:
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
+    @override
     async def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> dict[str, Key]:
-        """See KeyStore.obtain."""
         asked = list(persons)
         rows = dict(zip(asked, await asyncio.gather(*(self._row(person) for person in asked)), strict=True))
         for person, row in rows.items():
@@ -121,8 +123,8 @@ class CassandraKeys:
         assert row is not None
         return row
 
+    @override
     async def find(self, persons: Iterable[str]) -> dict[str, Key | None]:
-        """See KeyStore.find."""
         asked = list(persons)
         found: dict[str, Key | None] = {}
         for person, row in zip(asked, await asyncio.gather(*(self._row(person) for person in asked)), strict=True):
@@ -134,8 +136,8 @@ class CassandraKeys:
             found[person] = None if row[4] else self._opened(person, row)
         return found
 
+    @override
     async def knows(self, person: str) -> bool:
-        """See KeyStore.knows."""
         row = await self._row(person)
         return row is not None and not row[4]
 
@@ -148,8 +150,8 @@ class CassandraKeys:
 
     # -- erasing ----------------------------------------------------------------------------------------------------------
 
+    @override
     async def destroy(self, person: str, at: int) -> Erasure:
-        """See KeyStore.destroy."""
         erasure = await self._numbered(person, at)
         await self._finish(erasure)
         return erasure
@@ -175,8 +177,8 @@ class CassandraKeys:
         await self._ask("forget_lookups", erasure.person)
         await self._ask("done", erasure.number, erasure.person)
 
+    @override
     async def erased(self, after: int) -> list[Erasure]:
-        """See KeyStore.erased."""
         found: list[Erasure] = []
         while page := await self._ask("erased", after, _PAGE):
             for number, person, at, done in page:
@@ -189,8 +191,8 @@ class CassandraKeys:
 
     # -- look-ups ---------------------------------------------------------------------------------------------------------
 
+    @override
     async def person(self, kind: str, value: str) -> str:
-        """See KeyStore.person."""
         digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
         while True:
             if found := await self._ask("lookup", digest):
@@ -214,8 +216,9 @@ class CassandraKeys:
 
     # -- another master key ---------------------------------------------------------------------------------------------
 
+    @override
     async def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
-        """See KeyStore.rewrap. In the order of Cassandra."""
+        """In the order of Cassandra."""
         if not after:
             nonce, wrapped = (await self._ask("its_secret", _LOOKUPS))[0]
             if again := self._masters.rewrap(nonce, wrapped, _LOOKUPS):
@@ -233,18 +236,20 @@ class CassandraKeys:
 
     # -- what left the house ----------------------------------------------------------------------------------------------
 
+    @override
     async def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
-        """See KeyStore.note_sent. Under a name of its own, so that what is written twice counts once."""
+        """Under a name of its own, so that what is written twice counts once."""
         own = str(uuid.uuid4())
         await asyncio.gather(*(self._ask("send", person, recipient, own, events, at) for person, events in persons.items()))
 
+    @override
     async def sent(self, person: str) -> list[Sent]:
-        """See KeyStore.sent."""
         rows = await self._ask("sent", person)
         return [_summed(recipient, list(of_it)) for recipient, of_it in groupby(rows, lambda row: str(row[0]))]
 
+    @override
     async def copies(self) -> list[int]:
-        """See KeyStore.copies. Of snapshots and backups of Cassandra nobody tells us."""
+        """Of snapshots and backups of Cassandra nobody tells us."""
         return []
 
 

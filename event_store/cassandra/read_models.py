@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked, surely
 from citybrain.event_store.cassandra.slots import FREE, Slots
@@ -25,6 +27,7 @@ from citybrain.event_store.read_models import (
     Dropped,
     Kept,
     Parked,
+    ReadModels,
     Row,
     RowChanged,
     WindowsSeen,
@@ -99,7 +102,7 @@ class _Group(NamedTuple):
     asked: int | None
 
 
-class CassandraReadModels:
+class CassandraReadModels(ReadModels):
     """ReadModels of one service in a keyspace that was migrated; what its methods promise is said there."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any], service: str) -> None:
@@ -120,8 +123,9 @@ class CassandraReadModels:
             prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
         return cls(asked, prepared, service)
 
+    @override
     def close(self) -> None:
-        """See ReadModels.close. Nothing waits here: what was begun is with Cassandra."""
+        """Nothing waits here: what was begun is with Cassandra."""
 
     async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
         return await surely(lambda: self._asked.ask(self._prepared[name], values))
@@ -136,8 +140,8 @@ class CassandraReadModels:
 
     # -- groups -----------------------------------------------------------------------------------------------------------
 
+    @override
     async def join(self, group: str, start: int = 0) -> tuple[int, int]:
-        """See ReadModels.join."""
         member = str(uuid.uuid4())
         async with self._turns[group]:
             while True:
@@ -150,8 +154,8 @@ class CassandraReadModels:
                 else:
                     await self._send([("join", (there.epoch + 1, member, self._service, group, there.epoch))])
 
+    @override
     async def position(self, group: str) -> int | None:
-        """See ReadModels.position."""
         there = await self._group(group)
         return None if there is None else there.done
 
@@ -201,6 +205,7 @@ class CassandraReadModels:
                     self._slots[group] = slots
                 return
 
+    @override
     async def save(
         self,
         group: str,
@@ -213,7 +218,7 @@ class CassandraReadModels:
         kept: Mapping[str, Kept] | None = None,
         seen: Mapping[str, int] | None = None,
     ) -> None:
-        """See ReadModels.save. A row is known by the revision it was folded from, and by that of the one who wrote it."""
+        """A row is known by the revision it was folded from, and by that of the one who wrote it."""
         rows = rows or {}
         texts = {key: _DELETED if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
         there = await self._group_of(group, epoch)
@@ -228,21 +233,21 @@ class CassandraReadModels:
         if changes or unparked or position != there.done:
             await self._as_member(group, epoch, changes, position=position, unpark=unparked)
 
+    @override
     async def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
-        """See ReadModels.seen."""
         found = [await self._ask("seen", self._service, group, part) for part in _parts(streams)]
         return {stream: version for rows in found for stream, version in rows}
 
     # -- rows -------------------------------------------------------------------------------------------------------------
 
+    @override
     async def get(self, view: str, key: str) -> Row | None:
-        """See ReadModels.get."""
         (key,) = checked([key])
         found = await self._ask("get", self._service, view, _shard(key), key)
         return json.loads(found[0][0]) if found and found[0][0] else None
 
+    @override
     async def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
-        """See ReadModels.load."""
         asked = [
             self._ask("load", self._service, view, shard, part)
             for shard, of_shard in _by_shard(checked(keys)).items()
@@ -254,8 +259,8 @@ class CassandraReadModels:
             for key, text, revision, applied in rows
         }
 
+    @override
     async def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """See ReadModels.scan."""
         found = await asyncio.gather(*(self._scan(view, shard, after, limit) for shard in range(_SHARDS)))
         rows = sorted((one for of_shard in found for one in of_shard), key=lambda one: one[0])
         return [(key, json.loads(text)) for key, text in (rows if limit < 0 else rows[:limit])]
@@ -318,14 +323,14 @@ class CassandraReadModels:
         now = await self._ask("load", self._service, view, shard, list(keys))
         return len(now) == len(keys) and all(row[2] == revision for row in now)
 
+    @override
     async def changes(self) -> int:
-        """See ReadModels.changes."""
         return hash(frozenset(await self._ask("changes", self._service)))
 
     # -- parked events ----------------------------------------------------------------------------------------------------
 
+    @override
     async def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
-        """See ReadModels.park."""
         await self._as_member(group, epoch, park=events)
 
     async def _slots_now(self, group: str, there: _Group) -> Slots:
@@ -345,17 +350,17 @@ class CassandraReadModels:
                 break
         return found
 
+    @override
     async def parked(self, group: str) -> list[Parked]:
-        """See ReadModels.parked."""
         return sorted((one for _, one in await self._all_slots(group) if one.position), key=lambda one: one.position)
 
+    @override
     async def count_parked(self, group: str) -> int:
-        """See ReadModels.count_parked."""
         _, waiting = await self._number(group)
         return waiting or 0
 
+    @override
     async def asked(self, group: str) -> int:
-        """See ReadModels.asked."""
         asked, _ = await self._number(group)
         return asked or 0
 
@@ -364,8 +369,8 @@ class CassandraReadModels:
         found = await self._ask("number", self._service, group)
         return (found[0][2], found[0][3]) if found else (None, None)
 
+    @override
     async def ask_replay(self, group: str, stream: str) -> int:
-        """See ReadModels.ask_replay."""
         found = 0
         while True:
             asked, _ = await self._number(group)
@@ -377,8 +382,8 @@ class CassandraReadModels:
             # Not applied: it had applied, or somebody else changed something. What still waits then is asked for anew.
             await self._send([("ask", ((asked or 0) + 1, self._service, group, asked)), *wait[:_AT_ONCE]])
 
+    @override
     async def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
-        """See ReadModels.drop."""
         ours = False
         while True:
             asked, waiting = await self._number(group)
@@ -399,8 +404,8 @@ class CassandraReadModels:
                 ]
             )
 
+    @override
     async def dropped(self, group: str, after: int = 0) -> list[Dropped]:
-        """See ReadModels.dropped."""
         found: list[Dropped] = []
         while page := await self._ask("dropped", self._service, group, found[-1].position if found else after, _PAGE):
             found += [Dropped(*row) for row in page]
@@ -410,22 +415,22 @@ class CassandraReadModels:
 
     # -- timers and windows -----------------------------------------------------------------------------------------------
 
+    @override
     async def last_run(self, timer: str) -> int | None:
-        """See ReadModels.last_run."""
         found = await self._ask("last_run", self._service, timer)
         return found[0][0] if found else None
 
+    @override
     async def ran(self, timer: str, moment: int) -> None:
-        """See ReadModels.ran."""
         await self._ask("ran", self._service, timer, moment, moment)
 
+    @override
     async def windows_seen(self, name: str) -> WindowsSeen:
-        """See ReadModels.windows_seen."""
         found = await self._ask("windows", self._service, name)
         return WindowsSeen(*found[0]) if found else WindowsSeen()
 
+    @override
     async def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
-        """See ReadModels.save_windows_seen."""
         await self._ask("save_windows", self._service, name, *astuple(seen), seen.position)
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from typing_extensions import override
+
 from cassandra import AuthenticationFailed, ConsistencyLevel, CoordinationFailure, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.connection import ConnectionException, ConnectionShutdown
@@ -182,6 +184,7 @@ def _connect(cluster: Cluster) -> Session:
 class _InOneLine(logging.Filter):
     """What the driver tells with a traceback, without it; nothing where it raises the same to us, who tell it."""
 
+    @override
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[1] is not None:
             record.msg, record.args = f"{record.getMessage()} {_first_line(record.exc_info[1])}", ()

@@ -6,15 +6,17 @@ import asyncio
 from dataclasses import astuple
 from typing import Any
 
+from typing_extensions import override
+
 from citybrain.event_store.cassandra.session import Asked
-from citybrain.event_store.snapshots import Snapshot
+from citybrain.event_store.snapshots import Snapshot, Snapshots
 
 # $ is the keyspace.
 _NEWEST = "SELECT version, event_id, code, state FROM $.snapshots WHERE stream = ?"
 _KEEP = "INSERT INTO $.snapshots (stream, version, event_id, code, state) VALUES (?, ?, ?, ?, ?)"
 
 
-class CassandraSnapshots:
+class CassandraSnapshots(Snapshots):
     """Snapshots in a keyspace that was migrated; what its methods promise is said there."""
 
     def __init__(self, asked: Asked, newest: Any, keep: Any) -> None:
@@ -29,13 +31,13 @@ class CassandraSnapshots:
         newest, keep = [await asked.prepare(cql.replace("$", keyspace)) for cql in (_NEWEST, _KEEP)]
         return cls(asked, newest, keep)
 
+    @override
     async def newest(self, stream: str) -> Snapshot | None:
-        """See Snapshots.newest."""
         found = await self._asked.ask(self._newest, (stream,))
         return Snapshot(*found[0]) if found else None
 
+    @override
     def keep(self, stream: str, snapshot: Snapshot) -> asyncio.Future[None]:
-        """See Snapshots.keep."""
         keeping = asyncio.ensure_future(self._put(stream, snapshot))
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
@@ -44,5 +46,6 @@ class CassandraSnapshots:
     async def _put(self, stream: str, snapshot: Snapshot) -> None:
         await self._asked.ask(self._keep, (stream, *astuple(snapshot)))
 
+    @override
     def close(self) -> None:
-        """See Snapshots.close. What was begun is with Cassandra."""
+        """What was begun is with Cassandra."""

@@ -7,9 +7,11 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from cassandra.query import BatchStatement, BatchType
 from citybrain.event_store.cassandra.session import Asked
-from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, WriterRow
+from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, Tables, WriterRow
 from citybrain.event_store.store import StoredEvent
 
 _SHARDS = 64
@@ -52,7 +54,7 @@ _MARKS_MAX = 10
 _FIRST_TOKEN = -(2**63)
 
 
-class CassandraTables:
+class CassandraTables(Tables):
     """Tables in a keyspace that was migrated."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any]) -> None:
@@ -72,13 +74,13 @@ class CassandraTables:
 
     # -- streams --------------------------------------------------------------------------------------------------------
 
+    @override
     async def bucket(self, stream: str, bucket: int) -> Bucket:
-        """See Tables."""
         rows = await self._ask("bucket", stream, bucket)
         return Bucket(rows[0][2], rows[0][3]) if rows else Bucket(None, None)
 
+    @override
     async def append(self, batch: Batch) -> bool:
-        """See Tables."""
         stream, bucket = batch.stream, batch.bucket
         sent = BatchStatement(batch_type=BatchType.UNLOGGED)
         prepared = self._prepared
@@ -95,13 +97,13 @@ class CassandraTables:
         (answer, *_) = await self._asked.ask(sent)
         return bool(answer[0])
 
+    @override
     async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
-        """See Tables."""
         (answer, *_) = await self._ask("change_fence", new, stream, bucket, old)
         return bool(answer[0])
 
+    @override
     async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
-        """See Tables."""
         found: list[StoredEvent] = []
         head: int | None = None
         while first <= last:
@@ -113,19 +115,19 @@ class CassandraTables:
             first = found[-1].version + 1
         return Rows(found, head)
 
+    @override
     async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
-        """See Tables."""
         return dict(await self._ask("versions", stream, bucket, list(ids)))
 
     # -- marks and correlations ----------------------------------------------------------------------------------------------
 
+    @override
     async def mark(self, stream: str) -> Mark:
-        """See Tables."""
         rows = await self._ask("mark", _shard(stream), stream)
         return Mark(*rows[0]) if rows else Mark()
 
+    @override
     async def put_marks(self, marks: Mapping[str, Mark]) -> None:
-        """See Tables."""
         values = [(_shard(stream), stream, mark.published, mark.bucket, mark.published) for stream, mark in marks.items()]
         if len(values) == 1:
             await self._ask("put_mark", *values[0])
@@ -147,8 +149,8 @@ class CassandraTables:
                     yield stream
             place = rows[-1][2]
 
+    @override
     async def index_correlation(self, event: StoredEvent, bucket: int) -> None:
-        """See Tables."""
         await self._ask("index_correlation", event.correlation_id, event.stream, event.version, bucket)
 
     async def correlated(self, correlation_id: str) -> list[tuple[str, int, int]]:
@@ -157,41 +159,41 @@ class CassandraTables:
 
     # -- writers --------------------------------------------------------------------------------------------------------
 
+    @override
     async def begin(self, writer: str) -> None:
-        """See Tables."""
         await self._ask("begin", writer)
 
+    @override
     async def beat(self, writer: str, beat: int) -> None:
-        """See Tables."""
         await self._ask("beat", writer, beat)
 
+    @override
     async def close(self, writer: str) -> None:
-        """See Tables."""
         await self._ask("close", writer)
 
+    @override
     async def is_closed(self, writer: str) -> bool:
-        """See Tables."""
         rows = await self._ask("writer", writer)
         return not rows or rows[0][0] is not False
 
+    @override
     async def remove(self, writer: str) -> None:
-        """See Tables."""
         await self._ask("remove", writer)
 
+    @override
     async def writers(self) -> list[WriterRow]:
-        """See Tables."""
         return [WriterRow(row[0], row[1] or 0, row[2] is not False) for row in await self._ask("writers")]
 
+    @override
     async def open(self, writer: str, opening: Opening) -> None:
-        """See Tables."""
         await self._ask("open", writer, opening.stream, opening.number)
 
+    @override
     async def opened(self, writer: str) -> list[Opening]:
-        """See Tables."""
         return [Opening(*row) for row in await self._ask("opened", writer)]
 
+    @override
     async def forget(self, writer: str, opening: Opening) -> None:
-        """See Tables."""
         await self._ask("forget", writer, opening.stream, opening.number)
 
 

@@ -38,7 +38,7 @@ class SharedPartition:
         self.grown = log.grown
 
     def for_group(self, models: ReadModels, group: str) -> GroupReader:
-        """See Partition.for_group."""
+        """What a member of a group reads: every event of a stream once."""
         return GroupReader(self._log, self._publisher, models, group)
 
 
@@ -65,7 +65,7 @@ class GroupReader:
         """How often something was missing: never, if publishers do as they must and the broker loses nothing."""
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See Log.read_log. Without types: what stands there, for who asks for an event again."""
+        """Without types: what stands there, for who asks for an event again."""
         page = await self._log.read_log(after, limit)
         if types is None:
             return page
@@ -83,7 +83,7 @@ class GroupReader:
         return LogPage(events, page.reached, unreadable)
 
     def seen(self, position: int) -> dict[str, int]:
-        """See GroupLog.seen."""
+        """The last version of each stream up to a position, where that is new."""
         new = {stream: version for at, stream, version in self._new if at <= position}
         return new | {_BEGINNING: 1} if new and self._whole else new
 

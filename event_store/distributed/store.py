@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import ClassVar, Protocol
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.interfaces import Broker, Tables, TimedOut
 from citybrain.event_store.distributed.reading import NamedLog, SharedPartition
@@ -19,6 +21,7 @@ from citybrain.event_store.limits import check_limits
 from citybrain.event_store.store import (
     Committed,
     Conflict,
+    EventStore,
     Features,
     Feed,
     NewEvent,
@@ -55,7 +58,7 @@ CorrelationFeeds = Callable[[BucketedStreams, str, Collection[str] | None], Feed
 """How the events of one correlation id are found, of some types or all: the tables know."""
 
 
-class DistributedEventStore:
+class DistributedEventStore(EventStore):
     """Open it with `DistributedEventStore(…)` inside the running event loop; `await leave()`, then `close()` when done."""
 
     features: ClassVar[Features] = Features(one_order=False, several_processes=True, durable=True)
@@ -91,17 +94,17 @@ class DistributedEventStore:
         self._tasks = [asyncio.ensure_future(self.writer.run()), asyncio.ensure_future(self.adopter.run())]
         self._closed = False
 
+    @override
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Awaitable[Committed | Conflict]:
-        """See EventStore.append."""
         check_limits(stream, events)
         if self._closed:
             raise StoreError("the event store is closed; nothing was written")
         return asyncio.ensure_future(self.writer.append(stream, events, expected, timeout_s))
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
-        """See EventStore.read."""
         if not backward:
             first = max(1, from_version)
             found, _ = await self.streams.read(stream, first, first + limit - 1)
@@ -112,13 +115,13 @@ class DistributedEventStore:
         found, _ = await self.streams.read_all(stream, max(1, last - limit + 1), last)
         return found[::-1]
 
+    @override
     async def version_of(self, stream: str, event_id: str) -> int:
-        """See EventStore.version_of."""
         tail = await self.streams.tail(stream)
         return (await self.streams.versions(stream, [event_id], tail.bucket)).get(event_id, 0)
 
+    @override
     async def writable(self) -> None:
-        """See EventStore.writable."""
         if self._closed:
             raise StoreError("the event store is closed")
         if self._log.failing:
@@ -130,16 +133,16 @@ class DistributedEventStore:
         except TimedOut as error:
             raise StoreError(f"the streams do not answer: {error}") from error
 
+    @override
     def unwell(self) -> str:
-        """See EventStore.unwell."""
         return "; ".join(self._watch.troubles(stops=False))
 
+    @override
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
-        """See EventStore.partitions."""
         return [SharedPartition(log, self.writer.publisher) for log in self._log.partitions(types)]
 
+    @override
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> Feed:
-        """See EventStore.feed."""
         if correlation_id:
             if self._correlations is None:
                 raise StoreError("this store was opened without an index of correlation ids, and cannot follow one")
@@ -156,8 +159,9 @@ class DistributedEventStore:
             for writer in self.writer.ids:
                 await asyncio.wait_for(self._tables.close(writer), _SETTLE_S)
 
+    @override
     def close(self) -> None:
-        """See EventStore.close. What was not finished, others bring into the log."""
+        """What was not finished, others bring into the log."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

@@ -116,7 +116,7 @@ class Writer:
     async def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
-        """See EventStore.append: Undecided after `timeout_s`, and it goes on until it is decided."""
+        """Undecided after `timeout_s`, and it goes on until it is decided."""
         check_limits(stream, events)
         deciding = self._spawn(self._decide(stream, events, expected))
         if timeout_s is not None and not (await asyncio.wait([deciding], timeout=timeout_s))[0]:

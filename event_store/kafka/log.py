@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from confluent_kafka import Message, TopicPartition
+from typing_extensions import override
 
+from citybrain.event_store.distributed.interfaces import Broker
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import EventPartition
 from citybrain.event_store.kafka.producer import Sender
@@ -17,7 +19,7 @@ from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.watch import Watch
 
 
-class KafkaLog:
+class KafkaLog(Broker):
     """The broker of a process. Open it with `await KafkaLog.open(…)` inside the running event loop; `close()` when done."""
 
     def __init__(self, cluster: Cluster, watch: Watch) -> None:
@@ -53,8 +55,8 @@ class KafkaLog:
         """Why Kafka takes nothing, as far as is known; empty: it does."""
         return self._sender.failing
 
+    @override
     async def publish(self, event: StoredEvent) -> None:
-        """See Broker.publish."""
         service = service_of(event.stream)
         if service not in self._partitions:
             await self.know({service})

@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from typing_extensions import override
+
 from citybrain.event_store.kafka.cluster import BrokerError
-from citybrain.event_store.store import LogPage, StoredEvent, Unreadable
+from citybrain.event_store.store import Log, LogPage, StoredEvent, Unreadable
 
 # The newest are kept in memory for those who are up to date: so many, and not more bytes than these.
 _TAIL_MAX = 2048
@@ -78,11 +80,11 @@ class KafkaPartition(Generic[T]):
         return list(itertools.islice(self._tail, first, first + limit))
 
     def head(self) -> int:
-        """See Log.head."""
+        """Position of the last record known."""
         return self._head
 
     async def grown(self, after: int) -> int:
-        """See Log.grown."""
+        """Returns the head as soon as it is above `after`."""
         self.follow()
         while self._head <= after:
             waiter = asyncio.get_running_loop().create_future()
@@ -124,11 +126,11 @@ class KafkaPartition(Generic[T]):
                 waiter.set_exception(error)
 
 
-class EventPartition(KafkaPartition[StoredEvent]):
-    """A Log."""
+class EventPartition(KafkaPartition[StoredEvent], Log):
+    """A partition that holds events."""
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See Log.read_log."""
         head = self.head()
         found = await self.read(after, limit)
         reached = found[-1].position if found else max(after, head)

@@ -68,13 +68,13 @@ class Readers(Generic[T]):
             reader.close()
 
     def follow(self, partition: KafkaPartition[T]) -> None:
-        """See Reads."""
+        """Brings what comes behind the partition's head from now on."""
         self._to_follow.put(partition)
 
     # -- what is old --------------------------------------------------------------------------------------------------------
 
     async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T | Unreadable]:
-        """See Reads. BrokerError where the broker does not answer, or has lost it."""
+        """BrokerError where the broker does not answer, or has lost it."""
         work = self._old.submit(self._read, self._idle.pop((partition.name, after), None), partition, after, limit)
         try:
             reader, found = await asyncio.shield(asyncio.wrap_future(work))

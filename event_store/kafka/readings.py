@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from confluent_kafka import Message, TopicPartition
+from typing_extensions import override
 
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.kafka.partition import KafkaPartition
@@ -16,7 +17,7 @@ from citybrain.event_store.kafka.readers import Readers
 from citybrain.event_store.kafka.records import Refused
 from citybrain.event_store.kafka.topics import Kind, Topics, readings_topic
 from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT
-from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch
+from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
 from citybrain.event_store.store import LimitExceeded, Unreadable
 from citybrain.event_store.watch import Vital, Watch
 
@@ -35,7 +36,7 @@ _KEPT = Kind(
 )
 
 
-class KafkaReadings:
+class KafkaReadings(ReadingsLog):
     """A ReadingsLog. Create it inside the running event loop; `close()` when done."""
 
     def __init__(self, cluster: Cluster, watch: Watch | None = None) -> None:
@@ -57,15 +58,16 @@ class KafkaReadings:
         self._readers.close()
         self._topics.close()
 
+    @override
     async def put(self, topic: str, received_at: int, data: bytes) -> None:
-        """See ReadingsLog.put."""
         if len(data) > MAX_BATCH_BYTES:
             raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
         partition = await self._partition(topic)
         await self._sender.send(partition.topic, 0, None, data, [(_RECEIVED, str(received_at).encode())])
 
+    @override
     async def read(self, topic: str, after: int, limit: int) -> list[ReadingsBatch]:
-        """See ReadingsLog.read. What is no batch is told, and handed out as one that holds nothing, to be gone past."""
+        """What is no batch is told, and handed out as one that holds nothing, to be gone past."""
         partition = await self._partition(topic)
         found = await partition.read(max(after, self._gone[topic]), limit)
         for one in found:
@@ -73,18 +75,18 @@ class KafkaReadings:
                 self._told[topic].says(f"holds what is no batch, at {one.where}: {one.reason}")
         return [ReadingsBatch(one.position, 0, b"") if isinstance(one, Unreadable) else one for one in found]
 
+    @override
     async def up_to_now(self, topic: str) -> None:
-        """See ReadingsLog.up_to_now."""
         partition = await self._partition(topic)
         ends = await self._topics.ready([partition.topic])
         await partition.grown(ends[TopicPartition(partition.topic, 0)] - 1)
 
+    @override
     def head(self, topic: str) -> int:
-        """See ReadingsLog.head."""
         return self._partitions[topic].head() if topic in self._partitions else 0
 
+    @override
     async def grown(self, topic: str, after: int) -> None:
-        """See ReadingsLog.grown."""
         await (await self._partition(topic)).grown(after)
 
     async def _partition(self, topic: str) -> KafkaPartition[ReadingsBatch]:

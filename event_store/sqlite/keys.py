@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.personal.v1 import personal_pb2
+from typing_extensions import override
 
-from citybrain.event_store.keys import Erasure, KeysMissing, PersonErased, Rewrapped, Sent, new_person
+from citybrain.event_store.keys import Erasure, KeysMissing, KeyStore, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 from citybrain.event_store.sqlite.database import open_database, refused, undo
 
@@ -54,7 +55,7 @@ def _told(work: Callable[..., T], self: SqliteKeys, *arguments: object, **named:
         raise refused(self.path, error) from error
 
 
-class SqliteKeys:
+class SqliteKeys(KeyStore):
     """KeyStore in one SQLite file that its owner alone may read; several processes may have it open.
 
     Who was erased stands in a second file beside it as well (`erased.jsonl`), which is only added to and belongs in no copy: on
@@ -87,14 +88,14 @@ class SqliteKeys:
             raise refused(path, error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
+    @override
     def close(self) -> None:
-        """See KeyStore.close."""
         self._thread.submit(self._db.close).result()
         self._thread.shutdown()
 
     @_in_its_thread
+    @override
     def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> dict[str, Key]:
-        """See KeyStore.obtain."""
         found: dict[str, Key] = {}
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -114,8 +115,8 @@ class SqliteKeys:
         return found
 
     @_in_its_thread
+    @override
     def find(self, persons: Iterable[str]) -> dict[str, Key | None]:
-        """See KeyStore.find."""
         found: dict[str, Key | None] = {}
         for person in persons:
             found[person] = self._key(person)
@@ -127,14 +128,14 @@ class SqliteKeys:
         return found
 
     @_in_its_thread
+    @override
     def knows(self, person: str) -> bool:
-        """See KeyStore.knows."""
         sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE person = ?1) OR EXISTS (SELECT 1 FROM lookups WHERE person = ?1)"
         return bool(self._db.execute(sql, (person,)).fetchone()[0])
 
     @_in_its_thread
+    @override
     def destroy(self, person: str, at: int) -> Erasure:
-        """See KeyStore.destroy."""
         if not self._is_erased(person):
             # First where no copy of the keys can take it back.
             try:
@@ -149,21 +150,21 @@ class SqliteKeys:
         return self._destroy(person, at)
 
     @_in_its_thread
+    @override
     def erased(self, after: int) -> list[Erasure]:
-        """See KeyStore.erased."""
         sql = "SELECT number, person, at FROM erased WHERE number > ? ORDER BY number"
         return [Erasure(*row) for row in self._db.execute(sql, (after,))]
 
     @_in_its_thread
+    @override
     def person(self, kind: str, value: str) -> str:
-        """See KeyStore.person."""
         digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
         self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
         return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
 
     @_in_its_thread
+    @override
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
-        """See KeyStore.note_sent."""
         self._db.executemany(
             "INSERT INTO sent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events,"
             " last = max(last, excluded.last)",
@@ -171,14 +172,14 @@ class SqliteKeys:
         )
 
     @_in_its_thread
+    @override
     def sent(self, person: str) -> list[Sent]:
-        """See KeyStore.sent."""
         sql = "SELECT recipient, events, first, last FROM sent WHERE person = ? ORDER BY recipient"
         return [Sent(*row) for row in self._db.execute(sql, (person,))]
 
     @_in_its_thread
+    @override
     def copies(self) -> list[int]:
-        """See KeyStore.copies."""
         return [row[0] for row in self._db.execute("SELECT made_at FROM copies ORDER BY made_at")]
 
     @_in_its_thread
@@ -191,8 +192,8 @@ class SqliteKeys:
         target.close()
 
     @_in_its_thread
+    @override
     def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
-        """See KeyStore.rewrap."""
         changed = 0
         self._db.execute("BEGIN IMMEDIATE")
         try:

@@ -19,7 +19,9 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from citybrain.event_store.read_models import Dropped, Kept, Parked, Row, RowChanged, WindowsSeen, checked, row_text
+from typing_extensions import override
+
+from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row, RowChanged, WindowsSeen, checked, row_text
 from citybrain.event_store.sqlite.database import open_database, refused, undo
 from citybrain.event_store.store import LostAssignment
 
@@ -72,7 +74,7 @@ def _revision(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-class SqliteReadModels:
+class SqliteReadModels(ReadModels):
     """ReadModels in one service's file; what its methods promise is said there."""
 
     def __init__(self, path: Path) -> None:
@@ -80,14 +82,14 @@ class SqliteReadModels:
         self._db = open_database(path, "NORMAL", _SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
+    @override
     def close(self) -> None:
-        """See ReadModels.close."""
         self._thread.submit(self._db.close).result()
         self._thread.shutdown()
 
     @_in_its_thread
+    @override
     def join(self, group: str, start: int = 0) -> tuple[int, int]:
-        """See ReadModels.join."""
         # In one statement: two that join at once must not read the same epoch.
         joined = self._db.execute(
             "INSERT INTO groups VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, position",
@@ -97,19 +99,19 @@ class SqliteReadModels:
         return int(epoch), int(position)
 
     @_in_its_thread
+    @override
     def position(self, group: str) -> int | None:
-        """See ReadModels.position."""
         found = self._db.execute("SELECT position FROM groups WHERE name = ?", (group,)).fetchone()
         return None if found is None else int(found[0])
 
     @_in_its_thread
+    @override
     def changes(self) -> int:
-        """See ReadModels.changes."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     @_in_its_thread
+    @override
     def get(self, view: str, key: str) -> Row | None:
-        """See ReadModels.get."""
         (key,) = checked([key])
         text = self._text(view, key)
         return None if text is None else json.loads(text)
@@ -119,27 +121,28 @@ class SqliteReadModels:
         return None if found is None else found[0]
 
     @_in_its_thread
+    @override
     def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """See ReadModels.scan."""
         found = self._db.execute(
             "SELECT key, row FROM rows WHERE view = ? AND key > ? ORDER BY key LIMIT ?", (view, after, limit)
         )
         return [(key, json.loads(row)) for key, row in found]
 
     @_in_its_thread
+    @override
     def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
-        """See ReadModels.load."""
         found = ((key, self._text(view, key)) for key in checked(keys))
         return {key: Kept(json.loads(text), _revision(text)) for key, text in found if text is not None}
 
     @_in_its_thread
+    @override
     def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
-        """See ReadModels.seen."""
         sql = "SELECT version FROM seen WHERE grp = ? AND stream = ?"
         found = ((stream, self._db.execute(sql, (group, stream)).fetchone()) for stream in streams)
         return {stream: row[0] for stream, row in found if row is not None}
 
     @_in_its_thread
+    @override
     def save(
         self,
         group: str,
@@ -152,7 +155,7 @@ class SqliteReadModels:
         kept: Mapping[str, Kept] | None = None,
         seen: Mapping[str, int] | None = None,
     ) -> None:
-        """See ReadModels.save. All of it is one transaction, so nothing of it is written where a row has changed."""
+        """All of it is one transaction, so nothing of it is written where a row has changed."""
         rows = rows or {}
         texts = {key: None if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
         with self._as_member(group, epoch, position):
@@ -174,8 +177,8 @@ class SqliteReadModels:
     # -- parked events --------------------------------------------------------------------------------------------------
 
     @_in_its_thread
+    @override
     def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
-        """See ReadModels.park."""
         with self._as_member(group, epoch):
             given_up = "SELECT 1 FROM dropped WHERE grp = ? AND position = ?"
             rows = [
@@ -186,33 +189,33 @@ class SqliteReadModels:
             self._db.executemany(f"INSERT OR REPLACE INTO parked (grp, {_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     @_in_its_thread
+    @override
     def parked(self, group: str) -> list[Parked]:
-        """See ReadModels.parked."""
         found = self._db.execute(f"SELECT {_PARKED} FROM parked WHERE grp = ? ORDER BY position", (group,))
         return [Parked(*row) for row in found]
 
     @_in_its_thread
+    @override
     def count_parked(self, group: str) -> int:
-        """See ReadModels.count_parked."""
         return int(self._db.execute("SELECT count(*) FROM parked WHERE grp = ?", (group,)).fetchone()[0])
 
     @_in_its_thread
+    @override
     def asked(self, group: str) -> int:
-        """See ReadModels.asked."""
         found = self._db.execute("SELECT number FROM asked WHERE grp = ?", (group,)).fetchone()
         return found[0] if found else 0
 
     @_in_its_thread
+    @override
     def ask_replay(self, group: str, stream: str) -> int:
-        """See ReadModels.ask_replay."""
         self._db.execute("BEGIN IMMEDIATE")
         with self._transaction():
             self._db.execute(_ASKED, (group,))
             return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount
 
     @_in_its_thread
+    @override
     def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
-        """See ReadModels.drop."""
         self._db.execute("BEGIN IMMEDIATE")
         with self._transaction():
             found = self._db.execute(
@@ -225,8 +228,8 @@ class SqliteReadModels:
             return True
 
     @_in_its_thread
+    @override
     def dropped(self, group: str, after: int = 0) -> list[Dropped]:
-        """See ReadModels.dropped."""
         found = self._db.execute(
             "SELECT position, event_id, reason, who, dropped_at FROM dropped WHERE grp = ? AND position > ? ORDER BY position",
             (group, after),
@@ -236,25 +239,25 @@ class SqliteReadModels:
     # -- timers ---------------------------------------------------------------------------------------------------------
 
     @_in_its_thread
+    @override
     def last_run(self, timer: str) -> int | None:
-        """See ReadModels.last_run."""
         found = self._db.execute("SELECT last FROM timers WHERE name = ?", (timer,)).fetchone()
         return None if found is None else int(found[0])
 
     @_in_its_thread
+    @override
     def ran(self, timer: str, moment: int) -> None:
-        """See ReadModels.ran."""
         self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?)", (timer, moment))
 
     @_in_its_thread
+    @override
     def windows_seen(self, name: str) -> WindowsSeen:
-        """See ReadModels.windows_seen."""
         found = self._db.execute("SELECT closed_until, resume, position FROM windows WHERE name = ?", (name,)).fetchone()
         return WindowsSeen(*found) if found else WindowsSeen()
 
     @_in_its_thread
+    @override
     def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
-        """See ReadModels.save_windows_seen."""
         self._db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (name, *astuple(seen)))
 
     # -- transactions ---------------------------------------------------------------------------------------------------

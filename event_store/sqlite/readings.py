@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch
+from typing_extensions import override
+
+from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
 from citybrain.event_store.sqlite.database import open_database, undo
 from citybrain.event_store.store import LimitExceeded, StoreError
 
@@ -24,7 +26,7 @@ _PRUNE_EVERY = 1000
 _OTHERS_POLL_S = 0.05
 
 
-class SqliteReadings:
+class SqliteReadings(ReadingsLog):
     """A ReadingsLog on one file. Create it inside the running event loop; several processes may open the file."""
 
     def __init__(self, path: Path) -> None:
@@ -45,28 +47,29 @@ class SqliteReadings:
         self._work.put(None)
         self._thread.join()
 
+    @override
     async def put(self, topic: str, received_at: int, data: bytes) -> None:
-        """See ReadingsLog.put."""
         if len(data) > MAX_BATCH_BYTES:
             raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
         sql = "INSERT INTO batches (topic, received_at, data) VALUES (?, ?, ?) RETURNING position"
         rows = await self._ask(sql, (topic, received_at, data), writes=True)
         self._reached(topic, int(rows[0][0]))
 
+    @override
     async def read(self, topic: str, after: int, limit: int) -> list[ReadingsBatch]:
-        """See ReadingsLog.read."""
         sql = "SELECT position, received_at, data FROM batches WHERE topic = ? AND position > ? ORDER BY position LIMIT ?"
         return [ReadingsBatch(*row) for row in await self._ask(sql, (topic, after, limit))]
 
+    @override
     async def up_to_now(self, topic: str) -> None:
-        """See ReadingsLog.up_to_now. The file is everybody's."""
+        """The file is everybody's."""
 
+    @override
     def head(self, topic: str) -> int:
-        """See ReadingsLog.head."""
         return self._heads.get(topic, 0)
 
+    @override
     async def grown(self, topic: str, after: int) -> None:
-        """See ReadingsLog.grown."""
         while self.head(topic) <= after:
             waiter = self._loop.create_future()
             self._waiters.add(waiter)

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from citybrain.event_store.snapshots import Snapshot
+from typing_extensions import override
+
+from citybrain.event_store.snapshots import Snapshot, Snapshots
 from citybrain.event_store.sqlite.database import open_database
 from citybrain.event_store.store import StoreError
 
@@ -18,23 +20,23 @@ CREATE TABLE IF NOT EXISTS snapshots (stream TEXT PRIMARY KEY, version INTEGER N
 """
 
 
-class SqliteSnapshots:
+class SqliteSnapshots(Snapshots):
     """Snapshots in one SQLite file (StoreError where it fails), which may be deleted at any time the mesh stands still."""
 
     def __init__(self, path: Path) -> None:
         self._db = open_database(path, "NORMAL", _SCHEMA)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
+    @override
     def newest(self, stream: str) -> asyncio.Future[Snapshot | None]:
-        """See Snapshots.newest."""
         return asyncio.get_running_loop().run_in_executor(self._thread, self._newest, stream)
 
+    @override
     def keep(self, stream: str, snapshot: Snapshot) -> asyncio.Future[None]:
-        """See Snapshots.keep."""
         return asyncio.get_running_loop().run_in_executor(self._thread, self._keep, stream, snapshot)
 
+    @override
     def close(self) -> None:
-        """See Snapshots.close."""
         self._thread.submit(self._db.close).result()
         self._thread.shutdown()
 

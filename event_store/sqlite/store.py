@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
+from typing_extensions import override
+
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.limits import check_limits
 from citybrain.event_store.read_models import ReadModels
@@ -30,9 +32,12 @@ from citybrain.event_store.sqlite import file, reading, writing
 from citybrain.event_store.store import (
     Committed,
     Conflict,
+    EventStore,
     Features,
+    GroupLog,
     LogPage,
     NewEvent,
+    Partition,
     StoredEvent,
     StoreError,
     Undecided,
@@ -66,7 +71,7 @@ class _Try:
     done: asyncio.Future[None]
 
 
-class SqliteEventStore:
+class SqliteEventStore(EventStore, Partition, GroupLog):
     """An EventStore on one file, and its log's only partition. Create it inside the running event loop; `close()` when done."""
 
     name = ""
@@ -89,6 +94,7 @@ class SqliteEventStore:
         self._writer = threading.Thread(target=self._write, args=(connection,), name="store-write", daemon=True)
         self._writer.start()
 
+    @override
     def close(self) -> None:
         """Finishes what was accepted, then lets go of the file."""
         self._closed = True
@@ -98,10 +104,11 @@ class SqliteEventStore:
 
     # -- appending ------------------------------------------------------------------------------------------------------
 
+    @override
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> asyncio.Future[Committed | Conflict]:
-        """See EventStore.append. An append that has begun is finished even when its caller has gone."""
+        """An append that has begun is finished even when its caller has gone."""
         check_limits(stream, events)
         if self._closed:
             raise StoreError(f"the event store on {self._path.name} is closed; nothing was written")
@@ -114,16 +121,17 @@ class SqliteEventStore:
             item.done.add_done_callback(lambda _: timer.cancel())
         return item.done
 
+    @override
     async def writable(self) -> None:
-        """See EventStore.writable."""
         if self._closed:
             raise StoreError(f"the event store on {self._path.name} is closed")
         trying = _Try(self._loop.create_future())
         self._queue.put(trying)
         await trying.done
 
+    @override
     def unwell(self) -> str:
-        """See EventStore.unwell: what it does, it does for an append."""
+        """What it does, it does for an append."""
         return ""
 
     def _write(self, connection: sqlite3.Connection) -> None:
@@ -204,12 +212,12 @@ class SqliteEventStore:
 
     # -- reading --------------------------------------------------------------------------------------------------------
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
-        """See EventStore.read."""
         return await self._query(reading.read_stream, stream, from_version, limit, backward)
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See Log.read_log."""
         # The head is taken before reading: everything at or below it is visible to the query.
         head = self._head
         if self._tail and self._tail[0].position <= after + 1:
@@ -220,20 +228,21 @@ class SqliteEventStore:
         events = await self._query(reading.read_log, after, head, limit, wanted)
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
+    @override
     def partitions(self, types: Collection[str] | None = None) -> list[SqliteEventStore]:
-        """See EventStore.partitions."""
         return [self]
 
+    @override
     def for_group(self, models: ReadModels, group: str) -> SqliteEventStore:
-        """See Partition.for_group."""
         return self
 
+    @override
     def seen(self, position: int) -> dict[str, int]:
-        """See GroupLog.seen: nothing stands twice in this log."""
+        """Nothing stands twice in this log."""
         return {}
 
+    @override
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> PartitionsFeed:
-        """See EventStore.feed."""
         return PartitionsFeed({self.name: CorrelatedLog(self, correlation_id) if correlation_id else self}, types)
 
     async def read_correlated(self, correlation_id: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
@@ -243,16 +252,16 @@ class SqliteEventStore:
         events = await self._query(reading.read_correlated, correlation_id, after, head, limit, wanted)
         return LogPage(events, events[-1].position if len(events) == limit else max(head, after))
 
+    @override
     async def version_of(self, stream: str, event_id: str) -> int:
-        """See EventStore.version_of."""
         return await self._query(reading.version_of, stream, event_id)
 
+    @override
     def head(self) -> int:
-        """See Log.head."""
         return self._head
 
+    @override
     async def grown(self, after: int) -> int:
-        """See Log.grown."""
         while self._head <= after:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.add(waiter)
@@ -292,7 +301,7 @@ class CorrelatedLog:
         self.grown = store.grown
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See Log.read_log."""
+        """What stands behind a position."""
         return await self._store.read_correlated(self._correlation_id, after, limit, types)
 
 

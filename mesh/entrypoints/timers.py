@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 from opentelemetry import trace
+from typing_extensions import override
 
 from citybrain.event_store.subscription import describe
 from citybrain.mesh.entrypoints.base import CityEntrypoint
@@ -83,6 +84,7 @@ class Every(Timer):
         self._interval = int(seconds * MICROSECONDS)
         super().__init__(**options)
 
+    @override
     async def _begin(self) -> None:
         if self._stopped:
             return
@@ -103,6 +105,7 @@ class At(Timer):
         next_moment(when, 0)
         super().__init__(**options)
 
+    @override
     async def _begin(self) -> None:
         if self._stopped:
             return

@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from typing_extensions import override
+
 Fire = Callable[[], Awaitable[None]]
 MICROSECONDS = 1_000_000
 # So many timers are kept before it is looked which were taken back.
@@ -92,17 +94,20 @@ class WallClock(CityClock):
         self._set = asyncio.Event()
         self._under_way: set[asyncio.Task[object]] = set()
 
+    @override
     def now(self) -> int:
         """The wall clock."""
         return time.time_ns() // 1000
 
+    @override
     def at(self, due: int, fire: Fire) -> Timer:
-        """See CityClock.at; it ends the sleep of `run`, which may be for a later one."""
+        """It ends the sleep of `run`, which may be for a later one."""
         self._set.set()
         return super().at(due, fire)
 
+    @override
     async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:
-        """See CityClock.carry_out: a slow one must not delay the next timer."""
+        """A slow one must not delay the next timer."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -130,16 +135,18 @@ class DrivenClock(CityClock):
         self._told = False
         self._heading_for = last
 
+    @override
     def now(self) -> int:
         """The last moment told or written down; 0 where there is none."""
         return self._now
 
+    @override
     def known(self) -> bool:
         """Not from a restart until somebody tells the time."""
         return self._told
 
+    @override
     def heading_for(self) -> int:
-        """See CityClock.heading_for."""
         return max(self._now, self._heading_for)
 
     async def advance(self, moment: int) -> int:
@@ -153,5 +160,6 @@ class DrivenClock(CityClock):
         self._now = max(self._now, moment)
         return self._now
 
+    @override
     def _reach(self, moment: int) -> None:
         self._now = max(self._now, moment)

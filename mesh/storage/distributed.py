@@ -7,6 +7,8 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
@@ -28,42 +30,44 @@ from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.erasure import PUBLISHER
 from citybrain.mesh.personal.vault import master_secrets
 from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
-from citybrain.mesh.storage.engine import Assignment
+from citybrain.mesh.storage.engine import Assignment, Engine
 from citybrain.mesh.subscriptions.leadership import Lead
 
 # How often one who stands by looks again, where nothing wakes him.
 _LOOK_S = 1.0
 
 
-class SharedLead:
+class SharedLead(Lead):
     """The lead of a service that runs on many machines: whoever its consumer group gives one partition. It can be lost."""
 
     def __init__(self, membership: Assignment) -> None:
         self._membership = membership
 
     @property
+    @override
     def leads(self) -> bool:
-        """See Lead."""
         return bool(self._membership.partitions())
 
+    @override
     async def gained(self) -> None:
-        """See Lead."""
         while not self.leads:
             await self._membership.changed((), _LOOK_S)
 
+    @override
     def take(self) -> bool:
-        """See Lead. The group gives it; it cannot be taken."""
+        """The group gives it; it cannot be taken."""
         return self.leads
 
+    @override
     def give_up(self) -> None:
-        """See Lead."""
         self._membership.leave()
 
 
-class Distributed:
+class Distributed(Engine):
     """Streams, read models, snapshots and keys of persons on Cassandra, the log and readings on Kafka."""
 
     look_s = 0.5
+    store: DistributedEventStore
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class Distributed:
         self._watch = watch
         self._models = models
         self.keys = keys
-        self.snapshots = snapshots
+        self._snapshots = snapshots
         self._cluster = cluster
         self._asked = asked
         self._tables = tables
@@ -110,31 +114,36 @@ class Distributed:
             raise
         return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, watch)
 
+    @property
+    @override
+    def snapshots(self) -> CassandraSnapshots:
+        return self._snapshots
+
     @functools.cached_property
+    @override
     def readings(self) -> KafkaReadings:
-        """See Engine."""
         return KafkaReadings(self._cluster, self._watch)
 
+    @override
     def models(self, service: str) -> ReadModels:
-        """See Engine."""
         return self._models[service]
 
+    @override
     def lead(self, service: str) -> Lead:
-        """See Engine."""
         first = f"{event_topic(self._cluster, service)}/0"
         own = [partition for partition in self.store.partitions() if partition.name == first]
         return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch))
 
+    @override
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
-        """See Engine."""
         return Membership(self._cluster, group, self.store.partitions(types), self._watch)
 
+    @override
     def partition_of(self, stream: str) -> str:
-        """See Engine."""
         return f"{event_topic(self._cluster, service_of(stream))}/{partition_of(stream, self._cluster.partitions)}"
 
+    @override
     async def up_to_now(self) -> None:
-        """See Engine."""
         await self._log.up_to_now()
 
     async def verify(self, repair: bool) -> Verdict:
@@ -143,8 +152,8 @@ class Distributed:
         await self._log.know({service_of(stream) async for stream in self._tables.names()})
         return await verify(self._tables.names(), self._log, self.store.writer.publisher, repair)
 
+    @override
     async def close(self) -> None:
-        """See Engine."""
         await self.store.leave()
         self.store.close()
         loop = asyncio.get_running_loop()

@@ -8,11 +8,14 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from typing_extensions import override
+
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.keys import SqliteKeys
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.readings import SqliteReadings
 from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
@@ -42,15 +45,11 @@ class Assignment(Protocol):
 class Engine(Protocol):
     """Opened by `open_engine`."""
 
-    @property
-    def store(self) -> EventStore:
-        """The events."""
-        ...
+    store: EventStore
+    """The events."""
 
-    @property
-    def keys(self) -> KeyStore:
-        """The keys of persons."""
-        ...
+    keys: KeyStore
+    """The keys of persons."""
 
     @property
     def snapshots(self) -> Snapshots:
@@ -62,10 +61,8 @@ class Engine(Protocol):
         """Batches of readings; to be asked for inside the running event loop."""
         ...
 
-    @property
-    def look_s(self) -> float:
-        """How often it is looked whether others have changed rows."""
-        ...
+    look_s: float
+    """How often it is looked whether others have changed rows."""
 
     def models(self, service: str) -> ReadModels:
         """The read models of a service that runs in this process."""
@@ -102,7 +99,7 @@ async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engi
     return Embedded(settings)
 
 
-class AllOrNothing:
+class AllOrNothing(Assignment):
     """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
 
     def __init__(self, store: EventStore, leadership: Lead) -> None:
@@ -110,8 +107,8 @@ class AllOrNothing:
         self._leadership = leadership
         self._gained: asyncio.Task[None] | None = None
 
+    @override
     def partitions(self) -> Mapping[str, Partition]:
-        """See Assignment."""
         if self._gained is None:
             # At once where it is free: until it is known who leads, nobody is at rest.
             with contextlib.suppress(OSError):
@@ -119,23 +116,26 @@ class AllOrNothing:
             self._gained = asyncio.ensure_future(self._leadership.gained())
         return self._all if self._leadership.leads else {}
 
+    @override
     async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """See Assignment. Who leads does so until it ends."""
+        """Who leads does so until it ends."""
         if not known and self._gained is not None and not self._gained.done():
             await asyncio.wait([self._gained], timeout=timeout_s)
         else:
             await asyncio.sleep(timeout_s)
 
+    @override
     def leave(self) -> None:
-        """See Assignment."""
         if self._gained is not None:
             self._gained.cancel()
 
 
-class Embedded:
+class Embedded(Engine):
     """SQLite files: one of events, one of read models for each service, and what else is kept in one each."""
 
     look_s = 0.02
+    store: SqliteEventStore
+    keys: SqliteKeys
 
     def __init__(self, settings: Settings) -> None:
         """To be made inside the running event loop."""
@@ -144,36 +144,38 @@ class Embedded:
         self.store = SqliteEventStore(data / "events.db")
 
     @functools.cached_property
+    @override
     def snapshots(self) -> SqliteSnapshots:
-        """See Engine."""
         return SqliteSnapshots(self._data / "snapshots.db")
 
     @functools.cached_property
+    @override
     def readings(self) -> SqliteReadings:
-        """See Engine."""
         return SqliteReadings(self._data / "readings.db")
 
+    @override
     def models(self, service: str) -> ReadModels:
-        """See Engine."""
         return SqliteReadModels(self._data / f"{service}.views.db")
 
+    @override
     def lead(self, service: str) -> Lead:
-        """See Engine."""
         return Leadership(self._data / f"{service}.lead")
 
+    @override
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
-        """See Engine."""
         return AllOrNothing(self.store, lead)
 
+    @override
     def partition_of(self, stream: str) -> str:
-        """See Engine. There is one."""
+        """There is one."""
         return self.store.name
 
+    @override
     async def up_to_now(self) -> None:
-        """See Engine. It is, but for what other processes wrote in the last few hundredths of a second."""
+        """It is, but for what other processes wrote in the last few hundredths of a second."""
 
+    @override
     async def close(self) -> None:
-        """See Engine."""
         # What was never asked for was not opened.
         for name in ("readings", "snapshots", "keys"):
             if name in vars(self):

@@ -15,8 +15,10 @@ from datetime import datetime
 from typing import Literal
 
 import grpc
+from typing_extensions import override
 
 from citybrain.event_store.keys import PersonErased
+from citybrain.event_store.parking import GroupMemory
 from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
 from citybrain.event_store.store import LimitExceeded, Log, LostAssignment, Partition, StoreError
 from citybrain.event_store.subscription import Batch, Subscription, describe
@@ -100,7 +102,7 @@ class Standing:
     restarts: int
 
 
-class Part:
+class Part(GroupMemory):
     """A group's part in one partition, as long as this process works on it: the memory of its subscription."""
 
     def __init__(self, member: GroupMember, partition: Partition) -> None:
@@ -139,20 +141,20 @@ class Part:
         seen = self.log.seen(batch.reached)
         await self.models.save(self.name, self.epoch, batch.reached, view, rows, batch.unparked, kept=kept, seen=seen)
 
+    @override
     async def park(self, events: Sequence[Parked]) -> None:
-        """See GroupMemory."""
         await self.models.park(self.name, self.epoch, events)
 
+    @override
     async def parked(self) -> list[Parked]:
-        """See GroupMemory."""
         return await self.models.parked(self.name)
 
+    @override
     async def asked(self) -> int:
-        """See GroupMemory."""
         return await self.models.asked(self.name)
 
+    @override
     async def dropped(self, after: int) -> list[Dropped]:
-        """See GroupMemory."""
         return await self.models.dropped(self.name, after)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from citybrain.mesh.errors import CallFailed, DeadlinePassed
 from citybrain.mesh.testing.errors import NeverCame
@@ -154,6 +155,7 @@ class Stream(Iterator[Any]):
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
+    @override
     def __next__(self) -> Any:
         response = greenlets().do(self._exchange.receive())
         if response is None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 from structlog.testing import LogCapture
+from typing_extensions import override
 
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.container import Container
@@ -74,6 +75,7 @@ def _instance(parts: Parts, container: Container) -> Any:
     real = {provider.attr_name for provider in container.dependencies if not isinstance(provider, Substitute)}
 
     class Instance(container.service_cls):  # type: ignore[misc,name-defined]
+        @override
         def __getattribute__(self, name: str) -> Any:
             found = super().__getattribute__(name)
             if threading.current_thread() is greenlets().thread:

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from citybrain.mesh.errors import DeadlinePassed, status_of
 from citybrain.mesh.events import message_class, type_name
@@ -118,6 +119,7 @@ class Neighbours(Outgoing):
         super().__init__(tracing)
         self._fakes = {fake.service: fake for fake in fakes}
 
+    @override
     def _channel(self, service: str) -> Any:
         if service not in self._fakes:
             raise Misused(f"{service} was called, and the test has no neighbour of that name: give fake({service!r}, …)")

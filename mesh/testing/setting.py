@@ -51,16 +51,16 @@ class Rows:
         self.rows = dict(rows)
 
     def get(self, key: str) -> Row | None:
-        """See View.get."""
+        """The row of a key, or None."""
         return self.rows.get(key)
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """See View.scan."""
+        """Keys and rows behind a key, in the order of keys."""
         behind = [(key, self.rows[key]) for key in sorted(self.rows) if key > after]
         return behind if limit < 0 else behind[:limit]
 
     def derived(self, build: Callable[[list[Row]], D]) -> D:
-        """See View.derived."""
+        """What `build` makes of all rows."""
         return build([row for _, row in self.scan()])
 
 

@@ -18,6 +18,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from typing_extensions import override
 
 from citybrain.event_store.store import LimitExceeded
 from citybrain.event_store.subscription import describe
@@ -164,8 +165,8 @@ class SagaRunner(Provider):
 
     # -- for who knows which sagas are this process's -----------------------------------------------------------------------
 
+    @override
     def look_at(self, saga_id: str, version: int, ended: bool) -> None:
-        """See Carrier."""
         running = self._sagas.get(saga_id)
         if running is None and ended:
             self._not_later(saga_id)
@@ -173,8 +174,8 @@ class SagaRunner(Provider):
         if running is None or not version or running.known.version < version:
             self._begin(self._record(saga_id, _nothing, seen=version, tries=0 if version else _LAST))
 
+    @override
     def look_later(self, saga_id: str, moment: int) -> None:
-        """See Carrier."""
         # Of one that is in memory its timer is set.
         if saga_id not in self._sagas:
             self._not_later(saga_id)
@@ -201,8 +202,8 @@ class SagaRunner(Provider):
             self._log.error("saga is due and cannot be looked at", saga=saga_id, exc_info=error)
             self._begin(self._record(saga_id, _nothing, tries=_LAST))
 
+    @override
     def let_go(self) -> None:
-        """See Carrier."""
         for saga_id in [one for one in self._later if not self._ownership.owns(one)]:
             self._not_later(saga_id)
         for saga_id, running in list(self._sagas.items()):

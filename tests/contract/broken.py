@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
 from citybrain.event_store.sqlite import SqliteEventStore
@@ -31,6 +33,7 @@ from citybrain.mesh.runtime.clock import DrivenClock, Fire, Timer
 class Sound(SqliteEventStore):
     """Nothing is wrong with it; the others differ from it in one thing."""
 
+    @override
     async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
@@ -40,6 +43,7 @@ class Sound(SqliteEventStore):
 class IgnoresTheVersion(Sound):
     """Appends whatever is expected."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         return await super().append(stream, events, ANY, timeout_s)
 
@@ -47,6 +51,7 @@ class IgnoresTheVersion(Sound):
 class ForgetsTheSecondId(Sound):
     """Looks whether the first of the ids is there already, and not at the others."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         if not await self.version_of(stream, events[0].id):
             known = [event.id for event in events[1:] if await self.version_of(stream, event.id)]
@@ -57,6 +62,7 @@ class ForgetsTheSecondId(Sound):
 class WritesInParts(Sound):
     """Writes what it can of an append that it must refuse."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         outcome = await super().append(stream, events, expected, timeout_s)
         if isinstance(outcome, Conflict) and len(events) > 1:
@@ -67,6 +73,7 @@ class WritesInParts(Sound):
 class GivesUpWithItsCaller(Sound):
     """Forgets an append whose caller's time ran out."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         if timeout_s == 0:
             raise Undecided("no time: retry with the same ids")
@@ -76,6 +83,7 @@ class GivesUpWithItsCaller(Sound):
 class ReadsBackwardFromTheStart(Sound):
     """Turns the oldest events round in the place of the newest."""
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
         page = await super().read(stream, 1 if backward else from_version, limit)
         return page[::-1] if backward else page
@@ -84,6 +92,7 @@ class ReadsBackwardFromTheStart(Sound):
 class SkipsInTheLog(Sound):
     """Says it has looked at everything when a page was full."""
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         page = await super().read_log(after, limit, types)
         return LogPage(page.events, max(self.head(), after))
@@ -92,6 +101,7 @@ class SkipsInTheLog(Sound):
 class LosesTheDistrict(Sound):
     """Forgets a field."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         return await super().append(stream, [replace(event, district="") for event in events], expected, timeout_s)
 
@@ -99,6 +109,7 @@ class LosesTheDistrict(Sound):
 class KnowsNoLimit(Sound):
     """Takes a stream's name of any length."""
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         return await super().append(stream[:60] or "nameless", events, expected, timeout_s)
 
@@ -106,6 +117,7 @@ class KnowsNoLimit(Sound):
 class PublishesNoOddMoments(Sound):
     """Its log leaves out what happened before 1970 or very late, and says nothing of it."""
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         page = await super().read_log(after, limit, types)
         return LogPage([one for one in page.events if 0 <= one.occurred_at < 2**50], page.reached)
@@ -116,24 +128,30 @@ class Sparse(Sound):
 
     _GAP = 1000
 
+    @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
         outcome = await super().append(stream, events, expected, timeout_s)
         return replace(outcome, position=outcome.position * self._GAP) if isinstance(outcome, Committed) else outcome
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
         return self._spread(await super().read(stream, from_version, limit, backward))
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
         page = await super().read_log(after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
+    @override
     async def read_correlated(self, correlation_id: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
         page = await super().read_correlated(correlation_id, after // self._GAP, limit, types)
         return LogPage(self._spread(page.events), page.reached * self._GAP)
 
+    @override
     def head(self) -> int:
         return super().head() * self._GAP
 
+    @override
     async def grown(self, after: int) -> int:
         return await super().grown(after // self._GAP) * self._GAP
 
@@ -274,6 +292,7 @@ class TakesReplayedForDone(Through):
 
 
 class _Everything(dict[str, int]):
+    @override
     def __contains__(self, name: object) -> bool:
         return True
 
@@ -314,6 +333,7 @@ class KeepsWhatIsDeleted(Through):
 class FiresAtOnce(DrivenClock):
     """Does not wait for the last tenth of a second."""
 
+    @override
     def at(self, due: int, fire: Fire) -> Timer:
         return super().at(due - 100_000, fire)
 
@@ -321,6 +341,7 @@ class FiresAtOnce(DrivenClock):
 class FiresBackward(DrivenClock):
     """Fires the latest first."""
 
+    @override
     async def _fire_until(self, moment: int) -> None:
         due = [entry for entry in self._due if entry[0] <= moment]
         self._due = [entry for entry in self._due if entry[0] > moment]
@@ -334,6 +355,7 @@ class FiresBackward(DrivenClock):
 class FiresWhatWasTakenBack(DrivenClock):
     """Forgets who was taken back."""
 
+    @override
     def at(self, due: int, fire: Fire) -> Timer:
         super().at(due, fire)
         return Timer(fire)
@@ -342,5 +364,6 @@ class FiresWhatWasTakenBack(DrivenClock):
 class GoesBack(DrivenClock):
     """Goes where it is told."""
 
+    @override
     def now(self) -> int:
         return super().now() - 50_000 * (super().now() // 10_000 % 2)

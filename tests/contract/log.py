@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store import parking
+from citybrain.event_store.parking import GroupMemory
 from citybrain.event_store.read_models import Dropped, Parked, ReadModels, Row, given_over
 from citybrain.event_store.store import ANY, EventStore, LostAssignment, Partition, StoredEvent, StoreError
 from citybrain.event_store.subscription import Batch, Subscription
@@ -26,7 +28,7 @@ GROUP = "group"
 Test = Callable[[EventStore, ReadModels], Awaitable[None]]
 
 
-class Member:
+class Member(GroupMemory):
     """A member of a group on one partition: a row per event, that counts how often it was folded in. Some events are poison."""
 
     def __init__(self, partition: Partition, models: ReadModels, poison: Collection[str] = (), group: str = GROUP) -> None:
@@ -49,21 +51,21 @@ class Member:
         self.subscription = Subscription(self.log, self, position, [TYPE], self.handle, on_parked=self.told.append, **options)
         return self.subscription
 
+    @override
     async def park(self, events: Sequence[Parked]) -> None:
-        """See GroupMemory."""
         await self.models.park(self.group, self.epoch, events)
 
+    @override
     async def parked(self) -> list[Parked]:
-        """See GroupMemory."""
         self.read += 1
         return await self.models.parked(self.group)
 
+    @override
     async def asked(self) -> int:
-        """See GroupMemory."""
         return await self.models.asked(self.group)
 
+    @override
     async def dropped(self, after: int) -> list[Dropped]:
-        """See GroupMemory."""
         return await self.models.dropped(self.group, after)
 
     async def handle(self, batch: Batch) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from typing_extensions import override
 
 from citybrain.event_store import parking
 from citybrain.event_store.read_models import ReadModels, Row, RowChanged
@@ -55,8 +56,8 @@ class Folding(Member):
         self.poison = poison
         self.view = view
 
+    @override
     async def handle(self, batch: Batch) -> None:
-        """See Member."""
         for heard in batch.events:
             if heard.id in self.poison:
                 raise ValueError("it fails, whoever tries")
@@ -371,6 +372,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- the end ----------------------------------------------------------------------------------------------------------
 
+    @override
     def teardown(self) -> None:
         try:
             if self.is_sound and hasattr(self, "models"):

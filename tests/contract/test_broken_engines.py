@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis.errors import Flaky
+from typing_extensions import override
 
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
@@ -41,6 +42,7 @@ class _On(EventStoreContract, LimitsContract, ReadModelsContract):
             self.limit_s = _BROKEN_LIMIT_S
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         store = self._store(folder / "events.db")
         try:
@@ -49,6 +51,7 @@ class _On(EventStoreContract, LimitsContract, ReadModelsContract):
             store.close()
 
     @asynccontextmanager
+    @override
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         models = self._models(SqliteReadModels(folder / "views.db"))
         try:
@@ -74,6 +77,7 @@ class _OnSplit(_LogOn, MachineContract):
     examples = 15
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         store = broken.Split(folder)
         try:
@@ -89,11 +93,13 @@ class _ClockOn(CityClockContract):
         self._clock = clock
 
     @asynccontextmanager
+    @override
     async def city_clock(self) -> AsyncIterator[CityClock]:
         clock = self._clock()
         await clock.advance(1_767_600_000_000_000)
         yield clock
 
+    @override
     async def reach(self, clock: CityClock, moment: int) -> None:
         assert isinstance(clock, DrivenClock)
         await clock.advance(moment)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from typing_extensions import override
+
 from citybrain.mesh.runtime.clock import CityClock, DrivenClock, WallClock
 from tests.contract.clock import CityClockContract
 
@@ -14,11 +16,13 @@ class TestDriven(CityClockContract):
     """Stands until it is moved."""
 
     @asynccontextmanager
+    @override
     async def city_clock(self) -> AsyncIterator[CityClock]:
         clock = DrivenClock()
         await clock.advance(1_767_600_000_000_000)
         yield clock
 
+    @override
     async def reach(self, clock: CityClock, moment: int) -> None:
         assert isinstance(clock, DrivenClock)
         await clock.advance(moment)
@@ -28,6 +32,7 @@ class TestWall(CityClockContract):
     """Goes by itself."""
 
     @asynccontextmanager
+    @override
     async def city_clock(self) -> AsyncIterator[CityClock]:
         clock = WallClock()
         task = asyncio.create_task(clock.run())
@@ -35,6 +40,7 @@ class TestWall(CityClockContract):
         task.cancel()
         await asyncio.wait([task])
 
+    @override
     async def reach(self, clock: CityClock, moment: int) -> None:
         come = asyncio.Event()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.adoption import LOOK_S, Adopter
 from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, TimedOut
 from citybrain.event_store.distributed.open_stream import OpenStream
@@ -20,6 +22,7 @@ from tests.distributed.world import Store
 class ForgetsTheFence(Store):
     """Appends whatever the fence is."""
 
+    @override
     def append(self, batch: Batch) -> bool:
         now = self.heads.get((batch.stream, batch.bucket), Bucket(None, None))
         return super().append(replace(batch, fence=now.fence))
@@ -28,6 +31,7 @@ class ForgetsTheFence(Store):
 class LooksBeforeTheFence(Writer):
     """Asks whether it is closed, and only then reads the fence."""
 
+    @override
     async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
         writer = await self._stand(stream, opened)
         if await self.streams.surely(self._tables.is_closed, writer):
@@ -39,6 +43,7 @@ class LooksBeforeTheFence(Writer):
 class NeverLooks(Writer):
     """Does not ask whether it is closed."""
 
+    @override
     async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
         await self._stand(stream, opened)
         return await self.streams.tail(stream)
@@ -47,6 +52,7 @@ class NeverLooks(Writer):
 class ForgetsTooSoon(Writer):
     """Takes a stream for done when nothing is undecided, though something is not in the log yet."""
 
+    @override
     def _may_forget(self, opened: OpenStream) -> bool:
         return not opened.undecided
 
@@ -54,6 +60,7 @@ class ForgetsTooSoon(Writer):
 class NeverSaysWhatItHasOpen(Writer):
     """Appends without having opened the stream."""
 
+    @override
     async def _stand(self, stream: str, opened: OpenStream) -> str:
         if not self._id:
             await self._renew("")
@@ -63,6 +70,7 @@ class NeverSaysWhatItHasOpen(Writer):
 class TakesSilenceForOpen(Store):
     """Takes a row that says nothing of being closed, as a beat leaves it that comes after its removal, for an open one."""
 
+    @override
     def is_closed(self, writer: str) -> bool:
         return writer not in self.writers or self.writers[writer].closed is True
 
@@ -70,6 +78,7 @@ class TakesSilenceForOpen(Store):
 class OneOpeningForAll(Store):
     """What takes an opening away takes away every opening of the stream, also one that came meanwhile."""
 
+    @override
     def forget(self, writer: str, opening: Opening) -> None:
         self.openings[writer] = {one for one in self.openings[writer] if one.stream != opening.stream}
 
@@ -83,6 +92,7 @@ class MarksAhead(Writer):
 
 
 class _MarksFirst(Publisher):
+    @override
     async def publish(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
         await self.streams.surely(self.streams.tables.put_marks, {stream: Mark(target, known.bucket)})
         return await super().publish(stream, target, known, held)
@@ -91,6 +101,7 @@ class _MarksFirst(Publisher):
 class PublishesItsOwnOnly(Writer):
     """Takes it that whoever wrote what is before has published it."""
 
+    @override
     async def _until_before(self, stream: str, opened: OpenStream, version: int) -> None:
         await super()._until_before(stream, opened, version)
         opened.known = Mark(max(opened.known.published, version - 1), 0)
@@ -101,6 +112,7 @@ class TakesAbsenceForProof(Writer):
 
     _absent = False
 
+    @override
     async def _send(self, batch: Batch) -> Sequence[StoredEvent]:
         try:
             applied = await self._tables.append(batch)
@@ -112,6 +124,7 @@ class TakesAbsenceForProof(Writer):
             self._absent = not applied
         return batch.events if applied else ()
 
+    @override
     async def _try(self, stream: str, opened: OpenStream) -> None:
         first = opened.waiting[0]
         await super()._try(stream, opened)
@@ -123,6 +136,7 @@ class TakesAbsenceForProof(Writer):
 class LooksForIdsInTheTailOnly(Writer):
     """Does not look for ids in buckets that are closed."""
 
+    @override
     async def _try(self, stream: str, opened: OpenStream) -> None:
         whole = self.streams.versions
         self.streams.versions = self._in_tail  # type: ignore[method-assign]
@@ -138,6 +152,7 @@ class LooksForIdsInTheTailOnly(Writer):
 class LeavesABucketThatIsNotFull(BucketedStreams):
     """Goes on with the next bucket when it has read what there was, and looks only later whether it was full."""
 
+    @override
     async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
         found: list[StoredEvent] = []
         reached = bucket
@@ -155,6 +170,7 @@ class LeavesABucketThatIsNotFull(BucketedStreams):
 class KeepsItsIdForEver(Writer):
     """Opens whatever it writes to under one id, until nobody can read any more what that has open."""
 
+    @override
     async def _stand(self, stream: str, opened: OpenStream) -> str:
         self._openings_max = 1_000_000
         return await super()._stand(stream, opened)
@@ -163,6 +179,7 @@ class KeepsItsIdForEver(Writer):
 class LeavesTooSoon(Writer):
     """Takes away an id that it had before, though streams are open under it."""
 
+    @override
     async def _leave_ids(self) -> None:
         for writer in list(self._leaving):
             await self.streams.surely(self._tables.close, writer)
@@ -173,6 +190,7 @@ class LeavesTooSoon(Writer):
 class EndsAtAnError(Adopter):
     """Looks no more when something could not be adopted."""
 
+    @override
     async def run(self) -> None:
         while not self._failed:
             await self.look()
@@ -182,6 +200,7 @@ class EndsAtAnError(Adopter):
 class SavesTooEarly(Reader):
     """Keeps its checkpoint before the work is done."""
 
+    @override
     async def take(self, position: int, reader: GroupReader, ids: Sequence[str], stream: str) -> bool:
         self.save(position, reader)
         if self.is_killed():

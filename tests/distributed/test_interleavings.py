@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.distributed.adoption import Adopter
 from citybrain.event_store.distributed.interfaces import Batch, Opening, TimedOut
@@ -29,11 +30,13 @@ class Victim(Process):
         super().__init__(store, log, Weather(Random(1), 0))
         self.at: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
+    @override
     async def _do(self, operation: str, work: Callable[[], T]) -> T:
         if action := self.at.pop(operation, None):
             await action()
         return await super()._do(operation, work)
 
+    @override
     async def append(self, batch: Batch) -> bool:
         """Dies with its append applied, if that is what is to be done."""
         if action := self.at.pop("append", None):
@@ -180,6 +183,7 @@ def test_a_process_whose_append_takes_long_beats_on_and_is_not_taken_for_dead() 
 
 def test_a_writer_that_could_not_be_adopted_and_is_forgotten_by_others_is_told_no_more() -> None:
     class CannotRead(Process):
+        @override
         async def opened(self, writer: str) -> list[Opening]:
             raise StoreError("it cannot be read")
 

@@ -9,6 +9,7 @@ from types import MethodType
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.streams import BucketedStreams
@@ -40,6 +41,7 @@ class Simulated(DistributedEventStore):
 class Caller(Client):
     """A client in the simulated world, whose process may die."""
 
+    @override
     async def _ask(self, *arguments: Any) -> Any:
         assert isinstance(self._store, Simulated)
         asking = asyncio.ensure_future(super()._ask(*arguments))
@@ -64,10 +66,12 @@ class Asked(History):
         self.record = Record()
         self._moments = itertools.count(step=1_000_000)
 
+    @override
     def _aims(self) -> dict[str, float]:
         # Asleep between two questions of one read.
         return super()._aims() | {"rows": self.random.choice([0.0, 0.1, 0.3])}
 
+    @override
     async def _client(self, number: int) -> None:
         reading = asyncio.ensure_future(self._calls(number, f"r{number}", Caller.read))
         await self._calls(number, f"w{number}", Caller.write)
@@ -82,6 +86,7 @@ class Asked(History):
             await call(client)
             await asyncio.sleep(self.random.choice([0, 0, 0.01, 0.1]))
 
+    @override
     def _judge(self) -> None:
         for stream, operations in self.record.histories().items():
             check(operations, stream)
@@ -102,6 +107,7 @@ class ReadsFromACopy(Process):
         super().__init__(*arguments)
         self._copy: dict[tuple[object, ...], Any] = {}
 
+    @override
     async def rows(self, *asked: Any) -> Any:
         if asked not in self._copy or self._weather.random.random() < 0.8:
             self._copy[asked] = await super().rows(*asked)

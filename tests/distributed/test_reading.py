@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.distributed.interfaces import Mark, Rows
@@ -60,6 +61,7 @@ def test_who_sleeps_between_two_pages_of_a_stream_leaves_nothing_out(
         class Sleepy(Process):
             slept = False
 
+            @override
             async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
                 found = await super().rows(stream, bucket, first, last)
                 if bucket == 1 and not self.slept:
@@ -126,6 +128,7 @@ def test_what_came_into_a_bucket_between_two_questions_is_read_too() -> None:
         class Late(Process):
             asked = 0
 
+            @override
             async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
                 self.asked += 1
                 if self.asked == 1:

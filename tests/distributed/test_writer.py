@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.interfaces import Batch, Mark, Opening, Rows
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoreError
@@ -27,6 +29,7 @@ class Counting(Process):
         self.looked_back = 0
         self.before_a_group: Callable[[], Coroutine[Any, Any, object]] | None = None
 
+    @override
     async def append(self, batch: Batch) -> bool:
         self.sent.append([event.id for event in batch.events])
         if len(batch.events) > 1 and (before := self.before_a_group):
@@ -34,6 +37,7 @@ class Counting(Process):
             await before()
         return await super().append(batch)
 
+    @override
     async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
         self.looked_back += 1
         return await super().rows(stream, bucket, first, last)
@@ -109,6 +113,7 @@ def test_an_append_that_came_first_through_another_writer_takes_nothing_along_th
 
 def test_an_append_that_is_refused_fails_alone_and_those_that_wait_with_it_are_written() -> None:
     class Refuses(Counting):
+        @override
         async def append(self, batch: Batch) -> bool:
             if any(event.id == "bad" for event in batch.events):
                 raise StoreError("refused")
@@ -145,6 +150,7 @@ def test_where_a_mark_was_refused_the_next_append_brings_all_into_the_log() -> N
     class RefusesAMark(Counting):
         refused = False
 
+        @override
         async def put_marks(self, marks: Mapping[str, Mark]) -> None:
             if not self.refused:
                 self.refused = True
@@ -171,6 +177,7 @@ def test_marks_are_written_at_most_every_twenty_milliseconds_and_all_of_them_are
             super().__init__(store, log)
             self.moments: list[float] = []
 
+        @override
         async def put_marks(self, marks: Mapping[str, Mark]) -> None:
             self.moments.append(self.now())
             await super().put_marks(marks)
@@ -194,6 +201,7 @@ def test_what_comes_next_in_a_stream_is_published_while_the_mark_is_on_its_way()
     class Holds(Counting):
         held: asyncio.Event
 
+        @override
         async def put_marks(self, marks: Mapping[str, Mark]) -> None:
             await self.held.wait()
             await super().put_marks(marks)
@@ -243,14 +251,17 @@ def test_under_a_new_id_a_stream_is_written_to_only_after_that_id_was_seen_to_be
             super().__init__(store, log)
             self.calls: list[str] = []
 
+        @override
         async def open(self, writer: str, opening: Opening) -> None:
             self.calls.append(f"{opening.stream} is open under {writer}")
             await super().open(writer, opening)
 
+        @override
         async def is_closed(self, writer: str) -> bool:
             self.calls.append(f"is {writer} closed")
             return await super().is_closed(writer)
 
+        @override
         async def append(self, batch: Batch) -> bool:
             self.calls.append(f"{batch.stream} is written to")
             return await super().append(batch)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.interfaces import Batch, Bucket, Mark, Opening, Rows, TimedOut, WriterRow
 from citybrain.event_store.store import LogPage, StoredEvent, StoreError
 
@@ -27,6 +29,7 @@ class DrivenLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         super().__init__(_Leap(self))
 
+    @override
     def time(self) -> float:
         return self._now
 
@@ -39,6 +42,7 @@ class _Leap(selectors.SelectSelector):
         super().__init__()
         self._loop = loop
 
+    @override
     def select(self, timeout: float | None = None) -> list[Any]:
         assert timeout is not None, "everything waits, and nothing is due"
         if timeout > 0:

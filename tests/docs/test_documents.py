@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
@@ -30,6 +31,7 @@ class Block:
     text: str
     reason: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.document.relative_to(ROOT)}:{self.line}"
 

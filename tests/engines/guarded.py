@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
+from typing_extensions import override
+
 from citybrain.local.cassandra import Cassandra
 from citybrain.local.kafka import Kafka
 from citybrain.local.tcp_ports import HOST
@@ -51,8 +53,8 @@ class GuardedKafka(Kafka):
         """host:port for clients that have both."""
         return f"{HOST}:{self._ports()['guarded']}"
 
+    @override
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """See Kafka."""
         _, _, both = self._authority.vouch("kafka")
         return super().configuration(ports) + _GUARDED.format(host=HOST, both=both, trusted=self._authority.trusted, **ports)
 
@@ -65,19 +67,20 @@ class GuardedCassandra(Cassandra):
         self._authority = authority
         self._trust = ssl.create_default_context(cafile=authority.trusted)
 
+    @override
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Engine."""
         # The first user is made at once, not after ten seconds.
         return ["-Dcassandra.superuser_setup_delay_ms=0", *super().prepare(ports, classes)]
 
+    @override
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """See Cassandra."""
         _, _, both = self._authority.vouch("cassandra")
         text = super().configuration(ports)
         guarded = text.replace("authenticator: AllowAllAuthenticator", "authenticator: PasswordAuthenticator")
         assert guarded != text
         return f"{guarded}authorizer: CassandraAuthorizer\n{_ENCRYPTED.format(both=both)}"
 
+    @override
     def is_ready(self) -> bool:
         """Whether it takes connections that are encrypted."""
         with (

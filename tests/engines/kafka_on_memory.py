@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from random import Random
 from typing import ClassVar
 
+from typing_extensions import override
+
 from citybrain.event_store.distributed.reading import SharedPartition
 from citybrain.event_store.distributed.store import MachineClock
 from citybrain.event_store.distributed.writer import Writer
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.kafka.log import KafkaLog
-from citybrain.event_store.store import Committed, Conflict, Features, NewEvent, StoredEvent
+from citybrain.event_store.store import Committed, Conflict, EventStore, Features, NewEvent, StoredEvent
 from tests.distributed.world import Log, Process, Store, Weather
 
 
-class OnMemory:
+class OnMemory(EventStore):
     """An EventStore of one process."""
 
     features: ClassVar[Features] = Features(one_order=False, several_processes=False, durable=False)
@@ -27,40 +29,41 @@ class OnMemory:
         self.tables = Process(Store(), Log(), Weather(Random(0), 0))
         self.writer = Writer(self.tables, log, MachineClock(), lambda: str(uuid.uuid4()))
 
+    @override
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Awaitable[Committed | Conflict]:
-        """See EventStore."""
         return asyncio.ensure_future(self.writer.append(stream, events, expected, timeout_s))
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
-        """See EventStore."""
         assert not backward, "tests of the log do not read backward"
         found, _ = await self.writer.streams.read(stream, from_version, from_version + limit - 1)
         return found
 
+    @override
     async def version_of(self, stream: str, event_id: str) -> int:
-        """See EventStore."""
         tail = await self.writer.streams.tail(stream)
         return (await self.writer.streams.versions(stream, [event_id], tail.bucket)).get(event_id, 0)
 
+    @override
     def unwell(self) -> str:
         return ""
 
-    async def writable(self) -> None:
-        """See EventStore."""
+    @override
+    async def writable(self) -> None: ...
 
+    @override
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
-        """See EventStore."""
         return [SharedPartition(log, self.writer.publisher) for log in self.log.partitions(types)]
 
+    @override
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> PartitionsFeed:
-        """See EventStore."""
         assert not correlation_id, "a correlation id is not looked for in the log"
         return PartitionsFeed({partition.name: partition for partition in self.partitions(types)}, types)
 
+    @override
     def close(self) -> None:
-        """See EventStore."""
         self.log.close()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from typing_extensions import override
+
 from citybrain.local.cassandra import Cassandra
 from citybrain.local.engine_processes import EngineProcesses
 
@@ -20,15 +22,15 @@ _HEAP_MB = 768
 class StrictCassandra(Cassandra):
     """Warns and refuses a hundred times sooner than is usual; has room for many keyspaces."""
 
+    @override
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See Cassandra."""
         options = super().prepare(ports, classes)
         before = options.index("-cp")
         # Of what is said twice Java takes the last.
         return [*options[:before], f"-Xmx{_HEAP_MB}m", *options[before:]]
 
+    @override
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """See Cassandra."""
         limits = f"tombstone_warn_threshold: {TOMBSTONES // 2}\ntombstone_failure_threshold: {TOMBSTONES}\n"
         return super().configuration(ports) + limits
 

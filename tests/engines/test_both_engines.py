@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
@@ -81,11 +82,13 @@ class TestLog(LogContract):
         self.engines, self.prefix = engines, prefix
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         async with opened(self.engines, self.prefix) as both:
             yield both.store
 
     @asynccontextmanager
+    @override
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         models = SqliteReadModels(folder / "views.db")
         try:
@@ -105,6 +108,7 @@ class TestLimits(LimitsContract):
         self.engines, self.shared = engines, shared
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         asked = await Asked.open(self.shared)
         name = name_of(self.shared, folder)
@@ -132,6 +136,7 @@ class TestMachine(MachineContract):
         self.engines, self.shared = engines, shared
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         asked = await Asked.open(self.shared)
         name = self._name(folder)
@@ -146,6 +151,7 @@ class TestMachine(MachineContract):
             asked.close()
 
     @asynccontextmanager
+    @override
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         asked = await Asked.open(self.shared)
         try:
@@ -153,6 +159,7 @@ class TestMachine(MachineContract):
         finally:
             asked.close()
 
+    @override
     async def settled(self, store: EventStore) -> None:
         assert isinstance(store, DistributedEventStore)
         await store.writer.settled()

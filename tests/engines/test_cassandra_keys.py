@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
@@ -65,10 +66,12 @@ class TestKeys(KeyStoreContract, MasterKeyContract):
         self.place = empty
 
     @asynccontextmanager
+    @override
     async def keys(self, folder: Path) -> AsyncIterator[KeyStore]:
         async with opened(self.place) as keys:
             yield keys
 
+    @override
     def keys_under(self, folder: Path, master: bytes, *others: bytes) -> AbstractAsyncContextManager[KeyStore]:
         return opened(self.place, master, *others)
 
@@ -78,6 +81,7 @@ class Forgetful(Asked):
 
     asked = lost = 0
 
+    @override
     def ask(self, statement: Any, values: Any = None, **options: Any) -> asyncio.Future[Any]:
         answer = super().ask(statement, values, **options)
         self.asked += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
@@ -51,6 +52,7 @@ class TestReadModels(ReadModelsContract):
         self.place = place
 
     @asynccontextmanager
+    @override
     async def models(self, folder: Path) -> AsyncIterator[ReadModels]:
         async with opened(self.place, str(folder)) as models:
             yield models
@@ -61,6 +63,7 @@ class Forgetful(Asked):
 
     lost = 0
 
+    @override
     def ask(self, statement: Any, values: Any = None, **options: Any) -> asyncio.Future[Any]:
         asked = super().ask(statement, values, **options)
         if values is not None or self.lost % 2:
@@ -188,6 +191,7 @@ class Counting(Asked):
 
     asked = 0
 
+    @override
     def ask(self, statement: Any, values: Any = None, **options: Any) -> asyncio.Future[Any]:
         self.asked += 1
         return super().ask(statement, values, **options)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
@@ -34,6 +35,7 @@ class TestSnapshots(SnapshotsContract):
         self.place = place
 
     @asynccontextmanager
+    @override
     async def snapshots(self, folder: Path) -> AsyncIterator[Snapshots]:
         asked = await Asked.open(self.place)
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.migrations import STREAMS, migrate
@@ -37,16 +38,14 @@ class OneLog(Log):
     failing = ""
 
     async def publish(self, event: StoredEvent) -> None:
-        """See Broker."""
         self.add(event)
 
+    @override
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """See Log.read_log."""
         page = await super().read_log(after, limit)
         return LogPage([event for event in page.events if types is None or event.type in types], page.reached)
 
     def partitions(self, types: Collection[str] | None = None) -> list[OneLog]:
-        """See SharedLog."""
         return [self]
 
 
@@ -161,13 +160,14 @@ class TestStore(EventStoreContract):
         self._where = shared
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[EventStore]:
         """A place for each folder."""
         async with opened(self._where, uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).hex[:12]) as store:
             yield store
 
+    @override
     async def settled(self, store: EventStore) -> None:
-        """See StoreEngine."""
         assert isinstance(store, DistributedEventStore)
         await store.writer.settled()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
+from typing_extensions import override
 
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.verifying import verify
@@ -73,10 +74,12 @@ class TestLog(LogContract):
         self.cluster = kafka
 
     @asynccontextmanager
+    @override
     async def store(self, folder: Path) -> AsyncIterator[OnMemory]:
         async with opened(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as store:
             yield store
 
+    @override
     def models(self, folder: Path) -> AbstractAsyncContextManager[ReadModels]:
         return kept(folder)
 
@@ -98,6 +101,7 @@ class TestReadings(ReadingsContract):
         self.cluster = kafka
 
     @asynccontextmanager
+    @override
     async def readings(self, folder: Path) -> AsyncIterator[KafkaReadings]:
         async with readings(replace(self.cluster, prefix=f"{self.cluster.prefix}-{folder.name[:8]}")) as log:
             yield log

@@ -19,6 +19,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.emergency_command.v1 import events_pb2
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from typing_extensions import override
 
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
@@ -53,6 +54,7 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
         self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
         self.time_left.append(context.time_remaining())
 
+    @override
     def ReportEmergency(self, request: pb.ReportEmergencyRequest, context: grpc.ServicerContext) -> pb.ReportEmergencyResponse:
         self._saw(context)
         if not request.HasField("place"):
@@ -64,6 +66,7 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, status.message)
         return pb.ReportEmergencyResponse(incident=pb.Incident(incident_id="inc-000000000001", place=request.place))
 
+    @override
     def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
         self._saw(context)
         if request.incident_id == "stopping":
@@ -74,6 +77,7 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do")
         return pb.GetIncidentResponse(incident=pb.Incident(incident_id=request.incident_id))
 
+    @override
     def ListIncidents(self, request: pb.ListIncidentsRequest, context: grpc.ServicerContext) -> pb.ListIncidentsResponse:
         """Answers when nobody waits any more."""
         self._saw(context)
@@ -81,6 +85,7 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
         self.cancelled.wait(60)
         return pb.ListIncidentsResponse()
 
+    @override
     def FollowIncident(
         self, request: pb.FollowIncidentRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.FollowIncidentResponse]:

@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from citybrain.gateway.methods import Route, routes
 from citybrain.gateway.settings import GatewaySettings
@@ -42,6 +43,7 @@ class Anything(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
+    @override
     def service(self, handler_call_details: Any) -> Any:
         path = handler_call_details.method
         streaming = {route.path: route.streaming for route in ROUTES}[path]

@@ -26,6 +26,7 @@ from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
+from typing_extensions import override
 
 R = TypeVar("R")
 RING = ("e1", "e2", "e3", "e4")
@@ -206,15 +207,18 @@ class PaperCity:
 class WallCity(PaperCity):
     """The city on paper, where time goes on by itself."""
 
+    @override
     def rest(self) -> None:
         """Nobody knows when it rests: a moment."""
         threading.Event().wait(0.05)
 
+    @override
     def advance(self, seconds: float) -> None:
         """Nobody moves it."""
 
+    @override
     def step(self, incident_id: str, name: str) -> str:
-        """See PaperCity.step; empty where there is none yet."""
+        """Empty where there is none yet."""
         try:
             return super().step(incident_id, name)
         except grpc.RpcError as error:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent
 from tests.contract.broken import Sound
 
@@ -20,6 +22,7 @@ class ReadsOldPages(Sound):
         super().__init__(*arguments, **options)
         self._pages: dict[tuple[object, ...], tuple[float, list[StoredEvent]]] = {}
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
         asked, now = (stream, from_version, limit, backward), self._loop.time()
         kept = self._pages.get(asked)
@@ -31,6 +34,7 @@ class ReadsOldPages(Sound):
 class ReadsInTwoParts(Sound):
     """Reads what there is, and a moment later what came behind the next ones."""
 
+    @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
         page = await super().read(stream, from_version, limit, backward)
         if backward or not page or len(page) == limit:
@@ -46,6 +50,7 @@ class AcknowledgesFirst(Sound):
         super().__init__(*arguments, **options)
         self._late: set[asyncio.Future[Any]] = set()
 
+    @override
     async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
@@ -64,6 +69,7 @@ class AcknowledgesFirst(Sound):
 class ConflictsWithItself(Sound):
     """Compares the version before it looks for the ids: who asks again is told that somebody else was there."""
 
+    @override
     async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
@@ -76,6 +82,7 @@ class ConflictsWithItself(Sound):
 class WritesAgain(Sound):
     """Takes what comes a second time for something new."""
 
+    @override
     async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from typing_extensions import override
+
 from citybrain.event_store.store import ANY, Committed, Conflict
 
 Place: TypeAlias = tuple[int, str]
@@ -29,6 +31,7 @@ class Stream:
             longer = self._longer[ids] = Stream(self.ids + ids, at)
         return longer
 
+    @override
     def __str__(self) -> str:
         return shown(tuple(enumerate(self.ids, 1)))
 
@@ -60,6 +63,7 @@ class Append:
             return Conflict(head), stream
         return Committed(head + 1, head + len(self.ids), 0), stream.with_more(self.ids)
 
+    @override
     def __str__(self) -> str:
         return f"append {' '.join(self.ids)} at {'any version' if self.expected == ANY else self.expected}"
 
@@ -73,7 +77,6 @@ class Read:
     backward: bool = False
 
     def after(self, stream: Stream, told: Told) -> Stream | None:
-        """See Append."""
         head = len(stream.ids)
         if self.backward:
             last = min(head, self.first or head)
@@ -84,6 +87,7 @@ class Read:
         right = isinstance(told, tuple) and told == tuple((version, stream.ids[version - 1]) for version in versions)
         return stream if right else None
 
+    @override
     def __str__(self) -> str:
         return f"read {'back ' if self.backward else ''}from {self.first or 'the end'}, at most {self.limit}"
 
@@ -95,9 +99,9 @@ class Find:
     id: str
 
     def after(self, stream: Stream, told: Told) -> Stream | None:
-        """See Append."""
         return stream if stream.at.get(self.id, 0) == told else None
 
+    @override
     def __str__(self) -> str:
         return f"find {self.id}"
 
@@ -107,10 +111,10 @@ class Hear:
     """What a feed or the log gave: it may be late, so it says only what stands in the stream by now."""
 
     def after(self, stream: Stream, told: Told) -> Stream | None:
-        """See Append."""
         right = isinstance(told, tuple) and all(stream.at.get(one) == version for version, one in told)
         return stream if right else None
 
+    @override
     def __str__(self) -> str:
         return "hear"
 
@@ -143,6 +147,7 @@ class Operation:
         """The same, before it was told anything."""
         return replace(self, ended=None, told=None)
 
+    @override
     def __str__(self) -> str:
         return f"{self.who}: {self.asked} -> {_said(self.told)}"
 

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from citybrain.local.cassandra import Cassandra
 from citybrain.local.engine_process import EngineProcess
 from citybrain.local.kafka import Kafka
@@ -27,8 +29,8 @@ class KafkaNode(Kafka):
         self._number = number
         self._controllers = controllers
 
+    @override
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """See Kafka."""
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(self._controllers, 1))
         more = [f"node.id={self._number + 1}", f"controller.quorum.voters={voters}"]
         more += [f"{topic}.replication.factor=3" for topic in ("offsets.topic", "transaction.state.log")]
@@ -42,15 +44,15 @@ class CassandraNode(Cassandra):
         super().__init__(folder)
         self._first = first
 
+    @override
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """See EngineProcess."""
         *options, path, classes, daemon = super().prepare(ports, classes)
         # It listens to what the others say before it takes clients. Of two values the later one counts.
         settled = ["-Dcassandra.skip_wait_for_gossip_to_settle=-1", "-Dcassandra.ring_delay_ms=3000"]
         return [*options, *settled, "-Dcassandra.consistent.rangemovement=false", path, classes, daemon]
 
+    @override
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """See Cassandra."""
         text = super().configuration(ports)
         if self._first is not None:
             text = text.replace(f'seeds: "{HOST}:{ports["inner"]}"', f'seeds: "{HOST}:{self._first.inner}"')

@@ -19,6 +19,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace, Route
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from citybrain.simulation.network import Edge
 from citybrain.simulation.routing import tree_from, way
@@ -253,6 +254,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, mesh: FakeMesh) -> None:
         self._mesh = mesh
 
+    @override
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         service, method = details.method.strip("/").split("/")
         if not self._mesh.serves(method):

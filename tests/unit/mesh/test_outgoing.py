@@ -9,6 +9,7 @@ from typing import ClassVar
 import grpc
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
+from typing_extensions import override
 
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
 from citybrain.mesh.runtime import context
@@ -109,6 +110,7 @@ def test_a_caller_who_goes_meanwhile_ends_the_tries(tmp_path: Path) -> None:
         class Going(context.Call):
             """A caller who goes after the second try."""
 
+            @override
             def remaining(self) -> float | None:
                 if len(Away.ids) >= 2:
                     call.end()

@@ -13,6 +13,7 @@ import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.store import Committed, Conflict, NewEvent
@@ -78,11 +79,13 @@ class Slow(SqliteEventStore):
             self.reached.set()
             await self.go.wait()
 
+    @override
     async def version_of(self, stream: str, event_id: str) -> int:
         found = await super().version_of(stream, event_id)
         await self._gate("version_of")
         return found
 
+    @override
     async def append(  # type: ignore[override]
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from citybrain.clock.v1 import clock_pb2 as clock
 from citybrain.health.v1 import health_service_pb2 as health
+from typing_extensions import override
 
 from citybrain.simulation.__main__ import main
 from citybrain.simulation.errors import GatewayLost
@@ -28,6 +29,7 @@ class Answers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self.request_ids: list[str] = []
         self.times_told = 0
 
+    @override
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:  # type: ignore[type-arg]
         """Both methods."""
         if details.method.endswith("/Advance"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from citybrain.stories import report as module
 from citybrain.stories.report import Report, ReportError, RideTrack, compared, signals_passed, write
@@ -32,11 +33,13 @@ class _Page(HTMLParser):
         self.scripts: list[str] = []
         self.feed(text)
 
+    @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append("")
 
+    @override
     def handle_data(self, data: str) -> None:
         if self.tags and self.tags[-1][0] == "script" and self.scripts:
             self.scripts[-1] += data
