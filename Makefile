@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: configuration codeowners readme help setup demo test test-engines test-faults soak check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: workflows configuration codeowners readme help setup demo test test-engines test-faults soak check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ readme: build/.stubs ## Puts the workflow and the newest results into both READM
 
 codeowners: build/.ready ## Makes .github/CODEOWNERS from the teams in the manifests
 	@$(BIN)/python tools/codeowners.py
+
+workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
+	@$(BIN)/python tools/workflows.py
 
 configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
 	@$(BIN)/python tools/configuration.py

@@ -14,7 +14,7 @@ from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import SagaState
-from citybrain.sagas.workflows import published
+from citybrain.sagas.workflows import published, retired
 
 WORKFLOWS = published()
 HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
@@ -33,7 +33,7 @@ class SagaService(Service):
     """Runs and shows sagas."""
 
     name = "sagas"
-    runner = SagaRunner(WORKFLOWS)
+    runner = SagaRunner(WORKFLOWS, retired())
     moving = Moving(WORKFLOWS)
     sagas = View(listing.EVENTS, listing.key, listing.apply)
     waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)

@@ -31,7 +31,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 IMPORTS = re.compile(
-    r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|services|simulation|demo|cli)\b", re.M
+    r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|services|simulation|stories|cli)\b", re.M
 )
 SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
 LONG = 300
@@ -68,6 +68,7 @@ def findings() -> list[str]:
                 found.append(f"{name}: has more than {LONG} lines, and its docstring does not say why it is long")
     found += _contracts()
     found += _drift()
+    found += _workflows()
     return found
 
 
@@ -141,6 +142,13 @@ def _drift() -> list[str]:
         if path.read_text(encoding="utf-8") != readme(language):
             found.append(f"{path.name} has drifted: make readme")
     return found
+
+
+def _workflows() -> list[str]:
+    from citybrain.sagas.workflows import PINS, pins, published
+    from tools.workflows import problems
+
+    return [f"sagas/workflows/{PINS}: {problem}" for problem in problems(published(), pins())]
 
 
 def main() -> int:

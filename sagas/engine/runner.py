@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ _FIRST_PAUSE_S = 0.05
 # What was left by others goes behind all that this process knows.
 _LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
+_ENDED = ("completed", "undone")
 
 Inputs = Callable[[SagaState], Sequence[Message]]
 Outcome = Callable[[Message | CallFailed], Inputs]
@@ -85,8 +86,10 @@ class _Running:
 class SagaRunner(Provider):
     """The sagas of a service: `hear(event)` delivers an event, `load(saga_id)` reads one, `resume(saga_id)` goes on."""
 
-    def __init__(self, workflows: Sequence[Workflow]) -> None:
+    def __init__(self, workflows: Sequence[Workflow], retired: Collection[tuple[str, int]] = ()) -> None:
+        """`retired`: names and versions of definitions that were published once and are gone."""
         self._workflows = {(w.name, w.version): w for w in workflows}
+        self._retired = frozenset(retired)
         self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
     def setup(self) -> None:
@@ -144,6 +147,8 @@ class SagaRunner(Provider):
         known = wait(self._records.read(saga_id, Known() if running is None else running.known))
         if known.version == 0:
             raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
+        if gone := self._gone(known):
+            return replace(known.state, phase="needs human", reason=gone)
         strange = self._strange(known)
         return replace(known.state, phase="unknown", reason=strange) if strange else known.state
 
@@ -154,7 +159,7 @@ class SagaRunner(Provider):
     def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]]) -> SagaState:
         """Records what a person decided about a saga that this release knows; the errors of the decision are the call's."""
         state = self.load(saga_id)
-        if state.phase == "unknown":
+        if state.phase == "unknown" or (state.phase not in _ENDED and self.workflow(state) is None):
             raise Refused(f"nothing of saga {saga_id} can be decided here: {state.reason}", "UNKNOWN_SAGA")
         wait(self._put(saga_id, decision))
         return self.load(saga_id)
@@ -213,18 +218,22 @@ class SagaRunner(Provider):
 
     async def _hear(self, heard: Heard) -> None:
         newest = {w.name: w for w in sorted(self._workflows.values(), key=lambda w: w.version)}
-        for workflow in newest.values():
-            if isinstance(heard.data, workflow.starts_on):
-                saga_id = workflow.hears[workflow.starts_on](heard.data)
-                await self._put(saga_id, _starting(workflow, saga_id, heard.data))
-            elif type(heard.data) in workflow.hears:
-                saga_id = workflow.hears[type(heard.data)](heard.data)
-                if saga_id:
-                    await self._put_heard(saga_id, heard)
+        # Each version says itself what its sagas hear.
+        deaf: dict[str, set[tuple[str, int]]] = {}
+        for workflow in self._workflows.values():
+            kind = type(heard.data)
+            if kind is workflow.starts_on:
+                if workflow is newest[workflow.name]:
+                    saga_id = workflow.hears[kind](heard.data)
+                    await self._put(saga_id, _starting(workflow, saga_id, heard.data))
+            elif kind in workflow.hears and (saga_id := workflow.hears[kind](heard.data)):
+                deaf.setdefault(saga_id, set(self._workflows)).discard((workflow.name, workflow.version))
+        for saga_id, definitions in deaf.items():
+            await self._put_heard(saga_id, heard, definitions)
 
-    async def _put_heard(self, saga_id: str, heard: Heard) -> None:
+    async def _put_heard(self, saga_id: str, heard: Heard, deaf: Collection[tuple[str, int]]) -> None:
         try:
-            await self._put(saga_id, _hearing(heard))
+            await self._put(saga_id, _hearing(heard, deaf))
         except LimitExceeded as error:
             # It would be missed in silence.
             self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
@@ -311,6 +320,19 @@ class SagaRunner(Provider):
         # What was heard is kept; what follows from it, a release knows that knows the saga.
         return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
 
+    def _gone(self, known: Known) -> str:
+        """Why a saga cannot be carried on by this release or a newer one; empty where it can be, or has ended."""
+        name, version = known.state.workflow, known.state.workflow_version
+        if known.version == 0 or known.ended or known.unreadable or (name, version) in self._workflows:
+            return ""
+        # Without a newer version here it may be one that a newer release has brought.
+        if (name, version) not in self._retired and all(n != name or v < version for n, v in self._workflows):
+            return ""
+        return (
+            f"version {version} of workflow {name} is gone from this release: see to it by hand, or start a release that has "
+            "this version, and resume it there"
+        )
+
     def _strange(self, known: Known) -> str:
         """Why a saga is not carried on by this release; empty where it is, or has ended."""
         state = known.state
@@ -327,6 +349,11 @@ class SagaRunner(Provider):
         known = running.known
         workflow = self.workflow(known.state)
         strange, is_ours = self._strange(known), self._ownership.owns(saga_id)
+        if is_ours and (gone := self._gone(known)):
+            _no_timer(running)
+            if known.state.phase != "needs human":
+                self._begin(self._record(saga_id, _asking(gone)))
+            return
         if strange or workflow is None or not is_ours:
             _no_timer(running)
             if strange and is_ours and not running.told:
@@ -516,9 +543,13 @@ def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
     return inputs
 
 
-def _hearing(heard: Heard) -> Inputs:
+def _hearing(heard: Heard, deaf: Collection[tuple[str, int]]) -> Inputs:
+    """`deaf`: definitions whose sagas do not hear this event."""
+
     def inputs(state: SagaState) -> Sequence[Message]:
-        if not state.saga_id or state.phase in ("completed", "undone") or heard.stored.id in state.heard:
+        if not state.saga_id or state.phase in _ENDED or heard.stored.id in state.heard:
+            return []
+        if (state.workflow, state.workflow_version) in deaf:
             return []
         at = timestamp(heard.stored.occurred_at)
         return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,15 +69,21 @@ def incident_of(event: Message) -> str:
 
 
 class City:
-    """A saga service and a department in one process; `hears`: by a subscription of its own, too."""
+    """A saga service and a department in one process; `hears`: by a subscription of its own, too.
 
-    def __init__(self, parts: Parts, *nodes: Node, version: int = 1, hears: bool = False, alone: bool = True) -> None:
+    `older`: other versions of the workflow that are still there. `retired`: what is gone, by name and version.
+    """
+
+    def __init__(
+        self, parts: Parts, *nodes: Node, version: int = 1, hears: bool = False, alone: bool = True,
+        older: Sequence[Workflow] = (), retired: Collection[tuple[str, int]] = (), kinds: Sequence[type[Message]] = KINDS,
+    ) -> None:  # fmt: skip
         self.nodes = nodes
         self.workflow = Workflow(
             name="test",
             version=version,
             starts_on=IncidentOpened,
-            hears=dict.fromkeys(KINDS, incident_of),
+            hears=dict.fromkeys(kinds, incident_of),
             undo_on={IncidentCancelled: lambda e: "false call"},
             nodes=nodes,
         )
@@ -89,7 +95,8 @@ class City:
             Department.calls, Department.fails, Department.held, Department.long = [], {}, {}, {}
             Department.causes = []
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
-        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner([self.workflow]), "moving": Moving([self.workflow])}
+        workflows = [self.workflow, *older]
+        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner(workflows, retired), "moving": Moving(workflows)}
         if hears:
 
             def hear_it(service: Any, event: Heard) -> None:

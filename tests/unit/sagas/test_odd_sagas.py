@@ -20,7 +20,7 @@ from citybrain.event_store.store import NewEvent
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
-from citybrain.sagas.engine.definition import Parallel, Wait
+from citybrain.sagas.engine.definition import Parallel, Wait, Workflow
 from citybrain.sagas.engine.records import Known, _within_limits
 from citybrain.sagas.engine.state import SagaState, pack
 from citybrain.sagas.service import SagaService
@@ -188,6 +188,111 @@ def test_who_stands_by_says_nothing_of_a_saga_that_another_leaves_alone(
     city(tmp_path, test, step("a"))
     said = capsys.readouterr()
     assert (said.err + said.out).count('"saga is left alone"') == 1
+
+
+# -- definitions that are gone ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        pytest.param({"version": 2}, id="a newer version is there"),
+        pytest.param({"version": 2, "retired": [("test", 1)]}, id="it is retired"),
+    ],
+)
+def test_a_saga_whose_definition_is_gone_needs_a_human_and_the_others_go_on(
+    tmp_path: Path, here: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def before(city: City) -> None:
+        city.start().open().rest()
+        assert city.phase() == "running"
+
+    def afterwards(city: City) -> None:
+        city.start()
+        city.hear(MissionReported(incident_id="s"), "arrived")
+        city.hear(IncidentOpened(incident_id="t"), "another")
+        city.rest()
+        assert city.phase() == "needs human"
+        assert city.runner.load("s").reason.startswith(
+            "version 1 of workflow test is gone from this release: see to it by hand"
+        )
+        with pytest.raises(Refused, match=r"can be decided here: version 1 of workflow test is gone"):
+            city.runner.resume("s")
+        city.advance(1000)
+        city.rest()
+        assert city.recorded().count("SagaNeedsHuman") == 1
+        assert city.runner.load("t").phase == "needs human", "its wait is over"
+        assert "the wait" not in city.runner.load("s").reason
+
+    city(tmp_path, before, Wait("w", MissionReported, 60))
+    city(tmp_path, afterwards, Wait("other", MissionReported, 60), **here)
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+
+
+def test_a_saga_of_a_workflow_that_was_retired_needs_a_human_and_one_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        append(city, "s", ev.SagaStarted(saga_id="s", workflow="gone", workflow_version=3, input=pack(IncidentOpened())))
+        append(city, "n", ev.SagaStarted(saga_id="n", workflow="new", workflow_version=1, input=pack(IncidentOpened())))
+        city.start().rest()
+        assert (city.phase(), city.runner.load("n").phase) == ("needs human", "unknown")
+        assert city.recorded() == ["SagaStarted", "SagaNeedsHuman"]
+
+    city(tmp_path, test, step("a"), retired=[("gone", 3)])
+
+
+def test_a_saga_whose_definition_comes_back_goes_on_when_it_is_resumed(tmp_path: Path) -> None:
+    wait_for_it = Wait("w", MissionReported, 60)
+
+    def before(city: City) -> None:
+        city.start().open().rest()
+
+    def without(city: City) -> None:
+        city.start()
+        city.hear(MissionReported(incident_id="s"), "arrived")
+        city.rest()
+        assert city.recorded()[-1] == "SagaNeedsHuman"
+
+    def with_it(city: City) -> None:
+        city.start().rest()
+        assert city.phase() == "needs human"
+        city.runner.resume("s")
+        city.rest()
+        assert (city.phase(), Department.calls) == ("completed", ["b"])
+
+    city(tmp_path, before, wait_for_it, step("b"))
+    city(tmp_path, without, step("a"), version=2)
+    city(tmp_path, with_it, wait_for_it, step("b"))
+
+
+def test_an_old_saga_hears_what_its_own_version_hears_and_a_new_one_does_not(tmp_path: Path) -> None:
+    first: list[Workflow] = []
+
+    def before(city: City) -> None:
+        first.append(city.workflow)
+        city.start().open().rest()
+
+    def afterwards(city: City) -> None:
+        city.start()
+        city.hear(IncidentOpened(incident_id="t"), "another")
+        city.hear(MissionReported(incident_id="s"), "arrived")
+        city.hear(MissionReported(incident_id="t"), "arrived there")
+        city.rest()
+        assert (city.phase(), city.runner.load("t").phase) == ("completed", "running")
+        assert city.runner.load("t").heard == {}
+        city.hear(IncidentCancelled(incident_id="t"), "cancelled")
+        city.rest()
+        assert city.runner.load("t").phase == "undone"
+
+    city(tmp_path, before, Wait("w", MissionReported, 60))
+    city(
+        tmp_path,
+        afterwards,
+        Wait("w", IncidentCancelled, 60),
+        version=2,
+        older=first,
+        kinds=(IncidentOpened, IncidentCancelled),
+    )
 
 
 # -- what can never be kept ---------------------------------------------------------------------------------------------------
