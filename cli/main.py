@@ -85,7 +85,7 @@ def up(
     What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
     """
     from citybrain.local.city import LocalCity
-    from citybrain.mesh.runtime.serve import choose
+    from citybrain.mesh.startup.serve import choose
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     alone = [(manifest.name,) for manifest in choose(names, folder or [])]
@@ -266,7 +266,7 @@ def demo(context: typer.Context) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Runs one service, some or all, in one process without a gateway (`city serve --help`)."""
-    from citybrain.mesh.runtime.serve import main as run
+    from citybrain.mesh.startup.serve import main as run
 
     raise typer.Exit(run(context.args))
 

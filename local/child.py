@@ -32,7 +32,7 @@ class ChildError(Exception):
 
 
 class MeshChild(Kept):
-    """`python -m citybrain.mesh.runtime.serve` with some arguments. Its log goes to `<data>/<name>.log`.
+    """`python -m citybrain.mesh.startup.serve` with some arguments. Its log goes to `<data>/<name>.log`.
 
     With `settings` it has those and no others: they are written down for it, and what configures this process is kept from it.
     """
@@ -62,7 +62,7 @@ class MeshChild(Kept):
     def start(self) -> str:
         """Starts it and waits until it answers; returns host:port. The port stays the same from then on."""
         port = self.address.rpartition(":")[2] or "0"
-        command = [sys.executable, "-m", "citybrain.mesh.runtime.serve", "--data", str(self._data), "--port", port]
+        command = [sys.executable, "-m", "citybrain.mesh.startup.serve", "--data", str(self._data), "--port", port]
         command += ["--log", str(self.log_path), "--tethered", *self._arguments]
         self._data.mkdir(parents=True, exist_ok=True)
         if self._settings is not None:

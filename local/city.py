@@ -25,8 +25,8 @@ from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
-from citybrain.mesh.runtime.serve import choose
 from citybrain.mesh.settings.values import Settings, Traces
+from citybrain.mesh.startup.serve import choose
 from citybrain.observability.logs import LogFile, logger
 from citybrain.observability.receiver import Receiver
 

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.event_store.store import StoredEvent
-from citybrain.mesh.storage.upcasting import modern, newest
+from citybrain.mesh.upcasting import modern, newest
 
 
 class UnreadableEvent(Exception):

@@ -21,7 +21,7 @@ from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import correlate, new_id
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
-from citybrain.mesh.storage.upcasting import upcast
+from citybrain.mesh.upcasting import upcast
 from citybrain.observability.logs import logger
 
 __all__ = [

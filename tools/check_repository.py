@@ -33,7 +33,6 @@ FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 IMPORTS = re.compile(
     r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|services|simulation|stories|cli)\b", re.M
 )
-SIMULATION = re.compile(r"^\s*(?:from|import) citybrain\.(?!simulation\b|\w+\.v1\b)", re.M)
 LONG = 300
 OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)
 
@@ -99,8 +98,6 @@ def _anchors(document: Path) -> set[str]:
 
 def _imports(name: Path, text: str) -> list[str]:
     found = [f"{name}: imports {m.group(1)} by its folder: write citybrain.{m.group(1)}" for m in IMPORTS.finditer(text)]
-    if name.parts[0] == "simulation" and SIMULATION.search(text):
-        found.append(f"{name}: the simulation imports nothing of the mesh but its contracts")
     if name.parts[0] not in ("mesh", "tests", "tools") and OLD_HUB.search(text):
         found.append(f"{name}: only mesh/ knows nameko and eventlet")
     return found

@@ -2,7 +2,7 @@
 
 | module | what it is about |
 |---|---|
-| `ports.py` | what is needed of the store of streams, of the broker and of the clock |
+| `interfaces.py` | what is needed of the store of streams, of the broker and of the clock |
 | `streams.py` | a stream in its buckets: where it ends, what stands in it |
 | `publishing.py` | from a stream to the log: in order, each only when the one before is there |
 | `writer.py` | appending: one decision whatever is lost on the way, and what a writer leaves for others to find |

@@ -26,7 +26,7 @@ from citybrain.mesh.events import Heard, hear, parse
 from citybrain.mesh.personal.fields import put_in, take_out
 from citybrain.mesh.personal.secret_files import make_secret, read_secret
 from citybrain.mesh.settings.values import Settings
-from citybrain.mesh.storage.upcasting import modern
+from citybrain.mesh.upcasting import modern
 from citybrain.observability.logs import logger
 
 _CIPHERS = {"aes-256-gcm": AES_256_GCM, "sm4-gcm": SM4_GCM}

@@ -19,7 +19,7 @@ from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
 from citybrain.mesh.runtime.context import Call
 from citybrain.mesh.runtime.shares import Asker, Shares
-from citybrain.mesh.storage.upcasting import written_as
+from citybrain.mesh.upcasting import written_as
 
 if TYPE_CHECKING:
     from citybrain.mesh.runtime.process import Process

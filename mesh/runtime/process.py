@@ -6,20 +6,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from citybrain.event_store.store import EventStore
-from citybrain.mesh.providers.following import OpenStreams
-from citybrain.mesh.runtime.activity import Activity
-from citybrain.mesh.runtime.clock import CityClock
-from citybrain.mesh.runtime.outgoing import Outgoing
-from citybrain.mesh.runtime.server import GrpcServer
-from citybrain.mesh.settings.values import Settings
-from citybrain.mesh.storage.engine import Engine
-from citybrain.mesh.subscriptions.tokens import Tokens
-from citybrain.observability.tracing import Tracing
-
 if TYPE_CHECKING:
+    from citybrain.event_store.store import EventStore
     from citybrain.mesh.personal.vault import Vault
+    from citybrain.mesh.providers.following import OpenStreams
+    from citybrain.mesh.runtime.activity import Activity
+    from citybrain.mesh.runtime.clock import CityClock
+    from citybrain.mesh.runtime.outgoing import Outgoing
+    from citybrain.mesh.runtime.server import GrpcServer
+    from citybrain.mesh.settings.values import Settings
+    from citybrain.mesh.storage.engine import Engine
     from citybrain.mesh.subscriptions.groups import ServiceReadModels
+    from citybrain.mesh.subscriptions.tokens import Tokens
+    from citybrain.observability.tracing import Tracing
 
 
 @dataclass(slots=True)

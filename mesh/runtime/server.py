@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -15,8 +15,10 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
-from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
+
+if TYPE_CHECKING:
+    from citybrain.mesh.operations.health_protocol import Health
 
 # Does the caller stream, does the service?
 _KINDS: dict[tuple[bool, bool], Any] = {
@@ -51,14 +53,14 @@ def _made(method: MethodDescriptor, handler: Any) -> Any:
 class GrpcServer:
     """Collects handlers while containers are set up, then serves them."""
 
-    def __init__(self, peers: Collection[str] = (), contracts: Path | None = None) -> None:
+    def __init__(self, health: Health, peers: Collection[str] = (), contracts: Path | None = None) -> None:
         """`contracts`: a descriptor set of the whole city; with it reflection tells of `peers`, which answer elsewhere, too."""
         self._peers = list(peers) if contracts is not None else []
         self._contracts = contracts
         self._handlers: dict[str, dict[str, Any]] = {}
         self._unlisted: set[str] = set()
         self._server: grpc.aio.Server | None = None
-        self.health = Health()
+        self.health = health
         self.port = 0
         # Where this process alone answers, to those who run it: several may share the other port.
         self.own_port = 0

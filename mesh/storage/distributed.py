@@ -31,7 +31,7 @@ from citybrain.mesh.personal.erasure import PUBLISHER
 from citybrain.mesh.personal.vault import master_secrets
 from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from citybrain.mesh.storage.engine import Assignment, Engine
-from citybrain.mesh.subscriptions.leadership import Lead
+from citybrain.mesh.storage.leadership import Lead
 
 # How often one who stands by looks again, where nothing wakes him.
 _LOOK_S = 1.0

@@ -23,7 +23,7 @@ from citybrain.event_store.store import EventStore, Partition
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.vault import key_file
 from citybrain.mesh.settings.values import Settings
-from citybrain.mesh.subscriptions.leadership import Lead, Leadership
+from citybrain.mesh.storage.leadership import Lead, Leadership
 
 
 class Assignment(Protocol):

@@ -25,7 +25,7 @@ from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.engine import Assignment
-from citybrain.mesh.storage.upcasting import written_as
+from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 
 Since = Literal["beginning", "now"] | datetime

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from citybrain.mesh.manifest import Manifest, read_manifest
+from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.providers.following import OpenStreams
 from citybrain.mesh.runtime.activity import Activity
@@ -29,9 +30,9 @@ from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.runtime.server import GrpcServer
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.engine import open_engine
-from citybrain.mesh.storage.upcasting import load_upcasters
 from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.testing.errors import Misused, NeverCame
+from citybrain.mesh.upcasting import load_upcasters
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(),
+            server=GrpcServer(Health()),
             outgoing=Outgoing(tracing := Tracing()),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),

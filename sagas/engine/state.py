@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import message_class, microseconds
-from citybrain.mesh.storage.upcasting import modern
+from citybrain.mesh.upcasting import modern
 
 # "unknown" is shown only: it never comes of an event.
 Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]

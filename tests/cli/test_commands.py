@@ -342,7 +342,7 @@ def test_a_file_of_spans_that_is_something_else_is_told_in_one_line(tmp_path: Pa
 def test_up_ends_with_everything_it_started(start: Start, number: signal.Signals, whole_group: bool) -> None:
     city = start("up", "--port", "0")
     until(lambda: "/v1/incidents" in city.said, "the city is up")
-    assert city.has("citybrain.mesh.runtime.serve", "envoy")
+    assert city.has("citybrain.mesh.startup.serve", "envoy")
     (os.killpg if whole_group else os.kill)(city.process.pid, number)
     code = city.process.wait(LIMIT_S)
     until(lambda: not city.family(), f"nothing is left of {city.family()}")
@@ -437,7 +437,7 @@ def test_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, start: 
     demo = start("demo", "--data", "kept")
     record = tmp_path / "kept" / "seed-1" / "record.jsonl"
     until(lambda: record.is_file() and record.stat().st_size > 0, "the city is driven")
-    assert demo.has("citybrain.mesh.runtime.serve", "envoy", "citybrain.simulation city", "citybrain.simulation ordinary")
+    assert demo.has("citybrain.mesh.startup.serve", "envoy", "citybrain.simulation city", "citybrain.simulation ordinary")
     os.killpg(demo.process.pid, signal.SIGINT)
     assert demo.process.wait(LIMIT_S) == 130
     until(lambda: not demo.family(), f"nothing is left of {demo.family()}")

@@ -57,14 +57,29 @@ def test_the_pages_are_linked_from_the_readme_in_both_languages() -> None:
         assert pages - set(re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))) == set(), name
 
 
+def test_every_room_says_what_it_is_for_and_what_it_may_import() -> None:
+    pages = {name: ROOT / name / "README.md" for name in (*ROOMS, "protos")}
+    assert [name for name, page in pages.items() if not page.is_file()] == []
+    assert [name for name, page in pages.items() if "**May import**" not in page.read_text(encoding="utf-8")] == []
+
+
 def test_every_file_that_a_room_says_it_has_is_there() -> None:
     said = []
-    for page in sorted(ROOT.glob("*/README.md")) + sorted(ROOT.glob("services/*/README.md")):
+    pages = [*ROOT.glob("*/README.md"), *ROOT.glob("services/*/README.md"), *ROOT.glob("event_store/*/__init__.py")]
+    for page in sorted(pages):
         for row in re.findall(r"^\|(.*?)\|", page.read_text(encoding="utf-8"), re.M):
             # After a comma a name may be an ending only.
             said += [page.parent / name for name in re.findall(r"`(\w+\.\w+)`", row)]
-    assert len(said) > 20
+    assert len(said) > 100
     assert [str(path.relative_to(ROOT)) for path in said if not path.is_file()] == []
+
+
+def test_every_module_at_the_top_of_a_room_stands_in_its_readme() -> None:
+    # Of the others the README names what a reader looks for first.
+    for name in ("cli", "event_store", "local", "stories", "tools"):
+        page = (ROOT / name / "README.md").read_text(encoding="utf-8")
+        modules = {path.name for path in (ROOT / name).glob("*.py")}
+        assert [module for module in sorted(modules) if f"`{module}`" not in page] == [], name
 
 
 def test_every_file_that_the_page_of_the_architecture_names_is_there() -> None:

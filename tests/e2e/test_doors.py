@@ -35,8 +35,8 @@ from citybrain.local.city import LocalCity
 from citybrain.local.contracts import descriptors
 from citybrain.local.reflection import Remote
 from citybrain.mesh.manifest import find_manifests
-from citybrain.mesh.runtime.serve import rooms
 from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.startup.serve import rooms
 from tests.gateway.conftest import Answer, call_json
 
 pytestmark = pytest.mark.envoy

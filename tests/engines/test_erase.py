@@ -21,8 +21,8 @@ from citybrain.local.child import MeshChild
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.personal.sealed_rows import SealedRows
 from citybrain.mesh.personal.vault import Vault
-from citybrain.mesh.runtime.serve import choose
 from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.startup.serve import choose
 from citybrain.mesh.storage.distributed import Distributed
 from tests.engines.commands import city
 

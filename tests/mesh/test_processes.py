@@ -23,8 +23,8 @@ from citybrain.local.city import LocalCity
 from citybrain.local.processes import groups_of
 from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.manifest import ManifestError, find_manifests
-from citybrain.mesh.runtime.serve import rooms
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
+from citybrain.mesh.startup.serve import rooms
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0

@@ -10,8 +10,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from citybrain.local.city import ROOT
 from citybrain.local.contracts import descriptors
 from citybrain.mesh.manifest import Manifest, find_manifests
-from citybrain.mesh.runtime.entry import events_of, load_entry
-from citybrain.mesh.runtime.serve import rooms
+from citybrain.mesh.startup.entry import events_of, load_entry
+from citybrain.mesh.startup.serve import rooms
 
 MANIFESTS = find_manifests(rooms())
 FILES = FileDescriptorSet.FromString(descriptors().read_bytes()).file

@@ -74,7 +74,7 @@ def test_the_wheel_installs_the_command_the_contracts_and_every_room(tmp_path: P
     )
     assert (told.stdout, told.stderr) == (f"city {PROJECT['version']}\n", "")
     script = (
-        "from citybrain.mesh.runtime.serve import choose\n"
+        "from citybrain.mesh.startup.serve import choose\n"
         "from citybrain.health.v1 import health_service_pb2_grpc\n"
         "import citybrain, citybrain.mesh.service, citybrain.sagas.service\n"
         "print(list(citybrain.__path__), [manifest.name for manifest in choose([], [])])"

@@ -32,7 +32,7 @@ def test_a_child_may_be_stopped_twice_and_started_again_where_it_was(tmp_path: P
 
 
 def test_to_begin_a_process_loads_nothing_that_only_some_of_its_work_or_only_other_engines_need(tmp_path: Path) -> None:
-    begins = "citybrain.mesh.runtime.serve"
+    begins = "citybrain.mesh.startup.serve"
     loaded = subprocess.run(
         [sys.executable, "-c", f"import sys, {begins}, citybrain.services.health.service; print(*sys.modules)"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,

@@ -12,7 +12,7 @@ import pytest
 
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import ManifestError, find_manifests, read_manifest
-from citybrain.mesh.runtime.entry import heard_by, load_entry
+from citybrain.mesh.startup.entry import heard_by, load_entry
 
 HUB = ROOT / "services" / "district_hub" / "manifest.yaml"
 MODULE = "citybrain.services.district_hub.service"
@@ -133,7 +133,7 @@ def test_a_service_that_does_not_fit_its_manifest_ends_the_start_with_one_line(t
 
 def serve(folder: Path, *arguments: str) -> str:
     """What a service says that cannot start."""
-    command = [sys.executable, "-m", "citybrain.mesh.runtime.serve", *arguments, "--data", str(folder / "data")]
+    command = [sys.executable, "-m", "citybrain.mesh.startup.serve", *arguments, "--data", str(folder / "data")]
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False
@@ -158,6 +158,6 @@ def test_one_service_alone_listens_on_the_port_of_its_manifest(tmp_path: Path) -
 
 
 def test_every_service_here_fits_its_manifest() -> None:
-    from citybrain.mesh.runtime.serve import rooms
+    from citybrain.mesh.startup.serve import rooms
 
     assert len([load_entry(manifest) for manifest in find_manifests(rooms())]) >= 5

@@ -32,8 +32,8 @@ from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, Streams, View, subscribe
 from citybrain.mesh.storage.engine import AllOrNothing
+from citybrain.mesh.storage.leadership import Leadership
 from citybrain.mesh.subscriptions.groups import GroupMember, Part, lasting
-from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 TRAFFIC = "citybrain.traffic.v1.TrafficService"

@@ -19,7 +19,7 @@ from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.runtime.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.service import Client, Heard, Reading, Readings, Service, View, Window, every, subscribe, window
-from citybrain.mesh.subscriptions.leadership import Leadership
+from citybrain.mesh.storage.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"

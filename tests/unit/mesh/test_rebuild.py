@@ -18,8 +18,8 @@ from citybrain.event_store.store import ANY
 from citybrain.mesh.providers import views
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Heard, Service, View
+from citybrain.mesh.storage.leadership import Leadership
 from citybrain.mesh.subscriptions.generations import Generations, Switch, table
-from citybrain.mesh.subscriptions.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 

@@ -13,7 +13,7 @@ import pytest
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.store import LogPage, StoredEvent, Unreadable
 from citybrain.mesh.runtime.greenlets import wait
-from citybrain.mesh.runtime.runner import _last_moment_of
+from citybrain.mesh.startup.runner import _last_moment_of
 from citybrain.mesh.subscriptions.groups import position_before
 from citybrain.mesh.testing.parts import Parts, on_parts
 from tests.unit.mesh.test_rebuild import counted, opened, write

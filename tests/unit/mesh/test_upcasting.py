@@ -21,9 +21,9 @@ from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.validation import EventRefused
 from citybrain.mesh.service import Follow, Heard, Service, Streams, View, rpc, subscribe, upcast
-from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters, modern, written_as
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
+from citybrain.mesh.upcasting import UpcastError, load_upcasters, modern, written_as
 from citybrain.sagas.engine.state import pack, unpack
 
 PROBE = "citybrain.probe.v1.ProbeService"
@@ -136,7 +136,7 @@ def test_a_module_of_upcasters_that_fails_while_it_is_loaded_is_told_with_its_se
     with pytest.raises(UpcastError) as caught:
         load_upcasters([manifest(upcasters="broken_upcasters")])
     assert str(caught.value) == "service probe: upcasters broken_upcasters cannot be loaded: LookupError: no key here"
-    twice = "from citybrain.mesh.storage.upcasting import UpcastError\nraise UpcastError('keep one of the two')"
+    twice = "from citybrain.mesh.upcasting import UpcastError\nraise UpcastError('keep one of the two')"
     (tmp_path / "twice_upcasters.py").write_text(twice, encoding="utf-8")
     with pytest.raises(UpcastError, match=r"^keep one of the two$"):
         load_upcasters([manifest(upcasters="twice_upcasters")])
@@ -162,7 +162,7 @@ def test_an_upcaster_that_makes_something_else_than_it_says_is_told() -> None:
         with pytest.raises(UpcastError, match=r"made a .*Written; it says that it makes a .*Answered"):
             modern(ev.Forgotten())
     finally:
-        from citybrain.mesh.storage import upcasting
+        from citybrain.mesh import upcasting
 
         del upcasting._STEPS[type_name(ev.Forgotten)]
 

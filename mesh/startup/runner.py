@@ -13,6 +13,8 @@ from typing import Any
 from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import EventStore, Log, StoreError
 from citybrain.mesh.manifest import Manifest, ManifestError
+from citybrain.mesh.operations.clock_service import serve_clock
+from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.operations.mesh_service import serve_status
 from citybrain.mesh.operations.presence import Presence
 from citybrain.mesh.operations.readiness import Readiness
@@ -20,19 +22,18 @@ from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.providers.following import OpenStreams
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import DrivenClock, WallClock
-from citybrain.mesh.runtime.clock_service import serve_clock
 from citybrain.mesh.runtime.container import Container
-from citybrain.mesh.runtime.entry import load_entry
 from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
 from citybrain.mesh.runtime.nameko import eventlet
 from citybrain.mesh.runtime.outgoing import Outgoing
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.runtime.server import GrpcServer
 from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.startup.entry import load_entry
 from citybrain.mesh.storage.backup import RESTORING
 from citybrain.mesh.storage.engine import open_engine
-from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters
 from citybrain.mesh.subscriptions.tokens import Tokens
+from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import Tracing
 
@@ -73,7 +74,7 @@ class Mesh:
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(settings.peers, settings.contracts),
+            server=GrpcServer(Health(), settings.peers, settings.contracts),
             outgoing=Outgoing(tracing),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),

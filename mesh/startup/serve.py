@@ -1,4 +1,4 @@
-"""`python -m citybrain.mesh.runtime.serve`: one process of the mesh. One JSON line on standard output says where it answers."""
+"""`python -m citybrain.mesh.startup.serve`: one process of the mesh. One JSON line on standard output says where it answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.personal.secret_files import OWN_FILES
-from citybrain.mesh.runtime.runner import serve
 from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue, load
 from citybrain.mesh.settings.values import ELSEWHERE, Settings
-from citybrain.mesh.storage.upcasting import UpcastError, load_upcasters
+from citybrain.mesh.startup.runner import serve
+from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import LogFile, configure
 
 
