@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from citybrain.options.v1.options_pb2 import CLASSIFICATION_INTERNAL
+
 from benchmarks.peers import peer
 from benchmarks.rows import Aim, Row, quantile
 from citybrain.event_store.sqlite import SqliteEventStore, file, reading, writing
@@ -171,7 +173,7 @@ def _event() -> NewEvent:
         id=f"0f1e2d3c-4b5a-4697-8877-{number:012x}", type="citybrain.traffic.v1.SignalReported", data=b"x" * _PAYLOAD,
         occurred_at=1_700_000_000_000_000 + number, traceparent=f"00-{number:032x}-{number:016x}-01",
         correlation_id=f"incident-{number % 100}", causation_id=f"1f1e2d3c-4b5a-4697-8877-{number:012x}", actor="traffic",
-        district="gongshu", classification=2,
+        district="gongshu", classification=CLASSIFICATION_INTERNAL,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
+from citybrain.options.v1.options_pb2 import CLASSIFICATION_INTERNAL
+
 if TYPE_CHECKING:
     from citybrain.event_store.read_models import ReadModels
 
@@ -70,7 +72,7 @@ class NewEvent:
     causation_id: str = ""
     actor: str = ""
     district: str = ""
-    classification: int = 2
+    classification: int = CLASSIFICATION_INTERNAL
     sealed: bytes = b""
     """What of the message is personal, sealed for each person (ES-12). The store keeps it as it is and cannot read it."""
 

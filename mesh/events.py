@@ -15,12 +15,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.upcasting import modern, newest
 
+_CLASSIFICATIONS = {number: name.removeprefix("CLASSIFICATION_") for name, number in options_pb2.Classification.items()}
+
 
 class UnreadableEvent(Exception):
     """An event that no code here can read; the message says which, and what to do."""
-
-
-CLASSIFICATIONS = ("UNSPECIFIED", "PUBLIC", "INTERNAL", "RESTRICTED", "SECRET")
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,10 +47,10 @@ def message_class(name: str) -> type[Message]:
 
 
 @functools.cache
-def classification_of(name: str) -> int:
+def classification_of(name: str) -> options_pb2.Classification:
     """How open events of a type are: what their contract says, else INTERNAL."""
     options: Any = message_class(name).DESCRIPTOR.GetOptions()
-    return int(options.Extensions[options_pb2.classification]) or options_pb2.CLASSIFICATION_INTERNAL
+    return options.Extensions[options_pb2.classification] or options_pb2.CLASSIFICATION_INTERNAL
 
 
 def decode(event: StoredEvent) -> Message:
@@ -116,7 +115,8 @@ def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
         causation_id=event.causation_id,
         actor=event.actor,
         district=event.district,
-        classification=CLASSIFICATIONS[event.classification],
+        # A later release may know more of them than this one.
+        classification=_CLASSIFICATIONS.get(event.classification, str(event.classification)),
         erased=() if heard is None else heard.erased,
     )
     shown.data.type_url = "type.googleapis.com/" + kind

@@ -65,14 +65,14 @@ class SagaService(Service):
     def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
         """A person has it go on without a step."""
         by = current().caller
-        decided = self.runner.decide(request.saga_id, lambda now: persons.skip(now, request.step, request.reason, by))
+        decided = self.runner.decide(request.saga_id, lambda state: persons.skip(state, request.step, request.reason, by))
         return pb.SkipStepResponse(saga=self._show(decided))
 
     @rpc
     def FailStep(self, request: pb.FailStepRequest) -> pb.FailStepResponse:
         """A person gives a step up; all is undone."""
         by = current().caller
-        decided = self.runner.decide(request.saga_id, lambda now: persons.fail(now, request.step, request.reason, by))
+        decided = self.runner.decide(request.saga_id, lambda state: persons.fail(state, request.step, request.reason, by))
         return pb.FailStepResponse(saga=self._show(decided))
 
     def _show(self, state: SagaState) -> pb.Saga:

@@ -47,7 +47,7 @@ class Follow:
     # Only events recorded at or after this moment (microseconds since 1970).
     recorded_from: int = 0
     # The most closed classification the follower may see.
-    clearance: int = 2
+    clearance: options_pb2.Classification = options_pb2.CLASSIFICATION_INTERNAL
 
 
 @dataclass(slots=True, eq=False)

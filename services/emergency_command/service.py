@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.options.v1.options_pb2 import CLASSIFICATION_RESTRICTED
 from google.protobuf.message import Message
 
 from citybrain.mesh.service import Follow, Paging, People, Service, Streams, View, correlate, new_id, rpc
 from citybrain.services.emergency_command import domain, views
 
-RESTRICTED = 3
 Decide = Callable[[domain.Incident], list[Message]]
 
 
@@ -60,7 +60,7 @@ class EmergencyCommandService(Service):
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
         """Everything that happens for it, in every department."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)
-        return Follow(purpose=request.incident_id, correlation_id=request.incident_id, clearance=RESTRICTED)
+        return Follow(purpose=request.incident_id, correlation_id=request.incident_id, clearance=CLASSIFICATION_RESTRICTED)
 
     @rpc
     def CancelIncident(self, request: pb.CancelIncidentRequest) -> pb.CancelIncidentResponse:

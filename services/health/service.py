@@ -7,6 +7,7 @@ from typing import Any
 
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
+from citybrain.options.v1.options_pb2 import CLASSIFICATION_RESTRICTED
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
@@ -190,7 +191,7 @@ class HealthService(Service):
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
         """Orders for the terminals."""
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
-        return Follow(purpose="missions", types=types, clearance=3)
+        return Follow(purpose="missions", types=types, clearance=CLASSIFICATION_RESTRICTED)
 
     def _on_a_road(self, place: RoadPlace, what: str) -> None:
         """Refuses a place that is on no road, as soon as there is a network to look at."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.health.v1 import events_pb2 as health
+from citybrain.options.v1.options_pb2 import CLASSIFICATION_INTERNAL, CLASSIFICATION_PUBLIC, CLASSIFICATION_RESTRICTED
 from citybrain.traffic.v1 import events_pb2 as traffic
 from google.protobuf import json_format
 from hypothesis import given
@@ -55,8 +56,12 @@ def test_what_was_stored_is_heard_as_it_was() -> None:
 
 
 def test_an_event_is_as_open_as_its_contract_says() -> None:
-    assert classification_of(type_name(traffic.RoadsPublished)) == 1
-    assert classification_of(type_name(traffic.SignalRegistered)) == 2
+    assert classification_of(type_name(traffic.RoadsPublished)) == CLASSIFICATION_PUBLIC
+    assert classification_of(type_name(traffic.SignalRegistered)) == CLASSIFICATION_INTERNAL
+
+
+def test_a_classification_that_a_later_release_has_is_shown_as_its_number() -> None:
+    assert [outward(stored(classification=closed)).classification for closed in (3, 9)] == ["RESTRICTED", "9"]
 
 
 def test_a_type_no_contract_has_is_an_error() -> None:
@@ -73,8 +78,8 @@ def test_moments_come_back_to_the_microsecond(moment: int) -> None:
     ("follow", "event", "wanted"),
     [
         (Follow("p"), stored(), True),
-        (Follow("p"), stored(classification=3), False),
-        (Follow("p", clearance=1), stored(), False),
+        (Follow("p"), stored(classification=CLASSIFICATION_RESTRICTED), False),
+        (Follow("p", clearance=CLASSIFICATION_PUBLIC), stored(), False),
         (Follow("p", recorded_from=2_000_000), stored(), True),
         (Follow("p", recorded_from=2_000_001), stored(), False),
         (Follow("p", concerns=lambda m: m == HOSPITAL), stored(), True),

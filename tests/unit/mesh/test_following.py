@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import grpc
 import grpc.aio
 import pytest
+from citybrain.options.v1 import options_pb2
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
@@ -170,8 +171,10 @@ def test_a_forged_token_is_refused_by_name(tmp_path: Path, token: str) -> None:
     on_source(tmp_path, test)
 
 
-@pytest.mark.parametrize("clearance", [1, 2, 3, 4])
-def test_a_follower_sees_what_its_clearance_reaches_and_nothing_more_closed(tmp_path: Path, clearance: int) -> None:
+@pytest.mark.parametrize("clearance", options_pb2.Classification.values()[1:])
+def test_a_follower_sees_what_its_clearance_reaches_and_nothing_more_closed(
+    tmp_path: Path, clearance: options_pb2.Classification
+) -> None:
     class Cleared(Service):
         """Lets its followers see so much."""
 
