@@ -97,7 +97,7 @@ def observation(
 
 
 def _concerned(street: Street, missions: Iterable[Mission]) -> set[str]:
-    """The signals on active routes, those at the end of their last edges, and those that play a score."""
+    """The signals on active routes, those at the end of their last edges, and those that play a timing."""
     network = street.network
     found = set(street.controllers.controlled())
     for mission in missions:

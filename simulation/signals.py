@@ -1,10 +1,10 @@
-"""The signal controllers in the street: each plays the score it was commanded, then goes back into its plan by itself.
+"""The signal controllers in the street: each plays the timing it was commanded, then goes back into its plan by itself.
 
 A command is accepted only when the signal showed, in the last second, the state that the command begins from; otherwise it
-is refused and nothing changes. Accepted, it begins in the next second, and a newer one takes its place. Because a score always
+is refused and nothing changes. Accepted, it begins in the next second, and a newer one takes its place. Because a timing always
 ends in the plan, a controller that hears nothing more does the right thing.
 
-The controller has a clock of its own: where the command says how long the phase after the score is to last, the controller
+The controller has a clock of its own: where the command says how long the phase after the timing is to last, the controller
 takes the length that ends that phase when its plan says so, which keeps it in step whatever the delay of the command was.
 """
 
@@ -43,7 +43,7 @@ class _Playing:
     traceparent: str
     # First second of each interval, and of the plan after them.
     begins: list[int]
-    # The second from which on the signal has been set from outside, by this score or those before it.
+    # The second from which on the signal has been set from outside, by this timing or those before it.
     taken: int
     started: bool = False
     handed_back: bool = False
@@ -57,7 +57,7 @@ class Controllers:
         self._sumo = sumo
         self._plans = plans
         self._day_plans = day_plans
-        # Signals whose plan changed while they played a score, with what is due.
+        # Signals whose plan changed while they played a timing, with what is due.
         self._behind: dict[str, str] = {}
         self.replanned: list[str] = []
         """Signals that have run another plan since the last second."""
@@ -70,7 +70,7 @@ class Controllers:
         """Commands accepted."""
         self.refused = 0
         self.clock_corrections = 0
-        """How often the length of the phase after a score was not what the command said."""
+        """How often the length of the phase after a timing was not what the command said."""
 
     def hear(self, command: events.SignalCommanded, traceparent: str) -> Report | None:
         """Takes a command in; returns a report where it is refused. A command heard before changes nothing."""
@@ -148,11 +148,11 @@ class Controllers:
         return [float(second - since + 1) for since in self._since[signal_id]]
 
     def controlled(self) -> list[str]:
-        """Signals that play a score now."""
+        """Signals that play a timing now."""
         return list(self._playing)
 
     def out_of_step(self, second: int) -> list[str]:
-        """Signals that are not playing a score and do not show what their plan shows in `second`."""
+        """Signals that are not playing a timing and do not show what their plan shows in `second`."""
         return [
             signal_id
             for signal_id, plan in self._plans.items()

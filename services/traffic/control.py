@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from citybrain.traffic.v1.events_pb2 import PriorityGranted, SignalCommanded, VehicleLost, VehicleMissing
 from citybrain.traffic.v1.traffic_service_pb2 import VehiclePosition
 
-from citybrain.services.traffic import domain, plan
-from citybrain.services.traffic import signal_timing as score
+from citybrain.services.traffic import domain, plan, signal_timing
 from citybrain.services.traffic.conflicts import Lights, target
 from citybrain.services.traffic.domain import Play, SignalState
 from citybrain.services.traffic.grants import Grant
@@ -82,7 +81,7 @@ def control(now: float, network: Network, signals: Mapping[str, SignalState], gr
         if state is None or lights is None or domain.unanswered(state, now):
             continue
         shown = _shown(now, state, lights, street)
-        if not score.can_begin(lights, shown):
+        if not signal_timing.can_begin(lights, shown):
             continue
         signal = _Signal(now, lights, state, shown, street.queues)
         held = domain.holder(state, now)
@@ -130,13 +129,13 @@ class _Signal:
         if self.now - max(held.hold[0], vehicle.got_on_at) >= IN_VAIN_S:
             return self._give_back(_IN_VAIN)
         if held.hold[1] - self.now <= _STEP_S:
-            # The score would do so by itself a second later, but for those who halted when it was written.
+            # The timing would do so by itself a second later, but for those who halted when it was written.
             return self._give_back("longest hold")
         if self._serves(held.held_state, need):
             return None
         # It passes the same signal once more, by another approach.
         began = self.now if self.state.hold_began is None else min(self.now, self.state.hold_began)
-        until = began + score.LONGEST_HOLD_S
+        until = began + signal_timing.LONGEST_HOLD_S
         worth = need.due and until - self.now >= _SHORTEST_S
         made = self._priority(need, vehicle.granted, until) if worth else None
         return made or self._give_back("passed")
@@ -150,11 +149,11 @@ class _Signal:
         aim = target(self.lights, need.approach, need.way, self.shown.state)
         if aim is None:
             return None
-        made = score.priority(self.lights, self.shown, self.now, aim, until, self.queues, need.approach)
+        made = signal_timing.priority(self.lights, self.shown, self.now, aim, until, self.queues, need.approach)
         return self._command(made, granted.incident_id, granted.vehicle_id, "priority")
 
     def _give_back(self, reason: str) -> SignalCommanded:
-        return self._command(score.give_back(self.lights, self.shown, self.now, self.queues), "", "", reason)
+        return self._command(signal_timing.give_back(self.lights, self.shown, self.now, self.queues), "", "", reason)
 
     def _command(self, made: SignalTiming, incident_id: str, vehicle_id: str, reason: str) -> SignalCommanded:
         return SignalCommanded(
@@ -192,14 +191,14 @@ def _vehicles(
 
 
 def _shown(now: float, state: SignalState, lights: Lights, street: Street) -> Shown:
-    """What a signal shows: as observed just now, else as the score it plays or its plan says. The controller refuses a
+    """What a signal shows: as observed just now, else as the timing it plays or its plan says. The controller refuses a
     command that begins from something else."""
     seen = street.signals.get(lights.signal_id)
     if seen is not None and now - seen.at <= FRESH_S:
         return seen.shown
     play = state.running
     if play is not None:
-        by_score = score.along(play.command.from_state, play.command.intervals, now - play.begins)
-        if by_score is not None:
-            return by_score
+        by_timing = signal_timing.along(play.command.from_state, play.command.intervals, now - play.begins)
+        if by_timing is not None:
+            return by_timing
     return Shown(lights.plan.states[plan.at(lights.plan, now).phase], plan.stood(lights.plan, now))

@@ -32,7 +32,7 @@ def commanded_at(command: SignalCommanded) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """A command, and when each part of its score is shown if it is carried out."""
+    """A command, and when each part of its timing is shown if it is carried out."""
 
     command: SignalCommanded
     begins: float
@@ -97,7 +97,7 @@ def evolve(state: SignalState, event: Message) -> SignalState:
 
 
 def holder(state: SignalState, now: float) -> Play | None:
-    """The priority that the signal is known to give now, from the first interval of its score to the end of its hold."""
+    """The priority that the signal is known to give now, from the first interval of its timing to the end of its hold."""
     play = state.running
     return play if play is not None and play.hold is not None and now < play.hold[1] else None
 

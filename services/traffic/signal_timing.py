@@ -1,6 +1,6 @@
-"""Scores for a signal: what it shows for how long, from what it shows now until it is back in its plan.
+"""Timings for a signal: what it shows for how long, from what it shows now until it is back in its plan.
 
-A score is whole: a controller that hears nothing more does the right thing by itself. In every change the letters that lose
+A timing is whole: a controller that hears nothing more does the right thing by itself. In every change the letters that lose
 green had their minimum green, then show yellow while nothing opens, then red; only then the new state is shown. Letters that
 stay green stay. Durations are seconds; times are city time in seconds since the epoch.
 """
@@ -50,7 +50,7 @@ class SignalTiming:
 
 
 def can_begin(lights: Lights, shown: Shown) -> bool:
-    """Whether a score can begin from this: red-yellow and signals that are off are waited out."""
+    """Whether a timing can begin from this: red-yellow and signals that are off are waited out."""
     return lights.can_give_priority and len(shown.state) == len(lights.foes) and set(shown.state) <= plans.KNOWN
 
 
@@ -74,7 +74,7 @@ def give_back(lights: Lights, shown: Shown, now: float, queues: Mapping[str, int
 
 
 def along(begins_from: str, intervals: Sequence[SignalInterval], elapsed_s: float) -> Shown | None:
-    """What a score shows after some seconds; None once it has ended. What stood before it counts for nothing."""
+    """What a timing shows after some seconds; None once it has ended. What stood before it counts for nothing."""
     before, since = begins_from, [0.0] * len(begins_from)
     begun = 0.0
     for interval in intervals:
@@ -89,7 +89,7 @@ def along(begins_from: str, intervals: Sequence[SignalInterval], elapsed_s: floa
 
 @dataclass(slots=True)
 class _Line:
-    """A score while it is written."""
+    """A timing while it is written."""
 
     lights: Lights
     at: float
@@ -181,7 +181,7 @@ def _compensating(line: _Line, queues: Mapping[str, int], approach: str) -> tupl
 
 
 def _land(line: _Line) -> plans.Moment:
-    """Ends the score in the phase that the plan's clock shows when it gets there; returns that phase.
+    """Ends the timing in the phase that the plan's clock shows when it gets there; returns that phase.
 
     How long it takes depends on the phase, and the phase on how long it takes: tried with ever more time until it fits.
     """

@@ -54,7 +54,7 @@ class Rig:
         return self.plans[SIGNAL]
 
     def command(self, name: str, intervals: list[tuple[str, int]], phase: int | None = None) -> events.SignalCommanded:
-        """A score from what is shown now, ending in the plan."""
+        """A timing from what is shown now, ending in the plan."""
         after = self.second + 1 + sum(seconds for _, seconds in intervals)
         at, left = self.plan().at(after)
         return events.SignalCommanded(

@@ -36,12 +36,12 @@ def stood(history: list[str]) -> list[float]:
 
 
 def played(command: SignalCommanded) -> list[str]:
-    """The score, second by second."""
+    """The timing, second by second."""
     return [interval.state for interval in command.intervals for _ in range(round(interval.duration_s))]
 
 
 def handed_back(signal: Signal, command: SignalCommanded, seconds: int) -> list[str]:
-    """What a controller shows after the score: the phase for what is left of it, then its plan's phases in their order."""
+    """What a controller shows after the timing: the phase for what is left of it, then its plan's phases in their order."""
     states = [signal.phases[command.plan_phase].state] * round(command.plan_phase_left_s)
     phase = command.plan_phase
     while len(states) < seconds:

@@ -23,7 +23,7 @@ LENGTH_M = 100.0
 
 @dataclass
 class Controller:
-    """Plays a score, then its plan; refuses what begins from something that it does not show."""
+    """Plays a timing, then its plan; refuses what begins from something that it does not show."""
 
     signal: pb.Signal
     now: int

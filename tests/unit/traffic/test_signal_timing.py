@@ -1,4 +1,4 @@
-"""Scores: whatever a signal shows and whenever it is asked, every change is safe and ends in step with the plan."""
+"""Timings: whatever a signal shows and whenever it is asked, every change is safe and ends in step with the plan."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from citybrain.traffic.v1.traffic_service_pb2 import Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.services.traffic import conflicts, plan
-from citybrain.services.traffic import signal_timing as score
+from citybrain.services.traffic import conflicts, plan, signal_timing
 from citybrain.services.traffic.signal_timing import Shown, SignalTiming
 from tests.unit.traffic import checker
 from tests.unit.traffic.signals import EPOCH, crossing, make, signals
@@ -37,7 +36,7 @@ class Street:
         return Shown(self.history[-1], tuple(checker.stood(self.history)))
 
     def play(self, command: SignalCommanded) -> list[str]:
-        """Takes a score up, and returns it to the end of the phase that it is handed back in."""
+        """Takes a timing up, and returns it to the end of the phase that it is handed back in."""
         assert command.from_state == self.history[-1]
         until = checker.played(command) + checker.handed_back(self.signal, command, round(command.plan_phase_left_s))
         self.coming = checker.played(command) + checker.handed_back(self.signal, command, 1000)
@@ -62,12 +61,12 @@ def ask(street: Street, approach: str, waiting: dict[str, int], hold_s: float = 
     aim = conflicts.target(lights, approach, way, street.history[-1])
     if aim is None:
         return None
-    return as_command(score.priority(lights, street.shown(), street.now, aim, street.now + hold_s, waiting, approach))
+    return as_command(signal_timing.priority(lights, street.shown(), street.now, aim, street.now + hold_s, waiting, approach))
 
 
 def give_back(street: Street, waiting: dict[str, int]) -> SignalCommanded:
     lights = conflicts.prepare(street.signal)
-    return as_command(score.give_back(lights, street.shown(), street.now, waiting))
+    return as_command(signal_timing.give_back(lights, street.shown(), street.now, waiting))
 
 
 def purposes(command: SignalCommanded) -> list[tuple[str, float, str]]:
@@ -240,10 +239,10 @@ def test_what_a_score_shows_later_is_known_from_the_score() -> None:
     street = Street(crossing(), EPOCH + 50)
     command = ask(street, "west", {})
     assert command is not None
-    shown = [score.along(command.from_state, command.intervals, second) for second in range(70)]
+    shown = [signal_timing.along(command.from_state, command.intervals, second) for second in range(70)]
     assert [s.state for s in shown[:7] if s] == ["rry", "rry", "rry", "rrr", "rrr", "GGr", "GGr"]
     assert shown[4] == Shown("rrr", (4.0, 4.0, 1.0))
-    assert score.along(command.from_state, command.intervals, 1000) is None
+    assert signal_timing.along(command.from_state, command.intervals, 1000) is None
 
 
 def test_green_for_one_turn_only_is_a_last_resort() -> None:
@@ -314,7 +313,7 @@ def test_who_has_just_been_closed_into_stop_then_go_is_waited_for_like_who_shows
 @pytest.mark.parametrize("shown", ["urr", "ooo", "rr"])
 def test_a_signal_that_shows_what_nobody_can_start_from_is_left_alone(shown: str) -> None:
     lights = conflicts.prepare(crossing())
-    assert not score.can_begin(lights, Shown(shown, (9.0,) * len(shown)))
+    assert not signal_timing.can_begin(lights, Shown(shown, (9.0,) * len(shown)))
 
 
 def test_an_actuated_signal_gives_no_priority() -> None:
