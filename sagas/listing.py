@@ -1,4 +1,4 @@
-"""The lists of sagas: one of all, with what it is filtered and ordered by, and one of those that need a human."""
+"""The lists of sagas: one of all, with the fields that callers filter and order by, and one of those that need a human."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.Sa
 
 
 def key(event: Heard) -> str:
-    """The saga's stream names it."""
+    """The id of the saga, taken from the name of its stream."""
     return event.stored.stream.partition("/saga-")[2]
 
 
 def apply(row: Row | None, event: Heard) -> Row | None:
-    """Where the saga stands, as far as a list shows it."""
+    """The row of a saga after one of its events."""
     data = event.data
     if isinstance(data, ev.SagaStarted):
         return {
@@ -41,7 +41,7 @@ def apply(row: Row | None, event: Heard) -> Row | None:
 
 
 def waits(row: Row | None, event: Heard) -> Row | None:
-    """A saga that needs a human, as long as it does."""
+    """The row of a saga that needs a human; None as soon as it does not."""
     data = event.data
     if isinstance(data, ev.SagaNeedsHuman):
         return {"since": event.stored.occurred_at, "reason": data.reason}
@@ -57,5 +57,5 @@ def _district(started: ev.SagaStarted) -> str:
 
 
 def age(row: Row) -> tuple[int | str, ...]:
-    """What sagas are ordered by; it never changes of one."""
+    """What sagas are ordered by. It never changes for a saga."""
     return (row["started_at"], row["saga_id"])

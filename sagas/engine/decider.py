@@ -1,6 +1,6 @@
-"""The pure engine: an input and the saga's state give the events to append. No I/O, no clock, no randomness.
+"""The decider: from an input and the saga's state it makes the events to append. No I/O, no clock, no randomness.
 
-What is to be sent is in the events themselves (StepSent, UndoSent), so that after a crash the same commands go out again.
+The events say which commands are to be sent (StepSent, UndoSent), so that the same commands go out again after a crash.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from citybrain.mesh.events import timestamp
 from citybrain.sagas.engine.definition import Node, Parallel, Step, Wait, Workflow
 from citybrain.sagas.engine.state import SagaState, evolve
 
-# What may be better in a moment. Everything else is an answer.
+# Failures that may be over in a moment. Every other failure is an answer.
 TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
-# An undo is tried this often before a human is asked.
+# How often an undo is tried before a human is asked.
 UNDO_TRIES = 12
 UNDO_PAUSE_S = 2.0
 UNDO_LONGEST_PAUSE_S = 30.0
 UNDO_DEADLINE_S = 30.0
-# Thousands that wait for the same thing must not ask for it all the time.
+# Pauses grow: thousands of sagas that wait for one thing must not ask for it all the time.
 _GROWTH = 1.5
 _WAIT = "wait/"
-# Every contract takes a reason of so many bytes.
+# In bytes: every contract takes a reason of this length.
 _LONGEST_REASON = 500
 
 
@@ -39,16 +39,16 @@ class Try(NamedTuple):
 
 
 def shortened(reason: str) -> str:
-    """A reason that every command of an undo can carry, in any script."""
+    """The reason, cut to a length that every undo command can carry, without half a character at its end."""
     return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int) -> tuple[list[Message], SagaState]:
-    """Takes inputs in and goes on as far as it can without a further one.
+    """Takes inputs in, and goes on until a further input is needed.
 
-    Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds. What follows
-    from the state alone follows without an input too. A wait is over by its own timer only: whoever lets that fire knows that
-    what happened in time has been heard.
+    Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds. `inputs` may be
+    empty: events that follow from the state alone are made too. Only its own timer ends a wait that was in vain, and the caller
+    fires that timer only when every event that happened in time has been heard.
     """
     events: list[Message] = []
     fired: set[str] = set()
@@ -94,7 +94,7 @@ def _pause(first_s: float, longest_s: float, tries: int) -> int:
 
 
 def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:
-    """The moments at which this saga must be looked at, with the timer's name, which is unique in the saga."""
+    """When this saga must be looked at: moments in microseconds of city time, each with the name of its timer."""
     if state.phase == "running":
         for name, step in state.steps.items():
             if step.status == "pausing":
@@ -115,13 +115,13 @@ def ends_a_wait(timer: str) -> bool:
 
 
 def tries_before(timer: str) -> int:
-    """After how many tries a timer comes; one that ends a step or a wait comes after one."""
+    """How many tries were made before a timer; 1 for a timer that ends a step or a wait."""
     kind, _, rest = timer.partition("/")
     return int(rest.rpartition("/")[2]) if kind in ("retry", "undo") else 1
 
 
 def tries_out(state: SagaState) -> Iterator[Try]:
-    """What is recorded as sent, and of which nobody knows yet how it ended."""
+    """The tries that are recorded as sent and have no recorded outcome yet."""
     for name, step in state.steps.items():
         if state.phase in ("running", "needs human") and not state.undo_begun and step.status == "sent":
             yield Try(name, step.key, step.tries, undo=False)
@@ -133,9 +133,9 @@ def tries_out(state: SagaState) -> Iterator[Try]:
 
 
 def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
-    """The next events that follow from the state; only the first is used, then it is asked again.
+    """The events that follow from the state. The caller takes the first, folds it in, and asks again.
 
-    What was heard comes before what is overdue: what happened in time counts.
+    Events that were heard come before deadlines that have passed: an event that happened in time counts.
     """
     if state.phase == "running":
         yield from _called_off(workflow, state)
@@ -166,7 +166,7 @@ def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
 
 
 def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
-    """Waits for what may never come. What happened before a wait began, was known then."""
+    """Waits that may never end. An event from before the wait began says nothing: it was known when the wait began."""
     for name, step in state.steps.items():
         if step.status != "waiting":
             continue
@@ -179,7 +179,7 @@ def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
 
 
 def _came_after_all(workflow: Workflow, state: SagaState) -> Iterator[Message]:
-    """What a human was asked about has come: nobody is needed any more."""
+    """The events that a human was asked about have come after all: no human is needed any more."""
     asked = [name for name, step in state.steps.items() if step.status in ("failed", "timed out")]
     if asked and all(_has_come(workflow.leaf(name), state) for name in asked):
         yield ev.SagaResumed()
@@ -257,7 +257,7 @@ def _ended(nodes: Iterable[Node], state: SagaState) -> bool:
 
 
 def _undo(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
-    """Undoes in reverse, one after the other. A command that was sent may have been carried out, answered or not."""
+    """Undoes in reverse, one after the other. A command that was sent counts as carried out, whether it was answered or not."""
     for name in reversed(state.steps):
         step = state.steps[name]
         definition = workflow.leaf(name)

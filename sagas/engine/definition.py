@@ -1,4 +1,4 @@
-"""The vocabulary of a workflow: step, parallel, wait. A workflow is data; its functions are pure, of the saga's state only."""
+"""The vocabulary of a workflow: step, wait, parallel. A workflow is data; its functions are pure and see only the saga."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command. Times are seconds of city time.
+    """One command, with what to do when it fails. Times are seconds of city time.
 
-    What fails for a moment (unavailable, none free, contended) is tried again after `pause_s`, then after longer and longer
-    pauses up to `longest_pause_s`, and once more shortly before the deadline; what is refused is not. `otherwise` says what a
-    final failure means: undo everything, go on without, or ask a human.
+    A command that fails for a moment (unavailable, none free, contended) is tried again after `pause_s`, then after longer and
+    longer pauses up to `longest_pause_s`, and once more shortly before the deadline. A command that is refused is not tried
+    again. `otherwise` says what a final failure means: undo everything, go on without this step, or ask a human.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Waits until an event is heard that matches; early ones count.
+    """Waits for an event that matches. An event that came before the wait began counts too.
 
-    `deadline_s` may come from the saga's state. `implied`: an event of a later stage matches too, and is not used up: it may be
-    what a later wait waits for. `fails_on`: an event that happens while it waits and says that what is waited for may never
-    come; the function gives the reason (empty: it says nothing of this). What comes after all, when a human is asked already,
-    ends the wait, and the saga goes on.
+    `deadline_s` is in seconds of city time, or a function of the saga's state that gives them. `implied`: an event of a later
+    stage ends this wait too, and stays there for a later wait. `fails_on`: events that mean that the wait may never end. The
+    function gives the reason, or an empty text where the event is about something else; then a human is asked. If the event
+    comes after all, the wait ends and the saga goes on without the human.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Branches that run side by side; goes on when all have ended."""
+    """Branches that run side by side. The saga goes on when all of them have ended."""
 
     branches: tuple[tuple[Node, ...], ...]
 
@@ -74,18 +74,18 @@ Node = Step | Wait | Parallel
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A cross-department workflow. `hears` says, per event type, which saga an event belongs to (empty: none)."""
+    """A cross-department workflow. `hears` says for each type of event which saga it belongs to (an empty id: none)."""
 
     name: str
     version: int
     starts_on: type[Message]
     hears: Mapping[type[Message], Callable[[Message], str]]
     nodes: tuple[Node, ...]
-    # This event means: undo everything that was done. The function gives the reason.
+    # These events undo everything that was done. The function gives the reason.
     undo_on: Mapping[type[Message], Callable[[Message], str]] = field(default_factory=dict)
 
     def leaves(self) -> Iterator[Step | Wait]:
-        """All steps and waits in the order of the text."""
+        """All steps and waits, in the order in which the definition names them."""
         return _leaves(self.nodes)
 
     def services(self) -> set[str]:

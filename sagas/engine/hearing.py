@@ -1,4 +1,4 @@
-"""Whether a service has heard what stands in the log: before that, no wait of a saga is declared over."""
+"""Whether a service has heard everything in the log. Before that, no wait of a saga is declared over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """A partition that a group hears, and where it ended."""
+    """A partition that a group hears, and its last position at the moment of asking."""
 
     member: GroupMember
     partition: Partition
@@ -30,24 +30,24 @@ class _End:
 
 
 class Hearing:
-    """What the groups of a service have heard, in whichever of its processes."""
+    """How far the groups of a service have come, in all of its processes."""
 
     def __init__(self, process: Process, log: Any, members: Sequence[GroupMember], limit_s: float = _LIMIT_S) -> None:
-        """`limit_s`: so long it is waited for though nothing is heard; then city time is what counts."""
+        """`limit_s`: seconds without any progress after which the waiting ends, and city time alone decides."""
         self._process = process
         self._log = log
         self._members = members
         self._limit_s = limit_s
         self._turn = asyncio.Lock()
-        # Who asked before this moment of machine time has his answer.
+        # Everybody who asked before this moment of machine time has an answer.
         self._answered_at = float("-inf")
         self._places: dict[str, int] = {}
         self._moved_at = float("-inf")
-        # Up to where nothing more is for the group.
+        # The position up to which nothing is left for the group.
         self._nothing_up_to: dict[str, int] = {}
 
     async def up_to_now(self) -> None:
-        """Returns when what is in the log now has been heard, or when nothing has been heard for too long."""
+        """Returns when everything that is in the log now has been heard, or when nothing was heard for too long."""
         asked = time.monotonic()
         async with self._turn:
             if self._answered_at >= asked:
@@ -90,12 +90,12 @@ class Hearing:
         ]
 
     async def _not_heard(self, ends: Sequence[_End]) -> dict[str, int]:
-        """How far the groups are that have something to hear before these ends."""
+        """The positions of the groups that have not heard everything up to these ends."""
         reached = {end.name: await end.member.reached(end.partition) for end in ends}
         return {end.name: reached[end.name] for end in ends if await self._is_for(end, reached[end.name])}
 
     async def _is_for(self, end: _End, after: int) -> bool:
-        """Whether something for the group stands behind a place: the place itself is kept only where something was for it."""
+        """Whether an event for the group stands behind a position. (A checkpoint moves only when there was such an event.)"""
         after = max(after, self._nothing_up_to.get(end.name, 0))
         while after < end.head:
             page = await end.partition.read_log(after, types=end.member.types)

@@ -1,8 +1,8 @@
-"""Which sagas must move, and when: a read model of what is out and what is due, so that nobody reads the log to find that out.
+"""Which sagas must move, and when: a read model, so that nobody has to read the whole log to find out.
 
-A row for each saga that has something out, to decide, or due one day. What has ended has none, nor what rests until a person
-sees to it: however many these are, whoever takes sagas up reads nothing of them. By its row a saga is looked at too
-often, never too seldom. Whoever changes what rows say gives the view another name, so that it is folded anew.
+A saga has a row while a command of it is under way, something is to be decided, or a timer is set. A saga that has ended has
+none, nor has one that rests until a person sees to it. So a process that takes sagas up reads nothing of those, however many
+they are. Because of its row a saga may be looked at too often, but never too seldom.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Moving(View):
         super().__init__(EVENTS, listing.key, apply)
 
     async def reached(self, partition: Partition) -> int:
-        """Up to where of a partition everything is in the rows; more may be."""
+        """The position of a partition up to which the rows hold everything. They may hold more."""
         return await self.member.file.models.position(part_name(self.member.group, partition)) or 0
 
 
 def due(row: Row) -> int:
-    """When its saga is to be looked at, in microseconds of city time; NOW: whenever somebody takes it up."""
+    """When the saga is to be looked at, in microseconds of city time. NOW: as soon as a process takes it up."""
     return NOW if row["look"] or not row["steps"] else min(row["steps"].values())
 
 
 def moved(row: Row | None, data: Any, calls_off: Collection[str] = ()) -> Row | None:
-    """The row of a saga after one of its events; `calls_off`: what undoes one that needs a human, too."""
+    """The row of a saga after one of its events. `calls_off`: types of events that undo a saga even if it needs a human."""
     match data:
         case ev.SagaStarted() | ev.SagaResumed() | ev.UndoBegan():
             return _row({}, look=True)
@@ -61,7 +61,7 @@ def moved(row: Row | None, data: Any, calls_off: Collection[str] = ()) -> Row | 
         return None
     steps = dict(row["steps"])
     if isinstance(data, ev.SagaNeedsHuman):
-        # No time runs meanwhile; what is out is out.
+        # Timers stop; commands that are under way are not taken back.
         out = {step: moment for step, moment in steps.items() if moment == NOW}
         return _row(out, look=False, human=True) if out else None
     look = False
@@ -71,10 +71,10 @@ def moved(row: Row | None, data: Any, calls_off: Collection[str] = ()) -> Row | 
         case ev.WaitBegan():
             steps[data.step] = microseconds(data.deadline)
         case ev.StepFailed() | ev.UndoFailed() if data.HasField("retry_at"):
-            # Before the deadline of the step: else it is not tried again.
+            # This is before the deadline of the step; else there would be no retry.
             steps[data.step] = microseconds(data.retry_at)
         case _:
-            # What follows was recorded with it, or was not.
+            # What follows may not be recorded yet.
             steps.pop(getattr(data, "step", ""), None)
             look = True
     if row["human"]:

@@ -1,8 +1,8 @@
 """Which sagas this process carries on: those whose streams stand in the partitions of the log that it works on.
 
-Anybody may append to a saga what he heard, with what follows from it; whoever owns its partition sends what is to be sent and
-sets its timers, and learns from the log what others have appended. That there is one such process at a time is only to save
-work: whoever is wrong about it for a moment appends nothing out of place, and sends what carries the same key.
+Any process may append an event that it heard to a saga, with what follows from it. The process that owns the saga's partition
+sends the commands and sets the timers; it learns from the log what others have appended. One owner at a time saves work, and is
+not needed for safety: two owners append nothing twice (the expected version decides), and send commands with the same key.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _AGAIN_S = 1.0
 
 
 class Carrier(Protocol):
-    """Who carries sagas on."""
+    """The part of the runner that Ownership tells what to look at."""
 
     def look_at(self, saga_id: str, version: int, ended: bool) -> None:
-        """A saga that is this process's has come to a version; 0: wherever it stands, it is this process's from now on."""
+        """A saga of this process has come to `version`. 0: the saga is this process's from now on, at whatever version."""
         ...
 
     def look_later(self, saga_id: str, moment: int) -> None:
-        """A saga that is this process's from now on rests until a moment of city time."""
+        """A saga is this process's from now on, and rests until a moment of city time."""
         ...
 
     def let_go(self) -> None:
@@ -46,7 +46,7 @@ class Carrier(Protocol):
 
 @dataclass(slots=True)
 class _Part:
-    """A partition that is this process's, and how far it was looked at; below 0: not at all yet."""
+    """A partition of this process, and up to where it was looked at; below 0: not looked at yet."""
 
     partition: Partition
     position: int = -1
@@ -64,16 +64,16 @@ class Ownership:
         self._carrier = carrier
         self._log = logger(service)
         self._parts: dict[str, _Part] = {}
-        # Whether it was looked which partitions there are.
+        # Whether the partitions of this process are known yet.
         self._shared = False
         self._leave: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """From now on sagas are taken up as partitions come, and let go of as they go."""
+        """From now on sagas are taken up when their partition comes to this process, and let go of when it goes."""
         file = ServiceReadModels.of(self._process, self._service)
         self._assignment = file.assignment(f"{self._service}.carry", _TYPES)
         unwatch = self._process.activity.watch(self._at_rest)
-        # Not counted as work: it waits for ever.
+        # Not counted as work, because it waits for ever.
         sharing = self._process.loop.create_task(self._without_end(self._share))
 
         def leave() -> None:
@@ -86,7 +86,7 @@ class Ownership:
         self._leave = leave
 
     def stop(self) -> None:
-        """Others may have them."""
+        """Lets other processes have the partitions."""
         if self._leave is not None:
             self._leave()
             self._leave = None
@@ -106,7 +106,7 @@ class Ownership:
                 self._log.info("sagas are carried on elsewhere", partition=name)
                 self._carrier.let_go()
             for name in mine.keys() - self._parts.keys():
-                # First it is this process's, then it is looked at: what comes between is not left to nobody.
+                # First it belongs to this process, then it is read: so no saga is missed between the two.
                 part = self._parts[name] = _Part(mine[name])
                 part.following = self._process.loop.create_task(self._without_end(self._follow, part))
             self._shared = True
@@ -114,7 +114,7 @@ class Ownership:
             await self._assignment.changed(mine.keys(), _LOOK_S)
 
     async def _follow(self, part: _Part) -> None:
-        """Takes up what must move, then what comes."""
+        """Takes up the sagas that must move, then those with new events."""
         log = part.partition
         if part.position < 0:
             part.position = await self._take_up(log)
@@ -128,10 +128,10 @@ class Ownership:
                 await log.grown(part.position)
 
     async def _take_up(self, log: Partition) -> int:
-        """Has a look at every saga that must move, now or when that is due; returns up to where.
+        """Has every saga of the partition looked at that must move, now or when it is due. Returns the position it read up to.
 
-        What the read model says is true up to some place of the log or beyond it; what stands behind that place is read. So the
-        place is asked for first.
+        The read model holds everything up to its position, and perhaps more. So its position is read first, then its rows, and
+        then the log behind that position.
         """
         reached, head = await self._moving.reached(log), log.head()
         later = {saga_id: due(row) for saga_id, row in await self._moving.rows() if self._is_in(log, saga_id)}
@@ -157,7 +157,7 @@ class Ownership:
         return self._process.engine.partition_of(self._records.stream(saga_id)) == partition.name
 
     async def _without_end(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        """Work that waits for ever; what breaks it off is told, and it is begun again."""
+        """Runs work that should never end. An error is logged, and the work begins again."""
         while True:
             try:
                 await work(*arguments)

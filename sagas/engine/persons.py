@@ -1,4 +1,4 @@
-"""What a person decides about a step of a saga: that it goes on without it, or that the step never will end. Pure."""
+"""Decisions of a person about a step of a saga: go on without it, or give it up. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIVEN_UP = "GIVEN_UP"
 
 
 def skip(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
-    """The inputs of a saga that goes on without a step, or without undoing it; none where that was said before."""
+    """The inputs that make a saga go on without a step, or without undoing it. None where that was decided before."""
     known = _begun(state, step)
     if state.phase == "undoing" or state.undo_begun:
         if known.undo in ("", "done"):
@@ -30,7 +30,7 @@ def skip(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
 
 
 def fail(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
-    """The inputs of a saga that is undone because a step never will end; none where that was said before."""
+    """The inputs that undo a saga because a step will never be done. None where that was decided before."""
     known = _begun(state, step)
     if known.reason.startswith(f"{GIVEN_UP}: "):
         return []

@@ -1,4 +1,4 @@
-"""What is kept of a saga: its stream, read as far as it goes, and appended to only where it still stands there."""
+"""The stream of a saga: read to its end, and appended to only if nobody else has appended meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A saga as its stream told it, up to a version. What could not be read of it is left out, and `unreadable` says why."""
+    """What this process knows of a saga: its stream up to a version.
+
+    Events that could not be read are left out of the state, and `unreadable` says why.
+    """
 
     state: SagaState = field(default_factory=SagaState)
     version: int = 0
@@ -38,12 +41,12 @@ class Known:
     # Whose personal data is in the state.
     persons: frozenset[str] = frozenset()
     unreadable: str = ""
-    # The newest event by which each command was sent, by its key: what the command causes has that cause.
+    # The id of the newest event that sent each command, by the key of the command. What the command does has this cause.
     sent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
-        """Nothing follows any more."""
+        """Whether the saga is over."""
         return self.state.phase in ("completed", "undone")
 
 
@@ -67,7 +70,7 @@ class Records:
     # -- reading --------------------------------------------------------------------------------------------------------
 
     async def read(self, saga_id: str, known: Known) -> Known:
-        """What is known, brought up to where the stream stands now."""
+        """Reads on from what is known to the end of the stream."""
         while True:
             page = await self._store.read(self.stream(saga_id), known.version + 1, _PAGE)
             for event, heard in zip(page, await self._open(page), strict=True):
@@ -75,14 +78,14 @@ class Records:
             if len(page) < _PAGE:
                 break
         if self.must_be_forgotten(known):
-            # Erased while it was read, or since.
+            # The person was erased while the stream was read, or since.
             return await self.read(saga_id, Known())
         if known.version and not known.state.saga_id:
             known = replace(known, state=replace(known.state, saga_id=saga_id))
         return known
 
     def must_be_forgotten(self, known: Known) -> bool:
-        """Whether somebody whose data is in it was erased."""
+        """Whether it holds data of a person who was erased."""
         return any(map(self._vault.gone, known.persons))
 
     async def _open(self, page: Sequence[StoredEvent]) -> list[Heard | Exception]:
@@ -93,7 +96,7 @@ class Records:
                 raise
             if len(page) == 1:
                 return [error]
-        # One that cannot be read must not hide the others.
+        # Event by event: one that cannot be read must not hide the others.
         return [one for event in page for one in await self._open([event])]
 
     # -- writing --------------------------------------------------------------------------------------------------------
@@ -101,9 +104,10 @@ class Records:
     async def append(
         self, saga_id: str, known: Known, events: Sequence[Message], state: SagaState, now: int
     ) -> Known | None:  # fmt: skip
-        """Appends where the stream stands at what is known, and leads to a state; None where it does not stand there.
+        """Appends events that lead to `state`; None where the stream has grown since it was read, and nothing was appended.
 
-        In one append, or in as few as the store's limits allow: what follows from an input follows from it later too.
+        One append, or as few as the store's limits allow. If the process ends between two of them, the next process makes the
+        rest: it follows from the events that are there.
         """
         call = ctx.current()
         stored = [
@@ -127,7 +131,7 @@ class Records:
         version = known.version
         for part in _within_limits(stored):
             outcome = await self._store.append(self.stream(saga_id), part, version)
-            # There already: another process was as fast with the same input, and what it made of it is what counts.
+            # Another process has appended the same input. What that process made of it counts.
             if not isinstance(outcome, Committed) or outcome.again:
                 return None
             version = outcome.last
@@ -143,7 +147,7 @@ class Records:
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
-    """What is known with one more event."""
+    """What is known after one more event."""
     state, unreadable, persons = known.state, known.unreadable, known.persons
     try:
         if isinstance(heard, Exception):
@@ -153,7 +157,7 @@ def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
     except UnreadableEvent as error:
         unreadable = unreadable or str(error)
     except Exception as error:
-        # What it holds is not for everybody: only what kind of error, and where.
+        # The text of the error may hold what the event holds, which is not for everybody.
         unreadable = unreadable or f"version {event.version}, a {event.type}, does not read: {describe(error)}"
     sent = known.sent
     if not isinstance(heard, Exception) and _is_sent(heard.data):
@@ -166,7 +170,7 @@ def _is_sent(event: Message) -> TypeGuard[ev.StepSent | ev.UndoSent]:
 
 
 def _within_limits(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
-    """As few appends as may be; one that is too large for any is for the store to refuse."""
+    """Splits events into as few appends as the limits allow. An event that is too large is left to the store to refuse."""
     part: list[NewEvent] = []
     size = 0
     for event in events:
@@ -180,7 +184,7 @@ def _within_limits(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
 
 
 def _event_id(saga_id: str, number: int, event: Message) -> str:
-    """The same input at the same place of the same saga has one id; what depends on it follows from its place."""
+    """The id of an event: the same input at the same version of the same saga always has the same id."""
     name = type(event).__name__
     detail = ":".join(str(getattr(event, part, "")) for part in ("step", "key", "try_number", "event_id", "timer"))
     return str(uuid.uuid5(_NAMESPACE, f"{saga_id}/{number}/{name}/{detail}"))

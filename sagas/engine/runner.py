@@ -1,7 +1,7 @@
-"""Runs sagas: appends inputs before anything is decided from them, sends what the engine said, and goes on after a crash.
+"""Runs sagas: appends inputs with what the decider makes of them, sends the commands, and goes on after a crash.
 
-Correctness rests on the expected version of the saga's stream; whoever loses a race reads again and decides anew. It is long
-because deciding, sending and timers share one lock a saga, and are only right together.
+It is correct because every append names the version it expects of the saga's stream: whoever loses a race reads again and
+decides anew. The module is long because deciding, sending and timers share one lock a saga, and are only right together.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ from citybrain.sagas.engine.records import Known, Records
 from citybrain.sagas.engine.state import SagaState, evolve, pack
 from citybrain.sagas.engine.turns import Turns
 
-# Every call has a machine deadline too: one that hangs is tried again under the same key.
+# In machine time, for every call: a call that hangs is tried again under the same key.
 _CALL_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.05
-# What was left by others goes behind all that this process knows.
+# In the order of tries: sagas that other processes left go behind all that this process knows.
 _LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
 _ENDED = ("completed", "undone")
@@ -67,19 +67,19 @@ Outcome = Callable[[Message | CallFailed], Inputs]
 
 @dataclass(slots=True)
 class _Running:
-    """A saga in the hands of this process: it carries it on, or somebody in it is just about it."""
+    """A saga in the memory of this process: it carries the saga on, or is just working on it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     known: Known = field(default_factory=Known)
-    # Those that this process has under way.
+    # The tries that this process has under way.
     out: set[Try] = field(default_factory=set)
-    # When it is to be looked at next, and what for.
+    # The moment of the next timer, and its name.
     due: tuple[int, str] | None = None
     timer: Timer | None = None
-    # Timers that came due, and wait for what is to be heard first.
+    # Timers that are due, and wait until everything is heard.
     held: set[str] = field(default_factory=set)
-    # It was said why it is left alone.
+    # The log says already why it is left alone.
     told: bool = False
 
 
@@ -93,7 +93,7 @@ class SagaRunner(Provider):
         self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
     def setup(self) -> None:
-        """Starts with nothing known."""
+        """Prepares the runner; nothing is read yet."""
         self._process: Process = self.container.process
         self._name = self.container.manifest.name
         self._log = logger(self._name)
@@ -103,21 +103,21 @@ class SagaRunner(Provider):
             raise ManifestError(f"{self._name} runs sagas and has no Moving: give its class one, of the same workflows")
         self._ownership = Ownership(self._process, self._name, self._records, moving[0], self)
         self._sagas: dict[str, _Running] = {}
-        # Those that are this process's, rest, and are not in its memory.
+        # Sagas of this process that rest and are not in its memory.
         self._later: dict[str, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = Turns()
         self._process.vault.when_erased(self._forget)
 
     def start(self) -> None:
-        """Takes up every saga that has not ended and is this process's to carry on, now and whenever others come to be."""
+        """Takes up every saga of this process that must move, now and whenever it gets more of them."""
         types = {type_name(event) for workflow in self._workflows.values() for event in workflow.hears}
         members = [one.member for one in self.container.entrypoints if isinstance(one, Subscribe) and types & set(one.types)]
         self._hearing = Hearing(self._process, self._log, members)
         self._ownership.start()
 
     def stop(self) -> None:
-        """Sends nothing more; what was recorded is sent again by whoever comes next."""
+        """Sends nothing more. The next owner sends what is recorded and has no answer."""
         self._ownership.stop()
         for task in self._tasks:
             task.cancel()
@@ -135,13 +135,14 @@ class SagaRunner(Provider):
     # -- for the service ------------------------------------------------------------------------------------------------
 
     def hear(self, heard: Heard) -> None:
-        """Delivers an event to the sagas it belongs to, and starts those it begins. Twice is once."""
+        """Delivers an event to the sagas it belongs to, and starts those it begins. A second delivery changes nothing."""
         wait(self._hear(heard))
 
     def load(self, saga_id: str) -> SagaState:
-        """A saga as it stands, whoever carries it on; NotFound when there is none.
+        """A saga as it stands, whichever process carries it on. NotFound where there is none.
 
-        One that cannot be carried on here is *unknown*, and its reason says what to do.
+        A saga that this release cannot carry on is *unknown*, or *needs human* where its definition is gone; its reason says
+        what to do.
         """
         running = self._sagas.get(saga_id)
         known = wait(self._records.read(saga_id, Known() if running is None else running.known))
@@ -157,7 +158,7 @@ class SagaRunner(Provider):
         return self.decide(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else [])
 
     def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]]) -> SagaState:
-        """Records what a person decided about a saga that this release knows; the errors of the decision are the call's."""
+        """Records a person's decision. Refused where this release cannot carry the saga on; raises what `decision` raises."""
         state = self.load(saga_id)
         if state.phase == "unknown" or (state.phase not in _ENDED and self.workflow(state) is None):
             raise Refused(f"nothing of saga {saga_id} can be decided here: {state.reason}", "UNKNOWN_SAGA")
@@ -165,10 +166,10 @@ class SagaRunner(Provider):
         return self.load(saga_id)
 
     def workflow(self, state: SagaState) -> Workflow | None:
-        """The definition a saga was started with; None where this release has it not."""
+        """The definition that a saga began with; None where this release does not have it."""
         return self._workflows.get((state.workflow, state.workflow_version))
 
-    # -- for who knows which sagas are this process's -----------------------------------------------------------------------
+    # -- what Ownership calls -----------------------------------------------------------------------------------------------
 
     @override
     def look_at(self, saga_id: str, version: int, ended: bool) -> None:
@@ -181,7 +182,7 @@ class SagaRunner(Provider):
 
     @override
     def look_later(self, saga_id: str, moment: int) -> None:
-        # Of one that is in memory its timer is set.
+        # A saga in memory has its timer already.
         if saga_id not in self._sagas:
             self._not_later(saga_id)
             self._later[saga_id] = self._process.clock.at(moment, functools.partial(self._wake, saga_id))
@@ -191,7 +192,7 @@ class SagaRunner(Provider):
             timer.cancel()
 
     async def _wake(self, saga_id: str) -> None:
-        """What is due then, is done by the timer that is set when it is looked at."""
+        """Looks at a saga that has rested: that sets its timer, and the timer does what is due."""
         self._later.pop(saga_id, None)
 
         async def apart() -> None:
@@ -235,7 +236,7 @@ class SagaRunner(Provider):
         try:
             await self._put(saga_id, _hearing(heard, deaf))
         except LimitExceeded as error:
-            # It would be missed in silence.
+            # Else the event would be missed in silence.
             self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
             await self._put(saga_id, _asking(f"event {heard.stored.id} cannot be kept: {error}"))
 
@@ -243,7 +244,7 @@ class SagaRunner(Provider):
 
     @contextlib.asynccontextmanager
     async def _alone(self, saga_id: str) -> AsyncIterator[_Running]:
-        """A saga to oneself. Nothing stays of one that this process does not carry on."""
+        """Has a saga to itself. A saga of another process does not stay in memory."""
         running = self._sagas.setdefault(saga_id, _Running())
         running.users += 1
         try:
@@ -258,7 +259,7 @@ class SagaRunner(Provider):
         is_ours = is_open and self._ownership.owns(saga_id)
         moment = running.due
         is_due = moment is not None and moment[0] <= self._process.clock.now()
-        # What is due is done first: it would be taken up again at once.
+        # A saga that is due stays: it would be taken up again at once.
         if is_ours and (is_due or not (self._process.vault.blind and running.known.persons)):
             return
         _no_timer(running)
@@ -268,7 +269,7 @@ class SagaRunner(Provider):
                 self.look_later(saga_id, moment[0])
 
     def _forget(self, person: str | None) -> None:
-        """Whoever was erased is in no state any more: it is folded anew. None: anybody may have been; it is read when due."""
+        """Folds states anew that hold data of an erased person. None: anybody; then sagas are read when they are due."""
         for saga_id, running in list(self._sagas.items()):
             if person is None:
                 self._drop_unless_needed(saga_id, running)
@@ -278,10 +279,10 @@ class SagaRunner(Provider):
     async def _put(
         self, saga_id: str, inputs: Inputs, answered: Try | None = None, seen: int = 0, tries: int = 0
     ) -> None:  # fmt: skip
-        """Appends inputs and everything that follows from them in one go, then sends what is to be sent.
+        """Appends inputs and everything that follows from them in one append, then sends the commands.
 
-        It is finished even when its caller has gone: what was recorded must be sent. `answered`: a try whose outcome this is.
-        `seen`: a version that is known to be there. `tries`: see Turns.
+        It goes on when its caller has gone, because a recorded command must be sent. `answered`: the try whose outcome this is.
+        `seen`: a version that the stream is known to have. `tries`: as for `Turns.turn`.
         """
         await asyncio.shield(self._begin(self._put_now(saga_id, inputs, answered, seen, tries)))
 
@@ -293,7 +294,7 @@ class SagaRunner(Provider):
             self._act(saga_id, running)
 
     async def _decide(self, saga_id: str, running: _Running, inputs: Inputs, seen: int) -> None:
-        # Others append too. That nothing is to be done is decided from what is there now; anything else, the append decides.
+        # Others append too. An append fails where they did. That nothing is to be done must be decided from a fresh read.
         is_new = running.known.version >= seen > 0
         if not running.known.version or self._records.must_be_forgotten(running.known):
             running.known, is_new = await self._records.read(saga_id, running.known), True
@@ -317,7 +318,7 @@ class SagaRunner(Provider):
         workflow = self.workflow(state)
         if workflow is not None and not known.unreadable:
             return react(workflow, state, first, now)
-        # What was heard is kept; what follows from it, a release knows that knows the saga.
+        # The event is kept. A release that knows the saga decides what follows.
         return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
 
     def _gone(self, known: Known) -> str:
@@ -334,7 +335,7 @@ class SagaRunner(Provider):
         )
 
     def _strange(self, known: Known) -> str:
-        """Why a saga is not carried on by this release; empty where it is, or has ended."""
+        """Why this release does not carry a saga on; empty where it does, or where the saga has ended."""
         state = known.state
         if known.version == 0 or known.ended:
             return ""
@@ -344,7 +345,7 @@ class SagaRunner(Provider):
         return problem and f"{problem}; the saga is left alone: start the release that wrote it, or a newer one"
 
     def _act(self, saga_id: str, running: _Running) -> None:
-        """Sends what is to be sent, and sets the timer of what is to be looked at next: of a saga that is this process's."""
+        """Sends commands and sets the next timer, if the saga is this process's."""
         self._not_later(saga_id)
         known = running.known
         workflow = self.workflow(known.state)
@@ -369,13 +370,13 @@ class SagaRunner(Provider):
     # -- commands -------------------------------------------------------------------------------------------------------
 
     async def _send(self, saga_id: str, workflow: Workflow, known: Known, one: Try) -> None:
-        """Makes a command and carries it out; records how it ended."""
+        """Makes a command, calls the service, and records the outcome."""
         step = workflow.leaf(one.step)
         assert isinstance(step, Step)
         what = f"{'undo' if one.undo else 'step'} {one.step}"
         command = step.undo if one.undo else step.command
         assert command is not None
-        # The undo names the command by the command's own key.
+        # The request of an undo names the command that it undoes.
         key = known.state.steps[one.step].key if one.undo else one.key
         outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
         trigger = trace.get_current_span().get_span_context()
@@ -391,14 +392,14 @@ class SagaRunner(Provider):
                 result = await self._call(command, known.state, key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
-                # Whatever hinders that this is recorded must not hold up other calls.
+                # Recording may take long, and must not hold up other calls.
                 await turn.aclose()
 
                 def failed(reason: str) -> Inputs:
                     return outcome(CallFailed(grpc.StatusCode.OUT_OF_RANGE, f"its answer cannot be kept: {reason}"))
 
                 def failed_and_asked(reason: str) -> Inputs:
-                    # Not one without the other: what is out though a human is needed would be sent again.
+                    # Both together: a try without an outcome would be sent again although a human is needed.
                     return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
 
                 await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
@@ -412,7 +413,7 @@ class SagaRunner(Provider):
         except CallFailed as failure:
             return failure
         except Exception as error:
-            # The definition is at fault: to try again would not help, and to say nothing would leave the saga hanging.
+            # The definition is at fault. A retry would not help, and without an outcome the saga would hang.
             self._log.error(
                 "saga command could not be made", saga=state.saga_id, work=what, error=repr(error), exc_info=error
             )  # fmt: skip
@@ -424,7 +425,7 @@ class SagaRunner(Provider):
                 now = self._process.clock.now()
                 sent = state.steps.get(one.step)
                 if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
-                    # The saga went another way meanwhile: its undo carries the same key.
+                    # The saga went another way meanwhile. Its undo names this command by its key.
                     return []
                 if isinstance(result, CallFailed):
                     return [on_failure(workflow, state, one.step, one.key, result.code.name, str(result), now)]
@@ -457,7 +458,7 @@ class SagaRunner(Provider):
         tries: int = 0,
         instead: Sequence[Callable[[str], Inputs]] = (),
     ) -> None:
-        """Puts inputs, however long it takes; where they can never be kept, what is said `instead`: that a human is needed."""
+        """Puts inputs, however long it takes. If they can never be kept it puts `instead`: at last, that a human is needed."""
         instead, pause = instead or (_asking,), _FIRST_PAUSE_S
         while True:
             try:
@@ -475,12 +476,12 @@ class SagaRunner(Provider):
                 if isinstance(error, ServiceError | LimitExceeded):
                     reason = str(error)
                 else:
-                    # A defect is nobody's answer.
+                    # A defect is not an answer of the service: it goes straight to a human.
                     reason, instead = f"a defect: {describe(error)}", instead[-1:]
                 inputs, instead = instead[0](reason), instead[1:]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # Counted from here on: nobody may think the mesh at rest between the decision and the call.
+        # Counted from here on: the mesh is not at rest between the decision and the call.
         self._process.activity.begin()
         task = self._process.loop.create_task(work)
         self._tasks.add(task)
@@ -505,7 +506,7 @@ class SagaRunner(Provider):
         running.due = running.timer = None
 
         async def apart() -> None:
-            # In a task of its own: its context must not leak into the clock's, nor may it end with who moves the clock.
+            # In a task of its own: its context must not leak into the clock's, and it outlives the call that moves the clock.
             await asyncio.shield(self._begin(self._fired(saga_id, running, moment, name)))
 
         await self._process.clock.carry_out(apart())
@@ -568,7 +569,7 @@ def _nothing(state: SagaState) -> Sequence[Message]:
 
 
 def _in_vain(error: Exception) -> bool:
-    """Whether no retry can mend it."""
+    """Whether no retry can help."""
     return isinstance(error, LimitExceeded) or lasting(error)
 
 

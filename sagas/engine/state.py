@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.upcasting import modern
 
-# "unknown" is shown only: it never comes of an event.
+# "unknown" is only shown: no event leads to it.
 Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]
 
 
@@ -22,7 +22,7 @@ Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone
 class StepState:
     """One step or wait. Moments are microseconds of city time; 0 means none."""
 
-    # "resumed": a human had it begun anew, and it has not been yet.
+    # "resumed": a human wants it done again, and it was not sent again yet.
     status: Literal["sent", "pausing", "waiting", "done", "skipped", "failed", "timed out", "resumed"]
     key: str = ""
     tries: int = 1
@@ -50,13 +50,13 @@ class SagaState:
     steps: dict[str, StepState] = field(default_factory=dict)
     answers: dict[str, Message] = field(default_factory=dict)
     heard: dict[str, Message] = field(default_factory=dict)
-    # When that happened, or when it was heard where that was earlier.
+    # When each happened; when it was heard, if that was earlier.
     heard_at: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     @property
     def undo_begun(self) -> bool:
-        """Whether a step is, was or could not be undone: from then on nothing is sent forward."""
+        """Whether the undo of any step has begun. From then on no step is sent."""
         return any(step.undo for step in self.steps.values())
 
     def answer(self, step: str) -> Any:
@@ -73,7 +73,7 @@ class SagaState:
 
 
 def unpack(packed: PackedAny) -> Message:
-    """The message inside an Any, as it reads today."""
+    """The message inside an Any, upcast to its newest type."""
     return modern(message_class(packed.type_url.rpartition("/")[2]).FromString(packed.value))
 
 
@@ -99,7 +99,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.input, state.started_at, state.phase = unpack(event.input), at, "running"
         case ev.StepSent():
             before = state.steps.get(event.step)
-            # Why the try before failed is known until this one says more: its deadline may pass first.
+            # The reason of the try before is kept until this try has one: its deadline may pass without any answer.
             reason = before.reason if before is not None and event.try_number > 1 else ""
             state.steps[event.step] = StepState(
                 "sent", event.key, event.try_number, microseconds(event.deadline), changed_at=at, reason=reason
@@ -121,7 +121,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.steps[event.step] = StepState("waiting", deadline=microseconds(event.deadline), changed_at=at)
         case ev.EventHeard():
             state.heard = {**state.heard, event.event_id: unpack(event.event)}
-            # Of one that was kept by an earlier release it is not known when it happened.
+            # An earlier release did not record when the event happened.
             state.heard_at = {**state.heard_at, event.event_id: min(_moment(event.occurred_at) or at, at)}
         case ev.WaitEnded():
             if not event.event_stays:
@@ -151,7 +151,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
 
 
 def _resume(state: SagaState) -> None:
-    """A human has mended the cause: what had failed is tried anew, and what was under way has all of its time again."""
+    """A human has mended the cause: steps that failed are tried anew, and steps under way get their whole time again."""
     undoing = state.undo_begun
     state.phase = "undoing" if undoing else "running"
     for step in state.steps.values():

@@ -1,4 +1,4 @@
-"""Old work takes turns: of one kind so much at a time, and of what waits, what was tried least often goes first.
+"""Old work takes turns: only some tries of one kind run at a time, and of those that wait the least tried goes first.
 
 After a start thousands of old tries may be due at one moment. What is new does not take turns, so it never stands behind them.
 """
@@ -18,7 +18,7 @@ AT_A_TIME = 8
 
 @dataclass(slots=True)
 class _Kind:
-    """How many have the turn now, and who waits: (tries, order, turn)."""
+    """How many have a turn now, and those that wait: (tries, order, turn)."""
 
     busy: int = 0
     waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
@@ -55,12 +55,12 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # It came, and nobody is there to use it.
+                # The turn came, and the task that waited for it is gone.
                 self._give(kind, mine)
             raise
 
     def _give(self, kind: str, mine: _Kind) -> None:
-        """The turn that one had goes to the next who still waits."""
+        """Passes a turn on to the next that still waits."""
         while mine.waiting:
             turn = heapq.heappop(mine.waiting)[2]
             if not turn.done():

@@ -21,18 +21,18 @@ class Lights:
     approaches: Mapping[str, frozenset[int]]
     ways: Mapping[Way, frozenset[int]]
     foes: tuple[frozenset[int], ...]
-    # Letters that some link of the network uses: of others no conflict is known.
+    # Letters that a link of the network uses. Of other letters no conflicts are known.
     linked: frozenset[int]
     plan: plans.Plan
     # Green phases of the plan in which no two foes have right of way.
     clean: tuple[int, ...]
     plan_phases_only: bool
-    # False where what the plan shows at a moment cannot be known, or nothing safe can be chosen from it.
+    # False where nobody can know what the plan shows at a moment, or where no safe state can be made of it.
     can_give_priority: bool
 
 
 def prepare(signal: Signal) -> Lights:
-    """Prepares a signal; once, not every second."""
+    """Prepares a signal. To be done once, not every second."""
     plan = plans.read(signal)
     size = len(plan.states[0])
     foes: list[set[int]] = [set() for _ in range(size)]
@@ -66,7 +66,7 @@ def clashes(foes: tuple[frozenset[int], ...], state: str) -> bool:
 
 
 def losers(lights: Lights, shown: str, target: str) -> set[int]:
-    """Letters that lose green, or lose their right of way to one that opens, between two states."""
+    """Letters that lose green between two states, or lose their right of way to a letter that opens."""
     lost = {i for i, (a, b) in enumerate(zip(shown, target, strict=True)) if a in plans.GREEN and b not in plans.GREEN}
     opened = opening(shown, target)
     for i, (a, b) in enumerate(zip(shown, target, strict=True)):
@@ -110,7 +110,7 @@ def target(lights: Lights, approach: str, way: Way | None, shown: str) -> str | 
 
 
 def _best_phase(lights: Lights, shown: str, wanted: Iterable[int], letters: str) -> str | None:
-    """Of the plan's phases in which all that is wanted has one of `letters`: the one shown, else the one that takes least."""
+    """A phase of the plan in which all wanted links have one of `letters`: the one shown, else the one that closes fewest."""
     fit = [p for p in lights.clean if all(lights.plan.states[p][i] in letters for i in wanted)]
     if not fit:
         return None
@@ -119,7 +119,7 @@ def _best_phase(lights: Lights, shown: str, wanted: Iterable[int], letters: str)
 
 
 def _built(lights: Lights, shown: str, own: frozenset[int], approach: frozenset[int]) -> str | None:
-    """A state of our own: the vehicle's links, its approach, what is green now, and what else conflicts with none of them."""
+    """A state that no phase has: green for the vehicle's links, its approach, what is green, and what fits beside it."""
     now_green = {i for i in lights.linked if shown[i] in plans.GREEN}
     chosen: set[int] = set()
     for group in (own, approach, now_green, lights.linked):

@@ -1,4 +1,4 @@
-"""One step of control: from all that is known at a moment, at most one command for each signal.
+"""One step of control: from what is known at a moment it makes at most one command for each signal.
 
 Pure and in a fixed order: the same facts give the same commands. Times are city time in seconds since the epoch.
 """
@@ -22,19 +22,19 @@ from citybrain.services.traffic.signal_timing import Shown, SignalTiming
 from citybrain.services.traffic.street import FRESH_S, Street, Tracked
 
 SILENT_S = 5.0
-"""A vehicle that was not heard of for longer loses its signals."""
+"""A vehicle that is silent for longer loses its signals, in seconds."""
 
 PAUSE_S = 20.0
-"""After a hold a signal is left alone for so long (measured in simulation)."""
+"""Seconds after a hold in which a signal stays in its plan (measured in simulation)."""
 
 IN_VAIN_S = 45.0
-"""A vehicle that holds a signal for so long and gets on by less than 5 m gives it back: those who cross have waited enough."""
+"""A vehicle gives a signal back that it held for this many seconds without getting on by 5 m: cross traffic waited enough."""
 
 AGAIN_AFTER_S = 90.0
-"""It gets that signal again after so long, or as soon as it has got on."""
+"""Seconds until it may have that signal again; it may at once when it has got on."""
 
 MISSING_S = 60.0
-"""A vehicle that was not heard of for so long is told to be missing: a tunnel is shorter."""
+"""A vehicle that is silent for this many seconds is reported missing: no tunnel takes so long."""
 
 _STEP_S = 1.0
 _IN_VAIN = "no progress"
@@ -44,7 +44,7 @@ _SHORTEST_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Commands, vehicles that fell silent or have been silent for long, and the street as it is to be remembered."""
+    """Commands, reports of vehicles that are lost or missing, and the street to be kept for the next step."""
 
     commands: list[SignalCommanded]
     told: list[VehicleLost | VehicleMissing]
@@ -62,11 +62,11 @@ class _Vehicle:
 
 
 def control(now: float, network: Network, signals: Mapping[str, SignalState], grants: Iterable[Grant], street: Street) -> Step:
-    """Decides a second.
+    """Decides one second.
 
-    `now` is the first moment at which a command made here can be shown: the end of the second that was observed last.
-    `signals` are those that are registered, or at least those of the grants and those under control; `grants` are all that
-    hold. A command that was refused, or had no answer for 5 s, is made anew where it is still needed.
+    `now` is the first moment at which a command made here can be shown: the end of the second that was observed last, in
+    seconds since the epoch. `signals` holds at least the signals on the ways of the grants and those under control; `grants`
+    holds all grants that stand. A command that was refused, or had no answer for 5 s, is made again if it is still needed.
     """
     vehicles, told, street = _vehicles(now, network, grants, street)
     in_vain = {key: at for key, at in street.in_vain.items() if now - at < AGAIN_AFTER_S}
@@ -104,7 +104,7 @@ class _Signal:
     queues: Mapping[str, int]
 
     def take(self, wants: list[tuple[Need, _Vehicle]]) -> SignalCommanded | None:
-        """Nobody holds it: it goes to the vehicle that is there first, unless it pauses."""
+        """Nobody holds the signal: the vehicle that will arrive first gets it, unless the signal pauses."""
         ended = domain.last_hold_ended(self.state, self.now)
         if ended is not None and self.now - ended < PAUSE_S:
             return None
@@ -115,7 +115,7 @@ class _Signal:
         return None
 
     def keep(self, held: Play, vehicles: Mapping[tuple[str, str], _Vehicle]) -> SignalCommanded | None:
-        """Somebody holds it: nobody else gets it until that ends."""
+        """A vehicle holds the signal: nobody else gets it until that hold ends."""
         assert held.hold is not None
         command = held.command
         vehicle = vehicles.get((command.incident_id, command.vehicle_id))
@@ -129,11 +129,11 @@ class _Signal:
         if self.now - max(held.hold[0], vehicle.got_on_at) >= IN_VAIN_S:
             return self._give_back(_IN_VAIN)
         if held.hold[1] - self.now <= _STEP_S:
-            # The timing would do so by itself a second later, but for those who halted when it was written.
+            # The timing would end by itself a second later. A new one serves the vehicles that wait now.
             return self._give_back("longest hold")
         if self._serves(held.held_state, need):
             return None
-        # It passes the same signal once more, by another approach.
+        # The vehicle passes the same signal once more, by another approach.
         began = self.now if self.state.hold_began is None else min(self.now, self.state.hold_began)
         until = began + signal_timing.LONGEST_HOLD_S
         worth = need.due and until - self.now >= _SHORTEST_S
@@ -167,14 +167,14 @@ class _Signal:
 def _vehicles(
     now: float, network: Network, grants: Iterable[Grant], street: Street
 ) -> tuple[dict[tuple[str, str], _Vehicle], list[VehicleLost | VehicleMissing], Street]:
-    """Vehicles with priority, by incident and vehicle: of several grants for one the newest counts."""
+    """Vehicles with priority, by incident and vehicle. Of several grants for one vehicle the newest counts."""
     newest = {(g.granted.incident_id, g.granted.vehicle_id): g for g in grants}
     found: dict[tuple[str, str], _Vehicle] = {}
     told: list[VehicleLost | VehicleMissing] = []
     heard: dict[str, Tracked] = {}
     for key, grant in sorted(newest.items(), key=lambda item: item[0]):
         granted = grant.granted
-        # One that was never heard of since the restart is as lost as it was before.
+        # A vehicle that has not reported since the restart is as lost as it was before.
         last = street.vehicles.get(granted.vehicle_id) or Tracked(now, lost=grant.lost, missing=grant.missing)
         silent = now - last.at
         is_lost, is_missing = last.lost or silent > SILENT_S, last.missing or silent > MISSING_S
@@ -191,8 +191,10 @@ def _vehicles(
 
 
 def _shown(now: float, state: SignalState, lights: Lights, street: Street) -> Shown:
-    """What a signal shows: as observed just now, else as the timing it plays or its plan says. The controller refuses a
-    command that begins from something else."""
+    """What a signal shows: as observed just now, else as its timing or its plan says.
+
+    If that is wrong, the controller refuses the command: it does not begin from what the signal shows.
+    """
     seen = street.signals.get(lights.signal_id)
     if seen is not None and now - seen.at <= FRESH_S:
         return seen.shown

@@ -1,4 +1,4 @@
-"""A signal and the commands it got, as its events tell it. What was commanded is not assumed done: only a report makes it so.
+"""A signal and its commands, folded from its events. A command counts as carried out only when the controller reports it.
 
 Times are city time in seconds since the epoch.
 """
@@ -15,13 +15,13 @@ from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.services.traffic.signal_timing import PRIORITY
 
 PATIENCE_S = 5.0
-"""For how long a command may stay unanswered before the signal is commanded anew: as long as a vehicle may be silent."""
+"""Seconds after which a command without an answer is made again: as long as a vehicle may be silent."""
 
 _UNANSWERED_KEPT = 4
 
 
 def command_id(signal_id: str, now: float) -> str:
-    """The id of the command that a signal gets at a moment; a signal gets one command a moment."""
+    """The id of a command: its signal and its moment. A signal gets at most one command for a moment."""
     return f"{signal_id}/{round(now * 1000)}"
 
 
@@ -57,7 +57,7 @@ class Play:
         return next((i.state for i in self.command.intervals if i.purpose == PRIORITY), "")
 
     def is_for(self, other: Play) -> bool:
-        """Whether both are priority for the same vehicle and incident."""
+        """Whether both give priority to the same vehicle of the same incident."""
         mine, theirs = self.command, other.command
         same = (mine.incident_id, mine.vehicle_id) == (theirs.incident_id, theirs.vehicle_id)
         return same and self.hold is not None and other.hold is not None
@@ -122,7 +122,7 @@ def last_hold_ended(state: SignalState, now: float) -> float | None:
 
 
 def register_signal(state: SignalState, request: pb.RegisterSignalRequest) -> list[Message]:
-    """Makes it known, or its new plan. BadRequest where its parts do not fit each other; Refused while it is under control."""
+    """Registers a signal, or its new plan. BadRequest where its parts do not fit each other; Refused while it is controlled."""
     signal = request.signal
     problems = _problems(signal)
     if problems:
@@ -135,12 +135,12 @@ def register_signal(state: SignalState, request: pb.RegisterSignalRequest) -> li
 
 
 def command(state: SignalState, seen: SignalState, commanded: SignalCommanded) -> list[Message]:
-    """Writes a command down, unless the signal is not any more what it was `seen` as when the command was made."""
+    """Records a command, unless the signal has changed since it was `seen`, when the command was made."""
     return [commanded] if state == seen else []
 
 
 def report_signal(state: SignalState, request: pb.ReportSignalRequest) -> list[Message]:
-    """Takes a controller's report in, once. What it says of commands that others have followed changes nothing."""
+    """Takes a controller's report in, once. A report about a command that later ones have replaced changes nothing."""
     existing(state, request.signal_id)
     reported = SignalReported(
         signal_id=request.signal_id, command_id=request.command_id, report=request.report, state=request.state
@@ -156,7 +156,7 @@ def existing(state: SignalState, signal_id: str) -> pb.Signal:
 
 
 def _started(state: SignalState, started_id: str) -> SignalState:
-    """The signal carries out a command it was asked; those asked before it will not be carried out any more."""
+    """The signal carries out a command. Commands that were sent before it will not be carried out any more."""
     place = next((n for n, play in enumerate(state.asked) if play.command.command_id == started_id), None)
     if place is None:
         return state

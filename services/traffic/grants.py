@@ -1,4 +1,4 @@
-"""The priority of one incident's vehicles, as its events tell it: granted by an id and released by it, in either order."""
+"""The priority of one incident's vehicles, folded from its events. A grant and its release may come in either order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import AlreadyDifferent, Refused
 
 REMEMBERED = 200
-"""Ended grants that an incident remembers, to refuse one that comes after its own end: commands are retried for minutes."""
+"""How many ended grants an incident remembers, to refuse a grant that comes after its own end: retries last minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def evolve(state: PriorityState, event: Message) -> PriorityState:
 
 
 def grant(state: PriorityState, request: pb.GrantPriorityRequest, signal_ids: Sequence[str]) -> list[Message]:
-    """Gives priority, once by the same id. Refused where this grant was released before it came."""
+    """Gives priority; a second time under the same id changes nothing. Refused where the grant was released before it came."""
     if request.grant_id in state.ended:
         raise Refused(f"priority {request.grant_id} was released before it came", "PRIORITY_RELEASED")
     granted = PriorityGranted(
@@ -63,7 +63,7 @@ def grant(state: PriorityState, request: pb.GrantPriorityRequest, signal_ids: Se
 
 
 def release(state: PriorityState, request: pb.ReleasePriorityRequest) -> list[Message]:
-    """Takes it back, once; a grant that has not come yet is refused from now on."""
+    """Takes a grant back, once. A grant that has not come yet is refused from now on."""
     if request.grant_id in state.ended:
         return []
     standing = state.grants.get(request.grant_id)
@@ -76,5 +76,5 @@ def release(state: PriorityState, request: pb.ReleasePriorityRequest) -> list[Me
 
 
 def tell(state: PriorityState, silent: VehicleLost | VehicleMissing) -> list[Message]:
-    """Notes that a vehicle is silent, or has been for long, if its priority still stands."""
+    """Records that a vehicle is lost or missing, if its priority still stands."""
     return [silent] if silent.grant_id in state.grants else []

@@ -1,4 +1,4 @@
-"""Windows of measured speeds, told once each and only forward."""
+"""Windows of measured speeds: each is published once, and never one that is older than the last."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def evolve(window: LastTold, event: Message) -> LastTold:
 
 
 def publish(window: LastTold, measured: SpeedsMeasured) -> list[Message]:
-    """Tells a window, unless one that is as new was told."""
+    """Publishes a window, unless one that is as new was published before."""
     return [measured] if measured.to_time.seconds > window.to_s else []

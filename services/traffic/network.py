@@ -13,7 +13,7 @@ from citybrain.mesh.errors import BadRequest
 from citybrain.services.traffic.conflicts import Lights, Way, prepare
 
 ROUNDED_M = 1.0
-"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
+"""In metres: callers round lengths and positions, so a position this little beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Network:
 
 
 def build(edges: Iterable[RoadEdge], signals: Iterable[Signal]) -> Network:
-    """Prepares a network; again when roads or signals have changed, not every second."""
+    """Prepares a network. To be done when roads or signals have changed, not every second."""
     lights = {signal.signal_id: prepare(signal) for signal in sorted(signals, key=lambda s: s.signal_id)}
     return Network(
         length_m={edge.edge_id: edge.length_m for edge in edges},

@@ -1,4 +1,4 @@
-"""What was observed last: not kept, but folded. After a restart it is empty, and full again with the next reports."""
+"""The last observations, in memory only. After a restart there are none until the next reports come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock of a fixed-time plan: which phase it shows at a moment, for how long still, and where a signal can be handed back.
+"""The clock of a fixed-time plan: its phase at a moment, how long that lasts, and where a signal can be handed back.
 
 Times are city time in seconds since the epoch; durations are seconds.
 """
@@ -14,7 +14,7 @@ GREEN = frozenset("Gg")
 """Letters on which vehicles go: with right of way, or yielding. `s` (stop, then go) is not green."""
 
 KNOWN = frozenset("Ggyrs")
-"""Letters this service understands in what a signal shows. Others (red-yellow, off) are waited out."""
+"""Letters that this service understands. While a signal shows another one (red-yellow, off), no command is made."""
 
 LEAST_LEFT_S = 5.0
 """Seconds a phase must still have when a signal is handed back into it (measured in simulation)."""

@@ -25,7 +25,7 @@ EARLIEST_S = 60.0
 QUEUE_REACH_M = 300.0
 
 _SLOWEST_MPS = 1.0
-# A vehicle that stands so near to where it was to stand has arrived; so far behind it, it has driven on.
+# Metres: a vehicle this near to its stop has arrived, and one this far behind it has driven on.
 _ARRIVED_M = 5.0
 _DRIVEN_ON_M = 1.0
 
@@ -43,7 +43,7 @@ class Need:
 
 
 def on_route(network: Network, edge_ids: Sequence[str], position: VehiclePosition) -> bool:
-    """Whether it is on its route: on the edge where it should be, or on none that is known, as inside a junction."""
+    """Whether it is on its route: on the edge where it should be, or on no known edge, as inside a junction."""
     if position.route_index >= len(edge_ids):
         return False
     return position.edge_id == edge_ids[position.route_index] or position.edge_id not in network.length_m
@@ -83,7 +83,7 @@ def ahead(network: Network, granted: PriorityGranted, position: VehiclePosition,
 
 
 def _next_stop(network: Network, granted: PriorityGranted, position: VehiclePosition) -> tuple[int, float]:
-    """Where it will stand next: the place of the edge in its route, and the metres from there to the edge's end."""
+    """Its next stop: the index of the edge in its route, and the metres from the stop to the end of the edge."""
     for stop in granted.stops:
         here = stop.route_index == position.route_index and position.position_m < stop.position_m + _DRIVEN_ON_M
         if (here or stop.route_index > position.route_index) and stop.route_index < len(granted.edge_ids):
@@ -93,7 +93,7 @@ def _next_stop(network: Network, granted: PriorityGranted, position: VehiclePosi
 
 
 def _metres_to_ends(network: Network, edge_ids: Sequence[str], position: VehiclePosition) -> list[float]:
-    """From the vehicle to the end of each edge of its route that is not behind it."""
+    """Metres from the vehicle to the end of each edge of its route that is not behind it."""
     first = edge_ids[position.route_index]
     metres = max(0.0, network.length_m.get(first, 0.0) - position.position_m) if position.edge_id == first else 0.0
     ends = [metres]
@@ -104,7 +104,7 @@ def _metres_to_ends(network: Network, edge_ids: Sequence[str], position: Vehicle
 
 
 def _queue(network: Network, edge_ids: Sequence[str], here: int, k: int, signalled: set[int], queues: Mapping[str, int]) -> int:
-    """Vehicles that halt before a signal: on the approach, and on the edges before it that no signal ends, up to 300 m."""
+    """How many vehicles halt before a signal: on the approach, and up to 300 m before it on edges without a signal."""
     count = queues.get(edge_ids[k], 0)
     metres = network.length_m.get(edge_ids[k], 0.0)
     for back in range(k - 1, here - 1, -1):

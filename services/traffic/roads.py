@@ -23,5 +23,5 @@ def evolve(part: Part, event: Message) -> Part:
 
 
 def publish(part: Part, request: pb.PublishRoadsRequest) -> list[Message]:
-    """Publishes it, unless it is known so already."""
+    """Publishes a part, unless it is known in this form already."""
     return [] if part.edges == tuple(request.edges) else [RoadsPublished(edges=request.edges)]

@@ -14,7 +14,7 @@ from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.street import observe
 
-# What is commanded now is shown from the second after the one that was observed.
+# In seconds: a command made now is shown from the second after the one that was observed.
 STEP_S = 1.0
 
 
@@ -31,7 +31,7 @@ class TrafficService(Service):
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant)
     observed = Observed()
     clock = Clock()
-    # Reports say what is there now: a signal that is commanded for another moment is refused by its controller.
+    # Observations must be of now: a controller refuses a command that was made for another moment.
     street = Source(ahead_s=5, behind_s=60)
 
     @rpc
@@ -61,7 +61,7 @@ class TrafficService(Service):
 
     @rpc
     def ReportObservations(self, request: pb.ReportObservationsRequest) -> pb.ReportObservationsResponse:
-        """Takes in what is seen, and commands what follows from it."""
+        """Takes observations in, and makes the commands that follow."""
         at = self.street.moment(request.observed_at, "observed_at") / 1e6
         newest = at >= self.observed.street.queues_at
         self.observed.street = observe(self.observed.street, request)
@@ -86,7 +86,7 @@ class TrafficService(Service):
 
     @rpc
     def ReleasePriority(self, request: pb.ReleasePriorityRequest) -> pb.ReleasePriorityResponse:
-        """Takes it back; its signals return at the next observation, or by themselves."""
+        """Takes priority back. The signals return to their plan with the next observation, or by themselves."""
         return self.priorities.handle(
             request.incident_id, lambda state: grants.release(state, request), lambda _after, _: pb.ReleasePriorityResponse()
         )
@@ -108,7 +108,7 @@ class TrafficService(Service):
 
     @every(1)
     def go_on_unseen(self) -> None:
-        """Where nothing is observed any more, vehicles fall silent and lose their signals all the same."""
+        """Runs a step when no observations come: vehicles fall silent and lose their signals all the same."""
         now = self.clock.now() / 1e6
         if self.observed.street.vehicles and now - self.observed.street.queues_at > 2 * STEP_S:
             self._control(now)

@@ -21,7 +21,7 @@ YELLOW_S = 3.0
 ALL_RED_S = 2.0
 COMPENSATION_S = 15.0
 LONGEST_HOLD_S = 60.0
-"""The values with which the strategy was measured in simulation; the table is in the documentation."""
+"""Seconds. The strategy was measured with these in simulation: docs/signal-priority.md."""
 
 MINIMUM_GREEN, YELLOW, ALL_RED = "minimum green", "yellow", "all red"
 PRIORITY, COMPENSATION, WAITING = "priority", "compensation", "waiting for the plan"
@@ -33,7 +33,7 @@ _CLOSED = frozenset("rs")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a signal shows, and for how many seconds each letter will have stood when a command can first change it."""
+    """What a signal shows, and for how many seconds each letter will have stood when a command can change it."""
 
     state: str
     since_s: tuple[float, ...]
@@ -41,7 +41,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class SignalTiming:
-    """Intervals from what is shown now, and the phase of the plan that follows them with the seconds it lasts."""
+    """Intervals from what is shown now on; then the phase of the plan that follows, and how many seconds it lasts."""
 
     from_state: str
     intervals: tuple[SignalInterval, ...]
@@ -50,7 +50,7 @@ class SignalTiming:
 
 
 def can_begin(lights: Lights, shown: Shown) -> bool:
-    """Whether a timing can begin from this: red-yellow and signals that are off are waited out."""
+    """Whether a timing can begin from this. It cannot from red-yellow, or when the signal is off."""
     return lights.can_give_priority and len(shown.state) == len(lights.foes) and set(shown.state) <= plans.KNOWN
 
 
@@ -69,12 +69,12 @@ def priority(
 
 
 def give_back(lights: Lights, shown: Shown, now: float, queues: Mapping[str, int]) -> SignalTiming:
-    """Back into the plan from whatever is shown, by way of a green for those who wait on edges that have none."""
+    """Back into the plan from what is shown, with a green on the way for vehicles that wait and have none."""
     return _return(_Line.begin(lights, shown, now), shown, queues, "")
 
 
 def along(begins_from: str, intervals: Sequence[SignalInterval], elapsed_s: float) -> Shown | None:
-    """What a timing shows after some seconds; None once it has ended. What stood before it counts for nothing."""
+    """What a timing shows after some seconds; None when it has ended. Letters count as new when the timing begins."""
     before, since = begins_from, [0.0] * len(begins_from)
     begun = 0.0
     for interval in intervals:
@@ -107,7 +107,7 @@ class _Line:
         return cls(lights, now, shown.state, list(shown.since_s), moment.left_s if running else 0.0, [])
 
     def copy(self) -> _Line:
-        """Another that can be written on."""
+        """A copy that can be continued in another way."""
         return _Line(self.lights, self.at, self.state, list(self.since), self.yellow_left_s, list(self.intervals))
 
     def show(self, state: str, duration_s: float, purpose: str) -> None:
@@ -136,7 +136,7 @@ class _Line:
         self.show(self.state.replace("y", "r"), self._clearing_s(target), ALL_RED)
 
     def _clearing_s(self, target: str) -> float:
-        """Seconds until those who drove last have left the way of those who open."""
+        """Seconds until the vehicles that drove last have left the junction for those that get green."""
         opened = opening(self.state, target)
         wait = 0.0
         for i, letter in enumerate(self.state):
@@ -159,7 +159,7 @@ def _return(line: _Line, shown: Shown, queues: Mapping[str, int], approach: str)
 
 
 def _compensating(line: _Line, queues: Mapping[str, int], approach: str) -> tuple[_Line, plans.Moment] | None:
-    """By way of the green that serves most of those who halt on other approaches, if any do and the cycle is long enough."""
+    """A return with a green for the other approach with most waiting vehicles, if any wait and the cycle is long enough."""
     lights, states = line.lights, line.lights.plan.states
     waiting = {
         edge: queues.get(edge, 0)

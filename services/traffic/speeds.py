@@ -1,4 +1,4 @@
-"""Mean speeds of the last five minutes, folded from what was observed: one sum an edge a minute, five minutes kept."""
+"""Mean speeds of the last five minutes: for each edge one sum a minute, five of them kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sums = Mapping[str, tuple[float, int]]
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """The last minutes, by their number since the epoch; and the first minute that has not been told of."""
+    """Sums of the last minutes, by the number of the minute since the epoch; and the first minute not published yet."""
 
     minutes: Mapping[int, Sums] = field(default_factory=dict)
     untold: int | None = None

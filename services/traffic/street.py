@@ -1,4 +1,4 @@
-"""What was last observed in the street. Not kept over a restart: a few seconds bring it back.
+"""The street as it was observed last. It is not kept over a restart: a few seconds of reports bring it back.
 
 Times are city time in seconds since the epoch.
 """
@@ -13,17 +13,17 @@ from citybrain.traffic.v1.traffic_service_pb2 import ReportObservationsRequest, 
 from citybrain.services.traffic.signal_timing import Shown
 
 FRESH_S = 1.5
-"""For how long an observed signal state is believed to be what is shown: the street is observed every second."""
+"""Seconds for which an observed signal state is taken as what is shown. The street is observed every second."""
 
 PROGRESS_M = 5.0
-"""A vehicle that gets on by less stands: it creeps up in its queue."""
+"""Metres: a vehicle that gets on by less is standing, or creeps in a queue."""
 
 _FORGOTTEN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A vehicle: when it was last heard of (or first expected), where it was, and what has been told of it.
+    """A vehicle: when it last reported (or was first expected), where it was, and whether it was reported lost or missing.
 
     `got_on_at` is when it last had got on by 5 m, and `place` where that was: (place in its route, metres).
     """
@@ -46,18 +46,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Street:
-    """Vehicles by id, halted vehicles by edge, signals by id; nothing older than a minute but the vehicles with priority."""
+    """Vehicles by id, numbers of halted vehicles by edge, signals by id. Only vehicles with priority are kept over a minute."""
 
     vehicles: Mapping[str, Tracked] = field(default_factory=dict)
     queues: Mapping[str, int] = field(default_factory=dict)
     queues_at: float = float("-inf")
     signals: Mapping[str, Seen] = field(default_factory=dict)
-    # When a signal was given back because this vehicle did not get on: (signal, vehicle) to the moment.
+    # (signal, vehicle): when the signal was given back because the vehicle did not get on.
     in_vain: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def observe(street: Street, request: ReportObservationsRequest) -> Street:
-    """The street after a report; what is older than what is known already changes nothing."""
+    """The street after a report. A report that is older than what is known changes nothing."""
     at = request.observed_at.ToNanoseconds() / 1e9
     vehicles = dict(street.vehicles)
     for position in request.vehicles:
