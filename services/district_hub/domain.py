@@ -1,4 +1,4 @@
-"""What districts are told of an incident, and what they answer."""
+"""Notices to districts about an incident, and what districts answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evolve_district(district: District, event: Message) -> District:
 
 
 def register(district: District, request: pb.RegisterDistrictRequest) -> list[Message]:
-    """Makes it known; another name under the same id is refused."""
+    """Registers a district. Refused where the id is known with another name."""
     if not district.name:
         return [ev.DistrictRegistered(district_id=request.district_id, name=request.name)]
     if district.name != request.name:
@@ -78,12 +78,12 @@ def by_district(edge_ids: Sequence[str], keeper: Mapping[str, str]) -> dict[str,
 
 
 def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[str, Sequence[str]]) -> list[Message]:
-    """Tells every district on the route, once a round: a second route is announced too."""
+    """Notifies every district on the route, once a round. A second route is a second round."""
     if request.round_id in notices.barred:
         raise Refused(f"notices {request.round_id} were withdrawn before they came", "NOTICES_WITHDRAWN")
     rounds = list(dict.fromkeys(told.notified.round_id for told in notices.told.values()))
     number = 1 + (rounds.index(request.round_id) if request.round_id in rounds else len(rounds))
-    # The first round needs no number.
+    # The notices of the first round have no number in their ids.
     later = [str(number)] if number > 1 else []
     before = {told.notified.district_id for told in notices.told.values() if told.notified.round_id == request.round_id}
     return [
@@ -97,7 +97,7 @@ def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[
 
 
 def withdraw(notices: Notices, request: pb.WithdrawNoticesRequest) -> list[Message]:
-    """Tells them that it is over, and bars a round that has not come yet."""
+    """Withdraws the notices of a round. A round that has not come yet is refused from now on."""
     over: list[Message] = [
         ev.NoticeWithdrawn(
             notice_id=notice, incident_id=request.incident_id, district_id=told.notified.district_id, reason=request.reason
@@ -111,7 +111,7 @@ def withdraw(notices: Notices, request: pb.WithdrawNoticesRequest) -> list[Messa
 
 
 def acknowledge(notices: Notices, request: pb.AcknowledgeNoticeRequest) -> list[Message]:
-    """A district has seen it, once; only the district it was meant for can say so."""
+    """Records that a district has seen its notice, once. Refused for any other district."""
     told = existing(notices, request.notice_id)
     if told.notified.district_id != request.district_id:
         raise Refused(f"notice {request.notice_id} is for district {told.notified.district_id}", "OTHER_DISTRICT")

@@ -15,7 +15,7 @@ from citybrain.services.district_hub import domain, views
 
 
 class DistrictHubService(Service):
-    """One hub for all districts."""
+    """The hub of all districts."""
 
     name = "district_hub"
     districts = Streams("district", domain.District, domain.evolve_district)
@@ -27,7 +27,7 @@ class DistrictHubService(Service):
 
     @rpc
     def RegisterDistrict(self, request: pb.RegisterDistrictRequest) -> pb.RegisterDistrictResponse:
-        """Makes a district known."""
+        """Registers a district."""
         district = self.districts.handle(
             request.district_id, lambda state: domain.register(state, request), lambda after, _: after
         )
@@ -42,7 +42,7 @@ class DistrictHubService(Service):
 
     @rpc
     def NotifyDistricts(self, request: pb.NotifyDistrictsRequest) -> pb.NotifyDistrictsResponse:
-        """Every district whose roads lie on the route."""
+        """Notifies every district whose roads lie on the route."""
         roads = domain.by_district(request.edge_ids, self.roads.derived(views.keepers))
         notices = self.notices.handle(
             request.incident_id, lambda state: domain.notify(state, request, roads), lambda after, _: after
@@ -52,7 +52,7 @@ class DistrictHubService(Service):
 
     @rpc
     def WithdrawNotices(self, request: pb.WithdrawNoticesRequest) -> pb.WithdrawNoticesResponse:
-        """Those that were told hear that it is over."""
+        """Tells the notified districts that it is over."""
         return self.notices.handle(
             request.incident_id,
             lambda state: domain.withdraw(state, request),
@@ -63,7 +63,7 @@ class DistrictHubService(Service):
 
     @rpc
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
-        """A district has seen a notice."""
+        """Records that a district has seen a notice."""
         notices = self.notices.handle(
             parted(request.notice_id)[0],
             lambda state: domain.acknowledge(state, request),
@@ -80,13 +80,13 @@ class DistrictHubService(Service):
 
     @rpc
     def Subscribe(self, request: pb.SubscribeRequest) -> Follow:
-        """What concerns one district."""
+        """Streams the events that concern one district."""
         if self.districts.load(request.district_id) == domain.District():
             raise NotFound(f"there is no district {request.district_id}: ListDistricts names them", "NO_SUCH_DISTRICT")
         district = request.district_id
 
         def concerns(event: Message) -> bool:
-            # Whoever was erased concerns all: a district that holds a copy must act.
+            # An erased person concerns every district: one that holds a copy must act.
             return isinstance(event, PersonErased) or bool(getattr(event, "district_id", "") == district)
 
         return Follow(

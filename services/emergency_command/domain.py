@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 
 ROUNDED_M = 1.0
-"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
+"""In metres: callers round lengths and positions, so a position this little beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def existing(incident: Incident, incident_id: str) -> Incident:
 
 
 def check_place(lengths_m: Mapping[str, float], place: RoadPlace) -> None:
-    """BadRequest where a place is beyond the end of its road. A road that is not known here may be known to others by now."""
+    """BadRequest where a place is beyond the end of its road. A road that is not known here passes: others may know it."""
     length_m = lengths_m.get(place.edge_id)
     if length_m is not None and place.position_m > length_m + ROUNDED_M:
         problem = f"is {place.position_m:g} m, and road {place.edge_id!r} is {length_m:g} m long: give a place on it"
@@ -60,7 +60,7 @@ def open_incident(
     reporter_id: str,
     district_id: str,
 ) -> list[Message]:
-    """Opens it, once. `lengths_m`: of roads; `reporter_id`: whom to call back; `district_id`: who keeps the road."""
+    """Opens an incident, once. `lengths_m`: of roads; `reporter_id`: whom to call back; `district_id`: who keeps the road."""
     if incident.opened is not None:
         return []
     check_place(lengths_m, report.place)
@@ -74,7 +74,7 @@ def open_incident(
 
 
 def cancel(incident: Incident, request: pb.CancelIncidentRequest) -> list[Message]:
-    """Ends it as a false call. Cancelling twice is once; what was closed stays closed."""
+    """Ends the incident as a false call, once. Refused where it was closed."""
     existing(incident, request.incident_id)
     if incident.state == pb.INCIDENT_STATE_CLOSED:
         raise Refused(f"incident {request.incident_id} is closed: {incident.outcome}", "INCIDENT_CLOSED")
@@ -84,7 +84,7 @@ def cancel(incident: Incident, request: pb.CancelIncidentRequest) -> list[Messag
 
 
 def close(incident: Incident, request: pb.CloseIncidentRequest) -> list[Message]:
-    """Ends it. Closing twice is once."""
+    """Closes the incident, once."""
     existing(incident, request.incident_id)
     if incident.state != pb.INCIDENT_STATE_OPEN:
         return []

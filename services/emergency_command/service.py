@@ -41,7 +41,7 @@ class EmergencyCommandService(Service):
 
     @rpc
     def GetIncident(self, request: pb.GetIncidentRequest) -> pb.GetIncidentResponse:
-        """One incident, with whom to call back, and its moments where they are listed already."""
+        """One incident, with whom to call back. Its moments are there as soon as the list has it."""
         incident = domain.existing(self.incidents.load(request.incident_id), request.incident_id)
         row = self.listed.get(request.incident_id)
         shown = _show(incident) if row is None else views.read(row)
@@ -51,25 +51,25 @@ class EmergencyCommandService(Service):
 
     @rpc
     def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
-        """Newest first, in pages, with whom to call back; those that are asked for."""
+        """The incidents that match the request, newest first, in pages, with whom to call back."""
         rows = [row for _, row in self.listed.scan() if views.is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, views.age, newest_first=True)
         return pb.ListIncidentsResponse(incidents=map(views.read, page), next_page_token=more)
 
     @rpc
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
-        """Everything that happens for it, in every department."""
+        """Streams everything that happens for an incident, in every department."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)
         return Follow(purpose=request.incident_id, correlation_id=request.incident_id, clearance=CLASSIFICATION_RESTRICTED)
 
     @rpc
     def CancelIncident(self, request: pb.CancelIncidentRequest) -> pb.CancelIncidentResponse:
-        """A false call."""
+        """Cancels a false call."""
         return pb.CancelIncidentResponse(incident=self._change(request.incident_id, lambda i: domain.cancel(i, request)))
 
     @rpc
     def CloseIncident(self, request: pb.CloseIncidentRequest) -> pb.CloseIncidentResponse:
-        """The work on it has ended."""
+        """Closes an incident when the work on it has ended."""
         return pb.CloseIncidentResponse(incident=self._change(request.incident_id, lambda i: domain.close(i, request)))
 
     def _change(self, incident_id: str, decide: Decide) -> pb.Incident:

@@ -1,4 +1,4 @@
-"""Choosing one among many streams so that a retry goes on where the first try stopped.
+"""Choosing one of many streams, so that a retry goes on where the first try stopped.
 
 The choice is written into the stream named by the incident before the chosen one is asked. Refused by it, that is written too,
 and the next is chosen. So no unit is assigned twice, and no incident holds two.
@@ -19,7 +19,7 @@ from citybrain.services.health import domain
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Somebody who could be chosen, and the way."""
+    """An ambulance or a hospital that could be chosen, and the way there."""
 
     name: str
     place: RoadPlace
@@ -42,7 +42,7 @@ def reserve(
     Raises NoneFree when all candidates refused, or what `candidates` raises when there are none.
     """
     search = searches.load(incident_id)
-    # Only of this call: who refused is free again one day, and the list of candidates will say so.
+    # For this call only: a candidate that refused may be free in the next one, and the list will say so.
     said_no: list[str] = []
     while True:
         domain.may_choose(search, reservation_id)

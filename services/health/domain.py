@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 
-# Ended reservations an ambulance or a hospital remembers, to refuse one that comes after its own end. A command is retried for
-# minutes at most; a unit drives a few dozen missions a day.
+# How many ended reservations an ambulance or a hospital remembers, to refuse one that comes after its own end. A command is
+# retried for minutes at most, and an ambulance drives a few dozen missions a day.
 REMEMBERED = 200
 
 # -- ambulances ---------------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ class Ambulance:
     incident_id: str = ""
     reservation_id: str = ""
     stage: int = 0
-    # Every stage of this mission that was reported, in its turn or late.
+    # All stages of this mission that were reported, in order or late.
     reported: frozenset[int] = frozenset()
     ended: tuple[str, ...] = ()
 
@@ -55,7 +55,7 @@ def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
 
 
 def register_ambulance(unit: Ambulance, request: pb.RegisterAmbulanceRequest) -> list[Message]:
-    """Makes it known; a different station under the same id is refused."""
+    """Registers an ambulance. Refused where the id is known with another station."""
     if unit.station is None:
         return [ev.AmbulanceRegistered(ambulance_id=request.ambulance_id, station=request.station)]
     if unit.station != request.station:
@@ -64,7 +64,7 @@ def register_ambulance(unit: Ambulance, request: pb.RegisterAmbulanceRequest) ->
 
 
 def reserve_ambulance(unit: Ambulance, choice: Choice, request: pb.ReserveAmbulanceRequest) -> list[Message]:
-    """Holds it for an incident. Refused where it is held for another, or where this reservation has ended."""
+    """Reserves it for an incident. Refused where it is reserved for another one, or where this reservation has ended."""
     if unit.reservation_id == request.reservation_id:
         return []
     if request.reservation_id in unit.ended:
@@ -80,7 +80,7 @@ def reserve_ambulance(unit: Ambulance, choice: Choice, request: pb.ReserveAmbula
 
 
 def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmbulanceRequest) -> list[Message]:
-    """Lets it go; a reservation that has not come yet is refused from now on."""
+    """Ends a reservation. One that has not come yet is refused from now on."""
     if request.reservation_id in unit.ended:
         return []
     return [
@@ -92,7 +92,7 @@ def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmb
 
 
 def report_mission(unit: Ambulance, request: pb.ReportMissionRequest) -> list[Message]:
-    """Takes a report in, each stage once. Missions only go forward: a report that comes behind a later one is kept as late."""
+    """Records a report, each stage once. A mission only goes forward: a stage that comes after a later one is late."""
     if unit.station is None:
         raise NotFound(f"there is no ambulance {request.ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
     if unit.incident_id != request.incident_id:
@@ -118,11 +118,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The choosing for one incident: of an ambulance, or of a hospital."""
+    """The search of one incident for an ambulance, or for a hospital."""
 
     choice: Choice | None = None
     refused: tuple[str, ...] = ()
-    # Reservations that were ended, with what had been chosen for them (empty: nothing yet).
+    # Ended reservations, with what had been chosen for each (empty: nothing yet).
     ended: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -146,7 +146,7 @@ def evolve_search(search: Search, event: Message) -> Search:
 
 
 def may_choose(search: Search, reservation_id: str) -> None:
-    """Raises Refused where this reservation has ended, or another one is being served."""
+    """Raises Refused where this reservation has ended, or where the search serves another one."""
     if reservation_id in search.ended:
         raise Refused(f"reservation {reservation_id} was released before it came", "RESERVATION_ENDED")
     if search.choice is not None and search.choice.reservation_id != reservation_id:
@@ -154,7 +154,7 @@ def may_choose(search: Search, reservation_id: str) -> None:
 
 
 def choose(search: Search, chosen: Message, reservation_id: str) -> list[Message]:
-    """Writes a choice down, unless one stands."""
+    """Records a choice, unless one stands."""
     may_choose(search, reservation_id)
     return [] if search.choice is not None else [chosen]
 

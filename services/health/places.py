@@ -25,13 +25,13 @@ class Hospital:
     expected: Mapping[str, str] = field(default_factory=dict)  # incident → reservation
     present: Mapping[str, str] = field(default_factory=dict)  # incident → the reservation it came by
     announced: frozenset[str] = frozenset()
-    # The last that were discharged (empty) or went on to another hospital (the reservation there).
+    # Incidents of the last patients who left: discharged (empty), or moved to another hospital (the reservation there).
     left: Mapping[str, str] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
 
     @property
     def free_places(self) -> int:
-        """Places nobody is in or on the way to."""
+        """How many emergency places are neither taken nor reserved."""
         return self.places - len(self.expected) - len(self.present)
 
 
@@ -48,7 +48,7 @@ def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
             ended = (*hospital.ended, event.reservation_id)[-REMEMBERED:]
             if hospital.expected.get(event.incident_id) != event.reservation_id:
                 return replace(hospital, ended=ended)
-            # Whoever is expected anew is announced anew.
+            # A patient who is expected once more is announced once more.
             return replace(
                 hospital,
                 expected=_without(hospital.expected, event.incident_id),
@@ -73,7 +73,7 @@ def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
 
 
 def register_hospital(hospital: Hospital, request: pb.RegisterHospitalRequest) -> list[Message]:
-    """Makes it known; other content under the same id is refused."""
+    """Registers a hospital. Refused where the id is known with other content."""
     registered = ev.HospitalRegistered(
         hospital_id=request.hospital_id, name=request.name, entrance=request.entrance, places=request.places
     )
@@ -85,7 +85,7 @@ def register_hospital(hospital: Hospital, request: pb.RegisterHospitalRequest) -
 
 
 def reserve_bed(hospital: Hospital, choice: Choice, request: pb.ReserveBedRequest) -> list[Message]:
-    """Holds a place. Refused where none is free, or where this reservation has ended."""
+    """Reserves a place. Refused where none is free, or where this reservation has ended."""
     if hospital.expected.get(request.incident_id) == request.reservation_id:
         return []
     if request.reservation_id in hospital.ended:
@@ -101,7 +101,7 @@ def reserve_bed(hospital: Hospital, choice: Choice, request: pb.ReserveBedReques
 
 
 def cancel_bed(hospital: Hospital, hospital_id: str, request: pb.CancelBedRequest) -> list[Message]:
-    """Gives the place of this reservation back, unless the patient came in by it."""
+    """Ends a reservation, unless its patient has arrived."""
     if request.reservation_id in hospital.ended or hospital.present.get(request.incident_id) == request.reservation_id:
         return []
     return [
@@ -113,7 +113,7 @@ def cancel_bed(hospital: Hospital, hospital_id: str, request: pb.CancelBedReques
 
 
 def announce(hospital: Hospital, request: pb.AnnouncePatientRequest) -> list[Message]:
-    """Tells it who comes, once."""
+    """Announces a patient, once."""
     _expecting(hospital, request.hospital_id, request.incident_id)
     if request.incident_id in hospital.announced:
         return []
@@ -126,7 +126,7 @@ def announce(hospital: Hospital, request: pb.AnnouncePatientRequest) -> list[Mes
 
 
 def hand_over(hospital: Hospital, request: pb.HandOverRequest) -> list[Message]:
-    """The patient is in, once; who was in and has left since was handed over."""
+    """Takes the patient over, once. A patient who has left since counts as handed over."""
     expected = request.incident_id in hospital.expected
     if request.incident_id in hospital.present or (request.incident_id in hospital.left and not expected):
         return []
@@ -139,7 +139,7 @@ def hand_over(hospital: Hospital, request: pb.HandOverRequest) -> list[Message]:
 
 
 def discharge(hospital: Hospital, request: pb.DischargePatientRequest) -> list[Message]:
-    """The patient leaves, once."""
+    """Discharges the patient, once."""
     if request.incident_id not in hospital.present:
         _was_in(hospital, request.hospital_id, request.incident_id)
         return []
@@ -149,7 +149,7 @@ def discharge(hospital: Hospital, request: pb.DischargePatientRequest) -> list[M
 
 
 def transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
-    """The patient leaves for another hospital, once; refused to whoever would send them to a second one."""
+    """Moves the patient to another hospital, once. Refused where they were moved to a different one."""
     if request.incident_id not in hospital.present:
         _was_in(hospital, request.hospital_id, request.incident_id)
         if hospital.left[request.incident_id] != request.reservation_id:
@@ -166,7 +166,7 @@ def transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Mes
 
 
 def expect_transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
-    """Holds a place for a patient who is in another hospital; refused as any reservation is."""
+    """Reserves a place for a patient of another hospital. Refused as any reservation is."""
     if hospital.entrance is None:
         raise NotFound(f"there is no hospital {request.to_hospital_id}: register it first", "NO_SUCH_HOSPITAL")
     choice = Choice(request.reservation_id, request.to_hospital_id, hospital.entrance, Route())
@@ -177,7 +177,7 @@ def expect_transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> l
 
 
 def expect_no_transfer(hospital: Hospital, request: pb.TransferPatientRequest) -> list[Message]:
-    """Gives back the place that was held for a transfer that did not come about; one that was never held may come yet."""
+    """Ends the reservation for a transfer that did not happen. Where there is none, one may still come."""
     if hospital.expected.get(request.incident_id) != request.reservation_id:
         return []
     return [

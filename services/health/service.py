@@ -33,7 +33,7 @@ class HealthService(Service):
 
     @rpc
     def RegisterAmbulance(self, request: pb.RegisterAmbulanceRequest) -> pb.RegisterAmbulanceResponse:
-        """Makes an ambulance known."""
+        """Registers an ambulance."""
         self._on_a_road(request.station, f"the station of ambulance {request.ambulance_id}")
         unit = self.ambulances.handle(
             request.ambulance_id, lambda state: domain.register_ambulance(state, request), lambda after, _: after
@@ -44,7 +44,7 @@ class HealthService(Service):
 
     @rpc
     def RegisterHospital(self, request: pb.RegisterHospitalRequest) -> pb.RegisterHospitalResponse:
-        """Makes a hospital known."""
+        """Registers a hospital."""
         self._on_a_road(request.entrance, f"the entrance of hospital {request.hospital_id}")
         h = self.hospitals.handle(
             request.hospital_id, lambda state: places.register_hospital(state, request), lambda after, _: after
@@ -74,7 +74,7 @@ class HealthService(Service):
 
     @rpc
     def ReserveAmbulance(self, request: pb.ReserveAmbulanceRequest) -> pb.ReserveAmbulanceResponse:
-        """The free ambulance that is there first."""
+        """Reserves the free ambulance that will arrive first."""
         choice = reserve(
             self.dispatches,
             request.incident_id,
@@ -109,7 +109,7 @@ class HealthService(Service):
 
     @rpc
     def ReserveBed(self, request: pb.ReserveBedRequest) -> pb.ReserveBedResponse:
-        """The hospital that is reached first among those with a free place."""
+        """Reserves a place in the hospital with a free one that is reached first."""
         choice = reserve(
             self.bed_searches,
             request.incident_id,
@@ -149,7 +149,7 @@ class HealthService(Service):
 
     @rpc
     def ReportMission(self, request: pb.ReportMissionRequest) -> pb.ReportMissionResponse:
-        """What the terminal of an ambulance says."""
+        """Takes in what the terminal of an ambulance reports."""
         return self.ambulances.handle(
             request.ambulance_id,
             lambda state: domain.report_mission(state, request),
@@ -159,28 +159,28 @@ class HealthService(Service):
 
     @rpc
     def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
-        """The patient is in the hospital's hands."""
+        """Hands the patient over to the hospital."""
         return self.hospitals.handle(
             request.hospital_id, lambda state: places.hand_over(state, request), lambda _after, _: pb.HandOverResponse()
         )
 
     @rpc
     def DischargePatient(self, request: pb.DischargePatientRequest) -> pb.DischargePatientResponse:
-        """The patient leaves the hospital."""
+        """Discharges a patient."""
         return self.hospitals.handle(
             request.hospital_id, lambda state: places.discharge(state, request), lambda _after, _: pb.DischargePatientResponse()
         )
 
     @rpc
     def TransferPatient(self, request: pb.TransferPatientRequest) -> pb.TransferPatientResponse:
-        """The patient goes on to another hospital: first that holds a place, then the place here is free."""
+        """Moves a patient to another hospital: first a place there is reserved, then the place here is free."""
         here, there = request.hospital_id, request.to_hospital_id
         try:
             if places.transfer(self.hospitals.load(here), request):
                 self.hospitals.handle(there, lambda state: places.expect_transfer(state, request), lambda _after, _: None)
                 self.hospitals.handle(here, lambda state: places.transfer(state, request), lambda _after, _: None)
         except Refused:
-            # Somebody else was quicker, with another transfer.
+            # Another transfer of the same patient was quicker.
             self.hospitals.handle(
                 there, lambda state: places.expect_no_transfer(state, request), lambda _after, _: None, label="not transferred"
             )
@@ -189,12 +189,12 @@ class HealthService(Service):
 
     @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
-        """Orders for the terminals."""
+        """Streams orders to the terminals of ambulances."""
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
         return Follow(purpose="missions", types=types, clearance=CLASSIFICATION_RESTRICTED)
 
     def _on_a_road(self, place: RoadPlace, what: str) -> None:
-        """Refuses a place that is on no road, as soon as there is a network to look at."""
+        """Refuses a place that is on no road, once a network is published."""
         roads = self.roads.derived(travel.build)
         if roads.length_m:
             roads.require(place, what)
@@ -223,7 +223,7 @@ class HealthService(Service):
         return [Candidate(name, ends[name], route) for name, route in ranked]
 
     def _end(self, searches: Streams[domain.Search], incident_id: str, reservation_id: str, ended: Any) -> str:
-        """Ends a search first, so that nothing more is chosen for it; returns what had been chosen, to be let go next."""
+        """Ends a search, so that nothing more is chosen for it. Returns what had been chosen, for the caller to release."""
         return searches.handle(
             incident_id, lambda state: domain.end(state, ended, reservation_id), lambda after, _: after.ended[reservation_id]
         )

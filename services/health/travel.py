@@ -20,15 +20,15 @@ DESIRED_SHARE = 1.2
 """The speed that an ambulance on its way wants to drive, as a share of free flow."""
 
 LEG_S = 8.0
-"""What a leg takes beyond that: to pull out, to slow down, to wait at the signals that were not green in time."""
+"""Seconds that a leg takes beyond that: to pull out, to slow down, to wait at signals that were not green in time."""
 
 ROUNDED_M = 1.0
-"""Lengths and positions are rounded by whoever tells them: so far beyond the end of a road is its end."""
+"""In metres: callers round lengths and positions, so a position this little beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roads:
-    """The network as a graph whose nodes are edges of the road; an arc leads from an edge to one that may follow."""
+    """The network as a graph. Its nodes are the edges of roads; an arc leads from an edge to one that may follow it."""
 
     graph: Any
     length_m: Mapping[str, float]
@@ -49,7 +49,7 @@ class Roads:
 
 def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
     """The graph from the rows of the roads view."""
-    # Only here and below: to load it takes a tenth of the start of a process, and a start does not ask about roads.
+    # Imported here: it takes a tenth of the start of a process, and a start does not ask about roads.
     import networkx as nx
 
     graph: Any = nx.DiGraph()
@@ -90,7 +90,7 @@ def routes_from(roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace
 
 
 def _passed(origin: RoadPlace, target: RoadPlace) -> bool:
-    """Whether a place lies behind another one on the same road: nobody may drive back to it."""
+    """Whether a place lies behind another one on the same road: a vehicle cannot drive back to it."""
     return origin.edge_id == target.edge_id and target.position_m < origin.position_m
 
 
@@ -98,10 +98,10 @@ def _around(roads: Roads, edge_id: str) -> list[str]:
     """The shortest way around to the beginning of a road, from its end; empty where there is none."""
     import networkx as nx
 
-    # With a target it would be one number and one path.
+    # Without a target: with one, the library gives one number and one path.
     found: Any = nx.single_source_dijkstra(roads.graph, edge_id, weight="seconds")
     seconds, paths = found
-    # To drive through the road itself once more costs the same whichever way it is come back to.
+    # The drive through the road itself costs the same on every way around.
     before = [edge for edge in roads.graph.predecessors(edge_id) if edge in paths]
     if not before:
         return []
