@@ -4,8 +4,8 @@
          [--pace X] [--record F.jsonl] [--tracks F.json] [--until S]
     ordinary|bluelight|alone --scenario F.sumocfg --rides F.jsonl|- [--seed N] [--tracks F.json] [--until S]
 
-`--city NAME --scenarios FOLDER` stands for the scenario and the places of a shipped city. What cannot be used is one line on
-stderr, and exit status 2.
+`--city NAME --scenarios FOLDER` stands for the scenario and the places of a shipped city. An argument or a file that cannot be
+used is one line on stderr, and exit status 2.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except SimulationError as error:
-        # Texts of SUMO's own come in several lines.
+        # An error text of SUMO may have several lines.
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 2
     except BrokenPipeError:
-        # Whoever listened has gone. What is still buffered must not fail again at exit.
+        # The reader of stdout has gone. The rest of the buffer must not fail again at exit.
         sys.stderr.close()
         return 1
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ def _scenario(options: argparse.Namespace) -> tuple[Scenario, Path | None]:
 
 
 def _end(options: argparse.Namespace, scenario: Scenario) -> int:
-    """The second at which every variant ends: that of the scenario unless told otherwise."""
+    """The second at which every variant ends: that of the scenario, if no other is given."""
     if options.until is not None:
         return int(scenario.begin + options.until)
     if scenario.end is not None:

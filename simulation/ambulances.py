@@ -34,7 +34,7 @@ AT_HOSPITAL = health.MISSION_STAGE_AT_HOSPITAL
 
 @dataclass(slots=True)
 class Mission:
-    """One ride. `route` grows by the way to the hospital when that is known; `index` edges of it have been left behind."""
+    """One ride. `route` grows by the way to the hospital when that is known. `index`: how many of its edges are driven."""
 
     incident_id: str
     ambulance_id: str
@@ -54,17 +54,17 @@ class Mission:
     withdrawn: int | None = None
     red_waits: int = 0
     red_wait_s: int = 0
-    # Signals passed, and those of them that were red for its movement: no driver may do that but at a walking pace.
+    # Signals that were passed, and those among them that were red for its movement.
     signals_passed: int = 0
     reds_run: int = 0
     teleports: int = 0
     lost: bool = False
-    # SUMO has not been told the longer route yet.
+    # Whether SUMO still has the shorter route.
     route_due: bool = False
     at_red: bool = False
-    # Whether it is inside the junction at the end of the edge where it was last.
+    # Whether it is inside the junction at the end of its last edge.
     inside: bool = False
-    # SUMO takes it off the road, and puts it back further on: what lies between is not driven.
+    # SUMO has taken it off the road and puts it back further on; it does not drive what lies between.
     taken: bool = False
     position_m: float = 0.0
     speed_mps: float = 0.0
@@ -73,11 +73,11 @@ class Mission:
 
     @property
     def ended(self) -> bool:
-        """It needs nothing any more."""
+        """Whether the ride is over."""
         return self.at_hospital is not None or self.withdrawn is not None or self.lost
 
     def ride_s(self, now: int) -> int:
-        """Seconds from the beginning to the hospital without the stay at the scene; until `now` where it is not there yet."""
+        """Seconds of driving to the hospital, without the stay at the scene; up to `now` if it is under way."""
         there = self.at_scene if self.at_scene is not None else now
         onward = 0 if self.left_scene is None else (self.at_hospital if self.at_hospital is not None else now) - self.left_scene
         return there - self.began + onward
@@ -120,20 +120,20 @@ class Fleet:
         return mission
 
     def bring_to(self, mission: Mission, entrance: Place, edge_ids: list[str]) -> None:
-        """The way from the patient to the hospital is known."""
+        """Gives it the way from the patient to the hospital."""
         mission.entrance = entrance
-        # Both ways contain the edge where the patient is.
+        # The edge where the patient is stands in both ways.
         mission.route = mission.route[: mission.scene_index + 1] + list(edge_ids[1:])
         mission.route_due = True
 
     def withdraw(self, mission: Mission) -> None:
-        """The mission is taken back: the ambulance leaves the road."""
+        """Takes the mission back: the ambulance leaves the road."""
         if not mission.ended:
             mission.withdrawn = self.sumo.next_second
             self.sumo.remove(mission.vehicle_id)
 
     def of(self, incident_id: str, ambulance_id: str) -> Mission | None:
-        """The mission of an ambulance for an incident that has not ended."""
+        """The mission of an ambulance for an incident, if it has not ended."""
         for mission in self.missions:
             if (mission.incident_id, mission.ambulance_id) == (incident_id, ambulance_id) and not mission.ended:
                 return mission
@@ -145,7 +145,7 @@ class Fleet:
         return [mission for mission in self.missions if not mission.ended]
 
     def after(self, second: int, shown: Mapping[str, str]) -> list[tuple[Mission, health.MissionStage]]:
-        """Looks where everybody is after the step; returns the stages that were reached. `shown`: letters per signal."""
+        """Looks where every ambulance is after the step. Returns the stages that were reached. `shown`: letters by signal."""
         departed, arrived, teleported = self.sumo.departed(), self.sumo.arrived(), self.sumo.teleported()
         reached = []
         for mission in self.under_way:
@@ -157,7 +157,7 @@ class Fleet:
             if mission.departed is None:
                 continue
             if mission.vehicle_id in arrived:
-                # Only a vehicle that got past its stop gets to the end of its route.
+                # A vehicle reaches the end of its route only past its stop.
                 mission.lost = True
             elif self._look(mission, shown):
                 reached += [(mission, stage) for stage in self._stages(mission, second)]
@@ -166,7 +166,7 @@ class Fleet:
         return reached
 
     def position(self, mission: Mission) -> traffic.VehiclePosition:
-        """What the terminal says of where it is. Inside a junction it is still at the end of the edge before."""
+        """The place that its terminal reports. Inside a junction that is still the end of the edge before."""
         return traffic.VehiclePosition(
             vehicle_id=mission.ambulance_id,
             edge_id=mission.route[mission.index],
@@ -177,7 +177,7 @@ class Fleet:
         )
 
     def _look(self, mission: Mission, shown: Mapping[str, str]) -> bool:
-        """Looks where it is; whether it is anywhere."""
+        """Looks where it is. Returns whether it is on the road."""
         vehicles, vehicle_id = self.sumo.vehicles, mission.vehicle_id
         road = vehicles.getRoadID(vehicle_id)
         if not road:
@@ -188,10 +188,10 @@ class Fleet:
             mission.inside = True
             mission.position_m = self.network.edges[mission.route[mission.index]].length_m
         else:
-            # A route may pass an edge twice, so look ahead only.
+            # Only ahead: a route may pass an edge twice.
             if road in mission.route[mission.index :]:
                 here = mission.route.index(road, mission.index)
-                # A short junction is passed within a second.
+                # A short junction may be passed between two looks.
                 for passed in range(mission.index + mission.inside, here) if not mission.taken else ():
                     self._pass_signal(mission, passed, shown)
                 mission.index = here
@@ -208,11 +208,11 @@ class Fleet:
         return True
 
     def _pass_signal(self, mission: Mission, index: int, shown: Mapping[str, str]) -> None:
-        """It leaves an edge of its route by a signal, or by none."""
+        """Counts the signal at the end of an edge that it leaves, if there is one."""
         ways = mission.route[index : index + 2]
         letters = self.network.letters(ways[0], ways[-1], shown)
         mission.signals_passed += letters != ""
-        # `u` is red with yellow, before a green.
+        # `u`: red and yellow together, before green.
         mission.reds_run += letters != "" and set(letters) <= set("ru")
 
     def _red_ahead(self, mission: Mission, shown: Mapping[str, str]) -> bool:
@@ -244,7 +244,7 @@ class Fleet:
         return reached
 
     def _drive_on(self, mission: Mission, shown: Mapping[str, str]) -> None:
-        """Tells SUMO what is due for the next second. What it refuses (inside a junction, say) is due again then."""
+        """Tells SUMO what is due for the next second. What SUMO refuses, inside a junction for example, is due again then."""
         if mission.ended:
             return
         if mission.route_due:
@@ -261,7 +261,7 @@ class Fleet:
         if mission.left_scene is not None and mission.entrance is not None:
             place, last = mission.entrance, len(mission.route) - 1
         if first > last or (first == last and mission.taken and position_m > place.position_m + AT_HAND_M):
-            # SUMO has put it back on the road behind its place.
+            # SUMO has put it back on the road past its stop.
             mission.lost = True
             self.sumo.remove(mission.vehicle_id)
             return

@@ -31,7 +31,7 @@ def drive_baseline(
     tell: Tell,
     tracks_file: Path | None = None,
 ) -> dict[str, Any]:
-    """Drives until `end` (a second of the scenario that is not driven any more); returns the result."""
+    """Drives up to `end`, the first second of the scenario that is not driven. Returns the result."""
     siren, alone = variant != "ordinary", variant == ALONE
     with Street(scenario, network, seed, siren=siren, alone=alone, tracks=tracks_file is not None) as street:
         while (second := street.sumo.next_second) < end:

@@ -66,12 +66,12 @@ class CityRun:
         self._open: set[str] = set()
         self._replanned: set[str] = set()
         self.calls: dict[str, dict[str, Any]] = {}
-        """What is known of the call of each incident."""
+        """The call of each incident, as the result shows it."""
         self.refused_calls = 0
-        """Calls of outsiders that the mesh answered with no."""
+        """Calls from outside that the mesh refused."""
 
     def drive(self, seed: int, end: int, tracks_file: Path | None = None) -> dict[str, Any]:
-        """Drives until `end` (a second of the scenario that is not driven any more); returns the result."""
+        """Drives up to `end`, the first second of the scenario that is not driven. Returns the result."""
         street = self._street
         self._gateway.advance(street.begin)
         register(self._gateway, street.network, street.plans, self._places)
@@ -108,7 +108,7 @@ class CityRun:
         }  # fmt: skip
         return {**run_result("city", street, seed, end, self.calls), "mesh": mesh}
 
-    # -- what outsiders say ---------------------------------------------------------------------------------------------
+    # -- what people and devices outside report --------------------------------------------------------------------
 
     def _follow(self) -> None:
         self._gateway.follow(
@@ -117,7 +117,7 @@ class CityRun:
             lambda token: health.FollowMissionsRequest(resume_token=token),
             health.FollowMissionsResponse,
         )
-        # Without the traffic sector or a hub ambulances drive all the same.
+        # Ambulances drive even when the traffic sector or the hub is away.
         self._gateway.follow(
             _SIGNALS,
             f"{TRAFFIC}/FollowSignalCommands",
@@ -169,7 +169,7 @@ class CityRun:
             self._no(self._street.sumo.next_second - 1, refused)
 
     def _register_plans(self, second: int) -> None:
-        """Signals that run another plan by the time of day; one that the mesh holds now, again in the next second."""
+        """Reports signals whose plan changed by the time of day. A controlled one is tried again in the next second."""
         plans = {signal_id: self._street.plans[signal_id] for signal_id in self._replanned}
         self._replanned.clear()
         for signal in signal_messages(self._street.network, plans):
@@ -209,14 +209,14 @@ class CityRun:
         self.refused_calls += 1
         self._tell("refused", second=second, why=str(refused))
 
-    # -- what outsiders hear ----------------------------------------------------------------------------------------------
+    # -- what the mesh tells people and devices outside ------------------------------------------------------------
 
     @property
     def _nothing_open(self) -> bool:
         return not self._calls_due and not self._open and not self._street.controllers.controlled()
 
     def _settle(self, *, over: bool = False) -> None:
-        """Acts on what the mesh has to say, as long as the rhythm of the run lets it speak."""
+        """Acts on what the mesh says, until the rhythm of the run goes on."""
         for events in self._rhythm.rounds(over=over):
             for event in events:
                 if event.id not in self._heard:
@@ -242,7 +242,7 @@ class CityRun:
 
     def _reserved(self, reserved: health_events.AmbulanceReserved, traceparent: str) -> None:
         call = self.calls.get(reserved.incident_id, {})
-        # A reservation may follow one that was released: then the emergency goes on.
+        # A new reservation may follow one that was released.
         self._open.add(reserved.incident_id)
         mission = self._order(
             RIDE,
@@ -280,7 +280,7 @@ class CityRun:
             self._order(WITHDRAWN, released.incident_id, released.ambulance_id, reason=released.reason)
 
     def _order(self, kind: str, incident_id: str, ambulance_id: str, **values: Any) -> Mission | None:
-        """Gives an order to an ambulance, and tells it so that other runs can drive the same."""
+        """Gives an order to an ambulance, and prints it so that other runs can drive the same."""
         order = {"second": self._street.sumo.next_second, "incident_id": incident_id, "ambulance_id": ambulance_id, **values}
         mission = carry_out({"kind": kind, **order}, self._street.fleet)
         self._tell(kind, **order)

@@ -1,4 +1,4 @@
-"""Which program a signal is to run at a time of day, where the network changes it: SUMO's WAUT.
+"""Which program a signal runs at a time of day, where the network changes it (SUMO calls such a plan WAUT).
 
 SUMO changes programs by itself, but for a signal that is set from outside just then it forgets the change for good. So whoever
 has set a signal asks here what is due when it is done. Seconds are those of the scenario's own clock.
@@ -20,20 +20,20 @@ from citybrain.simulation.errors import ScenarioError
 
 @dataclass(frozen=True, slots=True)
 class DayPlan:
-    """Changes of program, and after how many seconds they come again; 0: never."""
+    """Changes of program. After `period` seconds they come again; 0: never."""
 
     changes: tuple[tuple[int, str], ...]
     period: int = 0
 
     def due(self, after: int, until: int) -> str | None:
-        """The program that the last change behind `after`, up to `until`, leads to; None where there is none."""
+        """The program after the last change between `after` (not included) and `until` (included); None where there is none."""
         made = [(self._newest(at, until), program) for at, program in self.changes if at <= until]
-        # Of two in one second the one that is written later.
+        # Of two changes in one second, the later one in the file.
         second, program = max(reversed(made), key=lambda change: change[0], default=(after, ""))
         return program if second > after else None
 
     def _newest(self, at: int, until: int) -> int:
-        """When a change was made last."""
+        """When each change was made last."""
         return at + (until - at) // self.period * self.period if self.period else at
 
 

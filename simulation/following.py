@@ -1,4 +1,4 @@
-"""Server streams of the mesh, read in threads; the loop takes up to a count that the mesh names, or what has come by now.
+"""Server streams of the mesh, each read in a thread. The loop takes as many messages as the mesh names, or those there are.
 
 A stream that breaks is opened again from its last resume token, under a new stream id: what the mesh says of the broken one
 must not be taken for the new one, whose count starts at 0.
@@ -27,7 +27,7 @@ class Batch(Protocol):
 
     @property
     def resume_token(self) -> str:
-        """Where to go on after it."""
+        """The token to go on from."""
 
 
 Open = Callable[[str, str], Any]
@@ -44,7 +44,7 @@ class _Opening:
 
 
 class Following:
-    """One stream. `optional`: the city goes on where it cannot be opened."""
+    """One stream. `optional`: the run goes on without it if it cannot be opened."""
 
     def __init__(self, name: str, open_stream: Open, news: threading.Event, *, optional: bool = False) -> None:
         """`news` is set when something comes."""
@@ -52,7 +52,7 @@ class Following:
         self.optional = optional
         self.openings = 0
         self.failures = 0
-        """Openings in a row that brought nothing."""
+        """How often in a row it was opened and brought nothing."""
         self._open = open_stream
         self._news = news
         self._token = ""
@@ -64,11 +64,11 @@ class Following:
         self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begins to read."""
+        """Starts the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends reading."""
+        """Ends the thread."""
         self._closed.set()
         with self._condition:
             if self._current is not None and self._current.call is not None:
@@ -78,7 +78,7 @@ class Following:
 
     @property
     def stream_id(self) -> str:
-        """The id under which it is open now; empty while it is not."""
+        """The id of the open stream; empty while it is not open."""
         current = self._current
         return current.stream_id if current is not None else ""
 
@@ -136,7 +136,7 @@ class Following:
                 self.error = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else str(error)
             with self._condition:
                 self.failures = 0 if opening.received else self.failures + 1
-                # What came before the break was heard, and is not sent again.
+                # The token names what came before the break: it is not sent again.
                 self._left.extend(opening.waiting)
                 self._current = None
                 self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""The simulation's line to the mesh: every call goes through the gateway, under a request id that the seed determines.
+"""The simulation's connection to the mesh: every call goes through the gateway, with a request id made from the seed.
 
 A call that finds nobody is made again under the same request id until somebody answers; the mesh answers it once. A mesh that
 was started again knows no city time until it is told, so the time is told again before the call is repeated.
@@ -30,16 +30,16 @@ _CALL_S = 20.0
 _PAUSE_S = 0.2
 _TAKE_S = 2.0
 _OPTIONAL_TRIES = 3
-# A stream that fails so often in a row is lost: while the mesh is started again it fails for some seconds.
+# How often in a row a stream may fail. While the mesh is restarted it fails for some seconds.
 _LOST_TRIES = 600
-# This side never cancels a call: CANCELLED says that the other side went away in the middle of it.
+# This side never cancels a call: CANCELLED means that the other side went away in the middle of it.
 _AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
-# A gateway that comes back should be found at once, not after gRPC's usual back-off.
+# A gateway that comes back is found at once, not after the usual back-off of gRPC.
 _OPTIONS = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 
 
 class Refused(SimulationError):
-    """The mesh answered, and said no."""
+    """The mesh refused a call."""
 
     def __init__(self, method: str, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{method}: {code.name}: {details}")
@@ -66,7 +66,7 @@ class Gateway:
         self.position = 0
         """Position of the last event in the mesh's log at the last rest."""
         self.dropped = 0
-        """Optional calls that were given up because their service was not there."""
+        """How many optional calls were given up because their service was away."""
 
     def __enter__(self) -> Gateway:
         return self
@@ -92,7 +92,7 @@ class Gateway:
         return response
 
     def call_if_there(self, method: str, request: Message, answer: type[R], name: str, *, traceparent: str = "") -> R | None:
-        """The same, but None where the mesh is there and this service of it is not."""
+        """As `call`, but None where the mesh answers and this service is away."""
         return self._call(method, request, answer, name, traceparent, optional=True)
 
     def advance(self, second: int) -> None:
@@ -111,7 +111,7 @@ class Gateway:
             opened = self._channel.unary_stream(
                 f"/{method}", request_serializer=type(sent).SerializeToString, response_deserializer=answer.FromString
             )
-            # While the gateway is away the opening waits for it, rather than failing over and over.
+            # While the gateway is away the opening waits, and does not fail again and again.
             metadata = (("x-caller", CALLER), ("x-stream-id", stream_id))
             return opened(sent, metadata=metadata, wait_for_ready=True)
 
@@ -127,7 +127,7 @@ class Gateway:
             self._tell_time_to_a_new_mesh()
             answer = self._call("citybrain.clock.v1.ClockService/Rest", clock.RestRequest(), clock.RestResponse, "", "")
             self.position = answer.position if answer is not None else self.position
-            # Every stream is tried, though one has failed: what was taken from the others is kept.
+            # All streams are read even if one fails: what the others brought is kept.
             if answer is not None and all([self._take(stream, answer.sent, heard[stream.name]) for stream in self.streams]):
                 self._note(heard)
                 return heard
@@ -157,14 +157,14 @@ class Gateway:
     def _take(self, stream: Following, sent: Mapping[str, int], heard: list[Event]) -> bool:
         stream_id = stream.stream_id
         if stream_id not in sent:
-            # Not open yet, or its service is not there: only what the city can do without may stay closed.
+            # Not open yet, or its service is away. Only an optional stream may stay closed.
             return stream.optional and stream.failures >= _OPTIONAL_TRIES
         events = stream.take(stream_id, sent[stream_id], _TAKE_S)
         heard += events or []
         return events is not None
 
     def _tell_time_to_a_new_mesh(self) -> None:
-        """A stream that was opened anew may lead to a mesh that was started anew."""
+        """Looks whether a stream was opened again: then the mesh may have been restarted."""
         openings = sum(stream.openings for stream in self.streams)
         if openings != self._openings and self._told is not None:
             self._call("citybrain.clock.v1.ClockService/Advance", self._told, clock.AdvanceResponse, "", "")
@@ -173,7 +173,7 @@ class Gateway:
     def _call(
         self, method: str, request: Message, answer: type[R], name: str, traceparent: str, *, optional: bool = False
     ) -> R | None:
-        # Names of a network are in any script, and a header is not.
+        # Names in a network may be in any script; headers may not.
         request_id = f"simulation-{self._seed}-{quote(name, safe='/:')}"
         metadata = [("x-caller", CALLER)]
         metadata += [("x-request-id", request_id)] if name else []
@@ -209,7 +209,7 @@ class Gateway:
                 self._absent.add(service)
 
     def _clock_answers(self) -> bool:
-        """Tells the time again; False where nobody is there."""
+        """Sends the time once more. False where nobody answers."""
         if self._told is None:
             return False
         try:

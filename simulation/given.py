@@ -1,4 +1,4 @@
-"""Reads what people give themselves: places (YAML), calls (JSON Lines), and the folders of shipped cities.
+"""Reads files that people write: places (YAML), calls (JSON Lines), and the folders of shipped cities.
 
 A wrong or partial file is one ScenarioError that names file, line and field. The format of places:
 
@@ -54,7 +54,7 @@ def read_places(file: Path, network: Network) -> Places:
 
 
 def read_calls(file: Path, network: Network, span_s: int | None) -> list[Call]:
-    """Reads a calls file; calls come in the order of their times. `span_s`: how long the scenario lasts."""
+    """Reads a calls file. Returns the calls in the order of their times. `span_s`: how long the scenario lasts, in seconds."""
     calls = []
     for line, text in enumerate(read_text(file).splitlines(), 1):
         if not text.strip():

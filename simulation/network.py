@@ -54,7 +54,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One link of a signal: the letter `index` of its state rules the way from one edge to the next."""
+    """One link of a signal: the letter at `index` of its state rules the way from one edge to the next."""
 
     signal_id: str
     index: int
@@ -65,7 +65,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Network:
-    """What there is to drive on, and the signals' movements."""
+    """The edges to drive on, and the movements of the signals."""
 
     net_file: Path
     edges: Mapping[str, Edge]
@@ -90,12 +90,12 @@ class Network:
         return {m.from_id: m.signal_id for m in self.movements}
 
     def letters(self, from_id: str, to_id: str, shown: Mapping[str, str]) -> str:
-        """What a signal shows for the way from one edge to the next, a letter for each link; empty where none rules it."""
+        """The letters that rule the way from one edge to the next, one a link; empty where no signal does."""
         signal_id, indices = self.ways.get((from_id, to_id), ("", ()))
         return "".join(shown[signal_id][index] for index in indices)
 
     def is_held(self, from_id: str, to_id: str, shown: Mapping[str, str]) -> bool:
-        """Whether a signal lets nobody go from one edge to the next without stopping. One that is switched off holds nobody."""
+        """Whether a signal holds everybody who goes from one edge to the next. A signal that is off holds nobody."""
         letters = self.letters(from_id, to_id, shown)
         return letters != "" and not set(letters) & set("GgOo")
 
@@ -105,11 +105,11 @@ class Network:
 
 
 def read_network(net_file: Path) -> Network:
-    """Reads a network file. Raises ScenarioError where it is none."""
+    """Reads a network file. ScenarioError where it is not one."""
     try:
         net = sumolib.net.readNet(str(net_file), withInternal=True, withPrograms=True)
     except Exception as error:
-        # The reader trusts its input, so a broken file shows in any kind of exception.
+        # The reader trusts its input: a broken file may raise any exception.
         raise ScenarioError(f"{net_file}: is not a network that can be read: {type(error).__name__}: {error}") from None
     for edge in net.getEdges(withInternal=False):
         if len(edge.getID().split()) != 1:
@@ -140,7 +140,7 @@ def read_network(net_file: Path) -> Network:
 def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:
     lanes = edge.getLanes()
     usable = [lane.getIndex() for lane in lanes if lane.allows("emergency")]
-    # Only ways that a lane really leads to: an edge that begins at the same junction need not be reachable.
+    # Only ways that a lane leads along: of edges that meet in a junction not all are reachable from each other.
     ways = edge.getOutgoing()
     onward = sorted(
         to.getID()
@@ -162,22 +162,22 @@ def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:
 
 
 def _controlled(light: Any) -> list[Any]:
-    """The connections that a light rules, as the network's own connections know them."""
+    """The connections that a signal rules, with the indices that the network gives them."""
     found: dict[int, Any] = {}
     for edge in {c[0].getEdge().getID(): c[0].getEdge() for c in light.getConnections()}.values():
         for connections in edge.getOutgoing().values():
             for c in connections:
                 if c.getTLSID() == light.getID() and c.getTLLinkIndex() >= 0:
                     found[id(c)] = c
-    # Of a movement that its junction does not number (a bicycle's turn in two steps) the foes are not known: then those of its
-    # letter are not, and like one that nobody drives by it is shown only as the plan shows it.
+    # A junction does not number every movement (a bicycle's turn in two steps, for example). Then the foes of that movement's
+    # letter are not known, and the letter is shown only as the plan shows it.
     unknown = {c.getTLLinkIndex() for c in found.values() if c.getFrom().getToNode().getLinkIndex(c) < 0}
     known = [c for c in found.values() if c.getTLLinkIndex() not in unknown]
     return sorted(known, key=lambda c: (c.getTLLinkIndex(), c.getFromLane().getID(), c.getToLane().getID()))
 
 
 def _conflicts(connections: list[Any]) -> frozenset[tuple[int, int]]:
-    """Foes are known per junction only, and by the junction's own numbering, which is not the signal's."""
+    """The foes of each link. A junction knows them by its own numbers, which are not those of the signal."""
     own = [(c, c.getFrom().getToNode()) for c in connections]
     numbered = [(c.getTLLinkIndex(), node, node.getLinkIndex(c)) for c, node in own]
     pairs = set()
@@ -200,7 +200,7 @@ def signal_messages(network: Network, plans: Mapping[str, Plan]) -> list[traffic
         movements = by_signal.get(signal_id, [])
         if not movements:
             continue
-        # Letters of crossings for pedestrians have conflicts that are not read here.
+        # The conflicts of pedestrian crossings are not read here.
         unknown = set(range(len(plan.phases[0].state))) - {m.index for m in movements}
         messages.append(
             traffic.Signal(

@@ -1,4 +1,4 @@
-"""What detectors and cameras see: queues before signals, mean speeds, and what signals show."""
+"""The detectors and cameras: queues before signals, mean speeds, and what signals show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Detectors:
         self.edges = observed_edges(self.street.network)
 
     def sample(self, second: int) -> None:
-        """Looks at all edges every few seconds. Call once a second."""
+        """Reads the speeds of all edges every few seconds. To be called once a second."""
         if second % SAMPLE_EVERY_S:
             return
         edges = self.street.sumo.edges
@@ -45,7 +45,7 @@ class Detectors:
                 self._sums[edge_id] = (total + edges.getLastStepMeanSpeed(edge_id) * count, seen + count)
 
     def speeds(self) -> list[traffic.EdgeSpeed]:
-        """Mean speeds since the last time they were asked for."""
+        """Mean speeds since the last call."""
         sums, self._sums = self._sums, {}
         return [
             traffic.EdgeSpeed(edge_id=edge_id, speed_mps=round(min(max(total / seen, 0.0), 100.0), 2), vehicles=seen)
@@ -72,7 +72,7 @@ class Detectors:
 def observation(
     street: Street, detectors: Detectors, second: int, *, with_speeds: bool
 ) -> traffic.ReportObservationsRequest | None:
-    """What to report of a second; None where there is nothing to say.
+    """The report of a second; None where there is nothing to report.
 
     Vehicles with priority, queues and signals are reported in every second in which a mission is under way; speeds when asked.
     """

@@ -1,4 +1,4 @@
-"""What a run tells on stdout: one JSON object a line, flushed, so that another program can follow it live."""
+"""The output of a run on stdout: one JSON object a line, flushed, so that another program can follow it live."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _out: TextIO | None = None
 
 
 class Tell(Protocol):
-    """Takes one line to tell."""
+    """A function that takes one line."""
 
     def __call__(self, kind: str, **values: Any) -> None:
-        """Tells it."""
+        """Prints a line."""
 
 
 def keep_stdout() -> None:
-    """From now on stdout has lines of ours alone: SUMO, which writes there what a scenario lets it say, goes to stderr."""
+    """From now on stdout has only our lines. What SUMO writes there goes to stderr."""
     global _out
     if _out is None:
         sys.stdout.flush()

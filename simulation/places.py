@@ -69,7 +69,7 @@ class Station:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Somebody will call for help `at_s` seconds after the begin of the scenario."""
+    """A call for help, `at_s` seconds after the begin of the scenario."""
 
     number: int
     at_s: int
@@ -79,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All of it."""
+    """All places of a city."""
 
     districts: tuple[District, ...]
     hospitals: tuple[Hospital, ...]
@@ -112,7 +112,7 @@ def derive_places(network: Network, seed: int) -> Places:
 
 
 def derive_districts(network: Network) -> tuple[District, ...]:
-    """Four quarters about the medians."""
+    """Four districts, divided at the medians of the coordinates."""
     x = statistics.median(edge.centre[0] for edge in network.edges.values())
     y = statistics.median(edge.centre[1] for edge in network.edges.values())
     quarters: dict[tuple[bool, bool], set[str]] = {}
@@ -172,7 +172,7 @@ def point(network: Network, place: Place) -> Point:
     """Where a place is in the plane."""
     edge = network.edges[place.edge_id]
     drawn_m = sum(math.dist(a, b) for a, b in zip(edge.shape, edge.shape[1:], strict=False)) or 1.0
-    # The drawn shape and the length that is driven may differ.
+    # The length of the drawn line may differ from the length to drive.
     left = place.position_m / edge.length_m * drawn_m
     for a, b in zip(edge.shape, edge.shape[1:], strict=False):
         stretch = math.dist(a, b)
@@ -196,7 +196,7 @@ def _spread(network: Network, inner: Sequence[str], count: int, drawn: random.Ra
 
 
 def _ride(network: Network, places: Places, trees: Mapping[str, dict[str, tuple[float, str]]], scene: str) -> list[str]:
-    """The way of the ride that will probably answer a call at `scene`; empty where there is none."""
+    """The way that an ambulance will probably drive for a call at `scene`; empty where there is none."""
     from_station = [tree for tree in trees.values() if scene in tree]
     onward = tree_from(network.edges, scene)
     reached = [h.entrance.edge_id for h in places.hospitals if h.entrance.edge_id in onward]

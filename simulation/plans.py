@@ -15,7 +15,7 @@ _STATIC = 0
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A state (one letter a link) and for how many seconds it is shown."""
+    """A state (one letter a link) and its duration in seconds."""
 
     state: str
     duration_s: float
@@ -23,7 +23,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One signal's plan. `cycle_start` is a second, not after the begin of the run, in which the first phase began."""
+    """One signal's plan. `cycle_start`: a second in which the first phase began, at the begin of the run or before."""
 
     signal_id: str
     program_id: str
@@ -33,11 +33,11 @@ class Plan:
 
     @property
     def cycle_s(self) -> int:
-        """Seconds after which the plan begins anew; 0 where it is not fixed."""
+        """Seconds of a cycle; 0 where the plan is not fixed."""
         return round(sum(phase.duration_s for phase in self.phases)) if self.fixed else 0
 
     def at(self, second: int) -> tuple[int, int]:
-        """The phase shown in a second, and how many seconds it is still shown, this one included."""
+        """The phase shown in a second, and for how many more seconds, this one included."""
         into = (second - self.cycle_start) % self.cycle_s
         for index, phase in enumerate(self.phases):
             if into < phase.duration_s:
@@ -60,7 +60,7 @@ class Plan:
 
 
 def read_plans(sumo: Sumo) -> dict[str, Plan]:
-    """The plan that each signal runs now. Call before the first step."""
+    """The plan of each signal. To be called before the first step."""
     plans = {signal_id: read_plan(sumo, signal_id) for signal_id in sumo.signal_ids()}
     return {signal_id: plan for signal_id, plan in plans.items() if plan is not None}
 

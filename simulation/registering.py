@@ -1,4 +1,4 @@
-"""Makes a city known to the mesh: its districts, roads, signals, ambulances and hospitals."""
+"""Registers a city in the mesh: its districts, roads, signals, ambulances and hospitals."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PAUSE_S = 0.05
 
 
 def road_place(place: Place) -> RoadPlace:
-    """A place as the mesh wants it."""
+    """A place as a message of the mesh."""
     return RoadPlace(edge_id=place.edge_id, position_m=place.position_m)
 
 
 def register(gateway: Gateway, network: Network, plans: Mapping[str, Plan], places: Places) -> None:
-    """Registers everything, in a fixed order. Raises Refused where the mesh says no."""
+    """Registers everything, in a fixed order. Raises Refused where the mesh refuses something."""
     for district in places.districts:
         gateway.call(
             f"{HUB}/RegisterDistrict",
@@ -82,7 +82,7 @@ def register(gateway: Gateway, network: Network, plans: Mapping[str, Plan], plac
 
 
 def _once_roads_are_known(call: Callable[[], object]) -> None:
-    """Health hears of the roads from the log, some time after they were published: until then it says no."""
+    """Tries until health knows the roads: it hears of them from the log, some time after they were published."""
     until = time.monotonic() + ROADS_KNOWN_WITHIN_S
     while True:
         try:
@@ -95,7 +95,7 @@ def _once_roads_are_known(call: Callable[[], object]) -> None:
 
 
 def road_edges(network: Network, places: Places) -> list[RoadEdge]:
-    """Every edge, with the district that keeps it."""
+    """Every edge, with its district."""
     district_of = places.district_of()
     return [
         RoadEdge(

@@ -1,4 +1,4 @@
-"""How a run keeps step with the mesh: as fast as that comes to rest, or at a fixed pace where nobody can see that it has.
+"""How a run keeps step with the mesh: as fast as the mesh comes to rest, or at a fixed pace where rest cannot be seen.
 
 A rhythm hands out what the mesh says, round by round. Each round is acted on before the next is asked for.
 """
@@ -14,19 +14,19 @@ from typing_extensions import override
 
 from citybrain.simulation.gateway_client import Gateway
 
-# At a pace: how long a mesh that has something to say may keep silent.
+# At a pace: for how many seconds a mesh with something to say may keep silent.
 QUIET_S = 2.0
 
 
 class Rhythm(Protocol):
-    """Between two steps of the traffic."""
+    """What happens between two steps of the traffic."""
 
     @property
     def quiet(self) -> bool:
-        """Nothing more is to be expected of the mesh unless somebody speaks to it, or time goes on."""
+        """Whether the mesh will say nothing more until somebody calls it or city time moves."""
 
     def rounds(self, *, over: bool) -> Iterator[list[Event]]:
-        """What the mesh has to say now. `over`: city time has moved on, and the second with it."""
+        """The new events of the mesh. `over`: city time has moved past this second."""
 
 
 class AtRest(Rhythm):
@@ -40,16 +40,16 @@ class AtRest(Rhythm):
 
     @override
     def rounds(self, *, over: bool) -> Iterator[list[Event]]:
-        """Until the mesh is at rest and nobody has told it anything since."""
+        """Ends when the mesh is at rest and was not called since."""
         while self._gateway.calls != self._settled_at:
-            # In the order in which the streams were opened, whatever order their events came in.
+            # In the order in which the streams were opened, not in that in which their events came.
             new = [event for events in self._gateway.rest().values() for event in events]
             self._settled_at = self._gateway.calls
             yield new
 
 
 class Paced(Rhythm):
-    """So many seconds of city time in a second of this machine, never more. What comes is acted on when it comes."""
+    """At most `pace` seconds of city time in a second of this machine. Events are acted on when they come."""
 
     def __init__(self, gateway: Gateway, pace: float) -> None:
         self._gateway = gateway
@@ -63,7 +63,7 @@ class Paced(Rhythm):
 
     @override
     def rounds(self, *, over: bool) -> Iterator[list[Event]]:
-        """Until the second has lasted as long as the pace says. Time that the mesh cost is not made up for."""
+        """Ends when the second has lasted as long as the pace says. Lost time is not caught up."""
         now = time.monotonic()
         until = max(now, self._due + self._second_s) if over else now
         while True:

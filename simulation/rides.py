@@ -1,6 +1,6 @@
 """The rides of a city run as orders that another run can follow, so that both drive the same ways at the same seconds.
 
-Lines of JSON, as the city run tells them on stdout; lines of other kinds are passed over:
+Lines of JSON, as the city run prints them on stdout. Lines of other kinds are ignored:
 
     {"kind": "ride", "second", "incident_id", "ambulance_id", "called_at", "station": {"edge_id", "position_m"}, "scene": {…},
      "edges": [station … scene]}
@@ -31,7 +31,7 @@ def place_json(place: Place) -> dict[str, Any]:
 
 
 class Orders:
-    """Reads lines as far as is needed to know the orders for a second: it can follow a city run that is still under way."""
+    """Reads only as many lines as the next second needs, so it can follow a city run that is still under way."""
 
     def __init__(self, lines: Iterable[str], name: str) -> None:
         self._lines: Iterator[tuple[int, str]] = iter(enumerate(lines, 1))
@@ -40,10 +40,10 @@ class Orders:
         self._told = -1
         self._ended = False
         self.calls: dict[str, dict[str, Any]] = {}
-        """What is known of the call of each incident."""
+        """The call of each incident, as the result shows it."""
 
     def due(self, second: int) -> list[dict[str, Any]]:
-        """The orders to carry out before `second` is driven, in the order they were given. Waits for them to be told."""
+        """The orders to carry out before `second`, in the order in which they were given. Waits until they are known."""
         while not self._ended and self._told < second - 1:
             self._read()
         due = [order for order in self._waiting if order["second"] <= second]
@@ -74,7 +74,7 @@ class Orders:
 
 
 def carry_out(order: dict[str, Any], fleet: Fleet) -> Mission | None:
-    """Does what an order says. Raises ScenarioError where it does not fit the network."""
+    """Carries out an order. ScenarioError where it does not fit the network."""
     try:
         incident_id, ambulance_id = order["incident_id"], order["ambulance_id"]
         for edge_id in order.get("edges", []):

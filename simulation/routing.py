@@ -9,7 +9,7 @@ from citybrain.simulation.network import Edge
 
 
 def tree_from(edges: Mapping[str, Edge], start: str) -> dict[str, tuple[float, str]]:
-    """For every edge that can be reached from the end of `start`: seconds until its end, and the edge before it."""
+    """For every edge that can be reached from the end of `start`: the seconds to its end, and the edge before it."""
     best: dict[str, tuple[float, str]] = {start: (0.0, "")}
     heap = [(0.0, start)]
     while heap:
@@ -33,7 +33,7 @@ def way(tree: Mapping[str, tuple[float, str]], end: str) -> list[str]:
 
 
 def core(edges: Mapping[str, Edge]) -> set[str]:
-    """The largest set of edges from each of which every other can be reached: nobody gets stuck there."""
+    """The largest set of edges in which every edge can be reached from every other: no vehicle gets stuck there."""
     before: dict[str, list[str]] = {edge_id: [] for edge_id in edges}
     for edge_id, edge in edges.items():
         for next_id in edge.next_ids:

@@ -1,4 +1,4 @@
-"""Mappings read from files that people write, which can say on which line something is wrong."""
+"""Mappings from files that people write. They know their lines, so an error can name the line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ID = re.compile(r"[a-zA-Z0-9_.-]{1,60}")
 
 
 class Row:
-    """A mapping of a file. Every method that finds something wrong raises a ScenarioError with file, line and field."""
+    """A mapping of a file. Its methods raise ScenarioError with file, line and field."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Row:
         return ScenarioError(f"{self.file}: line {self._lines.get(field, self.line)}: field {field} {why}")
 
     def known(self, *fields: str) -> None:
-        """Nothing but these fields is here."""
+        """Refuses any field but these."""
         for field in self.values:
             if field not in fields:
                 raise self.wrong(field, f"is not known here; known: {', '.join(fields)}")
 
     def get(self, field: str, kind: type | tuple[type, ...], what: str) -> Any:
-        """The value of a field of a certain type; `what` says what belongs there."""
+        """The value of a field. `what` tells people what belongs there."""
         if field not in self.values:
             raise self.wrong(field, f"is missing: {what}")
         value = self.values[field]

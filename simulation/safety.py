@@ -1,4 +1,4 @@
-"""Watches every signal in every second, and tells what no signal may do.
+"""Watches every signal in every second, and reports what no signal may do.
 
 It trusts nobody: it reads the network file itself, asks SUMO itself what is shown, and shares no code with those who set the
 signals. Two movements are foes when the junction's own matrix says so. What the plan does while it runs by itself is exempt,
@@ -20,7 +20,7 @@ MIN_YELLOW_S = 3
 
 
 class Fault(StrEnum):
-    """What went wrong."""
+    """The kinds of fault."""
 
     DROPPED = "green to red without yellow"
     SHORT_YELLOW = "yellow shorter than 3 s"
@@ -40,7 +40,7 @@ class Finding:
 
 
 class Street(Protocol):
-    """What the checker looks at."""
+    """What the checker needs of SUMO."""
 
     def signal_ids(self) -> list[str]:
         """Every signal."""
@@ -62,7 +62,7 @@ class _Watch:
     plan_states: frozenset[str]
     state: str = ""
     in_plan: bool = True
-    # Per letter: for how long it has been yellow, and whether every second of that was the plan's own.
+    # By letter: for how many seconds it has been yellow, and whether all of them were in the plan.
     yellow_s: list[int] = field(default_factory=list)
     yellow_of_plan: list[bool] = field(default_factory=list)
 
@@ -85,7 +85,7 @@ class Checker:
         self.findings: list[Finding] = []
 
     def look(self, second: int) -> list[Finding]:
-        """What is wrong in this second; it is also kept in `findings`."""
+        """The faults of this second. They are kept in `findings` too."""
         found: list[Finding] = []
         for signal_id, watch in self._watched.items():
             state = self._street.shown(signal_id)
@@ -96,7 +96,7 @@ class Checker:
         return found
 
     def counts(self) -> dict[str, int]:
-        """Findings per kind of fault, zeros included."""
+        """How many faults of each kind, zeros included."""
         counted = Counter(finding.fault for finding in self.findings)
         return {fault.name.lower(): counted[fault] for fault in Fault}
 
@@ -110,7 +110,7 @@ def _judge(second: int, signal_id: str, watch: _Watch, state: str, in_plan: bool
     if not before or before == state:
         return
     for index, (was, now) in enumerate(zip(before, state, strict=True)):
-        # A yellow that the plan itself makes shorter is the plan's fault, if the plan showed all of it and ended it.
+        # A yellow that is too short is the plan's fault if the plan showed all of it and ended it.
         short = watch.yellow_s[index] < MIN_YELLOW_S and not (watch.yellow_of_plan[index] and in_plan)
         if was == "y" and now != "y" and short:
             yield Finding(second, signal_id, Fault.SHORT_YELLOW, index)
@@ -152,7 +152,7 @@ def read_foes(net_file: Path) -> dict[str, frozenset[tuple[int, int]]]:
     place: dict[str, tuple[str, int]] = {}
     matrix: dict[str, list[str]] = {}
     for junction in root.iter("junction"):
-        # Where vehicles wait inside a junction is a junction of its own, whose list names lanes of others.
+        # A place where vehicles wait inside a junction is a junction of its own; its list names lanes of other junctions.
         if junction.get("type") == "internal":
             continue
         requests = sorted(junction.iter("request"), key=lambda r: int(r.get("index", "0")))

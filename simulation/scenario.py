@@ -1,4 +1,4 @@
-"""Opens a SUMO scenario: which network, from when to when, and whether it can serve as a city.
+"""Opens a SUMO scenario: its network, its begin and end, and whether it can serve as a city.
 
 A scenario is any `.sumocfg` that names one network with traffic signals and at least one file of demand. Times are whole
 seconds of the scenario's own clock. Anything that makes it unusable is a ScenarioError of one line that names file and field.
@@ -20,7 +20,7 @@ _NAMES = {
     "begin": ("begin",),
     "end": ("end",),
 }
-# What brings vehicles onto the road.
+# Elements that bring vehicles onto the road.
 _DEMAND = (b"<flow", b"<trip", b"<vehicle")
 
 
@@ -104,7 +104,7 @@ def _second(path: Path, values: dict[str, str], field: str) -> int | None:
 
 
 def _has(file: Path, words: tuple[bytes, ...]) -> bool:
-    """Whether any of some words stands in a file."""
+    """Whether a file contains any of some words."""
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
             return any(word in line for line in stream for word in words)

@@ -28,7 +28,7 @@ BACK_IN_PLAN = traffic.SIGNAL_REPORT_BACK_IN_PLAN
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a controller says of a command; `traceparent` is that of the command."""
+    """A controller's report about a command. `traceparent`: that of the command."""
 
     signal_id: str
     command_id: str
@@ -43,24 +43,24 @@ class _Playing:
     traceparent: str
     # First second of each interval, and of the plan after them.
     begins: list[int]
-    # The second from which on the signal has been set from outside, by this timing or those before it.
+    # Since which second the signal is set from outside, by this timing or those before it.
     taken: int
     started: bool = False
     handed_back: bool = False
 
 
 class Controllers:
-    """All controllers of a city. In each second: `before`, the step, `after`; commands may be heard between seconds."""
+    """All controllers of a city. In each second: `before`, the step, `after`. Commands may come between seconds."""
 
     def __init__(self, sumo: Sumo, plans: dict[str, Plan], day_plans: Mapping[str, DayPlan]) -> None:
-        """`plans`: what each signal runs; kept up to date here, where the network changes it by the time of day."""
+        """`plans`: the plan of each signal. It is updated here when the network changes plans by the time of day."""
         self._sumo = sumo
         self._plans = plans
         self._day_plans = day_plans
-        # Signals whose plan changed while they played a timing, with what is due.
+        # Signals whose plan changed while they played a timing, with the program to begin after it.
         self._behind: dict[str, str] = {}
         self.replanned: list[str] = []
-        """Signals that have run another plan since the last second."""
+        """Signals whose plan changed in the last second."""
         self._playing: dict[str, _Playing] = {}
         self._heard: set[str] = set()
         self._since: dict[str, list[int]] = {}
@@ -70,10 +70,10 @@ class Controllers:
         """Commands accepted."""
         self.refused = 0
         self.clock_corrections = 0
-        """How often the length of the phase after a timing was not what the command said."""
+        """How often the phase after a timing did not last as long as the command said."""
 
     def hear(self, command: events.SignalCommanded, traceparent: str) -> Report | None:
-        """Takes a command in; returns a report where it is refused. A command heard before changes nothing."""
+        """Takes a command in. Returns a report if it is refused. A command that came before changes nothing."""
         if command.command_id in self._heard:
             return None
         self._heard.add(command.command_id)
@@ -98,7 +98,7 @@ class Controllers:
         return None
 
     def before(self) -> None:
-        """Sets what every controlled signal shows in the second that comes."""
+        """Sets what every controlled signal shows in the next second."""
         second = self._sumo.next_second
         for signal_id in [one for one in self._behind if one not in self._playing]:
             self._sumo.choose(signal_id, self._behind.pop(signal_id))
@@ -109,7 +109,7 @@ class Controllers:
                 self._hand_back(playing, second)
 
     def after(self, second: int) -> list[Report]:
-        """Looks at what all signals showed in `second`; returns what there is to report."""
+        """Looks at what all signals showed in `second`. Returns the reports."""
         for signal_id, before in self.shown.items():
             now = self._sumo.shown(signal_id)
             if len(before) != len(now):
@@ -134,7 +134,7 @@ class Controllers:
         return reports
 
     def _changed(self, signal_id: str) -> bool:
-        """Reads the plan of a signal again where it runs another one than it did."""
+        """Reads the plan of a signal again if it has changed."""
         if signal_id in self._playing or self._sumo.program(signal_id) == self._plans[signal_id].program_id:
             return False
         plan = read_plan(self._sumo, signal_id)

@@ -1,4 +1,4 @@
-"""Where an ambulance stops: at its place, on the lane that it is in when it comes there.
+"""Where an ambulance stops: at its place, on the lane in which it arrives.
 
 A stop that is made for the kerb long before holds an ambulance for ever beside a kerb lane that is full. So there is none
 until the place is near, and what is made then goes with the ambulance from lane to lane. Where it is kept standing within two
@@ -16,12 +16,12 @@ from citybrain.simulation.sumo import Sumo, SumoRefused
 
 AT_HAND_M = 15.0
 STOOD_S = 1.0
-# A place is near where half of what the brakes can do is enough: a stop that is made too late is refused.
+# A place is near when half of the braking power is enough. SUMO refuses a stop that comes too late.
 _BRAKING_MPS2 = 2.0
 
 
 def near_m(speed_mps: float) -> float:
-    """From how far the stop is made, at a speed."""
+    """From how many metres on the stop is set, at a speed."""
     return AT_HAND_M + speed_mps**2 / (2 * _BRAKING_MPS2)
 
 
@@ -31,18 +31,18 @@ class Stops:
     def __init__(self, sumo: Sumo, network: Network) -> None:
         self._sumo = sumo
         self._network = network
-        # The lane for which each one's stop was made.
+        # The lane on which the stop of each was set.
         self._made: dict[str, str] = {}
 
     def forget(self, vehicle_id: str) -> None:
-        """It goes on from where it stopped, or needs no stop any more."""
+        """Lets it go on, or takes back a stop that it no longer needs."""
         self._made.pop(vehicle_id, None)
 
     def approach(self, vehicle_id: str, edge_ids: Sequence[str], position_m: float, place: Place) -> None:
         """One second on the way to a place on the last of `edge_ids`. The vehicle is on the first, and has not stopped."""
         vehicles = self._sumo.vehicles
         edge = self._network.edges[place.edge_id]
-        # SUMO wants room for a stop.
+        # SUMO needs some room for a stop.
         stop_m = min(max(place.position_m, 1.0), edge.length_m)
         left_m = sum(self._network.edges[edge_id].length_m for edge_id in edge_ids[:-1]) + stop_m - position_m
         if left_m > near_m(float(vehicles.getSpeed(vehicle_id))):
@@ -57,12 +57,12 @@ class Stops:
             self._make(vehicle_id, lane, place.edge_id, here_m, from_m=max(0.0, position_m - 0.5))
         elif self._made.get(vehicle_id) != lane:
             self._take_back(vehicle_id)
-            # One that has passed its place, or can no longer brake for it, stops where the road ends.
+            # If it has passed its place, or can no longer brake in time, it stops at the end of the road.
             if not self._make(vehicle_id, lane, place.edge_id, stop_m) and len(edge_ids) == 1:
                 self._make(vehicle_id, lane, place.edge_id, edge.length_m)
 
     def _lane(self, vehicle_id: str, edge_id: str) -> str | None:
-        """The lane on which it comes along an edge: that which it is in, or that to which it leads."""
+        """The lane on which it will drive along an edge: its own lane, or the one to which that leads."""
         lane = str(self._sumo.vehicles.getLaneID(vehicle_id))
         onward = [lane, *(str(link[0]) for link in self._sumo.lanes.getLinks(lane))] if lane else []
         return next((lane for lane in onward if lane.rpartition("_")[0] == edge_id), None)

@@ -1,4 +1,4 @@
-"""One run of traffic, second by second: what all variants share, so that only the signals differ between them.
+"""One run of traffic, second by second. All variants share it, so that only the signals differ.
 
 Owns SUMO, the ambulances, the signal controllers and the independent checker; knows nothing of a mesh.
 """
@@ -33,7 +33,7 @@ class Second:
     second: int
     stages: list[tuple[Mission, health.MissionStage]]
     reports: list[Report]
-    # Signals that run another plan now.
+    # Signals whose plan changed.
     replanned: list[str]
 
 
@@ -97,13 +97,13 @@ class Street:
         ours = {mission.vehicle_id for mission in self.fleet.missions}
         self.other_teleports += sum(vehicle not in ours for vehicle in self.sumo.teleported())
         if self._tracks is not None:
-            # A mission that has just ended has been looked at once more.
+            # A mission that has just ended is looked at once more.
             looked = [m for m in self.fleet.missions if not m.ended or m.at_hospital == second]
             self._tracks.look(second, looked, self.controllers.shown, self.controllers.controlled())
         return Second(second, stages, reports, self.controllers.replanned)
 
     def _all_green(self) -> None:
-        # In each second: a network may change a signal's program by the time of day.
+        # In each second, because a network may change programs by the time of day.
         for signal_id, shown in self.controllers.shown.items():
             self.sumo.show(signal_id, "G" * len(shown or self.sumo.shown(signal_id)))
 

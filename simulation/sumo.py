@@ -1,4 +1,4 @@
-"""The one door to libsumo, with types. libsumo drives one simulation per process, so there is one of these at a time.
+"""The only module that uses libsumo, with types. libsumo has one simulation per process, so there is one Sumo at a time.
 
 Second s of a run is the step that SUMO executes at time s; what signals show and where vehicles are after that step is what
 the street looked like in second s. (After the step SUMO's own clock already stands at s + 1.)
@@ -22,13 +22,13 @@ _TELEPORT_AFTER_S = 300
 
 
 def letters(state: str) -> str:
-    """A state of SUMO's as everybody here writes it: yellow is `y`, whether what it ends had right of way (`Y`) or not."""
+    """A state as the other modules write it: yellow is always `y`. (SUMO writes `Y` after a green with right of way.)"""
     return state.replace("Y", "y")
 
 
 @contextmanager
 def _said() -> Iterator[Callable[[], list[str]]]:
-    """What is written to stderr meanwhile, by whatever language: lines on asking, and on stderr after all."""
+    """Catches what any code writes to stderr. The lines can be read, and are written to stderr afterwards."""
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile() as file:
@@ -48,7 +48,7 @@ def _said() -> Iterator[Callable[[], list[str]]]:
 
 
 class SumoRefused(Exception):
-    """SUMO did not do what it was told."""
+    """SUMO did not carry out a command."""
 
 
 class Sumo:
@@ -64,7 +64,7 @@ class Sumo:
             try:
                 libsumo.start([*command, *options])
             except Exception as error:
-                # Its exception is often empty: what is the matter it writes to stderr.
+                # SUMO's exception is often empty; the reason stands on stderr.
                 lines = [line.removeprefix("Error: ").strip() for line in said() if not line.startswith("Quitting")]
                 reason = " ".join(filter(None, lines)) or str(error)
                 advice = "mend in the file what is named here, or take it out"
@@ -102,7 +102,7 @@ class Sumo:
         try:
             libsumo.simulationStep()
         except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
-            # Demand is read while the run goes on: an error in it shows only when its time has come.
+            # SUMO reads demand while it runs: an error in it shows only when its time has come.
             raise ScenarioError(f"{self._config}: SUMO stopped in second {second}: {error}") from None
         return second
 
@@ -117,7 +117,7 @@ class Sumo:
         return letters(self.lights.getRedYellowGreenState(signal_id))
 
     def program(self, signal_id: str) -> str:
-        """The program a signal runs; `online` while its state is set from outside."""
+        """The program of a signal; `online` while its state is set from outside."""
         return str(self.lights.getProgram(signal_id))
 
     def programs(self, signal_id: str) -> dict[str, list[str]]:
@@ -126,7 +126,7 @@ class Sumo:
         return {str(one.programID): [letters(phase.state) for phase in one.phases] for one in logics}
 
     def choose(self, signal_id: str, program: str) -> None:
-        """Lets a signal run another program of its own from the next second on, where that stands by the clock."""
+        """Lets a signal run another of its programs from the next second on, in step with the clock."""
         self.lights.setProgram(signal_id, program)
 
     def show(self, signal_id: str, state: str) -> None:
@@ -147,7 +147,7 @@ class Sumo:
         return set(self._simulation.getDepartedIDList())
 
     def arrived(self) -> set[str]:
-        """Vehicles that left it at the end of their route."""
+        """Vehicles that left the road at the end of their route."""
         return set(self._simulation.getArrivedIDList())
 
     def teleported(self) -> list[str]:
@@ -184,7 +184,7 @@ class Sumo:
             raise SumoRefused(str(error)) from None
 
     def stop_at(self, vehicle_id: str, edge_id: str, position_m: float, lane: int, from_m: float | None = None) -> None:
-        """Lets a vehicle stop at a place on its way (or as soon as it stands there from `from_m` on), until it is let go on."""
+        """Lets a vehicle stop at a place on its way, or from `from_m` on if it has to stand there, until it is let go."""
         start = libsumo.INVALID_DOUBLE_VALUE if from_m is None else from_m
         try:
             self.vehicles.setStop(vehicle_id, edge_id, pos=position_m, laneIndex=lane, duration=1e6, startPos=start)
@@ -192,7 +192,7 @@ class Sumo:
             raise SumoRefused(str(error)) from None
 
     def no_stop(self, vehicle_id: str) -> None:
-        """Takes the stop back that a vehicle has before it."""
+        """Takes a vehicle's next stop back."""
         self.vehicles.replaceStop(vehicle_id, 0, "")
 
     def resume(self, vehicle_id: str) -> None:

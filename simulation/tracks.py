@@ -1,4 +1,4 @@
-"""Keeps what a report draws: the street map, where the ambulances were, and what the signals showed. One small JSON document.
+"""Keeps what a report draws: the street map, the tracks of ambulances, and the states of signals, in one small JSON document.
 
     {"begin": 25200, "end": 28800,
      "edges": [[[x, y], ...], ...], "signals": {id: [x, y]}, "places": [{"kind", "id", "name", "x", "y"}],
@@ -24,7 +24,7 @@ _TOLERANCE_M = 2.0
 
 
 class Tracks:
-    """Remembers one run; `write` at the end."""
+    """The tracks of one run. `write` is called at its end."""
 
     def __init__(self, network: Network, places: Places | None, calls: Iterable[Call], begin: int) -> None:
         self._vehicles: dict[str, dict[str, Any]] = {}
@@ -38,7 +38,7 @@ class Tracks:
         }
 
     def look(self, second: int, missions: Iterable[Mission], shown: Mapping[str, str], controlled: Iterable[str]) -> None:
-        """Remembers one second."""
+        """Takes in one second."""
         for mission in missions:
             if mission.point is None:
                 continue
@@ -71,7 +71,7 @@ class Tracks:
 
 
 def simplify(shape: tuple[Point, ...]) -> list[Point]:
-    """The same line with fewer points: none that is left out lies farther than 2 m from it (Ramer, Douglas and Peucker)."""
+    """The same line without the points that lie within 2 m of it (the method of Ramer, Douglas and Peucker)."""
     if len(shape) < 3:
         return list(shape)
     first, last = shape[0], shape[-1]
