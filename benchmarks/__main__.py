@@ -35,7 +35,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "readings-10k-engines": readings_10k.measure_engines,
     "emergency-response": lambda full: emergency_response.measure(),
 }
-"""What is measured besides the rides; given whether the long rows are wanted."""
+"""The measurements besides the rides. Each is given whether the long rows are wanted."""
 
 
 def main() -> int:

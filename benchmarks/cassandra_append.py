@@ -1,4 +1,4 @@
-"""cassandra-append: appends a second with everything they bring with them, beside the conditional batches alone.
+"""cassandra-append: appends a second with all that belongs to one, beside the conditional batches alone.
 
 Ours opens streams for others to see, appends, brings each event through Kafka into the log and writes the mark. The floor is
 the same conditional batch from the bare driver: head and fence, the event, its id; nothing is opened, published or marked. Both
@@ -39,7 +39,7 @@ Append = Callable[[int, int], Awaitable[None]]
 
 
 def measure(seconds: float) -> list[Row]:
-    """Turn about, twice, after both are warm."""
+    """The two in turns, twice, after both are warm."""
     with tempfile.TemporaryDirectory() as name, EngineProcesses.start(Path(name)) as engines:
         ours, bare = asyncio.run(_both(engines, seconds))
     profile = {
@@ -55,7 +55,7 @@ def measure(seconds: float) -> list[Row]:
 class _Measured:
     appends: int = 0
     seconds: float = 0.0
-    # By who needed it: an engine, or this process.
+    # Processor seconds by process: each engine, and this one.
     processor_s: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ async def _both(engines: EngineProcesses, seconds: float) -> tuple[_Measured, _M
     for warm, round_s in ((True, _WARM_S), (False, seconds), (False, seconds)):
         for way, known in versions.items():
             one = _Measured() if warm else measured[way]
-            # A stream that was left alone is opened again by its next append; here they are in use, as in a city at work.
+            # A stream without appends for a while must be opened again. Here all streams are in use, as in a busy city.
             await _append(way, known, 0)
             before = {who: processor_s([pid]) for who, pid in pids.items()}
             began = time.monotonic()
@@ -103,7 +103,7 @@ async def _both(engines: EngineProcesses, seconds: float) -> tuple[_Measured, _M
 
 
 async def _append(append: Append, versions: list[int], seconds: float) -> int:
-    """For some seconds, and once to each stream at least."""
+    """Appends for some seconds, and at least once to each stream."""
     end = time.monotonic() + seconds
 
     async def work(number: int) -> int:

@@ -1,4 +1,4 @@
-"""cluster-live: from the commit on Cassandra until a subscriber has the event through Kafka, beside Kafka alone.
+"""cluster-live: the time from the commit on Cassandra until a subscriber has the event through Kafka, beside Kafka alone.
 
 Both engines run on this machine, one node each; Cassandra is told to write to the disk before it answers. An append is one
 conditional write, then the outbox brings the event into the log. The floor is a bare producer and a bare consumer in one
@@ -36,7 +36,7 @@ _PAYLOAD = b"x" * 256
 
 
 def measure() -> list[Row]:
-    """One after the other; what comes first, while Java is cold, is not counted."""
+    """One after the other. The first events are not counted: Java is still cold."""
     with tempfile.TemporaryDirectory() as name, EngineProcesses.start(Path(name)) as engines:
         cluster = Cluster(engines.kafka.address)
         bare = _bare(cluster)
@@ -82,7 +82,7 @@ async def _late(place: Place, cluster: Cluster) -> list[float]:
     store.close()
     log.close()
     asked.close()
-    # An event may be heard before its writer is told.
+    # The subscriber may have an event before its writer has the answer.
     late = [max(0.0, heard[one] - when) * 1000 for one, when in committed.items()]
     return late[_WARM:]
 

@@ -31,7 +31,7 @@ _LIVE = 2000
 _LIVE_PAUSE_S = 0.002
 _GROWN = (1_000_000, 5_000_000)
 _ALONE = 4000
-# What a page takes in the write-ahead log.
+# Bytes of a page in the write-ahead log.
 _FRAME = 4096 + 24
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ _ids = itertools.count(1)
 
 
 def measure(full: bool) -> list[Row]:
-    """All rows of the embedded store; the one of growth takes minutes and is for the long run."""
+    """All rows of the embedded store. The row of growth takes minutes and belongs to the long run."""
     rounds, seconds = (3, 10.0) if full else (2, 4.0)
     rows = [
         *_appending(16, rounds, seconds, Aim(4), Aim(2)),
@@ -57,7 +57,7 @@ def measure(full: bool) -> list[Row]:
 
 
 def _appending(writers: int, rounds: int, seconds: float, *aims: Aim | None) -> list[Row]:
-    """Turn about, so that a disk that grows slower does so for all."""
+    """In turns, so that a disk that gets slower gets slower for all."""
     options = {"writers": writers, "streams": _STREAMS, "payload": _PAYLOAD, "seconds": seconds}
     ours, eventsourcing, umadb = [], [], []
     for _ in range(rounds):
@@ -74,7 +74,7 @@ def _appending(writers: int, rounds: int, seconds: float, *aims: Aim | None) -> 
 
 
 def _parts(whole_us: float) -> dict[str, float]:
-    """Where the time goes of an append that shares its commit with none; its transaction, and the flush, are measured alone."""
+    """Where the time of a single append goes. Its transaction and its flush are measured alone too."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "events.db"
         connection = file.opened(path)
@@ -100,7 +100,7 @@ def _parts(whole_us: float) -> dict[str, float]:
 
 
 def _flush_us(path: Path, size: int) -> float:
-    """Of some bytes that replace others, as in a write-ahead log that has its size."""
+    """Flushes bytes that replace others, as in a write-ahead log that does not grow any more."""
     with path.open("w+b", buffering=0) as flushed:
         flushed.write(bytes(1000 * _FRAME))
         os.fsync(flushed.fileno())
@@ -121,7 +121,7 @@ def _each_us(work: Callable[[int], object], numbers: range) -> float:
 
 
 def _reading(rounds: int) -> list[Row]:
-    """Turn about, too."""
+    """In turns, too."""
     aims = {"eventsourcing_sqlite": Aim(1.3), "umadb_server": Aim(1 / 3)}
     ours: list[dict[str, float]] = []
     peers: dict[str, list[float]] = {name: [] for name in aims}
@@ -209,7 +209,7 @@ async def _fill(store: SqliteEventStore, events: int, versions: list[int]) -> No
 
 
 async def _read_all(path: Path) -> dict[str, float]:
-    """Microseconds an event, part by part: the same rows are read in this thread too, all columns of them and some."""
+    """Microseconds an event, part by part: the same rows are also read in this thread, with all columns and with some."""
     store = SqliteEventStore(path)
     await _fill(store, _READ, [0] * _STREAMS)
     seen, position = 0, 0

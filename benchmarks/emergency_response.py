@@ -27,7 +27,7 @@ GRANTED = "citybrain.traffic.v1.PriorityGranted"
 
 
 def measure(reports: int = 100, warm: int = 10) -> list[Row]:
-    """Sequential reports; each is driven to its end before the next, so that an ambulance is free."""
+    """Reports one after the other. Each emergency ends before the next begins, so that an ambulance is free."""
     with tempfile.TemporaryDirectory() as folder, LocalCity(Settings(data=Path(folder), time="driven")) as local:
         assert local.gateway is not None and local.mesh is not None
         city = PaperCity(local.gateway.address)

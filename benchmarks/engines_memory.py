@@ -1,4 +1,4 @@
-"""engines-ready and engines-memory: how soon a Kafka and a Cassandra of ours answer, and what both hold of this machine.
+"""engines-ready and engines-memory: how soon a local Kafka and Cassandra answer, and how much memory both use.
 
 Ready: from nothing but the jars to both answering their clients. Memory is what is resident, looked at several times a second;
 what counts under load is the most that both held together. The load: sixteen writers append as fast as they are answered,
@@ -36,7 +36,7 @@ _TYPE = "citybrain.traffic.v1.SignalReported"
 
 
 def measure(seconds: float) -> list[Row]:
-    """The load lasts so many seconds."""
+    """`seconds`: how long the load lasts."""
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()
         with EngineProcesses.start(Path(name)) as engines:
@@ -57,7 +57,7 @@ def _held(engines: EngineProcesses) -> tuple[float, ...]:
 
 
 async def _most(engines: EngineProcesses, seconds: float) -> tuple[float, ...]:
-    """What each held when both together held most."""
+    """The memory of each at the moment when both together used most."""
     place, cluster = Place(engines.cassandra.address), Cluster(engines.kafka.address)
     await migrate(place)
     asked = await Asked.open(place)

@@ -40,7 +40,7 @@ _BATCH = 500
 
 
 def measure(events: int) -> list[Row]:
-    """A topic of events over 1,000 streams, handled from its beginning. The peer that is slow is given fewer."""
+    """A topic of events over 1,000 streams, handled from its beginning. The slow peer gets fewer events."""
     with tempfile.TemporaryDirectory() as name:
         kafka = Kafka(Path(name) / "kafka")
         kafka.start()
@@ -79,7 +79,7 @@ def _faststream(address: str, events: int, batch: int) -> float:
 
 
 def _kit(address: str, events: int) -> float:
-    """In a process of its own, as the peer."""
+    """Runs the service in a process of its own, as the peer runs."""
     command = [sys.executable, "-m", "benchmarks.on_kafka", address, str(events)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_S)
     return float(json.loads(done.stdout))
@@ -89,7 +89,7 @@ def _kit(address: str, events: int) -> float:
 
 
 class Reacting(Service):
-    """Hears what was reported, one event after the other."""
+    """Hears reports, one event after the other."""
 
     name = "reacting"
     count = 0
@@ -105,7 +105,7 @@ class Reacting(Service):
 
 
 class _Hearing:
-    """A store that is only heard: nothing is missing in this log, so no streams are asked for it."""
+    """A store for listening only. Nothing is missing in this log, so no stream is ever read."""
 
     def __init__(self, log: KafkaLog) -> None:
         self._log = log
@@ -128,7 +128,7 @@ def _hear(address: str, events: int) -> None:
     assert Reacting.count == events, f"{Reacting.count} of {events} were handled"
     sys.stdout.write(json.dumps(Reacting.count / (Reacting.ended - Reacting.began)))
     sys.stdout.flush()
-    # What hears on is of no more use.
+    # Nothing more is measured, so the process ends at once.
     os._exit(0)
 
 

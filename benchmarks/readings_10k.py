@@ -51,7 +51,7 @@ _IN_TIME = Aim(1000, "value", least=False)
 
 @dataclass
 class _Run:
-    """What was sent for each second, and what was heard of it."""
+    """What was sent for each second, and what came back as events."""
 
     first: int = 0
     last: int = 0
@@ -63,7 +63,7 @@ class _Run:
     ended: float = 0.0
 
     def seconds(self) -> range:
-        """Those that count."""
+        """The seconds that count."""
         return range(self.first, self.last)
 
 
@@ -73,7 +73,7 @@ def measure(full: bool) -> list[Row]:
 
 
 def measure_engines(full: bool) -> list[Row]:
-    """The same with batches on Kafka and events on Cassandra and Kafka, on this machine too; their processors count."""
+    """The same on a local Kafka and Cassandra. Their processor time counts too."""
     with tempfile.TemporaryDirectory() as folder, EngineProcesses.start(Path(folder)) as engines:
         settings = Settings(
             log=Log(level="error"),
@@ -102,7 +102,7 @@ def _rows(name: str, settings: Settings, seconds: int, others: Sequence[int] = (
 
 
 def _told(name: str, run: _Run, seconds: int) -> list[Row]:
-    # What was never heard of counts as long as it was waited for.
+    # A second without an event counts with the whole time it was waited for.
     late = [run.heard.get(one, run.ended) - run.last_sent[one] for one in run.seconds()]
     floor = [one + 1 + LATE_S - run.last_sent[one] for one in run.seconds()]
     offered = sum(run.sent[one] for one in run.seconds()) / seconds
@@ -139,7 +139,7 @@ async def _drive(address: str, pids: Sequence[int], seconds: int) -> _Run:
 
 
 async def _controller(stub: Any, run: _Run, number: int, begin: int) -> None:
-    """Sends when it is time. A little after the last second that counts, so that nothing marks its end."""
+    """Sends each batch at its time. It sends a little longer than is counted, so that the last second is like the others."""
     speeds = [pb.EdgeSpeed(edge_id=f"edge-{number}-{n}", speed_mps=3 + n % 17, vehicles=1) for n in range(_EACH)]
     under_way: set[asyncio.Task[None]] = set()
     for turn in range(run.last - begin + 1):
@@ -156,7 +156,7 @@ async def _send(stub: Any, run: _Run, speeds: list[pb.EdgeSpeed]) -> None:
     run.sent[second] += len(speeds)
     run.last_sent[second] = at
     request = pb.ReportObservationsRequest(observed_at=timestamp(int(at * 1e6)), speeds=speeds)
-    # What was refused is missing in what was folded.
+    # A refused batch is missing in the sums.
     with contextlib.suppress(grpc.aio.AioRpcError):
         await stub.ReportObservations(request, timeout=10)
 

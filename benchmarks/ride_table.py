@@ -1,4 +1,4 @@
-"""What the rides of many seeds come to, for each way to drive them. Pure: from one record for each ride.
+"""Statistics of the rides of many seeds, for each way to drive them. Pure: made from one record for each ride.
 
 A record: {"seed", "incident_id", "ambulance_id", "bound_s", "ordinary": drive, "bluelight": drive, "city": drive}, and a drive:
 {"s", "ended", "lost", "teleports", "reds_run", "signals_passed"}. `s` are the seconds from station to hospital without the stay
@@ -20,20 +20,20 @@ LATE_S = 30
 
 
 def records(seed: int, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One for each ride of a seed, from the results of its drives; that of `alone` is the bound."""
+    """One record for each ride of a seed, from the results of its drives. The drive `alone` gives the bound."""
     drives = {variant: {_name(call): call for call in result["calls"]} for variant, result in results.items()}
     found = []
     for name in sorted(drives["city"]):
         bound = drives.get("alone", {}).get(name, {"finished": False})
         record: dict[str, Any] = {"seed": seed, "incident_id": name[0], "ambulance_id": name[1]}
         record["bound_s"] = bound["ride_s"] if bound["finished"] else None
-        # A call that was not answered was driven by nobody: in the city's drive that is a ride which did not end.
+        # A call without an answer was driven by nobody. In the city's drive it counts as a ride that did not end.
         found.append(record | {v: _drive(drives[v][name], results[v]) for v in DRIVEN if name in drives.get(v, {})})
     return found
 
 
 def figures(rides: Sequence[Mapping[str, Any]], variant: str) -> dict[str, Any]:
-    """What one way to drive comes to; without a number where nothing was driven so."""
+    """The statistics of one way to drive; without numbers where no ride was driven so."""
     driven = [ride for ride in rides if variant in ride]
     if not driven:
         return {"rides": 0}

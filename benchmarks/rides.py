@@ -35,7 +35,7 @@ def measure(city: str, seeds: Sequence[int]) -> list[Row]:
     """Drives all seeds of one city; keeps the details beside the rows."""
     outcomes: dict[int, dict[str, Any]] = {}
     rides: list[dict[str, Any]] = []
-    # Per variant, the seeds in which SUMO itself crashed; and what was said where a seed was refused.
+    # By variant, the seeds in which SUMO itself crashed; and the messages of seeds that were refused.
     crashed: dict[str, list[int]] = {variant: [] for variant in ("city", *BASELINES)}
     refused: dict[int, str] = {}
     for seed in seeds:

@@ -31,7 +31,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`ratio` is value / peer_value; NaN where there is nothing to divide by."""
+    """One row. Its `ratio` is value / peer_value, or NaN where peer_value is 0."""
 
     name: str
     value: float
@@ -39,7 +39,7 @@ class Row:
     peer: str
     peer_value: float
     aim: Aim | None = None
-    # What a unit of the work costs, part by part: the name of a part says its unit.
+    # The cost of one unit of the work, part by part. The name of a part says its unit.
     profile: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -56,7 +56,7 @@ class Row:
         return found >= self.aim.number if self.aim.least else found <= self.aim.number
 
     def as_json(self) -> dict[str, object]:
-        """As it stands in latest.json."""
+        """The row as latest.json has it."""
         told: dict[str, object] = {
             "name": self.name, "value": round(self.value, 4), "unit": self.unit, "peer": self.peer,
             "peer_value": round(self.peer_value, 4), "ratio": None if math.isnan(self.ratio) else round(self.ratio, 3),
@@ -69,7 +69,7 @@ class Row:
 
 
 def keep(rows: Sequence[Row]) -> None:
-    """Writes rows into latest.json: those of the same name and peer are replaced, others stay."""
+    """Writes rows into latest.json. Rows with the same name and peer are replaced, others stay."""
     old = json.loads(LATEST.read_text(encoding="utf-8")) if LATEST.is_file() else []
     new = [row.as_json() for row in rows]
     names = {(row["name"], row["peer"]) for row in new}

@@ -1,4 +1,4 @@
-"""`city demo`: one emergency, end to end, told for people."""
+"""`city demo`: one emergency from the call to the hospital, told for people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from citybrain.stories.statistics import paired
 from citybrain.stories.words import Driven, minutes, sentence
 
 SCENARIOS = ROOT / "build" / "scenarios"
-# Traffic is let in for five minutes before the call; the last ride must have time to end.
+# Seconds: five minutes of traffic before the call, and time for the last ride to end.
 _END_AFTER_S = 1500
 
 
@@ -65,7 +65,7 @@ def demo(
     outcomes = []
     for number in range(runs):
         folder = data / f"seed-{seed + number}"
-        # Half-way: the ambulance is with the patient, and the way to the hospital lies before it.
+        # Half-way: the ambulance is with the patient, and still has to drive to the hospital.
         step = STEPS.index("at_hospital") + 1 if kill and number == 0 else 0
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -105,7 +105,7 @@ def demo(
 
 
 def faults(outcomes: list[Outcome]) -> str:
-    """What is to be said where signals showed what no signal may while the city commanded them; empty where none did."""
+    """The warning about unsafe signals under the city's control; empty where there were none."""
     counted = Counter[str]()
     for outcome in outcomes:
         counted.update(outcome.results["city"]["safety"])
@@ -116,7 +116,7 @@ def faults(outcomes: list[Outcome]) -> str:
 def _look_at(
     city: str, scenario: Path | None, places: Path | None, calls: Path | None, seeds: list[int], emergencies: int, until: int
 ) -> None:
-    """SimulationError where something given cannot be used: before anything is started, or cleared away."""
+    """SimulationError where an option cannot be used. Called before anything is started or removed."""
     try:
         path = scenario if scenario is not None else SCENARIOS / read_city(city).scenario
         network = read_network(open_scenario(path).net_file)
@@ -177,7 +177,7 @@ def _tell_differences(console: Console, outcomes: list[Outcome], seed: int) -> N
 
 
 def _rides(outcome: Outcome, variant: str) -> list[float | None]:
-    """Seconds of driving of each call, None where the ambulance did not arrive."""
+    """The driving time of each call in seconds, None where the ambulance did not arrive."""
     calls = sorted(outcome.results[variant]["calls"], key=lambda call: str(call["incident_id"]))
     return [float(call["ride_s"]) if call["finished"] else None for call in calls]
 

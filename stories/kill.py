@@ -21,7 +21,7 @@ _LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """What a kill cost. `step` and `went_on_at` are numbers of steps, from 1, of `steps`."""
+    """What a kill cost. `step` and `went_on_at`: numbers of workflow steps, from 1 to `steps`."""
 
     step: int
     steps: int
@@ -63,7 +63,7 @@ class Killer:
         threading.Thread(target=self._run, daemon=True, name="killer").start()
 
     def watch(self, observer: Observer) -> None:
-        """Uses this observer's record as what had been acknowledged."""
+        """Takes this observer's record as the acknowledged events."""
         self._observer = observer
 
     def seen(self, incident: str, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The record kept outside of the mesh: every event that its subscribers were shown, and must still be there after a kill."""
+"""The record outside of the mesh: every event that a subscriber was shown must still be there after a kill."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Observer:
         self._threads.append(thread)
 
     def known(self) -> dict[str, list[str]]:
-        """Ids of all events that were shown, by incident: what must not be lost."""
+        """The ids of all events that were shown, by incident: none may be lost."""
         with self._lock:
             return {incident: list(events) for incident, events in self._stories.items()}
 
@@ -60,13 +60,13 @@ class Observer:
         return any(event.type in _ENDS for event in self._stories[incident_id].values())
 
     def lost(self, known: dict[str, list[str]]) -> int:
-        """How many of some events are not in the log any more."""
+        """How many of these events are no longer in the log."""
         return sum(
             len(set(ids) - {event.id for event in self._read(incident, ids)}) for incident, ids in known.items() if ids
         )  # fmt: skip
 
     def _read(self, incident_id: str, known: list[str]) -> list[Event]:
-        """The events of an incident: all that are known and what is read beside them; without what does not come in time."""
+        """The events of an incident: those known, and those that are read in time."""
         events: dict[str, Event] = {}
         stub = EmergencyCommandServiceStub(self._channel)  # type: ignore[no-untyped-call]
         call = stub.FollowIncident(pb.FollowIncidentRequest(incident_id=incident_id), timeout=_BACK_IN_S, wait_for_ready=True)
@@ -103,7 +103,7 @@ class Observer:
                         if self._seen is not None:
                             self._seen(incident_id, event)
             except (grpc.RpcError, ValueError):
-                # The gateway or the mesh is away, or we are closed: the token says where to go on.
+                # The gateway or the mesh is away, or this stream was closed. The token says where to go on.
                 self._ended.wait(0.05)
 
 

@@ -1,4 +1,4 @@
-"""From the outcome of a run to what the report and the picture show."""
+"""Turns the outcome of a run into what the report and the picture show."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def _door(result: dict[str, Any], call: dict[str, Any]) -> float:
 
 
 def since_call(call: dict[str, Any], field: str) -> float | None:
-    """A time that a result counts from the ambulance's order, counted from the call."""
+    """A time counted from the call. (Results count from the ambulance's order.)"""
     value, called_at = call.get(field), call.get("called_at")
     return None if value is None else float(value + (0 if called_at is None else call["began"] - called_at))
 
 
 def _value(call: dict[str, Any], field: str) -> float | None:
     if field in ("ride_s", "red_wait_s") and not call["finished"]:
-        # Counted until the end of the run: no ride that was driven.
+        # The ride did not end; its time was counted up to the end of the run.
         return None
     return since_call(call, field) if field in ("at_scene_s", "at_hospital_s") else call.get(field)
 

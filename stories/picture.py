@@ -25,7 +25,7 @@ _WIDTH = 900
 _RIM = 20
 _GAP = 20
 _PANEL = (_WIDTH - 2 * _RIM - _GAP) / 2
-# A bend or a stretch of road below this many pixels is left out; the next is tried where the picture is too large.
+# Pixels: shorter bends and roads are left out. Where the picture is too large, the next number is tried.
 _DETAILS = (0.4, 1.0, 2.5, 6.0)
 _TONES: dict[Variant, str] = {"ordinary": "#b4541a", "bluelight": "#8a4fb0", "city": "#0a66c2"}
 _PLACES = {"station": ("#51606f", "S"), "scene": ("#c0392b", "!"), "hospital": ("#0f8f6f", "H")}
@@ -79,7 +79,7 @@ def _picture(report: Report, language: Language, detail: float) -> str:
         body.append(_text(name, x, top - 9, 15, weight=650, tone=_TONES[variant]))
         body.append(f'<g transform="translate({x:g} {top})">{_panel(report, variant, view, moment, zh)}</g>')
     below = top + view.height + 30
-    # All drives, also the one that is not drawn: what a siren does alone belongs beside what the city adds.
+    # All drives, also the one that is not drawn: the siren alone belongs beside what the city adds.
     table, height = _table(report, [variant for variant in VARIANTS if variant in report.rides], below, zh)
     body.append(table)
     bottom = below + height + 8
@@ -95,13 +95,13 @@ def _picture(report: Report, language: Language, detail: float) -> str:
 
 
 def _arrival(ride: RideTrack, otherwise_s: float) -> float:
-    """The second to show: the arrival at the hospital, or where it was not reached the end of what is known."""
+    """The second to show: the arrival at the hospital, or the end of the run where it was not reached."""
     last = max((track[-1][0] for track in ride.ambulances.values() if track), default=otherwise_s)
     return last if ride.hospital_s is None else ride.hospital_s
 
 
 def _view(report: Report, sides: Sequence[Variant]) -> View:
-    """The view in which everything that moves fits, with some rim; panels are as high as that needs, within bounds."""
+    """The view that holds everything that moves, with a margin. Panels are as high as it needs, within bounds."""
     points = [(x, y) for side in sides for track in report.rides[side].ambulances.values() for _, x, y in track]
     points += [(p.x, p.y) for p in report.places if p.kind == "scene"]
     points = points or [point for road in report.roads for point in road] or [(0.0, 0.0)]
@@ -165,7 +165,7 @@ def _signals(report: Report, ride: RideTrack, view: View, moment: float) -> str:
 
 
 def _marks(places: Iterable[Place], heads: Iterable[Point], view: View, zh: bool) -> list[str]:
-    """Places with their names, each where it covers no other and no ambulance; a name without room is left out."""
+    """Places with their names, where they cover no other name and no ambulance. A name without room is left out."""
     shown = [(place, *view.to((place.x, place.y))) for place in places]
     shown = [(place, x, y) for place, x, y in shown if 0 < x < _PANEL and 0 < y < view.height]
     taken = [(x - 9, y - 9, x + 9, y + 9) for x, y in [*heads, *((x, y) for _, x, y in shown)]]
@@ -279,7 +279,7 @@ def _safe(text: str) -> str:
 
 
 def _wide(text: str, size: float) -> float:
-    """About how wide a text is: no font is at hand to measure it."""
+    """The approximate width of a text. There is no font to measure it with."""
     return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.57 for c in text) * size
 
 

@@ -1,4 +1,4 @@
-"""The simulation as processes of their own: each says in JSON lines what happens, and ends when this process ends."""
+"""Simulations as processes: each prints what happens as JSON lines, and ends when this process ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SimulationError(Problem):
 
 
 class Crashed(SimulationError):
-    """SUMO itself ended by a fault of its own: no refusal, and nobody stopped it."""
+    """SUMO crashed: it refused nothing, and nobody stopped it."""
 
 
 _FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -47,14 +47,14 @@ class Simulation:
         self._reader.start()
 
     def tell(self, line: dict[str, Any]) -> None:
-        """Gives it one JSON line on its standard input; one that has heard enough and ended is not told."""
+        """Writes one JSON line to its standard input. Nothing happens where it has ended already."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(line) + "\n")
             self._process.stdin.flush()
 
     def no_more(self) -> None:
-        """Its input ends."""
+        """Closes its input."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

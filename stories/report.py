@@ -32,7 +32,7 @@ _DATA_MARK = "__REPORT_DATA__"
 _THINNING = (1, 2, 4)
 # A signal belongs to a ride that passes this close (in metres) to one of its stop lines.
 _PASSED_M = 12.0
-# What the page shows of a span; the rest would only make the file larger.
+# Attributes of spans that the page shows. Others would only make the file larger.
 _SPAN_KEYS = (
     "service",
     "name",
@@ -155,7 +155,7 @@ def signals_passed(report: Report) -> list[str]:
         for track in ride.ambulances.values():
             for (_, x0, y0), (_, x1, y1) in pairwise(track):
                 steps = max(1, math.ceil(math.dist((x0, y0), (x1, y1)) / _PASSED_M))
-                # A vehicle that was taken off the road and put back elsewhere passed nothing in between.
+                # A vehicle that SUMO put back elsewhere passed nothing in between.
                 for step in range(steps + 1) if steps < 10 else ():
                     cells.add(_cell(x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps))
     near = {
@@ -175,7 +175,7 @@ def _around(x: float, y: float) -> set[tuple[int, int]]:
 
 
 def _embedded(data: Mapping[str, Any]) -> str:
-    """JSON that may stand inside of a script element: nothing in it can end the element or begin another."""
+    """JSON for the inside of a script element: nothing in it can end the element or begin another."""
     try:
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: one line per drive, and what happened last in the city."""
+"""What a person sees while the demo runs: a line for each drive, and the last event of the city."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STAGES = ("", "under way", "with the patient", "to the hospital", "at the hospi
 
 
 class Show:
-    """Keeps the picture; safe to use from the threads that read the simulations."""
+    """The lines on the screen. May be used from the threads that read the simulations."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

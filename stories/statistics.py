@@ -1,4 +1,4 @@
-"""Paired differences of rides, told honestly: the median, and an interval by bootstrap over seeds."""
+"""Paired differences of rides: the median, and an interval by bootstrap over seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Difference:
 
 
 def paired(differences: Mapping[int, Sequence[float]]) -> Difference:
-    """The median of all differences; resampled are seeds, all calls of one seed together, since they share their traffic.
+    """The median of all differences. The bootstrap resamples seeds: all calls of one seed share their traffic.
 
     With one seed there is nothing to resample: the interval is the range of its differences, and says so by its width.
     """

@@ -124,7 +124,7 @@ _WORDS: dict[type, Words] = {
 
 
 def tell(events: Iterable[Event]) -> list[Line]:
-    """The lines of a timeline, in the order in which things were written down."""
+    """The lines of a timeline, in the order in which the events were written."""
     lines = []
     for event in events:
         message = message_class(event.type).FromString(event.data.value)
@@ -154,7 +154,7 @@ def tell(events: Iterable[Event]) -> list[Line]:
 
 
 def without_signal_detail(lines: list[Line]) -> list[Line]:
-    """The same with runs of signal commands told as one line each, for a terminal."""
+    """The same for a terminal: consecutive signal commands become one line."""
     shown: list[Line] = []
     for line in lines:
         if line.event["type"] == "citybrain.traffic.v1.SignalCommanded" and not line.english.endswith("for " + _vehicle(line)):

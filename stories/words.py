@@ -1,4 +1,4 @@
-"""The plain sentence for someone who is no engineer, in English and Chinese; every number in it was measured in this run."""
+"""The plain sentence about a run, in English and Chinese. Every number in it was measured in this run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def minutes_zh(seconds: float) -> str:
 
 
 def sentence(lights: Driven | None, siren: Driven | None, city: Driven) -> tuple[str, str]:
-    """What the city added for one patient, to obeying the lights and to a siren alone (None: SUMO crashed in that drive)."""
+    """How much sooner the patient arrived than with lights obeyed, and than with a siren alone (None: SUMO crashed there)."""
     if city.door_s is None:
         return (
             "With the city's help the patient did not get to the hospital before the run ended.",

@@ -1,4 +1,4 @@
-"""Puts what was measured last into docs/benchmarks.md: every row with its peer and its aim, and where the time goes.
+"""Puts the newest results into docs/benchmarks.md: every row with its peer and its aim, and where the time goes.
 
 `make readme` writes; `make check` fails where it has drifted.
 """

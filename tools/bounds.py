@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 _RULES: Any = validate_pb2.field
 _TEXT = {FieldDescriptor.TYPE_STRING: "string", FieldDescriptor.TYPE_BYTES: "bytes"}
 _REAL = {FieldDescriptor.TYPE_DOUBLE: "double", FieldDescriptor.TYPE_FLOAT: "float"}
-# Answers that are given whole, each with what their lists are never longer than.
+# Answers without pages, each with the reason why their lists stay short.
 WHOLE = {
     "citybrain.clock.v1.ClockService.Rest": "the streams that callers have named and keep open, which are limited",
     "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",

@@ -1,4 +1,4 @@
-"""Builds what is made from the contracts: Python stubs with their types, what the gateway reads, what the linter reads.
+"""Builds from the contracts: Python stubs with their types, and the descriptors that the gateway and the linter read.
 
 Run by `make stubs`; writes below build/ and nowhere else.
 """
@@ -22,7 +22,7 @@ DESCRIPTORS = ROOT / "build" / "descriptors.binpb"
 # The same with comments and places, so that the linter can say where.
 LINTED = ROOT / "build" / "contracts.binpb"
 THIRD_PARTY = ROOT / "build" / "third_party"
-# Contracts that only the tests speak: beside the project's own, never among them.
+# Contracts of the tests. They are built beside the project's own, never among them.
 TEST_PROTOS = ROOT / "tests" / "protos"
 TEST_STUBS = ROOT / "build" / "tests" / "python"
 RULES = "buf/validate/validate.proto"

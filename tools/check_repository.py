@@ -1,4 +1,4 @@
-"""Checks that belong to no other tool: what must never stand in a file, what is made has not drifted, links lead somewhere.
+"""Checks that no other tool makes: texts that no file may have, generated files that have drifted, links that lead nowhere.
 
 Run by `make check`; prints each finding and ends with their number.
 """

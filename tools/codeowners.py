@@ -1,4 +1,4 @@
-"""Makes .github/CODEOWNERS from the manifests: whoever owns a service is asked about changes to it and to its contract.
+"""Makes .github/CODEOWNERS from the manifests: the owners of a service review changes to it and to its contract.
 
 A team's handle is the name it has in its manifest, in the organisation that hosts the repository. Run by `make codeowners`.
 """
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / ".github" / "CODEOWNERS"
 ORGANISATION = "hangzhou-city-brain"
-# Whose change touches every service.
+# Folders whose changes touch every service.
 KIT = "kit"
 
 

@@ -1,4 +1,4 @@
-"""Finds personal fields that could not be sealed, or would stand where nothing can be erased: in keys, paths, queries."""
+"""Finds personal fields that cannot be sealed, or that would stand where nothing can be erased: in keys, paths, queries."""
 
 from __future__ import annotations
 

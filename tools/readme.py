@@ -1,4 +1,4 @@
-"""Puts into both READMEs what is made: the workflow as it stands in its file, and the results of the last benchmark.
+"""Updates both READMEs: the workflow from its file, and the results of the last benchmark.
 
 `make readme` writes; `make check` fails where they have drifted.
 """
@@ -43,7 +43,7 @@ def made(language: str) -> str:
 
 
 def between(text: str, name: str, content: str) -> str:
-    """The text with what stands between its two marks of a name replaced."""
+    """The text, with everything between the two marks of a name replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
@@ -63,7 +63,7 @@ def _results(language: str) -> str:
 
 
 def ways(language: str) -> str:
-    """What each way to drive comes to, tail and all."""
+    """The table of the ways to drive, with the slowest rides."""
     if not RIDES.is_file():
         return ""
     rows = [_WAYS_HEAD[language], "|---|---|---|---|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""Which version this is: pyproject.toml says it, and the wheel, the changelog and the tag must say the same."""
+"""The version: pyproject.toml says it, and the wheel, the changelog and the tag must agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEVELOPED = ".dev0"
 
 
 def disagreements(version: str, changelog: str, tags: Sequence[str]) -> list[str]:
-    """What does not fit together. Between releases the version is that of the next one, with `.dev0`."""
+    """What does not agree, a line each. Between releases the version is that of the next one, with `.dev0`."""
     unreleased, *released = HEADING.findall(changelog) or [""]
     found = []
     if unreleased != "Unreleased":

@@ -65,7 +65,7 @@ WHAT_FOR = {
     "vulture": "finds unused code",
     "pre-commit": "runs the checks before a commit",
 }
-# Metadata that names no licence in a form a program can read; looked up in the package's own licence file.
+# Packages whose metadata names no licence that a program can read. Looked up in the licence file of each.
 KNOWN = {"grpc-stubs": "MIT", "path-py": "MIT", "buf-bin": "Apache-2.0"}
 
 DATA = (
@@ -90,7 +90,7 @@ def made() -> str:
 
 
 def direct() -> set[str]:
-    """The packages that the lock was asked for by name."""
+    """The packages that our requirements name themselves."""
     lines = [line for name in ASKED for line in (LOCK.parent / f"{name}.in").read_text(encoding="utf-8").splitlines()]
     return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line))}
 

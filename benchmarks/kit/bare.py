@@ -40,7 +40,7 @@ class Writer:
         threading.Thread(target=self._write, daemon=True).start()
 
     def append(self, stream: str, version: int, data: bytes) -> asyncio.Future[None]:
-        """Done when it is durable."""
+        """A future that is done when the event is durable."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.put((stream, version, str(uuid.uuid4()), data, done))
         return done

@@ -21,7 +21,7 @@ _STREAMS = 1000
 
 
 async def main(address: str, method: str, callers: int, seconds: float) -> dict[str, float]:
-    """One channel for each four callers; the first second is not counted."""
+    """Four callers share a channel. The first second is not counted."""
     taken: list[float] = []
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options) for _ in range(max(1, callers // 4))]

@@ -13,9 +13,9 @@ from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.service import Follow, Reading, Readings, Service, Streams, Window, rpc, window
 
 LATE_S = 0.3
-"""How long after its end a second waits for what comes late."""
+"""Seconds that a window waits for late readings."""
 EVERYTHING = "all"
-"""The edge under whose name the event counts all that was folded."""
+"""The edge under whose name the event has the totals."""
 _SLOW_MPS = 5.0
 _SLOWEST = 100
 
@@ -29,13 +29,13 @@ def readings(batch: pb.ReportObservationsRequest) -> Iterable[Reading]:
 
 
 def fold(sums: Sum | None, reading: Sum) -> Sum:
-    """Sum of speeds over vehicles, and vehicles."""
+    """The sum of speeds, and how many vehicles."""
     return reading if sums is None else (sums[0] + reading[0], sums[1] + reading[1])
 
 
 @whole
 class DetectorsService(Service):
-    """See the module."""
+    """Folds readings of detectors."""
 
     name = "detectors"
     batches = Readings()
@@ -49,7 +49,7 @@ class DetectorsService(Service):
 
     @window(pb.ReportObservationsRequest, seconds=1, readings=readings, fold=fold, late_s=LATE_S)
     def second(self, window: Window) -> None:
-        """The slowest roads, and how much there was."""
+        """Publishes the slowest roads, and the totals."""
         means = {edge: (total / vehicles, vehicles) for edge, (total, vehicles) in window.states.items()}
         slow = sorted((mean, edge) for edge, (mean, _) in means.items() if mean < _SLOW_MPS)[:_SLOWEST]
         speeds = [pb.EdgeSpeed(edge_id=edge, speed_mps=mean, vehicles=means[edge][1]) for mean, edge in slow]
@@ -59,5 +59,5 @@ class DetectorsService(Service):
 
     @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
-        """What was told of each second: all that is here. (By its name that type belongs to another service.)"""
+        """Streams all events of this service. (The type is named after another service.)"""
         return Follow(purpose="seconds")

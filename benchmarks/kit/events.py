@@ -52,7 +52,7 @@ async def _fill(path: Path, events: int) -> None:
 
 
 def _kit_rate(folder: Path, service: str, group: str, events: int) -> float:
-    """Events a second, from the first checkpoint that is seen to the last."""
+    """Events a second, between the first checkpoint that is seen and the last."""
     with kit(folder, service):
         views = sqlite3.connect(f"file:{folder / service}.views.db?mode=ro", uri=True, timeout=30)
         seen: list[tuple[float, int]] = []

@@ -16,7 +16,7 @@ from benchmarks.rows import Aim, Row
 _CALLERS = 32
 _QUIET = {"OTEL_SDK_DISABLED": "true", "CITY_LOG_LEVEL": "error"}
 SERVICES = Path(__file__).parent / "services"
-# How much later the kit may answer where nobody else asks, in milliseconds.
+# Milliseconds by which the kit may be slower for a single caller.
 _LATER = Aim(0.3, "difference", least=False)
 
 
@@ -55,7 +55,7 @@ def _drive(server: subprocess.Popen[str], method: str, callers: int, seconds: fl
     command = [sys.executable, "-m", "benchmarks.kit.client", str(address), method, str(callers), str(seconds)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     result: dict[str, float] = json.loads(answer)
-    # The first second is not counted in calls: nor is its share of the work.
+    # The calls of the first second are not counted, nor is their share of the work.
     result["cpu"] = (_cpu(server.pid) - before) * seconds / (seconds + 1)
     return result
 
@@ -86,7 +86,7 @@ def _bare(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _server(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A server that says where it answers and stops when its input ends; the address becomes its last argument."""
+    """A server that prints its address and stops when its input ends. The address becomes the client's last argument."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **_QUIET}) as server:
         assert server.stdout is not None

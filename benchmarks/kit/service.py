@@ -18,13 +18,13 @@ S = TypeVar("S", bound=type[Service])
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """How often a signal was reported."""
+    """How many reports a signal had."""
 
     count: int = 0
 
 
 def evolve(reports: Reports, event: Message) -> Reports:
-    """One more."""
+    """The count after one more report."""
     return Reports(reports.count + 1)
 
 
@@ -42,7 +42,7 @@ def count(row: Row | None, heard: Heard) -> Row:
 
 
 def whole(service: S) -> S:
-    """Refuses the methods of the contract by which nothing is measured: a service answers all of its contract."""
+    """Refuses the methods that no benchmark calls: a service must answer its whole contract."""
     for method in pb.DESCRIPTOR.services_by_name["TrafficService"].methods:
         if not hasattr(service, method.name):
 
@@ -56,7 +56,7 @@ def whole(service: S) -> S:
 
 @whole
 class BenchService(Service):
-    """See the module."""
+    """Answers, decides and folds as little as possible."""
 
     name = "bench"
     reports = Streams("signal", Reports, evolve)
@@ -75,7 +75,7 @@ class BenchService(Service):
 
 @whole
 class FoldingService(Service):
-    """Folds what was reported into a row for each signal."""
+    """Folds reports into a row for each signal."""
 
     name = "folding"
     counted = View((ev.SignalReported,), key, count)
@@ -83,7 +83,7 @@ class FoldingService(Service):
 
 @whole
 class ReactingService(Service):
-    """Hears what was reported, one event after the other."""
+    """Hears reports, one event after the other."""
 
     name = "reacting"
 
