@@ -1,4 +1,4 @@
-"""A feed out of partitions: each read from where the cursor says, a little of each in turn."""
+"""A feed that reads several partitions in turn, each from its place in the cursor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from citybrain.event_store.store import Cursor, EventStore, Feed, FeedPage, Log,
 
 
 def log_position(store: EventStore) -> int:
-    """How far the log has come, for people: the sum over its partitions."""
+    """How far the log has come, as one number for people: the sum of its partitions' heads."""
     return sum(partition.head() for partition in store.partitions())
 
 
@@ -26,7 +26,7 @@ class PartitionsFeed(Feed):
     async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
         events: list[StoredEvent] = []
         reached = {name: cursor[name] for name in self._logs if name in cursor}
-        # Who was read least is first: a partition that never ends must not hide the others.
+        # The partition that was read least comes first: one that always grows must not keep the others waiting.
         for name in sorted(self._logs, key=lambda one: (reached.get(one, 0), one)):
             if len(events) >= limit:
                 break

@@ -1,7 +1,7 @@
-"""The keys of persons, in a store of their own: who destroys a person's key has erased what is sealed under it, everywhere.
+"""The keys of persons, in a store of their own. Destroying a person's key erases all that is sealed under it, everywhere.
 
-Keys are wrapped by a master key that stands elsewhere. Beside them is kept what an erasure must tell: to whom a person's data
-went, which copies of the keys were made, and who was erased, for ever, so that a copy that is put back brings nobody back.
+A master key, kept elsewhere, wraps these keys. The store also keeps what an erasure must report: who received a person's data,
+and which copies of the keys were made. It keeps the list of erased persons for ever, so a restored copy brings nobody back.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _PERSON_BYTES = 8
 
 
 class PersonErased(StoreError):
-    """Something new about a person who was erased: it is not kept."""
+    """The person was erased, so nothing new about them is kept."""
 
 
 class KeysMissing(StoreError):
-    """Something is sealed under a key that is neither here nor destroyed."""
+    """Something is sealed under a key that is not in the store and was never destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Who was erased, when (microseconds since 1970), and the how-manieth it was."""
+    """One erased person. `number` gives the order of all erasures; `at` is in microseconds since 1970."""
 
     number: int
     person: str
@@ -38,7 +38,7 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """To whom a person's data left the house: how many events, between two moments (microseconds since 1970)."""
+    """A recipient outside who got events with a person's data; first and last time in microseconds since 1970."""
 
     recipient: str
     events: int
@@ -48,50 +48,51 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """Some keys were looked at, and those that another master key had wrapped are wrapped by the current one now."""
+    """What one call of `rewrap` did."""
 
-    # Where to go on; empty: all were looked at.
+    # The `after` of the next call; empty: all keys were looked at.
     reached: str
     looked_at: int
+    # Keys that another master key had wrapped, and that the current one wraps now.
     changed: int
 
 
 class KeyStore(Protocol):
-    """The port. What was written is there when a call has returned."""
+    """The port. A call returns after its writes are stored."""
 
     remains: str
-    """What may hold the bytes of a destroyed key besides the copies that are known, and how long; empty: nothing."""
+    """Where bytes of a destroyed key may still be, besides the known copies, and for how long; empty: nowhere."""
 
     def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> Awaitable[dict[str, Key]]:
-        """The keys of persons, made where there is none yet. PersonErased where one was destroyed."""
+        """The keys of persons; makes the missing ones. PersonErased: one of the keys was destroyed."""
         ...
 
     def find(self, persons: Iterable[str]) -> Awaitable[dict[str, Key | None]]:
-        """The keys of persons; None: erased. KeysMissing where a key is neither here nor destroyed."""
+        """The keys of persons; None: the person was erased. KeysMissing: a key is not here and was never destroyed."""
         ...
 
     def knows(self, person: str) -> Awaitable[bool]:
-        """Whether there is a key of a person, or anything that leads to them."""
+        """Whether the store has a key of a person, or a look-up that leads to them."""
         ...
 
     def destroy(self, person: str, at: int) -> Awaitable[Erasure]:
-        """Destroys a person's key and look-ups for ever. The first time counts."""
+        """Destroys a person's key and look-ups for ever. A second call returns the first erasure."""
         ...
 
     def erased(self, after: int) -> Awaitable[list[Erasure]]:
-        """Erasures behind a number, in their order."""
+        """The erasures with a number above `after`, in order."""
         ...
 
     def person(self, kind: str, value: str) -> Awaitable[str]:
-        """The id of the person who has this value (a telephone number, an identity number); a new random one where none has."""
+        """The id of the person who has this value (a telephone or identity number); a new random id for an unknown value."""
         ...
 
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> Awaitable[None]:
-        """Keeps that so many events with a person's data go to somebody outside, before they go."""
+        """Records how many events about each person go to a recipient outside. To be called before they go."""
         ...
 
     def sent(self, person: str) -> Awaitable[list[Sent]]:
-        """To whom a person's data went."""
+        """The recipients of a person's data."""
         ...
 
     def copies(self) -> Awaitable[list[int]]:
@@ -99,14 +100,14 @@ class KeyStore(Protocol):
         ...
 
     def rewrap(self, after: str = "", limit: int = 500) -> Awaitable[Rewrapped]:
-        """Wraps keys behind a place by the current master key, so many at once, and the secret of look-ups."""
+        """Wraps the next `limit` keys by the current master key, and the secret of look-ups too."""
         ...
 
     def close(self) -> None:
-        """Finishes what was begun, then lets go."""
+        """Finishes begun work, then closes."""
         ...
 
 
 def new_person() -> str:
-    """A random id."""
+    """A new random id of a person."""
     return f"per-{secrets.token_hex(_PERSON_BYTES)}"

@@ -1,6 +1,6 @@
-"""What an append may hold (ES-14): the same for every engine, so that whatever a store takes its log takes too.
+"""What an append may hold (ES-14). Every engine has the same limits, so the log takes whatever a store takes.
 
-Checked before anything is written. What was refused is named in the message, with the limit.
+They are checked before anything is written. The error names the field and the limit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MAX_APPEND_EVENTS = 100
 MAX_APPEND_BYTES = 1024 * 1024
 MAX_STREAM_ID_BYTES = 200
 MAX_TEXT_BYTES = 1024
-"""Of each text of an event: what it is caused by, who did it, where."""
+"""The limit of each text field of an event: its causation id, actor, district and so on."""
 SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,100}")
-"""What stands before the slash of a stream's name is the service that owns it, and is part of a topic's name."""
+"""The part of a stream's name before the slash: the service that owns the stream. It is also part of a topic's name."""
 FIRST_MOMENT, LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999 in microseconds since 1970: what RFC 3339 can write."""
 _CLASSIFICATIONS = range(128)
@@ -26,7 +26,7 @@ _TEXTS = (*_NEEDED, "traceparent", "correlation_id", "causation_id", "actor", "d
 
 
 def check_limits(stream: str, events: Sequence[NewEvent | StoredEvent]) -> None:
-    """Raises LimitExceeded where an append holds what no store accepts."""
+    """Raises LimitExceeded if an append breaks a limit."""
     if not events:
         raise LimitExceeded("an append needs at least one event")
     size = _bytes("stream id", stream)
@@ -53,7 +53,7 @@ def check_limits(stream: str, events: Sequence[NewEvent | StoredEvent]) -> None:
 def _check_event(event: NewEvent | StoredEvent) -> None:
     for name in _TEXTS:
         text = getattr(event, name)
-        # Mostly so, and known without a look at each letter.
+        # The usual case, and a fast test: in ASCII each letter is one byte.
         if text.isascii() and len(text) <= MAX_TEXT_BYTES:
             continue
         if (size := _bytes(name, text)) > MAX_TEXT_BYTES:

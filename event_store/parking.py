@@ -1,6 +1,7 @@
-"""What a group has parked, in the memory of its one member: which streams wait, and which of them are tried again.
+"""The parked events of a group, in the memory of its one member: which streams wait, and which of them are tried again.
 
-The member alone parks. Others ask for a replay or give up, which changes a number: only then is what is parked read again.
+Only the member parks events. Others may ask for a replay, or give an event up. Each such request changes a number, and the
+member reads the parked events again only when this number has changed.
 """
 
 from __future__ import annotations
@@ -15,48 +16,49 @@ from citybrain.event_store.read_models import Dropped, Parked
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
-# How often a group with parked events looks whether somebody asked for them, where nothing else wakes it.
+# How often a member with parked events looks for such requests, if nothing else wakes it.
 LOOK_S = 1.0
 
 
 class GroupMemory(Protocol):
-    """What is kept of a consumer group besides its checkpoint."""
+    """What the store keeps of a consumer group besides its checkpoint."""
 
     async def park(self, events: Sequence[Parked]) -> None:
-        """Keeps parked events; LostAssignment where another member took over."""
+        """Stores parked events. LostAssignment: another member took over."""
         ...
 
     async def parked(self) -> list[Parked]:
-        """What is parked, in the order of the log."""
+        """The parked events, in the order of the log."""
         ...
 
     async def asked(self) -> int:
-        """Another number whenever somebody has asked for parked events, or given one up."""
+        """A number that changes whenever somebody asks for a replay, or gives an event up."""
         ...
 
     async def dropped(self, after: int) -> list[Dropped]:
-        """What was given up behind a position, in the order of the log."""
+        """The events given up after a position, in the order of the log."""
         ...
 
 
 class _Tries:
-    """Of the first parked event of a stream."""
+    """The tries of the first parked event of a stream."""
 
     def __init__(self) -> None:
+        # Failures by the event's own fault.
         self.lasting = 0
         self.failed = False
         self.pause = FIRST_PAUSE_S
-        # By machine time; at once.
+        # When the next try is due, in machine time; 0: at once.
         self.due = 0.0
 
 
 class ParkedStreams:
-    """Streams with parked events. The first of a stream is tried again by itself where its `replay` says so."""
+    """Streams with parked events. If a stream's first one has `replay` set, it is tried again without being asked for."""
 
     def __init__(self, memory: GroupMemory) -> None:
         self._memory = memory
         self._events: dict[str, deque[Parked]] = {}
-        # Of those whose first event is tried again; the others wait for somebody.
+        # Only streams whose first event is tried again by itself; the others wait for a person.
         self._tries: dict[str, _Tries] = {}
         self._number = 0
         self._look_at = 0.0
@@ -69,17 +71,17 @@ class ParkedStreams:
 
     @property
     def tried(self) -> bool:
-        """Some are tried again by themselves."""
+        """Whether some are tried again by themselves."""
         return bool(self._tries)
 
     @property
     def failing(self) -> bool:
-        """One of those has failed when it was tried last."""
+        """Whether the last try of one of those failed."""
         return any(tries.failed for tries in self._tries.values())
 
     @property
     def given_over(self) -> int:
-        """How many events wait for somebody: all of streams whose first event has used up its tries."""
+        """How many events wait for a person: all events of streams whose first one has used up its tries."""
         return sum(len(events) for stream, events in self._events.items() if stream not in self._tries)
 
     def positions(self) -> set[int]:
@@ -89,8 +91,8 @@ class ParkedStreams:
     # -- what is kept of them ---------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Reads all of them. What somebody asked for is tried at once, and as often as if it were new."""
-        # The number first: what is asked for meanwhile shows at the next look.
+        """Reads all of them from the store. Each stream that is tried again gets all its tries anew, the first at once."""
+        # The number is read first: a request that comes during the load then shows at the next look.
         self._number = await self._memory.asked()
         self._look_at = time.monotonic() + LOOK_S
         self._events = {}
@@ -99,17 +101,17 @@ class ParkedStreams:
         self._tries = {stream: _Tries() for stream, events in self._events.items() if events[0].replay}
 
     async def look(self) -> None:
-        """Reads them anew where somebody asked for some, or gave one up."""
+        """Loads them again if there was a request since the last look."""
         self._look_at = time.monotonic() + LOOK_S
         if await self._memory.asked() != self._number:
             await self.load()
 
     def look_again(self) -> None:
-        """Somebody did: a look is due."""
+        """Makes a look due now: there was a request."""
         self._look_at = 0.0
 
     async def park(self, events: Sequence[Parked]) -> None:
-        """Parks events behind what there is of their streams, or says anew of the first of one why it is parked."""
+        """Parks events after the parked ones of their streams. If a stream's first one is parked again, it is replaced."""
         await self._memory.park(events)
         for one in events:
             waiting = self._events.setdefault(one.stream, deque())
@@ -126,25 +128,25 @@ class ParkedStreams:
     # -- trying them again ------------------------------------------------------------------------------------------------
 
     def rests_s(self, position: int) -> float:
-        """How long there is nothing to do for them, in seconds; at most until a look is due."""
+        """Seconds until there is something to do for them: a try, or a look."""
         return min([self._look_at, *(due for due, _ in self._behind(position))]) - time.monotonic()
 
     def due(self, position: int) -> str | None:
-        """The stream whose first event, at or below a position, is to be tried now."""
+        """The stream to try now; None: none is due. Its first parked event is not after `position`."""
         due, stream = min(self._behind(position), default=(math.inf, None))
         return stream if due <= time.monotonic() else None
 
     def first(self, stream: str, position: int) -> Parked | None:
-        """The event of a stream that is to be tried; None where none is at or below a position, or it waits for somebody."""
+        """The first parked event of a stream; None: it is after `position`, or waits for a person."""
         first = self._events[stream][0] if stream in self._tries else None
         return first if first is not None and first.position <= position else None
 
     def _behind(self, position: int) -> Iterator[tuple[float, str]]:
-        """When streams are due whose first event is no further than a position."""
+        """For each stream whose first parked event is not after `position`: when its next try is due, and its name."""
         return ((tries.due, one) for one, tries in self._tries.items() if self._events[one][0].position <= position)
 
     def done(self, stream: str) -> None:
-        """The first event of a stream is done, and parked no more."""
+        """Takes the first event of a stream out: it is done."""
         events = self._events[stream]
         events.popleft()
         del self._tries[stream]
@@ -154,7 +156,7 @@ class ParkedStreams:
             self._tries[stream] = _Tries()
 
     def failed(self, stream: str, *, lasting: bool) -> tuple[int, float]:
-        """The first event of a stream failed: how often so that trying again is no use, and after what pause it is tried."""
+        """Notes that a stream's first event failed. Returns its `lasting` failures so far, and the pause until its next try."""
         tries = self._tries[stream]
         tries.failed = True
         tries.lasting += lasting

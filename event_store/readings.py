@@ -1,4 +1,4 @@
-"""Readings: what sensors send, in batches. Not event-sourced: a batch is kept for some hours, as it was sent.
+"""Readings: what sensors send, in batches. They are not events: a batch is kept as it was sent, for some hours.
 
 Sectors fold batches in windows of city time. A power cut may take the last second.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 
 MAX_BATCH_BYTES = 1024 * 1024
 KEPT_US = 6 * 3600 * 1_000_000
-"""How long a batch is kept at least, in microseconds of the time it came in."""
+"""The shortest time a batch is kept, in microseconds after it came in."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,21 +27,21 @@ class ReadingsLog(Protocol):
     """The port: batches by topic, in the order they came in."""
 
     async def put(self, topic: str, received_at: int, data: bytes) -> None:
-        """Keeps a batch. LimitExceeded over a mebibyte; StoreError where it cannot be written."""
+        """Keeps a batch. LimitExceeded: it is over 1 MiB. StoreError: it cannot be written."""
         ...
 
     async def read(self, topic: str, after: int, limit: int) -> Sequence[ReadingsBatch]:
-        """Batches of a topic behind a position."""
+        """Batches of a topic after a position."""
         ...
 
     async def up_to_now(self, topic: str) -> None:
-        """Returns when all that was kept before, by whatever process, can be read here."""
+        """Returns when every batch that any process put before this call can be read here."""
         ...
 
     def head(self, topic: str) -> int:
-        """Position of the newest batch of a topic that this process knows of; 0 where there is none."""
+        """Position of the newest batch of a topic that this process knows; 0: it knows none."""
         ...
 
     async def grown(self, topic: str, after: int) -> None:
-        """Returns when a topic has a batch behind a position."""
+        """Returns when a topic has a batch after a position."""
         ...

@@ -1,4 +1,4 @@
-"""Sealing: AES-256-GCM or SM4-GCM under a person's key, bound to the place where it stands, so that it opens nowhere else.
+"""Sealing: AES-256-GCM or SM4-GCM under a person's key. Sealed bytes are bound to their place, and open nowhere else.
 
 Keys of persons are sealed the same way, under a master key.
 """
@@ -22,19 +22,19 @@ _TAG_BYTES = 16
 
 
 class SealBroken(Exception):
-    """What was sealed was changed, stands in another place, or is under another key."""
+    """Sealed bytes were changed, or stand in another place, or are sealed under another key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, and what it is for. Never shown."""
+    """A key and its cipher. The secret is never shown."""
 
     cipher: personal_pb2.Cipher
     secret: bytes = field(repr=False)
 
     @classmethod
     def new(cls, cipher: personal_pb2.Cipher) -> Key:
-        """A random one."""
+        """A new random key."""
         return cls(cipher, secrets.token_bytes(_KEY_BYTES[cipher]))
 
 
@@ -47,7 +47,7 @@ def seal(key: Key, content: bytes, bound_to: str) -> tuple[bytes, bytes]:
 
 
 def unseal(key: Key, nonce: bytes, sealed: bytes, bound_to: str) -> bytes:
-    """The content; SealBroken where it is not what was sealed, or not in its place."""
+    """The content. SealBroken: the bytes were changed, or `bound_to` or the key is another one."""
     try:
         decryptor = Cipher(_algorithm(key), modes.GCM(nonce, sealed[-_TAG_BYTES:])).decryptor()
         decryptor.authenticate_additional_data(bound_to.encode())
@@ -60,7 +60,7 @@ def unseal(key: Key, nonce: bytes, sealed: bytes, bound_to: str) -> bytes:
 
 
 class Masters:
-    """The master key that wraps keys, and others that may have wrapped some: before it was changed, or soon."""
+    """The current master key, which wraps, and others that may have wrapped some keys: an earlier one, or the next one."""
 
     def __init__(self, current: bytes, others: Sequence[bytes] = ()) -> None:
         self._all = [Key(AES_256_GCM, one) for one in (current, *others)]
@@ -70,14 +70,14 @@ class Masters:
         return seal(self._all[0], secret, bound_to)
 
     def unwrap(self, nonce: bytes, wrapped: bytes, bound_to: str) -> bytes:
-        """The secret; SealBroken where none of them wrapped it."""
+        """The secret. SealBroken: none of the master keys wrapped it."""
         for master in self._all[:-1]:
             with contextlib.suppress(SealBroken):
                 return unseal(master, nonce, wrapped, bound_to)
         return unseal(self._all[-1], nonce, wrapped, bound_to)
 
     def rewrap(self, nonce: bytes, wrapped: bytes, bound_to: str) -> tuple[bytes, bytes] | None:
-        """The secret as the current one wraps it; None where it did already."""
+        """The secret, wrapped by the current master key; None: it was already."""
         with contextlib.suppress(SealBroken):
             unseal(self._all[0], nonce, wrapped, bound_to)
             return None

@@ -1,7 +1,7 @@
-"""Snapshots: a stream's state kept, so that it need not be folded from its first event again (ES-10).
+"""Snapshots: a stream's state is kept, so that it need not be folded from its first event again (ES-10).
 
-Only an optimisation: whatever is in here may be lost, old or of another release, and every answer stays the same. So a snapshot
-names the event it stands behind and the code that made it; whoever takes one up checks both.
+Only an optimisation: a snapshot may be lost, old, or made by another release, and every answer stays the same. So a snapshot
+names the last event that is in it, and the code that made it. A reader checks both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a stream behind one of its events. `code`: what made it; any other code must not read it."""
+    """The state of a stream after one of its events. `code` names the code that made it; other code must not read it."""
 
     version: int
     event_id: str
@@ -26,13 +26,13 @@ class Snapshots(Protocol):
     """The port."""
 
     def newest(self, stream: str) -> Awaitable[Snapshot | None]:
-        """What is kept of a stream, if anything is."""
+        """The snapshot of a stream; None: there is none."""
         ...
 
     def keep(self, stream: str, snapshot: Snapshot) -> asyncio.Future[None]:
-        """Keeps it in the place of the one before."""
+        """Stores a snapshot in place of the one before."""
         ...
 
     def close(self) -> None:
-        """Finishes what was begun, then lets go."""
+        """Finishes begun work, then closes."""
         ...

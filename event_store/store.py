@@ -48,7 +48,7 @@ class StoreError(Exception):
 
 
 class LimitExceeded(StoreError):
-    """The append holds what no store accepts, or more than it accepts (ES-14); nothing was written. To try again is no use."""
+    """The append breaks a limit (ES-14); nothing was written. Trying again does not help."""
 
 
 class Undecided(StoreError):
@@ -74,11 +74,11 @@ class NewEvent:
     district: str = ""
     classification: int = CLASSIFICATION_INTERNAL
     sealed: bytes = b""
-    """What of the message is personal, sealed for each person (ES-12). The store keeps it as it is and cannot read it."""
+    """The personal fields of the message, sealed for each person (ES-12). The store keeps them and cannot read them."""
 
 
 class StoredEvent(NamedTuple):
-    """An event as it stands in its stream and in the log. A tuple: hundreds of thousands a second are made of rows."""
+    """An event as it stands in its stream and in the log. A tuple, because that is fast: very many are made from rows."""
 
     id: str
     type: str
@@ -97,7 +97,7 @@ class StoredEvent(NamedTuple):
     sealed: bytes = b""
 
 
-# Not frozen: that would cost as much as all else that is done for an append outside the database.
+# Not frozen: that would double the cost of an append outside the database.
 @dataclass(slots=True)
 class Committed:
     """The events are durable: versions `first` … `last` of the stream, the last one at `position` of the log."""
@@ -105,59 +105,59 @@ class Committed:
     first: int
     last: int
     position: int
-    # They were there before: this append wrote nothing (ES-2).
+    # True: the events were there before, and this append wrote nothing (ES-2).
     again: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True, frozen=True)
 class Conflict:
-    """Nothing was written: the stream stands at `actual`, not where the writer thought, or holds only some of the ids."""
+    """Nothing was written. The stream stands at `actual`, not where the writer thought, or it holds only some of the ids."""
 
     actual: int
 
 
 @dataclass(slots=True, frozen=True)
 class Unreadable:
-    """What stands in the log and is no event: at which position, where that is for people, and why. Not what it holds."""
+    """A record of the log that is no event: its position, its place in words for people, and why. Never its content."""
 
     position: int
     where: str
-    # Empty: it is nobody's fault, and nothing is to be told.
+    # Empty: this is normal, and nobody need be told.
     reason: str
-    # Of events, where it says so; else empty.
+    # The type of event that the record claims to be; empty: it claims none.
     type: str = ""
-    # It takes no room.
+    # Nothing of its content is kept.
     data: ClassVar[bytes] = b""
 
 
 @dataclass(slots=True)
 class LogPage:
-    """Events of the log in order, and the position up to which the log was looked at for them."""
+    """Events of the log in order, and the position up to which the log was searched for them."""
 
     events: list[StoredEvent]
     reached: int
-    # What stands between them and cannot be read.
+    # Records of the same part of the log that are no events.
     unreadable: Sequence[Unreadable] = ()
 
 
 @dataclass(slots=True, frozen=True)
 class Features:
-    """What an engine promises beyond what every engine must: where contract suites differ, they ask this and nothing else."""
+    """What an engine promises beyond what every engine must promise. Contract suites differ only by these."""
 
-    # Every reader of the log sees one order over all streams, the order of the commits. Without it: in each stream, and in
-    # each partition of the log.
+    # Every reader of the log sees one order over all streams, the order of the commits. Without it there is one order in each
+    # stream, and in each partition of the log.
     one_order: bool
     # Several processes may have the same place open, and each sees what the others wrote.
     several_processes: bool
-    # What was acknowledged is there when the place is opened again, however it was left.
+    # What was acknowledged is there when the place is opened again, even after a crash.
     durable: bool
 
 
 class Log(Protocol):
-    """Events in one order. A position means something only here: it grows, and may leave gaps (ES-5)."""
+    """Events in one order. Positions grow, may have gaps, and mean something in this log only (ES-5)."""
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """Events behind a position (0: from the beginning), of some types or all."""
+        """Events after a position (0: from the beginning), of some types or all (None)."""
         ...
 
     def head(self) -> int:
@@ -170,49 +170,49 @@ class Log(Protocol):
 
 
 class GroupLog(Log, Protocol):
-    """A partition as the member of a group reads it: every event of a stream once, whatever was published twice."""
+    """A partition as the member of a group reads it: every event of a stream once, even if it was published twice."""
 
     def seen(self, position: int) -> Mapping[str, int]:
-        """The last version of each stream up to a position, where that is new: kept together with the checkpoint (ES-7)."""
+        """The new last versions of streams, up to a position. They are stored together with the checkpoint (ES-7)."""
         ...
 
 
 class Partition(Log, Protocol):
-    """One partition of an engine's log; a stream stands in one."""
+    """One partition of an engine's log. All events of a stream are in the same partition."""
 
     name: str
     """Its name, which never changes; empty where the log has only one."""
 
     def for_group(self, models: ReadModels, group: str) -> GroupLog:
-        """The partition for a member of a group, which keeps in `models` what it has seen."""
+        """The partition as a member of a group reads it. The last versions it has seen are stored in `models`."""
         ...
 
 
 Cursor = Mapping[str, int]
-"""A place in a feed: how far each of its parts was read. Empty: the beginning."""
+"""A place in a feed: up to which position each of its parts was read. Empty: the beginning."""
 
 
 @dataclass(slots=True)
 class FeedPage:
-    """Events of a feed, each stream's in order, and the place behind them."""
+    """Events of a feed, in order within each stream, and the place after them."""
 
     events: list[StoredEvent]
     cursor: Cursor
 
 
 class Feed(Protocol):
-    """Events out of the whole log, for who keeps the place where they are and acts on none of them twice."""
+    """Events out of the whole log, for a reader that keeps its own place and does no harm when an event comes twice."""
 
     async def read(self, cursor: Cursor, limit: int = 1000) -> FeedPage:
-        """What stands behind a place."""
+        """Events after a place."""
         ...
 
     def ended(self, cursor: Cursor) -> bool:
-        """Nothing is known to stand behind a place."""
+        """Whether no event is known after a place."""
         ...
 
     async def grown(self, cursor: Cursor) -> None:
-        """Returns as soon as something may stand behind a place."""
+        """Returns as soon as there may be an event after a place."""
         ...
 
 
@@ -226,12 +226,12 @@ class EventStore(Protocol):
     ) -> Awaitable[Committed | Conflict]:
         """Appends all events or none (ES-1, ES-2). Raises LimitExceeded, or Undecided after `timeout_s` (ES-3; 0: at once).
 
-        Begins at once; who stops waiting for it does not stop it.
+        Begins at once. Giving up the wait does not stop the append.
         """
         ...
 
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:
-        """Events of one stream from a version on, upwards or downwards (ES-4). `from_version` 0 with `backward`: the end."""
+        """Events of one stream from a version on, upwards or downwards (ES-4). 0 with `backward`: from the end."""
         ...
 
     async def version_of(self, stream: str, event_id: str) -> int:
@@ -239,21 +239,21 @@ class EventStore(Protocol):
         ...
 
     async def writable(self) -> None:
-        """Returns when an append could be written now; StoreError says why none could."""
+        """Returns if an append could be written now; StoreError says why not."""
         ...
 
     def unwell(self) -> str:
-        """What is not well though appends are written, for people; empty: all is."""
+        """What is wrong although appends are written, in words for people; empty: nothing is."""
         ...
 
     def partitions(self, types: Collection[str] | None = None) -> Sequence[Partition]:
-        """The partitions of the log in which events of some types can stand; all."""
+        """The partitions of the log that can hold events of these types; None: all partitions."""
         ...
 
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> Feed:
-        """The events of some types, or of one correlation id, or both."""
+        """A feed of the events of some types (None: all), of one correlation id (empty: any)."""
         ...
 
     def close(self) -> None:
-        """Finishes what was accepted, then lets go."""
+        """Finishes accepted work, then closes."""
         ...

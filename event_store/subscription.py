@@ -1,9 +1,9 @@
-"""A subscription: catches up with the log, then goes live without a gap (ES-6); an event that fails for good is parked (ES-8).
+"""A subscription: catches up with the log, then goes live without a gap (ES-6). An event that keeps failing is parked (ES-8).
 
-The loop is the same for reactions and views; what differs is the handler of a batch. The checkpoint moves only past work that
-is done or parked. An event that fails of itself stands aside at once with its stream, so that other streams do not wait for it,
-and is tried again between pages of the log; when its tries are used up it waits for somebody. A failure that is not the
-event's own fault (a neighbour away, a full disk) is tried again for ever.
+The loop is the same for reactions and views; only the handler of a batch differs. The checkpoint moves only past events that
+are done or parked. An event that fails by its own fault is parked at once, with the later ones of its stream, so that other
+streams do not wait. It is tried again between pages of the log. When its tries are used up, it waits for a person. An event
+that fails for another reason (a neighbour is away, the disk is full) is tried again for ever.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BEHIND = "it waits behind an earlier event of its stream"
 
 @dataclass(slots=True)
 class Batch:
-    """Events to handle, then a checkpoint to store, together with what is not parked any more."""
+    """Events to handle, the checkpoint to store after them, and the positions that are not parked any more."""
 
     events: list[StoredEvent]
     reached: int
@@ -39,9 +39,9 @@ Failed = Callable[[Parked, Exception, float], None]
 class Subscription:
     """Reads the log behind `position` and hands batches to `handle`, which also stores the checkpoint.
 
-    `park_after`: tries of one event before it waits for somebody (`on_parked`); None: it is tried for ever, and everything
-    waits. `lasting` says of an error whether it is the event's own. `keeps_place`: whether its checkpoint is stored also where
-    nothing was for it, so that others see how far it is.
+    `park_after`: how often one event is tried before it waits for a person (`on_parked` tells); None: it is tried for ever, and
+    everything waits for it. `lasting` says whether an error is the event's own fault. `keeps_place`: whether the checkpoint is
+    stored also after a page without events for this group, so that others see how far it is.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Subscription:
         self._keeps_place = keeps_place
         self._waiting = ParkedStreams(memory)
         self._done: set[int] = set()
-        # Parked or given up, though the checkpoint had not come so far: the log brings them once more, and they are not ours.
+        # Positions after the checkpoint that are already parked or given up: they are skipped when the log brings them again.
         self._decided: set[int] = set()
         self._asked = asyncio.Event()
         self._begun = False
@@ -80,39 +80,39 @@ class Subscription:
         self.position = position
         """Everything at or below is done or parked."""
         self.pauses = False
-        """It waits: for something new, or until what failed is tried again."""
+        """Whether it waits until a failed or parked event is tried again."""
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is left to do in the log as it stands now, and nothing is tried again by itself."""
+        """Whether the log, as it stands now, is read to its end, and no parked event is tried again by itself."""
         return self._begun and self.position >= self._log.head() and not self._waiting.tried
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """Changes whenever something was done, or tried."""
+        """Numbers that change whenever an event was done or tried."""
         return self.position, len(self._done), self._tried
 
     @property
     def failing(self) -> bool:
-        """Something failed when it was tried last, and is tried again."""
+        """Whether the last try of some event failed, and it is tried again."""
         return self._fails or self._waiting.failing
 
     @property
     def blocked(self) -> int:
-        """Streams whose events wait behind a parked one."""
+        """How many streams have a parked event, behind which their other events wait."""
         return len(self._waiting)
 
     @property
     def parked(self) -> int:
-        """Events that are not tried again before somebody asks for it."""
+        """How many events are not tried again before somebody asks for a replay."""
         return self._waiting.given_over
 
     def done(self, event: StoredEvent) -> None:
-        """Called by a handler on its way through a batch: what is done is not handed out again when a later one fails."""
+        """A handler calls this for each event of a batch that is done: it does not get the event again if a later one fails."""
         self._done.add(event.position)
 
     def look_again(self) -> None:
-        """Somebody asked for parked events."""
+        """To be called when somebody asked for parked events."""
         self._waiting.look_again()
         self._asked.set()
 
@@ -135,7 +135,7 @@ class Subscription:
                 await self._until_something_new()
 
     async def _set_aside(self, found: Sequence[Unreadable]) -> None:
-        """Parks what is no event. Nothing waits behind it: an event of ours that was spoilt comes from its stream again."""
+        """Parks records that are no events. No stream waits for them: an event that was damaged comes from its stream again."""
         new = [one for one in found if one.position not in self._decided]
         parked = [Parked(o.position, o.where, "", o.type, f"it is no event: {o.reason}", time.time_ns() // 1000) for o in new]
         if parked:
@@ -160,14 +160,14 @@ class Subscription:
         self._asked.clear()
 
     async def _work(self, events: list[StoredEvent], reached: int) -> None:
-        """Handles a page of the log to its end; returns when each event is done or parked, and the checkpoint stored."""
+        """Handles a page of the log; returns when each event is done or parked, and the checkpoint is stored."""
         self._done = {event.position for event in events} & self._decided
         if behind := self._behind([event for event in events if event.stream in self._waiting]):
             await self._waiting.park(behind)
         pause, alone = parking.FIRST_PAUSE_S, False
         while True:
             left = [e for e in events if e.position not in self._done and e.stream not in self._waiting]
-            # After a failure one by one: so it is known which event is to blame.
+            # After a failure, one event at a time: this shows which one fails.
             taken = left[:1] if alone else left
             whole = len(taken) == len(left)
             try:
@@ -204,7 +204,7 @@ class Subscription:
     # -- parked events ----------------------------------------------------------------------------------------------------
 
     async def _stand_aside(self, event: StoredEvent, error: Exception, later: Sequence[StoredEvent]) -> None:
-        """Parks an event that failed for the first time, and the later ones of its stream. It is tried again by who has it."""
+        """Parks an event after its first failure, with the later ones of its stream. The partition's member tries it again."""
         parked = _parked(event, describe(error))
         await self._waiting.park([parked, *self._behind([one for one in later if one.stream == event.stream])])
         self._fails = False
@@ -214,9 +214,9 @@ class Subscription:
         return [_parked(event, _BEHIND) for event in events if event.position not in self._done]
 
     async def _try_parked(self) -> None:
-        """Tries the parked events of one stream, as many as a page holds: live ones of it cannot overtake them.
+        """Tries the parked events of one stream, at most a page of them. Live events of the stream cannot overtake them.
 
-        One stream between two pages, so that the others wait for one try at most.
+        Only one stream between two pages of the log, so that other streams wait for one failed try at most.
         """
         if self._waiting.rests_s(self.position) > 0:
             return
@@ -259,12 +259,12 @@ class Subscription:
 
 
 def describe(error: BaseException) -> str:
-    """What went wrong and where, without the error's text: that may hold what the event held."""
+    """What went wrong and where. The error's text is left out: it may hold content of an event."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return type(error).__name__ + place
 
 
 def _parked(event: StoredEvent, reason: str) -> Parked:
-    """As an event is parked that is tried again by itself: at once, or when those before it in its stream are done."""
+    """A Parked that is tried again by itself: at once, or after the earlier parked ones of its stream."""
     return Parked(event.position, event.stream, event.id, event.type, reason, time.time_ns() // 1000, replay=1)

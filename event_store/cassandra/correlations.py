@@ -1,7 +1,7 @@
 """The events of one correlation id, wherever they stand: a feed whose place is the version reached in each stream.
 
-An event is in the index before it is in the log, and the events of a stream are in it in order; so a place that says version v
-of a stream never leaves out an earlier one.
+An event enters the index before it enters the log, and the events of a stream enter the index in order. So a place that says
+version v of a stream never leaves out an earlier version.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CorrelationFeed(Feed):
         self._streams = streams
         self._correlation_id = correlation_id
         self._types = types
-        # Where nothing was found the last time.
+        # The place after which the last read found no more.
         self._end: dict[str, int] | None = None
 
     @override

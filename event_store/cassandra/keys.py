@@ -1,8 +1,8 @@
-"""Keys of persons on Cassandra, in a keyspace of their own: made once by whoever is first, destroyed for ever.
+"""Keys of persons on Cassandra, in a keyspace of their own: made once by the process that is first, destroyed for ever.
 
-All that decides something is a conditional write, repeated until its outcome is known: what happened twice happened once. Who
-is erased is numbered first, which tells every process, and loses the key then; where the process that does it dies between the
-two, whoever reads of that erasure goes on with it.
+Every decision is a conditional write. It is repeated until its outcome is known, and has no effect a second time. An erasure
+first gets its number, which tells every process; then the key is destroyed. If the process dies between the two, the next
+process that reads this erasure finishes it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _STATEMENTS = {
     "number": f"INSERT INTO $.erasures (ledger, kind, number, person, at) VALUES ({_LEDGER}, {_BY_NUMBER}, ?, ?, ?)",
     "once": f"INSERT INTO $.erasures (ledger, kind, number, person, its, at) VALUES ({_LEDGER}, {_BY_PERSON}, 0, ?, ?, ?)"
     " IF NOT EXISTS",
-    # Nothing but true is ever written there.
+    # No condition: only true is ever written there.
     "done": f"UPDATE $.erasures SET done = true WHERE ledger = {_LEDGER} AND kind = {_BY_NUMBER} AND number = ? AND person = ?",
     "erased": f"SELECT number, person, at, done FROM $.erasures WHERE ledger = {_LEDGER} AND kind = {_BY_NUMBER}"
     " AND number > ? LIMIT ?",
@@ -65,7 +65,7 @@ _SERIAL = {
 
 
 class CassandraKeys(KeyStore):
-    """KeyStore in a keyspace that was migrated; what its methods promise is said there."""
+    """KeyStore in a migrated keyspace. The port says what the methods promise."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any], masters: Masters, keyspace: str) -> None:
         self._asked = asked
@@ -79,7 +79,7 @@ class CassandraKeys(KeyStore):
 
     @classmethod
     async def on(cls, asked: Asked, keyspace: str, master: bytes, other_masters: Sequence[bytes] = ()) -> CassandraKeys:
-        """Prepares what will be asked; the session is closed with it. OSError where none of these master keys wrapped them."""
+        """Prepares the statements; `close` also closes the session. OSError: none of these master keys wrapped the keys."""
         prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
         for name, cql in _SERIAL.items():
             prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
@@ -95,7 +95,7 @@ class CassandraKeys(KeyStore):
 
     @override
     def close(self) -> None:
-        """What was begun is with Cassandra."""
+        """Requests that were begun are with Cassandra already."""
         self._asked.close()
 
     async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
@@ -115,7 +115,7 @@ class CassandraKeys(KeyStore):
         return {person: self._opened(person, row) for person, row in rows.items() if row is not None}
 
     async def _make(self, person: str, cipher: personal_pb2.Cipher) -> Sequence[Any]:
-        """The row of a person after a key was made where there was none: ours, or that of somebody who was faster."""
+        """Makes a key and returns the person's row, which holds this key or that of a process that was faster."""
         nonce, wrapped = self._masters.wrap(Key.new(cipher).secret, person)
         await self._ask("make", cipher, nonce, wrapped, person)
         row = await self._row(person, "serial_row")
@@ -165,7 +165,7 @@ class CassandraKeys(KeyStore):
             batch.add(self._prepared["count"], (number, last))
             batch.add(self._prepared["number"], (number, person, at))
             batch.add(self._prepared["once"], (person, number, at))
-            # Not applied: another was numbered meanwhile, this one perhaps.
+            # If it was not applied, another erasure got this number, or this person has a number by now.
             await surely(lambda sent=batch: self._asked.ask(sent))  # type: ignore[misc]
         return Erasure(its[0][0], person, its[0][1])
 
@@ -199,17 +199,17 @@ class CassandraKeys(KeyStore):
                 person = str(found[0][0])
             else:
                 made = new_person()
-                # First where an erasure finds it. Where another process is faster, nobody ever hears of this one.
+                # Noted first with the person, where an erasure finds it. If another process is faster, nobody hears of this id.
                 await self._ask("found", {digest}, made)
                 answer = (await self._ask("lead", digest, made))[0]
                 person = made if answer[0] else str(answer[2])
             if await self.knows(person):
                 return person
-            # Erased, by somebody who did not come this far, or whom a late write overtook.
+            # The person was erased, but the look-up is there: the erasing process died too early, or the look-up came late.
             await self._ask("lead_nowhere", digest, person)
 
     async def _secret(self, name: str) -> bytes:
-        """A random one, made by whoever is first."""
+        """The secret of this name: a random one, made by the process that is first."""
         await self._ask("secret", name, *self._masters.wrap(secrets.token_bytes(32), name))
         nonce, wrapped = (await self._ask("its_secret", name))[0]
         return self._masters.unwrap(nonce, wrapped, name)
@@ -218,14 +218,14 @@ class CassandraKeys(KeyStore):
 
     @override
     async def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
-        """In the order of Cassandra."""
+        """Persons come in Cassandra's own order."""
         if not after:
             nonce, wrapped = (await self._ask("its_secret", _LOOKUPS))[0]
             if again := self._masters.rewrap(nonce, wrapped, _LOOKUPS):
                 await self._ask("rewrap_secret", *again, _LOOKUPS, wrapped)
         rows = await self._ask("wrapped", after, limit)
         changes = [
-            # Where somebody is erased meanwhile, there is nothing left to wrap.
+            # If the person is erased meanwhile, the condition fails: there is nothing left to wrap.
             self._ask("rewrap", *again, person, wrapped)
             for person, nonce, wrapped in rows
             if wrapped and (again := self._masters.rewrap(nonce, wrapped, person))
@@ -234,11 +234,11 @@ class CassandraKeys(KeyStore):
             await asyncio.gather(*changes[first : first + _AT_ONCE])
         return Rewrapped(rows[-1][0] if len(rows) == limit else "", len(rows), len(changes))
 
-    # -- what left the house ----------------------------------------------------------------------------------------------
+    # -- data that went outside -------------------------------------------------------------------------------------------
 
     @override
     async def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
-        """Under a name of its own, so that what is written twice counts once."""
+        """Each call has a random id, so that a write that is repeated counts once."""
         own = str(uuid.uuid4())
         await asyncio.gather(*(self._ask("send", person, recipient, own, events, at) for person, events in persons.items()))
 
@@ -249,7 +249,7 @@ class CassandraKeys(KeyStore):
 
     @override
     async def copies(self) -> list[int]:
-        """Of snapshots and backups of Cassandra nobody tells us."""
+        """Always empty: nobody tells us of Cassandra's snapshots and backups."""
         return []
 
 

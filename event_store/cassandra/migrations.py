@@ -1,6 +1,6 @@
-"""Keyspaces brought up to date step by step; several who begin at once do no harm.
+"""Brings keyspaces up to date step by step. Several processes may do this at once.
 
-A step is never changed once it was released: what is to be different is a step of its own. Each can be run twice.
+A released step is never changed: add a new step. Every step can be run twice.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ STREAMS = (
       actor text, district text, classification tinyint, sealed blob, at bigint,
       PRIMARY KEY ((stream, bucket), kind, version, id))
     """,
-    # A writer is open where `closed` is false, which its beginning says once: null, as a late beat leaves it, is closed. It
-    # opens so many streams under one id that its partition can always be read. What a copy that was away brings back of one
-    # that is gone is found silent and adopted once more, which changes nothing: a day is enough for tombstones of these two.
+    # A writer is open only if `closed` is false, which `begin` writes once. Null, as a late beat leaves it, counts as closed.
+    # The openings under one id are limited, so that their partition can always be read. A replica that was away may bring back
+    # rows of a removed writer; it is found silent and adopted again, which changes nothing. So their tombstones need one day.
     "CREATE TABLE IF NOT EXISTS writers (id text PRIMARY KEY, beat bigint, closed boolean) WITH gc_grace_seconds = 86400",
     "CREATE TABLE IF NOT EXISTS open_streams (writer text, stream text, number bigint, PRIMARY KEY (writer, stream, number))"
     " WITH gc_grace_seconds = 86400",
@@ -37,10 +37,10 @@ STREAMS = (
       story text, stream text, version bigint, bucket int,
       PRIMARY KEY (story, stream, version))
     """,
-    # Of a group, by kind: 0 the last version of a stream (name), 2 an event that was given up (position), 3 a slot for a parked
-    # event (position: the slot's number). Nothing is deleted here: a slot that is free is written over, so there are no more of
-    # them than events were parked at the same time. `at`: the position of a slot's event, 0 where it is free; `asked`: how
-    # often others changed what is parked; `waiting`: how many events are.
+    # A group's rows, by kind: 0 the last version of a stream (`name`), 2 an event that was given up (`position`), 3 a slot for
+    # a parked event (`position`: the slot's number). Nothing is deleted here: free slots are overwritten, so there are never
+    # more slots than events that were parked at the same time. `at`: the position of the slot's event, 0: the slot is free;
+    # `asked`: how often others changed the parked events; `waiting`: how many are parked.
     """
     CREATE TABLE IF NOT EXISTS view_groups (
       service text, grp text, kind tinyint, position bigint, name text,
@@ -49,20 +49,20 @@ STREAMS = (
       version bigint, stream text, event_id text, type text, reason text, who text, moment bigint, replay tinyint,
       PRIMARY KEY ((service, grp), kind, position, name))
     """,
-    # Nothing is deleted here: of a row that was, the text is empty.
+    # Nothing is deleted here: the text of a deleted row is empty.
     """
     CREATE TABLE IF NOT EXISTS view_rows (
       service text, name text, shard tinyint, key text, row text, revision bigint, applied frozen<map<text, bigint>>,
       PRIMARY KEY ((service, name, shard), key))
     """,
-    # Who has written lately, and how often: what is forgotten after a day only looks like one more change. What ran out is the
-    # same on each copy, so nothing can bring it back: it need not stay as a tombstone for ten days.
+    # Which processes have written lately, and how often. An entry expires after a day, which only looks like one more change.
+    # It expires on all replicas, so none can bring it back, and its tombstone need not stay for ten days.
     """
     CREATE TABLE IF NOT EXISTS view_changes (
       service text, process text, number bigint,
       PRIMARY KEY (service, process)) WITH default_time_to_live = 86400 AND gc_grace_seconds = 3600
     """,
-    # One row for each name in these two, and one for each partition of `snapshots`: all are written over.
+    # One row for each name in these two, and one for each stream in `snapshots`: all are overwritten.
     "CREATE TABLE IF NOT EXISTS timers (service text, name text, last bigint, PRIMARY KEY (service, name))",
     """
     CREATE TABLE IF NOT EXISTS windows (
@@ -73,20 +73,20 @@ STREAMS = (
 )
 """Streams, with read models and snapshots beside them."""
 
-# When what was written over leaves the files: a table is flushed each hour, and any two of its files are made one.
+# Overwritten values leave the files soon: a table is flushed each hour, and any two of its files are made one.
 _SOON_GONE = (
     " WITH memtable_flush_period_in_ms = 3600000 AND compaction = {'class': 'SizeTieredCompactionStrategy',"
     " 'min_threshold': '2', 'min_sstable_size': '1000000000000'}"
 )
 KEYS = (
-    # Who was erased keeps a row, with nothing in it but that; a key is written over, since what is only deleted may come back
-    # from a node that was away.
+    # An erased person keeps a row that says only this. The key is overwritten, not deleted: a deleted one could come back from
+    # a node that was away.
     f"""
     CREATE TABLE IF NOT EXISTS persons (
       person text PRIMARY KEY, cipher tinyint, nonce blob, wrapped blob, lookups set<blob>, erased_at bigint)
     {_SOON_GONE}
     """,
-    # By kind: 0 the n-th who was erased, 1 the number of a person.
+    # By kind: 0 the erasure with a number, 1 the number of a person's erasure.
     """
     CREATE TABLE IF NOT EXISTS erasures (
       ledger tinyint, kind tinyint, number bigint, person text, last bigint static, its bigint, at bigint, done boolean,
@@ -95,14 +95,14 @@ KEYS = (
     f"CREATE TABLE IF NOT EXISTS lookups (digest blob PRIMARY KEY, person text) {_SOON_GONE}",
     "CREATE TABLE IF NOT EXISTS sent (person text, recipient text, id text, events int, at bigint,"
     " PRIMARY KEY (person, recipient, id))",
-    # What the master key wraps besides keys of persons.
+    # Secrets besides the keys of persons, wrapped by the master key too.
     "CREATE TABLE IF NOT EXISTS secrets (name text PRIMARY KEY, nonce blob, wrapped blob)",
 )
-"""Keys of persons: in a keyspace of their own, which others may read and copy than those who read the streams."""
+"""Keys of persons, in a keyspace of their own: so it can have other users and other backups than the streams."""
 
 
 async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
-    """Brings a keyspace to what this code needs; StoreError where it is newer than the code, or the cluster refuses."""
+    """Brings a keyspace to what this code needs. StoreError: it is newer than the code, or the cluster refuses."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", place.keyspace):
         raise StoreError(f"{place.keyspace!r} is no name of a keyspace: use small letters, digits and _, at most 48")
     asked = await Asked.open(place)
@@ -112,7 +112,7 @@ async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
         try:
             rows = await asked.ask(which)
         except StoreError:
-            # It is not there. What is, is not asked for: a city's name on a cluster need not be allowed to make keyspaces.
+            # The table is missing. The keyspace is made only if it is missing too: the city's user may lack the right to do so.
             there = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
             if not await asked.ask(there, (place.keyspace,)):
                 await _change(asked, f"CREATE KEYSPACE IF NOT EXISTS {place.keyspace} WITH replication = {_replication(place)}")
@@ -133,7 +133,7 @@ async def migrate(place: Place, steps: Sequence[str] = STREAMS) -> None:
 
 
 async def _change(asked: Asked, cql: str) -> None:
-    """Schemas change slowly, more so when several change them at once; each change here may be made twice."""
+    """Makes one change of the schema. That is slow, above all if several do it at once; each change here may be made twice."""
     for _ in range(_TRIES):
         with contextlib.suppress(TimedOut):
             await asked.ask(cql, answer_s=_CHANGE_S)

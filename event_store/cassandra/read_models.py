@@ -1,8 +1,8 @@
 """Read models of a service on Cassandra: a row is written on condition of what it was, a checkpoint on condition of its member.
 
-Rows first, then the checkpoint: a member that dies between the two leaves rows that say in `applied` what is in them, so who
-comes next folds nothing into them twice. All that is a group's is in one partition and is changed by conditional writes only,
-each of which counts its member's turn on: one that arrives late, when nobody waits for it any more, changes nothing.
+Rows first, then the checkpoint. If a member dies between the two, the rows say in `applied` which events are in them, so the
+next member folds none twice. All data of a group is in one partition, and only conditional writes change it. Each of them adds
+one to the member's `turn`, so a write that arrives late, when nobody waits for it any more, changes nothing.
 (It is long because a port is implemented in one place.)
 """
 
@@ -44,10 +44,10 @@ _SEEN, _DROPPED, _SLOT = 0, 2, 3
 _AT_ONCE = 100
 # Rows of one batch, in characters: Cassandra takes no write of more than half a segment of its commit log.
 _BATCH_BYTES = 1024 * 1024
-# A row that was deleted stays for what it says: its text is empty, and not a null, which would be a tombstone.
+# A deleted row stays, because its `applied` is needed. Its text is empty, and not null, which would be a tombstone.
 _DELETED = ""
 _PAGE = 1000
-# So many replayed events a row may tell of before it is asked which of them are parked still.
+# How many replayed events a row may list before those that are no longer parked are taken off the list.
 _REPLAYED_MAX = 16
 
 _GROUP = "service = ? AND grp = ?"
@@ -80,7 +80,7 @@ _STATEMENTS = {
     "change": "INSERT INTO $.view_changes (service, process, number) VALUES (?, ?, ?)",
     "changes": "SELECT process, number FROM $.view_changes WHERE service = ?",
     "last_run": "SELECT last FROM $.timers WHERE service = ? AND name = ?",
-    # Of two, the later moment stays, whichever was written last.
+    # The later of two moments wins, whichever was written last.
     "ran": "INSERT INTO $.timers (service, name, last) VALUES (?, ?, ?) USING TIMESTAMP ?",
     "windows": "SELECT closed_until, resume, position FROM $.windows WHERE service = ? AND name = ?",
     "save_windows": "INSERT INTO $.windows (service, name, closed_until, resume, position) VALUES (?, ?, ?, ?, ?)"
@@ -93,7 +93,7 @@ _SERIAL = {
 
 
 class _Group(NamedTuple):
-    """What stands once for a group: its member's epoch and turn, the checkpoint, who the member is, how often others asked."""
+    """The static columns of a group: its member's epoch and turn, the checkpoint, the member's id, how often others asked."""
 
     epoch: int
     turn: int
@@ -103,7 +103,7 @@ class _Group(NamedTuple):
 
 
 class CassandraReadModels(ReadModels):
-    """ReadModels of one service in a keyspace that was migrated; what its methods promise is said there."""
+    """ReadModels of one service in a migrated keyspace. The port says what the methods promise."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any], service: str) -> None:
         self._asked = asked
@@ -117,7 +117,7 @@ class CassandraReadModels(ReadModels):
 
     @classmethod
     async def on(cls, asked: Asked, keyspace: str, service: str) -> CassandraReadModels:
-        """Prepares what will be asked; the session stays its opener's."""
+        """Prepares the statements. The caller still has to close the session."""
         prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
         for name, cql in _SERIAL.items():
             prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
@@ -125,13 +125,13 @@ class CassandraReadModels(ReadModels):
 
     @override
     def close(self) -> None:
-        """Nothing waits here: what was begun is with Cassandra."""
+        """Nothing to do: requests that were begun are with Cassandra already."""
 
     async def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
         return await surely(lambda: self._asked.ask(self._prepared[name], values))
 
     async def _send(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> bool:
-        """One conditional batch in one partition, until it is answered: False where it did not apply, or had applied before."""
+        """Sends a conditional batch to one partition until it is answered. False: it did not apply, or had applied before."""
         batch = BatchStatement(batch_type=BatchType.UNLOGGED)
         for name, values in statements:
             batch.add(self._prepared[name], values)
@@ -148,7 +148,7 @@ class CassandraReadModels(ReadModels):
                 there = await self._group(group)
                 if there is not None and there.member == member:
                     return there.epoch, there.done
-                # Where nobody says that it applied, the next look does.
+                # The next look at the group shows whether it was applied.
                 if there is None:
                     await self._send([("begin", (1, member, start, self._service, group, None))])
                 else:
@@ -179,7 +179,7 @@ class CassandraReadModels(ReadModels):
         park: Sequence[Parked] = (),
         unpark: Sequence[int] = (),
     ) -> None:
-        """Changes what is the group's, and its checkpoint with it, as its member; LostAssignment where another one is."""
+        """Changes a group's data and its checkpoint together, as its member. LostAssignment: another member took over."""
         async with self._turns[group]:
             while True:
                 there = await self._group_of(group, epoch)
@@ -189,14 +189,14 @@ class CassandraReadModels(ReadModels):
                 slots: Slots | None = None
                 written: list[tuple[str, tuple[object, ...]]] = []
                 if park or unpark:
-                    # Taken out until it is known what became of them.
+                    # `_slots` lacks them until the outcome is known.
                     slots = await self._slots_now(group, there)
                     changed = slots.change(park, unpark)
                     written = [("slot", (self._service, group, number, *what)) for number, what in changed.items()]
                     moves = ("keep", (turn, done, len(slots), *of_group, there.asked))
                 if not await self._send([moves, *written, *changes]):
                     now = await self._group_of(group, epoch)
-                    # The turn is the next one: it had applied when its answer was lost. The same: somebody asked meanwhile.
+                    # Our turn: the batch had applied, and its answer was lost. The turn before: a request came, so again.
                     if now.turn == there.turn and now.asked != there.asked:
                         continue
                     if now.turn != turn:
@@ -218,18 +218,18 @@ class CassandraReadModels(ReadModels):
         kept: Mapping[str, Kept] | None = None,
         seen: Mapping[str, int] | None = None,
     ) -> None:
-        """A row is known by the revision it was folded from, and by that of the one who wrote it."""
+        """A row is written only over the revision it was folded from, and gets a new revision that tells who wrote it."""
         rows = rows or {}
         texts = {key: _DELETED if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
         there = await self._group_of(group, epoch)
         unparked = list(unparked)
         if texts:
-            # Who loses its place just now writes what `applied` tells of.
+            # A member that loses the group at this moment still writes rows: `applied` says which events are in them.
             kept = await self.load(view, texts) if kept is None else kept
             says = {replayed_as(group, one): one for one in unparked} or {group: position}
             await self._write(view, texts, kept, says, await self._said_enough(group, kept))
         changes = [("see", (self._service, group, _SEEN, 0, stream, version)) for stream, version in (seen or {}).items()]
-        # Where all there is are rows, they were written or refused: whoever takes over now comes after them.
+        # If there are only rows, all is done: a member that takes over now comes after them.
         if changes or unparked or position != there.done:
             await self._as_member(group, epoch, changes, position=position, unpark=unparked)
 
@@ -270,7 +270,7 @@ class CassandraReadModels(ReadModels):
         while limit < 0 or len(found) < limit:
             size = _PAGE if limit < 0 else min(limit, _PAGE)
             page = await self._ask("scan", self._service, view, shard, after, size)
-            # A row that was deleted is there still, for what it says of who deleted it.
+            # A deleted row is still there, for its `applied`; its text is empty.
             found += [(key, text) for key, text in page if text]
             if len(page) < size:
                 break
@@ -278,7 +278,7 @@ class CassandraReadModels(ReadModels):
         return found
 
     async def _said_enough(self, group: str, kept: Mapping[str, Kept]) -> set[str]:
-        """Replayed events that rows need not tell of any more: they are parked no longer, so nobody will replay them again."""
+        """Replayed events that rows need not list any more: they are no longer parked, so nobody will replay them again."""
         told = [[name for name in one.applied if name.startswith(replayed_as(group, 0)[:-1])] for one in kept.values()]
         if not any(len(names) > _REPLAYED_MAX for names in told):
             return set()
@@ -334,7 +334,7 @@ class CassandraReadModels(ReadModels):
         await self._as_member(group, epoch, park=events)
 
     async def _slots_now(self, group: str, there: _Group) -> Slots:
-        """The slots as they are for a group's member now: read where somebody else changed them, or it has just begun."""
+        """A group's slots, for its member. They are read again if somebody else has changed them, or it has just begun."""
         slots = self._slots.pop(group, None)
         if slots is None or (slots.epoch, slots.asked) != (there.epoch, there.asked):
             slots = Slots(there.epoch, there.asked, await self._all_slots(group))
@@ -342,7 +342,7 @@ class CassandraReadModels(ReadModels):
         return slots
 
     async def _all_slots(self, group: str) -> list[tuple[int, Parked]]:
-        """Every slot with what is in it; one that is free has position 0."""
+        """Every slot and its content; a free slot has position 0."""
         found: list[tuple[int, Parked]] = []
         while page := await self._ask("slots", self._service, group, found[-1][0] if found else -1, _PAGE):
             found += [(number, Parked(*what)) for number, *what in page]
@@ -365,7 +365,7 @@ class CassandraReadModels(ReadModels):
         return asked or 0
 
     async def _number(self, group: str) -> tuple[int | None, int | None]:
-        """How often somebody asked, or gave one up, and how many are parked; None where none ever was."""
+        """How often somebody asked for a replay or gave an event up, and how many are parked; None: none ever was."""
         found = await self._ask("number", self._service, group)
         return (found[0][2], found[0][3]) if found else (None, None)
 
@@ -379,7 +379,7 @@ class CassandraReadModels(ReadModels):
             if not of_stream or (found and not wait):
                 return found
             found = found or len(of_stream)
-            # Not applied: it had applied, or somebody else changed something. What still waits then is asked for anew.
+            # If it was not applied, it had applied before, or somebody else changed something: the next round looks again.
             await self._send([("ask", ((asked or 0) + 1, self._service, group, asked)), *wait[:_AT_ONCE]])
 
     @override
@@ -389,7 +389,7 @@ class CassandraReadModels(ReadModels):
             asked, waiting = await self._number(group)
             found = next(((number, one) for number, one in await self._all_slots(group) if one.position == position), None)
             if found is None:
-                # Gone since we asked for it: by us, or by the member, or by another who gave it up.
+                # It is not parked any more: we have given it up, or somebody else has, or the member is done with it.
                 mine = (position, reason, who, now)
                 gone = await self.dropped(group, position - 1) if ours else []
                 return mine in [(one.position, one.reason, one.who, one.dropped_at) for one in gone]
@@ -450,7 +450,7 @@ def _by_shard(keys: Iterable[str]) -> dict[int, list[str]]:
 
 
 def _parts(of: Iterable[T], size: Callable[[T], int] = lambda one: 0) -> list[list[T]]:
-    """In parts that one question or one batch may hold."""
+    """Splits into parts that fit into one request or one batch."""
     parts: list[list[T]] = []
     room = 0
     for one in of:

@@ -1,6 +1,6 @@
-"""Where Cassandra is, how to be let in, and how it is asked: the driver's threads answer, and nobody waits in one.
+"""The address of Cassandra, how to log in, and how to ask it. The driver's threads deliver answers; no thread waits for one.
 
-The driver repeats nothing by itself and asks nobody twice: whether something may happen twice is known above it.
+The driver never repeats a request by itself: only its caller knows whether the request may take effect twice.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from citybrain.event_store.distributed.passwords import read_password
 from citybrain.event_store.store import StoreError
 
 with warnings.catch_warnings():
-    # The driver loads every loop that it could run on, eventlet's too, which says to whoever types a command that it is old.
+    # The driver loads every event loop that it could run on. Eventlet's prints that it is old, to anybody who types a command.
     warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
     from cassandra.cluster import _NOT_SET, EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 
-# How many copies decide, and how many decide a condition: those of the data centre that is asked, or those of all.
+# The consistency of requests, and of conditions: a majority in the data centre that is asked, or in all of them.
 _LEVELS = {
     "LOCAL_QUORUM": (ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.LOCAL_SERIAL),
     "QUORUM": (ConsistencyLevel.QUORUM, ConsistencyLevel.SERIAL),
 }
 
-# Nobody knows then whether it was done: with it on the way, at the node that was asked, or at those it asked.
+# After these errors nobody knows whether the request took effect.
 _UNKNOWN = (
     OperationTimedOut, Timeout, Unavailable, CoordinationFailure, NoHostAvailable, ConnectionException, ConnectionShutdown,
     OverloadedErrorMessage, ServerError, OSError,
@@ -72,7 +72,7 @@ class Place:
     answer_s: float = 5.0
 
     def contact_points(self) -> list[tuple[str, int]]:
-        """The addresses in parts; StoreError where one is none."""
+        """The addresses as pairs of host and port. StoreError: one is no address."""
         found = []
         for address in self.addresses.split(","):
             host, _, port = address.strip().rpartition(":")
@@ -90,7 +90,7 @@ class Asked:
         self._serial = serial
         self._loop = asyncio.get_running_loop()
         self.session = session
-        # All of an answer, not its first page: what may be long is asked for in parts, above.
+        # No pages: an answer comes whole. Callers ask for long answers in parts.
         session.default_fetch_size = None
 
     @classmethod
@@ -103,7 +103,7 @@ class Asked:
             session = await loop.run_in_executor(None, _connect, cluster)
         except Exception as error:
             wrong = f"does not let us in: {_first_line(error)}{_hint(place, error)}"
-        # Where a data centre is asked that is not there, nobody lets us in, and the driver does not say why.
+        # If there is no such data centre, connecting fails and the driver does not say why. So it is checked here.
         wrong = wrong_centre(place, {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}) or wrong
         if wrong:
             await loop.run_in_executor(None, cluster.shutdown)
@@ -111,11 +111,11 @@ class Asked:
         return cls(cluster, session, _LEVELS[place.consistency][1])
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Disconnects."""
         self._cluster.shutdown()
 
     async def prepare(self, cql: str, *, serial: bool = False) -> Any:
-        """A statement; `serial`: it reads what the last conditional write that was decided left."""
+        """A prepared statement; `serial`: it reads what the last decided conditional write left."""
         statement = await self._loop.run_in_executor(None, self.session.prepare, cql)
         if serial:
             statement.consistency_level = self._serial
@@ -124,7 +124,7 @@ class Asked:
     def ask(
         self, statement: Any, values: Sequence[object] | None = None, *, answer_s: Any = _NOT_SET
     ) -> asyncio.Future[list[tuple[Any, ...]]]:
-        """The rows of an answer. TimedOut where it is not known what was done."""
+        """The rows of an answer. TimedOut: nobody knows whether the request took effect."""
         done: asyncio.Future[list[tuple[Any, ...]]] = self._loop.create_future()
         try:
             asked = self.session.execute_async(statement, values, timeout=answer_s)
@@ -146,7 +146,7 @@ class Asked:
 
 
 async def surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Asks again where nobody knows what was done: for what may happen twice. TimedOut after half a minute."""
+    """Asks again after TimedOut, for about half a minute. Only for requests that may take effect twice."""
     pause = _FIRST_PAUSE_S
     for _ in range(_TRIES):
         try:
@@ -158,7 +158,7 @@ async def surely(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def wrong_centre(place: Place, centres: Collection[str]) -> str:
-    """Why a place must not be asked, given the data centres there are; empty where it may."""
+    """Why a place must not be used, given the data centres there are; empty: it may be used."""
     there = ", ".join(sorted(centres))
     if centres and place.data_centre and place.data_centre not in centres:
         return f"has no data centre {place.data_centre}; there are: {there}"
@@ -182,7 +182,7 @@ def _connect(cluster: Cluster) -> Session:
 
 
 class _InOneLine(logging.Filter):
-    """What the driver tells with a traceback, without it; nothing where it raises the same to us, who tell it."""
+    """The driver's log lines, without tracebacks; none while we connect, since we then report the error ourselves."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
@@ -197,7 +197,7 @@ for _name in ("cluster", "connection", "pool"):
 
 
 def _hint(place: Place, error: Exception) -> str:
-    """What to do where we are not let in, as far as it can be known."""
+    """What to do if Cassandra refuses us, as far as it can be known."""
     told = _of_nodes(error) or [error]
     if any(isinstance(one, AuthenticationFailed) for one in told):
         return "; who we are is said in `cassandra.user` and `cassandra.password_file`, to the keys in `cassandra.keys_user`"
@@ -242,7 +242,7 @@ def _cluster(place: Place) -> Cluster:
         auth_provider=auth,
         connect_timeout=place.answer_s,
         protocol_version=5,
-        # Whoever asks sees the tables it has prepared for; nobody changes them but migrations.
+        # Not needed: only migrations change tables, and statements are prepared.
         schema_metadata_enabled=False,
         token_metadata_enabled=True,
         reconnection_policy=_AlwaysSoon(),
@@ -253,7 +253,7 @@ class _AlwaysSoon:
     """A node that is away is looked for twice a second."""
 
     def new_schedule(self) -> Any:
-        """How long to wait before each try."""
+        """How many seconds to wait before each try."""
         while True:
             yield 0.5
 
@@ -265,6 +265,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _of_nodes(error: BaseException) -> list[BaseException]:
-    """What each node said, where an error tells that; others name nodes only, or are of one."""
+    """What each node said, if the error tells; other errors only name nodes, or come from one node."""
     errors = error.errors if isinstance(error, NoHostAvailable) else None
     return list(errors.values()) if isinstance(errors, dict) else []

@@ -1,6 +1,6 @@
-"""Numbered slots for the parked events of a group: one that is free is written over, and no row is ever deleted.
+"""Numbered slots for the parked events of a group. A free slot is overwritten, and no row is ever deleted.
 
-Cassandra keeps what was deleted as tombstones for days, and refuses to read past too many of them.
+Cassandra keeps a tombstone of a deleted row for days, and refuses to read past too many of them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import astuple
 from citybrain.event_store.read_models import Parked
 
 FREE = (0, "", "", "", "", 0, 0)
-"""What is written into a slot that nothing stands in any more: no nulls, which are tombstones too."""
+"""Written into a slot that becomes free. No nulls: they are tombstones too."""
 
 
 class Slots:
-    """In which slot of its group each parked event stands, as its member knows it, and which slots are free."""
+    """The slot of each parked event of a group, as its member knows it, and the free slots."""
 
     def __init__(self, epoch: int, asked: int | None, rows: Iterable[tuple[int, Parked]]) -> None:
         self.epoch = epoch
         self.asked = asked
-        # What others gave up: it is not parked again by who did not know yet.
+        # Events that others gave up: a member that does not know this yet must not park them again.
         self.given_up: set[int] = set()
         self._of: dict[int, int] = {}
         self._free: list[int] = []
@@ -42,7 +42,7 @@ class Slots:
         return self._of
 
     def change(self, park: Iterable[Parked], unpark: Iterable[int]) -> dict[int, tuple[object, ...]]:
-        """Takes events in and out; returns what is to be written into which slots. The lowest that are free are taken."""
+        """Takes events in and out; returns what to write into which slots. The lowest free slots are used first."""
         written: dict[int, tuple[object, ...]] = {}
         for position in unpark:
             if (number := self._of.pop(position, None)) is not None:

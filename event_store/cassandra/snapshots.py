@@ -1,4 +1,4 @@
-"""Snapshots on Cassandra, asked for once: of two at once either may stay, and one that fails is missed by nobody."""
+"""Snapshots on Cassandra. A failed request is not repeated; of two writes at once either may win. A snapshot may be lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEEP = "INSERT INTO $.snapshots (stream, version, event_id, code, state) VALUES
 
 
 class CassandraSnapshots(Snapshots):
-    """Snapshots in a keyspace that was migrated; what its methods promise is said there."""
+    """Snapshots in a migrated keyspace. The port says what the methods promise."""
 
     def __init__(self, asked: Asked, newest: Any, keep: Any) -> None:
         self._asked = asked
@@ -27,7 +27,7 @@ class CassandraSnapshots(Snapshots):
 
     @classmethod
     async def on(cls, asked: Asked, keyspace: str) -> CassandraSnapshots:
-        """Prepares what will be asked; the session stays its opener's."""
+        """Prepares the statements. The caller still has to close the session."""
         newest, keep = [await asked.prepare(cql.replace("$", keyspace)) for cql in (_NEWEST, _KEEP)]
         return cls(asked, newest, keep)
 
@@ -48,4 +48,4 @@ class CassandraSnapshots(Snapshots):
 
     @override
     def close(self) -> None:
-        """What was begun is with Cassandra."""
+        """Requests that were begun are with Cassandra already."""

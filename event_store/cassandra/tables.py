@@ -25,15 +25,15 @@ _STATEMENTS = {
     "event": f"INSERT INTO $.streams (stream, bucket, kind, {_COLUMNS}) VALUES (?, ?, 0, {', '.join('?' * 13)})",
     "id": "INSERT INTO $.streams (stream, bucket, kind, version, id, at) VALUES (?, ?, 1, 0, ?, ?) IF NOT EXISTS",
     "change_fence": "UPDATE $.streams SET fence = ? WHERE stream = ? AND bucket = ? IF fence = ?",
-    # The head comes with the rows: one look at a partition sees whole batches only.
+    # The head is read together with the rows: one read of a partition sees whole batches only.
     "rows": f"SELECT head, {_COLUMNS} FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 0"
     " AND version >= ? AND version <= ? LIMIT ?",
     "versions": "SELECT id, at FROM $.streams WHERE stream = ? AND bucket = ? AND kind = 1 AND version = 0 AND id IN ?",
     "mark": "SELECT published, bucket FROM $.marks WHERE shard = ? AND stream = ?",
     "names": "SELECT DISTINCT stream, bucket, token(stream, bucket) FROM $.streams WHERE token(stream, bucket) > ? LIMIT ?",
-    # What is further wins, whenever it was written.
+    # The higher mark wins, whenever it was written.
     "put_mark": "INSERT INTO $.marks (shard, stream, published, bucket) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
-    # Older than whatever closes or removes it, whenever it arrives: so what is not false was not closed by a clock.
+    # Timestamp 1 is older than every close or remove, whenever this write arrives: so a late one cannot open a closed writer.
     "begin": "INSERT INTO $.writers (id, beat, closed) VALUES (?, 0, false) USING TIMESTAMP 1",
     "beat": "INSERT INTO $.writers (id, beat) VALUES (?, ?)",
     "close": "INSERT INTO $.writers (id, closed) VALUES (?, true)",
@@ -47,7 +47,7 @@ _STATEMENTS = {
     "correlated": "SELECT stream, version, bucket FROM $.stories WHERE story = ?",
 }
 _SERIAL = {"bucket": "SELECT DISTINCT stream, bucket, head, fence FROM $.streams WHERE stream = ? AND bucket = ?"}
-# More events than a page of the driver are asked for page by page, above.
+# More events are asked for page by page.
 _ROWS_MAX = 1000
 # Cassandra warns of batches over more than ten partitions.
 _MARKS_MAX = 10
@@ -55,7 +55,7 @@ _FIRST_TOKEN = -(2**63)
 
 
 class CassandraTables(Tables):
-    """Tables in a keyspace that was migrated."""
+    """Tables in a migrated keyspace."""
 
     def __init__(self, asked: Asked, prepared: dict[str, Any]) -> None:
         self._asked = asked
@@ -63,7 +63,7 @@ class CassandraTables(Tables):
 
     @classmethod
     async def on(cls, asked: Asked, keyspace: str) -> CassandraTables:
-        """Prepares what will be asked."""
+        """Prepares the statements."""
         prepared = {name: await asked.prepare(cql.replace("$", keyspace)) for name, cql in _STATEMENTS.items()}
         for name, cql in _SERIAL.items():
             prepared[name] = await asked.prepare(cql.replace("$", keyspace), serial=True)
@@ -141,7 +141,7 @@ class CassandraTables(Tables):
         await asyncio.gather(*batches)
 
     async def names(self) -> AsyncIterator[str]:
-        """All streams, a little of them at a time."""
+        """The names of all streams, read page by page."""
         place = _FIRST_TOKEN
         while rows := await self._ask("names", place, _ROWS_MAX):
             for stream, bucket, _ in rows:
@@ -154,7 +154,7 @@ class CassandraTables(Tables):
         await self._ask("index_correlation", event.correlation_id, event.stream, event.version, bucket)
 
     async def correlated(self, correlation_id: str) -> list[tuple[str, int, int]]:
-        """Where the events of one correlation id stand: stream, version, bucket; in the order of streams and versions."""
+        """Stream, version and bucket of each event of a correlation id, in the order of streams and versions."""
         return [(row[0], row[1], row[2]) for row in await self._ask("correlated", correlation_id)]
 
     # -- writers --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-"""What a writer that is gone left behind is decided and published by anybody, at any time, by several at once if need be.
+"""Finishing the work of a writer that is gone: any process may do this, at any time, and several at once.
 
-A writer that only slept loses nothing by it: its next append fails on the fence, and it goes on under a new id.
+If the writer was only asleep, nothing is lost: its next append fails on the new fence, and it goes on under a new id. writer.py
+says why no append is lost.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from citybrain.event_store.distributed.streams import BucketedStreams
 from citybrain.event_store.watch import Vital, Watch
 
 SILENT_S = 3.0
-"""A writer whose beat stood still for so long, by the machine time of who looks, is held to be gone."""
+"""A writer counts as gone if its beat has not changed for this long, by the machine time of the process that looks."""
 LOOK_S = 1.0
-# How many streams are brought into the log at a time. Some may wait for a part of the log that is away; the others go on.
+# How many streams are published at a time. Some may wait for a part of the log that is away; the others go on.
 _AT_ONCE = 32
 GONE_S = 3600.0
-"""A writer that is closed, and whose beat stood still for so long, is forgotten."""
+"""A closed writer whose beat has not changed for this long is removed."""
 
 
 class Adopter:
-    """Looks after the writers of others, each by itself: one that cannot be adopted now holds up no other."""
+    """Looks after the writers of other processes, each in a task of its own: one that fails does not delay the others."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Adopter:
         gone_s: float = GONE_S,
         watch: Watch | None = None,
     ) -> None:
-        """`new_fence`: values that never repeat. `own`: the ids of this process's own writer. `watch`: is told how it goes."""
+        """`new_fence`: makes values that never repeat. `own`: the ids of this process's own writer. `watch`: gets reports."""
         self._gone_s = gone_s
         self._tables = tables
         self._clock = clock
@@ -47,7 +48,7 @@ class Adopter:
         self._watch = watch or Watch()
         self._vital = self._watch.begin("looking after other writers")
         self._beats: dict[str, tuple[int, float]] = {}
-        # What a writer opens after it was closed it never uses: once is enough, and once more when it is forgotten.
+        # A closed writer never uses what it opens later. So it is adopted once, and once more before it is removed.
         self._adopted: set[str] = set()
         self._adopting: dict[str, asyncio.Task[None]] = {}
         # Why the last try to adopt a writer failed.
@@ -65,12 +66,12 @@ class Adopter:
                 task.cancel()
 
     async def look(self) -> None:
-        """Begins to adopt what belongs to writers that are closed, or silent for too long."""
+        """Begins to adopt writers that are closed, or silent for too long."""
         writers = await self._streams.surely(self._tables.writers)
         known = {writer.id for writer in writers}
         self._adopted &= known
         for gone in self._failed.keys() - known:
-            # Somebody else has adopted it, and it is forgotten.
+            # Another process has adopted and removed it.
             self._watch.end(self._failed.pop(gone))
         self._beats = {name: beat for name, beat in self._beats.items() if name in known}
         for writer in writers:
@@ -88,8 +89,8 @@ class Adopter:
         task.add_done_callback(lambda _: self._adopting.pop(writer))
 
     async def _try(self, writer: str, remove: bool) -> None:
-        """Adopts a writer; what fails is told, and tried again at a later look."""
-        # Others go on, and so do we: it is for people to know.
+        """Adopts a writer. A failure is reported, and tried again at a later look."""
+        # `stops=False`: this process can still take calls, so the report is only for people.
         vital = self._failed.pop(writer, None) or self._watch.begin(f"adopting writer {writer}", stops=False)
         with vital.round():
             await self._adopt(writer)
@@ -102,7 +103,7 @@ class Adopter:
             self._watch.end(vital)
 
     def _still_s(self, writer: WriterRow) -> float:
-        """How long its beat has stood still, as far as we saw."""
+        """For how many seconds its beat has not changed, as far as this process has seen."""
         beat, since = self._beats.get(writer.id, (-1, 0.0))
         if beat != writer.beat:
             since = self._clock.now()
@@ -110,7 +111,7 @@ class Adopter:
         return self._clock.now() - since
 
     async def _adopt(self, writer: str) -> None:
-        # First: what it opens from now on, it opens under another id.
+        # Close it first: what it opens under this id from now on, it never uses.
         await self._streams.surely(self._tables.close, writer)
         turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -118,15 +119,15 @@ class Adopter:
             async with turns:
                 await self._bring(writer, opening)
 
-        # Asked once: what does not answer, or cannot be read, is told, and asked again at a later look.
+        # Asked once only: a failure is reported, and the openings are asked for again at a later look.
         openings = await self._tables.opened(writer)
         done = await asyncio.gather(*map(bring, openings), return_exceptions=True)
-        # What stands in the way of one stream holds up no other.
+        # By now every stream was tried, so a failure of one has not delayed the others.
         if failed := [one for one in done if isinstance(one, BaseException)]:
             raise failed[0]
 
     async def _bring(self, writer: str, opening: Opening) -> None:
-        """What a writer left undecided or unpublished in a stream is decided, and in the log."""
+        """Decides and publishes what a writer left undecided or unpublished in a stream."""
         stream = opening.stream
         await self._fence_off(stream)
         tail = await self._streams.tail(stream)
@@ -136,7 +137,7 @@ class Adopter:
         await self._streams.surely(self._tables.forget, writer, opening)
 
     async def _fence_off(self, stream: str) -> None:
-        """Makes every append fail that was made for the fence there was; those that had applied are there to be read."""
+        """Changes the fence. Appends made for the old fence have applied, and can be read, or never will."""
         surely, tables = self._streams.surely, self._tables
         while True:
             tail = await self._streams.tail(stream)
@@ -145,6 +146,6 @@ class Adopter:
                 changed = await tables.change_fence(stream, tail.bucket, tail.fence, fence)
             except TimedOut:
                 changed = (await surely(tables.bucket, stream, tail.bucket)).fence == fence
-            # The append that closed a bucket came before us: the next one has a fence of its own.
+            # If an append filled this bucket before us, the writer may go on in the next one, which has a fence of its own.
             if changed and not await self._streams.is_closed(stream, tail.bucket):
                 return

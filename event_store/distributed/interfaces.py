@@ -1,6 +1,6 @@
-"""What the distributed engine needs of its surroundings. Adapters own threads and drivers; the simulation has its own.
+"""What the distributed engine needs from outside: tables, a broker, a clock. The simulation has implementations of its own.
 
-Every method may raise TimedOut: whether it took effect is not known then, and it may take effect at any time later.
+Every method may raise TimedOut: then nobody knows whether it took effect, and it may take effect at any later time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from citybrain.event_store.store import StoredEvent, StoreError
 
 
 class TimedOut(StoreError):
-    """No answer came. What was asked may have happened, may yet happen, or never."""
+    """No answer came. The request may have taken effect, may do so later, or never."""
 
 
 @dataclass(slots=True, frozen=True)
 class Bucket:
-    """The head (last version) and the fence of one bucket of a stream; None where there is none yet."""
+    """The head (last version) and the fence of one bucket of a stream; None: it has none yet."""
 
     head: int | None
     fence: str | None
@@ -26,7 +26,7 @@ class Bucket:
 
 @dataclass(slots=True, frozen=True)
 class Batch:
-    """An append as it is sent, again and again if need be: it applies only to this head and this fence, and only once."""
+    """An append as it is sent, perhaps many times. It applies only to this head and this fence, and only once."""
 
     stream: str
     bucket: int
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(slots=True, frozen=True)
 class Rows:
-    """Events of a bucket, and its head when the last of them was read: one look at both. None where there was none."""
+    """Events of a bucket, and the bucket's head as it was read together with the last of them; None: no events were found."""
 
     events: Sequence[StoredEvent]
     head: int | None
@@ -45,7 +45,7 @@ class Rows:
 
 @dataclass(slots=True, frozen=True)
 class Mark:
-    """Every version up to `published` is in the log, and it stands in `bucket`. True when written, perhaps old when read."""
+    """Every version up to `published` is in the log; that one stands in `bucket`. True for ever, but perhaps too low."""
 
     published: int = 0
     bucket: int = 0
@@ -53,7 +53,7 @@ class Mark:
 
 @dataclass(slots=True, frozen=True)
 class WriterRow:
-    """A writer as others see it: its beat changes as long as it lives; what is closed never opens again."""
+    """A writer as others see it. Its beat changes as long as it lives. A closed writer stays closed for ever."""
 
     id: str
     beat: int
@@ -62,7 +62,7 @@ class WriterRow:
 
 @dataclass(slots=True, frozen=True)
 class Opening:
-    """A stream as a writer opened it, for the n-th time: what takes this one away late must not take away the next."""
+    """One opening of a stream by a writer. Each has its own number, so that a late `forget` cannot delete a newer opening."""
 
     stream: str
     number: int
@@ -72,23 +72,23 @@ class Tables(Protocol):
     """The store of streams. `append` and `change_fence` are conditional writes in the partition of one bucket."""
 
     async def bucket(self, stream: str, bucket: int) -> Bucket:
-        """Head and fence, as the last conditional write that was decided left them."""
+        """Head and fence, as the last decided conditional write left them."""
         ...
 
     async def append(self, batch: Batch) -> bool:
-        """Writes all events and their ids, if head and fence are those of the batch and none of the ids is there."""
+        """Writes all events and their ids, if head and fence are those of the batch, and the bucket holds none of the ids."""
         ...
 
     async def change_fence(self, stream: str, bucket: int, old: str | None, new: str) -> bool:
-        """Changes the fence, if it is `old`: no batch made for the old one applies from then on."""
+        """Sets the fence to `new`, if it is `old`. From then on no batch made for `old` applies."""
         ...
 
     async def rows(self, stream: str, bucket: int, first: int, last: int) -> Rows:
-        """The events of a bucket from one version to another, those that are there."""
+        """The events of a bucket from version `first` to `last`, as far as they exist."""
         ...
 
     async def versions(self, stream: str, bucket: int, ids: Sequence[str]) -> dict[str, int]:
-        """At which versions a bucket holds some event ids."""
+        """The versions at which a bucket holds some event ids."""
         ...
 
     async def mark(self, stream: str) -> Mark:
@@ -96,47 +96,47 @@ class Tables(Protocol):
         ...
 
     async def put_marks(self, marks: Mapping[str, Mark]) -> None:
-        """Says of streams how far; each mark counts for itself."""
+        """Stores marks of several streams. They are not one transaction: some may be stored and others not."""
         ...
 
     async def index_correlation(self, event: StoredEvent, bucket: int) -> None:
-        """Says of an event, by its correlation id, that it stands in its stream; `bucket`: one that is not behind it."""
+        """Adds an event to the index of its correlation id. `bucket`: the event's bucket, or an earlier one."""
         ...
 
     async def begin(self, writer: str) -> None:
-        """A writer comes to life, if it has not been closed meanwhile. An id is begun once: after TimedOut, another one."""
+        """Registers a writer as open, unless it was closed meanwhile. An id is begun once: after TimedOut, use another one."""
         ...
 
     async def beat(self, writer: str, beat: int) -> None:
-        """It is alive."""
+        """Says that the writer is alive."""
         ...
 
     async def close(self, writer: str) -> None:
-        """It is held to be dead: for ever."""
+        """Declares the writer dead, for ever."""
         ...
 
     async def is_closed(self, writer: str) -> bool:
-        """Whether it may go on: only one that says of itself that it is open is not closed."""
+        """Whether the writer must stop. A writer that is not registered as open counts as closed."""
         ...
 
     async def remove(self, writer: str) -> None:
-        """Nobody need know any more that it was there; it stays closed, also where a beat of its own comes late."""
+        """Removes a closed writer. It stays closed, even if one of its beats arrives later."""
         ...
 
     async def writers(self) -> list[WriterRow]:
-        """All there are."""
+        """All writers."""
         ...
 
     async def open(self, writer: str, opening: Opening) -> None:
-        """From now on the writer may have something undecided or unpublished in the stream."""
+        """Says that from now on the writer may have something undecided or unpublished in the stream."""
         ...
 
     async def opened(self, writer: str) -> list[Opening]:
-        """What a writer has open."""
+        """The openings of a writer."""
         ...
 
     async def forget(self, writer: str, opening: Opening) -> None:
-        """It has nothing undecided or unpublished there any more. Of this opening only: a later one may be there already."""
+        """Deletes this opening: under it the writer has nothing undecided or unpublished. A newer opening stays."""
         ...
 
 
@@ -152,7 +152,7 @@ class Clock(Protocol):
     """Machine time."""
 
     def now(self) -> float:
-        """Seconds, never back."""
+        """Seconds; never goes back."""
         ...
 
     async def sleep(self, seconds: float) -> None:

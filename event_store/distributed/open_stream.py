@@ -18,24 +18,24 @@ class OpenStream:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: deque[Waiting] = field(default_factory=deque)
-    # The writer that has opened it, and how; None: nobody has.
+    # The id under which this process has opened it, and the opening; empty and None: it is not open.
     writer: str = ""
     opening: Opening | None = None
-    # (bucket, fence) that may be used: seen before the writer was seen not to be closed.
+    # Pairs (bucket, fence) that appends may use: the fence was read first, and after it that the writer was not closed.
     allowed: set[tuple[int, str | None]] = field(default_factory=set)
-    # Where it ended after our last append, with a fence that is allowed: whether that is still so, the next append decides.
+    # Where it ended after our last append, with an allowed fence. If that is out of date, the next append does not apply.
     tail: Tail | None = None
     undecided: int = 0
-    # Versions that were committed here and are not known to be in the log; and what stands there, of some of them.
+    # Versions that were committed here and are not known to be in the log; `held` has the events of some of them.
     unpublished: list[int] = field(default_factory=list)
     held: dict[int, Held] = field(default_factory=dict)
+    # How far it is known here to be in the log, and the part of this that others can see.
     known: Mark = field(default_factory=Mark)
-    # How much of that others can see.
     marked: Mark = field(default_factory=Mark)
     publishing: bool = False
     touched: float = 0.0
 
     @property
     def unmarked(self) -> bool:
-        """Whether something of it is in the log, and others cannot see that yet."""
+        """Whether the log is known here to hold more of it than others can see."""
         return self.marked.published < self.known.published

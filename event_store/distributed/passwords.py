@@ -1,4 +1,4 @@
-"""The password under which a cluster lets a process in: it stands in a file, never in a configuration."""
+"""The password with which a process logs in to a cluster. It stands in a file, never in a configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from citybrain.event_store.store import StoreError
 
 
 def read_password(cluster: str, addresses: str, file: Path | None, refused: type[StoreError] = StoreError) -> str:
-    """The password in a file; `refused` where none is named or it cannot be read."""
+    """The password in a file. Raises `refused` if no file is named, or it cannot be read."""
     if file is None:
         raise refused(f"{cluster} at {addresses} asks for a password: write it into a file, and name that file")
     try:

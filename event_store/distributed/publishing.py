@@ -1,7 +1,8 @@
-"""From a stream to the log: in version order, each event only when the one before it is there; then the mark says so.
+"""From a stream to the log: in version order, each event only when the one before it is there. Then the mark says so.
 
-Several may publish the same stream at once, and some may have slept: they add what is there already, never anything out of
-order, since each has seen version v-1 acknowledged, or marked by one who had, before it sends v.
+Several processes may publish the same stream at once, and some may have slept in between. They may add an event that is already
+there, but never one out of order: before a process sends version v, the log has acknowledged version v-1 to it, or to a process
+whose mark it has read.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from citybrain.event_store.distributed.streams import BucketedStreams
 from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.watch import Vital, Watch
 
-# Written as they come, marks are an eighth of what Cassandra does for an append.
+# For how long marks are collected. Written one by one, they would be an eighth of Cassandra's work for an append.
 _TOGETHER_S = 0.02
 _LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(slots=True, frozen=True)
 class Held:
-    """An event that was written here, and the bucket it stands in."""
+    """An event that this process wrote, and its bucket."""
 
     event: StoredEvent
     bucket: int
@@ -32,7 +33,7 @@ class Publisher:
     """Brings streams into the log."""
 
     def __init__(self, streams: BucketedStreams, broker: Broker, watch: Watch | None = None) -> None:
-        """`watch`: is told of what must go on here."""
+        """`watch`: gets reports of the loop that writes marks."""
         self.streams = streams
         self._broker = broker
         self._marks = _Marks(streams, (watch or Watch()).begin("marking what is in the log"))
@@ -42,14 +43,14 @@ class Publisher:
         return await self.streams.surely(self.streams.tables.mark, stream)
 
     async def bring(self, stream: str, target: int, known: Mark) -> Mark:
-        """Publishes and marks what is above what is known to be in the log, up to a version; returns what is known then."""
+        """Publishes and marks the versions after `known`, up to `target`; returns what is known to be in the log then."""
         reached = await self.publish(stream, target, known)
         if reached != known:
             await asyncio.shield(self.mark(stream, reached))
         return reached
 
     async def publish(self, stream: str, target: int, known: Mark, held: Mapping[int, Held] | None = None) -> Mark:
-        """As `bring`, and it marks nothing. What is `held` need not be read back. The target is committed: Incomplete else."""
+        """As `bring`, without the mark. Events in `held` need not be read back. Incomplete: the stream lacks a version."""
         versions = range(known.published + 1, target + 1)
         if held is not None and all(version in held for version in versions):
             found = [held[version] for version in versions]
@@ -58,18 +59,18 @@ class Publisher:
             events, bucket = await self.streams.read_all(stream, known.published + 1, target, known.bucket)
         for event in events:
             if event.correlation_id:
-                # Before the event is heard: who hears it finds all that has its correlation id.
+                # Before the event is published: whoever hears it then finds all events of its correlation id.
                 await self.streams.surely(self.streams.tables.index_correlation, event, known.bucket)
             await self.streams.surely(self._broker.publish, event)
         return Mark(events[-1].version, bucket) if events else known
 
     def mark(self, stream: str, mark: Mark) -> asyncio.Future[None]:
-        """Done when it is written for others to see that a stream is in the log so far. Shared: nobody cancels it."""
+        """Writes a mark; done when others can see it. Several callers may share the future, so do not cancel it."""
         return self._marks.put(stream, mark)
 
 
 class _Marks:
-    """Marks of many streams: after a pause the first is written at once, and those that follow soon after it together."""
+    """Marks of many streams. The first one after a pause is written at once; those that follow soon are written together."""
 
     def __init__(self, streams: BucketedStreams, vital: Vital) -> None:
         self._streams = streams
@@ -80,7 +81,7 @@ class _Marks:
         self._begun = -_TOGETHER_S
 
     def put(self, stream: str, mark: Mark) -> asyncio.Future[None]:
-        """Done when it is written, or one that is further."""
+        """Done when this mark is written, or a further one of its stream."""
         self._add(stream, mark)
         loop = asyncio.get_running_loop()
         if self._written is None:
@@ -113,7 +114,7 @@ class _Marks:
                         written.set_result(None)
                     told, pause = [], _TOGETHER_S
                 if told:
-                    # What was refused is tried again, with what came meanwhile.
+                    # Marks that were refused are tried again, with those that came meanwhile.
                     for stream, mark in marks.items():
                         self._add(stream, mark)
                     pause = min(pause * 2, _LONGEST_PAUSE_S)

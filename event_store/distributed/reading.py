@@ -1,4 +1,4 @@
-"""A partition of the log as its readers see it: each stream's versions once, in order, and none left out."""
+"""A partition of the log as groups read it: the versions of each stream once, in order, and none left out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from citybrain.event_store.distributed.publishing import Publisher
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.store import Log, LogPage, StoredEvent
 
-# Streams of a partition whose last version a member of a group has in memory.
+# For how many streams of a partition a group's member keeps the last version in memory.
 _KNOWN_MAX = 100_000
-# Kept as if it were a stream, by groups that have heard the log from its beginning.
+# Stored in place of a stream's name: says that the group has heard the log from its beginning.
 _BEGINNING = ""
 
 
 class NamedLog(Log, Protocol):
-    """A partition as the broker has it: what was published twice stands there twice."""
+    """A partition as the broker has it: an event that was published twice stands there twice."""
 
     @property
     def name(self) -> str:
@@ -27,7 +27,7 @@ class NamedLog(Log, Protocol):
 
 
 class SharedPartition:
-    """A Partition of the distributed engine: as the broker has it for who keeps his place, cleaned for groups."""
+    """A Partition of the distributed engine. Its own methods read it as the broker has it; `for_group` drops duplicates."""
 
     def __init__(self, log: NamedLog, publisher: Publisher) -> None:
         self._log = log
@@ -38,15 +38,15 @@ class SharedPartition:
         self.grown = log.grown
 
     def for_group(self, models: ReadModels, group: str) -> GroupReader:
-        """What a member of a group reads: every event of a stream once."""
+        """The partition as a member of a group reads it: every event of a stream once."""
         return GroupReader(self._log, self._publisher, models, group)
 
 
 class GroupReader:
-    """A GroupLog: what came twice is dropped, and what is missing is brought into the log again before anybody goes past it.
+    """A GroupLog: it drops duplicates. If an event is missing, it is published again before the group goes past it.
 
-    Nothing is kept of streams that the group has not heard yet. Where one begins at a later version, the stream is asked
-    whether an earlier one was for the group too, if it heard the log from its beginning.
+    Of a stream that the group has not heard yet, nothing is kept. If such a stream begins at a version above 1, and the group
+    has heard the log from its beginning, the stream is read to see whether an earlier version was for this group too.
     """
 
     def __init__(self, log: Log, publisher: Publisher, models: ReadModels, group: str) -> None:
@@ -56,20 +56,20 @@ class GroupReader:
         self._group = group
         self.head = log.head
         self.grown = log.grown
-        # Not known before the first look.
+        # Whether the group has heard the log from its beginning; None: not known before the first look.
         self._whole: bool | None = None
         self._last: OrderedDict[str, int] = OrderedDict()
-        # What is to be kept with the next checkpoints: position, stream and version, in the order of the partition.
+        # To be stored with the next checkpoints: position, stream and version, in the order of the partition.
         self._new: deque[tuple[int, str, int]] = deque()
         self.gaps = 0
-        """How often something was missing: never, if publishers do as they must and the broker loses nothing."""
+        """How often an event was missing. Stays 0 if publishers are correct and the broker loses nothing."""
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """Without types: what stands there, for who asks for an event again."""
+        """Without `types`: the page as the broker has it, for reading one event again."""
         page = await self._log.read_log(after, limit)
         if types is None:
             return page
-        # Its checkpoint is kept: what is behind it is too.
+        # The checkpoint `after` is stored, and with it everything up to there.
         while self._new and self._new[0][0] <= after:
             self._new.popleft()
         if self._whole is None:
@@ -78,17 +78,17 @@ class GroupReader:
         events = [event for event in page.events if await self._is_next(event, types) and event.type in types]
         while len(self._last) > _KNOWN_MAX:
             self._last.popitem(last=False)
-        # What says of itself that it is for others is theirs.
+        # A record that claims a type of other groups is left to them.
         unreadable = [one for one in page.unreadable if not one.type or one.type in types]
         return LogPage(events, page.reached, unreadable)
 
     def seen(self, position: int) -> dict[str, int]:
-        """The last version of each stream up to a position, where that is new."""
+        """The last versions up to a position that no checkpoint holds yet, by stream."""
         new = {stream: version for at, stream, version in self._new if at <= position}
         return new | {_BEGINNING: 1} if new and self._whole else new
 
     async def _look_up(self, events: Sequence[StoredEvent], types: Collection[str]) -> None:
-        """What is not in memory of the streams that are heard here."""
+        """Loads the last versions that are not in memory, of the streams that are heard here."""
         unknown = {event.stream for event in events if event.type in types} - self._last.keys()
         if unknown:
             kept = await self._models.seen(self._group, unknown)
@@ -108,7 +108,7 @@ class GroupReader:
         return True
 
     async def _missing(self, event: StoredEvent, last: int, types: Collection[str]) -> bool:
-        """Whether something for this group should have come before an event; if so, it and the event come again, in order."""
+        """Whether an event for this group is missing before `event`. If so, all from there to `event` are published again."""
         between, _ = await self._publisher.streams.read_all(event.stream, last + 1, event.version - 1)
         if not any(one.type in types for one in between):
             return False

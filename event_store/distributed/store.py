@@ -30,7 +30,7 @@ from citybrain.event_store.store import (
 )
 from citybrain.event_store.watch import Watch
 
-# How long a process that ends waits for what it has under way; what it leaves then, others bring into the log.
+# How long an ending process waits for its appends under way. Other processes publish what is left then.
 _SETTLE_S = 5.0
 
 
@@ -39,11 +39,11 @@ class SharedLog(Broker, Protocol):
 
     @property
     def failing(self) -> str:
-        """Why it takes nothing; empty: it does."""
+        """Why the log takes no events; empty: it takes them."""
         ...
 
     def partitions(self, types: Collection[str] | None = None) -> Sequence[NamedLog]:
-        """Those in which events of some types can stand."""
+        """The partitions that can hold events of these types; None: all."""
         ...
 
 
@@ -55,7 +55,7 @@ class MachineClock:
 
 
 CorrelationFeeds = Callable[[BucketedStreams, str, Collection[str] | None], Feed]
-"""How the events of one correlation id are found, of some types or all: the tables know."""
+"""Makes the feed of one correlation id, of some types or all (None)."""
 
 
 class DistributedEventStore(EventStore):
@@ -73,9 +73,9 @@ class DistributedEventStore(EventStore):
         openings_max: int = OPENINGS_MAX,
         watch: Watch | None = None,
     ) -> None:
-        """`correlations`: where the tables know the events of a correlation id; without it none can be followed.
+        """`correlations`: makes the feed of a correlation id; None: no correlation id can be followed.
 
-        `watch`: what must go on in the log, to which what must go on here is added. The rest: see Writer.
+        `watch`: the one that the log reports to; the loops of this store report there too. The rest: see Writer.
         """
         clock = MachineClock()
         self._watch = watch or Watch()
@@ -150,7 +150,7 @@ class DistributedEventStore(EventStore):
         return PartitionsFeed({log.name: log for log in self.partitions(types)}, types)
 
     async def leave(self) -> None:
-        """Finishes what was accepted, as far as that is possible now, and tells the others that nothing is left."""
+        """Finishes what was accepted, as far as that is possible now, then closes this process's writer."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -161,7 +161,7 @@ class DistributedEventStore(EventStore):
 
     @override
     def close(self) -> None:
-        """What was not finished, others bring into the log."""
+        """Other processes publish what was not finished."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

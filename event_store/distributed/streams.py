@@ -13,18 +13,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
-# How often a version is looked for that must be there.
+# How often a reader looks for a version that must be there.
 _TRIES = 10
 _INCOMPLETE = "what is not whole is not returned; if it stays so, look whether the streams were put back from an older copy"
 
 
 class Incomplete(StoreError):
-    """A stream does not hold what it must; nothing of it is returned."""
+    """A stream lacks a version that it must hold; nothing of it is returned."""
 
 
 @dataclass(slots=True, frozen=True)
 class Tail:
-    """The bucket that takes the next append: its head (None: it takes its first) and fence, and the stream's version."""
+    """The bucket that takes the next append, its head (None: it is empty) and its fence, and the stream's last version."""
 
     bucket: int
     head: int | None
@@ -33,7 +33,7 @@ class Tail:
 
 
 class BucketedStreams:
-    """Streams of `bucket_events` versions a bucket: a bucket whose head has reached its limit is closed for ever.
+    """Streams in buckets of `bucket_events` versions. A bucket whose head has reached its limit is full, for ever.
 
     A batch is never split, so a bucket may hold more than its share.
     """
@@ -45,7 +45,7 @@ class BucketedStreams:
         self._hints: dict[str, int] = {}
 
     async def surely(self, ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
-        """Asks until there is an answer: for what may happen twice."""
+        """Asks until there is an answer. Only for requests that may take effect twice."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -55,7 +55,7 @@ class BucketedStreams:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def tail(self, stream: str) -> Tail:
-        """Where the stream ends: the first bucket that is not closed."""
+        """Where the stream ends: in the first bucket that is not full."""
         bucket = self._hints.get(stream, 0)
         before: int | None = None
         while True:
@@ -79,16 +79,16 @@ class BucketedStreams:
         return head >= (bucket + 1) * self._size
 
     async def is_closed(self, stream: str, bucket: int) -> bool:
-        """Whether a bucket takes no append any more."""
+        """Whether a bucket is full and takes no append any more."""
         head = (await self.surely(self.tables.bucket, stream, bucket)).head
         return head is not None and self.is_full(bucket, head)
 
     async def read(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
-        """The events from one version to another, as far as the stream goes, and the bucket of the last.
+        """The events from version `first` to `last`, as far as the stream goes, and the bucket of the last one.
 
-        `bucket`: one that is not behind the first. None is left out, and what is returned is how the stream stood at a moment
-        during the call, however long the reader sleeps between two pages: a bucket is left only when it was full, and had been
-        read to its head. Incomplete where something is missing that must be there.
+        `bucket`: where to begin; the bucket of `first`, or an earlier one. The result has no gap, and it is how the stream
+        stood at one moment during the call, even if the reader sleeps between two pages: the reader goes on to the next bucket
+        only when this one was full and has been read to its head. Incomplete: a version is missing that must be there.
         """
         found: list[StoredEvent] = []
         reached, tries = bucket, 0
@@ -108,7 +108,7 @@ class BucketedStreams:
             if head < first:
                 bucket += 1
             elif not rows.events:
-                # It came between the two questions; where it does not come, it is lost.
+                # The version came between the two reads, so look again. If it never shows, it is lost.
                 tries += 1
                 if tries > _TRIES:
                     raise Incomplete(f"{stream} ends at version {head}, and version {first} is missing: {_INCOMPLETE}")
@@ -116,14 +116,14 @@ class BucketedStreams:
         return found, reached
 
     async def read_all(self, stream: str, first: int, last: int, bucket: int = 0) -> tuple[list[StoredEvent], int]:
-        """As `read`, where the last is known to be committed: Incomplete where it is not found."""
+        """As `read`, for a `last` that is known to be committed. Incomplete: it was not found."""
         found, reached = await self.read(stream, first, last, bucket)
         if len(found) < last - first + 1:
             raise Incomplete(f"{stream} has version {last}, and was read to {first + len(found) - 1} only: {_INCOMPLETE}")
         return found, reached
 
     async def versions(self, stream: str, ids: Sequence[str], tail: int) -> dict[str, int]:
-        """At which versions the stream holds some event ids, up to a bucket."""
+        """The versions at which the stream holds some event ids, in the buckets up to `tail`."""
         found: dict[str, int] = {}
         for bucket in range(tail + 1):
             found |= await self.surely(self.tables.versions, stream, bucket, ids)

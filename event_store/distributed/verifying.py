@@ -1,7 +1,7 @@
-"""Whether the log holds what the streams hold. What a broken broker lost, or a new one never had, is published.
+"""Compares the log with the streams. Events that a broker lost, or that a new one never had, can be published again.
 
-A mark is true when it is written: up to it everything was acknowledged. So what a mark covers and the log does not hold is
-lost; what is above the mark may be on its way still. One number a stream is held in memory.
+When a mark is written, the log has acknowledged everything up to it. So an event that a mark covers and the log does not hold
+is lost; an event above the mark may still be on its way. The comparison keeps a few numbers for each stream in memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class WholeLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stream that differs: its last version in the store, up to which the log has all, and what its mark says of the log."""
+    """A stream that differs: its last version in the store, the version up to which the log has all, and its mark."""
 
     stream: str
     stored: int
@@ -43,41 +43,41 @@ class Difference:
 
     @property
     def coming(self) -> int:
-        """Events that nobody has said to be in the log: their writer, or who adopts it, publishes them."""
+        """Events that no mark covers and that were not found in the log: their writer, or its adopter, publishes them."""
         return max(0, self.stored - max(self.logged, self.marked))
 
     @property
     def unknown(self) -> int:
-        """Events of the log that the store does not hold: it was put back from an older copy."""
+        """Events of the log that the store does not hold: the store was put back from an older copy."""
         return max(0, self.logged - self.stored)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found. `twice`: records that stand in the log again, which readers drop."""
+    """What was found. `twice`: duplicates in the log, which readers drop."""
 
     streams: int = 0
     events: int = 0
     twice: int = 0
     differing: list[Difference] = field(default_factory=list)
-    # What is no event. Whoever reads the log goes past it.
+    # Records that are no events. Readers go past them.
     unreadable: list[Unreadable] = field(default_factory=list)
     published: int = 0
 
     @property
     def sound(self) -> bool:
-        """Nothing is lost, on neither side."""
+        """Whether nothing is lost on either side."""
         return not any(one.lost or one.unknown for one in self.differing)
 
 
 async def verify(names: AsyncIterable[str], log: WholeLog, publisher: Publisher, repair: bool = False) -> Verdict:
-    """Compares the streams of some names with the log; `repair`: publishes what it does not hold, each stream in order.
+    """Compares the named streams with the log; `repair`: publishes what the log does not hold, each stream in order.
 
-    What is on its way is published too: of streams that were put back from a copy nobody knows that it has yet to be, and where
-    their writer publishes it as well, readers drop the second.
+    Events that may be on their way are published too: if the store was put back from a copy, nobody else would publish them.
+    If their writer publishes them as well, readers drop the duplicates.
     """
     verdict = Verdict()
-    # First the store, then the log: what was marked before the log is read must be found there.
+    # The store is read before the log: what is marked by then must be in the log.
     stored: dict[str, tuple[int, int]] = {}
     async for name in names:
         marked = await publisher.marked(name)
@@ -88,7 +88,7 @@ async def verify(names: AsyncIterable[str], log: WholeLog, publisher: Publisher,
     for name in sorted(stored.keys() | logged.keys()):
         version, published = stored.get(name, (0, 0))
         found = Difference(name, version, logged.get(name, 0), published)
-        # What was appended and published after the store was looked at is no difference.
+        # Events that were appended and published after the store was read are no difference.
         if found.unknown:
             found = Difference(name, (await publisher.streams.tail(name)).version, found.logged, published)
         if found.lost or found.coming or found.unknown:

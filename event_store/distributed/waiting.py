@@ -1,4 +1,4 @@
-"""Appends that wait for their turn at one stream: which of them go together, and what each is told."""
+"""Appends that wait for their turn at one stream: which of them go together, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Waiting:
 
 
 def together(waiting: Iterable[Waiting], version: int) -> list[Waiting]:
-    """What waits first and would all be written one behind the other from a version on, as far as an append may be large."""
+    """The first waiting appends that can all be written one after the other from `version` on, within the limits of one."""
     group: list[Waiting] = []
     ids: set[str] = set()
     count = size = 0
@@ -38,7 +38,7 @@ def together(waiting: Iterable[Waiting], version: int) -> list[Waiting]:
 
 
 def stored(group: Sequence[Waiting], stream: str, version: int, now: int) -> tuple[StoredEvent, ...]:
-    """The events of some appends as they would stand in the stream, behind a version of it."""
+    """The events of some appends as they would stand in the stream, after `version`."""
     events = [event for one in group for event in one.events]
     return tuple(
         StoredEvent(
@@ -50,7 +50,7 @@ def stored(group: Sequence[Waiting], stream: str, version: int, now: int) -> tup
 
 
 def decide(waiting: deque[Waiting], outcome: Committed | Conflict) -> None:
-    """Gives what waits first its outcome."""
+    """Gives the first waiting append its outcome."""
     waiting.popleft().outcome = outcome
 
 
@@ -60,7 +60,7 @@ def ids_of(group: Sequence[Waiting]) -> list[str]:
 
 
 def as_written(ids: Sequence[str], written: dict[str, int], version: int) -> Committed | Conflict:
-    """What a second append of the same ids is told: the first result, or a conflict where they are not all there in order."""
+    """The outcome of an append whose ids are written already: the first result, or a conflict if not all are there in order."""
     if len(written) == len(set(ids)) == len(ids):
         versions = [written[one] for one in ids]
         if versions == list(range(versions[0], versions[0] + len(ids))):

@@ -1,10 +1,18 @@
-"""Appending from one process: committed or conflict, whatever is lost on the way; and nothing that only this process knows of.
+"""Appending from one process: committed or conflict, whatever is lost on the way. Others can finish what a writer leaves.
 
-Before a writer appends to a stream it has opened it for others to see; and it uses a fence only after it has seen, later than
-that and later than the fence, that nobody had closed it. So whoever closes it finds every stream in which it may have an append
-under way, and the new fence comes either behind that append or makes it fail.
+Why no append of a writer W is lost when an adopter takes over (adoption.py):
 
-It is long because what opens, writes and publishes a stream shares what is known of it.
+1. Before W appends to a stream, it stores an opening, which names the stream, and waits until that is acknowledged. It deletes
+   the opening only when it has nothing undecided or unpublished in the stream, or has opened the stream again.
+2. After that, W reads the fence of the stream's last bucket.
+3. After that, W reads whether it is closed. Only if it is not, it may append with this fence.
+4. The adopter closes W, for ever. After that it reads W's openings, and after that it changes the fence of each stream.
+5. W read "not closed" in step 3, so that read began before the closing in step 4 was done. The opening of step 1 was stored
+   even earlier. So the adopter finds the opening of every stream in which W may have an append under way.
+6. In the same way, W read its fence in step 2 before the adopter changed it. Fences never repeat. So an append of W either
+   applied before the change, and the adopter reads and publishes it, or it can never apply.
+
+It is long because opening, writing and publishing a stream share what is known of the stream.
 """
 
 from __future__ import annotations
@@ -25,26 +33,26 @@ from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, Stor
 from citybrain.event_store.watch import Vital, Watch
 
 BEAT_S = 1.0
-# How long an event of another writer may be on its way to the log before we bring it there too.
+# How long an event of another writer may be on its way to the log before we publish it too.
 _OTHERS_S = 0.1
 _LOOK_S = 0.02
-# A stream that was idle for so long is open no more.
+# A stream that was idle for this long is let go.
 _IDLE_S = 5.0
 _FORGET_AT_ONCE = 16
 _AGAIN_S = 0.02
-# How many of a stream's events are kept here until they are in the log; what is more is read back.
+# How many of a stream's events are kept here until they are in the log; the others are read back.
 _HELD_MAX = 100
 # What cannot be published is tried again after pauses that grow.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
-# A writer opens so many streams and goes on under a new id: each that it has let go leaves a tombstone among those that it has
-# open, and Cassandra reads no more than 100,000 of them at once.
+# After this many openings a writer goes on under a new id. Each opening that was deleted leaves a tombstone among those of its
+# id, and Cassandra reads no more than 100,000 tombstones at once.
 OPENINGS_MAX = 2000
-# Ids that it had before, under which streams in use may stay open.
+# How many earlier ids may still have streams in use.
 _LEAVING_MAX = 4
 
 
 class Writer:
-    """One process's appends. `run()` keeps it alive; ids of writers come from `new_id` and never repeat."""
+    """One process's appends. `run()` keeps it alive. `new_id` makes the ids of writers, which never repeat."""
 
     def __init__(
         self,
@@ -58,9 +66,9 @@ class Writer:
         recorded: Callable[[], int] = lambda: 0,
         watch: Watch | None = None,
     ) -> None:
-        """`recorded`: what events are told as the time they were recorded; nothing is decided by it.
+        """`recorded`: makes the events' `recorded_at`; nothing is decided by it.
 
-        `openings_max`: how many streams are opened under one id. `watch`: is told of what must go on here.
+        `openings_max`: how many streams are opened under one id. `watch`: gets reports of the loops here.
         """
         self._recorded = recorded
         self._bucket_events = bucket_events
@@ -73,11 +81,11 @@ class Writer:
         self._clock = clock
         self._new_id = new_id
         self._id = ""
-        # Ids it had before and under which streams may be open still, the oldest first.
+        # Earlier ids under which streams may still be open, the oldest first.
         self._leaving: list[str] = []
         self._beats = itertools.count(1)
         self._openings = itertools.count(1)
-        # How many of them under the id it has now.
+        # How many openings there were under the present id.
         self._opened = 0
         self._renewing = asyncio.Lock()
         self._open: dict[str, OpenStream] = {}
@@ -85,16 +93,16 @@ class Writer:
 
     @property
     def id(self) -> str:
-        """Under which others know it now."""
+        """The id under which others know it now; empty: none yet."""
         return self._id
 
     @property
     def ids(self) -> list[str]:
-        """Under which it has streams open, or will; the newest last."""
+        """The ids under which it has streams open, or will have; the newest last."""
         return [*self._leaving, self._id] if self._id else []
 
     async def run(self) -> None:
-        """Beats, and lets idle streams go, until cancelled. It waits for none in use: who does not beat is taken for dead."""
+        """Beats, and lets idle streams go for at most BEAT_S, until cancelled: a writer that does not beat counts as dead."""
         while True:
             with self._vital.round():
                 await self._beat()
@@ -116,7 +124,7 @@ class Writer:
     async def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> Committed | Conflict:
-        """Undecided after `timeout_s`, and it goes on until it is decided."""
+        """Raises Undecided after `timeout_s`; the append goes on until it is decided."""
         check_limits(stream, events)
         deciding = self._spawn(self._decide(stream, events, expected))
         if timeout_s is not None and not (await asyncio.wait([deciding], timeout=timeout_s))[0]:
@@ -126,13 +134,13 @@ class Writer:
 
     async def _decide(self, stream: str, events: Sequence[NewEvent], expected: int) -> Committed | Conflict:
         opened = self._open.setdefault(stream, OpenStream())
-        # Counted from here on: a stream in use is not forgotten.
+        # From here on the stream counts as in use, and is not let go.
         opened.undecided += 1
         mine = Waiting(events, expected)
         opened.waiting.append(mine)
         try:
-            # Conditional writes to one stream at once would only make each other wait. Turns come in the order of waiting, and
-            # whoever has one takes along what can go with it.
+            # Several conditional writes to one stream at once would only delay each other. So they take turns, in the order of
+            # waiting, and whoever has the turn sends the appends that fit together.
             async with opened.turn:
                 while mine.outcome is None:
                     await self._try(stream, opened)
@@ -141,16 +149,16 @@ class Writer:
                 return mine.outcome
         finally:
             if mine.outcome is None:
-                # Refused, for a reason of its own: nobody else is to fail by it.
+                # It failed by an error of its own: the others must not fail with it.
                 opened.waiting.remove(mine)
             opened.undecided -= 1
             opened.touched = self._clock.now()
 
     async def _try(self, stream: str, opened: OpenStream) -> None:
-        """One try at what waits first. Where that is not decided, what was sent can never apply any more."""
+        """Tries the first waiting append once. If it is not decided then, nothing that was sent for it can still apply."""
         known, opened.tail = opened.tail, None
         if known is not None and known.bucket == 0 and opened.writer == self._id:
-            # An id that is in the bucket already makes the batch fail, and there is no bucket before it.
+            # Ids need not be looked up: there is no earlier bucket, and the batch does not apply if this one holds an id of it.
             group = together(opened.waiting, known.version)
             if group and await self._write(stream, opened, group, known):
                 return
@@ -159,7 +167,7 @@ class Writer:
             return
         first = opened.waiting[0]
         group = together(opened.waiting, tail.version) or [first]
-        # After the tail: what moved the head is there to be found by its ids.
+        # Ids are looked up after the tail was read: an append that moved the head can then be found by its ids.
         written = await self.streams.versions(stream, ids_of(group), tail.bucket)
         if written:
             group = [first]
@@ -173,14 +181,14 @@ class Writer:
             await self._write(stream, opened, group, tail)
 
     async def _write(self, stream: str, opened: OpenStream, group: Sequence[Waiting], tail: Tail) -> bool:
-        """Sends appends that follow each other as one batch; False: none of them is written, or ever will be by it."""
+        """Sends appends that follow each other as one batch. False: the batch has written nothing, and never will."""
         asked = stored(group, stream, tail.version, self._recorded())
         try:
             rows = await self._send(Batch(stream, tail.bucket, tail.head, tail.fence, asked))
         except Exception:
             if len(group) == 1:
                 raise
-            # One of them is to blame: each by itself, from the first on.
+            # One of them may be to blame: send the first one alone.
             return await self._write(stream, opened, group[:1], tail)
         if not rows:
             return False
@@ -193,18 +201,18 @@ class Writer:
         done = 0
         for one in group:
             mine = slice(done, done + len(one.events))
-            # Where another process wrote the same ids there, what stands in the stream need not be what was sent from here.
+            # If another process wrote the same ids, the stream may hold other content than was sent from here.
             again = tuple(rows[mine]) != asked[mine]
             done += len(one.events)
             decide(opened.waiting, Committed(asked[mine][0].version, asked[mine][-1].version, 0, again=again))
         return True
 
     async def _usable_tail(self, stream: str, opened: OpenStream) -> Tail | None:
-        """Where the stream ends, with a fence that this writer may use; None where it had been closed, and has a new id now."""
+        """Where the stream ends, with a fence that this writer may use; None: the writer was closed, and has a new id now."""
         writer = await self._stand(stream, opened)
         tail = await self.streams.tail(stream)
         if (tail.bucket, tail.fence) not in opened.allowed:
-            # Only now: what was found before the fence was read says nothing of it.
+            # Asked only now, after the fence was read: step 3 above. An earlier answer says nothing about this fence.
             if await self.streams.surely(self._tables.is_closed, writer):
                 await self._renew(writer)
                 return None
@@ -212,7 +220,7 @@ class Writer:
         return tail
 
     async def _stand(self, stream: str, opened: OpenStream) -> str:
-        """Makes sure that the stream is open under the id of this writer; returns that id."""
+        """Makes sure that the stream is open under an id of this writer; returns that id."""
         if opened.writer and opened.writer in self.ids[-1 - _LEAVING_MAX :]:
             return opened.writer
         while not self._id or self._opened >= self._openings_max:
@@ -230,19 +238,19 @@ class Writer:
         return writer
 
     async def _send(self, batch: Batch) -> Sequence[StoredEvent]:
-        """Sends a batch until it is decided: its events as they stand in the stream; none when it never can be written."""
+        """Sends a batch until it is decided; returns its events as they stand in the stream, or none if it can never apply."""
         while True:
             try:
                 applied = await self._tables.append(batch)
             except TimedOut:
-                # Not there when looked for would prove nothing: the same again, until it applied or cannot any more.
+                # To look for its events and not find them would prove nothing: the batch may still apply. So send it again.
                 await self._clock.sleep(_AGAIN_S)
                 continue
             if applied:
                 return batch.events
             ends = batch.events[0].version, batch.events[-1].version
             rows = (await self.streams.surely(self._tables.rows, batch.stream, batch.bucket, *ends)).events
-            # All of them: somebody else may have written the first append of this batch with another one behind it.
+            # All ids are compared: another writer may have written the first append of this batch, and another one after it.
             return rows if [row.id for row in rows] == [event.id for event in batch.events] else ()
 
     # -- publishing -----------------------------------------------------------------------------------------------------
@@ -261,7 +269,7 @@ class Writer:
                     await self._publish_more(stream, opened)
                     pause = _FIRST_PAUSE_S
                 except Exception as error:
-                    # Others may be published; this stream waits until what is wrong with it is mended.
+                    # Other streams go on; this one waits until its problem is solved.
                     vital = vital or self._watch.begin(f"publishing {stream}")
                     vital.wrong(error)
                     await self._clock.sleep(pause)
@@ -277,12 +285,12 @@ class Writer:
         opened.known = await self.publisher.publish(stream, target, opened.known, opened.held)
         opened.unpublished = [version for version in opened.unpublished if version > opened.known.published]
         opened.held = {version: one for version, one in opened.held.items() if version > opened.known.published}
-        # What comes next is not held up by it.
+        # The next events do not wait for the mark.
         marked = self.publisher.mark(stream, opened.known)
         marked.add_done_callback(functools.partial(_marked, opened, opened.known))
 
     async def _until_before(self, stream: str, opened: OpenStream, version: int) -> None:
-        """Waits a moment for others to publish what is before a version; what they do not, we shall."""
+        """Waits a moment for others to publish what comes before a version. After that we publish it."""
         end = self._clock.now() + _OTHERS_S
         while opened.known.published < version - 1:
             marked = await self.publisher.marked(stream)
@@ -302,7 +310,7 @@ class Writer:
             await self.streams.surely(self._tables.beat, writer, next(self._beats))
 
     async def _renew(self, old: str, leaving: bool = False) -> None:
-        """Goes on under a new id, where the old one is still ours; `leaving`: nobody has closed it, and it has streams open."""
+        """Goes on under a new id, if `old` is still the present one. `leaving`: `old` is not closed, and has streams open."""
         async with self._renewing:
             if self._id == old:
                 fresh = await self.streams.surely(self._begin)
@@ -313,7 +321,7 @@ class Writer:
                 self._leaving.remove(old)
 
     async def _leave_ids(self) -> None:
-        """Takes away ids it had before under which nothing is open any more: nobody need look for anything there."""
+        """Closes and removes earlier ids under which nothing is open any more: nobody need look there."""
         for writer in list(self._leaving):
             if not any(opened.writer == writer for opened in self._open.values()):
                 await self.streams.surely(self._tables.close, writer)
@@ -332,7 +340,7 @@ class Writer:
             if not self._may_forget(opened):
                 return
             writer, opening = opened.writer, opened.opening
-            # What is opened next is opened later than anything that was seen until now.
+            # What was read under this opening is dropped: a later append must open the stream first, and then read all anew.
             opened.writer, opened.opening = "", None
             opened.allowed.clear()
             opened.tail = None

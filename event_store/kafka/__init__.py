@@ -2,13 +2,13 @@
 
 | module | what it is about |
 |---|---|
-| `cluster.py` | where Kafka is, and how to be let in |
-| `topics.py` | which topic and partition a stream belongs to; topics are made, and refused where they are not as they must be |
+| `cluster.py` | the address of Kafka, and how to log in |
+| `topics.py` | the topic and partition of a stream; missing topics are made, topics with wrong settings are refused |
 | `records.py` | an event as a record, CloudEvents in binary mode, and back |
-| `producer.py` | into the log: acknowledged by all, and never twice by the same producer |
-| `partition.py` | one partition: what is new comes from memory, what is old from the broker |
-| `readers.py` | the consumers behind that |
+| `producer.py` | sends records: acknowledged by all replicas in sync, and never twice by the same producer |
+| `partition.py` | one partition: new records come from memory, old ones from the broker |
+| `readers.py` | the consumers that read for `partition.py` |
 | `log.py` | the log as the distributed engine needs it |
-| `readings.py` | what is kept for hours only, in topics of its own |
+| `readings.py` | batches of readings, kept for hours only, in topics of their own |
 | `membership.py` | which partitions this process works on for a group |
 """

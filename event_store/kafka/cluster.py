@@ -1,4 +1,4 @@
-"""Where Kafka is, and how to be let in."""
+"""The address of Kafka, and how to log in."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class BrokerError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Kafka cluster, and what the city's topics on it are like."""
+    """A Kafka cluster, and the form of the city's topics on it."""
 
     # host:port, more with commas between.
     addresses: str
     prefix: str = "city"
-    # Of each topic, for all its life.
+    # The number of partitions of each topic. It never changes.
     partitions: int = 4
     replication: int = 1
     tls: bool = False
     # The authorities that are trusted (PEM); None: those of this machine.
     authorities: Path | None = None
-    # What this process shows of itself (PEM), where the cluster asks for it.
+    # The certificate of this process (PEM), if the cluster asks for one.
     certificate: Path | None = None
     certificate_key: Path | None = None
     sasl_mechanism: str = ""
@@ -39,13 +39,13 @@ class Cluster:
     answer_s: float = 10.0
 
     def options(self, more: Mapping[str, Option] | None = None) -> dict[str, Option]:
-        """How a client of librdkafka is set up."""
+        """The options of a client of librdkafka."""
         options: dict[str, Option] = {
             "bootstrap.servers": self.addresses,
             "security.protocol": ("SASL_" if self.sasl_mechanism else "") + ("SSL" if self.tls else "PLAINTEXT"),
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1000,
-            # What it has to say it says in errors.
+            # No log lines: errors arrive by callbacks.
             "log_level": 0,
         }
         files = {"ssl.ca.location": self.authorities, "ssl.certificate.location": self.certificate}

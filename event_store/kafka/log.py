@@ -1,4 +1,4 @@
-"""The log as the distributed engine needs it: events go into their partitions, each can be read from anywhere."""
+"""The log as the distributed engine needs it: sends events into their partitions, and reads each partition from any place."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class KafkaLog(Broker):
 
     @classmethod
     async def open(cls, cluster: Cluster, services: Iterable[str], watch: Watch | None = None) -> KafkaLog:
-        """The log of some services, those that publish or are heard here; topics that are missing are made.
+        """Opens the log for `services`: those that publish, or are heard, here. Missing topics are made.
 
-        `watch`: is told of what must go on here.
+        `watch`: gets reports of the threads that must go on here.
         """
         log = cls(cluster, watch or Watch())
         try:
@@ -45,14 +45,14 @@ class KafkaLog(Broker):
         return log
 
     def close(self) -> None:
-        """Gives up what Kafka has not acknowledged, and lets go of it."""
+        """Gives up records that Kafka has not acknowledged, and disconnects."""
         self._sender.close()
         self._readers.close()
         self._topics.close()
 
     @property
     def failing(self) -> str:
-        """Why Kafka takes nothing, as far as is known; empty: it does."""
+        """Why Kafka takes no records, as far as is known; empty: it takes them."""
         return self._sender.failing
 
     @override
@@ -66,19 +66,19 @@ class KafkaLog(Broker):
         await self._sender.send(partition.topic, partition.number, event.stream.encode(), event.data, headers, moment_ms)
 
     def partitions(self, types: Collection[str] | None = None) -> list[EventPartition]:
-        """Those in which events of some types can stand; all that are known here."""
+        """The partitions known here that can hold events of these types; None: all of them."""
         services = None if types is None else services_of(types)
         wanted = sorted(self._partitions if services is None else services & self._partitions.keys())
         return [partition for service in wanted for partition in self._partitions[service]]
 
     async def up_to_now(self) -> None:
-        """Returns when what is in the log now is known here."""
+        """Returns when everything that is in the log now is known here."""
         ends = await self._ends(self._partitions)
         for partition in self.partitions():
             await partition.grown(ends[TopicPartition(partition.topic, partition.number)] - 1)
 
     async def know(self, services: set[str]) -> None:
-        """Has the partitions of some services too; topics that are missing are made."""
+        """Adds the partitions of some services. Missing topics are made."""
         async with self._making:
             missing = services - self._partitions.keys()
             ends = await self._ends(missing)
@@ -90,7 +90,7 @@ class KafkaLog(Broker):
                 ]
 
     def _meant(self, record: Message) -> StoredEvent:
-        """The event of a record that stands where its stream does: versions are counted there."""
+        """The event of a record. Refused: it is no event, or stands in another partition than its stream."""
         event = event_of(record)
         topic, number = record.topic(), record.partition()
         if topic != event_topic(self._cluster, service_of(event.stream)):

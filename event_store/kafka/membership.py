@@ -1,7 +1,7 @@
-"""Which partitions this process works on for the groups of a service: Kafka's consumer group hands them out, and nothing else.
+"""Which partitions this process works on for the groups of a service. Kafka's consumer group assigns them, and does no more.
 
-Kafka says who is there; what was done, the read models say. So nothing is fetched or committed here, and two members that both
-think they have a partition, as they may for a moment, are told apart by the epoch that each took when it began.
+Kafka says which members are there; the read models say what is done. So nothing is fetched or committed here. For a moment two
+members may both think that they have a partition. Each took an epoch when it began, and the older epoch is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from citybrain.event_store.store import Partition
 from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.1
-# A member that says nothing for so long is held to be gone, and others get its partitions.
+# A member that is silent for this long counts as gone, and others get its partitions.
 SESSION_MS = 10_000
 
 
@@ -24,7 +24,7 @@ class Membership:
     """A process's place in a consumer group. Create it inside the running event loop; `leave()` when done."""
 
     def __init__(self, cluster: Cluster, group: str, partitions: Sequence[Partition], watch: Watch | None = None) -> None:
-        """`partitions`: those that the members share. `watch`: is told of what must go on here."""
+        """`partitions`: those that the members share. `watch`: gets reports of the thread here."""
         self._loop = asyncio.get_running_loop()
         self._all = {partition.name: partition for partition in partitions}
         self._mine: dict[str, Partition] = {}
@@ -43,11 +43,11 @@ class Membership:
         self._thread = VitalThread(watch or Watch(), f"the place in group {group}", self._run)
 
     def partitions(self) -> Mapping[str, Partition]:
-        """Those that are this process's, by their names."""
+        """The partitions that this process has now, by their names."""
         return self._mine
 
     async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """Returns when they are others than those known, or after a while."""
+        """Returns when the partitions are others than those known, or after `timeout_s`."""
         if set(known) != self._mine.keys():
             return
         self._changed.clear()
@@ -58,7 +58,7 @@ class Membership:
             waiting.cancel()
 
     def leave(self) -> None:
-        """Others may have them, at once."""
+        """Gives the partitions up, so that other members get them at once."""
         self._thread.end(wait=False)
 
     # -- the thread that is the member --------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class Membership:
 
         def assigned(consumer: Consumer, places: list[TopicPartition]) -> None:
             consumer.incremental_assign(places)
-            # Members only: events are read where they are worked on.
+            # This consumer is only a member: events are read elsewhere.
             consumer.pause(places)
             mine.update(map(_name, places))
             tell()
@@ -89,7 +89,7 @@ class Membership:
                 consumer.poll(_POLL_S)
                 thread.well()
         finally:
-            # Who is not there has none; where it comes back it is given some anew.
+            # A member that is gone has no partitions. If it comes back, it is given some anew.
             mine.clear()
             tell()
             consumer.close()

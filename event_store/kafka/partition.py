@@ -1,4 +1,4 @@
-"""One partition of a topic: what is new comes from memory, what is old is read from the broker.
+"""One partition of a topic: new records come from memory, old ones are read from the broker.
 
 A position is the offset of a record, plus one.
 """
@@ -17,13 +17,13 @@ from typing_extensions import override
 from citybrain.event_store.kafka.cluster import BrokerError
 from citybrain.event_store.store import Log, LogPage, StoredEvent, Unreadable
 
-# The newest are kept in memory for those who are up to date: so many, and not more bytes than these.
+# How many of the newest records, and how many bytes of them, are kept in memory for readers that are up to date.
 _TAIL_MAX = 2048
 _TAIL_BYTES = 2 * 1024 * 1024
 
 
 class Placed(Protocol):
-    """What a partition holds."""
+    """A record of a partition."""
 
     @property
     def position(self) -> int:
@@ -32,7 +32,7 @@ class Placed(Protocol):
 
     @property
     def data(self) -> bytes:
-        """What was sent."""
+        """The bytes that were sent."""
         ...
 
 
@@ -40,19 +40,19 @@ T = TypeVar("T", bound=Placed)
 
 
 class Reads(Protocol[T]):
-    """Who reads from the broker."""
+    """The reader of the broker."""
 
     def follow(self, partition: KafkaPartition[T]) -> None:
-        """Brings what comes behind its head from now on."""
+        """From now on brings the records after the partition's head."""
         ...
 
     async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T | Unreadable]:
-        """What stands behind a position; something does."""
+        """Records after a position. There must be some."""
         ...
 
 
 class KafkaPartition(Generic[T]):
-    """A partition. From the first time that somebody reads it, what comes is followed."""
+    """A partition. From its first read on, new records are followed."""
 
     def __init__(self, topic: str, number: int, end: int, reads: Reads[T]) -> None:
         self.topic = topic
@@ -60,7 +60,7 @@ class KafkaPartition(Generic[T]):
         self.name = f"{topic}/{number}"
         """Its name, which never changes."""
         self._head = end
-        # Everything behind this position, up to the head, is in the tail.
+        # Everything after this position, up to the head, is in the tail.
         self.kept_after = end
         self._tail: deque[T | Unreadable] = deque()
         self._bytes = 0
@@ -70,7 +70,7 @@ class KafkaPartition(Generic[T]):
         self._failure: BrokerError | None = None
 
     async def read(self, after: int, limit: int) -> list[T | Unreadable]:
-        """What stands behind a position, also what cannot be read; nothing where that is the head."""
+        """Records after a position, also those that cannot be read; none if the position is the head."""
         self.follow()
         if after >= self._head:
             return []
@@ -96,7 +96,7 @@ class KafkaPartition(Generic[T]):
         return self._head
 
     def follow(self) -> None:
-        """Has what comes from now on; BrokerError where it cannot be followed any more."""
+        """Follows new records from now on. BrokerError: the partition cannot be followed any more."""
         if self._failure is not None:
             raise self._failure
         if not self._followed:
@@ -106,7 +106,7 @@ class KafkaPartition(Generic[T]):
     # -- what the log brings ------------------------------------------------------------------------------------------------
 
     def came(self, new: Sequence[T | Unreadable]) -> None:
-        """Takes what is new in, and wakes who waits for them."""
+        """Takes new records in, and wakes waiting readers."""
         self._tail.extend(new)
         self._bytes += sum(len(one.data) for one in new)
         while self._tail and (len(self._tail) > _TAIL_MAX or self._bytes > _TAIL_BYTES):
@@ -119,7 +119,7 @@ class KafkaPartition(Generic[T]):
                 waiter.set_result(None)
 
     def failed(self, error: BrokerError) -> None:
-        """It cannot be followed any more: whoever reads it is told."""
+        """Notes that the partition cannot be followed any more: its readers get the error."""
         self._failure = error
         for waiter in self._waiters:
             if not waiter.done():

@@ -1,7 +1,7 @@
-"""Into the log: a record is acknowledged by every replica that is in sync, and no retry of the same producer stands twice.
+"""Sends records to Kafka. Every replica in sync acknowledges a record, and retries of one producer make no duplicates.
 
-A producer that is broken for good is replaced. What it had under way was not acknowledged: whoever sent it sends it again, and
-readers drop what came twice.
+A producer that is broken for good is replaced. The records it had under way were not acknowledged: their senders send them
+again, and readers drop duplicates.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from citybrain.event_store.kafka.records import Header
 from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.1
-# Records that wait for Kafka in this process; past it, senders wait before they give theirs.
+# How many records may wait for Kafka in this process. More senders have to wait.
 _WAITING_MAX = 100_000
 _RECORD_BYTES = 2 * 1024 * 1024
 _FULL_PAUSE_S = 0.01
-# How often, and for how long, Kafka is asked whether it is back.
+# The pause between two questions whether Kafka is back, and the longest wait for an answer.
 _ASK_S = 1.0
 
 
@@ -37,7 +37,7 @@ class Sender:
             **cluster.options(),
             "enable.idempotence": True,
             "acks": "all",
-            # For ever: what was not acknowledged is on its way until this process ends.
+            # No limit: a record is sent until it is acknowledged or this process ends.
             "message.timeout.ms": 0,
             "linger.ms": 1,
             "message.max.bytes": _RECORD_BYTES,
@@ -49,14 +49,14 @@ class Sender:
         self._outcomes: list[tuple[asyncio.Future[None], KafkaError | None]] = []
         self._broken = False
         self.failing = ""
-        """What Kafka said last, until it takes a record again, or answers where there is none to take."""
+        """Kafka's last error; empty: none, or Kafka has taken a record or answered since."""
         self._asks_at = 0.0
         self._thread = VitalThread(watch, "sending to Kafka", self._run)
 
     async def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[Header], moment_ms: int = 0
     ) -> None:
-        """Returns when the record is in its partition. TimedOut: perhaps it is, perhaps it will be."""
+        """Returns when the record is in its partition. TimedOut: it may be there, or may come there later."""
         done: asyncio.Future[None] = self._loop.create_future()
         told: Callable[[KafkaError | None, Message], None] = functools.partial(self._delivered, done)
         while True:
@@ -76,7 +76,7 @@ class Sender:
         await done
 
     def close(self) -> None:
-        """Gives up what is not acknowledged yet."""
+        """Gives up records that are not acknowledged yet."""
         self._thread.end()
         self._give_up(self._producer)
 
@@ -96,7 +96,7 @@ class Sender:
             thread.well()
 
     def _ask(self) -> None:
-        """Whether Kafka is back, where nothing is under way that would tell: who is not ready is sent nothing."""
+        """Asks whether Kafka is back. A process that is not ready gets no calls, so no record would show it."""
         with contextlib.suppress(KafkaException):
             self._producer.list_topics(timeout=_ASK_S)
             self.failing = ""

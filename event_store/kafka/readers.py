@@ -1,7 +1,7 @@
-"""Reading from the broker: one consumer follows all partitions that somebody reads here, for everybody.
+"""Reads from the broker. One consumer follows all partitions that are read in this process.
 
-Those who read what is old have consumers of their own, which are kept a while at the place that they have reached: the next
-page is on its way already.
+Old records are read by other consumers. Each is kept for a while at the place it has reached, so that its next page is already
+on its way when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from citybrain.event_store.watch import VitalThread, Watch
 
 _POLL_S = 0.02
 _PAGE = 500
-# How long a reader of what is old waits for the broker before it says that it does not answer.
+# How long a reader of old records waits for the broker before it says that the broker does not answer.
 _ANSWER_S = 30.0
 _IDLE_MAX = 8
 _GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _READS: dict[str, Option] = {
-    # Nobody's group: what was read is kept with its effects, not by the broker.
+    # No real group: readers store the place they have reached with their effects, not at the broker.
     "group.id": "city-reader",
     "enable.auto.commit": False,
-    # What others wrote in a transaction they broke off stands there too, and is told as what it is.
+    # Records of aborted transactions, which other programs may have written, are read too, and reported.
     "isolation.level": "read_uncommitted",
-    # Kafka's own records are handed to nobody: so it is known how far the partition has been read.
+    # Kafka never hands out its own records. The message at the end shows how far the partition was read.
     "enable.partition.eof": True,
     "fetch.error.backoff.ms": 50,
     "queued.max.messages.kbytes": 8192,
@@ -42,10 +42,10 @@ _READS: dict[str, Option] = {
 
 
 class Readers(Generic[T]):
-    """The readers of a process. `meant` makes of a record what it stands for; whatever it raises, the record is set aside.
+    """The readers of a process. `meant` makes a record into what it stands for. If it raises, the record is set aside.
 
-    `keeps_all`: nothing is ever deleted from these topics, so who asks for what is no longer there is told so, and not given
-    what comes next instead.
+    `keeps_all`: nothing is ever deleted from these topics. To ask for a record that is gone is then an error; else the next
+    record there is comes instead.
     """
 
     def __init__(self, cluster: Cluster, meant: Callable[[Message], T], keeps_all: bool, watch: Watch) -> None:
@@ -56,25 +56,25 @@ class Readers(Generic[T]):
         self._idle: OrderedDict[tuple[str, int], Consumer] = OrderedDict()
         self._old = ThreadPoolExecutor(2, thread_name_prefix="kafka-read")
         self._to_follow: queue.SimpleQueue[KafkaPartition[T]] = queue.SimpleQueue()
-        # Partitions that are followed, and behind which offset what came was handed over.
+        # Partitions that are followed, and the position up to which records were handed over.
         self._followed: dict[tuple[str, int], tuple[KafkaPartition[T], int]] = {}
         self._thread = VitalThread(watch, "following Kafka", self._run)
 
     def close(self) -> None:
-        """Lets go of the broker."""
+        """Disconnects from the broker."""
         self._thread.end()
         self._old.shutdown()
         for reader in self._idle.values():
             reader.close()
 
     def follow(self, partition: KafkaPartition[T]) -> None:
-        """Brings what comes behind the partition's head from now on."""
+        """From now on brings the records after the partition's head."""
         self._to_follow.put(partition)
 
     # -- what is old --------------------------------------------------------------------------------------------------------
 
     async def read_old(self, partition: KafkaPartition[T], after: int, limit: int) -> list[T | Unreadable]:
-        """BrokerError where the broker does not answer, or has lost it."""
+        """Raises BrokerError if the broker does not answer, or has lost the records."""
         work = self._old.submit(self._read, self._idle.pop((partition.name, after), None), partition, after, limit)
         try:
             reader, found = await asyncio.shield(asyncio.wrap_future(work))
@@ -82,7 +82,7 @@ class Readers(Generic[T]):
             work.add_done_callback(_close)
             raise
         place = (partition.name, found[-1].position)
-        # Who has come so far needs the broker no more.
+        # From this place on the partition's tail in memory is enough.
         done = [reader] if found[-1].position >= partition.kept_after else []
         if not done:
             done += [other for other in (self._idle.pop(place, None),) if other is not None]
@@ -117,7 +117,7 @@ class Readers(Generic[T]):
     def _run(self, thread: VitalThread) -> None:
         consumer = Consumer(self._options)
         try:
-            # Where it was begun again, it goes on behind what it has handed over.
+            # If the thread was begun again, it goes on after the last record that was handed over.
             if again := [TopicPartition(topic, number, at) for (topic, number), (_, at) in self._followed.items()]:
                 consumer.incremental_assign(again)
             while not thread.over.is_set():
@@ -127,7 +127,7 @@ class Readers(Generic[T]):
             consumer.close()
 
     def _follow(self, consumer: Consumer) -> None:
-        """Hands over what came."""
+        """Hands over the records that came."""
         followed = self._followed
         while not self._to_follow.empty():
             partition = self._to_follow.get()
@@ -159,14 +159,14 @@ class Readers(Generic[T]):
             self._loop.call_soon_threadsafe(tell, what)
 
     def _rising(self, messages: Sequence[Message], after: int) -> Iterator[T | Unreadable]:
-        """What some records of one partition stand for; its end only where that is behind all of them."""
+        """What the records of one partition stand for, in rising order; its end too, if that comes after all of them."""
         for one in map(self._one, messages):
             if one is not None and one.position > after:
                 after = one.position
                 yield one
 
     def _one(self, message: Message) -> T | Unreadable | None:
-        """What a record stands for; None where Kafka says what passes by itself; BrokerError where records are gone."""
+        """What a record stands for; None: an error of Kafka that passes by itself. BrokerError: records are gone."""
         error = message.error()
         where = f"{message.topic()}/{message.partition()}"
         if error is not None:
@@ -184,7 +184,7 @@ class Readers(Generic[T]):
 
 
 def _next(consumer: Consumer, limit: int) -> list[Message]:
-    """What is there, as soon as something is: `consume` alone would wait until it has as many as it may."""
+    """The next messages, as soon as there is one. `consume` alone would wait for `limit` messages."""
     first = consumer.poll(_POLL_S)
     if first is None:
         return []

@@ -1,4 +1,4 @@
-"""Readings on Kafka: a topic for each kind of batch, kept for hours, apart from the events.
+"""Readings on Kafka: a topic for each type of batch, kept for hours, apart from the events.
 
 A topic has one partition: batches are read in the order they came in, and a batch holds many readings.
 """
@@ -27,9 +27,9 @@ _KEPT = Kind(
     must={"cleanup.policy": "delete"},
     may={
         "retention.ms": str(KEPT_US // 1000),
-        # What is old goes in pieces of this length.
+        # Old batches are deleted in pieces of this length.
         "segment.ms": str(3600 * 1000),
-        # By Kafka's own clock: a batch may tell of a time of its own.
+        # Age is counted by Kafka's own clock: a batch may carry any time.
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(2 * MAX_BATCH_BYTES),
     },
@@ -40,7 +40,7 @@ class KafkaReadings(ReadingsLog):
     """A ReadingsLog. Create it inside the running event loop; `close()` when done."""
 
     def __init__(self, cluster: Cluster, watch: Watch | None = None) -> None:
-        """`watch`: is told of what must go on here."""
+        """`watch`: gets reports of the threads here, and of records that are no batches."""
         self._watch = watch = watch or Watch()
         self._told: dict[str, Vital] = {}
         self._cluster = cluster
@@ -48,12 +48,12 @@ class KafkaReadings(ReadingsLog):
         self._sender = Sender(cluster, watch)
         self._readers: Readers[ReadingsBatch] = Readers(cluster, _batch_of, keeps_all=False, watch=watch)
         self._partitions: dict[str, KafkaPartition[ReadingsBatch]] = {}
-        # What had gone by age when the topic was first asked for: who begins before it begins with it.
+        # Up to which position batches had been deleted when the topic was first opened: reading begins there at the earliest.
         self._gone: dict[str, int] = {}
         self._making = asyncio.Lock()
 
     def close(self) -> None:
-        """Gives up what Kafka has not acknowledged, and lets go of it."""
+        """Gives up batches that Kafka has not acknowledged, and disconnects."""
         self._sender.close()
         self._readers.close()
         self._topics.close()
@@ -67,7 +67,7 @@ class KafkaReadings(ReadingsLog):
 
     @override
     async def read(self, topic: str, after: int, limit: int) -> list[ReadingsBatch]:
-        """What is no batch is told, and handed out as one that holds nothing, to be gone past."""
+        """A record that is no batch is reported, and returned as an empty batch, so that readers go past it."""
         partition = await self._partition(topic)
         found = await partition.read(max(after, self._gone[topic]), limit)
         for one in found:

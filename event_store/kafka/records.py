@@ -1,6 +1,6 @@
-"""An event as a record of Kafka, and back: CloudEvents 1.0 in binary mode, so that who reads the topics needs nothing of ours.
+"""An event as a record of Kafka, and back: CloudEvents 1.0 in binary mode, so other programs need no code of ours to read it.
 
-The key is the stream, the value the serialised message. What CloudEvents has no name for is an extension attribute.
+The key is the stream, the value is the serialised message. Fields that CloudEvents does not know are extension attributes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAME_FOR_ALL: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("content-type"
 
 
 def headers_of(event: StoredEvent) -> list[Header]:
-    """The attributes of an event. One that is empty is left out."""
+    """The attributes of an event. Empty ones are left out."""
     texts = (
         ("ce_id", event.id),
         ("ce_source", "/" + quote(event.stream)),
@@ -48,11 +48,11 @@ def headers_of(event: StoredEvent) -> list[Header]:
 
 
 class Refused(Exception):
-    """A record is not what it should be. The text says why, and nothing of what the record holds."""
+    """A record is not what it should be. The text says why, and never shows the record's content."""
 
 
 def event_of(record: Message) -> StoredEvent:
-    """The event of a record. Its position is the record's offset, plus one. Refused: it is none, whatever stands in it."""
+    """The event of a record. Its position is the record's offset, plus one. Refused: the record is no event."""
     try:
         event = _event(record)
         check_limits(event.stream, [event])
@@ -64,7 +64,7 @@ def event_of(record: Message) -> StoredEvent:
 
 
 def unreadable(record: Message, reason: str) -> Unreadable:
-    """A record that nothing can be made of. Its type is told where it has one: those who do not hear it need not know."""
+    """A record that is no event. The type that it claims is kept, so that groups of other types need not report it."""
     try:
         has: dict[str, bytes] = dict(record.headers() or ())  # type: ignore[arg-type]
         said = has["ce_type"].decode()
@@ -93,7 +93,7 @@ def _event(record: Message) -> StoredEvent:
 
 
 def _why_not(record: Message, error: Exception) -> str:
-    """The first thing that keeps a record from being an event."""
+    """The first reason why a record is no event."""
     try:
         has = dict(record.headers() or ())
     except Exception:
@@ -114,7 +114,7 @@ def _why_not(record: Message, error: Exception) -> str:
         if isinstance(value, bytes) and not _is(read, value.decode()):
             return f"header {name} is no {kind}"
     if isinstance(error, LimitExceeded):
-        # Only what the limit is: behind that stands what was found.
+        # Only the limit: the rest of the text tells what was found.
         return re.split("[;:]", str(error))[0]
     return f"it cannot be read ({type(error).__name__})"
 
@@ -149,7 +149,7 @@ def _unsealed(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-# What each header of an event is, for who is told that it is not.
+# For each header of an event: its kind, in words for error messages, and how it is read.
 _HEADERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "ce_id": ("text", str),
     "ce_type": ("text", str),

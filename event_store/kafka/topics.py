@@ -1,4 +1,4 @@
-"""Which topic and partition a stream belongs to. Topics are made where they are missing, and refused where they are unfit."""
+"""The topic and partition of a stream. Missing topics are made; topics with wrong settings are refused."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.limits import SERVICE_NAME
 
 _AGAIN_S = 0.05
-# From so many on one may be lost, and most are left.
+# With this many copies or more, one can be lost and a majority is left.
 _COPIES = 3
-# What a question ends with that nobody answered.
+# Errors of a request that nobody answered.
 _UNANSWERED = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
-# Why a client is not let in, and not only that it was cut off.
+# Errors that say why a client is refused, not only that it was cut off.
 _DEFINITE = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _OF_A_SERVICE = re.compile(r"citybrain\.([a-z0-9_]+)\.v\d+\.")
 UNNAMED = "unnamed"
-"""Where streams belong whose name begins with no service."""
+"""In place of a service, for streams whose name does not begin with one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What topics of a kind are like. `must`: settings that they have for ever; `may`: those that they are made with."""
+    """A kind of topics. `must`: settings that they must always have; `may`: settings that they only get when they are made."""
 
     partitions: int
     must: Mapping[str, str]
@@ -40,7 +40,7 @@ class Kind:
 
 
 def events(cluster: Cluster) -> Kind:
-    """Topics of events: nothing is ever thrown away, for a newer one of its stream or because a broker is lost."""
+    """Topics of events: no event is ever deleted, neither by age or size, nor for a newer one, nor when a broker is lost."""
     must = {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
@@ -48,7 +48,7 @@ def events(cluster: Cluster) -> Kind:
         "unclean.leader.election.enable": "false",
     }
     if cluster.replication >= _COPIES:
-        # What is acknowledged stands in most copies.
+        # An acknowledged event stands in most copies.
         must["min.insync.replicas"] = str(cluster.replication // 2 + 1)
     return Kind(cluster.partitions, must)
 
@@ -61,7 +61,7 @@ def event_topic(cluster: Cluster, service: str) -> str:
 
 
 def readings_topic(cluster: Cluster, batch: str) -> str:
-    """The topic of batches of a type: of the service that takes them in."""
+    """The topic of batches of a type. It is named after the service that takes them in."""
     named = _OF_A_SERVICE.match(batch)
     service, kind = (named[1], batch.removeprefix(f"citybrain.{named[1]}.")) if named else (UNNAMED, batch)
     return f"{cluster.prefix}.{service}.readings.{kind}"
@@ -74,14 +74,14 @@ def service_of(stream: str) -> str:
 
 
 def services_of(types: Iterable[str]) -> set[str] | None:
-    """The services that publish events of some types; None: the names of the types do not say."""
+    """The services that publish events of some types; None: a type's name does not tell its service."""
     found = [_OF_A_SERVICE.match(name) for name in types]
     return None if None in found else {match[1] for match in found if match}
 
 
 @functools.lru_cache(maxsize=100_000)
 def partition_of(stream: str, partitions: int) -> int:
-    """The partition of a stream, the same in every release and every language: whoever changes this breaks every order."""
+    """The partition of a stream, the same in every release and language. A change here would break the order in streams."""
     return int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest()) % partitions
 
 
@@ -91,11 +91,11 @@ class Topics:
     def __init__(self, cluster: Cluster, kind: Kind) -> None:
         self._cluster = cluster
         self._kind = kind
-        # Why it is not let in, where it is not: its answers say only that there were none.
+        # Why Kafka refuses this client, if it does. A failed request itself says only that no answer came.
         self._trouble = ""
         options: dict[str, Any] = {**cluster.options(), "error_cb": self._on_error}
         self._admin = AdminClient(options)
-        # What is asked of a cluster is asked by one thread: answers may take long.
+        # One thread asks the cluster: answers may take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-topics")
 
     async def ready(self, names: Iterable[str]) -> dict[TopicPartition, int]:
@@ -103,18 +103,18 @@ class Topics:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, list(names))
 
     async def beginnings(self, names: Iterable[str]) -> dict[TopicPartition, int]:
-        """The offset of the oldest record of each partition that has not gone by age; the end where all have."""
+        """The offset of each partition's oldest record that was not deleted by age; the end if all were."""
         earliest: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._offsets, list(names), earliest)
 
     def close(self) -> None:
-        """Lets go of the cluster."""
+        """Disconnects from the cluster."""
         self._thread.shutdown()
 
     # -- in the thread ----------------------------------------------------------------------------------------------------
 
     def _ready(self, names: list[str]) -> dict[TopicPartition, int]:
-        # What was wrong before, and is over.
+        # Drops errors from before.
         self._admin.poll(0)
         self._trouble = ""
         end = time.monotonic() + self._cluster.answer_s
@@ -122,14 +122,14 @@ class Topics:
             try:
                 return self._once(names)
             except KafkaException as error:
-                # A topic that was made just now has no leader yet, and each broker learns of it in its own time.
+                # A topic that was made just now has no leader yet, and some brokers do not know it yet: ask again.
                 if time.monotonic() >= end:
                     self._admin.poll(0)
                     raise BrokerError(f"Kafka at {self._cluster.addresses} {self._why(error.args[0])}") from error
                 time.sleep(_AGAIN_S)
 
     def _on_error(self, error: KafkaError) -> None:
-        # That nobody is there it says behind each reason.
+        # `_ALL_BROKERS_DOWN` follows every other error, and would hide it.
         if error.code() in _DEFINITE or (not self._trouble and error.code() != KafkaError._ALL_BROKERS_DOWN):
             self._trouble = error.str()
 

@@ -1,4 +1,4 @@
-"""Copies of the embedded engine's files, made while others write to them, and what must hold of a copy before it is used."""
+"""Copies of the embedded engine's files, made while others write to them, and the checks of a copy before it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from citybrain.event_store.sqlite.database import refused
 from citybrain.event_store.store import StoreError
 
 Progress = Callable[[int, int], None]
-"""Told how much is done, of how much."""
+"""Called with the pages that are done, and all pages."""
 
 _PAGES = 256
 
@@ -20,21 +20,21 @@ _PAGES = 256
 def copy_database(source: Path, target: Path, progress: Progress) -> None:
     """Copies a database as it stands now to a file that does not exist. Writers go on and are not waited for.
 
-    StoreError where it cannot be read or the copy cannot be written; then there is no whole copy.
+    StoreError: the database cannot be read or the copy cannot be written; the copy is not whole then.
     """
     try:
         with (
             contextlib.closing(sqlite3.connect(f"file:{source}?mode=rw", uri=True, isolation_level=None, timeout=30)) as there,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as here,
         ):
-            # One view of the file from the first page to the last: otherwise each write of others would begin the copy anew.
+            # One transaction for the whole copy: without it, each write of another process would begin the copy anew.
             there.execute("BEGIN")
             there.execute("SELECT count(*) FROM sqlite_master").fetchone()
             there.backup(
                 here, pages=_PAGES, progress=lambda _status, left, all_pages: progress(all_pages - left, all_pages), sleep=0
             )
             there.execute("COMMIT")
-            # One file, with nothing of it in a second.
+            # The copy is one file: no part of it is in a write-ahead log.
             here.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         raise StoreError(f"{source.name} cannot be copied: {error}") from error
@@ -42,7 +42,7 @@ def copy_database(source: Path, target: Path, progress: Progress) -> None:
 
 
 def settle(path: Path) -> None:
-    """Sees to it that all of a database stands in its own file, and nothing beside it. StoreError where that cannot be."""
+    """Moves all of a database into its own file, and out of the write-ahead log. StoreError: that cannot be done."""
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as database:
             (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -54,7 +54,7 @@ def settle(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Returns when a file, or the entries of a folder, are on the disk."""
+    """Returns when a file, or a folder's list of entries, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -63,7 +63,7 @@ def sync(path: Path) -> None:
 
 
 def check_events(path: Path) -> tuple[int, int]:
-    """Head and number of events of a log that nobody writes to; StoreError where it is no whole log."""
+    """Head and number of events of a log that nobody writes to. StoreError: the log is not whole."""
     with _checked(path) as database:
         broken = database.execute(
             "SELECT stream FROM events GROUP BY stream HAVING max(version) != count(*) OR min(version) != 1 LIMIT 1"
@@ -80,7 +80,7 @@ def check_events(path: Path) -> tuple[int, int]:
 
 
 def check_views(path: Path, head: int) -> None:
-    """StoreError where read models are not whole, or have come further than the log."""
+    """Raises StoreError if read models are damaged, or have come further than `head` of the log."""
     with _checked(path) as database:
         ahead = database.execute("SELECT name, position FROM groups WHERE position > ? LIMIT 1", (head,)).fetchone()
         if ahead is not None:

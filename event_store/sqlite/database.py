@@ -1,4 +1,4 @@
-"""How a file of SQLite is opened that several processes write to, and what is told where it cannot be used."""
+"""Opens SQLite files to which several processes write, and explains why a file cannot be used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from citybrain.event_store.store import StoreError
 
 _PATIENCE_S = 30.0
 _AGAIN_S = 0.01
-# As large as the file beside its own that SQLite needs first.
+# As large as the first file that SQLite makes beside the database.
 _PROBE_BYTES = 64 * 1024
 _ASK_THE_SYSTEM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -26,7 +26,7 @@ _SOMETHING_ELSE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 def open_database(path: Path, synchronous: Literal["FULL", "NORMAL"], schema: str = "") -> sqlite3.Connection:
     """A connection with a write-ahead log, for any thread; `FULL`: a commit is on the disk when it returns.
 
-    The folder, the file and its tables are made where there are none. StoreError: which file cannot be opened, why, what to do.
+    Makes the folder, the file and its tables if they are missing. StoreError says which file cannot be opened, why, what to do.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def _prepare(connection: sqlite3.Connection, synchronous: str, schema: str) -> N
             connection.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError as error:
-            # Of two that turn a new file to it at the same moment, one is told so at once, however patient it is.
+            # If two processes switch a new file to WAL at the same moment, SQLite refuses one at once, in spite of `timeout`.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             time.sleep(_AGAIN_S)
@@ -57,9 +57,9 @@ def _prepare(connection: sqlite3.Connection, synchronous: str, schema: str) -> N
 
 
 def undo(connection: sqlite3.Connection) -> None:
-    """Takes back what a transaction did that failed. What it failed with is told, whatever becomes of this.
+    """Rolls back a transaction that failed. Errors of the rollback are ignored: the first error is the one to report.
 
-    At some errors, of a full disk above all, SQLite has ended the transaction itself: then nothing is left to take back.
+    After some errors, above all a full disk, SQLite has ended the transaction itself. Then there is nothing to roll back.
     """
     if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
@@ -67,12 +67,12 @@ def undo(connection: sqlite3.Connection) -> None:
 
 
 def refused(path: Path, error: sqlite3.Error | OSError) -> StoreError:
-    """What is told where a file cannot be used: which one, what is wrong with it, and what to do."""
+    """The error for a file that cannot be used: which file, what is wrong, and what to do."""
     return StoreError(f"{path} cannot be used: {_wrong(path, error)}")
 
 
 def is_refused(error: OSError) -> bool:
-    """Whether an error of the system lies with what is on this machine's disks, or with rights, and not with the code."""
+    """Whether a system error is about this machine's disks or rights, and not about the code."""
     return error.errno in (*_FULL, *_NOT_ALLOWED, *_SOMETHING_ELSE, errno.EROFS)
 
 
@@ -95,7 +95,7 @@ def _wrong(path: Path, error: sqlite3.Error | OSError) -> str:
 
 
 def _try_to_write(folder: Path) -> int | None:
-    """What the system says of a small file in a folder; None: it takes it."""
+    """Tries to write a small file into a folder. Returns the system's error number; None: it was written."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(_PROBE_BYTES))

@@ -1,8 +1,8 @@
-"""The file of the embedded engine, its tables, and how a file of an earlier form is brought up.
+"""The file of the embedded engine: its tables, and how a file of an earlier form is brought up to date.
 
-Events stand in one table in the order of the log, so that a commit adds to its end only. What is looked up by stream stands in
-one tree, where versions and ids of a stream are neighbours: an append touches a page or two of it. Stories are sorted later,
-many at once.
+The table `events` is in the order of the log, so a commit only adds to its end. The table `places` finds events by stream. In
+it the versions and ids of a stream are neighbours, so an append touches only a page or two. The table `stories`, which finds
+events by correlation id, is filled later, with many events at once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ COLUMNS = (
     "id, type, data, occurred_at, traceparent, correlation_id, causation_id, actor, district, classification,"
     " stream, version, recorded_at, position, sealed"
 )
-"""As StoredEvent has them."""
+"""In the order of StoredEvent's fields."""
 
 HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
-# `places`: under a version of a stream (above 0), and under the digest of an id (below 0), where the event stands. Digests may
-# meet, so an id found there is compared. `stories`: the events by correlation id. `sorted`: up to where
-# `stories` is filled; what is newer is looked for in the events.
+# `places`: an event's position, found by its stream's number and a key: a version (above 0), or the digest of an id (below 0).
+# Two ids may have the same digest, so an id that is found is compared. `stories`: the events by correlation id. `sorted`: up to
+# which position `stories` is filled; newer events are searched in `events`.
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS events (
       position INTEGER PRIMARY KEY,
@@ -43,7 +43,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS tried (one INTEGER PRIMARY KEY, times INTEGER NOT NULL)",
 )
 BY_KEY = "SELECT id, version, e.position FROM places p JOIN events e ON e.position = p.position WHERE p.stream = ? AND p.key"
-"""What stands under a key of a stream: the parameters are its number and, after an operator, keys."""
+"""The events under some keys of a stream. Append an operator; the parameters are the stream's number and the keys."""
 NUMBER_OF = "SELECT number FROM streams WHERE name = ?"
 """The number of a stream, by its name."""
 _SORT = (
@@ -67,12 +67,12 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """A connection to a file that is of this form then. StoreError where that cannot be."""
+    """A connection to a file, which is brought to the present form. StoreError: that cannot be done."""
     connection = connect(path)
     try:
         migrate(connection)
     except BaseException as error:
-        # What was begun is taken back with it.
+        # Closing also rolls back what was begun.
         connection.close()
         if isinstance(error, sqlite3.Error):
             raise refused(path, error) from error
@@ -81,7 +81,7 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings a file of an earlier form up to this one; events stay as they are. Where it fails, close the connection."""
+    """Brings a file of an earlier form to the present one; events stay as they are. If it fails, close the connection."""
     connection.create_function("digest", 1, digest, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     (form,) = connection.execute("PRAGMA user_version").fetchone()
@@ -109,15 +109,15 @@ def digest(event_id: str) -> int:
 
 
 def sort_correlations(connection: sqlite3.Connection) -> None:
-    """Sorts what came since the last time by correlation id."""
+    """Adds the events since the last time to `stories`, sorted by correlation id."""
     connection.execute(_SORT)
     connection.execute(f"UPDATE sorted SET upto = ({HEAD})")
 
 
 def newest_moment(path: Path) -> int:
-    """When the last event of a file was recorded, in microseconds since 1970; 0 where there is none. Only reads.
+    """When the last event of a file was recorded, in microseconds since 1970; 0: there is none. Does not write.
 
-    StoreError where the file cannot be read.
+    StoreError: the file cannot be read.
     """
     if not path.is_file():
         return 0

@@ -1,4 +1,4 @@
-"""The keys of persons of one machine, in a file that its owner alone may read."""
+"""The keys of persons on one machine, in a file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _told(work: Callable[..., T], self: SqliteKeys, *arguments: object, **named:
 
 
 class SqliteKeys(KeyStore):
-    """KeyStore in one SQLite file that its owner alone may read; several processes may have it open.
+    """KeyStore in one SQLite file that only its owner may read; several processes may have it open.
 
-    Who was erased stands in a second file beside it as well (`erased.jsonl`), which is only added to and belongs in no copy: on
-    opening, whoever stands there is erased here too. OSError where none of the master keys wrapped these keys, StoreError where
-    the file cannot be used.
+    Erased persons are also listed in a second file, `erased.jsonl`. It only grows, and must be in no copy. On opening, every
+    person in it is erased here too, so a restored copy of the keys brings nobody back. OSError: none of the master keys wrapped
+    these keys. StoreError: the file cannot be used.
     """
 
-    # What is deleted is overwritten.
+    # Nothing: SQLite overwrites what is deleted.
     remains = ""
 
     def __init__(self, path: Path, master: bytes, other_masters: Sequence[bytes] = ()) -> None:
@@ -77,7 +77,7 @@ class SqliteKeys(KeyStore):
             raise refused(path, error) from error
         self._db = open_database(path, "FULL")
         try:
-            # What is deleted is overwritten, and nothing of it stays behind in a log of the file.
+            # Deleted rows are overwritten in the file. `_destroy` also empties the write-ahead log.
             self._db.execute("PRAGMA secure_delete=ON")
             self._db.executescript(_SCHEMA)
             self._lookups = self._lookup_key((master, *other_masters))
@@ -137,11 +137,11 @@ class SqliteKeys(KeyStore):
     @override
     def destroy(self, person: str, at: int) -> Erasure:
         if not self._is_erased(person):
-            # First where no copy of the keys can take it back.
+            # Noted here first, where a restored copy of the keys cannot undo it.
             try:
                 with self._ledger.open("a", encoding="utf-8") as ledger:
                     os.fchmod(ledger.fileno(), 0o600)
-                    # After a line of its own, where a crash cut one short.
+                    # Begins on a new line, since a crash may have cut the last one short.
                     ledger.write("\n" + json.dumps({"person": person, "at": at}) + "\n")
                     ledger.flush()
                     os.fsync(ledger.fileno())
@@ -184,7 +184,7 @@ class SqliteKeys(KeyStore):
 
     @_in_its_thread
     def copy_to(self, path: Path) -> None:
-        """Copies the keys, wrapped as they are, to a file that does not exist yet; that there is a copy is remembered."""
+        """Copies the keys, wrapped as they are, to a file that does not exist yet, and remembers that a copy was made."""
         path.touch(mode=0o600, exist_ok=False)
         self._db.execute("INSERT OR IGNORE INTO copies VALUES (?)", (time.time_ns() // 1000,))
         with sqlite3.connect(path) as target:
@@ -210,7 +210,7 @@ class SqliteKeys(KeyStore):
         except BaseException:
             undo(self._db)
             raise
-        # What another one wrapped is in the write-ahead log until that is written over.
+        # Else the keys as the other master key wrapped them would stay in the write-ahead log until it is overwritten.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return Rewrapped(rows[-1][0] if len(rows) == limit else "", len(rows), changed)
 
@@ -223,7 +223,7 @@ class SqliteKeys(KeyStore):
         self._db.execute("INSERT INTO erased (person, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (person, at))
         self._db.execute("COMMIT")
         if gone:
-            # The write-ahead log would keep the wrapped key until it is written over.
+            # Else the write-ahead log would keep the wrapped key until it is overwritten.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         row = self._db.execute("SELECT number, person, at FROM erased WHERE person = ?", (person,)).fetchone()
         return Erasure(*row)
@@ -236,10 +236,10 @@ class SqliteKeys(KeyStore):
         return None if found is None else Key(found[0], self._masters.unwrap(found[1], found[2], person))
 
     def _lookup_key(self, masters: Sequence[bytes]) -> bytes:
-        """The secret of look-ups. OSError where none of the master keys wrapped it, or the keys of a file that has none yet."""
+        """The secret of look-ups. OSError: none of the master keys wrapped it or, in a file without one, the keys."""
         try:
             if (found := self._secret()) is None:
-                # As it was made of the master key before it stood here by itself.
+                # Earlier releases did not store the secret, but made it from the master key: make the same one.
                 made = hmac.new(self._wrapped_by(masters), b"look-ups", hashlib.sha256).digest()
                 sealed = self._masters.wrap(made, _LOOKUPS)
                 self._db.execute("INSERT INTO secrets VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (_LOOKUPS, *sealed))
@@ -257,7 +257,7 @@ class SqliteKeys(KeyStore):
         return None if row is None else self._masters.unwrap(row[0], row[1], _LOOKUPS)
 
     def _wrapped_by(self, masters: Sequence[bytes]) -> bytes:
-        """Which of them wrapped the keys that are there; the first where there are none."""
+        """The master key that wrapped the keys in the file; the first one if there are no keys."""
         row = self._db.execute("SELECT person, nonce, wrapped FROM keys LIMIT 1").fetchone()
         if row is None:
             return masters[0]
@@ -269,7 +269,7 @@ class SqliteKeys(KeyStore):
 
 
 def read_ledger(path: Path) -> list[tuple[str, int]]:
-    """Who was erased, and when. A last line that a crash cut short is left out: that erasure was never answered."""
+    """Erased persons, and when. A line that a crash cut short is left out: that erasure was never confirmed."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:

@@ -52,7 +52,7 @@ T = TypeVar("T")
 def _in_its_thread(
     work: Callable[Concatenate[SqliteReadModels, P], T],
 ) -> Callable[Concatenate[SqliteReadModels, P], asyncio.Future[T]]:
-    """SQLite blocks: what a caller on the loop asks for is done in the file's thread, one after the other."""
+    """SQLite blocks, so the calls are done in the file's own thread, one after the other."""
 
     @functools.wraps(work)
     def begin(self: SqliteReadModels, /, *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
@@ -70,12 +70,12 @@ def _told(work: Callable[..., T], self: SqliteReadModels, *arguments: object, **
 
 
 def _revision(text: str) -> int:
-    """What a row says, in a number: two rows that say the same are the same."""
+    """A number made from a row's text: the same text gives the same number."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 class SqliteReadModels(ReadModels):
-    """ReadModels in one service's file; what its methods promise is said there."""
+    """ReadModels in one service's file. The port says what the methods promise."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -155,7 +155,7 @@ class SqliteReadModels(ReadModels):
         kept: Mapping[str, Kept] | None = None,
         seen: Mapping[str, int] | None = None,
     ) -> None:
-        """All of it is one transaction, so nothing of it is written where a row has changed."""
+        """All is one transaction: if a row has changed, nothing is written."""
         rows = rows or {}
         texts = {key: None if (row := rows[key]) is None else row_text(row) for key in checked(rows)}
         with self._as_member(group, epoch, position):
@@ -264,7 +264,7 @@ class SqliteReadModels(ReadModels):
 
     @contextmanager
     def _as_member(self, group: str, epoch: int, position: int | None = None) -> Iterator[None]:
-        """A transaction that only the group's current member can commit; moves the checkpoint where one is given."""
+        """A transaction that only the group's current member can commit. It moves the checkpoint if `position` is given."""
         self._db.execute("BEGIN IMMEDIATE")
         with self._transaction():
             yield

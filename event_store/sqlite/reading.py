@@ -1,4 +1,4 @@
-"""What is read of the embedded engine's file. Each call sees what is committed when it begins."""
+"""Reads the embedded engine's file. Each call sees what is committed when it begins."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from citybrain.event_store.sqlite.file import BY_KEY, COLUMNS, NUMBER_OF, digest
 from citybrain.event_store.store import StoredEvent
 
 _OF_EVENT = ", ".join(f"e.{column}" for column in COLUMNS.split(", "))
-# A tuple of a row and nothing else, without a call of Python for each.
+# Makes the tuple from a row directly: a call of a Python function for each row would be slow.
 _STORED: Callable[[tuple[Any, ...]], StoredEvent] = functools.partial(tuple.__new__, StoredEvent)
 _NO_LIMIT = 2**63 - 1
 
 
 def read_stream(connection: sqlite3.Connection, stream: str, version: int, limit: int, backward: bool) -> list[StoredEvent]:
-    """Events of a stream from a version on; backward from 0: from its head."""
+    """Events of a stream from a version on; 0 and backward: from its head."""
     first, last = (1, version or _NO_LIMIT) if backward else (max(1, version), _NO_LIMIT)
     sql = (
         f"SELECT {_OF_EVENT} FROM places p JOIN events e ON e.position = p.position"
@@ -29,7 +29,7 @@ def read_stream(connection: sqlite3.Connection, stream: str, version: int, limit
 def read_log(
     connection: sqlite3.Connection, after: int, upto: int, limit: int, types: Sequence[str] | None
 ) -> list[StoredEvent]:
-    """Events between two positions, the first not among them."""
+    """Events after position `after`, up to and with position `upto`."""
     sql = f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ?{_of_types(types)} ORDER BY position LIMIT ?"
     return _events(connection.execute(sql, (after, upto, *(types or ()), limit)))
 
@@ -37,8 +37,8 @@ def read_log(
 def read_correlated(
     connection: sqlite3.Connection, correlation_id: str, after: int, upto: int, limit: int, types: Sequence[str] | None
 ) -> list[StoredEvent]:
-    """Events of one correlation id between two positions."""
-    # Read before `stories` is: what is sorted meanwhile is found below it too.
+    """Events of one correlation id after position `after`, up to and with position `upto`."""
+    # The border is read before `stories`: events that are sorted in between are above it, and found in `events`.
     (border,) = connection.execute("SELECT upto FROM sorted").fetchone()
     found: list[StoredEvent] = []
     if after < border:
@@ -58,7 +58,7 @@ def read_correlated(
 
 
 def version_of(connection: sqlite3.Connection, stream: str, event_id: str) -> int:
-    """At which version a stream holds an id; 0: it does not."""
+    """The version at which a stream holds an event id; 0: it does not."""
     number = connection.execute(NUMBER_OF, (stream,)).fetchone()
     rows = connection.execute(f"{BY_KEY} = ?", (*number, digest(event_id))) if number else ()
     return next((version for found, version, _ in rows if found == event_id), 0)

@@ -1,4 +1,4 @@
-"""Readings of the embedded engine: a ring file, one row a batch."""
+"""Readings of the embedded engine: one file, one row for each batch; old rows are deleted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SqliteReadings(ReadingsLog):
         self._thread.start()
 
     def close(self) -> None:
-        """Finishes what was accepted, then lets go of the file."""
+        """Finishes accepted work, then closes the file."""
         self._closed = True
         self._work.put(None)
         self._thread.join()
@@ -62,7 +62,7 @@ class SqliteReadings(ReadingsLog):
 
     @override
     async def up_to_now(self, topic: str) -> None:
-        """The file is everybody's."""
+        """Nothing to wait for: all processes share the file."""
 
     @override
     def head(self, topic: str) -> int:
@@ -73,7 +73,7 @@ class SqliteReadings(ReadingsLog):
         while self.head(topic) <= after:
             waiter = self._loop.create_future()
             self._waiters.add(waiter)
-            # Another process may put batches in: nobody wakes us for those.
+            # Another process may put batches in. Nobody wakes us for those, so we look.
             await asyncio.wait([waiter], timeout=_OTHERS_POLL_S)
             self._waiters.discard(waiter)
             if not waiter.done():
@@ -112,7 +112,7 @@ class SqliteReadings(ReadingsLog):
                 return
 
     def _do(self, database: sqlite3.Connection, group: list[_Item]) -> None:
-        """One transaction for all that waits; what is read sees what was put before it."""
+        """One transaction for all waiting items; a read sees what was put before it."""
         outcomes: list[tuple[_Item, list[tuple[Any, ...]] | Exception]] = []
         try:
             database.execute("BEGIN IMMEDIATE" if any(item.writes for item in group) else "BEGIN")
@@ -128,7 +128,7 @@ class SqliteReadings(ReadingsLog):
         except Exception as error:
             undo(database)
             if len(group) > 1:
-                # One of them may be to blame, or the disk for all: each gets an answer of its own, and the thread lives on.
+                # One item may be to blame, or the disk. Each item is done alone and gets its own answer; the thread lives on.
                 for item in group:
                     self._do(database, [item])
                 return

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS snapshots (stream TEXT PRIMARY KEY, version INTEGER N
 
 
 class SqliteSnapshots(Snapshots):
-    """Snapshots in one SQLite file (StoreError where it fails), which may be deleted at any time the mesh stands still."""
+    """Snapshots in one SQLite file, which may be deleted whenever the mesh is stopped. StoreError: the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self._db = open_database(path, "NORMAL", _SCHEMA)

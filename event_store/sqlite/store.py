@@ -45,9 +45,9 @@ from citybrain.event_store.store import (
 
 # How often a process looks whether another one has written to the file.
 _OTHERS_POLL_S = 0.02
-# What writes least: how it is tried whether the file can be written.
+# The smallest write: it shows whether the file can be written.
 _TRY = "INSERT INTO tried VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET times = times + 1"
-# An append that was written so lately needs no trying.
+# After an append this recent, no such write is needed.
 _WRITTEN_LATELY_S = 1.0
 _GROUP_MAX = 256
 # Newest events kept in memory: live subscribers read them without a query.
@@ -86,7 +86,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
         self._local = threading.local()
         self._waiters: set[asyncio.Future[None]] = set()
-        # Gapless, and ending at the head; empty where another process wrote in between.
+        # Gapless, and ending at the head; emptied when another process has written.
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
         connection = file.opened(path)
         self._head = int(connection.execute(file.HEAD).fetchone()[0])
@@ -96,7 +96,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
 
     @override
     def close(self) -> None:
-        """Finishes what was accepted, then lets go of the file."""
+        """Finishes accepted work, then closes the file."""
         self._closed = True
         self._queue.put(None)
         self._writer.join()
@@ -108,7 +108,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
     def append(
         self, stream: str, events: Sequence[NewEvent], expected: int, timeout_s: float | None = None
     ) -> asyncio.Future[Committed | Conflict]:
-        """An append that has begun is finished even when its caller has gone."""
+        """An append that has begun is finished even if its caller has gone."""
         check_limits(stream, events)
         if self._closed:
             raise StoreError(f"the event store on {self._path.name} is closed; nothing was written")
@@ -131,7 +131,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
 
     @override
     def unwell(self) -> str:
-        """What it does, it does for an append."""
+        """Empty: whatever goes wrong here also fails an append."""
         return ""
 
     def _write(self, connection: sqlite3.Connection) -> None:
@@ -140,7 +140,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
             try:
                 first = self._queue.get(timeout=_OTHERS_POLL_S)
             except queue.Empty:
-                # What cannot be read now is looked at again the next time.
+                # If the file cannot be read now, look again the next time.
                 with contextlib.suppress(sqlite3.Error):
                     seen = connection.execute("PRAGMA data_version").fetchone()[0]
                     if seen != data_version:
@@ -206,7 +206,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
             self._tell(lambda: None if done.done() else done.set_result(None))
 
     def _tell(self, callback: Callable[[], None]) -> None:
-        # The loop may be gone when a process is torn down: then nobody waits any more.
+        # The loop may be closed when a process ends: then nobody waits any more.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
@@ -238,7 +238,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
 
     @override
     def seen(self, position: int) -> dict[str, int]:
-        """Nothing stands twice in this log."""
+        """Empty: no event stands twice in this log."""
         return {}
 
     @override
@@ -246,7 +246,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
         return PartitionsFeed({self.name: CorrelatedLog(self, correlation_id) if correlation_id else self}, types)
 
     async def read_correlated(self, correlation_id: str, after: int, limit: int, types: Collection[str] | None) -> LogPage:
-        """Events of one correlation id behind a position."""
+        """Events of one correlation id after a position."""
         head = self._head
         wanted = None if types is None else tuple(types)
         events = await self._query(reading.read_correlated, correlation_id, after, head, limit, wanted)
@@ -301,7 +301,7 @@ class CorrelatedLog:
         self.grown = store.grown
 
     async def read_log(self, after: int, limit: int = 1000, types: Collection[str] | None = None) -> LogPage:
-        """What stands behind a position."""
+        """Events after a position."""
         return await self._store.read_correlated(self._correlation_id, after, limit, types)
 
 

@@ -1,4 +1,4 @@
-"""What one transaction of the embedded engine decides and writes: appends of many callers, one commit."""
+"""One transaction of the embedded engine: decides and writes the appends of many callers in one commit."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, Stor
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PLACE = "INSERT INTO places VALUES (?, ?, ?)"
-# Asked for many at once: an id that is there already is rare, and a statement for each costs more than all else that decides.
-# In few lengths, so that each is prepared once.
+# Looks many ids up at once: an id is rarely there already, and one statement for each would cost more than all other decisions.
+# There are few lengths, so that each statement is prepared once.
 _MET = {
     many: f"WITH asked (stream, key) AS (VALUES {','.join(['(?,?)'] * many)})"
     " SELECT asked.stream, asked.key FROM asked CROSS JOIN places p ON p.stream = asked.stream AND p.key = asked.key"
     for many in (16, 4, 1)
 }
 _HEAD_OF = "SELECT max(key) FROM places WHERE stream = ?"
-# How many events wait at most until they are sorted by correlation id: whoever reads an old one looks through these.
+# How many events wait at most until they are sorted by correlation id. A reader of a correlation id searches all of these.
 _SORT_EVERY = 1024
 _HEADS_MAX = 100_000
 
 
 class StreamHeads:
-    """The head of the log, and numbers and heads of streams; forgotten when another process has written to the file."""
+    """The head of the log, and the numbers and heads of streams. Forgotten when another process has written to the file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class StreamHeads:
         self._head = -1
 
     def look(self) -> int:
-        """The head of the log. To be called inside a transaction, where nobody else can write any more."""
+        """The head of the log. To be called inside a transaction, when nobody else can write."""
         (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version or len(self._known) > _HEADS_MAX:
             self._data_version = data_version
@@ -45,11 +45,11 @@ class StreamHeads:
         return self._head
 
     def committed(self, head: int) -> None:
-        """The log has grown."""
+        """Notes the log's new head after a commit."""
         self._head = head
 
     def of(self, stream: str) -> tuple[int, int]:
-        """Number and last version of a stream; 0, 0 where there is none."""
+        """Number and last version of a stream; 0, 0: there is no such stream."""
         known = self._known.get(stream)
         if known is None:
             found = self._connection.execute(NUMBER_OF, (stream,)).fetchone()
@@ -58,14 +58,14 @@ class StreamHeads:
         return known
 
     def grown(self, stream: str, number: int, head: int) -> int:
-        """A stream has grown in this transaction; returns its number, a new one where it had none."""
+        """Notes that a stream has grown in this transaction; returns its number. A new stream gets one."""
         if not number:
             number = self._connection.execute("INSERT INTO streams (name) VALUES (?)", (stream,)).lastrowid or 0
         self._known[stream] = (number, head)
         return number
 
     def forget(self) -> None:
-        """What is known no longer holds: the transaction was rolled back, or somebody else has written."""
+        """Forgets all: the transaction was rolled back, or another process has written."""
         self._known.clear()
         self._head = -1
 
@@ -84,9 +84,9 @@ def write(
         outcomes: list[Committed | Conflict] = []
         written: list[StoredEvent] = []
         places: list[tuple[int, int, int]] = []
-        # What this transaction has yet to insert is looked for here.
+        # Events of this transaction that are not inserted yet, by stream.
         pending: dict[str, list[StoredEvent]] = {}
-        # Only the store tells this time, and nothing is decided by it.
+        # The events' `recorded_at`. Nothing is decided by it.
         now = time.time_ns() // 1000
         asked = [
             [(number, digest(event.id)) for event in events]
@@ -135,7 +135,7 @@ def write(
 def _refused(
     head: int, known: list[tuple[str, int, int]], events: Sequence[NewEvent], expected: int
 ) -> Committed | Conflict | None:
-    """The outcome of an append that writes nothing; None where it is to be written."""
+    """The outcome of an append that writes nothing; None: the append is to be written."""
     if known:
         versions = [row[1] for row in known]
         together = versions == list(range(versions[0], versions[0] + len(events)))
@@ -148,7 +148,7 @@ def _refused(
 
 
 def _met(connection: sqlite3.Connection, asked: list[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Which of some digests of ids stand in their streams."""
+    """Those of the asked digests of ids that stand in their streams."""
     met: set[tuple[int, int]] = set()
     first = 0
     while first < len(asked):
