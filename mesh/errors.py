@@ -1,4 +1,4 @@
-"""Errors a service may raise, in words of its own; the kit turns each into a gRPC status with typed details.
+"""Errors that a service may raise. The kit turns each into a gRPC status with typed details.
 
 `reason` is a short constant that programs can compare (UPPER_SNAKE_CASE); the message is for people and says what to do next.
 """
@@ -36,10 +36,10 @@ __all__ = [
 
 
 class ServiceError(Exception):
-    """Base of what a caller may be told."""
+    """Base of the errors that a caller is told."""
 
     code = grpc.StatusCode.INTERNAL
-    # When to come again; None where that alone will not help.
+    # After how many seconds to try again; None: waiting alone does not help.
     retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -57,22 +57,22 @@ class ServiceError(Exception):
         return [packed, again]
 
 
-# An error travels in trailers, and of those many callers take 8 KiB in all. There its message costs four times its length
-# where it is no ASCII, since it is in the details too; what a violation says, twice.
+# An error travels in trailers, and many callers take no more than 8 KiB of those. A message costs up to four times its length
+# there, since it is in the details too and may not be ASCII; the text of a violation costs twice its length.
 _MOST_MESSAGE_BYTES = 700
 _MOST_VIOLATIONS = 10
 _MOST_VIOLATION_BYTES = 1500
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message: the first of them, and how many more there are."""
+    """Names for a message: the first `most` of them, and how many more there are."""
     known = list(names)
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return ", ".join(shortened(name, 60) for name in known[:most]) + more
 
 
 def shortened(text: str, most_bytes: int) -> str:
-    """The text, or as much of it as may be, with a mark that it goes on."""
+    """The text; if it is longer than `most_bytes`, its beginning and a mark (…)."""
     data = text.encode("utf-8", "replace")
     if len(data) <= most_bytes:
         return text
@@ -80,7 +80,7 @@ def shortened(text: str, most_bytes: int) -> str:
 
 
 class BadRequest(ServiceError):
-    """The request breaks rules of its contract: the first ten that are broken are listed as (field, what to do)."""
+    """The request breaks rules of its contract. The first ten are listed, as pairs (field, what is wrong)."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -108,19 +108,19 @@ class BadRequest(ServiceError):
 
 
 class NotFound(ServiceError):
-    """What the request names does not exist."""
+    """Something that the request names does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyDifferent(ServiceError):
-    """It exists already, with other content."""
+    """Something that is to be made exists already, with other content."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class Refused(ServiceError):
-    """As things stand this must not be done."""
+    """In the present state this must not be done."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -172,7 +172,7 @@ class CallFailed(ServiceError):
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
-    """The google.rpc.Status that tells a caller of an error. What we did not foresee is INTERNAL, without its text."""
+    """The google.rpc.Status that tells a caller of an error. An unexpected error is INTERNAL, without its text."""
     if isinstance(error, LimitExceeded):
         error = BadRequest([("request", f"cannot be kept: {error}")])
     if isinstance(error, Undecided):

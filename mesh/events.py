@@ -1,4 +1,4 @@
-"""Between proto messages and stored events: names, packing, and how an event looks to subscribers."""
+"""From proto messages to stored events and back: type names, unpacking, and an event as subscribers see it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLASSIFICATIONS = {number: name.removeprefix("CLASSIFICATION_") for name, numbe
 
 
 class UnreadableEvent(Exception):
-    """An event that no code here can read; the message says which, and what to do."""
+    """No code here can read an event; the message says which event, and what to do."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,9 +28,9 @@ class Heard:
 
     data: Message
     stored: StoredEvent
-    # Whose personal data is in the message.
+    # The persons whose data is in the message.
     persons: tuple[str, ...] = ()
-    # Whose was, until they were erased.
+    # The persons whose data was in it, and who were erased.
     erased: tuple[str, ...] = ()
 
 
@@ -42,24 +42,24 @@ def type_name(message: type[Message] | Message) -> str:
 
 @functools.cache
 def message_class(name: str) -> type[Message]:
-    """The class of a message by its full name; KeyError when no loaded contract has it."""
+    """The class of a message by its full name. KeyError: no loaded contract has it."""
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
 
 
 @functools.cache
 def classification_of(name: str) -> options_pb2.Classification:
-    """How open events of a type are: what their contract says, else INTERNAL."""
+    """The classification of events of a type, as their contract says; else INTERNAL."""
     options: Any = message_class(name).DESCRIPTOR.GetOptions()
     return options.Extensions[options_pb2.classification] or options_pb2.CLASSIFICATION_INTERNAL
 
 
 def decode(event: StoredEvent) -> Message:
-    """The message inside a stored event, as it reads today (ES-10), without what is sealed. UnreadableEvent as `parse`."""
+    """The message of a stored event in today's type (ES-10), without sealed data. Raises UnreadableEvent as `parse`."""
     return modern(parse(event))
 
 
 def parse(event: StoredEvent) -> Message:
-    """The message inside a stored event, as it was written. UnreadableEvent where no contract here has its type."""
+    """The message of a stored event as it was written. UnreadableEvent: no contract here can read it."""
     try:
         return message_class(event.type).FromString(event.data)
     except KeyError:
@@ -75,7 +75,7 @@ def parse(event: StoredEvent) -> Message:
 
 
 def hear(event: StoredEvent) -> Heard:
-    """A stored event with its message, without what is sealed."""
+    """A stored event with its message, without sealed data."""
     return Heard(decode(event), event)
 
 
@@ -90,14 +90,14 @@ def microseconds(moment: Timestamp) -> int:
 
 
 def is_between(moment: int, start: Timestamp, end: Timestamp) -> bool:
-    """Whether a moment in microseconds is at or after a start, and before an end; one that was not given is no bound."""
+    """Whether a moment (microseconds since 1970) is at or after a start and before an end. One that is not set is no limit."""
     return moment >= microseconds(start) and (not end.ByteSize() or moment < microseconds(end))
 
 
 def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
-    """A stored event as subscribers outside see it: of the type it is read as today.
+    """A stored event as subscribers outside see it, in today's type.
 
-    `heard`: as it was opened, for a subscriber who may see what is personal.
+    `heard`: the event with its personal data, for a subscriber who may see them.
     """
     kind, data = event.type, event.data
     if heard is not None or newest(kind) != kind:
@@ -115,7 +115,7 @@ def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
         causation_id=event.causation_id,
         actor=event.actor,
         district=event.district,
-        # A later release may know more of them than this one.
+        # A later release may know more classifications: those are shown as numbers.
         classification=_CLASSIFICATIONS.get(event.classification, str(event.classification)),
         erased=() if heard is None else heard.erased,
     )

@@ -1,6 +1,6 @@
-"""What a service says of itself in its manifest.yaml, and where manifests are found.
+"""The manifest of a service (manifest.yaml), and how manifests are found.
 
-The gateway's routes, the runner and the event catalogue are made from manifests, so this module imports no service code.
+Gateway routes and the event catalogue are made from manifests without loading services, so this module imports no service code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 
 class ManifestError(Exception):
-    """A manifest that cannot be used; the message names the file, the line, the field and what to write instead."""
+    """A manifest cannot be used; the message names the file, the line, the field, and what to write instead."""
 
 
 def _field(pattern: str | None, description: str) -> Any:
@@ -23,7 +23,7 @@ def _field(pattern: str | None, description: str) -> Any:
 
 
 class Manifest(BaseModel):
-    """One service: who owns it, what it answers, what it publishes and hears. docs/kit.md says what each key is for."""
+    """One service: its team, its contract, the events it publishes and hears. docs/kit.md says what each key is for."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,14 +48,14 @@ class Manifest(BaseModel):
     _places: dict[tuple[str | int, ...], str] = PrivateAttr(default={})
 
     def wrong(self, field: str, what: str, item: str | None = None) -> ManifestError:
-        """An error about a field, or about an item of its list: with file and line, and what is to be written there."""
+        """An error about a field, or an item of its list, with file and line. `what`: what is wrong, and what to write."""
         values = getattr(self, field)
         at = (field, values.index(item)) if item is not None and item in values else (field,)
         return ManifestError(f"{self._places.get(at, self._places.get((), self.name))}: field {field}: {what}")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Reads one manifest; raises ManifestError that says which field is wrong, and in which line."""
+    """Reads one manifest. ManifestError says which field is wrong, and in which line."""
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
@@ -72,7 +72,7 @@ def read_manifest(path: Path) -> Manifest:
         try:
             content[name] = loader.construct_object(value_node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            # A day that no calendar has is a ValueError.
+            # ValueError: e.g. a date that no calendar has.
             raise ManifestError(f"{place}: field {name}: cannot be read: {' '.join(str(error).split())}") from error
         places[name,] = place
         if isinstance(value_node, yaml.SequenceNode):
@@ -90,7 +90,7 @@ def _needed() -> list[str]:
 
 
 def _explained(error: ValidationError, places: Mapping[tuple[str | int, ...], str]) -> str:
-    """The first thing that is wrong, and what to write."""
+    """The first mistake, and what to write."""
     first = error.errors()[0]
     loc = first["loc"]
     name = str(loc[0])
@@ -107,7 +107,7 @@ def _explained(error: ValidationError, places: Mapping[tuple[str | int, ...], st
 
 
 def find_manifests(roots: Iterable[Path]) -> list[Manifest]:
-    """All manifests directly below the given folders or in their sub-folders, by name; two of one name are an error."""
+    """All manifests in the given folders and their direct sub-folders, by name. ManifestError: two have the same name."""
     found: dict[str, Manifest] = {}
     for root in roots:
         for path in sorted([*root.glob("manifest.yaml"), *root.glob("*/manifest.yaml")]):

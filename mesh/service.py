@@ -1,4 +1,4 @@
-"""What a sector team imports to write a service: the base class, entrypoints and dependency providers."""
+"""Everything that a sector team imports to write a service: the base class, entrypoints and dependency providers."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class Service:
 
 
 class Provider(DependencyProvider):  # type: ignore[misc]
-    """Base of what a service is given besides: `setup`, `start`, `stop` once a process, `get_dependency` once a call."""
+    """Base of other providers: `setup`, `start`, `stop` run once in a process, `get_dependency` once for each call."""
 
     container: Container
-    # Full names of the gRPC services that it calls: readiness tells when one of them is out.
+    # Full names of the gRPC services that it calls: readiness reports when one of them is out.
     calls: Sequence[str] = ()
 
 
@@ -79,7 +79,7 @@ class Clock(Provider):
 
 
 class Log(Provider):
-    """A structured logger whose lines carry the trace and the incident."""
+    """A structured logger. Its lines carry the trace and the correlation id (the incident)."""
 
     def setup(self) -> None:
         """Binds the service's name."""
@@ -93,7 +93,7 @@ class Log(Provider):
 class Client(Provider):
     """Calls to another service: `Client("citybrain.traffic.v1.TrafficService")`, then `self.traffic.GetSignal(request)`.
 
-    Deadline, trace, correlation id and a request id that is the same for every retry travel by themselves. Raises CallFailed.
+    The deadline, the trace, the correlation id and a request id (the same for every retry) are sent along. Raises CallFailed.
     """
 
     def __init__(self, service: str) -> None:
@@ -108,8 +108,8 @@ class Client(Provider):
 class People(Provider):
     """Ids of persons by what is known of them; inside a method: `self.people.of("phone", number)`.
 
-    The value itself is kept nowhere, only under a secret key what it leads to. Ids are random; who was erased and comes again
-    is somebody new.
+    The value itself is kept nowhere; only a digest of it, under a secret key, leads to the id. Ids are random. A person who was
+    erased and comes again gets a new id.
     """
 
     def get_dependency(self, worker_ctx: Any) -> People:
@@ -117,7 +117,7 @@ class People(Provider):
         return self
 
     def of(self, kind: str, value: str) -> str:
-        """The id of whoever has this telephone number, this identity number …; a new one where nobody has it yet."""
+        """The id of the person with this telephone number, identity number …; a new id for an unknown value."""
         return wait(self.container.process.vault.keys.person(kind, value))
 
 
@@ -136,9 +136,9 @@ class _Remote:
 
 
 class Paging(Provider):
-    """Lists in pages that are right whatever comes and goes between two of them; see `citybrain.mesh.providers.paging`.
+    """Lists in pages, which stay right when rows come or go between two pages; see `citybrain.mesh.providers.paging`.
 
-    The request has `page_size` and `page_token`; its other fields are the question, which a token belongs to.
+    The request has `page_size` and `page_token`. Its other fields are the question; a token is good for one question only.
     """
 
     def get_dependency(self, worker_ctx: Any) -> Paging:
@@ -148,7 +148,7 @@ class Paging(Provider):
     def page(
         self, request: Any, rows: Iterable[R], key: Callable[[R], Key], *, newest_first: bool = False, default: int = 50
     ) -> tuple[list[R], str]:
-        """One page of rows in the order of a key that never changes of a row, and the token of the next page."""
+        """One page of rows in the order of `key`, which must never change for a row, and the token of the next page."""
         tokens = self.container.process.tokens
         return one_page(tokens, request, rows, key, newest_first=newest_first, default=default)
 

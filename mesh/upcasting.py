@@ -1,8 +1,9 @@
-"""Upcasters: an event of an old type is read as what it would be today; stored bytes never change (ES-10).
+"""Upcasters: an event of an old type is read as an event of today's type; stored bytes never change (ES-10).
 
-Who changes what an event means gives it a new type, marks the old one `deprecated` in the contract, and says in one pure
-function how the old one reads now. A chain leads from the oldest to the newest, one step each. They stand in the module that
-the manifest names (`upcasters`), and every process loads those of all services: whoever hears an event may be another sector.
+To change what an event means, give it a new type, mark the old type `deprecated` in the contract, and write one pure function
+that turns an old event into a new one. Several changes make a chain of such steps, from the oldest type to the newest. The
+functions are in the module that the manifest names (`upcasters`). Every process loads those of all services, because the event
+may be heard in another sector.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ N = TypeVar("N", bound=Message)
 
 
 class UpcastError(Exception):
-    """Upcasters that cannot be used, or one that is missing; the message says which and what to write."""
+    """An upcaster cannot be used, or is missing; the message says which one, and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,12 @@ class _Step:
     function: Callable[[Any], Message]
 
 
-# Of the whole process, as the contracts are: what an event means does not depend on who reads it.
+# One for the whole process, like the contracts: what an event means does not depend on its reader.
 _STEPS: dict[str, _Step] = {}
 
 
 def upcast(old: type[O], new: type[N]) -> Callable[[Callable[[O], N]], Callable[[O], N]]:
-    """Declares how an event of an old type reads today; pure. UpcastError where that is said already, or leads in a circle."""
+    """Declares a pure function that turns an old event into a new one. UpcastError: `old` has one, or it makes a loop."""
 
     def declare(function: Callable[[O], N]) -> Callable[[O], N]:
         name, to = old.DESCRIPTOR.full_name, new.DESCRIPTOR.full_name
@@ -59,13 +60,13 @@ def newest(name: str) -> str:
 
 
 def written_as(names: Iterable[str]) -> Collection[str]:
-    """The types under which events of some types stand in the log: their own, and the older ones that are read as them."""
+    """The types under which some events stand in the log: their own types, and the older types that are read as these."""
     wanted = set(names)
     return wanted | {old for old in _STEPS if newest(old) in wanted}
 
 
 def modern(message: Message) -> Message:
-    """A message as it reads today. UpcastError where an upcaster made something else than it declares."""
+    """A message in today's type. UpcastError: an upcaster made another type than it declares."""
     while (step := _STEPS.get(message.DESCRIPTOR.full_name)) is not None:
         made = step.function(message)
         if made.DESCRIPTOR.full_name != step.to:
@@ -75,7 +76,7 @@ def modern(message: Message) -> Message:
 
 
 def load_upcasters(manifests: Iterable[Manifest]) -> None:
-    """Loads what manifests name. UpcastError where a module cannot be loaded, or a type was given up and nothing reads it."""
+    """Loads the modules that manifests name. UpcastError: one cannot be loaded, or a deprecated type has no upcaster."""
     for manifest in manifests:
         if manifest.upcasters:
             try:
@@ -99,7 +100,7 @@ def _given_up(name: str) -> bool:
     try:
         return bool(descriptor_pool.Default().FindMessageTypeByName(name).GetOptions().deprecated)
     except KeyError:
-        # Its contract is not loaded: nothing here reads or writes it.
+        # Its contract is not loaded, so nothing here reads or writes it.
         return False
 
 

@@ -1,6 +1,6 @@
 """How work reaches a service: a gRPC call of any kind, an event of the log, a timer, a window of readings.
 
-Each is a nameko entrypoint; the method it decorates is plain synchronous code. A file for each:
+Each is a nameko entrypoint; the method it decorates is plain synchronous code.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class CityEntrypoint(Entrypoint):  # type: ignore[misc]
 
     container: Container
     method_name: str
-    # Of one that works by itself: why its last work was not done; empty where it was.
+    # For timers and windows: why their last work failed; empty: it was done.
     trouble = ""
 
     @property

@@ -7,9 +7,9 @@
 | client stream | `def Method(self, requests) -> Response`, where `requests` is iterated |
 | both | `def Method(self, requests)` that iterates and yields |
 
-Every request is checked against its contract before the method sees it. A method that is iterated reads the next message when
-it asks for one, and goes on after a `yield` when the follower has taken what was sent: nobody is flooded. When the caller goes,
-its deadline passes or the process stops, the next thing the method waits for raises, and so do its own calls.
+Every request is checked against its contract before the method sees it. In a stream the next request is read only when the
+method asks for it, and after a `yield` the method goes on only when the caller has taken the response: nobody is flooded. When
+the caller goes, its deadline passes or the process stops, the next wait in the method raises, and so do its own calls.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class Rpc(CityEntrypoint):
     # -- streams --------------------------------------------------------------------------------------------------------
 
     async def _stream(self, request: Any, context: _Context) -> Message | None:
-        """Runs the method in a worker that lives as long as the stream; one that returns a Follow lets it go at once."""
+        """Runs the method in a worker that lives as long as the stream. If it returns a Follow, the worker ends then."""
         streams = self.container.process.open_streams
         call, parent = _admit(self._path, context)
         followed: Followed | None = None
         try:
-            # The span of a stream over the log ends when it is open: one that lasts for days would never be seen.
+            # The span of a stream over the log ends as soon as the stream is open: a span of days would never be seen.
             with self._span(parent) as span:
                 ctx.enter(call)
                 try:
@@ -124,11 +124,11 @@ class Rpc(CityEntrypoint):
                 for response in responses:
                     followed.sent += 1
                     with activity.idle():
-                        # Not broken off: what is half sent would stand before the word that the stream ends with. It ends by
-                        # itself, for gRPC knows when the caller has gone or its deadline has passed.
+                        # `to_its_end`: a half sent response would stand before the status that ends the stream. The wait ends
+                        # anyway when the caller has gone or its deadline has passed: gRPC knows that.
                         wait(_sent(context.write(response)), to_its_end=True)
             finally:
-                # What the method holds open is closed in its own worker, whoever broke off.
+                # Closes what the method holds open, in its own worker, whatever ended the stream.
                 if close := getattr(responses, "close", None):
                     close()
             return None
@@ -143,10 +143,10 @@ class Rpc(CityEntrypoint):
         try:
             token = getattr(request, "resume_token", "")
             cursor = process.tokens.read(purpose, token) if token else {}
-            # Else a follower for whom there is nothing yet does not hear that the stream is open: a browser gets no headers.
+            # Headers are sent now: else a follower without events yet would not know that the stream is open (e.g. a browser).
             await _sent(context.send_initial_metadata(()))
             described = follow_log(process, follow, followed, cursor, purpose, self._method.output_type)
-            # Closed here and now when the follower goes: an abandoned stream would count as one that is behind.
+            # Closed at once when the follower goes: an abandoned stream would count as one with events to send.
             async with aclosing(described) as responses:
                 async for response in responses:
                     await context.write(response)
@@ -159,7 +159,7 @@ class Rpc(CityEntrypoint):
     # -- both -----------------------------------------------------------------------------------------------------------
 
     def _asker(self, call: ctx.Call, context: _Context) -> Asker:
-        # The gateway writes behind what a caller says of its way.
+        # The caller may write anything into this header; the gateway adds the true address at the end.
         way = ctx.header(context.invocation_metadata(), "x-forwarded-for") or context.peer().rpartition(":")[0]
         caller = f"{call.caller} {way.rpartition(',')[2].strip()}"
         return Asker(caller, self._path, self._reads, call.caller == ANONYMOUS)
@@ -176,7 +176,7 @@ class Rpc(CityEntrypoint):
 
 
 class _Requests:
-    """What a caller sends, one message after the other, each read when it is asked for."""
+    """The requests of a stream, one after the other; each is read only when it is asked for."""
 
     def __init__(self, context: _Context, activity: Activity, followed: Followed) -> None:
         self._context = context
@@ -201,21 +201,21 @@ class _Requests:
         return message
 
     async def _next(self) -> Any:
-        # gRPC writes into what it was given to read into, also when nobody waits for it any more.
+        # `shield`, because gRPC still writes into its buffer when nobody waits for the message any more.
         message = await asyncio.shield(self._context.read())
         if message is _END and not self._answering:
-            # gRPC says the end too when the caller has gone, and half of what was to come must not count as all of it. What it
-            # is asked to send then fails. (Once answers have begun it has nothing to be asked: the next answer fails.)
+            # gRPC also reports the end when the caller has gone, and half of the requests must not count as all. So headers are
+            # sent, which fails if the caller has gone. (Once answers have begun this is not needed: the next answer fails.)
             await _sent(self._context.send_initial_metadata(()))
         return message
 
 
 async def _sent(sending: Awaitable[None]) -> None:
-    """Sends something to the caller; Cancelled where there is no caller any more."""
+    """Sends something to the caller. Cancelled: the caller has gone."""
     try:
         await sending
     except Exception as error:
-        # gRPC has no type of its own for this.
+        # gRPC has no error type of its own for this.
         raise Cancelled("the caller has gone") from error
 
 
@@ -226,7 +226,7 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
     call = ctx.Call(
         caller=ctx.header(metadata, ctx.CALLER) or ANONYMOUS,
         method=path,
-        # Without a request id a retry cannot be told from a second wish.
+        # Without a request id, a retry looks like a new request.
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
         correlation_id=correlation_id,
@@ -236,6 +236,6 @@ def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context
 
 
 def rpc(method: F) -> F:
-    """Makes a method answer the gRPC call of its name, of whatever kind its contract says."""
+    """Makes a method answer the gRPC method of the same name. The contract says whether requests or responses are streams."""
     decorated: F = Rpc.decorator(method)
     return decorated

@@ -1,8 +1,8 @@
-"""Reactions: a method hears events of the log, each once as far as its effects go.
+"""Reactions: a method hears events of the log; each event has its effects once.
 
-At least once, in order per stream. What the method does for an event carries ids made from the event's id, so a second time
-writes nothing new. Several events are handled by one worker, one after the other: providers are given once a batch, context and
-span are of each event.
+An event is heard at least once, in the order of its stream. What the method writes or calls for an event has ids made from the
+event's id, so a second time has no new effect. One worker handles several events, one after the other: it gets the providers
+once for all of them, and a context and a span for each event.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Subscribe(CityEntrypoint):
         self.member.follow(self._batch, batch=_BATCH * self._concurrency, park_after=self._park_after)
 
     def stop(self) -> None:
-        """Leaves the group; what is under way is finished by its worker and heard again otherwise."""
+        """Leaves the group. A worker finishes the event it has begun; the others are heard again later."""
         self.member.leave()
 
     kill = stop
@@ -80,7 +80,7 @@ class Subscribe(CityEntrypoint):
         self.container.process.activity.changed()
 
     async def _lane(self, part: Part, events: Sequence[StoredEvent], in_order: bool) -> None:
-        """Events that follow each other, in one worker."""
+        """Handles events one after the other, in one worker."""
         subscription = part.subscription
         assert subscription is not None
 
@@ -89,13 +89,13 @@ class Subscribe(CityEntrypoint):
                 contextvars.copy_context().run(self._one, method, event)
                 subscription.done(event)
                 if in_order and event.position > subscription.position:
-                    # The next event must not be waited for by what this one has done.
+                    # Work that this event has begun must not wait for the next event.
                     subscription.position = event.position
 
         await self.container.run_worker(self, patient=True, run=run)
 
     async def hear(self, event: StoredEvent) -> None:
-        """Handles one event in a worker of its own, whatever the group's checkpoint says; raises what the method raised."""
+        """Handles one event in a worker of its own, without regard to the checkpoint; raises what the method raised."""
 
         def run(method: Callable[..., Any]) -> None:
             contextvars.copy_context().run(self._one, method, event)
@@ -116,7 +116,7 @@ class Subscribe(CityEntrypoint):
 
 
 def _lanes(events: Sequence[StoredEvent], most: int) -> list[list[StoredEvent]]:
-    """Events of one stream follow each other in one lane."""
+    """Splits events into at most `most` lanes. All events of a stream are in the same lane, in order."""
     if most == 1:
         return [list(events)] if events else []
     lanes: list[list[StoredEvent]] = [[] for _ in range(most)]
@@ -134,13 +134,13 @@ def subscribe(
     concurrency: int = 1,
     park_after: int | None = PARK_AFTER,
 ) -> Callable[[F], F]:
-    """Makes a method hear every event of some types, once each as far as its effects go.
+    """Makes a method hear every event of some types; each event has its effects once.
 
-    `where`: only events whose message it accepts (pure). `since`: where the group begins when it is new. `concurrency`: streams
-    that are worked on at once; within one stream events keep their order. `park_after`: tries of an event that fails of itself.
-    It stands aside at once with the later ones of its stream, other streams go on, and when its tries are used up it is parked:
-    it waits for somebody. None: it is tried for ever, and everything waits. What fails because a neighbour is away is always
-    tried again.
+    `where`: a pure function; only events whose message it accepts are heard. `since`: where a new group begins. `concurrency`:
+    how many streams are worked on at once; events of one stream keep their order. `park_after`: how often an event is tried
+    that fails by its own fault. It stands aside at once with the later ones of its stream, and other streams go on. When its
+    tries are used up, it is parked: it waits for a person. None: it is tried for ever, and everything waits. An event that
+    fails because a neighbour is away is always tried again.
     """
     decorator: Callable[[F], F] = Subscribe.decorator(
         *types, where=where, since=since, concurrency=concurrency, park_after=park_after

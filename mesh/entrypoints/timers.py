@@ -1,4 +1,4 @@
-"""Timers on city time: every so many seconds, or at an hour of the day. Of several processes of a service one fires them."""
+"""Timers on city time: every so many seconds, or at an hour of the day. Only the leader of a service fires its timers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from citybrain.mesh.subscriptions.groups import ServiceReadModels
 F = TypeVar("F", bound=Callable[..., Any])
 
 HANGZHOU = timezone(timedelta(hours=8), "Hangzhou")
-"""China has one time and no daylight saving."""
+"""All of China has this one time, without daylight saving."""
 
 _AGAIN_S = 60
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -27,21 +27,21 @@ _WHEN = re.compile(rf"(?:({'|'.join(_DAYS)}) )?([01][0-9]|2[0-3]):([0-5][0-9])",
 
 
 class Timer(CityEntrypoint):
-    """Fires at moments of city time; a run has an id made from its moment, so the same moment twice writes nothing new."""
+    """Fires at moments of city time. A run has an id made from its moment, so a second run of a moment writes nothing new."""
 
     def setup(self) -> None:
-        """Opens the service's file, which says who leads."""
+        """Opens the service's read models, and its lead."""
         self._file = ServiceReadModels.of(self.container.process, self.service)
 
     def start(self) -> None:
         """Waits for the first moment."""
         self._stopped = False
         self._running = False
-        # On the clock, not now: a driven clock has no time until it is told.
+        # By a timer, not now: a driven clock does not know the time until it is told.
         self._timer = self.container.process.clock.at(0, self._begin)
 
     def stop(self) -> None:
-        """Fires no more; a run that has begun is finished by its worker."""
+        """Fires no more. A worker finishes a run that it has begun."""
         self._stopped = True
         self._timer.cancel()
 
@@ -51,7 +51,7 @@ class Timer(CityEntrypoint):
         raise NotImplementedError
 
     async def _run(self, moment: int) -> bool:
-        """One run; says whether it was done. A slow one leaves runs out: it never overtakes itself."""
+        """Does one run; returns whether it was done. While a slow run goes on, other runs are left out."""
         if self._running:
             self.log.warning("timer left out: its last run is not done yet", method=self.method_name)
             return False
@@ -65,7 +65,7 @@ class Timer(CityEntrypoint):
         return True
 
     async def run(self, moment: int) -> None:
-        """The run of a moment, in a worker; raises what the method raised."""
+        """Does the run of a moment in a worker; raises what the method raised."""
         with self.tracer.start_as_current_span(f"timer {self.label}", kind=trace.SpanKind.INTERNAL):
             ctx.enter(ctx.Call(self.service, self.label, str(moment)))
             try:
@@ -90,7 +90,7 @@ class Every(Timer):
             return
         clock = self.container.process.clock
         now = clock.now()
-        # Where time leaps, the runs it leaps over are left out but for the last: a day at once is not 86,400 runs.
+        # If city time leaps, only the last of the runs in between is done: a leap of a day is not 86,400 runs.
         base = max(now, clock.heading_for() - self._interval)
         self._timer = clock.at(base - base % self._interval + self._interval, self._begin)
         if self._file.leadership.take():
@@ -118,7 +118,7 @@ class At(Timer):
         due = last_moment(self._when, now)
         last = await file.models.last_run(self.label)
         if last is None:
-            # A timer that is new begins with its next moment, not with one before it was written.
+            # A new timer begins with its next moment, not with one before it existed.
             await file.models.ran(self.label, due if due < now else due - 1)
             if due < now:
                 return
@@ -166,7 +166,7 @@ def _micro(moment: datetime) -> int:
 
 
 def every(seconds: float) -> Callable[[F], F]:
-    """Makes a method run every so many seconds of city time; runs that were missed are not made up for."""
+    """Makes a method run every so many seconds of city time. Missed runs are left out."""
     decorator: Callable[[F], F] = Every.decorator(seconds)
     return decorator
 
@@ -174,7 +174,7 @@ def every(seconds: float) -> Callable[[F], F]:
 def at(when: str) -> Callable[[F], F]:
     """Makes a method run each day, or each week, at an hour of Hangzhou: `at("03:00")`, `at("mon 03:00")`.
 
-    A run that was missed because nothing ran is made up for, the newest only; one that fails is tried again each minute.
+    If runs were missed because no process was up, the newest of them is done late. A run that fails is tried again each minute.
     """
     decorator: Callable[[F], F] = At.decorator(when)
     return decorator

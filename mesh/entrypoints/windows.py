@@ -1,8 +1,8 @@
-"""Windows of readings: they are folded by key as they come; when city time has passed a window's end, the method gets it.
+"""Windows of readings: readings are folded by key as they come. When city time has passed a window's end, the method gets it.
 
-After a restart the windows that were open are folded again from the ring. A window is told once as far as its effects go: the
-ids of what the method writes are made from its beginning. Readings that come later than `late_s` are counted and left out. So
-are those of a source whose clock is ahead, which would hold a window open for ever.
+After a restart, windows that were open are folded again from the kept batches. A window has its effects once: the ids of what
+the method writes are made from the window's beginning. Readings that come later than `late_s` are counted and left out. So are
+readings of a source whose clock is ahead: they would keep a window open for ever.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Reading:
 
 @dataclass(slots=True, frozen=True)
 class Window:
-    """What came of [start, end), in microseconds since 1970: for each key what its readings were folded into."""
+    """The window [start, end), in microseconds since 1970. `states`: for each key, what its readings were folded into."""
 
     start: int
     end: int
     states: Mapping[str, Any]
-    # Readings left out since the last window was told: of windows that were closed already, and of times that are far off yet.
+    # Readings left out since the last window was told: too late (their window was closed), and too far in the future.
     late: int = 0
     ahead: int = 0
 
@@ -77,7 +77,7 @@ class Windows(CityEntrypoint):
         super().__init__(**options)
 
     def setup(self) -> None:
-        """Finds where its state and the batches are kept."""
+        """Opens the service's read models, and the readings."""
         process = self.container.process
         self._file = ServiceReadModels.of(process, self.service)
         self._log = process.engine.readings
@@ -85,12 +85,12 @@ class Windows(CityEntrypoint):
         self._seen = WindowsSeen()
         self._position = 0
         self._late = self._ahead = 0
-        # The batches are folded, and windows closed, by one at a time.
+        # Only one task at a time folds batches or closes windows.
         self._lock = asyncio.Lock()
         self._ready = asyncio.Event()
 
     def start(self) -> None:
-        """Folds what comes while this process leads."""
+        """Folds new batches while this process leads."""
         process = self.container.process
         self._stopped = False
         self._unwatch = process.activity.watch(self._at_rest)
@@ -98,7 +98,7 @@ class Windows(CityEntrypoint):
         self._timer = process.clock.at(0, self._tick)
 
     def stop(self) -> None:
-        """Folds no more; open windows are folded again from the ring by whoever comes next."""
+        """Folds no more. The next leader folds open windows again from the kept batches."""
         self._stopped = True
         self._task.cancel()
         self._timer.cancel()
@@ -114,7 +114,7 @@ class Windows(CityEntrypoint):
     async def _follow(self) -> None:
         while True:
             try:
-                # It can be lost. What was folded until then stays, and so does the place in the log.
+                # The lead can be lost. What was folded until then stays, and so does the place in the log.
                 await self._file.leadership.gained()
                 async with self._lock:
                     if not self._ready.is_set():
@@ -131,7 +131,7 @@ class Windows(CityEntrypoint):
                 await asyncio.sleep(_LONGEST_PAUSE_S)
 
     async def _catch_up(self) -> None:
-        """Folds every batch that is there into its windows."""
+        """Folds every batch that is there into windows."""
         batch_class = message_class(self._topic)
         while batches := await self._log.read(self._topic, self._position, _READ):
             for batch in batches:
@@ -139,20 +139,20 @@ class Windows(CityEntrypoint):
                     for reading in self._readings(batch_class.FromString(batch.data)):
                         self._take(reading, batch)
                 except Exception as error:
-                    # Both functions are pure: trying again would fail again, and hold up every other source.
+                    # Both functions are pure: a second try would fail too, and every other source would wait.
                     self.log.error("rest of a batch left out", window=self.label, error=repr(error), exc_info=error)
                 self._position = batch.position
-            # A backlog of hours must not hold everything else up.
+            # Everything else in the process must not wait for a backlog of hours.
             await asyncio.sleep(0)
 
     def _take(self, reading: Reading, batch: ReadingsBatch) -> None:
         start = reading.at - reading.at % self._length
-        # What is read again after a restart was counted before.
+        # Batches that are read again after a restart were counted before.
         new = batch.position > self._seen.position
         if start < self._seen.closed_until:
             self._late += new
             return
-        # A driven clock that has not been told the time since a restart stands behind what was told already.
+        # `closed_until` too: a driven clock that was not told the time since a restart may be behind it.
         if start > max(batch.received_at, self._seen.closed_until) + self._length + self._late_us:
             self._ahead += new
             return
@@ -179,7 +179,7 @@ class Windows(CityEntrypoint):
             await self._log.up_to_now(self._topic)
             async with self._lock:
                 await self._adopt()
-                # All that came before this moment is in: what is over is whole.
+                # All batches that came before this moment are folded, so windows that are over are complete.
                 await self._catch_up()
                 await self._close_until(now)
         except Exception as error:
@@ -187,7 +187,7 @@ class Windows(CityEntrypoint):
             self.log.error("windows are closed later", window=self.label, error=repr(error), exc_info=error)
 
     async def _adopt(self) -> None:
-        """What another process told meanwhile is not told again."""
+        """Drops windows that another process has told meanwhile."""
         seen = await self._file.models.windows_seen(self.label)
         if seen.closed_until >= self._seen.closed_until:
             self._seen = seen
@@ -210,7 +210,7 @@ class Windows(CityEntrypoint):
         await self._file.models.save_windows_seen(self.label, self._seen)
 
     async def _tell(self, window: Window) -> None:
-        """Hands a window to the method until it is taken; one that fails of itself is given up after some tries, and logged."""
+        """Hands a window to the method until that succeeds. One that fails by its own fault is given up after some tries."""
         pause, tries = _FIRST_PAUSE_S, 0
         while True:
             try:
@@ -240,8 +240,9 @@ class Windows(CityEntrypoint):
 def window(batch: type[Message], *, seconds: float, readings: ReadingsOf, fold: Fold, late_s: float = 5.0) -> Callable[[F], F]:
     """Makes a method get windows of readings: `def minute(self, window: Window)`, once each, in order.
 
-    `batch` is the message that a `Readings` provider puts; `readings` takes its readings out, `fold(state or None, value)`
-    adds one to what a key has so far; both pure. A window is told `late_s` seconds of city time after its end.
+    `batch`: the message that a `Readings` provider puts. `readings` takes the readings out of a batch. `fold(state, value)`
+    adds a reading to a key's state (None: the first). Both are pure. A window is told `late_s` seconds of city time after its
+    end.
     """
     decorator: Callable[[F], F] = Windows.decorator(batch, seconds, readings=readings, fold=fold, late_s=late_s)
     return decorator

@@ -16,7 +16,7 @@ from citybrain.mesh.runtime.refusing import abort
 from citybrain.mesh.runtime.validation import check
 
 SERVICE = "citybrain.clock.v1.ClockService"
-# What is written comes to its readers through a broker: between the two it is nowhere that a process could look.
+# Events come to readers through a broker. While one is on its way, no process can see it.
 _UNSEEN = "on Kafka nobody sees that all is at rest: move city time with Advance alone, at a pace of your own"
 _Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -1,7 +1,7 @@
 """grpc.health.v1: whether the services of this process, and what each depends on, are ready.
 
-A service answers by its full name, `citybrain.health.v1.HealthService`; what it depends on below that, `…HealthService/store`;
-the process as a whole by the empty name.
+Names: a service has its full name, `citybrain.health.v1.HealthService`; each thing it depends on has a name below that,
+`…HealthService/store`; the process as a whole has the empty name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(HealthServicer):  # type: ignore[misc]
-    """What is set here is answered to Check and List, and every change is sent to those who Watch."""
+    """Answers Check and List from what is set here, and sends every change to callers of Watch."""
 
     def __init__(self) -> None:
         self._ready: dict[str, bool] = {}
@@ -30,36 +30,36 @@ class Health(HealthServicer):  # type: ignore[misc]
         self._ended = False
 
     def ready(self, name: str) -> bool | None:
-        """Whether a name is ready; None where there is none of that name."""
+        """Whether a name is ready; None: there is no such name."""
         return self._ready.get(name)
 
     def set(self, ready: Mapping[str, bool]) -> None:
-        """How everything stands from now on."""
+        """Sets all names, and whether each is ready."""
         if not self._ended and ready != self._ready:
             self._ready = dict(ready)
             self._tell()
 
     def end(self) -> None:
-        """Nothing is ready any more; whoever watches is told so, and their calls end."""
+        """Nothing is ready any more. Callers of Watch are told so, and their calls end."""
         self._ended = True
         self._ready = dict.fromkeys(self._ready, False)
         self._tell()
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> health_pb2.HealthCheckResponse:
-        """How a name stands now; NOT_FOUND lists those there are."""
+        """Whether a name is ready now; NOT_FOUND lists the known names."""
         if request.service not in self._ready:
             known = ", ".join(sorted(filter(None, self._ready)))
             await abort(context, status_of(NotFound(f"there is no {request.service} here; there are: {known}")))
         return Status(status=self._status(request.service))
 
     async def List(self, request: health_pb2.HealthListRequest, context: _Context) -> health_pb2.HealthListResponse:
-        """How everything stands now."""
+        """All names, and whether each is ready now."""
         return health_pb2.HealthListResponse(statuses={name: Status(status=self._status(name)) for name in self._ready})
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """How a name stands, and again at each change; a name that does not exist may come to. Ends when the process stops."""
+        """Whether a name is ready, now and at each change. The name need not exist yet. Ends when the process stops."""
         sent = None
         while True:
             changed, ended, status = self._changed, self._ended, self._status(request.service)

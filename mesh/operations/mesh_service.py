@@ -1,4 +1,4 @@
-"""How a process stands, what it has set aside, and rebuilds, for those who run it. No scope, so no route leads here."""
+"""The status of a process, its parked events and rebuilds, for operators. The methods have no scope, so no route leads here."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
 
 
 def _members(containers: Sequence[Container]) -> dict[str, GroupMember]:
-    """The consumer groups here, by name. A read model's has no generation in its name; one that is built beside it has."""
+    """The consumer groups here, by name. A live read model's group has no generation in its name; one being built has."""
     members: dict[str, GroupMember] = {}
     for container in containers:
         for extension in container.extensions:
@@ -113,7 +113,7 @@ def _members(containers: Sequence[Container]) -> dict[str, GroupMember]:
 
 
 def _view(containers: Sequence[Container], service: str, view: str) -> View:
-    """A view of a service here; NotFound names those that there are."""
+    """A view of a service here. NotFound lists the views there are."""
     views = {
         (container.manifest.name, provider.attr_name): provider
         for container in containers
@@ -137,7 +137,7 @@ def _not_parked(group: str, where: str) -> NotFound:
 
 
 def _told(method: Callable[[Any], Awaitable[Any]]) -> Handler:
-    """Checks the request; an error of the kit's own is the call's."""
+    """Checks the request, and answers the call with an error that `method` raises."""
 
     async def handle(request: Any, context: _Context) -> Any:
         try:
@@ -166,7 +166,7 @@ def _wall_clock() -> Timestamp:
 
 
 async def _waits(container: Container) -> pb.WaitsForPeople | None:
-    """What of a service waits for people. What cannot be read now is not told; readiness says why."""
+    """What waits for people in a service; None: nothing, or it cannot be read now (readiness says why)."""
     try:
         found = [await one.waits() for one in container.dependencies if isinstance(one, WaitsForPeople)]
     except StoreError:

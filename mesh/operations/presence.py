@@ -1,6 +1,6 @@
-"""Who runs on a data folder: each process puts a file there and holds a lock on it as long as it lives.
+"""The processes on a data folder: each one puts a file there, and holds a lock on the file as long as it lives.
 
-The kernel lets go of the lock when a process ends, however it ended, so a file whose lock is free belongs to nobody any more.
+The kernel frees the lock when the process ends, however it ends. So a file with a free lock is left over from an ended process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FOLDER = "processes"
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What a process said of itself, and whether it still runs."""
+    """What a process has written about itself, and whether it still runs."""
 
     name: str
     runs: bool
@@ -25,9 +25,10 @@ class Present:
 
 
 class Presence:
-    """This process as others find it on its data folder, until `leave()` or its end.
+    """This process's file in the data folder, by which others find it until `leave()` or its end.
 
-    It comes in the place of those that said the same of themselves, but for their id and address, and ended without a word.
+    `said`: what the file tells besides kind, id and address. Files of ended processes with the same kind and the same `said`
+    are removed first: this process takes their place.
     """
 
     def __init__(self, data: Path, kind: str, address: str, **said: object) -> None:
@@ -41,7 +42,7 @@ class Presence:
         self._file = self._write()
 
     def say(self, **said: object) -> None:
-        """Says something else of itself from now on."""
+        """Changes what the file tells."""
         self._said |= said
         before, self._file = self._file, self._write()
         before.close()
@@ -52,18 +53,18 @@ class Presence:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps(self._said))
         file.flush()
-        # Only now, so that nobody finds it without its lock, or half of it.
+        # Renamed last, so that nobody finds the file without its lock, or half written.
         draft.rename(self._path)
         return file
 
     def leave(self) -> None:
-        """It runs here no more."""
+        """Removes the file: the process runs here no more."""
         self._path.unlink(missing_ok=True)
         self._file.close()
 
 
 def present(data: Path) -> list[Present]:
-    """Everybody who runs here, and those who ended without a word."""
+    """The processes that run here, and those that ended without `leave()`."""
     found = []
     for path in sorted((data / _FOLDER).glob("*.json")):
         try:
@@ -71,13 +72,13 @@ def present(data: Path) -> list[Present]:
                 runs = not _is_free(file)
                 found.append(Present(path.stem, runs, json.load(file)))
         except (OSError, ValueError):
-            # It left just now.
+            # The process left just now.
             continue
     return found
 
 
 def forget(data: Path, one: Present) -> None:
-    """Takes the file away of one who ended without a word."""
+    """Removes the file of a process that ended without `leave()`."""
     (data / _FOLDER / f"{one.name}.json").unlink(missing_ok=True)
 
 

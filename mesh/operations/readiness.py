@@ -1,8 +1,8 @@
-"""Whether each service of this process is ready, from what it depends on: store, view file, groups, timers, neighbours.
+"""Whether each service of this process is ready. This follows from what it depends on: store, views, groups, neighbours …
 
-A service is not ready only for what is its own: a store or view file that fails, a read model that has not caught up since the
-start. A neighbour that is out, or a group that fails, is told under a name of its own, and the service goes on taking calls:
-else one service that is out would take all that call it out of the balance, and what still works would be gone too.
+Only its own troubles make a service not ready: the store or the views fail, or a read model has not caught up since the start.
+A neighbour that is out, or a group that fails, is reported under a name of its own, and the service goes on taking calls.
+Otherwise one service that is out would make every service that calls it not ready, and all they can still do would be lost.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from citybrain.observability.words import counted
 # How often everything is looked at; sooner while a service is not ready.
 _LOOK_S = 1.0
 _SOON_S = 0.1
-# The store is tried by writing to it, so not each time while all is well.
+# The store is tested by writing to it, so not at each look while all is well.
 _TRY_STORE_S = 5.0
 # How long a look at one thing may take.
 _ANSWER_S = 2.0
-# A group that fails for less, or does not move for less, is not worth a word.
+# A group that fails for a shorter time is not reported.
 FAILING_S = 2.0
 
 
@@ -47,7 +47,7 @@ Look = Callable[["ServiceState"], Awaitable[Trouble | None]]
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """What a service depends on, by its name in health checks. `own`: the service is not ready where it cannot be looked at."""
+    """Something a service depends on. `name`: as in health checks. `own`: if the look fails, the service is not ready."""
 
     name: str
     look: Look
@@ -56,14 +56,14 @@ class Dependency:
 
 @dataclass(slots=True)
 class ServiceState:
-    """How a service stood when it was last looked at. `troubles` has every dependency by its name in health checks."""
+    """A service at the last look. `troubles` has every dependency by its name in health checks; None: it is well."""
 
     troubles: dict[str, Trouble | None] = field(default_factory=dict)
     groups: dict[str, Standing] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
-        """Calls are welcome."""
+        """Whether calls are welcome."""
         return bool(self.troubles) and not any(trouble is not None and trouble.stops for trouble in self.troubles.values())
 
 
@@ -71,17 +71,17 @@ class _Group:
     """A group, and since when it has not been well."""
 
     def __init__(self, entry: Any, is_view: bool, failing_s: float, stalled_s: float) -> None:
-        # A read model that was rebuilt has another member from then on.
+        # Not the member itself: a rebuilt read model gets a new member.
         self._entry = entry
         self._failing_s = failing_s
         self._stalled_s = stalled_s
         self.name: str = entry.member.group.partition("~")[0]
-        # Until a read model has folded what was there at the start, it answers from the past.
+        # Until a read model has folded what was in the log at the start, its answers are old.
         self._catching_up = is_view
         self._failing_since: float | None = None
 
     async def look(self, state: ServiceState) -> Trouble | None:
-        """How it stands now; keeps that in the state of its service."""
+        """The group's trouble now; its standing is kept in `state`."""
         now = time.monotonic()
         standing = state.groups[self.name] = await self._entry.member.standing()
         behind = self._catching_up and standing.catching_up > 0
@@ -105,7 +105,7 @@ class _Group:
 
 
 class Readiness:
-    """Looks at what the services of a process depend on, and tells health checks; what is well again is told too."""
+    """Looks at what the services of a process depend on, and tells health checks. Logs each trouble, and its end."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Readiness:
         failing_s: float = FAILING_S,
         stalled_s: float | None = None,
     ) -> None:
-        """Before anything is started: nothing is ready yet."""
+        """To be made before anything is started: nothing is ready yet."""
         self._process = process
         self._store_trouble: Trouble | None = None
         self._store_tried = float("-inf")
@@ -124,7 +124,7 @@ class Readiness:
         self.states = {container.manifest.grpc: ServiceState() for container in containers}
         self._patience = failing_s, process.settings.stalled_s if stalled_s is None else stalled_s
         self._dependencies = {container.manifest.grpc: self._of(container) for container in containers}
-        # Whoever asks through a gateway is led to any process: each tells of the services of the others too.
+        # A gateway leads a question to any process, so each one also tells of the other processes' services.
         elsewhere = [name for name in process.settings.peers if name not in self.states]
         self._peers = {name: self._neighbour_look(name) for name in elsewhere}
         self._peers_ready = dict.fromkeys(elsewhere, False)
@@ -151,7 +151,7 @@ class Readiness:
         return found
 
     async def begin(self) -> None:
-        """Everything is started: looks for the first time, and from now on until `end`."""
+        """To be called when everything is started: looks once, then again and again until `end`."""
         await self.look()
         self._task = asyncio.ensure_future(self._go_on())
 
@@ -169,7 +169,7 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Every service is ready."""
+        """Whether every service is ready."""
         return all(state.ready for state in self.states.values())
 
     async def _go_on(self) -> None:
@@ -246,7 +246,7 @@ def _file_look(file: ServiceReadModels) -> Look:
 
 
 async def _in_time(looking: Awaitable[Trouble | None], own: bool) -> Trouble | None:
-    """What a look found; one that fails, or does not end, is trouble too."""
+    """What a look found. A look that fails, or takes too long, is a trouble too."""
     try:
         return await asyncio.wait_for(looking, _ANSWER_S)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Erasing a person: the key goes first, then everybody is told, and a receipt says what was done and what is left (ES-12)."""
+"""Erasing a person: the key is destroyed, an event tells every process, and a receipt says what is done and left (ES-12)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from citybrain.mesh.events import classification_of, type_name
 
 _NAMESPACE = uuid.UUID("3f1a4a0e-6b0c-5a4e-9c7b-0d3a7f8e2b11")
 PUBLISHER = "personal"
-"""Whose streams tell of erasures; whatever runs hears of them."""
+"""The streams of this name tell of erasures; any process may hear them."""
 FORGOTTEN_WITHIN_S = 60
-"""By then every process that runs has forgotten who was erased."""
+"""After so long every running process has forgotten an erased person."""
 
 
 class UnknownPerson(Exception):
-    """Nothing is kept about this person; the message says what ids look like."""
+    """Nothing is kept about this person; the message shows the form of ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,23 @@ class Receipt:
 
     person: str
     erased_at: int
-    # Had been erased before: this time nothing was left to do but to tell everybody again.
+    # True: the person had been erased before this call.
     again: bool
-    # The event that tells everybody.
+    # The event that tells of the erasure.
     event_id: str
     event_stream: str
-    # What had left the house: those who got it are told by the event, and must act.
+    # Who outside had received the person's data: they learn of the erasure by the event, and must act.
     sent: list[Sent]
-    # Copies of the keys that were made before: each holds the person's key, wrapped, until it is removed.
+    # When copies of the keys were made before: each holds the person's key, wrapped, until it is removed.
     copies_of_keys: list[int]
-    # What else may hold the bytes of the key, and how long; empty: nothing.
+    # Where else bytes of the key may be, and for how long; empty: nowhere.
     remains: str
 
 
 async def erase(store: EventStore, keys: KeyStore, person: str, *, actor: str) -> Receipt:
-    """Erases a person. Twice is once: what a crash left undone is done by the second time.
+    """Erases a person. A second call does no harm, and finishes what a crash left undone.
 
-    UnknownPerson where nothing is kept about them; StoreError where it could not be done, and then it is to be tried again.
+    UnknownPerson: nothing is kept about them. StoreError: it could not be done; try again.
     """
     before = {erasure.person for erasure in await keys.erased(0)}
     if person not in before and not await keys.knows(person):
@@ -53,7 +53,7 @@ async def erase(store: EventStore, keys: KeyStore, person: str, *, actor: str) -
     erasure = await keys.destroy(person, time.time_ns() // 1000)
     message = PersonErased(person_id=person)
     kind = type_name(message)
-    # Named by the person: told once, however often it is asked for.
+    # The id is made from the person's id, so the event is written once, however often it is asked for.
     event = NewEvent(
         id=str(uuid.uuid5(_NAMESPACE, person)),
         type=kind,

@@ -1,7 +1,7 @@
-"""Personal fields of messages: taken out, a partial message for each person, and put back in (ES-12).
+"""Personal fields of messages: taken out, into a partial message for each person, and put back in (ES-12).
 
-A field is personal where its contract says so, with the path of the person's id in the message it stands in. What stands inside
-other messages is found there, inside `Any` too: a workflow keeps events whole.
+The contract marks a field as personal, with the path to the person's id in the same message. Such fields are also found in
+inner messages, and inside `Any`: a workflow keeps whole events.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _ANY = "google.protobuf.Any"
 
 
 class NobodysData(Exception):
-    """A message with a personal field that does not say whose it is: a defect of who made it. Nothing was written."""
+    """A message has a personal field without the person's id: a defect of the code that made it. Nothing was written."""
 
 
 def take_out(message: Message) -> tuple[Message, dict[str, Message]]:
-    """The message without its personal fields, and these by person. The message itself is left as it is."""
+    """A copy of the message without personal fields, and the personal fields by person. The message stays as it is."""
     if not _may_hold(message.DESCRIPTOR) or not any(True for _ in persons(message)):
         return message, {}
     rest = type(message)()
@@ -34,7 +34,7 @@ def take_out(message: Message) -> tuple[Message, dict[str, Message]]:
 
 
 def put_in(message: Message, part: Message) -> None:
-    """Puts what was taken out back into a message of the same type."""
+    """Puts personal fields that were taken out back into a message of the same type."""
     for field, value in part.ListFields():
         own: Any = getattr(message, field.name)
         if _of_whom(field):
@@ -52,7 +52,7 @@ def put_in(message: Message, part: Message) -> None:
 
 
 def persons(message: Message) -> Iterator[str]:
-    """Whose data a message holds; NobodysData where that is not said."""
+    """The persons whose data a message holds. NobodysData: a personal field has no person's id."""
     for field, value in message.ListFields():
         if path := _of_whom(field):
             yield _person(message, field, path)
@@ -81,7 +81,7 @@ def _split(message: Message) -> dict[str, Message]:
                 for person, taken in _split(opened).items():
                     target = getattr(part(person), field.name)
                     if field.is_repeated:
-                        # As many as there are in the whole, so that each finds its place again.
+                        # As many items as in the whole message, so that each one finds its place again.
                         while len(target) < len(value):
                             target.add()
                         target = target[number]
@@ -108,7 +108,7 @@ def _pairs(field: FieldDescriptor, own: Any, part: Any) -> Iterable[tuple[Any, A
 
 
 def _opened(message: Message) -> Message | None:
-    """The message itself, or the one inside an Any; None where no contract here has that, or nothing is in it."""
+    """The message itself, or the one inside an Any; None: the Any is empty, or no contract here has its type."""
     if not isinstance(message, PackedAny):
         return message
     try:
@@ -133,7 +133,7 @@ def _of_whom(field: FieldDescriptor) -> str:
 
 @functools.cache
 def _may_hold(descriptor: Descriptor) -> bool:
-    """Whether a personal field, or an Any, can be reached from a message. Below maps there is none: `make check` sees to it."""
+    """Whether a message can hold a personal field, or an Any, at any depth. `make check` allows none below a map."""
     seen, waiting = {descriptor.full_name}, [descriptor]
     while waiting:
         one = waiting.pop()

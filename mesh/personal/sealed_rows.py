@@ -1,4 +1,4 @@
-"""What is personal in the rows of a read model: sealed when they are kept, opened when they are read (ES-12)."""
+"""Personal fields in the rows of a read model: sealed when a row is stored, opened when it is read (ES-12)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from citybrain.event_store.read_models import Row
 from citybrain.mesh.personal.fields import NobodysData
 from citybrain.mesh.personal.vault import Vault
 
-# Where a row keeps what is sealed of it, by field.
+# The key in a row under which its sealed fields are kept.
 _SEALED = "\0sealed"
 
 
@@ -23,7 +23,7 @@ class SealedRows:
         self._personal = personal
 
     async def seal(self, rows: Mapping[str, Row | None]) -> Mapping[str, Row | None]:
-        """Rows as they are kept; NobodysData where one does not say whose something is."""
+        """Rows as they are stored. NobodysData: a row has a personal field without the person's id."""
         if not self._personal:
             return rows
         sealed = {key: None if row is None else dict(row) for key, row in rows.items()}
@@ -39,7 +39,7 @@ class SealedRows:
         return sealed
 
     async def open(self, rows: Mapping[str, Row]) -> Mapping[str, Row]:
-        """Rows as they were folded; what was about somebody who was erased is None."""
+        """Rows as they were folded; fields about an erased person are None."""
         if not self._personal:
             return rows
         opened = {key: dict(row) for key, row in rows.items()}

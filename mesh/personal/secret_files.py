@@ -1,4 +1,4 @@
-"""Files that only the account of the city may read: keys of this installation, 32 random bytes each, and all that it keeps."""
+"""Files that only the city's account may read: all that a city keeps, and its secret keys (32 random bytes each)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 SECRET_BYTES = 32
 
 OWN_FILES = 0o077
-"""What a city keeps is read by nobody but its account: the umask of everything that writes to a data folder."""
+"""The umask of every process that writes to a data folder: only the city's account may read what it keeps."""
 
 
 def make_secret(path: Path) -> None:
-    """Makes one where there is none. Whole or not at all: a crash leaves no empty one, and nobody reads half of one."""
+    """Makes a secret file if it is missing. It is there whole or not at all, also after a crash."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent) as draft:
@@ -27,7 +27,7 @@ def make_secret(path: Path) -> None:
 
 
 def read_secret(path: Path, what: str, otherwise: str) -> bytes:
-    """What a file holds. OSError where there is none, or where it is no key: then `otherwise` says what to do."""
+    """The secret in a file. OSError: there is no file, or no key in it; then `otherwise` says what to do."""
     if not path.is_file():
         raise OSError(f"there is no {what} at {path}: make one with `head -c {SECRET_BYTES} /dev/urandom > {path}`")
     secret = path.read_bytes()

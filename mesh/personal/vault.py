@@ -1,8 +1,8 @@
-"""The vault of a process: seals what is personal before it is kept, opens it for who may see it, forgets the erased (ES-12).
+"""The vault of a process: seals personal data before it is kept, opens it for those who may see it, forgets the erased (ES-12).
 
-Keys are kept in memory while they are used. Whoever was erased elsewhere is forgotten here within seconds: the key, and the
-states that were folded with it, through those who asked to be told. When the keys cannot be asked for so long that this could
-not be kept, all are forgotten.
+Keys are in memory while they are used. If a person is erased by another process, this process forgets them within seconds: the
+key, and the states that hold their data (see `when_erased`). If the key store does not answer for too long, the process cannot
+know who was erased, and forgets everybody.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from citybrain.observability.logs import logger
 
 _CIPHERS = {"aes-256-gcm": AES_256_GCM, "sm4-gcm": SM4_GCM}
 _CACHED_KEYS = 10_000
-# How often it is looked who was erased elsewhere, and after how long without an answer everybody is forgotten.
+# How often the vault looks who was erased, and after how long without an answer it forgets everybody.
 _LOOK_S = 5.0
 _BLIND_S = 30.0
 _log = logger("vault")
 
 
 class Vault:
-    """Over the keys of the city."""
+    """The vault over the city's keys. `cipher`: for persons who get their first key."""
 
     def __init__(self, keys: KeyStore, cipher: Literal["aes-256-gcm", "sm4-gcm"] = "aes-256-gcm") -> None:
         self.keys = keys
         self._cipher = _CIPHERS[cipher]
-        # None: erased.
+        # None: the person was erased.
         self._known: OrderedDict[str, Key | None] = OrderedDict()
         self._seen = 0
         self._forgetting: list[Callable[[str | None], None]] = []
         self.blind = False
-        """For so long nobody could be asked who was erased that nothing of anybody may stay in memory."""
+        """True: the key store has not answered for too long, so no personal data may stay in memory."""
 
     # -- events -----------------------------------------------------------------------------------------------------------
 
     async def seal(self, events: Sequence[tuple[NewEvent, Mapping[str, Message]]]) -> None:
-        """Seals into each event what was taken out of its message; Refused where a person was erased."""
+        """Seals into each event what was taken out of its message. Refused: a person was erased."""
         keys = await self._obtain({person for _, parts in events for person in parts})
         for event, parts in events:
             sealed = personal_pb2.Sealed()
@@ -63,7 +63,7 @@ class Vault:
             event.sealed = sealed.SerializeToString(deterministic=True)
 
     async def hear(self, events: Iterable[StoredEvent]) -> list[Heard]:
-        """Events with what is personal in them put back, and who of them was erased."""
+        """Events with their personal data put back, and the ids of persons whose data is erased."""
         opened = [(event, personal_pb2.Sealed.FromString(event.sealed).parts if event.sealed else ()) for event in events]
         persons = {part.person_id for _, parts in opened for part in parts}
         keys = await self._find(persons) if persons else {}
@@ -72,7 +72,7 @@ class Vault:
     # -- values of rows ---------------------------------------------------------------------------------------------------
 
     async def seal_texts(self, texts: Sequence[tuple[str, str, str]]) -> list[bytes | None]:
-        """Seals (person, place, text)s; None where the person was erased, since what a view folds may be old."""
+        """Seals triples (person, place, text). None: the person was erased (a view may fold old events)."""
         keys = await self._obtain_or_none({person for person, _, _ in texts})
         sealed: list[bytes | None] = []
         for person, place, text in texts:
@@ -82,7 +82,7 @@ class Vault:
         return sealed
 
     async def open_texts(self, sealed: Sequence[tuple[str, bytes]]) -> list[str | None]:
-        """Opens (place, sealed)s; None where the person was erased."""
+        """Opens pairs (place, sealed). None: the person was erased."""
         parts = [(place, personal_pb2.SealedPart.FromString(one)) for place, one in sealed]
         keys = await self._find({part.person_id for _, part in parts})
         texts: list[str | None] = []
@@ -95,15 +95,15 @@ class Vault:
     # -- forgetting -------------------------------------------------------------------------------------------------------
 
     def when_erased(self, forget: Callable[[str | None], None]) -> None:
-        """Has somebody told of each person who is erased: what they keep in memory of them must go; None: of everybody."""
+        """`forget` is called with each erased person (None: everybody), and must drop what is in memory of them."""
         self._forgetting.append(forget)
 
     def gone(self, person: str) -> bool:
-        """Whether a person was erased, as far as this process was told: for who was opening something of theirs meanwhile."""
+        """Whether a person was erased, as far as this process knows."""
         return person in self._known and self._known[person] is None
 
     async def watch(self, look_s: float = _LOOK_S, blind_s: float = _BLIND_S) -> None:
-        """Looks who was erased, until cancelled."""
+        """Looks again and again who was erased, until cancelled. Both arguments are in seconds."""
         saw = time.monotonic()
         while True:
             try:
@@ -116,7 +116,7 @@ class Vault:
             await asyncio.sleep(look_s)
 
     async def look(self) -> None:
-        """Forgets who was erased since the last look."""
+        """Forgets the persons who were erased since the last look."""
         for erasure in await self.keys.erased(self._seen):
             self._remember({erasure.person: None})
             for forget in self._forgetting:
@@ -131,14 +131,14 @@ class Vault:
             forget(None)
 
     def may_stay(self, persons: Collection[str]) -> bool:
-        """Whether a state that holds something of these persons may stay in memory."""
+        """Whether a state with data of these persons may stay in memory."""
         return not persons or not (self.blind or any(map(self.gone, persons)))
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
     async def _obtain(self, persons: Iterable[str]) -> dict[str, Key]:
         try:
-            # Asked for each time: who was erased a moment ago by somebody else gets nothing new written about them.
+            # Asked each time, not taken from memory: nothing new may be written about a person erased a moment ago elsewhere.
             keys = await self.keys.obtain(sorted(persons), self._cipher)
         except PersonErased as error:
             raise Refused(str(error), "PERSON_ERASED") from None
@@ -163,7 +163,7 @@ class Vault:
 
     def _remember(self, keys: Mapping[str, Key | None]) -> None:
         for person, key in keys.items():
-            # Erased is for ever: an answer that was under way must not bring a key back.
+            # An erasure is for ever: an answer that was under way must not bring the key back.
             if not self.gone(person) and (key is None or not self.blind):
                 self._known[person] = key
             if person in self._known:
@@ -173,19 +173,19 @@ class Vault:
 
 
 def key_file(settings: Settings) -> SqliteKeys:
-    """The keys of the embedded engine; what is not given is made in the data folder. OSError where they cannot be used."""
+    """The keys of the embedded engine. Files that are not configured are made in the data folder. OSError: no usable keys."""
     return SqliteKeys(keys_folder(settings) / "keys.db", *master_secrets(settings))
 
 
 def keys_folder(settings: Settings) -> Path:
-    """Where keys of persons are kept, and who was erased."""
+    """The folder of the keys of persons, and of the list of erased persons."""
     return settings.personal.keys or settings.data / "keys"
 
 
 def master_secrets(settings: Settings) -> tuple[bytes, list[bytes]]:
-    """What wraps the keys of persons, made where no file is named for it, and what others may have wrapped some.
+    """The master key that wraps the keys of persons (made if no file is configured), and others that may have wrapped some.
 
-    OSError where one is not there or no key.
+    OSError: a file is missing, or holds no key.
     """
     path = settings.personal.master_key
     if path is None:
@@ -200,7 +200,7 @@ def _master_secret(path: Path) -> bytes:
 
 
 def lay_down(event: NewEvent, message: Message) -> Mapping[str, Message]:
-    """Puts a message into an event, without what is personal in it; returns that, by person, for the vault to seal."""
+    """Puts a message into an event without its personal fields; returns those by person, for the vault to seal."""
     rest, parts = take_out(message)
     event.data = rest.SerializeToString(deterministic=True)
     return parts

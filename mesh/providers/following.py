@@ -1,4 +1,4 @@
-"""Server streams over the log: what was, then live without a gap, with a signed token to go on from (ES-6)."""
+"""Server streams over the log: past events, then live ones without a gap, with a signed token to go on from (ES-6)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 1024 * 1024
-"""Of the events in one message: many clients take 4 MiB, and one event may have a quarter of one."""
+"""The limit of the events in one message: many clients take at most 4 MiB, and one event may have 256 KiB."""
 HEARTBEAT_S = 15.0
-"""So long nothing is said; then a message without events, with a token, tells that the stream is well."""
+"""After so long without events, a message with only a token tells that the stream is well."""
 STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
-"""Of the streams of a process."""
+"""Parts of the streams of a process that one caller, one method, and all that only read may have."""
 PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
-"""Who may see less gets events as they are stored: without what is sealed."""
+"""A follower with a lower clearance gets events without personal data."""
 
 
 @dataclass(slots=True, frozen=True)
 class Follow:
-    """What a stream is about. Give a correlation id, or types, or both; `concerns` narrows it further and must be pure."""
+    """The subject of a stream. Give a correlation id, or types, or both. `concerns` leaves out more events; it must be pure."""
 
     # Names the stream's subject in resume tokens: a token of one subject is refused by another.
     purpose: str
@@ -46,19 +46,19 @@ class Follow:
     concerns: Callable[[Message], bool] | None = None
     # Only events recorded at or after this moment (microseconds since 1970).
     recorded_from: int = 0
-    # The most closed classification the follower may see.
+    # The highest classification the follower may see.
     clearance: options_pb2.Classification = options_pb2.CLASSIFICATION_INTERNAL
 
 
 @dataclass(slots=True, eq=False)
 class Followed:
-    """An open stream: the id its caller gave it, how many messages were sent, and whether one over the log has more to send."""
+    """An open stream: the id from its caller, how many messages were sent, and whether the log has more to send."""
 
     stream_id: str
     call: Call
     asker: Asker
     sent: int = 0
-    # None for a stream that its method writes.
+    # None: the stream is not over the log, its method writes it.
     behind: Callable[[], bool] | None = None
 
 
@@ -76,27 +76,25 @@ class OpenStreams:
         return len(self._open)
 
     def sent(self) -> dict[str, int]:
-        """Messages sent per stream that its caller gave an id."""
+        """Messages sent in each stream that has an id from its caller."""
         return {stream.stream_id: stream.sent for stream in self._open if stream.stream_id}
 
     def at_rest(self) -> bool:
-        """Every stream over the log has sent what there is."""
+        """Whether every stream over the log has sent all events."""
         return not any(stream.behind is not None and stream.behind() for stream in self._open)
 
     def end(self) -> None:
-        """Ends all streams; their followers come back with their tokens."""
+        """Ends all streams. Followers can go on elsewhere with their tokens."""
         self._ending.set()
         for stream in list(self._open):
             stream.call.end(self.ending())
 
     def ending(self) -> Unavailable:
-        """What a follower is told when its stream ends."""
+        """The error that a follower gets when its stream is ended."""
         return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
 
     def open(self, stream_id: str, call: Call, asker: Asker) -> Followed:
-        """Counts a stream in; raises Overloaded where there are too many, or its share is full, and `ending()` when the process
-        stops.
-        """
+        """Counts a stream in. Overloaded: there are too many, or its share is full. `ending()`: the process stops."""
         if self._ending.is_set():
             raise self.ending()
         if len(self._open) >= self.limit:
@@ -144,7 +142,7 @@ async def follow_log(
             if wanted:
                 opened = await _opened(process, follow, stream, wanted)
                 token = process.tokens.make(purpose, page.cursor)
-                # The count moves before the message: whoever is told of it waits for the message itself.
+                # Counted before the message goes: a client that learns the count can then wait for the message.
                 stream.sent += 1
                 yield response_class(events=opened, resume_token=token)
             cursor = page.cursor
@@ -175,7 +173,7 @@ def _fitting(events: Sequence[StoredEvent]) -> int:
 
 
 async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
-    """Events as this follower may see them; to whom something personal goes is kept before it goes."""
+    """Events as this follower may see them. That personal data go to it is recorded before they go."""
     if follow.clearance < PERSONAL_CLEARANCE or not any(event.sealed for event in events):
         return [outward(event) for event in events]
     heard = await process.vault.hear(events)

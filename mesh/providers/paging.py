@@ -1,7 +1,7 @@
-"""Lists in pages. A token carries the key of the last row of its page and never a number of rows.
+"""Lists in pages. A token carries the key of the last row of its page, never a number of rows.
 
-So what comes and goes between two pages shifts nothing.
-A list is ordered by what never changes of a row: a row that is there all the time is in one page, and in no other.
+So rows that come or go between two pages shift nothing. A list is ordered by something that never changes in a row, so a row
+that is there all the time is in exactly one page.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ _NOT_ASKED = {_TOKEN, _SIZE}
 
 
 class Scanned(Protocol):
-    """What is read in the order of its keys: a read model."""
+    """A read model, which is read in the order of its keys."""
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """Rows behind a key."""
+        """Rows after a key."""
         ...
 
 
 def one_page(
     tokens: Tokens, request: Any, rows: Iterable[R], key: Callable[[R], Key], *, newest_first: bool, default: int
 ) -> tuple[list[R], str]:
-    """One page of rows in the order of a key of theirs, and the token of the next page; empty where this is the last."""
+    """One page of rows in the order of `key`, and the token of the next page (empty: this is the last).
+
+    `default`: rows in a page, if the request gives no `page_size`.
+    """
     last = _last(tokens, request)
     if last is not None:
         rows = [row for row in rows if (key(row) < last if newest_first else key(row) > last)]
@@ -42,7 +45,7 @@ def one_page(
 
 
 def scan_page(tokens: Tokens, request: Any, view: Scanned, *, default: int) -> tuple[list[tuple[str, Row]], str]:
-    """One page of a read model in the order of its keys, as `one_page`; no other row is read."""
+    """One page of a read model in the order of its keys, as `one_page`. Reads only the rows of this page, and one more."""
     (after,) = _last(tokens, request) or ("",)
     size = request.page_size or default
     rows = view.scan(str(after), size + 1)
@@ -55,7 +58,7 @@ def _token(tokens: Tokens, request: Any, last: Key) -> str:
 
 
 def _last(tokens: Tokens, request: Any) -> Key | None:
-    """The key behind which the page begins; BadRequest where the token is none of this list and this question."""
+    """The key after which the page begins. BadRequest: the token is not of this list and this question."""
     if not request.page_token:
         return None
     try:
@@ -65,7 +68,7 @@ def _last(tokens: Tokens, request: Any) -> Key | None:
 
 
 def _purpose(request: Any) -> str:
-    """Which list it is and what is asked of it: a token of one question says nothing about another."""
+    """The list, and the question without its page: a token is good for this question only."""
     asked = type(request)()
     asked.CopyFrom(request)
     for field in _NOT_ASKED:

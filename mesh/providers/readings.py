@@ -1,6 +1,6 @@
-"""Readings of sensors come in batches, are kept for hours, and are folded in windows of city time by their sector.
+"""Readings of sensors come in batches. They are kept for hours, and their sector folds them in windows of city time.
 
-They are no events: what *happens* in a window becomes one, decided by the service.
+They are not events. If something *happens* in a window, the service decides on an event.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class Readings(DependencyProvider):  # type: ignore[misc]
         return self
 
     def put(self, batch: Message) -> None:
-        """Keeps a batch, as it is. LimitExceeded over a mebibyte."""
+        """Keeps a batch as it is. LimitExceeded: it is over 1 MiB."""
         wait(self._log.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))

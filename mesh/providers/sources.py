@@ -1,7 +1,7 @@
-"""Times that come from outside: how far the clock of a source may be from ours before what it says is refused.
+"""Times that come from outside: how far the clock of a source may differ from ours before its message is refused.
 
-One clock that is wrong must not hold up or misdate what all others report: a time from the future would be taken for the newest
-one until the future has come, whatever is told meanwhile.
+One wrong clock must not spoil the reports of all others: a time from the future would count as the newest one until that moment
+has come, whatever others report meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Source(DependencyProvider):  # type: ignore[misc]
         self._clock = SourceClock(ahead_s=ahead_s, behind_s=behind_s)
 
     def setup(self) -> None:
-        """Reads what the city has set. ManifestError where it names a kind of source that this service has not."""
+        """Reads the city's settings. ManifestError: they name a kind of source that this service does not have."""
         service = self.container.manifest.name
         self._name = f"{service}.{self.attr_name}"
         given = self.container.process.settings.sources
@@ -49,7 +49,7 @@ class Source(DependencyProvider):  # type: ignore[misc]
         return self
 
     def moment(self, at: Timestamp, field: str) -> int:
-        """The moment in microseconds since 1970. BadRequest, with both times, where the source's clock is too far from ours."""
+        """The moment in microseconds since 1970. BadRequest, with both times: the source's clock is too far from ours."""
         clock = self.container.process.clock
         moment = microseconds(at)
         if not clock.known():

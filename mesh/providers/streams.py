@@ -1,4 +1,4 @@
-"""A service's event streams: load, decide, append with the expected version, answer; the same for every retry."""
+"""A service's event streams: load, decide, append with the expected version, answer. A retry gets the same answer."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class _Loaded(Generic[S]):
     state: S
     version: int
     cause: Cause
-    # Whose personal data is in the state.
+    # The persons whose data is in the state.
     persons: frozenset[str] = frozenset()
 
 
 class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     """Streams of one kind: `initial` makes the state before the first event, `evolve` is pure and returns the next.
 
-    `snapshot_every`: for streams that grow long. After so many events the state is kept, and a process that does not know the
-    stream goes on from there. It changes no answer; 0: none are kept.
+    `snapshot_every`: for long streams. After so many events the state is kept, and a process that does not know the stream goes
+    on from there. No answer changes by it. 0: no state is kept.
     """
 
     container: Container
@@ -69,7 +69,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         self._every = snapshot_every
 
     def setup(self) -> None:
-        """Starts with nothing known."""
+        """Begins without any known state. ValueError: streams of two kinds could have the same name."""
         self._process: Process = self.container.process
         self._service = self.container.manifest.name
         for other in self.container.dependencies:
@@ -100,7 +100,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         return self._known(self.stream_id(key)).state
 
     def cause(self, key: str) -> Cause:
-        """What last happened in a stream, for work that continues it."""
+        """The last event of a stream as a cause, for work that continues it."""
         return self._fresh(self.stream_id(key)).cause
 
     def handle(
@@ -115,10 +115,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     ) -> R:
         """Runs one command on one stream and returns `reply(state afterwards, the command's events)`.
 
-        `decide` is pure and raises errors of the domain; nothing is written then. A call that appends more than once to the
-        same stream gives each append a label. `because`: the work that the events continue, where it is not the call itself.
-        `continues`: a call that comes without a correlation id gets that of the stream's last event (a terminal that reports).
-        Raises Contended when other writers win all the time.
+        `decide` is pure. If it raises an error of the domain, nothing is written. A call that appends more than once to the
+        same stream gives each append a label. `because`: the work that the events continue, if that is not the call itself.
+        `continues`: a call without a correlation id takes that of the stream's last event (e.g. a terminal that reports).
+        Raises Contended if other writers are always faster.
         """
         call = current()
         stream = self.stream_id(key)
@@ -128,9 +128,9 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 return reply(*done)
             if continues and not call.correlation_id and loaded.cause.correlation_id:
                 correlate(loaded.cause.correlation_id)
-            # A retry is decided on a state that may hold its own effect. What it would write then, the store knows by its ids;
-            # where it refuses, or has nothing to write, we ask whether it was carried out. And what refused may have seen an
-            # old state: only the newest counts.
+            # A retry may be decided on a state that already holds its own effect. If it would write, the store knows the ids.
+            # If `decide` refuses, or has nothing to write, we ask whether the command was carried out before. If not, it may
+            # have seen an old state: only a decision on the newest state counts.
             try:
                 messages = decide(loaded.state)
             except ServiceError:
@@ -173,7 +173,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         return f"{self._service}/{self._kind}-{key}"
 
     def _known(self, stream: str) -> _Loaded[S]:
-        """The state as this process knows it; whether it is still so, the append decides."""
+        """The state as this process knows it. It may be old: the append finds out."""
         known = self._cache.get(stream)
         return self._fresh(stream) if known is None else known
 
@@ -204,7 +204,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         return [hear(event) for event in events]
 
     def _forget(self, person: str | None) -> None:
-        """Whoever was erased is in no state any more (None: anybody may have been): it is folded anew."""
+        """Drops states with data of an erased person, so that they are folded anew. None: anybody may have been erased."""
         of_them = [
             stream for stream, loaded in self._cache.items() if loaded.persons and (person is None or person in loaded.persons)
         ]
@@ -254,7 +254,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def _keep_snapshot(self, stream: str, before: int) -> None:
         loaded = self._cache.get(stream)
-        # A state that holds somebody's data is kept in memory alone: there it is forgotten with its person.
+        # A state with personal data is kept only in memory, where it is dropped when the person is erased.
         if self._kept is not None and loaded is not None and not loaded.persons:
             self._kept.keep(stream, loaded.state, loaded.version, loaded.cause.event_id, before)
 
@@ -268,7 +268,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         label: str,
         because: Cause | None,
     ) -> tuple[list[NewEvent], set[str]]:
-        """The events, with what is personal in them sealed, and whose that is."""
+        """The events, with their personal data sealed, and the persons these data are about."""
         happened = self._process.clock.now()
         for message in messages:
             check_event(message)

@@ -27,11 +27,11 @@ from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceReadMo
 from citybrain.observability.logs import logger
 
 D = TypeVar("D")
-# How often it is looked whether somebody asked for a rebuild, where nothing else wakes it.
+# How often a view looks whether somebody asked for a rebuild, if nothing else wakes it.
 _LOOK_S = 1.0
-# And whether what is built has caught up.
+# How often it looks whether the generation being built has caught up.
 _BUILDING_LOOK_S = 0.05
-# How long the rows of a generation stay that has been live.
+# How long the rows of an earlier live generation stay.
 _OLD_S = 10.0
 Key = Callable[[Heard], str | None]
 Apply = Callable[[Row | None, Heard], Row | None]
@@ -39,7 +39,7 @@ Apply = Callable[[Row | None, Heard], Row | None]
 
 @dataclass(frozen=True, slots=True)
 class Rebuilding:
-    """How far a generation is that is built beside the live one (0: none is), in positions of the log; what keeps it."""
+    """How far the generation is that is built beside the live one (0: none is), in positions of the log; what holds it up."""
 
     live: int
     building: int
@@ -52,8 +52,8 @@ class Rebuilding:
 class View(DependencyProvider):  # type: ignore[misc]
     """A read model of this service; inside a method: `self.<name>.get(key)`, `.scan()`, `.derived(build)`.
 
-    `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are sealed in
-    the file; of who was erased they are None. A view that names none is given events without what is personal in them.
+    `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are stored
+    sealed, and read as None if the person was erased. A view that names no such field gets events without personal data.
     """
 
     container: Container
@@ -84,12 +84,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         self.member = self._member_of(self._live)
         self._building = 0
         self.builder: GroupMember | None = None
-        """What folds the generation that is built beside the live one, in this process."""
+        """The group member that folds the generation being built, in this process."""
         self._heads: dict[str, int] = {}
         self._asked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.revision = 0
-        """Moves whenever rows may have changed."""
+        """Grows whenever rows may have changed."""
         self._news = asyncio.Event()
         self._vault = process.vault
         self._rows = SealedRows(self._vault, self._name, self._personal)
@@ -98,12 +98,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._derived: dict[Callable[..., Any], tuple[int, Any]] = {}
 
     def start(self) -> None:
-        """Folds what was, then what comes; rebuilds when somebody asks for it."""
+        """Folds past events, then new ones; rebuilds when somebody asks for it."""
         self.member.follow(functools.partial(self._fold, self._live), when_changed_elsewhere=self._changed_elsewhere)
         self._begin(self._tend())
 
     def stop(self) -> None:
-        """Folds no more."""
+        """Stops folding."""
         for task in self._tasks:
             task.cancel()
         self.member.leave()
@@ -130,7 +130,7 @@ class View(DependencyProvider):  # type: ignore[misc]
                 await part.save(batch, name, await self._rows.seal(rows), kept)
                 break
             except RowChanged:
-                # By a member on another partition: its work stands, and ours is done on it.
+                # A member on another partition has changed a row: fold again, onto its work.
                 continue
         self._changed()
         self.container.process.activity.changed()
@@ -138,7 +138,7 @@ class View(DependencyProvider):  # type: ignore[misc]
     # -- rebuilding -------------------------------------------------------------------------------------------------------
 
     async def rebuild(self) -> None:
-        """Has all of it folded anew beside the live one, by the code that runs here; what was being built is given up."""
+        """Begins a new generation, folded by the code that runs here. One that is being built is given up."""
 
         def begin(now: Generations) -> Generations:
             return Generations(now.live, now.last + 1, self._code, now.last + 1)
@@ -147,12 +147,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._asked.set()
 
     async def give_up(self) -> None:
-        """What is being built is not to be the live one."""
+        """Gives up the generation that is being built."""
         await self._switch.change(lambda now: Generations(now.live, last=now.last))
         self._asked.set()
 
     async def rebuilding(self) -> Rebuilding:
-        """How far it is."""
+        """How far a rebuild is."""
         now = await self._switch.read()
         if not now.building:
             return Rebuilding(now.live, 0, 0, 0, 0, "")
@@ -180,7 +180,7 @@ class View(DependencyProvider):  # type: ignore[misc]
             self._asked.clear()
 
     async def _look(self) -> None:
-        """Does what the row says: folds what is to be built, and reads what is live."""
+        """Does what the row of generations says: folds the one to be built, and changes over to the live one."""
         now = await self._switch.read()
         if now.live != self._live:
             self._change_over(now.live)
@@ -195,7 +195,7 @@ class View(DependencyProvider):  # type: ignore[misc]
                     await self._forget(old)
             self._building, self._heads = now.building, {}
             self.builder = self._member_of(now.building)
-            # Whoever looks whether it is there, perhaps in another process, sees only what is stored.
+            # Other processes see how far it is only by its stored checkpoint.
             self.builder.keeps_place = True
             self.builder.follow(functools.partial(self._fold, now.building))
         if await self._caught_up():
@@ -209,7 +209,7 @@ class View(DependencyProvider):  # type: ignore[misc]
                 self._begin(self._forget_later(before))
 
     async def _caught_up(self) -> bool:
-        """Whether what is built has come to where the log ended at the last look, and nothing of it waits."""
+        """Whether the generation being built has reached the end that the log had at the last look, with no event parked."""
         assert self.builder is not None
         heads, self._heads = self._heads, {}
         there = bool(heads)
@@ -222,12 +222,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         return there
 
     async def _waiting(self, part: str) -> list[Parked]:
-        """Events that are not folded yet. What is no event is in no generation, and holds none up."""
+        """Parked events of a part. Records that are no events are left out: no generation waits for them."""
         models = self.member.file.models
         return [one for one in await models.parked(part) if not one.unreadable] if await models.count_parked(part) else []
 
     def _change_over(self, live: int) -> None:
-        """From here on the rows of another generation are read and folded."""
+        """From now on reads and folds the rows of another generation."""
         self.member.leave()
         if self.builder is not None and self._building == live:
             self.member, self.builder = self.builder, None
@@ -241,7 +241,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._process.activity.changed()
 
     async def _forget_later(self, generation: int) -> None:
-        # Other processes read it until they have looked.
+        # Until they look at the row again, other processes still read this generation.
         await asyncio.sleep(_OLD_S)
         await self._forget(generation)
 
@@ -259,7 +259,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         task.add_done_callback(self._tasks.discard)
 
     def _forget_derived(self, person: str | None) -> None:
-        """What was made of rows may hold something of a person who was erased."""
+        """Drops what was derived from rows: it may hold data of the erased person."""
         self._derived.clear()
         self._changed()
 
@@ -286,7 +286,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         return wait(self.row(key))
 
     async def row(self, key: str) -> Row | None:
-        """As `get`, for who is on the loop."""
+        """As `get`, for callers on the loop."""
         row = await self.member.file.models.get(table(self._name, self._live), key)
         return None if row is None else (await self._rows.open({key: row}))[key]
 
@@ -295,17 +295,17 @@ class View(DependencyProvider):  # type: ignore[misc]
         return wait(self.rows(after, limit))
 
     async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """As `scan`, for who is on the loop."""
+        """As `scan`, for callers on the loop."""
         rows = await self.member.file.models.scan(table(self._name, self._live), after, limit)
         return list((await self._rows.open(dict(rows))).items()) if self._personal else rows
 
     def derived(self, build: Callable[[list[Row]], D]) -> D:
-        """What `build` makes of all rows, made off the loop and kept until a row changes."""
+        """What `build` makes of all rows. It runs off the loop, and its result is kept until a row changes."""
         revision, made = self._derived.get(build, (-1, None))
         if revision != self.revision:
             revision = self.revision
             made = off_loop(build, [row for _, row in self.scan()])
-            # Not where somebody was forgotten meanwhile.
+            # Not kept if rows have changed meanwhile, or a person may have been erased.
             if revision == self.revision and not (self._personal and self._vault.blind):
                 self._derived[build] = (revision, made)
         result: D = made

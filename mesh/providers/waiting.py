@@ -1,4 +1,4 @@
-"""What waits for people: a read model of its own, whose rows are gone as soon as somebody has seen to it."""
+"""Work that waits for people: a read model whose rows are gone as soon as a person has dealt with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from citybrain.mesh.providers.views import View
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How much waits for people; of the oldest, its id, since when it waits (microseconds of city time), and why."""
+    """How many things wait for people; the oldest one's id, since when it waits (microseconds of city time), and why."""
 
     count: int
     oldest: str
@@ -18,10 +18,10 @@ class Waits:
 
 
 class WaitsForPeople(View):
-    """A view with a row for each thing that waits for somebody, under its id: `since` and `reason`. `GetStatus` tells of it."""
+    """A view with a row (`since`, `reason`) for each thing that waits for a person, under its id. `GetStatus` reports it."""
 
     async def waits(self) -> Waits | None:
-        """What waits now; None where nothing does."""
+        """What waits now; None: nothing does."""
         rows = await self.rows()
         if not rows:
             return None

@@ -1,4 +1,4 @@
-"""What a process is still doing, so that Rest() can answer when nothing but idle streams is left."""
+"""The work in progress in a process, so that Rest() can answer when only idle streams are left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Activity:
-    """Counts work in progress, and knows who else must be at rest (subscriptions, streams, sagas)."""
+    """Counts work in progress, and knows what else must be at rest (subscriptions, streams, sagas)."""
 
     def __init__(self) -> None:
         self._busy = 0
@@ -17,7 +17,7 @@ class Activity:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Something is in progress inside this block."""
+        """Counts as work in progress inside this block."""
         self.begin()
         try:
             yield
@@ -26,7 +26,7 @@ class Activity:
 
     @contextmanager
     def idle(self) -> Iterator[None]:
-        """What was begun waits inside this block for somebody outside: it may take for ever, and does not count."""
+        """Does not count inside this block, because the work waits for somebody outside, perhaps for ever."""
         self.end()
         try:
             yield
@@ -34,21 +34,21 @@ class Activity:
             self.begin()
 
     def begin(self) -> None:
-        """One more thing is in progress."""
+        """Counts one more thing in progress."""
         self._busy += 1
 
     def end(self) -> None:
-        """One thing less is in progress."""
+        """Counts one thing less in progress."""
         self._busy -= 1
         self.changed()
 
     def watch(self, at_rest: Callable[[], bool]) -> Callable[[], None]:
-        """Registers a party that is asked whether it is at rest; returns how to take it out again."""
+        """Registers a party that is asked whether it is at rest; returns a function that takes it out again."""
         self._parties.append(at_rest)
         return lambda: self._parties.remove(at_rest)
 
     def changed(self) -> None:
-        """A party may have come to rest: whoever waits looks again."""
+        """To be called when a party may have come to rest: waiters look again."""
         if self._busy == 0:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
@@ -57,7 +57,7 @@ class Activity:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is in progress, and every party is at rest."""
+        """Whether nothing is in progress, and every party is at rest."""
         return self._busy == 0 and all(party() for party in self._parties)
 
     async def rest(self) -> None:
@@ -65,5 +65,5 @@ class Activity:
         while not self.at_rest:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle_waiters.append(waiter)
-            # Parties tell us of every change; the timeout only bounds what a forgotten one could cost.
+            # Parties tell us of every change. The timeout is for one that forgets to.
             await asyncio.wait([waiter], timeout=0.05)

@@ -1,4 +1,4 @@
-"""The two clocks. City time is what events, timers and windows live by; machine time is for leases, deadlines and back-off.
+"""The two clocks. Events, timers and windows use city time; leases, deadlines and back-off use machine time.
 
 City time is the wall clock in production, and driven from outside in demonstrations and tests.
 """
@@ -17,12 +17,12 @@ from typing_extensions import override
 
 Fire = Callable[[], Awaitable[None]]
 MICROSECONDS = 1_000_000
-# So many timers are kept before it is looked which were taken back.
+# With more timers than this, cancelled ones are removed.
 _AT_LEAST = 1000
 
 
 class Timer:
-    """A timer that may be taken back."""
+    """A timer that can be cancelled."""
 
     __slots__ = ("cancelled", "fire")
 
@@ -31,13 +31,13 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """It will not fire any more, and keeps nothing."""
+        """It will not fire any more, and holds its function no longer."""
         self.cancelled = True
         self.fire = _nothing
 
 
 async def _nothing() -> None:
-    """What a timer does that was taken back."""
+    """What a cancelled timer does."""
 
 
 class CityClock:
@@ -53,11 +53,11 @@ class CityClock:
         raise NotImplementedError
 
     def known(self) -> bool:
-        """Whether it is known what time it is."""
+        """Whether the time is known."""
         return True
 
     def heading_for(self) -> int:
-        """The moment that city time is being moved to; now, where it is not."""
+        """The moment to which city time is being moved; if it is not, now."""
         return self.now()
 
     def at(self, due: int, fire: Fire) -> Timer:
@@ -65,14 +65,14 @@ class CityClock:
         timer = Timer(fire)
         heapq.heappush(self._due, (due, next(self._order), timer))
         if len(self._due) > self._most:
-            # Most are taken back long before they are due.
+            # Most are cancelled long before they are due.
             self._due = [one for one in self._due if not one[2].cancelled]
             heapq.heapify(self._due)
             self._most = max(_AT_LEAST, 2 * len(self._due))
         return timer
 
     async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:
-        """Does what a timer is for: to its end where time is driven, beside the other timers where it goes on by itself."""
+        """Does the work of a timer. Driven time waits until it is done; wall time goes on, beside the other timers."""
         await work
 
     async def _fire_until(self, moment: int) -> None:
@@ -101,13 +101,13 @@ class WallClock(CityClock):
 
     @override
     def at(self, due: int, fire: Fire) -> Timer:
-        """It ends the sleep of `run`, which may be for a later one."""
+        """Also wakes `run`, which may be sleeping until a later timer."""
         self._set.set()
         return super().at(due, fire)
 
     @override
     async def carry_out(self, work: Coroutine[Any, Any, object]) -> None:
-        """A slow one must not delay the next timer."""
+        """Starts the work and returns: a slow one must not delay the next timer."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -117,16 +117,16 @@ class WallClock(CityClock):
         while True:
             await self._fire_until(self.now())
             self._set.clear()
-            # Never for long: the wall clock may be put forward.
+            # Never sleeps for long: the wall clock may be set forward.
             pause = 0.5 if not self._due else max(0.0, min(0.5, (self._due[0][0] - self.now()) / MICROSECONDS))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._set.wait(), pause)
 
 
 class DrivenClock(CityClock):
-    """City time stands until somebody moves it.
+    """City time stands still until somebody moves it.
 
-    After a restart it stands at the last moment the log knows (`last`), and no timer fires until the time is told.
+    After a restart it stands at the last moment in the log (`last`), and no timer fires until somebody tells the time.
     """
 
     def __init__(self, last: int = 0) -> None:
@@ -137,12 +137,12 @@ class DrivenClock(CityClock):
 
     @override
     def now(self) -> int:
-        """The last moment told or written down; 0 where there is none."""
+        """The last moment that was told, or is in the log; 0: there is none."""
         return self._now
 
     @override
     def known(self) -> bool:
-        """Not from a restart until somebody tells the time."""
+        """False after a restart, until somebody tells the time."""
         return self._told
 
     @override

@@ -1,8 +1,8 @@
-"""nameko's container, with what its workers need here: a context of their own, bounded admission, nothing that can kill it.
+"""nameko's container, changed: each worker has a context of its own, admission is bounded, and no error can end the container.
 
-A worker's life is nameko's: dependencies given, `worker_setup`, the method, its result handled, `worker_result`,
-`worker_teardown`. What differs: it begins in the coroutine that admits it and wakes without a turn of the loop, and a provider
-that fails around the method is answered to the caller instead of ending the container for everybody.
+A worker does the same steps as in nameko: dependencies are given, `worker_setup`, the method, its result is handled,
+`worker_result`, `worker_teardown`. Two things differ. A worker begins inside the coroutine that admits it, and wakes without a
+turn of the loop. And if a provider fails around the method, the caller gets the error; nameko would end the container.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from citybrain.mesh.runtime.shares import Asker, Shares
 from citybrain.observability.logs import logger
 from citybrain.observability.words import counted
 
-# What a worker raises is answered and logged by the kit, with its trace; nameko would log it a second time.
+# The kit answers and logs errors of workers, with their trace; nameko would log them a second time.
 logging.getLogger("nameko").setLevel(logging.CRITICAL)
 
-# Of the calls that run and wait in a service, for those from outside.
+# For calls from outside: the parts of a service's places (running and waiting) that they may take.
 CALL_SHARES = {"method": 3 / 4, "reading": 3 / 4, "outside": 7 / 8}
 Method = Callable[..., Any]
 HandleResult = Callable[[WorkerContext, Any, Any], tuple[Any, Any]]
 
 
 class Slots:
-    """How many may work at once, and how many more may wait for a place."""
+    """Places for workers: `limit` may work at once, and `waiting_limit` more may wait for a place."""
 
     def __init__(self, limit: int, waiting_limit: int) -> None:
         self._slots = asyncio.Semaphore(limit)
@@ -44,7 +44,7 @@ class Slots:
         self.waiting = 0
 
     async def take(self, refusal: Callable[[], Overloaded] | None) -> None:
-        """Waits for a place; raises `refusal()` where too many wait already, if there is one."""
+        """Waits for a place. Raises `refusal()` if too many wait already; None: never refuses."""
         if refusal is not None and self._slots.locked() and self.waiting >= self._waiting_limit:
             raise refusal()
         self.waiting += 1
@@ -55,14 +55,14 @@ class Slots:
         self.taken += 1
 
     def give_back(self) -> None:
-        """The next one may come."""
+        """Gives a place back, so that the next worker may begin."""
         self.taken -= 1
         self._slots.release()
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """How a worker's method ended, and who waits for it."""
+    """How a worker's method ended, and the future of its caller, if one waits."""
 
     result: Any = None
     error: BaseException | None = None
@@ -72,13 +72,13 @@ class _Outcome:
     def settle(self, result: Any, error: BaseException | None) -> None:
         if not self.done:
             self.result, self.error, self.done = result, error, True
-            # The caller may have gone: an answer nobody waits for must not raise here.
+            # The caller may have gone; then its future is done, and must not be set.
             if self.waiter is not None and not self.waiter.done():
                 self.waiter.set_result(None)
 
 
 class _Workers:
-    """In the place of nameko's pool: knows when nobody works any more."""
+    """Takes the place of nameko's pool: counts workers, and knows when none is left."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.count = 0
@@ -109,7 +109,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
         limit = process.settings.max_workers
         self.places = Slots(limit, limit)
         self._shares = Shares(2 * limit, CALL_SHARES)
-        # Most providers have no hooks around the method: those that do not are not asked on every call.
+        # Most providers have no hooks around the method, and are not asked at each call.
         self._setups = self._with_hook("worker_setup")
         self._results = self._with_hook("worker_result")
         self._teardowns = self._with_hook("worker_teardown")
@@ -127,16 +127,16 @@ class Container(ServiceContainer):  # type: ignore[misc]
     ) -> Any:
         """Runs the entrypoint's method in a greenlet and returns what it returned, or raises what it raised.
 
-        The worker goes on when the caller gives up: cancellation is cooperative, and a finished append is an answer for the
-        retry. Raises Overloaded where too many wait already, or where an `asker` from outside has its share of the places; who
-        is `patient` (nobody waits for it) waits for a place.
+        The worker goes on when the caller gives up: cancellation is cooperative, and a retry gets the answer of a finished
+        append. Raises Overloaded if too many wait already, or if an `asker` from outside has its share of the places.
+        `patient`: waits for a place however many wait already, since no caller waits for the answer.
         """
         shared = asker if asker is not None and asker.outside else None
         if shared is not None:
             if full := self._shares.full(shared):
                 raise Overloaded(f"{self.manifest.name} has much to do, and {full}: try again later", "TOO_MANY_CALLS")
             self._shares.take(shared)
-        # Counted while it waits too: between two workers nothing may look at rest.
+        # Counted also while it waits for a place: the process must not look at rest between two workers.
         activity = self.process.activity
         activity.begin()
         try:
@@ -167,10 +167,10 @@ class Container(ServiceContainer):  # type: ignore[misc]
         finished: Callable[[], None],
         run: Callable[[Method], Any] | None = None,
     ) -> Any:
-        """A worker's whole life, without asking for a place; `finished` is called at its very end.
+        """Runs a worker from beginning to end, without asking for a place. `finished` is called at the very end.
 
-        `run` is given the bound method where calling it once is not what is wanted: a stream that is written while the
-        worker lives, a batch of events.
+        `run` gets the bound method, for work that is more than one call of it: a stream that is written while the worker lives,
+        or a batch of events.
         """
         outcome = _Outcome()
         self._begin_worker(entrypoint, arguments, outcome, finished, run)
@@ -189,7 +189,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
         context_data: dict[str, Any] | None = None,
         handle_result: HandleResult | None = None,
     ) -> WorkerContext:
-        """As nameko's, for entrypoints from elsewhere. Ours use `run_worker`, which bounds how many there are."""
+        """As nameko's, for entrypoints that are not ours. Ours use `run_worker`, which limits how many workers there are."""
         return self._begin_worker(entrypoint, args, _Outcome(), lambda: None, None, kwargs, context_data, handle_result)
 
     def _begin_worker(
@@ -210,17 +210,17 @@ class Container(ServiceContainer):  # type: ignore[misc]
             try:
                 self._live(worker, outcome, run, handle_result)
             except asyncio.CancelledError:
-                # What the worker waited for was taken away. The caller is answered; it was not the caller who gave up.
+                # What the worker waited for was cancelled, and not by its caller: so the caller still gets an answer.
                 outcome.settle(None, Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
             except Exception as error:
-                # A provider failed around the method. nameko would end the container for it; we answer and go on.
+                # A provider failed around the method. nameko would end the container; we answer and go on.
                 if outcome.done:
                     logger(self.manifest.name).error("provider failed after the answer", error=repr(error), exc_info=error)
                 outcome.settle(None, error)
             finally:
                 self._worker_pool.ended()
                 finished()
-                # Whatever ended it, nobody waits for ever.
+                # However the worker ended, the caller must not wait for ever.
                 outcome.settle(None, Unavailable("the work was cut off: retry with the same request id", "CUT_OFF"))
 
         begin(life)

@@ -1,6 +1,6 @@
-"""What travels with a call: who calls, under which request id, until when, and under which correlation id.
+"""What travels with a call: its caller, request id, deadline and correlation id.
 
-eventlet carries no context variables, so the kit runs every worker in a copy of the context it was admitted in.
+eventlet does not carry context variables, so the kit runs every worker in a copy of the context in which it was admitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REQUEST_ID = "x-request-id"
 CALLER = "x-caller"
 STREAM_ID = "x-stream-id"
 CAUSATION_ID = "x-causation-id"
-# Ids of events are shorter; what is longer is none, and no event could keep it.
+# No id of an event is longer than this, and no event could hold a longer one.
 _LONGEST_CAUSE = 200
 
 _NAMESPACE = uuid.UUID("4f4b1a56-5d0c-5b36-9a5e-1f1c3d2b7a10")
@@ -41,13 +41,13 @@ class Call:
     correlation_id: str = ""
     causation_id: str = ""
     sent: dict[str, int] = field(default_factory=dict)
-    # Why the work is to stop, once it is.
+    # Why the work is to stop; None: it may go on.
     ended: ServiceError | None = None
-    # What it waits for now; taken away when it is to stop.
+    # What it waits for now; cancelled when the work is to stop.
     waits_for: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def event_id(self, stream: str, label: str, number: int) -> str:
-        """The id of the n-th event this call writes to a stream: the same for every retry of the call."""
+        """The id of event `number` that this call writes to a stream: the same for every retry of the call."""
         return str(uuid.uuid5(_NAMESPACE, "\x1f".join((self.caller, self.method, self.request_id, stream, label, str(number)))))
 
     def onward_id(self, method: str) -> str:
@@ -56,14 +56,14 @@ class Call:
         return str(uuid.uuid5(_NAMESPACE, "\x1f".join((self.caller, self.method, self.request_id, method, str(number)))))
 
     def end(self, why: ServiceError | None = None) -> None:
-        """The work is to stop: whatever it waits for is cancelled, and every later wait refused. An append goes on."""
+        """Stops the work: what it waits for is cancelled, and every later wait is refused. An append goes on."""
         if self.ended is None:
             self.ended = why or Cancelled("the caller has gone")
         for future in list(self.waits_for):
             future.cancel()
 
     def remaining(self) -> float | None:
-        """Seconds left; raises DeadlinePassed, Cancelled, or why the work was ended, when there is no point in going on."""
+        """Seconds left; None: no deadline. Raises DeadlinePassed, or the reason why the work was ended."""
         if self.ended is not None:
             raise self.ended
         if self.deadline is None:
@@ -78,7 +78,7 @@ _current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("city_cal
 
 
 def current() -> Call:
-    """The call this code runs for; outside of any, one that belongs to nobody."""
+    """The call this code runs for; outside of every call, a new one without caller."""
     return _current.get() or Call(caller="", method="", request_id=str(uuid.uuid4()))
 
 
@@ -117,13 +117,13 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
 
 def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
     """Metadata of a call to another service: identity, request id, trace, correlation id, and the event it is made for."""
-    # An id that no header holds is left out: nothing hangs on it but what people see.
+    # An id that no header can hold is left out: it is only for people to see.
     event = call.causation_id
     because = [(CAUSATION_ID, event)] if event and event.isascii() and event.isprintable() else []
     return [(REQUEST_ID, in_header(request_id)), (CALLER, caller), *because, *carrier.items()]
 
 
 def cause(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The event that a call is made for, where it says one."""
+    """The event that a call is made for; empty: the call does not say."""
     found = header(metadata, CAUSATION_ID)
     return found if len(found.encode()) <= _LONGEST_CAUSE else ""

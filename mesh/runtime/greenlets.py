@@ -1,7 +1,7 @@
 """Greenlets over one asyncio loop: where a worker begins, where it waits, and where work leaves the loop for a thread.
 
 Service code runs in greenlets (eventlet's asyncio hub, no monkey patching). A worker begins at once, inside the coroutine that
-starts it, and runs until its first wait; what it waits for wakes it directly. So a call costs no turn of the loop of its own.
+starts it, and runs until its first wait. The future it waits for wakes it directly. So a call costs no extra turn of the loop.
 Waiting is cooperative: it ends when the work is done, when the caller's deadline passes, or when the caller has gone.
 """
 
@@ -36,7 +36,7 @@ def use_asyncio_hub() -> asyncio.AbstractEventLoop:
 def begin(work: Callable[[], None]) -> None:
     """Runs `work` in a greenlet and a copy of this context; returns when it is done, or waits for the first time.
 
-    To be called on the loop. `work` must not raise: there is nobody left to hear it.
+    To be called on the loop. `work` must not raise: nobody would get the error.
     """
     worker = _idle.workers.pop() if _idle.workers else greenlet.greenlet(_work_on)
     worker.gr_context = contextvars.copy_context()
@@ -44,8 +44,8 @@ def begin(work: Callable[[], None]) -> None:
 
 
 class _Idle(threading.local):
-    """Greenlets of this thread that have done their work. A new one costs the kernel a mapping and an unmapping of its stack,
-    seen as 60 µs a call where other threads run: five times what the rest of a worker costs."""
+    """Greenlets of this thread that have done their work, to be used again. For a new one the kernel maps and unmaps a stack:
+    60 µs a call were measured while other threads ran, five times the cost of the rest of a worker."""
 
     def __init__(self) -> None:
         self.workers: list[greenlet.greenlet] = []
@@ -61,15 +61,15 @@ def _work_on(work: Callable[[], None]) -> None:
         if len(_idle.workers) >= _KEPT or me.parent is None:
             return
         _idle.workers.append(me)
-        # To whoever runs the loop now: the coroutine that began this work, or the callback that woke it.
+        # Goes back to the code that runs on the loop now: the coroutine that began this work, or the callback that woke it.
         work = me.parent.switch()
 
 
 def wait(awaitable: Awaitable[T], timeout_s: float | None = None, *, to_its_end: bool = False) -> T:
     """Lets the current greenlet wait for an awaitable, at most as long as its call has time.
 
-    Raises DeadlinePassed or Cancelled; what was waited for is cancelled then. A future that is done costs nothing.
-    `to_its_end`: for what must not be broken off in the middle; that the work is to stop is seen by the next wait.
+    Raises DeadlinePassed or Cancelled, and cancels the awaitable then. A future that is done costs nothing.
+    `to_its_end`: for work that must not be broken off in the middle; only the next wait then raises.
     """
     call = current_or_none()
     limit = timeout_s

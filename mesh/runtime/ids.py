@@ -1,4 +1,4 @@
-"""Ids where they cannot go as they are: put together into one text, and in headers. Both ways each text has one meaning."""
+"""Ids in other forms: several joined into one text, and one as a header can hold it. Each text has exactly one meaning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from urllib.parse import quote, unquote
 
 _UNUSUAL = re.compile(r"[^\w-]")
-# HTTP takes blanks at the ends away.
+# HTTP removes blanks at the ends.
 _NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]|%|^ +| +$")
 
 
@@ -21,10 +21,10 @@ def parted(text: str) -> tuple[str, ...]:
 
 
 def in_header(text: str) -> str:
-    """The text as a header may hold it: what is no printable ASCII is written out (`%E4%B8%AD`)."""
+    """The text as a header may hold it: letters that are not printable ASCII are written out (`%E4%B8%AD`)."""
     return _NOT_IN_HEADERS.sub(_written_out, text)
 
 
 def _written_out(found: re.Match[str]) -> str:
-    # `quote` leaves dots.
+    # `quote` leaves dots as they are.
     return quote(found[0], safe="").replace(".", "%2E")

@@ -1,16 +1,16 @@
-"""The one place where nameko and eventlet come in; everything else of the kit imports them from here."""
+"""The only module that imports nameko and eventlet; the rest of the kit imports them from here."""
 
 from __future__ import annotations
 
 import os
 import warnings
 
-# Names are resolved by the loop and by gRPC. What eventlet would bring for that takes a tenth of the start of a process.
+# The loop and gRPC resolve names. Loading eventlet's own resolver would take a tenth of the start of a process.
 os.environ["EVENTLET_NO_GREENDNS"] = "yes"
 
 with warnings.catch_warnings():
-    # eventlet advises against new use. docs/decisions/0001 says why this project stands on it all the same, and what would end
-    # that; whoever runs a city cannot do anything about it, so it is not said to them on every start.
+    # eventlet warns against new use. docs/decisions/0001 says why this project uses it all the same, and until when. People who
+    # run a city cannot change that, so they do not see the warning at each start.
     warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
     import eventlet
     import eventlet.event

@@ -1,6 +1,6 @@
 """Calls to other services: identity, request id, deadline, trace and correlation id travel with each.
 
-A call that got no answer is tried again with the same request id, so a service that had done it gives its answer once more.
+A call without an answer is tried again with the same request id. If the service had done the work, it only answers again.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
 # How long another service may take to say whether it is ready.
 _ASK_S = 1.0
-# How gRPC says that a message, or the words of an error, are larger than this side takes.
+# Texts of gRPC for a message, or metadata, that is larger than this side takes.
 _TOO_LARGE = ("message larger than max", "metadata size exceeds")
-# A server that stops cancels calls that reach it before its word to go elsewhere reaches us. Where it was ours that was
-# cancelled, nobody waits any more, and `remaining` says so.
+# CANCELLED too: a server that stops cancels calls that reach it before we know that it stops. If our own caller has cancelled,
+# `remaining` raises.
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
-    """What a call failed with: gRPC says of what is too large what is said of a service that has too much to do."""
+    """The code of a failed call. gRPC gives too large messages the code of an overloaded service; here they get their own."""
     told = error.details() or ""
     is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(size in told for size in _TOO_LARGE)
     return grpc.StatusCode.OUT_OF_RANGE if is_too_large else error.code()
@@ -63,8 +63,8 @@ class Outgoing:
     ) -> Message:
         """Calls `package.Service/Method` and returns its response; raises CallFailed with the status.
 
-        `deadline_s` is machine time and never longer than the current call has left. `retry`: what is unavailable is tried
-        again within it; a caller that has a retry rule of its own says no.
+        `deadline_s`: in machine time; never longer than the current call has left. `retry`: tries again within this time while
+        the service is unavailable; a caller with a retry rule of its own says False.
         """
         call = current()
         left = call.remaining()
@@ -94,14 +94,14 @@ class Outgoing:
                     raise CallFailed(code, error.details() or code.name) from None
 
     async def unreachable(self, service: str) -> str:
-        """Why another service cannot be called; empty where it answers, and says that it is ready."""
+        """Why another service cannot be called; empty: it answers, and says that it is ready."""
         try:
             stub: Any = HealthStub(self._channel(service))
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ASK_S)
         except CallFailed as error:
             return str(error)
         except grpc.aio.AioRpcError as error:
-            # One that runs on something else need not know of health checks: it answered.
+            # A service that is not built with this kit may have no health checks: it answered.
             answered = error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
             return "" if answered else f"does not answer at {self.addresses[service]}: {error.details() or error.code().name}"
         ready = answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -113,7 +113,7 @@ class Outgoing:
             await channel.close(None)
 
     def _stub(self, path: str, request: type[Message]) -> Any:
-        """What calls a method, kept for the next call. CallFailed where its service runs nowhere."""
+        """The stub of a method, kept for the next call. CallFailed: its service has no known address."""
         service, _, method = path.partition("/")
         channel = self._channel(service)
         found = self._stubs.get(path)
@@ -132,7 +132,7 @@ class Outgoing:
         if address is None:
             raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
         if address not in self._channels:
-            # A lost service is tried again soon: an emergency does not wait for gRPC's minute-long back-off.
+            # A lost service is tried again soon: an emergency cannot wait for gRPC's back-off of up to minutes.
             options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
             self._channels[address] = grpc.aio.insecure_channel(address, options=options)
         return self._channels[address]

@@ -36,7 +36,7 @@ class Process:
     tokens: Tokens
     open_streams: OpenStreams
     vault: Vault
-    # The view files of its services, opened on first use.
+    # The read models of its services, opened on first use.
     files: dict[str, ServiceReadModels] = field(default_factory=dict)
 
     @property

@@ -1,4 +1,4 @@
-"""How a call is refused: in one shape, whoever refuses it, and also where its bytes are no message."""
+"""How a call is refused: always in the same form, also if its bytes are no message."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _MOST_REQUEST_ID_BYTES = 200
 
 
 async def abort(context: Context, status: status_pb2.Status) -> None:
-    """Ends a call with a status and its details, which say which request it was. Does not return."""
+    """Ends a call with a status; its details then also name the request id. Does not return."""
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     if request_id := header(context.invocation_metadata(), REQUEST_ID):
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=shortened(request_id, _MOST_REQUEST_ID_BYTES)))
     trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
     again = error_details_pb2.RetryInfo()
     if any(detail.Unpack(again) for detail in status.details):
-        # For callers in JSON, to whom it is a header.
+        # For callers in JSON, who get it as a header.
         trailers.append(("retry-after", str(again.retry_delay.seconds)))
     await context.abort(code, status.message, trailing_metadata=tuple(trailers))
 
 
 class Unreadable:
-    """In the place of a request whose bytes are no message of its contract."""
+    """Takes the place of a request whose bytes are no message of its contract."""
 
     def __init__(self, contract: str) -> None:
         self.refusal = BadRequest([("request", f"is no {contract}: its bytes cannot be read as one. Is it another version?")])
 
 
 def reader(contract: str) -> Callable[[bytes], Any]:
-    """Reads requests of a contract; Unreadable in the place of one that cannot be read."""
+    """A function that reads requests of a contract; it returns Unreadable for bytes that cannot be read."""
     read = message_class(contract).FromString
 
     def reader(data: bytes) -> Any:
-        # gRPC would answer UNKNOWN, with the name of a Python class.
+        # If this raised, gRPC would answer UNKNOWN, with the name of a Python class.
         try:
             return read(data)
         except DecodeError:
@@ -55,7 +55,7 @@ def reader(contract: str) -> Callable[[bytes], Any]:
 
 
 def readable(handler: Handler) -> Handler:
-    """The handler, for requests that could be read."""
+    """Wraps a handler: it only gets requests that could be read; others are refused."""
 
     async def checked(request: Any, context: Context) -> Any:
         if isinstance(request, Unreadable):
@@ -78,7 +78,7 @@ def readable_stream(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Ca
 
 
 def readable_requests(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    """The same for a handler that reads requests one after the other: those before one that cannot be read are answered."""
+    """The same for a handler that reads a stream of requests: those before an unreadable one are still answered."""
 
     async def checked(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         async def read() -> AsyncIterator[Any]:

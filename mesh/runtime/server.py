@@ -20,7 +20,7 @@ from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests
 if TYPE_CHECKING:
     from citybrain.mesh.operations.health_protocol import Health
 
-# Does the caller stream, does the service?
+# Key: whether the caller streams, and whether the service does.
 _KINDS: dict[tuple[bool, bool], Any] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
@@ -29,12 +29,12 @@ _KINDS: dict[tuple[bool, bool], Any] = {
 }
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# Four times what the gateway lets through, which adds some of its own.
+# Four times what the gateway lets through: it adds headers of its own.
 _MAX_HEADER_BYTES = 64 * 1024
 
 
 def find_method(service: str, method: str) -> MethodDescriptor:
-    """The descriptor of a method; KeyError where the contract has none of that name."""
+    """The descriptor of a method. KeyError: the contract has no method of this name."""
     found = descriptor_pool.Default().FindServiceByName(service).methods_by_name
     if method not in found:
         raise KeyError(f"{service} has no method {method}; its contract has: {', '.join(sorted(found))}")
@@ -42,7 +42,7 @@ def find_method(service: str, method: str) -> MethodDescriptor:
 
 
 def _made(method: MethodDescriptor, handler: Any) -> Any:
-    """What gRPC calls for a method."""
+    """The handler that gRPC calls for a method."""
     return _KINDS[method.client_streaming, method.server_streaming](
         handler,
         request_deserializer=reader(method.input_type.full_name),
@@ -71,7 +71,7 @@ class GrpcServer:
         return sorted(self._handlers)
 
     def add(self, service: str, method: str, handler: Handler, *, listed: bool = True) -> None:
-        """Adds a method; of which kind it is, its contract says. `listed`: reflection tells of it, also beyond the gateway."""
+        """Adds a method. Its contract says whether it streams. `listed`: reflection shows its service, also outside."""
         if not listed:
             self._unlisted.add(service)
         descriptor = find_method(service, method)
@@ -79,7 +79,7 @@ class GrpcServer:
         self._handlers.setdefault(service, {})[method] = made
 
     def handler(self, service: str, method: str) -> Any:
-        """What gRPC calls for a method, with what packs and unpacks its messages."""
+        """The handler that gRPC calls for a method, with the functions that pack and unpack its messages."""
         return self._handlers[service][method]
 
     async def start(self, host: str, port: int, *, share_port: bool = False) -> int:
@@ -91,7 +91,7 @@ class GrpcServer:
             options=[
                 ("grpc.so_reuseport", int(share_port)),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                # gRPC refuses some calls at random between the two.
+                # Both the same, because gRPC refuses calls between the two limits at random.
                 ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
                 ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
             ]
@@ -109,7 +109,7 @@ class GrpcServer:
         return self.port
 
     def _health_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """As `add` makes them, so that what cannot be read is refused as everywhere."""
+        """Made as in `add`, so that unreadable requests are refused in the same form."""
         methods = {
             "Check": _made(find_method(HEALTH, "Check"), readable(self.health.Check)),
             "List": _made(find_method(HEALTH, "List"), readable(self.health.List)),
@@ -126,7 +126,7 @@ class GrpcServer:
         return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {method.name: handler})
 
     def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
-        """All contracts that reflection can show: those of the whole city, and those that were loaded here."""
+        """All contracts that reflection can show: those of the whole city, and those loaded here."""
         if self._contracts is None:
             return descriptor_pool.Default()
         pool = descriptor_pool.DescriptorPool()

@@ -1,7 +1,7 @@
-"""Who may take how much of what a process has: one caller, one method, and all who only read, never all of it.
+"""Shares of a process's places: one caller, one method, or all calls that only read can never take all places.
 
-What is left is for those who command, and for the services of the mesh. Until callers show tokens one from outside is known by
-the address it calls from.
+The rest is for commands, and for the services of the mesh. As long as callers from outside show no tokens, they are told apart
+by their addresses.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ANONYMOUS = "anonymous"
-"""Who calls from outside."""
+"""The caller's name of calls from outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """One who asks for a place."""
+    """A call that asks for a place."""
 
     caller: str
     method: str
@@ -25,7 +25,7 @@ class Asker:
     outside: bool
 
     def belongs_to(self) -> tuple[tuple[str, str], ...]:
-        """The shares it takes from, as (kind, which)."""
+        """The shares it takes a place from, as pairs (kind, name)."""
         found = [("caller", self.caller), ("method", self.method)]
         if self.reads:
             found.append(("reading", ""))
@@ -43,25 +43,25 @@ _TOLD = {
 
 
 class Shares:
-    """Parts of a number of places, by kind: `caller`, `method`, `reading`, `outside`. A kind without one may take all."""
+    """Parts of a number of places, by kind: `caller`, `method`, `reading`, `outside`. A kind without a part may take all."""
 
     def __init__(self, places: int, parts: Mapping[str, float]) -> None:
         self._most = {kind: max(1, int(places * part)) for kind, part in parts.items()}
         self._taken: Counter[tuple[str, str]] = Counter()
 
     def full(self, asker: Asker) -> str:
-        """Which share has no place left for it, in words; empty where all have."""
+        """The share that has no place left for it, in words; empty: all have one."""
         for share in asker.belongs_to():
             if share[0] in self._most and self._taken[share] >= self._most[share[0]]:
                 return _TOLD[share[0]]
         return ""
 
     def take(self, asker: Asker) -> None:
-        """One place more."""
+        """Counts one place more."""
         self._taken.update(asker.belongs_to())
 
     def give_back(self, asker: Asker) -> None:
-        """One place less; of who has none nothing is kept."""
+        """Counts one place less. Shares with no places are removed."""
         for share in asker.belongs_to():
             self._taken[share] -= 1
             if not self._taken[share]:

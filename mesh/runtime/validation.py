@@ -1,4 +1,4 @@
-"""Checks a message against the rules its contract states (buf.validate), wherever one comes in or is kept.
+"""Checks a message against the rules of its contract (buf.validate), wherever one comes in or is kept.
 
 | what | where it is checked |
 |---|---|
@@ -24,14 +24,14 @@ from protovalidate import CompilationError, EvaluationError, Validator, Violatio
 from citybrain.mesh.errors import BadRequest
 
 _VALIDATOR = Validator()
-# To find every broken rule of a message made to break a million of them takes half a minute.
+# In larger messages only the first broken rule is looked for: a message made to break a million rules would take half a minute.
 _EVERY_RULE_BYTES = 32 * 1024
 _MOST_MOMENTS = 10
 _MOMENT = "google.protobuf.Timestamp"
 
 
 class UnusableRules(Exception):
-    """A contract states rules that cannot be evaluated."""
+    """A contract has rules that cannot be evaluated."""
 
 
 class EventRefused(Exception):
@@ -39,13 +39,13 @@ class EventRefused(Exception):
 
 
 def check(message: Message) -> None:
-    """Raises BadRequest with the rules a request breaks; returns when there is none."""
+    """Raises BadRequest with the rules that a request breaks, if it breaks any."""
     if broken := violations(message):
         raise BadRequest(broken)
 
 
 def check_event(message: Message) -> None:
-    """Raises EventRefused when an event that is about to be kept breaks its contract, or is of a type that was given up."""
+    """Raises EventRefused if an event breaks its contract, or is of a deprecated type. To be called before it is kept."""
     descriptor: Any = message.DESCRIPTOR
     if descriptor.GetOptions().deprecated:
         raise EventRefused(f"{descriptor.full_name} is deprecated and was not written: write what its upcaster turns it into")
@@ -72,7 +72,7 @@ def violations(message: Message) -> list[tuple[str, str]]:
 
 
 def prepare(descriptor: Descriptor) -> None:
-    """Makes the rules of a message and of those inside it ready, so that no call waits; UnusableRules when they cannot be."""
+    """Prepares the rules of a message and of messages in it, so that no call waits for that. UnusableRules: they are wrong."""
     for found in _reachable(descriptor):
         try:
             _VALIDATOR.collect_violations(message_factory.GetMessageClass(found)())

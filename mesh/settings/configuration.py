@@ -1,7 +1,8 @@
-"""Finds the values of a configuration and says of each where it came from: default < file < environment < command line.
+"""Finds the values of a configuration, and where each one came from: default < file < environment < command line.
 
-One file (`city.yaml` in the working folder, or the one that is named), one variable `CITY_…` a value, and the options of a
-command. What is unknown or wrong is an error that names its place and what to write there instead; all of them come at once.
+The sources are one file (`city.yaml` in the working folder, or the one that is named), one variable `CITY_…` for each value,
+and the options of a command. Each unknown or wrong value is an error that names its place and what to write there; all errors
+are reported at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ S = TypeVar("S", bound=Settings)
 FILE = Path("city.yaml")
 PREFIX = "CITY_"
 FILE_VARIABLE = "CITY_CONFIG"
-# Read by others, who need no configuration for it: where jars of engines are kept.
+# Variables that are no values of the configuration: this one says where jars of engines are kept.
 NO_VALUES = ("CITY_ENGINES_CACHE",)
 _PASSWORD = re.compile(r"//[^@/]*@")
 
@@ -49,19 +50,19 @@ class GivenValue:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One value that can be set: its name, dots between section and value, and what its section says of it."""
+    """One value that can be set: its name (dots between section and value) and its field."""
 
     name: str
     field: FieldInfo
 
     @property
     def description(self) -> str:
-        """What it is for."""
+        """What the value is for."""
         return self.field.description or ""
 
     @property
     def variables(self) -> list[str]:
-        """Names it has in the environment, the strongest first."""
+        """Its names in the environment, the strongest first."""
         extra = self.field.json_schema_extra
         also = str(extra.get("also", "")).split() if isinstance(extra, dict) else []
         return [PREFIX + self.name.replace(".", "_").upper(), *also]
@@ -69,17 +70,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Configuration(Generic[S]):
-    """Settings, and where those came from that are not defaults."""
+    """Settings, and the origins of those that are not defaults."""
 
     settings: S
     origins: Mapping[str, str]
 
     def origin(self, name: str) -> str:
-        """Where the value of a key came from."""
+        """Where the value of a key came from, e.g. `city.yaml:12`."""
         return self.origins.get(name, "default")
 
     def refuse(self) -> None:
-        """ConfigurationError with everything that the profile does not allow."""
+        """Raises ConfigurationError with everything that the profile does not allow."""
         if self.settings.profile == "production":
             problems = [f"{self.origin(key)}: {key} {why}" for key, why in self.settings.refusals()]
             if problems:
@@ -104,9 +105,9 @@ def load(
     environment: Mapping[str, str] | None = None,
     elsewhere: Collection[str] = (),
 ) -> Configuration[S]:
-    """The configuration that is found here, allowed by its profile; ConfigurationError says all that is wrong with it.
+    """Reads the configuration. ConfigurationError tells everything that is wrong, or that its profile does not allow.
 
-    `options` are those of the command line that were given. `elsewhere`: keys that others read.
+    `options`: the given options of the command line. `elsewhere`: keys that others read, and that are no error here.
     """
     found = read(model, file=file, options=options, environment=environment, elsewhere=elsewhere)
     found.refuse()
@@ -121,7 +122,7 @@ def read(
     environment: Mapping[str, str] | None = None,
     elsewhere: Collection[str] = (),
 ) -> Configuration[S]:
-    """As `load`, without asking whether the profile allows it."""
+    """As `load`, but does not check what the profile allows."""
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     given: dict[str, GivenValue] = {}
@@ -140,7 +141,7 @@ def read(
 
 
 def write(settings: Settings, path: Path) -> None:
-    """Writes settings to a file that `load` reads: how a process that starts others tells them its own."""
+    """Writes settings to a file that `load` reads: so a process passes its settings to processes that it starts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = Settings.model_validate({name: getattr(settings, name) for name in Settings.model_fields})
     text = yaml.safe_dump(values.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
@@ -187,7 +188,7 @@ def _walk(
     found: dict[str, GivenValue],
     problems: list[str],
 ) -> None:
-    """Collects the values of a section, with the line each stands in."""
+    """Collects the values of a section, each with its line."""
     fields = model.model_fields
     if not isinstance(node, yaml.MappingNode):
         where = f"{path}:{node.start_mark.line + 1}: {prefix.rstrip('.') or 'the file'}"
@@ -214,8 +215,8 @@ def _walk(
 
 
 def _nearest(key: str, name: str, siblings: Collection[str], model: type[Section], prefix: str) -> str:
-    """What may have been meant by a key that does not exist."""
-    # The right value in the wrong section.
+    """A hint for a key that does not exist."""
+    # The value may exist, but in a section.
     same = [one.name for one in keys(model) if one.name.rpartition(".")[2] == key] if not prefix else []
     close = same[:1] or [prefix + name for name in difflib.get_close_matches(key, siblings, 1)]
     return f"do you mean {close[0]}?" if close else f"there are {', '.join(siblings)}"
@@ -243,7 +244,7 @@ def _from_environment(
 
 
 def _parsed(text: str) -> object:
-    """Lists and mappings are written in the environment as in one line of the file."""
+    """Reads a list or mapping from a variable: it is written as in one line of the file."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

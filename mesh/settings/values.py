@@ -1,6 +1,6 @@
-"""What can be set for the mesh, with what each value is for. How values are found and checked is in `configuration.py`.
+"""The values that can be set for the mesh, and what each is for. `configuration.py` finds and checks them.
 
-A room above the mesh has a section of its own, and adds it by inheriting from `Settings` where everything is put together.
+A room above the mesh has a section of its own. It adds the section in a class that inherits from `Settings`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-# Sections of rooms above the mesh: a process of the mesh leaves them to those who read them.
+# Sections of rooms above the mesh: a process of the mesh does not read them.
 ELSEWHERE = ("gateway", "remote")
 
 Accepted = Literal["one_host", "no_tls"]
 
 
 def value(default: Any, description: str, *, also: str = "", **limits: Any) -> Any:
-    """A value with what it is for. `also`: environment names it is known by besides its own, the strongest first."""
+    """A value and what it is for. `also`: more names for it in the environment, the strongest first."""
     return Field(default=default, description=description, json_schema_extra={"also": also} if also else None, **limits)
 
 
@@ -60,7 +60,7 @@ class Traces(Section):
 
 
 class Personal(Section):
-    """What is personal in events is sealed under a key of each person's own."""
+    """Personal data in events is sealed, under a key for each person."""
 
     keys: Path | None = value(
         None,
@@ -259,7 +259,7 @@ class Settings(Section):
         return peers
 
     def refusals(self) -> Iterator[tuple[str, str]]:
-        """What production refuses, as (key, why and what to do)."""
+        """What production refuses, as pairs (key, reason and what to do)."""
         if self.time == "driven":
             yield "time", "is driven, and whoever may call Advance moves the city's clock: write `time: wall`"
         if self.token_key is None:
@@ -278,7 +278,7 @@ class Settings(Section):
         yield from self.without_tls("host", self.host)
 
     def without_tls(self, key: str, host: str) -> Iterator[tuple[str, str]]:
-        """The refusal of an address that other machines reach."""
+        """The refusal of an address that other machines can reach without TLS."""
         if "no_tls" not in self.accepts and not is_loopback(host):
             why = f"is {host}, which other machines reach without TLS or tokens"
             instead = "write `host: 127.0.0.1` and put before it what brings both, or, where that is so, `accepts: [no_tls]`"
@@ -286,7 +286,7 @@ class Settings(Section):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

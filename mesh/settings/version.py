@@ -1,4 +1,4 @@
-"""Which version of the project this is."""
+"""The version of the project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """The version of this installation; empty where it is not installed as a package."""
+    """The version of this installation; empty: it is not installed as a package."""
     try:
         return version("hangzhou-city-brain")
     except PackageNotFoundError:

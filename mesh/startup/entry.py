@@ -1,4 +1,4 @@
-"""The class that a manifest names, and whether manifest, class and contract say the same before anything is started."""
+"""Loads the class that a manifest names, and checks that manifest, class and contract agree before anything is started."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from citybrain.mesh.service import Service
 
 
 def load_entry(manifest: Manifest) -> type[Service]:
-    """The service class; ManifestError with line and what to write where it is none, or manifest and contract do not fit it."""
+    """The service class. ManifestError, with the line and what to write: it is no service class, or does not fit the rest."""
     service = _class(manifest)
     contract = _contract(manifest)
     _answers(manifest, service, contract)
     package = contract.file.package
-    # Of two services in one package, the events are those of the one it is named for.
+    # If two services share a package, its events belong to the one that the package is named after.
     own = events_of(package) if package.split(".")[-2] == manifest.name else set()
     needed = {name for name in own if not message_class(name).DESCRIPTOR.GetOptions().deprecated}
     _listed(manifest, "publishes", own, needed, "an event of its contract", f"the events of {package}")
@@ -45,14 +45,14 @@ def entrypoints(service: type, kind: type) -> dict[str, list[Any]]:
 
 
 def heard_by(service: type) -> set[str]:
-    """The types of events that its reactions and views are made from."""
+    """The types of events that the service's reactions and views hear."""
     sources: list[Any] = [entry for found in entrypoints(service, Subscribe).values() for entry in found]
     sources += [view for _, view in inspect.getmembers(service, lambda member: isinstance(member, View))]
     return {event for source in sources for event in source.types}
 
 
 def events_of(package: str) -> set[str]:
-    """The events of a contract: every message of its events.proto that is not a part of another one there."""
+    """The events of a contract: every message of its events.proto that is not a field of another message there."""
     try:
         file = descriptor_pool.Default().FindFileByName(f"{package.replace('.', '/')}/events.proto")
     except KeyError:
@@ -67,7 +67,7 @@ def _class(manifest: Manifest) -> type[Service]:
     try:
         loaded = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        # Whatever a team's module does while it is loaded: it is theirs to mend, and the others are told which one it is.
+        # A team's module may raise anything while it is loaded. The message says whose module must be mended.
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise manifest.wrong("entry", f"module {module} cannot be loaded: {why}") from error
     found = getattr(loaded, name, None)
@@ -111,7 +111,7 @@ def _answers(manifest: Manifest, service: type, contract: ServiceDescriptor) -> 
 
 
 def _listed(manifest: Manifest, field: str, wanted: set[str], needed: set[str], is_one: str, those: str) -> None:
-    """A list of the manifest names only events that are wanted, each once, and all that are needed."""
+    """Checks a list of the manifest: it names only wanted events, each once, and all needed ones."""
     listed: list[str] = getattr(manifest, field)
     for number, name in enumerate(listed):
         if name not in wanted:

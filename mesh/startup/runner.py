@@ -41,7 +41,7 @@ _log = logger("runner")
 
 
 class StartError(Exception):
-    """The mesh cannot be started on what it found; the message says what to do."""
+    """The mesh cannot be started on the data it found; the message says what to do."""
 
 
 class Mesh:
@@ -62,7 +62,7 @@ class Mesh:
             raise StartError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
-        # Their contracts are there now: whether each type that is given up can be read is known before anything is.
+        # The classes have loaded their contracts. Now it is checked, before any event is read, that each old type can be read.
         load_upcasters(self.manifests)
         engine = wait(open_engine(settings, self.manifests))
         clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
@@ -87,14 +87,14 @@ class Mesh:
             self.containers.append(Container(service_class, config))
         if isinstance(clock, DrivenClock):
             serve_clock(process, clock)
-        # Handlers first, then the server, then what calls others: a saga that goes on after a crash finds everybody at home.
+        # Handlers first, then the server, then parts that call others: a saga that goes on after a crash then gets answers.
         for container in self.containers:
-            # One after the other, and not each in a greenlet: what one of them raises is told once, by us.
+            # One after the other, not each in a greenlet as nameko does: so an error is reported once, by us.
             for extension in container.extensions:
                 extension.setup()
         self.readiness = Readiness(process, self.containers)
         serve_status(process, self.containers, self.readiness)
-        # Who asks for rest before everybody has come waits.
+        # Rest must not be answered before every extension has started.
         process.activity.begin()
         port = wait(process.server.start(settings.host, settings.port, share_port=settings.share_port))
         process.outgoing.addresses.update(settings.peers)
@@ -125,13 +125,13 @@ class Mesh:
         self._stopped.wait()
 
     def stop(self) -> None:
-        """Takes no more work, ends streams with a token to go on from, finishes what was begun, closes the files."""
+        """Takes no more work, ends streams (followers go on with their tokens), finishes begun work, closes the engine."""
         process, settings = self.process, self.settings
         self.readiness.end()
         self._presence.leave()
         process.open_streams.end()
         until = time.monotonic() + settings.drain_s
-        # Before the server says goodbye: a connection is closed with its last stream, and loses what is still on its way.
+        # Streams end before the server stops: it closes a connection after its last stream, and messages on their way are lost.
         wait(process.open_streams.ended(settings.drain_s))
         wait(process.server.stop(max(0.0, until - time.monotonic())))
         for task in self._tasks:
@@ -155,7 +155,7 @@ async def _last_moment_of(log: Log) -> int:
     while head:
         first = max(0, head - back)
         page = await log.read_log(first, back)
-        # What stands last need not be an event.
+        # The last record need not be an event.
         if page.events or not first:
             return page.events[-1].occurred_at if page.events else 0
         back *= 16

@@ -31,7 +31,7 @@ def rooms() -> list[Path]:
 
 
 def choose(names: list[str], folders: list[Path]) -> list[Manifest]:
-    """The manifests of some services, or of all; ManifestError names what does not exist."""
+    """The manifests of some services; no names: of all. ManifestError: a service does not exist."""
     manifests = find_manifests([*rooms(), *folders])
     known = {manifest.name: manifest for manifest in manifests}
     for name in names:
@@ -41,10 +41,10 @@ def choose(names: list[str], folders: list[Path]) -> list[Manifest]:
 
 
 def end_with_input() -> None:
-    """Stops this process when its standard input ends: then the parent that holds the other side is gone, however it went."""
+    """Stops this process when its standard input ends: then the parent, which holds the other side, is gone."""
 
     def watch() -> None:
-        # Not through sys.stdin: a thread that waits in it while Python ends makes Python 3.13 abort.
+        # Not through sys.stdin: if a thread waits in it while Python ends, Python 3.13 aborts.
         while os.read(0, 4096):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
@@ -53,7 +53,7 @@ def end_with_input() -> None:
 
 
 def addresses(peers: Mapping[str, str], manifests: Sequence[Manifest]) -> dict[str, str]:
-    """Where peers answer by their gRPC names, which callers know; given by the name of a manifest, or by that name itself."""
+    """The addresses of peers by gRPC name. In `peers` a service has the name of its manifest, or its gRPC name."""
     grpc_names = {manifest.name: manifest.grpc for manifest in manifests}
     for name in peers:
         if name not in grpc_names and "." not in name:

@@ -1,9 +1,9 @@
-"""Backup and restore of the embedded mode, while it runs.
+"""Backup of the embedded mode while it runs, and restore.
 
-A backup is a folder: read models first, the log last, so that nothing is ahead of the log; then a list of what is in it,
-without which it is no backup. Keys of persons are copied to a file apart, after the log, so that they open all of it; the
-master key and the list of who was erased are in neither. A restore checks everything, erases anew who was erased since, and
-only then puts the files where a city would find them.
+A backup is a folder. Read models are copied first and the log last, so that no read model is ahead of the log. A list of the
+files comes at the end; a folder without it is no backup. The keys of persons go to a separate file, after the log, so that they
+open all of it. The master key and the list of erased persons are in neither. A restore checks everything, erases again the
+persons who were erased since, and only then puts the files where a city finds them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ LIST = "backup.json"
 _FORMAT = 1
 _EVENTS = "events.db"
 _TOKENS = "token.key"
-# While this stands in a data folder, what is beside it is not whole.
+# While this folder is in a data folder, the data are not whole.
 RESTORING = ".restoring"
 _PAGE = 1000
 
 Progress = Callable[[str, int, int], None]
-"""Told what is worked on, how much of it is done, and of how much."""
+"""Called with the name of the work, how much of it is done, and how much there is."""
 
 
 class BackupError(Exception):
-    """A backup that cannot be made, or that cannot be used; the message says why and what to do."""
+    """A backup cannot be made, or cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class Backup:
     events: int
     files: dict[str, str]
     erased: dict[str, int]
-    """Who had been erased by then, and when."""
+    """The persons who had been erased by then, and when."""
     format: int = _FORMAT
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did. `erased_again`: persons whose keys the copy still had; `without_keys`: whose data does not open."""
+    """What a restore did. `erased_again`: persons whose keys the copy still had; `without_keys`: those without any key."""
 
     head: int
     events: int
@@ -71,9 +71,9 @@ class Restored:
 
 
 async def back_up(settings: Settings, target: Path, keys: Path | None, progress: Progress) -> Backup:
-    """Copies a city into a folder, which must be new, and its keys of persons to a file apart, where one is given.
+    """Copies a city into a new folder, and its keys of persons into a new file, if one is given.
 
-    BackupError, StoreError or OSError where it cannot be done: then there is no list in the folder, and it is no backup.
+    BackupError, StoreError, OSError: it cannot be done. Then the folder has no list, and is no backup.
     """
     data = settings.data
     if not (data / _EVENTS).is_file():
@@ -87,7 +87,7 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
     if keys is not None and keys.exists():
         raise BackupError(f"{keys} is there already, and a backup overwrites nothing: give a new file")
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Nothing may be ahead of what it was made from: what is derived first, then readings, then the log.
+    # No file may be ahead of its source: read models first, then readings, then the log.
     names = [*sorted(path.name for path in data.glob("*.views.db")), "readings.db", _EVENTS]
     for name in names:
         if (data / name).is_file():
@@ -110,9 +110,9 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
 async def restore(
     settings: Settings, source: Path, keys: Path | None, erased: Path | None, progress: Progress, *, without_keys: bool = False
 ) -> Restored:
-    """Puts a backup in the place of a city that is not there any more. `erased`: a list of others who were erased.
+    """Puts a backup in the place of a city that is gone. `erased`: a file with more erased persons, as erased.jsonl.
 
-    BackupError, StoreError or OSError where it cannot be done: then no city can be started there until it is done.
+    BackupError, StoreError, OSError: it cannot be done. If it was begun, no city starts there until a restore has succeeded.
     """
     backup = read_list(source)
     data, place = settings.data, keys_folder(settings)
@@ -151,7 +151,7 @@ async def restore(
 
 
 def read_list(source: Path) -> Backup:
-    """What is in a backup; BackupError where it is none, or one that this release cannot read."""
+    """The list of a backup. BackupError: it is no backup, or this release cannot read it."""
     try:
         content = json.loads((source / LIST).read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
@@ -170,7 +170,7 @@ def _is_free(data: Path, place: Path, keys: Path | None) -> None:
         raise BackupError(f"{data} is no folder: give another --data")
     begun = (data / RESTORING).exists()
     if data.exists() and not begun:
-        # Keys, and who was erased, outlive the data.
+        # The keys, and the list of erased persons, may be there: they outlive the data.
         others = [path.name for path in data.iterdir() if path.resolve() != place.resolve()]
         if others:
             raise BackupError(
@@ -201,9 +201,9 @@ async def _copy_keys(settings: Settings, target: Path | None) -> dict[str, int]:
 async def _erase_anew(
     settings: Settings, backup: Backup, events: Path, erased: Path | None, progress: Progress, *, without_keys: bool
 ) -> tuple[dict[str, bool], int]:
-    """Erases everybody who ever was, in keys and log; who they are, and whether a copy had brought them back.
+    """Erases every person on one of the lists again, in keys and log. Then counts persons whose sealed data no key opens.
 
-    Then looks that the keys open what is sealed; how many persons' data does not.
+    Returns the erased persons, each with whether the copy had brought their key back, and this count.
     """
     place = keys_folder(settings)
     gone = dict(backup.erased) | dict(read_ledger(place / "erased.jsonl"))
@@ -235,7 +235,7 @@ async def _erase_anew(
 
 
 async def _without_keys(store: SqliteEventStore, keys: KeyStore, progress: Progress) -> int:
-    """How many persons something is sealed for that neither opens nor is erased."""
+    """How many persons have sealed data, but neither a key nor an erasure."""
     persons: set[str] = set()
     position, head = 0, store.head()
     while position < head:

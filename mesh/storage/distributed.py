@@ -33,12 +33,12 @@ from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from citybrain.mesh.storage.engine import Assignment, Engine
 from citybrain.mesh.storage.leadership import Lead
 
-# How often one who stands by looks again, where nothing wakes him.
+# How often a process that stands by looks again, if nothing wakes it.
 _LOOK_S = 1.0
 
 
 class SharedLead(Lead):
-    """The lead of a service that runs on many machines: whoever its consumer group gives one partition. It can be lost."""
+    """The lead of a service on many machines: the process to which Kafka assigns a certain partition. It can be lost."""
 
     def __init__(self, membership: Assignment) -> None:
         self._membership = membership
@@ -55,7 +55,7 @@ class SharedLead(Lead):
 
     @override
     def take(self) -> bool:
-        """The group gives it; it cannot be taken."""
+        """Only Kafka gives the lead; nobody can take it."""
         return self.leads
 
     @override
@@ -92,7 +92,7 @@ class Distributed(Engine):
 
     @classmethod
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Distributed:
-        """Brings the keyspaces up to date, makes topics that are missing, and joins in."""
+        """Brings the keyspaces up to date, makes missing topics, and connects. StoreError: that cannot be done."""
         where, cluster = _place(settings.cassandra), _cluster(settings.kafka)
         await migrate(where)
         keys = await _open_keys(settings, where)
@@ -148,7 +148,7 @@ class Distributed(Engine):
 
     async def verify(self, repair: bool) -> Verdict:
         """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""
-        # Whatever publishes: not only what this process hears.
+        # All services that have streams, not only those that this process hears.
         await self._log.know({service_of(stream) async for stream in self._tables.names()})
         return await verify(self._tables.names(), self._log, self.store.writer.publisher, repair)
 
@@ -166,7 +166,7 @@ class Distributed(Engine):
 
 
 def _services(manifests: Sequence[Manifest]) -> set[str]:
-    """Who publishes here, or is heard here: erasures are by whoever follows."""
+    """The services that publish here or are heard here, and the publisher of erasures."""
     types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
     return {PUBLISHER, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
 

@@ -1,4 +1,4 @@
-"""What keeps a process's events and read models: files of one machine, or a cluster that many machines share."""
+"""The engine that keeps a process's events and read models: files of one machine, or a cluster that many machines share."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Assignment(Protocol):
     """Which partitions of the log this process works on for a group; another process works on each of the others."""
 
     def partitions(self) -> Mapping[str, Partition]:
-        """By their names, now."""
+        """The partitions of this process now, by name."""
         ...
 
     async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """Returns when they are others than those known, or after a while."""
+        """Returns when the partitions are others than those known, or after `timeout_s`."""
         ...
 
     def leave(self) -> None:
-        """Others may have them."""
+        """Gives the partitions up, so that other processes may have them."""
         ...
 
 
@@ -58,11 +58,11 @@ class Engine(Protocol):
 
     @property
     def readings(self) -> ReadingsLog:
-        """Batches of readings; to be asked for inside the running event loop."""
+        """Batches of readings. To be used inside the running event loop."""
         ...
 
     look_s: float
-    """How often it is looked whether others have changed rows."""
+    """How often a process looks whether others have changed rows, in seconds."""
 
     def models(self, service: str) -> ReadModels:
         """The read models of a service that runs in this process."""
@@ -73,24 +73,24 @@ class Engine(Protocol):
         ...
 
     def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
-        """What this process works on for a group of a service, whose lead is given."""
+        """The partitions that this process works on for a group. `lead`: that of the group's service."""
         ...
 
     def partition_of(self, stream: str) -> str:
-        """The name of the partition of the log in which a stream stands."""
+        """The name of the partition that holds a stream."""
         ...
 
     async def up_to_now(self) -> None:
-        """Returns when what stands in the log now is known in this process."""
+        """Returns when everything that is in the log now is known in this process."""
         ...
 
     async def close(self) -> None:
-        """Finishes what was accepted, then lets go."""
+        """Finishes accepted work, then closes."""
         ...
 
 
 async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
-    """The engine that is configured; StoreError says why it cannot be had, OSError why the keys of persons cannot."""
+    """Opens the configured engine. StoreError: it cannot be opened. OSError: the keys of persons cannot be used."""
     if settings.store == "distributed":
         # Its drivers cost time and memory where they are not needed.
         from citybrain.mesh.storage.distributed import Distributed
@@ -100,7 +100,7 @@ async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engi
 
 
 class AllOrNothing(Assignment):
-    """The assignment of the embedded engine: who leads a service works on the whole log, for all of its groups."""
+    """The assignment of the embedded engine: the leader of a service works on the whole log, for all of its groups."""
 
     def __init__(self, store: EventStore, leadership: Lead) -> None:
         self._all = {partition.name: partition for partition in store.partitions()}
@@ -110,7 +110,7 @@ class AllOrNothing(Assignment):
     @override
     def partitions(self) -> Mapping[str, Partition]:
         if self._gained is None:
-            # At once where it is free: until it is known who leads, nobody is at rest.
+            # Takes a free lead at once: until it is known which process leads, no process is at rest.
             with contextlib.suppress(OSError):
                 self._leadership.take()
             self._gained = asyncio.ensure_future(self._leadership.gained())
@@ -118,7 +118,7 @@ class AllOrNothing(Assignment):
 
     @override
     async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """Who leads does so until it ends."""
+        """A leader stays the leader until it ends, so nothing can change for it."""
         if not known and self._gained is not None and not self._gained.done():
             await asyncio.wait([self._gained], timeout=timeout_s)
         else:
@@ -131,7 +131,7 @@ class AllOrNothing(Assignment):
 
 
 class Embedded(Engine):
-    """SQLite files: one of events, one of read models for each service, and what else is kept in one each."""
+    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings and keys."""
 
     look_s = 0.02
     store: SqliteEventStore
@@ -167,16 +167,16 @@ class Embedded(Engine):
 
     @override
     def partition_of(self, stream: str) -> str:
-        """There is one."""
+        """There is only one."""
         return self.store.name
 
     @override
     async def up_to_now(self) -> None:
-        """It is, but for what other processes wrote in the last few hundredths of a second."""
+        """Nothing to wait for. Events of other processes may still be missing for a few hundredths of a second."""
 
     @override
     async def close(self) -> None:
-        # What was never asked for was not opened.
+        # Files that were never used were not opened.
         for name in ("readings", "snapshots", "keys"):
             if name in vars(self):
                 vars(self)[name].close()

@@ -1,4 +1,4 @@
-"""The snapshots of a service's streams: taken up where they fit the log and the code, kept while nobody waits (ES-10)."""
+"""The snapshots of a service's streams. One is used only if it fits the log and the code; no call waits for keeping (ES-10)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from citybrain.observability.logs import logger
 
 
 class KeptStates:
-    """Of streams that are folded by `evolve` into states of a class, one snapshot after so many events."""
+    """Snapshots of streams that `evolve` folds into states of class `kind`: one after each `every` events."""
 
     def __init__(self, process: Process, service: str, kind: type, evolve: Callable[..., Any], every: int) -> None:
         self._store = process.store
@@ -27,13 +27,13 @@ class KeptStates:
         self._log = logger(service)
 
     def take_up(self, stream: str) -> tuple[Any, StoredEvent] | None:
-        """What is kept, and the event it stands behind. None: nothing is, other code made it, or the log has another event."""
+        """A kept state, and the last event in it. None: there is none, other code made it, or the log has other events."""
         try:
             kept = wait(self._snapshots.newest(stream))
             if kept is None or kept.code != self._code:
                 return None
             at = wait(self._store.read(stream, kept.version, 1))
-            # A log that was put back from a copy may not have come so far, or have gone another way.
+            # A log that was restored from a copy may be shorter, or may have other events.
             if not at or at[0].id != kept.event_id:
                 return None
             return unpack_state(self._kind, kept.state), at[0]
@@ -42,13 +42,13 @@ class KeptStates:
             return None
 
     def keep(self, stream: str, state: Any, version: int, event_id: str, before: int) -> None:
-        """Keeps a state, where that is due since the version before."""
+        """Keeps a state, if one is due between version `before` and `version`."""
         if version // self._every == before // self._every:
             return
         try:
             kept = Snapshot(version, event_id, self._code, pack_state(state))
         except StateError as error:
-            # The command is done: that its state is read whole the next time is no reason to fail it.
+            # The command is done, and must not fail for this: the next time the stream is read whole.
             self._log.error("snapshot cannot be made", stream=stream, error=str(error))
             return
         self._snapshots.keep(stream, kept).add_done_callback(functools.partial(self._kept, stream))

@@ -1,8 +1,8 @@
-"""Which of several processes of a service does what only one may do: subscriptions, read models, timers.
+"""The leader of a service: the one of its processes that does what only one may do (subscriptions, read models, timers).
 
-A lock of the kernel on a file beside the service's data: whoever holds it leads, the others stand by. The kernel lets go of it
-when a process ends, however it ended, so nothing has to time out and nobody leads by mistake. (Where a service runs on
-many machines its consumer group says who leads: `distributed.py`.)
+The leader holds a lock of the kernel on a file beside the service's data; the others stand by. The kernel frees the lock when
+the process ends, however it ends. So there is no timeout, and never a second leader by mistake. (If a service runs on many
+machines, its consumer group says which process leads: `distributed.py`.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, Protocol
 
 from citybrain.observability.logs import logger
 
-# How often one who stands by looks again.
+# How often a process that stands by tries to take the lead.
 _LOOK_S = 0.1
 _log = logger("leadership")
 
@@ -24,7 +24,7 @@ class Lead(Protocol):
 
     @property
     def leads(self) -> bool:
-        """This process leads."""
+        """Whether this process leads."""
         ...
 
     async def gained(self) -> None:
@@ -32,11 +32,11 @@ class Lead(Protocol):
         ...
 
     def take(self) -> bool:
-        """Takes the lead where nobody has it; says whether this process leads now."""
+        """Takes the lead if no process has it; returns whether this process leads now."""
         ...
 
     def give_up(self) -> None:
-        """Another process may lead."""
+        """Gives the lead up, so that another process may lead."""
         ...
 
 
@@ -60,7 +60,7 @@ class Leadership:
                 if self.take():
                     return
             except OSError as error:
-                # It may pass; who stands by must not stand there for ever.
+                # The error may pass, so go on trying.
                 if str(error) != trouble:
                     trouble = str(error)
                     _log.error("whether another process leads cannot be seen, which is tried again", error=trouble)

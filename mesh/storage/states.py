@@ -1,6 +1,6 @@
-"""States of streams as bytes, for snapshots: dataclasses, messages, and what JSON and Python have for collections.
+"""States of streams as bytes, for snapshots. A state may hold dataclasses, messages, plain values and collections of these.
 
-Not pickle: what is read back can only be one of the classes that the state says it is made of, and runs nothing.
+Not pickle: reading one back can only make objects of the declared classes, and runs no other code.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _MANY = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 class StateError(Exception):
-    """A state that cannot be kept; the message says what in it is the matter."""
+    """A state cannot be kept; the message says which part of it is wrong."""
 
 
 def pack_state(state: Any) -> bytes:
-    """A state as bytes; StateError where something in it cannot be kept."""
+    """A state as bytes. StateError: something in it cannot be kept."""
     kind: Any = type(state)
     return json.dumps(_pack(state, classes_of(kind)), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def unpack_state(kind: type, packed: bytes) -> Any:
-    """The state that was packed; it is of this class."""
+    """The state that was packed. `kind`: its class."""
     return _unpack(json.loads(packed), classes_of(kind))
 
 
 @functools.cache
 def code_of(evolve: Callable[..., Any]) -> str:
-    """Names the code that makes states: changes with any source beside `evolve`, and with the release."""
+    """A name for the code that makes states. It changes with every source file in the folder of `evolve`, and every release."""
     try:
         folder = Path(inspect.getfile(inspect.unwrap(evolve))).parent
     except TypeError as error:
@@ -55,7 +55,7 @@ def code_of(evolve: Callable[..., Any]) -> str:
 
 @functools.cache
 def classes_of(kind: type) -> Mapping[str, type]:
-    """The dataclasses that a state of a class can hold, by name: itself, and what its fields are declared to be."""
+    """The dataclasses that a state of a class can hold, by name: the class, and the classes of its fields, at any depth."""
     found: dict[str, type] = {}
     waiting: list[Any] = [kind]
     while waiting:

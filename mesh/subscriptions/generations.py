@@ -1,7 +1,7 @@
-"""Generations of a read model: the live one, and one that is folded anew beside it. Which one is read is one row (ES-11).
+"""Generations of a read model: the live one, and perhaps a new one that is folded beside it. A row says which is live (ES-11).
 
-The row is kept as any other, so that each engine has it; who writes it takes its group over, so that two who do so at once are
-one after the other.
+This row is stored like every row of a view, so it needs nothing special of an engine. A process that changes it first takes
+over the row's group. So of two processes that change it at once, one is refused and tries again.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Which generation is read, and which is folded beside it (0: none), by what code. No number is given twice."""
+    """The generations of one view. No number is used twice."""
 
+    # The one that is read.
     live: int = 1
+    # The one that is folded beside it; 0: none. And the code that folds it (see `code_of`).
     building: int = 0
     code: str = ""
+    # The highest number used so far.
     last: int = 1
 
 
 def table(view: str, generation: int) -> str:
-    """Under what name the rows of a generation stand; a group's name is made the same way."""
+    """The name under which the rows of a generation are stored. The name of its group is made in the same way."""
     return view if generation == 1 else f"{view}~{generation}"
 
 
 class Switch:
-    """The row of one view, whose consumer group has this name."""
+    """The row of generations of one view. `group`: the name of the view's consumer group."""
 
     def __init__(self, models: ReadModels, view: str, group: str) -> None:
         self._models = models
@@ -43,12 +46,12 @@ class Switch:
         self._group = group
 
     async def read(self) -> Generations:
-        """As it stands."""
+        """The generations now."""
         row = await self._models.get(_TABLE, self._view)
         return Generations() if row is None else Generations(**row)
 
     async def change(self, change: Callable[[Generations], Generations]) -> Generations:
-        """Changes it; returns as what it stands then. `change` is given what stands, and may return that."""
+        """Changes the row; returns the new generations. `change` gets the present ones, and may return them as they are."""
         pause = _FIRST_PAUSE_S
         while True:
             epoch, position = await self._models.join(f"{self._group}~switch")
@@ -61,21 +64,21 @@ class Switch:
                 row = {self._view: asdict(after)}
                 await self._models.save(f"{self._group}~switch", epoch, position, _TABLE, row, kept=kept)
             except (LostAssignment, RowChanged):
-                # Many who take it from each other at once would never come to write.
+                # Without random pauses, processes that take the group from each other might never come to write.
                 await asyncio.sleep(random.uniform(0, pause))
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
                 continue
             return after
 
     async def forget(self, generation: int, parts: list[str]) -> None:
-        """Removes the rows of a generation that is read no more. `parts`: names of its group, in each partition."""
+        """Removes the rows of a generation that is no longer read. `parts`: names of its group, one for each partition."""
         name = table(self._view, generation)
         for part in parts:
-            # Whoever still folds into it is refused from now on.
+            # A member that still folds into it is refused from now on.
             await self._models.join(part)
         epoch, position = await self._models.join(parts[0])
         after = ""
-        # Not from the beginning each time: an engine may keep that there was a row.
+        # Goes on after the last key: an engine may keep something of a deleted row.
         while rows := await self._models.scan(name, after, _PAGE):
             kept = await self._models.load(name, [key for key, _ in rows])
             await self._models.save(parts[0], epoch, position, name, dict.fromkeys(kept), kept=kept)

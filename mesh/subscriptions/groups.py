@@ -1,6 +1,6 @@
-"""This process as the member of a service's consumer groups: who leads, where a group goes on, what is done, what is parked.
+"""This process as a member of a service's consumer groups: its partitions, its checkpoints, and what is parked.
 
-It is long because a member and its parts hand what they know to each other.
+It is long because a member and its parts share what they know.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 
 Since = Literal["beginning", "now"] | datetime
-"""Where a group that is new begins: at the first event, behind the last, or at the first that was recorded since a moment."""
+"""Where a new group begins: at the first event, after the last one, or at the first that was recorded at or after a moment."""
 
-# About ten seconds of tries: what a deployment in the wrong order needs to heal by itself.
+# About ten seconds of tries: enough for services that were deployed in the wrong order.
 PARK_AFTER = 8
-# How often a process that does everything looks whether it still does.
+# How often a process that has all partitions looks whether it still has them.
 _ALONE_LOOK_S = 1.0
 _AFTER_LOSS_S = 1.0
-# A subscription that began again this lately has not shown yet that it goes on.
+# For so long after a new beginning it is not known whether the subscription goes on.
 _FRESH_S = 3.0
 _NO_PROGRESS = (-1, 0, 0)
 _PASSING = (
@@ -49,7 +49,7 @@ _PASSING = (
 
 
 def lasting(error: Exception) -> bool:
-    """Whether trying again is no use: it lies with the event (or the code), not with a neighbour, the disk or the moment."""
+    """Whether the event (or the code) is to blame, so that trying again is no use; not a neighbour, the disk or the moment."""
     if isinstance(error, ServiceError):
         return error.code not in _PASSING
     if isinstance(error, LimitExceeded | PersonErased):
@@ -58,7 +58,7 @@ def lasting(error: Exception) -> bool:
 
 
 class ServiceReadModels:
-    """A service's read models, and the lead over who folds into them."""
+    """A service's read models, and the lead that decides which process folds into them."""
 
     def __init__(self, process: Process, service: str) -> None:
         self._engine = process.engine
@@ -67,7 +67,7 @@ class ServiceReadModels:
 
     @classmethod
     def of(cls, process: Process, service: str) -> ServiceReadModels:
-        """The file of a service; opened on first use."""
+        """The read models of a service; opened on first use."""
         if service not in process.files:
             process.files[service] = cls(process, service)
         return process.files[service]
@@ -77,19 +77,19 @@ class ServiceReadModels:
         return self._engine.assignment(group, types, self.leadership)
 
     def close(self) -> None:
-        """Finishes what is under way, lets go of the file and the lead."""
+        """Finishes work under way, closes the read models, and gives the lead up."""
         self.models.close()
         self.leadership.give_up()
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a group is, in the partitions that this process works on; where it works on none, in all.
+    """How far a group is, in the partitions that this process works on; if it works on none, in all partitions.
 
-    `position` and `lag` (what it has yet to look at) are sums over them. `catching_up`: how much of that was there when it
-    began. `parked`: events that wait for somebody, in the partitions that this process works on. `failing`: which event fails
-    and is tried again, and how. `still_s`: how long nothing was done though there is work. `restarts`: how often it was begun
-    again for that.
+    `position` and `lag` (positions still to be looked at) are sums over the partitions. `catching_up`: the part of the lag that
+    was there when this process began. `parked`: events that wait for a person, in this process's partitions. `failing`: the
+    event that fails and is tried again, with the reason. `still_s`: for how long nothing was done though there is work.
+    `restarts`: how often a subscription was begun again for that.
     """
 
     leads: bool
@@ -103,7 +103,7 @@ class Standing:
 
 
 class Part(GroupMemory):
-    """A group's part in one partition, as long as this process works on it: the memory of its subscription."""
+    """A group in one partition, while this process works on it. It is the memory of the group's subscription there."""
 
     def __init__(self, member: GroupMember, partition: Partition) -> None:
         self.models = member.file.models
@@ -118,11 +118,11 @@ class Part(GroupMemory):
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is left to do in the partition as it stands now."""
+        """Whether nothing is left to do in the partition as it stands now."""
         return self.subscription is not None and self.subscription.at_rest
 
     def still_s(self) -> float:
-        """Seconds since something was done or tried, as far as it was asked for; 0 where it waits for what comes next."""
+        """Seconds since this call last found progress; 0 while there is nothing to do, or a pause before the next try."""
         now = time.monotonic()
         progress = _NO_PROGRESS if self.subscription is None else self.subscription.progress
         waits = self.at_rest or (self.subscription is not None and self.subscription.pauses)
@@ -137,7 +137,7 @@ class Part(GroupMemory):
         rows: Mapping[str, Row | None] | None = None,
         kept: Mapping[str, Kept] | None = None,
     ) -> None:
-        """Stores a batch's checkpoint, with the rows it covers; LostAssignment and RowChanged as ReadModels.save."""
+        """Stores a batch's checkpoint and the rows it covers. Raises what ReadModels.save raises."""
         seen = self.log.seen(batch.reached)
         await self.models.save(self.name, self.epoch, batch.reached, view, rows, batch.unparked, kept=kept, seen=seen)
 
@@ -166,7 +166,7 @@ PartHandle = Callable[[Part, Batch], Awaitable[None]]
 
 
 class GroupMember:
-    """A consumer group of a service, as one of its processes sees it. Its name is `service.method` or `service.view.name`."""
+    """A consumer group of a service, as one process sees it. Its name is `service.method` or `service.view.name`."""
 
     def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
         self._process = process
@@ -179,10 +179,10 @@ class GroupMember:
         self._began_again = float("-inf")
         self._restarts = 0
         self.keeps_place = False
-        """Whether others can see how far it is also where nothing was for it."""
+        """Whether the checkpoint is stored also after a page without events for the group, for others to see."""
         self._parts: dict[str, Part] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        # Not known before the first look.
+        # The names of this process's partitions; None: not known before the first look.
         self._assigned: frozenset[str] | None = None
 
     def follow(
@@ -193,7 +193,10 @@ class GroupMember:
         park_after: int | None = PARK_AFTER,
         when_changed_elsewhere: Callable[[], None] | None = None,
     ) -> None:
-        """Hears events from where the group stopped, in the partitions this process has; Rest waits for it."""
+        """Handles events from where the group stopped, in this process's partitions. Rest waits until all are handled.
+
+        `when_changed_elsewhere`: called when another process may have changed rows.
+        """
         self._options = (handle, batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
         self._assignment = self.file.assignment(self.group, self.types)
@@ -201,11 +204,11 @@ class GroupMember:
         self._task = self._process.loop.create_task(self._stay())
 
     def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:
-        """From now on somebody wants to know of rows that others have changed."""
+        """From now on calls this when another process may have changed rows."""
         self._changed_elsewhere = when_changed_elsewhere
 
     def leave(self) -> None:
-        """Hears no more."""
+        """Stops handling events, and gives the partitions up."""
         self._task.cancel()
         for task in self._tasks.values():
             task.cancel()
@@ -216,7 +219,7 @@ class GroupMember:
         return self._assigned is not None and all(name in self._parts and self._parts[name].at_rest for name in self._assigned)
 
     async def _stay(self) -> None:
-        """A member without end: what breaks it off is told, and it is begun again."""
+        """Stays a member until cancelled: an error is logged, and the work begins again."""
         while True:
             try:
                 await self._member()
@@ -225,7 +228,7 @@ class GroupMember:
             await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _member(self) -> None:
-        """Works on the partitions this process has, each in a task, and looks at what others do to the rows."""
+        """Works on this process's partitions, each in a task, and looks whether other processes have changed rows."""
         seen = -1
         while True:
             mine = self._assignment.partitions()
@@ -237,7 +240,7 @@ class GroupMember:
             self._process.activity.changed()
             alone = len(mine) == len(self._process.store.partitions(self.types))
             if self._changed_elsewhere is not None and not alone:
-                # What does not answer now is asked again the next time.
+                # If the read models do not answer now, they are asked again the next time.
                 with contextlib.suppress(StoreError):
                     changes = await self.file.models.changes()
                     if changes != seen:
@@ -274,7 +277,7 @@ class GroupMember:
                 self._log.error("another member took the group over", group=part.name, error=str(error))
                 self._failure = str(error)
             except Exception as error:
-                # Store or read models do not answer: nothing is lost by beginning again where the group stands.
+                # The store or the read models fail. Nothing is lost by beginning again at the group's checkpoint.
                 self._log.error("subscription begins again", group=part.name, error=repr(error), exc_info=error)
                 self._failure = describe(error)
             self._began_again = time.monotonic()
@@ -282,7 +285,7 @@ class GroupMember:
             await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _until_it_ends(self, part: Part, subscription: Subscription) -> None:
-        """Runs a subscription; raises what ended it, or _Stalled where it hangs."""
+        """Runs a subscription; raises the error that ended it, or _Stalled if it hangs."""
         limit_s = self._process.settings.stalled_s
         running = asyncio.ensure_future(subscription.run())
         try:
@@ -303,13 +306,13 @@ class GroupMember:
     # -- where it stands ------------------------------------------------------------------------------------------------
 
     async def standing(self) -> Standing:
-        """Where the group is now, as far as this process knows."""
+        """How far the group is now, as far as this process knows."""
         position = lag = catching_up = 0
         parts = list(self._parts.values())
         mine = self._process.store.partitions(self.types)
         if self._assigned:
             mine = [partition for partition in mine if partition.name in self._assigned]
-        # Who stands by has nothing to catch up with; who does not know yet may have.
+        # A process that stands by has nothing to catch up with. One that does not know yet may have.
         stands_by = self._assigned is not None and not self._assigned
         must_reach = {part.name: part.must_reach for part in parts}
         for partition in mine:
@@ -324,20 +327,20 @@ class GroupMember:
         return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts)
 
     async def reached(self, partition: Partition) -> int:
-        """How far the group has heard a partition, whoever works on it."""
+        """The group's position in a partition, in whatever process it is worked on."""
         part = self._parts.get(partition.name)
         if part is not None and part.subscription is not None:
             return part.subscription.position
         return await self.file.models.position(part_name(self.group, partition)) or 0
 
     async def parked(self) -> dict[str, list[Parked]]:
-        """What is parked, by partition, in the order of each."""
+        """The parked events by partition, in the order of the log."""
         partitions = self._process.store.partitions(self.types)
         found = {one.name: await self.file.models.parked(part_name(self.group, one)) for one in partitions}
         return {name: parked for name, parked in found.items() if parked}
 
     async def replay(self, stream: str) -> int:
-        """Has the parked events of a stream tried again, in order, by who works on them; returns how many there are."""
+        """Asks that the parked events of a stream are tried again, in order; returns how many there are."""
         asked = 0
         for partition in self._process.store.partitions(self.types):
             asked += await self.file.models.ask_replay(part_name(self.group, partition), stream)
@@ -345,7 +348,7 @@ class GroupMember:
         return asked
 
     async def drop(self, partition: str, position: int, reason: str, who: str) -> bool:
-        """Gives a parked event up for ever; what stands behind it is tried again. False where it is not parked."""
+        """Gives a parked event up for ever; the next one of its stream is tried again. False: it is not parked."""
         for one in self._process.store.partitions(self.types):
             if one.name == partition:
                 now = self._process.clock.now()
@@ -381,19 +384,19 @@ class GroupMember:
 
 
 def part_name(group: str, partition: Partition) -> str:
-    """Under which a group's checkpoint in a partition is kept."""
+    """The name under which a group's checkpoint in a partition is stored."""
     return f"{group}@{partition.name}" if partition.name else group
 
 
 async def position_before(log: Log, moment: datetime) -> int:
-    """The position behind which every event was recorded at or after a moment."""
+    """The position after which every event was recorded at or after a moment."""
     wanted = int(moment.timestamp() * 1_000_000)
     low, high = 0, log.head()
     while low < high:
         middle = (low + high) // 2
         page = await log.read_log(middle, 1)
         while not page.events and middle < page.reached < high:
-            # What stands there is no event, and says nothing of when.
+            # The record there is no event, so it says nothing of the time: look further.
             page = await log.read_log(page.reached, 1)
         if page.events and page.events[0].recorded_at < wanted:
             low = page.events[0].position

@@ -1,4 +1,4 @@
-"""Signed tokens that name a place in the log, so that a subscriber can go on where it stopped and nowhere else."""
+"""Signed tokens that name a place in the log, so that a subscriber can go on where it stopped, and only there."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Tokens:
 
     @classmethod
     def with_key_file(cls, path: Path) -> Tokens:
-        """Uses the key in a file; makes one that only its owner may read where there is none. OSError as `from_file`."""
+        """Uses the key in a file; makes the file if it is missing, for its owner only. Raises OSError as `from_file` does."""
         make_secret(path)
         return cls.from_file(path)
 
     @classmethod
     def from_file(cls, path: Path) -> Tokens:
-        """Uses the key in a file. OSError where there is none, or where it is no key."""
+        """Uses the key in a file. OSError: there is no file, or no key in it."""
         return cls(read_secret(path, "key of tokens", "remove it, and subscribers begin anew"))
 
     def make(self, purpose: str, cursor: Cursor) -> str:
         """A token for a place in a feed, good only for this purpose."""
-        # Names of partitions differ in little.
+        # Names of partitions are alike, so they compress well.
         return self.seal(purpose, zlib.compress(json.dumps(dict(cursor), separators=(",", ":")).encode()))
 
     def read(self, purpose: str, token: str, field: str = "resume_token") -> Cursor:
-        """The place in a token; BadRequest when it was not made here for this purpose."""
+        """The place in a token. BadRequest: the token was not made here for this purpose."""
         cursor: dict[str, int] = json.loads(zlib.decompress(self.unseal(purpose, token, field)))
         return cursor
 
@@ -48,7 +48,7 @@ class Tokens:
         return base64.urlsafe_b64encode(body + self._tag(purpose, body)).decode().rstrip("=")
 
     def unseal(self, purpose: str, token: str, field: str) -> bytes:
-        """The bytes in a token; BadRequest when it was not made here for this purpose."""
+        """The bytes in a token. BadRequest: the token was not made here for this purpose."""
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError:

@@ -1,6 +1,6 @@
-"""What a team tests its service with, on every level: docs/testing.md shows each.
+"""Tools with which a team tests its service, on every level: docs/testing.md shows each.
 
-It imports no test runner: a service in another repository is tested with whatever its team tests with. No product code uses it.
+They import no test runner, so a team in another repository may use any. No product code uses them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a test fails: it asked for what is not there, or what it waited for never came. Each says what there was instead."""
+"""Why a test fails: it asked for something that is not there, or waited for something that never came. The text says more."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ class Misused(AssertionError):
 
 
 class NeverCame(AssertionError):
-    """What the test waited for did not come to be."""
+    """What the test waited for did not come."""

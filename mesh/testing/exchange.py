@@ -1,6 +1,6 @@
-"""One call without a network: the side that gRPC's server shows to a handler, and the caller's side of it for the test.
+"""One call without a network. The handler sees it as gRPC's server would show it; the test holds the caller's side.
 
-Messages are packed and unpacked as on the wire, so that neither side can change what the other one holds.
+Messages are packed and unpacked as on a network, so that neither side can change what the other side holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from citybrain.mesh.testing.errors import NeverCame
 from citybrain.mesh.testing.parts import greenlets
 
 WAIT_S = 30.0
-"""How long a test waits for what is to come, unless it says otherwise: long enough for a machine that is busy."""
+"""How long a test waits for something, unless it says otherwise: long enough for a busy machine."""
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
 
@@ -34,7 +34,7 @@ class _Aborted(Exception):
 
 
 class Exchange:
-    """What a handler is given as its context."""
+    """The context that a handler gets."""
 
     def __init__(self, handler: Any, metadata: list[tuple[str, str]], deadline_s: float | None) -> None:
         self._handler = handler
@@ -42,18 +42,18 @@ class Exchange:
         self._until = None if deadline_s is None else time.monotonic() + deadline_s
         self._expired = False
         self._requests: asyncio.Queue[Message] = asyncio.Queue()
-        # One at a time: a follower that does not read holds up the method that writes.
+        # One at a time: the method that writes waits for a caller that does not read.
         self._responses: asyncio.Queue[Message] = asyncio.Queue(1)
         self._gone = asyncio.Event()
 
     # -- the handler's side -----------------------------------------------------------------------------------------------
 
     def invocation_metadata(self) -> list[tuple[str, str]]:
-        """What came with the call."""
+        """The metadata of the call."""
         return self._metadata
 
     def peer(self) -> str:
-        """Where the call comes from."""
+        """The address of the caller."""
         return "ipv4:127.0.0.1:1"
 
     def time_remaining(self) -> float | None:
@@ -65,7 +65,7 @@ class Exchange:
         return await self._requests.get()
 
     async def write(self, response: Message) -> None:
-        """One response of a stream; fails, as gRPC's does, once the caller has gone."""
+        """Sends one response of a stream. Fails, as gRPC's method does, when the caller has gone."""
         taken, gone = (
             asyncio.ensure_future(self._responses.put(self._packed(response))),
             asyncio.ensure_future(self._gone.wait()),
@@ -77,7 +77,7 @@ class Exchange:
             raise ConnectionError("the caller has gone")
 
     async def send_initial_metadata(self, metadata: object) -> None:
-        """Whether the caller is still there: one who has gone has cancelled the handler."""
+        """Does nothing. It need not check for the caller: a caller that goes cancels the handler."""
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> None:
         """Ends the call with a status."""
@@ -86,7 +86,7 @@ class Exchange:
     # -- the caller's side ------------------------------------------------------------------------------------------------
 
     async def begin(self, request: Message | None) -> None:
-        """Calls the handler; a stream of requests comes by `send`."""
+        """Calls the handler. None: the requests are a stream, and come by `send`."""
         handler, loop = self._handler, asyncio.get_running_loop()
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         argument = None if request is None else handler.request_deserializer(request.SerializeToString())
@@ -96,7 +96,7 @@ class Exchange:
             self.task.add_done_callback(lambda _: timer.cancel())
 
     async def send(self, requests: list[Message], last: bool) -> None:
-        """More requests, after which there may be no other."""
+        """Sends more requests; `last`: no others follow."""
         for request in requests:
             self._requests.put_nowait(self._handler.request_deserializer(request.SerializeToString()))
         if last:
@@ -123,7 +123,7 @@ class Exchange:
         return None
 
     async def cancel(self) -> None:
-        """The caller goes."""
+        """Cancels the call, as a caller that goes."""
         self._gone.set()
         self.task.cancel()
         await asyncio.wait([self.task])
@@ -150,7 +150,7 @@ class Exchange:
 
 
 class Stream(Iterator[Any]):
-    """A call that streams, as its caller holds it: iterate the responses, `send` requests, `end` them, `cancel`."""
+    """The caller's side of a call that streams: iterate the responses, `send` requests, `end` them, `cancel`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -163,11 +163,11 @@ class Stream(Iterator[Any]):
         return response
 
     def send(self, *requests: Message) -> None:
-        """More requests, where the method reads a stream of them."""
+        """Sends more requests to a method that reads a stream of them."""
         greenlets().do(self._exchange.send(list(requests), last=False))
 
     def end(self) -> None:
-        """There are no more requests."""
+        """Says that there are no more requests."""
         greenlets().do(self._exchange.send([], last=True))
 
     def answer(self) -> Any:
@@ -176,7 +176,7 @@ class Stream(Iterator[Any]):
         return greenlets().do(self._exchange.answer())
 
     def cancel(self) -> None:
-        """The caller goes: what the method waits for raises."""
+        """Cancels the call: the next wait in the method raises."""
         greenlets().do(self._exchange.cancel())
 
     def __enter__(self) -> Stream:

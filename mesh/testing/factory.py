@@ -1,4 +1,4 @@
-"""A service's methods as plain Python: nothing runs around them, nothing is checked before them, what they need is given."""
+"""A service's methods as plain Python: nothing runs around them, requests are not checked, and they get what they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _END = object()
 
 
 class CapturedLog:
-    """In the place of the logger: what was logged is in `lines`, as dicts with `event`, `log_level` and the fields."""
+    """Takes the place of the logger. `lines` has what was logged, as dicts with `event`, `log_level` and the fields."""
 
     def __init__(self) -> None:
         capture = LogCapture()
@@ -46,9 +46,9 @@ def service_factory(
 ) -> Iterator[S]:
     """An instance whose methods are called as plain Python: `with service_factory(HealthService, roads={…}) as health:`.
 
-    `given` is as for `running`. What is not given is real and light: streams on a store that is thrown away, views folded from
-    it after every call, city time that stands until `clock.advance(…)`, a log that keeps its `lines`. Subscriptions and timers
-    do not run; their methods are called like any other.
+    `given` is as for `running`. Everything else is real and light: streams on a temporary store, views that are folded from it
+    after every call, city time that stands still until `clock.advance(…)`, a log that keeps its `lines`. Subscriptions and
+    timers do not run; the test calls their methods like any other.
     """
     logs = {
         name: CapturedLog()
@@ -70,7 +70,7 @@ def service_factory(
 
 
 def _instance(parts: Parts, container: Container) -> Any:
-    """The instance, which may be used from a plain thread: whatever it does is done where its providers live."""
+    """The instance. It may be used from a plain thread: its work is done in the thread of its providers."""
     outside = _Outside(parts, container.manifest.grpc)
     real = {provider.attr_name for provider in container.dependencies if not isinstance(provider, Substitute)}
 
@@ -93,14 +93,14 @@ def _instance(parts: Parts, container: Container) -> Any:
 
 
 class _Outside:
-    """Carries calls from a plain thread into the one where the service lives."""
+    """Carries calls from a plain thread into the thread of the service."""
 
     def __init__(self, parts: Parts, contract: str) -> None:
         self._parts = parts
         self._contract = contract
 
     def method(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that does its work there and returns when everything is at rest."""
+        """A function that does its work in that thread, and returns when everything is at rest."""
 
         @functools.wraps(function)
         def carried(*arguments: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Neighbours made from their contracts: they answer what the test says, and check what they are asked as the real ones do."""
+"""Neighbours made from their contracts: they answer what the test says, and check requests as the real services do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from citybrain.mesh.testing.errors import Misused
 from citybrain.observability.tracing import Tracing
 
 Answer = Message | Exception | Callable[[Any], Message]
-"""A response, an error that the caller is told of, or what makes a response of the request."""
+"""A response, an error for the caller, or a function that makes a response from the request."""
 
 
 @dataclass(slots=True, frozen=True)
 class Asked:
-    """One call that a fake was asked."""
+    """One call that reached a fake."""
 
     method: str
     request: Any
@@ -51,18 +51,18 @@ class Fake:
         self.answer(**answers)
 
     def answer(self, **answers: Answer) -> None:
-        """From now on these methods answer this."""
+        """Sets the answers of some methods from now on."""
         for method, answer in answers.items():
             self._fits(method, answer)
         self._answers.update(answers)
 
     def requests(self, method: str) -> list[Any]:
-        """What a method was asked, in order."""
+        """The requests that a method got, in order."""
         self._contract(method)
         return [asked.request for asked in self.asked if asked.method == method]
 
     async def call(self, method: str, request: Message, metadata: Iterable[tuple[str, str]]) -> Message:
-        """What the real service would do with a call that has reached it; raises what its caller is told of."""
+        """Answers a call as the real service would; raises the error that its caller would get."""
         contract = self._contract(method)
         if type_name(request) != contract.input_type.full_name:
             raise Misused(f"{self.service}/{method} takes a {contract.input_type.full_name}, not a {type_name(request)}")
@@ -75,7 +75,7 @@ class Fake:
             raise Misused(f"{self.service}/{method} was asked and has no answer: fake({self.service!r}, {method}=…)")
         answer = self._answers[method]
         if callable(answer):
-            # In a thread: a slow neighbour holds up its caller, not the loop.
+            # In a thread: only its caller waits for a slow neighbour, not the loop.
             answer = await asyncio.get_running_loop().run_in_executor(None, answer, request)
             self._fits(method, answer)
         if isinstance(answer, Exception):
@@ -107,7 +107,7 @@ def fake(service: str, **answers: Answer) -> Fake:
     """A stand-in for another service: `fake("citybrain.traffic.v1.TrafficService", GetSignal=response)`.
 
     Each method answers with a response, an error, or what a function makes of the request. Names, types and the rules of the
-    contract are checked; `asked` and `requests(method)` say what it was asked.
+    contract are checked. `asked` and `requests(method)` have the calls that it got.
     """
     return Fake(service, answers)
 

@@ -1,6 +1,6 @@
-"""The mesh in this process: real containers over a real store and a real gRPC server, with hands on every part.
+"""The mesh in this process: real containers over a real store and a real gRPC server. A test can use every part.
 
-Everything here runs in one thread of its own, as in a mesh process; a test stays in its plain thread and sends work there.
+All parts run in one thread of their own, as in a mesh process. A test stays in its plain thread, and sends work there.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Greenlets:
         eventlet.event.Event().wait()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Runs work in a greenlet and waits for what it returns."""
+        """Runs work in a greenlet, waits for it, and returns its result."""
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def greenlet() -> None:
@@ -67,10 +67,10 @@ class Greenlets:
         return _within_limit(done)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop, and waits for what it returns, in a greenlet or in a plain thread."""
+        """Runs a coroutine on the loop, and returns its result. May be called in a greenlet or in a plain thread."""
         if threading.current_thread() is self.thread:
             return wait(work)
-        # In a context of its own: a call that the test has entered is not the caller's.
+        # In an empty context: a call that the test has entered must not go with it.
         return _within_limit(contextvars.Context().run(asyncio.run_coroutine_threadsafe, work, self.loop))
 
 
@@ -85,12 +85,12 @@ def _within_limit(done: concurrent.futures.Future[T]) -> T:
 
 @functools.cache
 def greenlets() -> Greenlets:
-    """The one of this test process: gRPC wants one loop."""
+    """The only one of this test process: gRPC wants one loop."""
     return Greenlets()
 
 
 class Parts:
-    """One mesh process without a process of its own; use inside `greenlets().run`."""
+    """The parts of one mesh process, inside the test process. Use them inside `greenlets().run`."""
 
     def __init__(self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8) -> None:
         loop = greenlets().loop
@@ -114,7 +114,7 @@ class Parts:
         self.containers: list[Container] = []
 
     def add(self, service: type, grpc: str = "") -> Container:
-        """Sets a service up that answers a contract; without one, what its manifest says. It is started by `start`."""
+        """Sets a service up. `grpc`: the contract it answers; empty: its manifest says that. `start` starts it."""
         manifest = manifest_of(service, grpc)
         load_upcasters([manifest])
         config = {"process": self.process, "manifest": manifest, "max_workers": self.process.settings.max_workers * 2}
@@ -125,7 +125,7 @@ class Parts:
         return container
 
     def start(self, *, serve: bool = True) -> None:
-        """Starts everything that was added, on a server where it is to `serve`."""
+        """Starts everything that was added; `serve`: with a gRPC server."""
         if serve:
             self.address = f"127.0.0.1:{wait(self.process.server.start('127.0.0.1', 0))}"
             for container in self.containers:
@@ -147,7 +147,7 @@ class Parts:
         wait(self.process.engine.close())
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Waits for a condition; the test's own limit says when it hangs."""
+        """Waits until a condition is true. NeverCame: it was not within LIMIT_S."""
         end = time.monotonic() + LIMIT_S
         while not condition():
             if time.monotonic() > end:
@@ -161,7 +161,7 @@ def on_parts(data: Path, test: Callable[[Parts], T], **options: Any) -> T:
     def run() -> T:
         parts = Parts(data, **options)
         try:
-            # In a context of its own: a call that is entered must not go on while the parts are stopped.
+            # In a context of its own: a call that the test has entered must end before the parts are stopped.
             return contextvars.copy_context().run(test, parts)
         finally:
             parts.stop()
@@ -170,7 +170,7 @@ def on_parts(data: Path, test: Callable[[Parts], T], **options: Any) -> T:
 
 
 def together(*work: Callable[[], T]) -> list[T | BaseException]:
-    """Runs each in a greenlet of its own and waits for all; what one raises is its result."""
+    """Runs each function in a greenlet of its own and waits for all. An error that one raises is its result."""
     done = [eventlet.event.Event() for _ in work]
 
     def one(number: int) -> None:
@@ -185,7 +185,7 @@ def together(*work: Callable[[], T]) -> list[T | BaseException]:
 
 
 def manifest_of(service: type, grpc: str = "") -> Manifest:
-    """The manifest beside a service's module; one made up where the test says which contract it answers."""
+    """The manifest beside a service's module; if `grpc` names a contract, one that is made up."""
     name: str = service.name  # type: ignore[attr-defined]
     if grpc:
         return Manifest(name=name, title=name, team="t", entry="m:S", grpc=grpc, port=7999)

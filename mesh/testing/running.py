@@ -1,6 +1,6 @@
-"""A service that runs inside the test: its subscriptions, views, timers and streams are real, only the network is left out.
+"""A service that runs inside the test: its subscriptions, views, timers and streams are real; only the network is left out.
 
-The test stays in its plain thread: it fires methods, tells events of neighbours, moves city time, and waits for what follows.
+The test stays in its plain thread: it fires methods, tells events of neighbours, moves city time, and waits for results.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def running(
 ) -> Iterator[Running]:
     """Runs a service: `with running(HealthService, traffic=fake(…)) as health:`.
 
-    `contract`: the gRPC service it answers, where no manifest.yaml beside its module says so. `folder` keeps its files, so that
+    `contract`: the gRPC service it answers, if there is no manifest.yaml beside its module. `folder`: keeps its files, so that
     it can be stopped and run again. `given`: by the name of the dependency, a fake neighbour for a client, earlier events
-    `{key: [events]}` for streams, rows `{key: row}` for a view, or whatever the methods are to find there.
+    `{key: [events]}` for streams, rows `{key: row}` for a view, or any object that takes the place of the dependency.
     """
     with parts_of(set_up(service, neighbours, given), contract, folder, city_time) as (parts, container):
         run = Running(parts, container)
@@ -70,7 +70,7 @@ def running(
 
 
 class Running:
-    """Hands on a service that runs."""
+    """A service that runs, for a test to use and look at."""
 
     def __init__(self, parts: Parts, container: Container) -> None:
         self.parts = parts
@@ -91,11 +91,11 @@ class Running:
         deadline_s: float | None = None,
         correlation_id: str = "",
     ) -> Any:
-        """Calls a method of the contract as `caller` would; hands an event to a subscription or a window to its method; lets a
-        timer run now.
+        """Calls a method of the contract as `caller` would, hands an event to a subscription or a window to its method, or lets
+        a timer run now.
 
-        A unary call returns its response, a call that streams a Stream; where the method reads a stream, `what` is the requests
-        (those that `send` adds come later; without any it is left open). Errors are those that the method raised.
+        A unary call returns its response, a call that streams returns a Stream. If the method reads a stream, `what` is all its
+        requests; None: the stream stays open, and `send` adds requests. Raises the errors that the method raised.
         """
         entrypoint = self._entrypoint(name)
         if isinstance(entrypoint, Rpc):
@@ -118,7 +118,7 @@ class Running:
     def tell(
         self, first: Message, *more: Message, stream: str = "", correlation_id: str = "", actor: str = "test"
     ) -> list[Heard]:
-        """Events that other services append to the log now; in one stream, in this order."""
+        """Appends events of other services to the log now, in one stream, in this order."""
         where = stream or f"{first.DESCRIPTOR.file.package.rpartition('.')[0].rpartition('.')[2]}/test"
         now = self._process.clock.now()
 
@@ -151,13 +151,13 @@ class Running:
         greenlets().do(work())
 
     def events(self, *types: type[Message]) -> list[Heard]:
-        """What stands in the log, of some types or all."""
+        """The events in the log, of some types or all."""
         return greenlets().do(self._events([type_name(kind) for kind in types]))
 
     def wait_for_event(
         self, kind: type[M], where: Callable[[M], bool] = lambda message: True, limit_s: float = WAIT_S
     ) -> Heard:
-        """The first event of a type in the log, past or to come, whose message fits."""
+        """The first event of a type whose message fits; waits until one is in the log."""
 
         async def look() -> Heard:
             feed = self._process.store.feed([type_name(kind)])
@@ -191,7 +191,7 @@ class Running:
     def wait_for_row(
         self, view: str, key: str, condition: Callable[[Row], bool] = lambda row: True, limit_s: float = WAIT_S
     ) -> Row:
-        """A row of a view as soon as it is there and fits."""
+        """Waits until a row of a view is there and fits; returns it."""
         found = self._view(view)
 
         async def look() -> Row:
@@ -217,7 +217,7 @@ class Running:
     # -- inside -----------------------------------------------------------------------------------------------------------
 
     def hang_up(self) -> None:
-        """Every call that is still open ends: its caller goes."""
+        """Cancels every call that is still open."""
         for call in self._calls:
             greenlets().do(call.cancel())
 
@@ -270,7 +270,7 @@ class Running:
         return found
 
     async def _groups(self) -> str:
-        """How far each subscription and view has come, and what keeps it."""
+        """How far each subscription and view has come, and what holds it up."""
         head = log_position(self._process.store)
         lines = [f"the log ends at {head}; the service:"]
         for part in (*self._container.entrypoints, *self._container.dependencies):

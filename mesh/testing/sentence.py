@@ -1,4 +1,4 @@
-"""The pure half of a service in one sentence: given what happened, when something is decided, then this follows.
+"""Tests the pure half of a service in one sentence: given some events, when something is decided, then this follows.
 
 given(domain.evolve_ambulance, domain.Ambulance(), registered).when(domain.report_mission, request).then(reported)
 """
@@ -22,14 +22,14 @@ Evolve = Callable[[S, Message], S]
 
 
 class Given(Generic[S]):
-    """A state that came from events; `state` is there to look at."""
+    """A state that was folded from events; a test may look at `state`."""
 
     def __init__(self, evolve: Evolve[S], state: S) -> None:
         self._evolve = evolve
         self.state = state
 
     def when(self, decide: Callable[..., Sequence[Message]], *arguments: object, **named: object) -> Decided[S]:
-        """Decides `decide(state, *arguments, **named)`. Twice: what is pure says the same again."""
+        """Calls `decide(state, *arguments, **named)`, twice. Misused: the results differ, so `decide` is not pure."""
         first, second = (_outcome(decide, self.state, *arguments, **named) for _ in range(2))
         difference = _difference(_text(first), _text(second), "at first", "then")
         if difference:
@@ -38,7 +38,7 @@ class Given(Generic[S]):
 
 
 class Decided(Generic[S]):
-    """What was decided; the sentence ends with one of its methods."""
+    """What was decided. One of its methods ends the sentence."""
 
     def __init__(self, evolve: Evolve[S], state: S, outcome: list[Message] | Exception, name: str) -> None:
         self._evolve = evolve
@@ -47,15 +47,15 @@ class Decided(Generic[S]):
         self._name = name
 
     def then(self, first: Message, *more: Message) -> Given[S]:
-        """Exactly these events, in this order; the sentence may go on with what they lead to."""
+        """Asserts exactly these events, in this order. The sentence may go on with the state after them."""
         return self._happened([first, *more])
 
     def then_nothing(self) -> Given[S]:
-        """No event."""
+        """Asserts that there is no event."""
         return self._happened([])
 
     def then_refused(self, error: type[Error] = ServiceError, reason: str = "") -> Error:  # type: ignore[assignment]
-        """An error of this type and, if given, this reason; returned to look at."""
+        """Asserts an error of this type and, if given, this reason; returns the error."""
         refused = self._outcome
         wanted = f"{self._name} was expected to raise {error.__name__}"
         if not isinstance(refused, Exception):

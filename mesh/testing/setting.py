@@ -1,4 +1,4 @@
-"""What surrounds a service under test: neighbours, rows and events that the test gives; what it does not give is real."""
+"""The surroundings of a service under test: neighbours, rows and events that the test gives. Everything else is real."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from citybrain.mesh.testing.parts import Parts, greenlets
 
 D = TypeVar("D")
 MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)
-"""City time at the start, where a test names no other: a Monday, eight o'clock."""
+"""City time at the start, unless a test gives another: a Monday, eight o'clock."""
 
 
 class Substitute(Provider):
-    """In the place of a provider: what the test gave."""
+    """Takes the place of a provider, and gives the object of the test."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
 
     def get_dependency(self, worker_ctx: Any) -> Any:
-        """The very object."""
+        """The object of the test."""
         return self._value
 
 
 class Rows:
-    """In the place of a view: rows that the test gave, read as a view is read."""
+    """Takes the place of a view: rows of the test, read as a view is read."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
         self.rows = dict(rows)
@@ -55,7 +55,7 @@ class Rows:
         return self.rows.get(key)
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
-        """Keys and rows behind a key, in the order of keys."""
+        """Keys and rows after a key, in the order of keys."""
         behind = [(key, self.rows[key]) for key in sorted(self.rows) if key > after]
         return behind if limit < 0 else behind[:limit]
 
@@ -66,7 +66,7 @@ class Rows:
 
 @dataclass
 class Setting:
-    """The service's class as the test dressed it, who is around it, and what happened before."""
+    """The service's class with what the test gave, its neighbours, and the events from before."""
 
     service: type
     neighbours: list[Fake]
@@ -74,7 +74,7 @@ class Setting:
 
 
 def set_up(service: type, neighbours: Sequence[Fake], given: Mapping[str, Any]) -> Setting:
-    """Puts what the test gave in its place; Misused names what has no place, and what is missing."""
+    """Puts what the test gave into place. Misused: a name is unknown, or a neighbour is missing."""
     providers: dict[str, Any] = dict(inspect.getmembers(service, lambda member: isinstance(member, DependencyProvider)))
     if unknown := given.keys() - providers.keys():
         raise Misused(f"{service.__name__} has no {_listed(unknown)}; what can be given is: {_listed(providers)}")
@@ -107,7 +107,7 @@ def set_up(service: type, neighbours: Sequence[Fake], given: Mapping[str, Any]) 
 
 @contextmanager
 def parts_of(setting: Setting, contract: str, folder: Path | None, city_time: datetime) -> Iterator[tuple[Parts, Container]]:
-    """Parts with the service set up in them and nothing started; all of it stopped, and files removed, at the end."""
+    """Parts with the service set up, and nothing started. At the end all is stopped, and temporary files are removed."""
     clock = DrivenClock()
 
     def begin() -> tuple[Parts, Container]:
@@ -136,7 +136,7 @@ def parts_of(setting: Setting, contract: str, folder: Path | None, city_time: da
 def append(
     parts: Parts, stream: str, messages: Sequence[Message], *, occurred_at: int, correlation_id: str = "", actor: str = "test"
 ) -> list[StoredEvent]:
-    """Appends events to the log as some service would, wherever the stream stands; returns them as they are stored."""
+    """Appends events to a stream, whatever its version is; returns them as they are stored."""
     events = [event_of(message, occurred_at=occurred_at, correlation_id=correlation_id, actor=actor) for message in messages]
     laid = [(event, lay_down(event, message)) for event, message in zip(events, messages, strict=True)]
     wait(parts.process.vault.seal(laid))
@@ -159,7 +159,7 @@ def event_of(message: Message, *, occurred_at: int, correlation_id: str = "", ac
 
 
 def microseconds_of(moment: datetime) -> int:
-    """A moment as city time counts it."""
+    """A moment as city time counts it: in microseconds since 1970."""
     return int(moment.timestamp() * 1_000_000)
 
 
