@@ -1,4 +1,4 @@
-"""Processes of the mesh on this machine, and what they answer to those who run them."""
+"""Asks the processes of the mesh on this machine, for commands of operators."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from citybrain.mesh.operations.presence import Present, present
 
 
 class NotHere(Problem):
-    """A process has nothing of what it is asked for."""
+    """A process does not have what it is asked for."""
 
 
 class Silent(Problem):
-    """A process runs, and does not answer."""
+    """A process runs, but does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process on a data folder, as it said of itself."""
+    """A process on a data folder, as its presence file says."""
 
     pid: int
-    # Where it alone answers, and where it answers together with its copies.
+    # The address where it alone answers, and the one that it shares with its copies.
     address: str
     serves: str
     services: tuple[str, ...]
 
     @classmethod
     def of(cls, one: Present) -> Process:
-        """What it said."""
+        """From its presence file."""
         said = one.said
         return cls(int(said["pid"]), said["address"], said["serves"], tuple(said["services"]))
 
     @property
     def named(self) -> str:
-        """For people: what runs there, and its id."""
+        """Its services and its id, for people."""
         return f"{', '.join(self.services)} (process {self.pid})"
 
 
 def processes(data: Path) -> list[Process]:
-    """Those that run on a data folder; Problem where none does."""
+    """The processes that run on a data folder. Problem: none runs."""
     found = [Process.of(one) for one in present(data) if one.runs and one.said["kind"] == "mesh"]
     if not found:
         raise Problem(f"nothing runs on {data}: start it with `city up`, or name another --data")
@@ -51,7 +51,7 @@ def processes(data: Path) -> list[Process]:
 
 
 def ask_all(asked: list[Process], method: Callable[[Any], Any]) -> Iterator[tuple[Process, Any]]:
-    """What each answers, or the Problem it has, all asked at once: one that hangs holds up none of the others."""
+    """Each process with its answer, or its Problem. All are asked at the same time, so none waits for one that hangs."""
 
     def one(process: Process) -> Any:
         try:
@@ -66,8 +66,8 @@ def ask_all(asked: list[Process], method: Callable[[Any], Any]) -> Iterator[tupl
 
 
 def ask(address: str, method: Callable[[Any], Any]) -> Any:
-    """What a process answers; NotHere, or Problem with what it says."""
-    # Only now: what is loaded here is loaded for `--help` too.
+    """The answer of a process. NotHere, Silent or Problem: it does not have this, does not answer, or refuses."""
+    # Imported only now, so that `--help` is quick.
     import grpc
     from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 

@@ -1,4 +1,4 @@
-"""`city backup` and `city restore`: the embedded mode is copied while it runs, and put back where there is no city."""
+"""`city backup` and `city restore`: copies the embedded mode while it runs, and puts it back where there is no city."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def backup(
     as_json: Json = False,
     config: File = None,
 ) -> None:
-    """Copies events, views and readings into a folder, also while the city runs. Keys of persons go to a file apart."""
+    """Copies events, views and readings into a folder, also while the city runs. Keys of persons go to a separate file."""
     from citybrain.mesh.storage import backup as copies
 
     settings = configuration.load(config, data=("--data", data))
@@ -67,7 +67,7 @@ def restore(
     as_json: Json = False,
     config: File = None,
 ) -> None:
-    """Puts a backup where there is no city; checks it first, and erases anew who was erased since. Overwrites nothing."""
+    """Puts a backup where there is no city. Checks it first, and erases again the persons erased since. Overwrites nothing."""
     from citybrain.mesh.storage import backup as copies
 
     settings = configuration.load(config, data=("--data", data))
@@ -86,7 +86,7 @@ def restore(
 
 @contextmanager
 def _told() -> Iterator[Told]:
-    """Shows how far it is, on standard error; what people can mend is one line."""
+    """Shows progress on standard error; turns errors that people can mend into a Problem."""
     from citybrain.event_store.store import StoreError
     from citybrain.mesh.storage.backup import BackupError
 

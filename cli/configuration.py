@@ -29,7 +29,7 @@ _out = Terminal(highlight=False, markup=False)
 
 
 class City(Settings):
-    """All that can be set: the mesh's values, and the sections of what stands above it."""
+    """All values that can be set: those of the mesh, and the sections of rooms above it."""
 
     gateway: Gateway = Gateway()
     remote: str = value(
@@ -50,7 +50,7 @@ class City(Settings):
 
 
 def load(file: Path | None, **options: tuple[str, object]) -> City:
-    """The city as it is configured here. `options`: key (`__` for a dot) = (name of the option, its value, None: not given)."""
+    """The city as configured here. `options`: key (`__` for a dot) = (name of the option, its value or None: not given)."""
     return configuration.load(City, file=file, options=_given(options)).settings
 
 

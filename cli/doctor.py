@@ -22,14 +22,14 @@ from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue
 from citybrain.observability.words import counted
 
-# Further behind than this a group is worth a word.
+# A group that is further behind than this is reported.
 _FAR_BEHIND = 1000
 _MARKS = {"well": ("✓", "green"), "note": ("·", "yellow"), "wrong": ("✗", "red")}
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What the checks are about. `settings` are the defaults where those that were given cannot be used."""
+    """What is checked. `settings`: the defaults, if the given configuration cannot be used."""
 
     settings: City
     configuration: list[Finding]
@@ -42,7 +42,7 @@ class Here:
 
 
 def here(file: Path | None, data: Path | None) -> Here:
-    """What is configured here, as far as it can be used."""
+    """The configuration here, as far as it can be used."""
     what = "configuration"
     given = {} if data is None else {"data": GivenValue(data, "--data")}
     try:
@@ -60,7 +60,7 @@ Check = Callable[[Here, Picture], Iterable[Finding]]
 
 
 def checks() -> dict[str, Check]:
-    """Every check, in the order in which one thing rests on another."""
+    """Every check; later ones depend on what earlier ones look at."""
     return {
         "Python": lambda at, _: [machine.python()],
         "packages": lambda at, _: [machine.packages(at.root / "requirements" / "runtime.txt")],
@@ -81,7 +81,7 @@ def checks() -> dict[str, Check]:
 
 
 def examine(at: Here, console: Console) -> Iterator[Finding]:
-    """Does every check and yields what it found; says on the console which one is under way."""
+    """Does every check and yields its findings; shows on the console which one is under way."""
     with console.status("asks what runs here"):
         picture = on_folder(at.data)
     for name, check in checks().items():
@@ -91,7 +91,7 @@ def examine(at: Here, console: Console) -> Iterator[Finding]:
 
 
 def shown(finding: Finding) -> RenderableType:
-    """A finding for people: how it is, and below it what to do."""
+    """A finding as text for people: the result, and below it what to do."""
     mark, colour = _MARKS[finding.state]
     text = Text.assemble((f"{mark} ", colour), (finding.what, "bold"), f"  {finding.said}")
     return text.append(f"\n    → {finding.do}" if finding.do else "")
@@ -137,7 +137,7 @@ def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
             if group.parked:
                 do = f"`city events parked {group.name}` names them and why; mend that, then `city events replay` each stream"
                 yield wrong(what, f"{group.name} has {counted(group.parked, 'parked event')}", do)
-            # Who stands by has nothing to do, and knows only what the others have kept.
+            # A process that stands by has nothing to do, and knows only the stored checkpoints of others.
             if group.lag > _FAR_BEHIND and group.role == pb.GROUP_ROLE_LEADS and not group.failing:
                 yield Finding(
                     what, "note", f"{group.name} is {counted(group.lag, 'position')} behind", "`city status` shows it catch up"

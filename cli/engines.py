@@ -1,4 +1,4 @@
-"""`city engines`: Kafka and Cassandra on this machine, which stay up until they are taken down."""
+"""`city engines`: Kafka and Cassandra on this machine. They stay up until `city engines down`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def up(
 
 @app.command()
 def down(data: Data = None, config: File = None) -> None:
-    """Asks both to end, and returns when they have. What they keep stays."""
+    """Asks both to end, and returns when they have. Their data stays."""
     engines = EngineProcesses(_folder(data, config))
     running = [engine.name for engine in engines.all if engine.running]
     engines.stop()
@@ -58,7 +58,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One object an engine, as JSON.")] = False,
     config: File = None,
 ) -> None:
-    """Says of each whether it answers. Ends with 0 where both do, with 1 where one does not, with 2 where none runs."""
+    """Says for each whether it answers. Ends with 0 if both do, with 1 if one does not, with 2 if none runs."""
     folder = _folder(data, config)
     found = [
         {
@@ -90,7 +90,7 @@ def logs(
     data: Data = None,
     config: File = None,
 ) -> None:
-    """Shows what they said last."""
+    """Shows the last lines of their logs."""
     for one in EngineProcesses(_folder(data, config)).all:
         if engine in (None, one.name):
             for line in one.tail(lines):

@@ -1,4 +1,4 @@
-"""`city events`: how far each consumer group is behind, and what was set aside: listed, tried again, given up."""
+"""`city events`: how far each consumer group is behind; parked events are listed, tried again, or given up."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e
 def lag(data: Data = None, as_json: Json = False, config: File = None) -> None:
     """Lists every consumer group: where it is in the log, how far behind, what is parked, what fails, what is stalled.
 
-    Where several processes share a group's partitions, each has a line. Ends with 1 where one fails, is stalled or has parked,
-    or where a process does not answer.
+    If several processes share a group's partitions, each has a line. Ends with 1 if a group fails, is stalled or has parked
+    events, or if a process does not answer.
     """
     from citybrain.cli import groups
 
@@ -51,8 +51,8 @@ def parked(
 ) -> None:
     """Lists events that could not be handled, and those of the same stream that wait behind them, with the reason.
 
-    Nothing of what an event says is shown: `city trace` and the log of the service tell more. Ends with 1 where a process
-    does not answer.
+    The content of an event is not shown: `city trace` and the log of the service tell more. Ends with 1 if a process does not
+    answer.
     """
     from citybrain.cli import groups
 
@@ -72,7 +72,7 @@ def replay(
     data: Data = None,
     config: File = None,
 ) -> None:
-    """Has the parked events of a stream tried again, in order, before later ones of the stream. Mend the cause first."""
+    """Lets the parked events of a stream be tried again, in order, before later ones of the stream. Mend the cause first."""
     from citybrain.cli import groups
 
     asked = groups.replay(_folder(config, data), group, stream)
@@ -88,7 +88,7 @@ def drop(
     data: Data = None,
     config: File = None,
 ) -> None:
-    """Gives a parked event up for ever; those of its stream behind it are tried again."""
+    """Gives a parked event up for ever. Those of its stream behind it are tried again."""
     from citybrain.cli import groups
 
     who = getpass.getuser()
@@ -97,7 +97,7 @@ def drop(
 
 
 def _tell(silent: list[str]) -> None:
-    """Who did not answer, beside what the others said."""
+    """Writes the processes that did not answer to standard error."""
     for one in silent:
         _err.print(f"city: {one}")
 

@@ -1,4 +1,4 @@
-"""What processes of the mesh say of their consumer groups: how far each is, and what is parked."""
+"""Asks processes of the mesh about their consumer groups: how far each is, and what is parked."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Method = Callable[[Any], Any]
 
 
 def groups(data: Path) -> tuple[list[tuple[int, pb.ConsumerGroup]], list[str]]:
-    """Each group with the process that works on it, where several share its partitions once for each; and who is silent."""
+    """Each group with each process that works on it; and a sentence for each process that does not answer."""
     rows: list[tuple[int, pb.ConsumerGroup]] = []
     answers, silent = _all(data, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
     for status in answers:
-        # A process that stands by has nothing to tell of a group that another one works on.
+        # A process that stands by has nothing to tell about a group.
         rows += [(status.pid, g) for service in status.services for g in service.groups if g.role == pb.GROUP_ROLE_LEADS]
     return sorted(rows, key=lambda row: (row[1].name, row[0])), silent
 
 
 def is_well(group: pb.ConsumerGroup) -> bool:
-    """Nothing fails, hangs or waits."""
+    """Whether nothing fails, hangs or waits for a person."""
     return not (group.failing or group.parked or group.still.seconds)
 
 
@@ -45,7 +45,7 @@ def table(rows: list[tuple[int, pb.ConsumerGroup]]) -> Table:
 
 
 def troubles(rows: list[tuple[int, pb.ConsumerGroup]]) -> Iterator[str]:
-    """What fails or is stalled, a line each: no column is wide enough for it."""
+    """One line for each group that fails or is stalled: no column is wide enough for this."""
     for pid, g in rows:
         still = f"nothing done for {g.still.seconds} s" if g.still.seconds else ""
         if trouble := g.failing or still:
@@ -53,7 +53,7 @@ def troubles(rows: list[tuple[int, pb.ConsumerGroup]]) -> Iterator[str]:
 
 
 def parked(data: Path, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:
-    """What is parked, each event once, and who is silent; Problem where no process knows the group."""
+    """The parked events, each once, and a sentence for each process that does not answer. Problem: nobody knows the group."""
     found = {}
     answers, silent = _all(data, lambda stub: _parked(stub, group))
     for events in answers:
@@ -62,7 +62,7 @@ def parked(data: Path, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:
 
 
 def _parked(stub: Any, group: str) -> list[pb.ParkedEvent]:
-    """All pages of one process."""
+    """All parked events of one process, page by page."""
     events: list[pb.ParkedEvent] = []
     request = pb.ListParkedRequest(group=group)
     while True:
@@ -81,14 +81,14 @@ def lines(event: pb.ParkedEvent) -> str:
 
 
 def replay(data: Path, group: str, stream: str) -> int:
-    """Has them tried again; returns how many there are."""
+    """Asks that the parked events of a stream are tried again; returns how many there are."""
     request = pb.ReplayParkedRequest(group=group, stream=stream)
     asked: int = _first(data, lambda stub: stub.ReplayParked(request, timeout=_ASK_S)).asked
     return asked
 
 
 def drop(data: Path, group: str, partition: str, position: int, reason: str, who: str) -> None:
-    """Gives one up."""
+    """Gives a parked event up."""
     request = pb.DropParkedRequest(group=group, partition=partition, position=position, reason=reason, who=who)
     _first(data, lambda stub: stub.DropParked(request, timeout=_ASK_S))
 
@@ -100,12 +100,12 @@ def plain(message: Any) -> dict[str, Any]:
 
 
 def _all(data: Path, method: Method) -> tuple[list[Any], list[str]]:
-    """What those say that have to do with it, and who is silent; Problem where nobody has anything to do with it."""
+    """The answers, and a sentence for each process that does not answer. Problem: no process has what was asked for."""
     return _sorted(answer for _, answer in ask_all(processes(data), method))
 
 
 def _first(data: Path, method: Method) -> Any:
-    """What the first says that has to do with it: the others need not be asked."""
+    """The answer of the first process that has what was asked for; the others are not asked."""
     (answer, *_), _ = _sorted(_until_answered(processes(data), method))
     return answer
 
@@ -130,6 +130,6 @@ def _sorted(answers: Iterable[Any]) -> tuple[list[Any], list[str]]:
         else:
             found.append(answer)
     if not found:
-        # One that does not answer may be the one; and one that knows the group tells more than one that does not.
+        # A process that does not answer may have it, so that comes first. Then an answer of a process that knows the group.
         raise Problem(next(iter(silent), "") or next((text for text in told if "parked" in text), "") or told[0])
     return found, silent

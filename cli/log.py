@@ -1,4 +1,4 @@
-"""`city log`: whether Kafka holds what Cassandra holds."""
+"""`city log`: checks whether Kafka holds what Cassandra holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 
 @app.callback()
 def _log() -> None:
-    """Keeps `verify` a command of its own, though it is the only one."""
+    """Makes typer keep `verify` as a command, though it is the only one."""
 
 
 @app.command(name="verify")
@@ -36,7 +36,7 @@ def verify_log(
 ) -> None:
     """Compares every stream on Cassandra with the log on Kafka, also while the city runs. Reads the whole log.
 
-    Ends with 1 where events are lost and not repaired. Readers drop what is published a second time.
+    Ends with 1 if events are lost and not repaired. Readers drop events that are published a second time.
     """
     settings = configuration.load(config, data=("--data", data))
     if settings.store != "distributed":

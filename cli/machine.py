@@ -1,4 +1,4 @@
-"""What `city doctor` looks at on this machine: each check is one function, which says what to do."""
+"""The checks of `city doctor` on this machine: each is one function, and says what to do."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from citybrain.mesh.subscriptions.tokens import Tokens
 _OLDEST_PYTHON = (3, 11)
 _ENVOY_S = 30.0
 _FSYNCS = 11
-# From here on commands are slow because the disk is.
+# A slower disk makes commands slow.
 _SLOW_FSYNC_MS = 50.0
-# Besides the connections of callers: files of the store, logs, connections to services.
+# Files that are open besides callers' connections: the store, logs, connections to services.
 _OTHER_FILES = 256
 _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. `note`: worth knowing, and nothing is wrong. `do` says what to do next."""
+    """What a check found. `note`: worth knowing, but nothing is wrong. `do`: what to do next."""
 
     what: str
     state: Literal["well", "note", "wrong"]
@@ -48,12 +48,12 @@ class Finding:
 
 
 def well(what: str, said: str) -> Finding:
-    """As it should be."""
+    """A finding that all is well."""
     return Finding(what, "well", said)
 
 
 def wrong(what: str, said: str, do: str) -> Finding:
-    """Not as it should be."""
+    """A finding that something is wrong."""
     return Finding(what, "wrong", said, do)
 
 
@@ -69,7 +69,7 @@ def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
 
 
 def packages(lock: Path) -> Finding:
-    """Whether the packages that are installed are those of the lock."""
+    """Whether the installed packages are those of the lock file."""
     what = "packages"
     if not lock.is_file():
         return well(what, "installed without a lock beside it")
@@ -95,7 +95,7 @@ def packages(lock: Path) -> Finding:
 
 
 def contracts(root: Path) -> Finding:
-    """Whether the stubs are built, and from the contracts as they are."""
+    """Whether the stubs are built from the present contracts."""
     what, built = "contracts", root / "build" / "descriptors.binpb"
     if (root / "contracts" / built.name).is_file():
         return well(what, "are those of the package")
@@ -122,7 +122,7 @@ def envoy_runs(program: Path) -> Finding:
 
 
 def java() -> Finding:
-    """Which Java engines of this machine's own would run on."""
+    """The Java that engines on this machine would use."""
     what = "Java"
     try:
         found = find()
@@ -162,13 +162,13 @@ def can_write(data: Path) -> Finding:
 
 
 def _refused(what: str, path: Path, error: OSError) -> Finding:
-    """What the system refuses, with what helps: a full disk is no question of rights."""
+    """A finding for an error of the system, with what helps (a full disk needs other help than missing rights)."""
     said, _, do = str(refused(path, error)).rpartition(": ")
     return wrong(what, said, do)
 
 
 def disk_sync(data: Path) -> Finding:
-    """How long the disk takes to keep something for good: each command waits for that once."""
+    """How long fsync takes on this disk: each command to a service waits for one."""
     what, took = "fsync", []
     try:
         with tempfile.TemporaryFile(dir=_existing(data)) as file:
@@ -188,7 +188,7 @@ def disk_sync(data: Path) -> Finding:
 
 
 def open_files(limit: int, connections: int) -> Finding:
-    """Whether as many files may be open as the gateway may have connections."""
+    """Whether enough files may be open for the gateway's connections."""
     what, needed = "open files", connections + _OTHER_FILES
     if limit < needed:
         do = f"ulimit -n {needed}, or fewer gateway.max_connections"
@@ -197,7 +197,7 @@ def open_files(limit: int, connections: int) -> Finding:
 
 
 def clock(data: Path, now: int) -> Finding:
-    """Whether the wall clock is where the log has been already. `now` in microseconds since 1970."""
+    """Whether the wall clock is behind the newest event in the log. `now`: in microseconds since 1970."""
     what = "clock"
     try:
         newest = newest_moment(data / "events.db")
@@ -212,7 +212,7 @@ def clock(data: Path, now: int) -> Finding:
 
 
 def token_key(path: Path | None) -> Finding:
-    """Whether the key of resume and page tokens is where it is said to be."""
+    """Whether there is a key for resume and page tokens in the configured file."""
     what = "key of tokens"
     if path is None:
         return well(what, "one is made in the data folder")
@@ -230,11 +230,11 @@ def token_key(path: Path | None) -> Finding:
 
 
 def port(what: str, host: str, number: int) -> Finding:
-    """Whether a port can be listened on, or by whom it is taken."""
+    """Whether a port is free, or which process has it."""
     try:
         family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as tried:
-            # As servers do: what a connection that has ended leaves behind is in nobody's way.
+            # As servers do: a connection that has just ended does not matter.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind((host, number))
     except PermissionError:
@@ -247,7 +247,7 @@ def port(what: str, host: str, number: int) -> Finding:
 
 
 def listener(number: int) -> int:
-    """The process that listens on a port, as far as this user may see; 0: none that can be seen."""
+    """The id of the process that listens on a port, as far as this user may see; 0: none."""
     listening = "0A"
     inodes = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
@@ -259,7 +259,7 @@ def listener(number: int) -> int:
 
 
 def lock_holder(path: Path) -> int:
-    """The process that holds a lock on a file, as far as this user may see; 0: none."""
+    """The id of the process that holds a lock on a file, as far as this user may see; 0: none."""
     if not path.is_file():
         return 0
     inode = str(path.stat().st_ino)
@@ -287,7 +287,7 @@ def _open_files() -> Iterator[tuple[int, str]]:
             for file in (folder / "fd").iterdir():
                 yield int(folder.name), str(file.readlink())
         except OSError:
-            # It ended just now, or is another user's.
+            # The process ended just now, or belongs to another user.
             continue
 
 

@@ -1,4 +1,4 @@
-"""The `city` command. It is long because each command is a function here, with what its help says."""
+"""The `city` command. It is long because each command is a function here, with its help."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _out = Terminal(highlight=False)
-# What belongs to an extra of the wheel, since no service needs it.
+# Packages that no service needs, and the extra of the wheel that installs each.
 EXTRAS = {"libsumo": "demo", "sumolib": "demo", "numpy": "demo", "jgo": "engines"}
 
-# An option that is not given is looked for in the environment and in city.yaml, so none has a default of its own.
+# Options have no defaults of their own: one that is not given is looked for in the environment and in city.yaml.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]
 
 
@@ -50,7 +50,7 @@ def _city(
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
-    # What these make is for people; what all others write belongs to the city.
+    # Files that these two make are for everybody to read; files of all other commands are only for the city's account.
     if context.invoked_subcommand not in ("demo", "stubs"):
         os.umask(OWN_FILES)
 
@@ -82,7 +82,7 @@ def up(
 ) -> None:
     """Starts the mesh behind its gateway and stays up until Ctrl-C. A process that ends meanwhile is started again.
 
-    What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain` shows it.
+    Values that are not given here come from the environment (CITY_…), then from city.yaml: `city config explain` shows them.
     """
     from citybrain.local.city import LocalCity
     from citybrain.mesh.startup.serve import choose
@@ -117,7 +117,7 @@ def up(
 
 
 def _numbers(given: list[str]) -> dict[str, object]:
-    """`health=2` as the configuration has it; what is no number it refuses itself."""
+    """`health=2` as the configuration has it, which refuses what is no number."""
     return {name: number for name, _, number in (one.partition("=") for one in given)}
 
 
@@ -144,8 +144,8 @@ def status(
 ) -> None:
     """Says what runs on the data folder: processes, services, whether they are ready or why not, how far each group is.
 
-    Ends with 0 where all is ready, with 1 where something is not, with 2 where nothing runs. A gateway (--address) tells only
-    what is ready; why not, a process tells those who run it.
+    Ends with 0 if all is ready, with 1 if something is not, with 2 if nothing runs. A gateway (--address) tells only what is
+    ready; a process also tells why not.
     """
     import json
 
@@ -170,7 +170,7 @@ def doctor(
 ) -> None:
     """Says what is wrong on this machine, with this configuration or with the mesh that runs here, and what to do about it.
 
-    ✓ is well, · is worth knowing, ✗ is wrong and says what to do. Ends with 1 where something is wrong. Changes nothing.
+    ✓ is well, · is worth knowing, ✗ is wrong and says what to do. Ends with 1 if something is wrong. Changes nothing.
     """
     import json
     from dataclasses import asdict
@@ -214,7 +214,7 @@ def trace(
 ) -> None:
     """Shows everything that happened for an incident as a tree: gateway, services, log and saga, with durations.
 
-    The id of a trace stands in log lines and in errors; only that trace is shown.
+    For the id of a trace, which log lines and errors have, only that trace is shown.
     """
     import json
 
@@ -256,8 +256,8 @@ def demo(context: typer.Context) -> None:
     """One emergency call in the traffic of a real road network: without the city, and with it (`city demo --help`)."""
     from importlib import import_module
 
-    # By name: the demo stands above the command line, and a mesh that is installed without it still has its commands. Only now:
-    # SUMO takes longer to load than any other command to run.
+    # Imported by name, because the demo is a room above this one and may not be installed. Imported only now, because SUMO
+    # takes longer to load than any other command to run.
     whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     whole.command()(import_module("citybrain.stories.command").demo)
     whole(context.args, prog_name="city demo")
@@ -272,7 +272,7 @@ def serve(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Runs the command; what people can mend is one line without a traceback."""
+    """Runs the command. An error that people can mend is one line, without a traceback."""
     from citybrain.event_store.sqlite.database import is_refused, refused
     from citybrain.event_store.store import StoreError
     from citybrain.gateway.errors import GatewayError

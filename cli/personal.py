@@ -1,4 +1,4 @@
-"""`city erase`: a person is erased, and a receipt says what was done and what is left to do. `city keys`: what seals them."""
+"""`city erase`: erases a person; a receipt says what was done and what is left to do. `city keys`: the keys of persons."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def erase(
     as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON.")] = False,
     config: File = None,
 ) -> None:
-    """Erases a person: what is kept about them opens nowhere any more, also while the mesh runs. Prints a receipt."""
+    """Erases a person, also while the mesh runs: their data opens nowhere any more. Prints a receipt."""
     from citybrain.event_store.store import StoreError
     from citybrain.mesh.personal.erasure import UnknownPerson
 
@@ -64,14 +64,15 @@ async def _erase(settings: Settings, person: str) -> Receipt:
 
 @keys.callback()
 def _keys() -> None:
-    """Keeps `rewrap` a command of its own, though it is the only one."""
+    """Makes typer keep `rewrap` as a command, though it is the only one."""
 
 
 @keys.command()
 def rewrap(data: Data = None, config: File = None) -> None:
-    """Wraps every key of a person by `personal.master_key`, where another master key wrapped it; also while the city runs.
+    """Wraps every key that another master key wrapped by `personal.master_key`; also while the city runs.
 
-    Those others must be named in `personal.other_master_keys`. Where it is broken off, run it again: it changes what is left.
+    The other master keys must be named in `personal.other_master_keys`. If the command is broken off, run it again: it goes on
+    with the rest.
     """
     from citybrain.event_store.sealing import SealBroken
     from citybrain.event_store.store import StoreError
@@ -110,7 +111,7 @@ async def _rewrap(settings: Settings) -> tuple[int, int]:
 
 
 def told(receipt: Receipt) -> list[str]:
-    """A receipt for people."""
+    """A receipt as lines for people."""
     from citybrain.mesh.personal.erasure import FORGOTTEN_WITHIN_S
 
     again = " (this was done before; nothing was left to do)" if receipt.again else ""

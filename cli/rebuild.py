@@ -1,4 +1,4 @@
-"""`city rebuild`: a read model is folded anew from the beginning of the log, while the city runs on the live one."""
+"""`city rebuild`: folds a read model again from the beginning of the log, while the city uses the live one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from citybrain.observability.words import counted
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 _ASK_S = 10.0
 _PAUSE_S = 0.1
-# What does not move for so long is told.
+# A rebuild that does not move for so long is reported.
 _QUIET_S = 30.0
 
 
@@ -36,9 +36,9 @@ def rebuild(
     as_json: Annotated[bool, typer.Option("--json", help="What was done, as JSON.")] = False,
     config: File = None,
 ) -> None:
-    """Folds a read model anew from the beginning of the log, beside the live one, and waits until it has taken its place.
+    """Folds a read model again from the beginning of the log, beside the live one, and waits until the new one is live.
 
-    The live one is read meanwhile. Whoever ends this command ends no rebuild: it goes on, after a crash too.
+    Meanwhile the city reads the present one. If this command is ended, the rebuild goes on, after a crash too.
     """
     where = address or _process_of(service, configuration.load(config, data=("--data", data)).data)
     asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
@@ -59,7 +59,7 @@ def rebuild(
 
 
 def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
-    """Waits until what was begun is live; Problem where it cannot be, or something else was begun."""
+    """Waits until the new generation is live. Problem: it cannot become live, was given up, or another one was begun."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(f"{service} {view}", total=begun.head)
@@ -86,8 +86,8 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
 
 
 def _process_of(service: str, data: Path) -> str:
-    """Where a process of a service answers; Problem where none runs."""
-    # One that does not answer now need not be the one.
+    """The address of a process of a service. Problem: none runs."""
+    # A process that does not answer is skipped: another one may have the service.
     for process, status in ask_all(processes(data), lambda mesh: mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)):
         if not isinstance(status, Problem) and any(found.name == service for found in status.services):
             return process.address

@@ -1,6 +1,7 @@
 """`city status`: what runs on a data folder or behind an address, whether it is ready, and why not.
 
-Processes say on their data folder where they answer, and hold a lock on what they say: what was killed is never said to run.
+Each process writes its address into a file in the data folder, and holds a lock on the file. So a killed process is never shown
+as running.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @dataclass(slots=True)
 class One:
-    """A process of the mesh. `named`: for people; `status` is what it answers; `problem` why there is none."""
+    """A process of the mesh. `named`: for people. `status`: its answer; None: `problem` says why there is none."""
 
     pid: int
     address: str
@@ -46,7 +47,7 @@ class One:
 
 @dataclass(slots=True)
 class Door:
-    """A gateway, and why it takes no calls."""
+    """A gateway. `problem`: why it takes no calls; empty: it takes them."""
 
     address: str
     pid: int = 0
@@ -55,9 +56,9 @@ class Door:
 
 @dataclass(slots=True)
 class Picture:
-    """What runs, and what ended without a word. `names`: readiness by name, where only health checks could be asked.
+    """What runs. `names`: readiness by name, if only health checks could be asked.
 
-    `down`: what should run and does not, a sentence each.
+    `gone`: processes that ended without removing their files. `down`: a sentence for each process that should run and does not.
     """
 
     where: str
@@ -68,7 +69,7 @@ class Picture:
     names: dict[str, bool] = field(default_factory=dict)
 
     def troubles(self) -> Iterator[str]:
-        """Everything that is not ready, a sentence each."""
+        """A sentence for everything that is not ready."""
         yield from self.down
         for door in self.gateways:
             if door.problem:
@@ -83,7 +84,7 @@ class Picture:
 
 
 def on_folder(data: Path) -> Picture:
-    """What runs on a data folder; Problem where nothing does."""
+    """What runs on a data folder, and what should."""
     picture = Picture(str(data))
     found = present(data)
     running = [one for one in found if one.runs]
@@ -103,7 +104,7 @@ def on_folder(data: Path) -> Picture:
 
 
 def _down(said: Mapping[str, Any]) -> Iterator[str]:
-    """What whoever keeps processes up says of those that are not: nothing else knows of what should run and does not."""
+    """A sentence for each process that is down, or ended often. `said`: by `city up`, which alone knows what should run."""
     for one in said["runs"]:
         others = list(one["services"]) not in ([], [one["name"]])
         named = f"{one['name']} ({', '.join(one['services'])})" if others else one["name"]
@@ -115,7 +116,7 @@ def _down(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_back(found: Sequence[Present]) -> Iterator[str]:
-    """Who ended without a word where nobody keeps processes up, and whose services nobody else here has."""
+    """A sentence for each ended process whose services no other process here has. For folders without `city up`."""
     mesh = [one for one in found if one.said["kind"] == "mesh"]
     served = {name for one in mesh if one.runs for name in one.said["services"]}
     if served:
@@ -142,7 +143,7 @@ def _status_of(stub: Any) -> Any:
 
 
 def behind(address: str) -> Picture:
-    """What answers at an address: a process of the mesh whole, a gateway as far as health checks tell."""
+    """What answers at an address: the whole status of a process of the mesh, or what a gateway's health checks tell."""
     with grpc.insecure_channel(address) as channel:
         try:
             status = _status_of(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
@@ -159,7 +160,7 @@ def behind(address: str) -> Picture:
 
 
 def out(service: pb.ServiceStatus) -> list[pb.Dependency]:
-    """What a service depends on, and is out."""
+    """The dependencies of a service that are not ready."""
     return [dependency for dependency in service.dependencies if not dependency.ready]
 
 
@@ -181,7 +182,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
 
 
 def is_ready(picture: Picture) -> bool:
-    """Something runs, and nothing of it has a trouble."""
+    """Whether something runs, and nothing has a trouble."""
     return bool(picture.processes or picture.names) and not any(picture.troubles())
 
 
@@ -204,13 +205,13 @@ _COLUMNS = ("  service", "group", "", "position", "behind", "parked")
 
 
 def _rows(service: pb.ServiceStatus) -> Iterator[list[str]]:
-    """The service, and each of its groups, as cells."""
+    """A row of cells for the service, and one for each of its groups."""
     waiting = f", {service.calls_waiting} wait" if service.calls_waiting else ""
     mark = "✓" if service.ready else "✗"
     yield [f"{mark} {service.name}", f"{service.calls_working} of {service.max_calls} calls{waiting}", "", "", "", ""]
     for group in service.groups:
         short = group.name.removeprefix(f"{service.name}.")
-        # Who stands by knows only what the others have kept: that is no lag.
+        # A process that stands by knows only the stored checkpoints of others: the difference is no lag.
         figures = ["", "", ""]
         if group.role == pb.GROUP_ROLE_LEADS:
             figures = [str(group.position), str(group.lag), str(group.parked)]
@@ -218,7 +219,7 @@ def _rows(service: pb.ServiceStatus) -> Iterator[list[str]]:
 
 
 def _widths(picture: Picture) -> list[int]:
-    """Of the columns, the same for every process."""
+    """The widths of the columns, the same for every process."""
     rows = [row for one in picture.processes if one.status for service in one.status.services for row in _rows(service)]
     return [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
 
@@ -255,7 +256,7 @@ def _line(ready: bool, what: str, said: str = "") -> Text:
 
 
 def _ask_gateway(admin: str) -> str:
-    """Why a gateway takes no calls; empty where it does."""
+    """Why a gateway takes no calls; empty: it takes them."""
     try:
         with urllib.request.urlopen(f"http://{admin}/ready", timeout=_ASK_S) as answer:
             said = answer.read().decode().strip()

@@ -1,4 +1,4 @@
-"""What waits for people, in `city status`: how much, and the oldest."""
+"""Things that wait for people, in `city status`: how many, and the oldest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def waits(statuses: Iterable[pb.GetStatusResponse]) -> Iterator[tuple[str, pb.WaitsForPeople]]:
-    """Each service of which something waits, once: its processes read the same rows, and one may be a moment behind."""
+    """Each service where something waits, once: its processes read the same rows, and one may be a moment behind."""
     found: dict[str, pb.WaitsForPeople] = {}
     for status in statuses:
         for service in status.services:
@@ -20,7 +20,7 @@ def waits(statuses: Iterable[pb.GetStatusResponse]) -> Iterator[tuple[str, pb.Wa
 
 
 def lines(statuses: Iterable[pb.GetStatusResponse]) -> Iterator[Text]:
-    """For people, a line for each service."""
+    """A line for each service, for people."""
     for service, one in waits(statuses):
         number = f"{one.count:,} wait for people" if one.count > 1 else "1 waits for people"
         since = one.since.ToJsonString()[:19]

@@ -1,4 +1,4 @@
-"""Where calls go: one cluster a service, always HTTP/2."""
+"""Where calls go: one cluster for each service, always HTTP/2."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NOWHERE = "nowhere"
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UNLIMITED = 1_000_000
-# One connection would carry every call, to one process. The kernel spreads connections, not calls.
+# Few calls on a connection, since the kernel spreads connections, not calls: one connection would bring all to one process.
 _SPREAD = {"max_concurrent_streams": 4}
 
 
 def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
-    """One cluster for each address, by name, and the receiver of spans where there is one.
+    """One cluster for each address, by name, and one for the receiver of spans, if there is one.
 
-    `checked`: what each is asked for in health checks; one that is not named there is asked for the whole process.
+    `checked`: the service name to ask for in health checks; a cluster that is not in it is asked for the whole process.
     """
     asked = {name: checked.get(name, "") if settings.health_checks else None for name in addresses}
     found = [_cluster(name, address, settings, asked[name]) for name, address in addresses.items()]
@@ -47,15 +47,15 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
                 "explicit_http_config": {"http2_protocol_options": _SPREAD if settings.spread else {}},
             }
         },
-        # The services say themselves when it is too much (RESOURCE_EXHAUSTED); streams that last count as calls here.
+        # No limits here: the services themselves refuse too many calls (RESOURCE_EXHAUSTED), and long streams count as calls.
         "circuit_breakers": {
             "thresholds": [
                 {"max_requests": _UNLIMITED, "max_pending_requests": _UNLIMITED, "max_retries": 1024},
             ]
         },
     }
-    # No outlier detection: there is one host a cluster, and one that came back must be called at once. For the same reason the
-    # panic threshold stays at its default: with the only host unhealthy, calls are still tried.
+    # No outlier detection: a cluster has one host, and it must be called as soon as it is back. For the same reason the panic
+    # threshold stays at its default: calls are tried even if the only host is unhealthy.
     if asked is not None:
         cluster["health_checks"] = [
             {

@@ -28,7 +28,7 @@ _UNKNOWN = (
 
 
 def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
-    """The whole configuration; GatewayError when a service has no upstream or a contract is missing."""
+    """The whole configuration. GatewayError: a service has no upstream, or a contract is missing."""
     for manifest in manifests:
         if manifest.name not in settings.upstreams:
             raise GatewayError(f"service {manifest.name} has no upstream: give its host:port in `upstreams`")
@@ -53,7 +53,7 @@ def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: Gatew
                 {
                     "name": "gateway",
                     "static_layer": {
-                        # A trace that is asked for right after an incident has to be whole.
+                        # Short, so that a trace is complete when somebody asks for it right after an incident.
                         "tracing.opentelemetry.flush_interval_ms": 200,
                         "tracing.opentelemetry.min_flush_spans": 32,
                     },
@@ -89,7 +89,7 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
 
 
 def _browsers() -> dict[str, Any]:
-    # The CORS filter looks only at calls that have a route to somewhere, and a page's call has none before it is transcoded.
+    # The CORS filter looks only at calls that have a route. A page's call in JSON has none before it is transcoded.
     is_grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     not_grpc = is_grpc | {"invert_match": True, "treat_missing_header_as_empty": True}
     match = {"prefix": "/", "headers": [{"name": "origin", "present_match": True}, not_grpc]}
@@ -97,15 +97,15 @@ def _browsers() -> dict[str, Any]:
 
 
 def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) -> dict[str, Any]:
-    # Only gRPC and gRPC-Web; what the transcoder made of JSON is gRPC by then.
+    # Only gRPC and gRPC-Web; a call in JSON has become gRPC by then.
     is_grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     match = {"path": path, "headers": [is_grpc]}
     action: dict[str, Any] = {"cluster": cluster, "timeout": "0s"}
     if streaming:
-        # As long as both sides want, with or without anything to say; a caller's own deadline reaches the service unchanged.
+        # No limit, also without messages; a caller's own deadline reaches the service unchanged.
         action |= {"idle_timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
     else:
-        # Unlike `timeout`, this is told to the service, as grpc-timeout.
+        # Unlike `timeout`, this limit is also sent to the service, as grpc-timeout.
         limit = f"{settings.deadline_s:g}s"
         action["max_stream_duration"] = {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
     return {"name": path.removeprefix("/"), "match": match, "route": action}
@@ -116,7 +116,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
         "@type": _HCM,
         "stat_prefix": "gateway",
         "codec_type": "AUTO",
-        # The edge: what a caller says of itself is not believed.
+        # At the edge the address is that of the connection; headers of a caller are not believed.
         "use_remote_address": True,
         "internal_address_config": {},
         "normalize_path": True,
@@ -125,7 +125,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
         "common_http_protocol_options": {
             "headers_with_underscores_action": "REJECT_REQUEST",
             "idle_timeout": "3600s",
-            # Past these HTTP/2 ends without a word; what is too much is told by a filter long before.
+            # Above these limits HTTP/2 ends without an error message. A filter refuses far smaller sizes, with a message.
             "max_headers_count": 1000,
         },
         "max_request_headers_kb": 128,
@@ -137,7 +137,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
         "request_headers_timeout": f"{settings.headers_s:g}s",
         "request_timeout": f"{settings.arrival_s:g}s",
         "early_header_mutation_extensions": [early_headers()],
-        # The request id is the caller's name for its wish: it must arrive as it was given.
+        # The caller chooses the request id, and it must reach the service unchanged.
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "request_id_extension": {
@@ -179,9 +179,9 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
 
 
 def _retries() -> dict[str, Any]:
-    # Only what was not carried out, long enough for a process to take its port back. `cancelled`: a server that stops says so
-    # of calls that reach it before its word to go elsewhere reaches us; where it was ours that was cancelled, nobody waits.
-    # Each try carries the same request id, so even one that was begun has its effect once.
+    # Only calls that were not carried out, for as long as a process needs to take its port again. `cancelled`: a server that
+    # stops cancels calls that reach it before we know that it stops; if the caller itself cancelled, nobody waits. Each try has
+    # the same request id, so even a call that was begun has its effect once.
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request,cancelled",
         "num_retries": 6,

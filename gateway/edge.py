@@ -1,4 +1,4 @@
-"""What the gateway does at its edge: headers it does not believe, answers of its own, its log, its spans, its limits."""
+"""The edge of the gateway: headers that it does not believe, its own error answers, its log, its spans, its limits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
-# Who calls, to which incident a call belongs, and for which event it is made, is not for those outside to say.
+# Callers outside must not say who calls, to which incident a call belongs, or for which event it is made.
 UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id")
 IN_PIECES = "x-body-in-pieces"
-"""Set by the gateway for itself: a body of unknown length follows."""
+"""The gateway sets this for its own filters: a body of unknown length follows."""
 
 _TOO_LARGE = 413
 _UNKNOWN, _INVALID, _NOT_FOUND = 2, 3, 5
@@ -30,15 +30,15 @@ GRPC_CODES = {
     503: 14,
     504: 4,
 }
-"""What Envoy's own errors are in gRPC's words (google.rpc.Code), by their HTTP status."""
+"""The gRPC codes (google.rpc.Code) of Envoy's own errors, by their HTTP status."""
 
 _BODY = "%LOCAL_REPLY_BODY%"
 _AGAIN = "under the same x-request-id: what was done is not done twice"
 _REACHED = f"The service cannot be reached now, or the gateway has too much to do. Try again {_AGAIN}."
 _LATE = f"The call took longer than it may, and what it began may go on. Ask again {_AGAIN}."
-# What Envoy says is for those who know Envoy.
+# In place of Envoy's own texts, which are for people who know Envoy.
 _MESSAGES = {
-    # It has no words for a path that it does not normalize.
+    # Envoy has no text for a path that it does not normalize.
     400: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
     404: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
     408: "The request did not come in time: send it again, without a pause.",
@@ -54,7 +54,7 @@ _REASONS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_PASSED",
 }
-# Seconds after which to come again.
+# After how many seconds to try again, by HTTP status.
 _RETRY_AFTER = {429: 1, 503: 1}
 
 GRPC_ADVICE: dict[int, dict[str, Any]] = {
@@ -64,10 +64,10 @@ GRPC_ADVICE: dict[int, dict[str, Any]] = {
     12: {"reason": "NO_SUCH_METHOD", "words": "", "wait_s": 0},
     14: {"reason": "UNAVAILABLE", "words": _REACHED, "wait_s": 1},
 }
-"""What gRPC callers are told of an error that is not of a service, by its number (google.rpc.Code)."""
+"""What gRPC callers are told about an error that no service made, by its code (google.rpc.Code)."""
 
 _RPC = "type.googleapis.com/google.rpc"
-# Where the filter that looks at calls in JSON puts what was wrong.
+# The metadata in which the filter that checks calls in JSON says what is wrong.
 _REFUSED = "citybrain.gateway"
 _FIELD = {
     "@type": f"{_RPC}.BadRequest",
@@ -80,16 +80,16 @@ _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
 def early_headers() -> dict[str, Any]:
-    """Takes away headers that only the gateway may set, before any filter sees them."""
+    """Removes headers that only the gateway may set, before any filter sees them."""
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
             "@type": f"{_EXTENSIONS}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             "mutations": [
                 *({"remove": name} for name in UNTRUSTED_HEADERS),
-                # Nobody reads any, and gRPC fails as a whole at one that is not base64.
+                # No service reads binary headers, and gRPC fails the whole call if one is not base64.
                 {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
-                # Envoy forgets by which way a body comes; `outermost.lua` asks, and takes it away.
+                # Envoy later drops TRANSFER-ENCODING; `outermost.lua` reads this copy, and removes it.
                 {"append": _header(IN_PIECES, "%REQ(TRANSFER-ENCODING)%")},
             ],
         },
@@ -97,8 +97,8 @@ def early_headers() -> dict[str, Any]:
 
 
 def local_replies(settings: GatewaySettings) -> dict[str, Any]:
-    """Envoy's own errors: for JSON callers in the shape of google.rpc.Status, for gRPC callers as a status of theirs."""
-    # Once transcoded, a call has gRPC's content type, and its first path in a header.
+    """Envoy's own errors: for JSON callers in the form of google.rpc.Status, for gRPC callers as a gRPC status."""
+    # After transcoding, a call in JSON has gRPC's content type, and its original path in a header.
     was_json = {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": True}}}
     is_not_grpc = {
         "header_filter": {
@@ -113,7 +113,7 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
     is_json = {"or_filter": {"filters": [was_json, is_not_grpc]}}
     most = f"{settings.max_request_bytes} bytes (gateway.max_request_bytes)"
     messages = _MESSAGES | {_TOO_LARGE: f"The request is larger than {most}: send less at a time."}
-    # Said by the filter that looks at calls in JSON.
+    # For errors of the filter that checks calls in JSON.
     named = _error_body(_INVALID, _BODY, "BAD_REQUEST", [_FIELD])
     mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _has_field()}, "body_format_override": named}]
     for status, code in GRPC_CODES.items():
@@ -128,7 +128,7 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
                 "body_format_override": _error_body(code, message, _REASONS.get(status, "REFUSED"), again),
             }
         )
-        # Envoy takes most for UNKNOWN. What has no route is UNIMPLEMENTED in gRPC, and that it knows.
+        # Envoy would say UNKNOWN for most. For a call without a route it says UNIMPLEMENTED, which is right.
         known = [] if code == _NOT_FOUND else [_header("grpc-status", str(code))]
         words = {"text_format_source": {"inline_string": message}}
         mappers.append({"filter": _has_status(status), "headers_to_add": headers + known, "body_format_override": words})
@@ -152,8 +152,8 @@ def _has_status(status: int) -> dict[str, Any]:
 
 
 def _error_body(code: int, message: str, reason: str, details: list[dict[str, Any]]) -> dict[str, Any]:
-    """As errors of the services look."""
-    # Which rule of Envoy's it was, e.g. path_normalization_failed.
+    """In the same form as errors of the services."""
+    # The rule of Envoy that failed, e.g. path_normalization_failed.
     rule = {"rule": "%RESPONSE_CODE_DETAILS%"}
     why = {"@type": f"{_RPC}.ErrorInfo", "reason": reason, "domain": "citybrain.gateway", "metadata": rule}
     asked = {"@type": f"{_RPC}.RequestInfo", "requestId": "%REQUEST_HEADER(X-REQUEST-ID)%"}
@@ -161,7 +161,7 @@ def _error_body(code: int, message: str, reason: str, details: list[dict[str, An
 
 
 def access_log(path: Path) -> dict[str, Any]:
-    """One JSON object a call. Without query strings: they may hold personal data."""
+    """One JSON object for each call, without query strings, which may hold personal data."""
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": {
@@ -193,7 +193,7 @@ def access_log(path: Path) -> dict[str, Any]:
 
 
 def tracing(cluster: str) -> dict[str, Any]:
-    """Every call is a span of the caller's trace, and its way to the service another; both named by the method."""
+    """Every call is a span in the caller's trace, and its way to the service is another. Both are named by the method."""
     return {
         "client_sampling": {"value": 100},
         "random_sampling": {"value": 100},
@@ -201,7 +201,7 @@ def tracing(cluster: str) -> dict[str, Any]:
         "spawn_upstream_span": True,
         "operation": "%PATH(NQ:PATH)%",
         "upstream_operation": "%PATH(NQ:PATH)%",
-        # In place of Envoy's own, which holds the query string.
+        # In place of Envoy's own tag, which holds the query string.
         "custom_tags": [{"tag": "http.url", "value": "%PATH(NQ:ORIG_OR_PATH)%"}],
         "provider": {
             "name": "envoy.tracers.opentelemetry",
@@ -209,7 +209,7 @@ def tracing(cluster: str) -> dict[str, Any]:
                 "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
                 "service_name": names.GATEWAY,
                 "grpc_service": {"envoy_grpc": {"cluster_name": cluster}, "timeout": "5s"},
-                # A caller's traceparent continues, but cannot switch the record off.
+                # A caller's trace is continued, but a caller cannot switch recording off.
                 "sampler": {
                     "name": "envoy.tracers.opentelemetry.samplers.always_on",
                     "typed_config": {"@type": f"{_EXTENSIONS}.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig"},
@@ -240,7 +240,7 @@ def overload(settings: GatewaySettings) -> dict[str, Any]:
                 },
             },
         ],
-        # HTTP/2: whoever holds most is ended first. (Envoy counts nothing of HTTP/1 here; large bodies there have a lane.)
+        # HTTP/2: calls that hold most memory are ended first. (Envoy does not count HTTP/1; large bodies there have a lane.)
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
         "actions": [
             {

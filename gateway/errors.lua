@@ -1,8 +1,7 @@
--- Errors that are not of our services, told to gRPC callers as those of the services are: with what to do, why for programs, and
--- which request it was. They are what Envoy says itself, and what gRPC says in the place of a service. `ADVICE`, by the number of
--- the status, is written before this text.
+-- Gives errors that no service made (errors of Envoy, and of gRPC in place of a service) the form of our services' errors: what to
+-- do, a reason for programs, and the request id. `ADVICE`, by the number of the status, is defined before this text.
 
--- Protobuf by hand: a field whose value is bytes.
+-- One protobuf field with bytes as its value, encoded by hand.
 local function field(number, bytes)
   local size, length = "", #bytes
   repeat
@@ -17,7 +16,7 @@ local function detail(kind, bytes)
   return field(3, field(1, "type.googleapis.com/google.rpc." .. kind) .. field(2, bytes))
 end
 
--- As `grpc-message` is written.
+-- Encodes a text for the header `grpc-message`.
 local function written(text)
   return (text:gsub("[^\32-\36\38-\126]", function(letter)
     return ("%%%02X"):format(letter:byte())
@@ -48,7 +47,7 @@ function envoy_on_response(handle)
   local why = field(1, advice and advice.reason or "REFUSED") .. field(2, "citybrain.gateway")
   local details = detail("ErrorInfo", why)
   if advice ~= nil and advice.wait_s > 0 then
-    -- RetryInfo, with a Duration of so many seconds.
+    -- RetryInfo, with a Duration in seconds.
     details = details .. detail("RetryInfo", field(1, string.char(8, advice.wait_s)))
     headers:replace("retry-after", tostring(advice.wait_s))
   end

@@ -1,4 +1,4 @@
-"""What can be wrong with a gateway."""
+"""Errors of the gateway."""
 
 from __future__ import annotations
 

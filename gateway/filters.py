@@ -1,7 +1,7 @@
-"""The filters a call passes, in the one order that keeps the rules simple.
+"""The filters that a call passes, in their order.
 
-The transcoder comes before everything that decides: from there on gRPC, JSON and gRPC-Web have one path language,
-`/package.Service/Method`, and a rule about a method holds in all three.
+The transcoder comes before every filter that decides. After it, calls in gRPC, JSON and gRPC-Web all have the path
+`/package.Service/Method`, so one rule about a method holds for all three.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from citybrain.gateway.settings import GatewaySettings
 
 FILTER_ORDER = (
     "cors",
-    # Large bodies in a lane of their own; the code of an error of the gateway itself, for gRPC-Web.
+    # A lane for large bodies; the codes of the gateway's own errors, for gRPC-Web.
     "outermost",
     "grpc_web",
-    # Whole requests, up to a size.
+    # Holds a request until it is whole, up to a size.
     "buffer",
-    # What a call must not say.
+    # Checks headers and calls in JSON.
     "lua",
     "grpc_json_transcoder",
-    # Errors that are not of our services, in the shape of those that are.
+    # Gives errors that no service made the same form as errors of services.
     "errors",
-    # Who calls: tokens.
+    # Checks who calls: tokens.
     "jwt_authn",
-    # May they: scopes.
+    # Checks what they may call: scopes.
     "ext_authz",
-    # How often.
+    # Limits how often they may call.
     "local_ratelimit",
     "grpc_stats",
     # Delays and errors on purpose, for fault tests.
     "fault",
     "router",
 )
-"""Where every filter goes. One that is not configured leaves its place empty; none is ever put elsewhere."""
+"""The place of every filter, also of those that are not configured yet."""
 
 _LARGE_BYTES = 64 * 1024
-# Of Envoy's memory, for large bodies that have not come whole yet. Each is held up to twice on its way.
+# The part of Envoy's memory for large bodies that are not whole yet. Each may be held twice on its way.
 _LANE = 0.3
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
 def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The filters that have a job now, in `FILTER_ORDER`."""
+    """The configured filters, in `FILTER_ORDER`."""
     configured = {
         "cors": {"@type": f"{_TYPES}.cors.v3.Cors"},
         "outermost": _lua(_outermost(settings)),
@@ -76,7 +76,7 @@ def _outermost(settings: GatewaySettings) -> str:
         "CODES": {str(status): str(code) for status, code in GRPC_CODES.items()},
         "LARGE_BYTES": _LARGE_BYTES,
         "MOST_BODY_BYTES": settings.max_request_bytes,
-        # Room for one at least.
+        # At least room for one body.
         "LANE_BYTES": max(int(lane), settings.max_request_bytes),
         "PEER_BYTES": max(int(lane / 2), settings.max_request_bytes),
         "HELD_S": int(settings.arrival_s) + 1,
@@ -85,18 +85,18 @@ def _outermost(settings: GatewaySettings) -> str:
 
 
 def _with(known: dict[str, Any], name: str) -> str:
-    """A file of Lua, after what it is told."""
+    """The text of a Lua file, with these values as local variables before it."""
     told = [f"local {key} = {as_lua(value)}" for key, value in known.items()]
     return "\n".join([*told, "", Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")])
 
 
 def unbuffered() -> dict[str, Any]:
-    """What a route says whose callers send message after message."""
+    """For routes whose callers stream messages: their requests are not held until they are whole."""
     return {"envoy.filters.http.buffer": {"@type": f"{_TYPES}.buffer.v3.BufferPerRoute", "disabled": True}}
 
 
 def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
-    """Which pages may call: those of the given origins, and no other."""
+    """Which pages may call: only those of the configured origins."""
     return {
         "@type": f"{_TYPES}.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
@@ -115,9 +115,9 @@ def _transcoder(routes: Sequence[Route], descriptors: bytes, settings: GatewaySe
         "auto_mapping": False,
         # google.rpc.Status with its details becomes the JSON body of an error.
         "convert_grpc_status": True,
-        # Zero is an answer too.
+        # Fields with the value zero are written too.
         "print_options": {"always_print_primitive_fields": True, "stream_sse_style_delimited": True},
-        # Without these a misspelt parameter or path is a 404 without a reason.
+        # Without these a misspelt parameter or path would be a 404 without a reason.
         "request_validation_options": {"reject_unknown_method": True, "reject_unknown_query_parameters": True},
         "query_param_unescape_plus": True,
         "max_request_body_size": settings.max_request_bytes,
@@ -126,7 +126,7 @@ def _transcoder(routes: Sequence[Route], descriptors: bytes, settings: GatewaySe
 
 
 def _stats(routes: Sequence[Route]) -> dict[str, Any]:
-    # Only methods that exist: a caller must not be able to fill the memory with names.
+    # Only existing methods: else a caller could fill the memory with invented names.
     methods = {
         grpc: [route.method for route in routes if route.grpc == grpc] for grpc in open_services(routes)
     }  # fmt: skip

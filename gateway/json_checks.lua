@@ -1,5 +1,5 @@
--- Reads a body in JSON beside what the contracts know, for Envoy's transcoder drops fields that it does not know, takes what is
--- nearly JSON, and names no field. `TYPES` and `ENUMS` are written before this text; `check_json` is called by what follows it.
+-- Checks a JSON body against the contracts: Envoy's transcoder drops unknown fields, accepts text that is nearly JSON, and its errors
+-- name no field. `TYPES` and `ENUMS` are defined before this text; the text after it calls `check_json`.
 
 local DEEPEST = 100
 local MOST_NAMES = 12
@@ -9,7 +9,7 @@ local text, trail, depth, bound
 
 local value
 
--- Where in the request we are, as the contract writes it: signals[3].state
+-- The present place in the request, as the contract writes it: signals[3].state
 local function place()
   local said = ""
   for level = 1, depth do
@@ -49,7 +49,7 @@ local function some_of(names)
   return #names > MOST_NAMES and said .. (" and %d more"):format(#names - MOST_NAMES) or said
 end
 
--- How many letters must change.
+-- How many letters must change to make one word into the other.
 local function distance(one, other)
   local row = {}
   for j = 0, #other do
@@ -67,7 +67,7 @@ local function distance(one, other)
   return row[#other]
 end
 
--- What stands instead of a name that is not known.
+-- A hint for an unknown name: the nearest known one, or a list.
 local function near(given, names)
   local best, fewest = nil, math.huge
   for _, name in ipairs(names) do
@@ -86,7 +86,7 @@ local function near(given, names)
   return #names > 0 and "there are " .. some_of(names) or "there are none"
 end
 
--- The loops below look at bytes, for LuaJIT compiles those and no patterns.
+-- The loops below look at bytes, because LuaJIT compiles such loops, and no patterns.
 
 local function skip(at)
   local letter = byte(text, at)
@@ -97,7 +97,7 @@ local function skip(at)
   return at
 end
 
--- The place of the quote that ends a text.
+-- The place of the quote that ends a JSON text.
 local function text_end(at)
   local from = at + 1
   while true do
@@ -154,7 +154,7 @@ local function number_end(at)
   return after - 1
 end
 
--- The name of a member, the place of its value.
+-- The name of a member, and the place of its value.
 local function member(at)
   if byte(text, at) ~= 34 then
     broken(at, "a name without quotes")
@@ -167,7 +167,7 @@ local function member(at)
   return text:sub(at + 1, last - 1), skip(colon + 1)
 end
 
--- After a value: where the next one begins, and whether there is one.
+-- Called after a value: the place of the next one, and whether there is one.
 local function following(at, close, problem)
   at = skip(at)
   local letter = byte(text, at)
@@ -179,7 +179,7 @@ local function following(at, close, problem)
   return skip(at + 1), true
 end
 
--- The members of an object, each with `look(at, field, name)`.
+-- Reads the members of an object, each with `look(at, field, name)`.
 local function object(at, look, field)
   at = skip(at + 1)
   if byte(text, at) == 125 then
@@ -193,7 +193,7 @@ local function object(at, look, field)
   return at
 end
 
--- The items of a list, each with `look(at, field)`.
+-- Reads the items of a list, each with `look(at, field)`.
 local function list(at, look, field)
   at = skip(at + 1)
   if byte(text, at) == 93 then
@@ -218,7 +218,7 @@ local function anything(at, _, name)
   return after
 end
 
--- Anything: only that it is JSON.
+-- Reads any value; it must only be JSON.
 any = function(at)
   local letter = byte(text, at)
   if letter == 123 then
@@ -237,7 +237,7 @@ any = function(at)
 end
 
 local function must(at, what)
-  -- That it is no JSON at all comes first.
+  -- If it is no JSON at all, that error comes first.
   any(at)
   fail("must be " .. what)
 end
@@ -288,7 +288,7 @@ local function quoted(at)
   return text:sub(at + 1, last - 1), last + 1
 end
 
--- A number, or a text that is one.
+-- A number, or a text that holds a number.
 local function numeric(at)
   local letter = byte(text, at)
   if letter == 34 then
@@ -391,7 +391,7 @@ value = function(at, field)
   return KINDS[field.kind](at, field)
 end
 
--- The field of a body that is wrong, and why; nothing where there is none. What the path says, the body must not.
+-- The wrong field of a body, and the reason; nothing if the body is right. A field that the path sets must not be in the body.
 local function check_json(body, field, bound_by_path)
   text, trail, depth, bound = body, {}, 0, bound_by_path
   local whole, problem = pcall(function()

@@ -1,6 +1,6 @@
-"""What can be called from outside: read from the manifests and the contracts they name.
+"""The methods that can be called from outside, as the manifests and their contracts say.
 
-A method that carries no scope is not open, and so is a service without a manifest.
+A method without a scope is not open, nor is any method of a service without a manifest.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ class Route:
     grpc: str
     method: str
     scope: str
-    # The answer is a stream: it lasts as long as both sides want.
+    # The answer is a stream, without a time limit.
     streaming: bool
-    # The JSON form, e.g. ("POST", "/v1/incidents", "*"): verb, path, and what the body is; none for methods without one.
+    # The JSON forms, e.g. ("POST", "/v1/incidents", "*"): verb, path, and the field that is the body; empty: no JSON form.
     http: tuple[tuple[str, str, str], ...]
     # Full name of the request's message.
     request: str
 
     @property
     def path(self) -> str:
-        """The gRPC path, which is what rules are about in every protocol."""
+        """The gRPC path, which rules use in every protocol."""
         return f"/{self.grpc}/{self.method}"
 
 
 def parse_descriptors(descriptors: bytes) -> FileDescriptorSet:
-    """The descriptor set; GatewayError when it is none, or lacks what errors are told with."""
+    """The descriptor set. GatewayError: it cannot be read, or lacks the messages of error details."""
     try:
         parsed = FileDescriptorSet.FromString(descriptors)
     except Exception as error:
@@ -56,7 +56,7 @@ def parse_descriptors(descriptors: bytes) -> FileDescriptorSet:
 
 
 def routes(manifests: Iterable[Manifest], descriptors: bytes, *, driven: bool = False) -> list[Route]:
-    """Every method that is open, in the order of the manifests and contracts; the clock's only when city time is driven."""
+    """Every open method, in the order of the manifests and contracts. `driven`: those of the clock too."""
     services = _services(parse_descriptors(descriptors))
     wanted = [(manifest.name, manifest.grpc) for manifest in manifests]
     if driven:

@@ -1,8 +1,9 @@
--- The first and the last to look at a call. `IN_PIECES`, `CODES`, `LARGE_BYTES`, `MOST_BODY_BYTES`, `LANE_BYTES`, `PEER_BYTES` and `HELD_S` are
--- written before this text.
+-- The first filter for a request, and the last for a response. `IN_PIECES`, `CODES`, `LARGE_BYTES`, `MOST_BODY_BYTES`, `LANE_BYTES`,
+-- `PEER_BYTES` and `HELD_S` are defined before this text.
 --
--- Bodies are held in memory until they are whole. Large ones go through a lane of their own, with room for some at a time and for fewer of
--- one peer: whoever sends many, or ends none, keeps only others in the lane waiting. Envoy has one thread here, so there is one lane.
+-- Bodies are held in memory until they are whole. Large ones go through a lane: it has room for some at a time, and for fewer of one
+-- peer. So a peer that sends many, or never ends one, can only keep large bodies of others out. Envoy has one thread here, so there is
+-- one lane.
 
 local lane, in_lane, of_peer, numbers = {}, 0, {}, 0
 
@@ -16,7 +17,8 @@ local function leave(number)
   end
 end
 
--- Nobody says here when a caller has gone. By then a body has come, or Envoy has ended the call.
+-- Takes bodies out of the lane that were in it for too long: nothing here tells when a caller has gone. By then the body has come, or
+-- Envoy has ended the call.
 local function leave_late(now)
   for number, one in pairs(lane) do
     if now > one.ends then
@@ -25,13 +27,13 @@ local function leave_late(now)
   end
 end
 
--- What a body may come to. A call without a body says so, or ends at its headers.
+-- How large the body may be. A call without a body says so, or ends with its headers.
 local function size_of(headers)
   local length = headers:get("content-length")
   if length ~= nil then
     return tonumber(length) or MOST_BODY_BYTES
   end
-  -- Those of HTTP/2 are counted by Envoy itself.
+  -- Bodies in HTTP/2 are counted by Envoy itself.
   return headers:get(IN_PIECES) ~= nil and MOST_BODY_BYTES or 0
 end
 
@@ -54,7 +56,7 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local said = handle:streamInfo():dynamicMetadata()
-  -- For errors, wherever they come from.
+  -- For error answers of later filters.
   said:set("citybrain.gateway", "request_id", headers:get("x-request-id") or "")
   local bytes = size_of(headers)
   headers:remove(IN_PIECES)
@@ -68,7 +70,7 @@ function envoy_on_response(handle)
   if known ~= nil and known.lane ~= nil then
     leave(tonumber(known.lane))
   end
-  -- The filter of gRPC-Web takes what it does not know for UNKNOWN, whatever stood there.
+  -- The gRPC-Web filter writes UNKNOWN over codes of the gateway's own errors: put the right one back.
   local headers = handle:headers()
   local code = CODES[headers:get(":status")]
   if code ~= nil and headers:get("grpc-status") ~= nil then

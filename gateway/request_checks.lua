@@ -1,6 +1,5 @@
--- Looks at a call before anything else does, and at one in JSON before it is made a gRPC call: Envoy's transcoder lets a query
--- parameter stand in for a field of the path, and drops what it does not know. `METHODS` and the limits are written before
--- this text.
+-- Checks a call before other filters see it, and a call in JSON before it becomes a gRPC call: in Envoy's transcoder a query
+-- parameter can replace a field of the path, and unknown fields are dropped. `METHODS` and the limits are defined before this text.
 
 local function refuse(handle, field, problem)
   local said = handle:streamInfo():dynamicMetadata()
@@ -24,7 +23,7 @@ local function plain(text)
   end))
 end
 
--- The field of the path that a name speaks of, or lies inside of, or contains.
+-- The field of the path that a name means, lies inside of, or contains.
 local function bound_by_path(method, name)
   for _, field in ipairs(method.bound) do
     if name == field or name:sub(1, #field + 1) == field .. "." or field:sub(1, #name + 1) == name .. "." then
@@ -34,7 +33,7 @@ local function bound_by_path(method, name)
   return nil
 end
 
--- A parameter that must not be there, and why.
+-- A parameter that must not be there, and the reason.
 local function misplaced(method, query)
   for pair in query:gmatch("[^&]+") do
     local name = plain(pair:match("^[^=]*"))
@@ -52,7 +51,7 @@ local function misplaced(method, query)
   return nil
 end
 
--- As HTTP/2 and gRPC count them: each header has 32 bytes of its own.
+-- The size of headers as HTTP/2 and gRPC count it: 32 bytes more for each header.
 local function size_of(headers)
   local bytes = 0
   for name, value in pairs(headers) do
@@ -68,7 +67,7 @@ local function look(handle)
     local problem = "The headers have %d bytes, with 32 for each, and the most is %d: send less."
     return handle:respond({ [":status"] = "431" }, problem:format(bytes, MOST_HEADER_BYTES))
   end
-  -- The filter before counts a request that comes in one piece too, and refuses only those that come in several.
+  -- Checked here too: the buffer filter does not refuse a too large request that comes in one piece.
   if (tonumber(headers:get("content-length") or "0") or 0) > MOST_BODY_BYTES then
     return handle:respond({ [":status"] = "413" }, "")
   end
@@ -97,7 +96,7 @@ end
 function envoy_on_request(handle)
   local whole, problem = pcall(look, handle)
   if not whole then
-    -- Envoy would let the call go on.
+    -- After an error in Lua, Envoy would let the call go on.
     handle:logErr(tostring(problem))
     handle:respond({ [":status"] = "500" }, "The gateway could not look at this call: its log says why.")
   end

@@ -1,7 +1,7 @@
-"""What a call must not say, looked at before anything else looks at it (`request_checks.lua`, `json_checks.lua`).
+"""Checks that refuse bad calls before any other filter sees them (`request_checks.lua`, `json_checks.lua`).
 
-Envoy's transcoder lets a query parameter stand in for a field of the path: `/v1/incidents/A:cancel?incident_id=B` cancels B. Of
-a body in JSON it drops what the contracts do not know. So both are checked against the contracts before.
+In Envoy's transcoder a query parameter can replace a field of the path: `/v1/incidents/A:cancel?incident_id=B` cancels B. And
+it drops fields of a JSON body that the contract does not have. So both are checked against the contracts first.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto,
 
 from citybrain.gateway.methods import Route, parse_descriptors
 
-# What a call says of itself in headers; the services take four times as much, for the gateway adds some.
+# The limit of a call's headers. The services take four times as much, because the gateway adds some.
 MOST_HEADER_BYTES = 16 * 1024
 
 _HERE = Path(__file__).parent
 _FIELD = re.compile(r"\{([a-z0-9_.]+)(?:=[^}]*)?\}")
-# What JSON writes in a way of its own.
+# Messages that JSON writes in a form of their own.
 _WELL_KNOWN = {
     "google.protobuf.Timestamp": {"kind": "moment"},
     "google.protobuf.Duration": {"kind": "span"},
@@ -41,17 +41,17 @@ _KINDS: dict[int, dict[str, Any]] = {
     _F.TYPE_FLOAT: {"kind": "real"},
     **{kind: _whole(-(2**31), 2**31 - 1) for kind in (_F.TYPE_INT32, _F.TYPE_SINT32, _F.TYPE_SFIXED32)},
     **{kind: _whole(0, 2**32 - 1) for kind in (_F.TYPE_UINT32, _F.TYPE_FIXED32)},
-    # Lua counts as far as a double does; the last of these the transcoder sees.
+    # Numbers in Lua are doubles, so these limits are not exact; the transcoder refuses the rest.
     **{kind: _whole(-(2**63), 2**63) for kind in (_F.TYPE_INT64, _F.TYPE_SINT64, _F.TYPE_SFIXED64)},
     **{kind: _whole(0, 2**64) for kind in (_F.TYPE_UINT64, _F.TYPE_FIXED64)},
 }
 
 
 def request_checks(routes: Sequence[Route], descriptors: bytes, most_body_bytes: int) -> str:
-    """The text of the filter: what the contracts know, and the checks."""
+    """The text of the filter: the data of the contracts, then the checks."""
     contracts = _Contracts(parse_descriptors(descriptors))
     methods = [method for route in routes for method in _methods(route, contracts)]
-    # A path with a verb (`:cancel`) also looks like one whose last field has a colon.
+    # Paths with a verb (`:cancel`) come first: they also match the pattern of a path that ends with a field.
     methods.sort(key=lambda method: ":" not in method["path"])
     known = {
         "MOST_HEADER_BYTES": MOST_HEADER_BYTES,
@@ -82,13 +82,13 @@ def _methods(route: Route, contracts: _Contracts) -> Iterator[dict[str, Any]]:
 
 
 def _pattern(path: str) -> str:
-    """A path as a pattern of Lua."""
+    """A path as a Lua pattern."""
     parts = re.split(r"\{[^}]*\}", path)
     return "^" + "[^/]+".join(re.sub(r"([^A-Za-z0-9/])", r"%\1", part) for part in parts) + "$"
 
 
 class _Contracts:
-    """What the contracts say of the messages and enums that were asked for, and of those inside them."""
+    """The data of the messages and enums that were asked for, and of those inside them."""
 
     def __init__(self, parsed: FileDescriptorSet) -> None:
         self.types: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class _Contracts:
             self._add(file.package, file.message_type, file.enum_type)
 
     def spellings(self, path: str, message: str) -> list[str]:
-        """Every way in which a caller may write the path of a field: each part as in the contract, or as in JSON."""
+        """Every spelling of a field's path: each part as in the contract, or as in JSON."""
         spelt = [""]
         for part in path.split("."):
             field = self._field(message, part)
@@ -109,7 +109,7 @@ class _Contracts:
         return spelt
 
     def message(self, name: str) -> dict[str, Any]:
-        """What a value of this message may be."""
+        """The allowed values of this message, as data for Lua."""
         if name in _WELL_KNOWN:
             return _WELL_KNOWN[name]
         if name.startswith("google.protobuf."):
@@ -122,7 +122,7 @@ class _Contracts:
         return {"kind": "message", "of": name}
 
     def field(self, message: str, name: str) -> dict[str, Any]:
-        """What a field may be."""
+        """The allowed values of a field, as data for Lua."""
         field = self._field(message, name)
         inner = self._messages.get(field.type_name.removeprefix("."))
         if inner is not None and inner.options.map_entry:
@@ -151,7 +151,7 @@ class _Contracts:
 
 
 def as_lua(value: Any) -> str:
-    """A value as Lua writes it; ValueError where it cannot."""
+    """A value as Lua code. ValueError: a text has letters that cannot be written."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"[{as_lua(key)}] = {as_lua(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How a gateway runs: where it listens, where the services answer, what it limits."""
+"""The settings of a gateway: where it listens, where the services answer, and its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 
 
 class Gateway(Section):
-    """What can be set for a gateway: its section of the configuration."""
+    """The section of the configuration for a gateway."""
 
     host: str = value("127.0.0.1", "Address that the gateway listens on.")
     port: int = value(8080, "Port that the gateway listens on; 0 takes any free one.", ge=0, le=65535)
@@ -32,25 +32,25 @@ class Gateway(Section):
     cors_origins: tuple[str, ...] = value((), "Origins whose pages may call from a browser, e.g. https://city.example.")
 
     def refusals(self, settings: Settings) -> Iterator[tuple[str, str]]:
-        """What production refuses, as (key, why and what to do)."""
+        """What production refuses, as pairs (key, reason and what to do)."""
         yield from settings.without_tls("gateway.host", self.host)
 
 
 class GatewaySettings(Gateway):
-    """Settings of one gateway: what was set, and what its city knows. Ports that are 0 are chosen when Envoy starts."""
+    """Settings of one gateway: its section, and what its city adds. Ports that are 0 are chosen when Envoy starts."""
 
-    # Where each service answers, by its manifest's name: host:port.
+    # The address of each service, by its manifest's name: host:port.
     upstreams: dict[str, str]
-    # Where gRPC health and reflection answer, and the clock: host:port. None: the first of the upstreams.
+    # The address of gRPC health, reflection and the clock: host:port. None: the first of the upstreams.
     system_upstream: str | None = Field(default=None, pattern=_ADDRESS)
     port: int = Field(default=0, ge=0, le=65535)
-    # Several processes listen behind an address: connections are many, so that each gets its share.
+    # Several processes listen at one address: then there are many connections, so that each process gets its share.
     spread: bool = False
-    # City time is driven from outside: the clock can be called.
+    # City time is driven from outside: then the clock can be called.
     driven: bool = False
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.
     otlp_endpoint: str | None = None
-    # One JSON object a call. None: no access log.
+    # The file of the access log. None: no access log.
     access_log: Path | None = None
 
     @field_validator("upstreams")
@@ -71,7 +71,7 @@ class GatewaySettings(Gateway):
 
 
 def split(address: str, what: str = "address") -> tuple[str, int]:
-    """host:port in its parts; ValueError that says what is wrong with it."""
+    """The parts of host:port. ValueError says what is wrong with the address."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{what}: {address!r} must be host:port, e.g. 127.0.0.1:7100")

@@ -1,4 +1,4 @@
-"""Cassandra as one node, small enough for a laptop; what it has acknowledged is on the disk."""
+"""Cassandra as one node, small enough for a laptop. What it has acknowledged is on the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from citybrain.local.engine_process import EngineProcess, ask
 from citybrain.local.tcp_ports import HOST
 
 _MEMORY = ("-Xms384m", "-Xmx384m", "-XX:MaxDirectMemorySize=128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
-# What its own options for Java 17 open.
+# The modules of Java 17 that Cassandra's own start script opens.
 _EXPORTS = (
     "java.base/jdk.internal.misc", "java.management.rmi/com.sun.jmx.remote.internal.rmi", "java.rmi/sun.rmi.registry",
     "java.rmi/sun.rmi.server", "java.sql/java.sql", "java.base/java.lang.ref", "jdk.unsupported/sun.misc",
@@ -110,10 +110,10 @@ class Cassandra(EngineProcess):
         return [*options, "org.apache.cassandra.service.CassandraDaemon"]
 
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """What stands in `cassandra.yaml`."""
+        """The text of `cassandra.yaml`."""
         return _YAML.format(host=HOST, data=self.folder, **ports)
 
     @override
     def is_ready(self) -> bool:
-        """Asks what it supports: it listens to clients when it has joined and read its commit log."""
+        """Asks for its options. It answers clients only after it has joined and read its commit log."""
         return ask(self.port, _OPTIONS, 9)[4] == _SUPPORTED

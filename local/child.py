@@ -24,17 +24,17 @@ from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.values import Settings
 
 _STOP_LIMIT_S = 30.0
-"""What stopping takes besides waiting for calls."""
+"""How long stopping may take, besides the wait for calls."""
 
 
 class ChildError(Exception):
-    """A child process did not start; the message is what it said last."""
+    """A child process did not start; the message has its last words."""
 
 
 class MeshChild(Kept):
     """`python -m citybrain.mesh.startup.serve` with some arguments. Its log goes to `<data>/<name>.log`.
 
-    With `settings` it has those and no others: they are written down for it, and what configures this process is kept from it.
+    `settings`: it gets these in a file, and no variable of this process's configuration. None: it finds its own.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class MeshChild(Kept):
 
     @override
     def answers(self, timeout_s: float) -> bool:
-        """It is asked for its health where it alone answers, and whatever it says is an answer."""
+        """Asks for its health, at the address where only this process answers. Any status counts as an answer."""
         pid = self.pid
         own = next((one.said["address"] for one in present(self._data) if pid and one.said["pid"] == pid), "")
         if not own:
@@ -115,7 +115,7 @@ class MeshChild(Kept):
 
     @override
     def wait(self) -> str:
-        """Waits for its end; says how it ended, and its last word where it had one."""
+        """Waits for its end; says how it ended, with its last words."""
         process = self._process
         if process is None:
             return "does not run"
@@ -126,7 +126,7 @@ class MeshChild(Kept):
 
     @override
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """Ends it by SIGKILL, as a crash would."""
         self._end(signal.SIGKILL)
 
     @override
@@ -160,7 +160,7 @@ class MeshChild(Kept):
 
 
 def _last_word(log: str) -> str:
-    """The last line, with those before it that it belongs to: an error of several lines is indented from its second on."""
+    """The last message: an error of several lines is indented from its second line on, so it begins at the last full line."""
     lines = log.rstrip().splitlines()
     start = next((number for number in range(len(lines) - 1, -1, -1) if not lines[number].startswith("  ")), 0)
     return "\n".join(lines[start:]).removeprefix("city: ") or "the mesh process ended without a word"

@@ -1,4 +1,4 @@
-"""A whole city on this machine: the mesh in one process, Envoy before it, and a trace store that outlives both."""
+"""A whole city on this machine: the processes of the mesh, Envoy in front of them, and a trace store that outlives both."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from citybrain.observability.receiver import Receiver
 ROOT = Path(__file__).resolve().parents[1]
 MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
-# How often it is looked how large the access log is.
+# How often the size of the access log is looked at.
 _LOOK_S = 2.0
 _log = logger("city")
 
@@ -43,10 +43,10 @@ class LocalError(Problem):
 
 
 class LocalCity:
-    """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are how faults are shown.
+    """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are for demonstrating faults.
 
-    `only`: the services that run; all when none is named. `folders`: with more services. `engines`: with a Kafka and a
-    Cassandra of its own. `say` hears what happens to processes.
+    `only`: the services that run; empty: all. `folders`: with more services. `engines`: with a Kafka and a Cassandra of its
+    own. `say`: gets a sentence when something happens to a process.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LocalCity:
         self._lock: IO[str] | None = None
         self._receiver: Receiver | None = None
         self._presence: Presence | None = None
-        # What should run here, and how it fares.
+        # The file that tells others what should run here, and whether it is up.
         self._told: Presence | None = None
         self._telling = threading.Lock()
         self.mesh: Processes | None = None
@@ -88,7 +88,7 @@ class LocalCity:
 
     def start(self) -> str:
         """Starts everything; returns the gateway's address."""
-        # Also where somebody else's files are written in this process: a report is for others to read.
+        # The umask is put back, because other code in this process (the demo) writes reports for everybody to read.
         theirs = os.umask(OWN_FILES)
         try:
             return self._start()
@@ -109,7 +109,7 @@ class LocalCity:
             if not one.runs:
                 forget(self.data, one)
         try:
-            # Where nobody collects traces, they are kept here.
+            # If no collector is configured, traces are kept here.
             endpoint = self._settings.traces.endpoint
             if not endpoint:
                 self._receiver = Receiver(self.traces)
@@ -156,7 +156,7 @@ class LocalCity:
         return LogFile(self.data / name, log.file_mb, log.files_kept)
 
     def _say(self, what: str) -> None:
-        """Says what happens to processes, and keeps it with its time."""
+        """Tells what happens to a process, and writes it to the log with its time."""
         self._note(what)
         self._told_to(what)
 
@@ -166,11 +166,11 @@ class LocalCity:
             self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
 
     def _rotate(self) -> None:
-        """Begins the gateway's access log anew when it is full: Envoy only ever adds to it."""
+        """Begins the gateway's access log anew when it is full. Envoy itself only adds to it."""
         path = self.data / "access.log"
         full = self._settings.log.file_mb * 1024 * 1024
         while not self._stopped.wait(_LOOK_S):
-            # A disk that is full, or a gateway that is away just now: the next look may do better.
+            # The disk may be full, or the gateway away: try again at the next look.
             with contextlib.suppress(OSError):
                 if path.stat().st_size >= full and self.gateway is not None:
                     log = self._log_file(path.name)
@@ -190,7 +190,7 @@ class LocalCity:
                 self._told.say(**self._lives())
 
     def _start_engines(self) -> dict[str, object]:
-        """What the mesh is told of its engines, where it has some of its own."""
+        """Starts the city's own engines, if it has some; returns the settings that name them."""
         if not self._with_engines:
             return {}
         self._engines = engines = EngineProcesses.start(self.data / "engines", say=self._say)
@@ -199,19 +199,19 @@ class LocalCity:
         return {"store": "distributed", "kafka": kafka, "cassandra": cassandra}
 
     def kill(self) -> None:
-        """SIGKILL to mesh and gateway: nothing is tidied up."""
+        """Ends mesh and gateway by SIGKILL, as a crash would."""
         assert self.mesh is not None and self._keeper is not None
         self.mesh.kill()
         self._keeper.kill()
 
     def start_again(self) -> None:
-        """Starts mesh and gateway on the files and ports they had."""
+        """Starts mesh and gateway again, on the same files and ports."""
         assert self.mesh is not None and self._keeper is not None
         self.mesh.start()
         self._keeper.start()
 
     def stop(self) -> None:
-        """Stops everything, callers first."""
+        """Stops everything: each part before the parts that it calls."""
         self._stopped.set()
         if self._rotating is not None:
             self._rotating.join()
@@ -249,7 +249,7 @@ class LocalCity:
 
 
 def _only_one(data: Path) -> IO[str]:
-    """Holds a folder for this process until it is closed, or the process ends."""
+    """Locks a data folder for this process, until the file is closed or the process ends. LocalError: another city has it."""
     lock = (data / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

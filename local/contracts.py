@@ -1,4 +1,4 @@
-"""The contracts of the city: where they are, and those that services from other folders bring along."""
+"""The contracts of the city, and those of services from other folders."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from citybrain.local.problems import Problem
 from citybrain.local.reflection import Remote
 from citybrain.mesh.manifest import Manifest
 
-# The checkout, where this is one; else the package, in which a wheel has them.
+# In a checkout the contracts are built; a wheel has them in its package.
 _HERE = Path(__file__).resolve().parents[1]
 _BUILT = _HERE / "build" / "descriptors.binpb"
 _PACKED = _HERE / "contracts" / "descriptors.binpb"
 
 
 def descriptors() -> Path:
-    """The file with all contracts of the city; Problem where they are not built."""
+    """The file with all contracts of the city. Problem: they are not built."""
     for file in (_PACKED, _BUILT):
         if file.is_file():
             return file
@@ -27,7 +27,7 @@ def descriptors() -> Path:
 
 
 def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[str, str]) -> bytes:
-    """The contracts, with those of services that are not among them, as the services say themselves where they answer."""
+    """The known contracts, and those of services that are not among them: a running service tells its own by reflection."""
     contracts = FileDescriptorSet.FromString(known)
     services = {f"{file.package}.{service.name}" for file in contracts.file for service in file.service}
     names = {file.name for file in contracts.file}
@@ -43,9 +43,9 @@ def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[
 
 
 def build_stubs(folder: Path, into: Path) -> list[str]:
-    """Builds Python stubs of the .proto files below a folder, which may import those of the city; returns their names.
+    """Builds Python stubs of the .proto files below a folder, which may import those of the city; returns the files' names.
 
-    Problem where there are none, or they cannot be compiled: what is wrong with them is told on standard error.
+    Problem: there are no such files, or they cannot be compiled. The compiler writes the reason to standard error.
     """
     from grpc_tools import protoc
 

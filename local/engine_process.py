@@ -1,7 +1,7 @@
-"""An engine as a process: started and waited for, stopped, killed, paused, found again by whoever looks at its folder.
+"""An engine as a process: started and waited for, stopped, killed, paused. Any process can find it by its folder.
 
-The file `engine.pid` is locked by the engine itself as long as it lives, however it ends: so it never names a stranger, and
-two engines never share a folder.
+The engine itself locks the file `engine.pid` as long as it lives, and the kernel frees the lock at its end. So the file never
+names another program, and two engines never share a folder.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ _MIN_FREE_BYTES = 300_000_000
 
 
 def silent(_line: str) -> None:
-    """Says nothing."""
+    """For `say`: tells nobody."""
 
 
 class EngineProcess:
-    """One engine in a folder of its own. A port of 0 is the one it had there before, or a free one."""
+    """One engine in a folder of its own. Port 0: the port it had there before, or a free one."""
 
     name = ""
-    # What it listens on besides the port of its clients.
+    # Names of more ports that it listens on, besides the port for clients.
     inner_ports: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.absolute()
         self._asked = port
         self._process: subprocess.Popen[bytes] | None = None
-        # Bound to the ports that were chosen, until it listens there itself.
+        # Sockets bound to the chosen ports, until the engine listens there itself.
         self._kept: list[socket.socket] = []
 
-    # -- what an engine says of itself ------------------------------------------------------------------------------------
+    # -- what each engine implements --------------------------------------------------------------------------------------
 
     def prepare(self, ports: Mapping[str, int], classes: str) -> list[str]:
-        """Writes its files; returns what Java is given: options, class, arguments."""
+        """Writes its files; returns the words after `java`: options, class, arguments."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Whether it answers its clients; OSError where nobody listens."""
+        """Whether it answers its clients. OSError: nobody listens."""
         raise NotImplementedError
 
     # -- where it is --------------------------------------------------------------------------------------------------------
 
     @property
     def port(self) -> int:
-        """The port of its clients; 0 before its first start when none was given."""
+        """The port for clients; 0: none was given, and it was never started."""
         return self._ports().get("port", 0)
 
     @property
@@ -75,12 +75,12 @@ class EngineProcess:
 
     @property
     def log(self) -> Path:
-        """What it says: its newest lines, older ones are in files beside it."""
+        """Its log file. Older lines are in files beside it."""
         return self.folder / f"{self.name}.log"
 
     @property
     def pid(self) -> int:
-        """Its process, whoever started it; 0 when it does not run."""
+        """The id of its process, whoever started it; 0: it does not run."""
         try:
             with self._pid_file.open(encoding="utf-8") as file:
                 try:
@@ -106,7 +106,7 @@ class EngineProcess:
 
     @property
     def memory_bytes(self) -> int:
-        """What it holds of the machine's memory; 0 when it does not run."""
+        """The memory it uses; 0: it does not run."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         except OSError:
@@ -116,12 +116,12 @@ class EngineProcess:
     # -- life ---------------------------------------------------------------------------------------------------------------
 
     def start(self, *, stays: bool = False, say: Callable[[str], None] = silent) -> None:
-        """Starts it and waits until it answers. It ends with this process, however that ends, unless it `stays`."""
+        """Starts it and waits until it answers. It ends when this process ends, however that ends, unless it `stays`."""
         self.launch(stays=stays, say=say)
         self.wait()
 
     def launch(self, *, stays: bool = False, say: Callable[[str], None] = silent) -> None:
-        """Starts it; `wait()` waits until it answers. Nothing to do where it runs."""
+        """Starts it, if it does not run. `wait()` waits until it answers. EngineError: it cannot be started."""
         if self.running:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class EngineProcess:
         self._process = start
 
     def wait(self) -> None:
-        """Waits until it answers; EngineError with its last words where it ends before."""
+        """Waits until it answers. EngineError, with its last words: it ended first, or took too long."""
         try:
             self._until_healthy()
         finally:
@@ -164,23 +164,23 @@ class EngineProcess:
             time.sleep(_PAUSE_S)
 
     def stop(self) -> None:
-        """Asks it to end and waits until it has; ends it where it does not."""
-        # One that is paused hears nothing.
+        """Asks it to end and waits; kills it if it does not end in time."""
+        # A paused process does not react, so it must go on first.
         self.resume()
         if not self._end(signal.SIGTERM, _STOP_LIMIT_S):
             self.kill()
 
     def kill(self) -> None:
-        """Ends it at once, as a crash would."""
+        """Ends it at once by SIGKILL, as a crash would."""
         self._end(signal.SIGKILL, _STOP_LIMIT_S)
 
     def restart(self) -> None:
-        """Starts it again where it was, with the same data and ports."""
+        """Stops it, and starts it again with the same data and ports."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Lets it stand still (SIGSTOP) until `resume()`."""
+        """Stops it in its work (SIGSTOP) until `resume()`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -188,7 +188,7 @@ class EngineProcess:
         self._signal(signal.SIGCONT)
 
     def tail(self, lines: int = _TAIL_LINES) -> list[str]:
-        """Its last words."""
+        """The last lines that it has written."""
         said: deque[str] = deque(maxlen=lines)
         for path in (self.log, self._output):
             if path.is_file():
@@ -208,11 +208,14 @@ class EngineProcess:
 
     @property
     def _crash_report(self) -> Path:
-        """What Java writes where it crashes, as Cassandra's does when a mapped file finds no room; else it lies about."""
+        """The file that Java writes if it crashes; without this option it would be in the working folder.
+
+        E.g. Cassandra's Java crashes if the disk has no room for a mapped file.
+        """
         return self.folder / f"{self.name}-crash.log"
 
     def _fresh(self, name: str) -> Path:
-        """A folder without what one that was killed left there."""
+        """An empty folder: files that a killed engine left there are removed."""
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -232,7 +235,7 @@ class EngineProcess:
         if not pid:
             return True
         try:
-            # A handle on this very process: it may end, and its number go to another, before we ask.
+            # A handle on exactly this process: it may end, and its id be given to another process, before the signal.
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             return True
@@ -264,7 +267,7 @@ class EngineProcess:
                 ports[name] = kept.getsockname()[1]
                 self._kept.append(kept)
                 if sys.platform != "linux":
-                    # Elsewhere nobody can listen where another socket is bound.
+                    # On other systems nobody can listen on a port to which another socket is bound.
                     self._release()
         if is_taken(ports["port"]):
             raise EngineError(
@@ -283,7 +286,7 @@ class EngineProcess:
 
 
 def ask(port: int, request: bytes, length: int) -> bytes:
-    """The first bytes that a server answers to a request; OSError where it does not."""
+    """The first `length` bytes of a server's answer to a request. OSError: there is no answer."""
     with socket.create_connection((HOST, port), timeout=2) as connection:
         connection.sendall(request)
         answer = b""

@@ -13,7 +13,7 @@ from citybrain.local.kafka import Kafka
 
 
 class EngineProcesses:
-    """Both engines below one folder. A port of 0 is the one an engine had there before, or a free one."""
+    """Both engines below one folder. Port 0: the port the engine had there before, or a free one."""
 
     def __init__(self, folder: Path, kafka_port: int = 0, cassandra_port: int = 0) -> None:
         self.kafka = Kafka(folder / "kafka", kafka_port)
@@ -21,7 +21,7 @@ class EngineProcesses:
 
     @property
     def all(self) -> tuple[EngineProcess, ...]:
-        """The two."""
+        """Both engines."""
         return (self.kafka, self.cassandra)
 
     @classmethod
@@ -29,9 +29,9 @@ class EngineProcesses:
         cls, folder: Path, *, kafka_port: int = 0, cassandra_port: int = 0,
         stays: bool = False, say: Callable[[str], None] = silent,
     ) -> Self:  # fmt: skip
-        """Starts both and waits until they answer. They end with this process, however that ends, unless they are to stay.
+        """Starts both and waits until they answer. They end when this process ends, however that ends, unless it `stays`.
 
-        EngineError says why one could not start; then neither runs.
+        EngineError: one could not start; then neither runs.
         """
         engines = cls(folder, kafka_port, cassandra_port)
         try:

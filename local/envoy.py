@@ -1,4 +1,4 @@
-"""Envoy as a process of ours: its configuration is checked, it starts, is waited for, stops, and never outlives us."""
+"""Envoy as a process of ours: its configuration is checked; it is started, waited for, stopped. It never outlives us."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address alread
 
 
 class Envoy(Kept):
-    """One gateway. Its files are kept in `folder`: envoy.yaml, envoy.log.
+    """One gateway. Its files are in `folder`: envoy.yaml, envoy.log.
 
-    A port of 0 is chosen at the first start, and kept for the next: callers find a gateway that was restarted where it was.
+    For port 0 a port is chosen at the first start, and kept: after a restart callers find the gateway at the same address.
     """
 
     def __init__(self, manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings, folder: Path) -> None:
-        """Makes the configuration; GatewayError when it cannot be made."""
+        """Makes the configuration. GatewayError: it cannot be made."""
         self._manifests = list(manifests)
         self._descriptors = descriptors
         self._settings = settings
@@ -51,7 +51,7 @@ class Envoy(Kept):
 
     @property
     def port(self) -> int:
-        """The port that callers call; 0 before the first start when none was given."""
+        """The port for callers; 0: none was given, and it was never started."""
         return self._settings.port
 
     @property
@@ -71,11 +71,11 @@ class Envoy(Kept):
 
     @property
     def log(self) -> Path:
-        """What Envoy itself says."""
+        """Envoy's own log."""
         return self._folder / "envoy.log"
 
     def validate(self) -> None:
-        """Lets Envoy check the configuration without starting; GatewayError with its reason in one line."""
+        """Lets Envoy check the configuration without starting. GatewayError, in one line: Envoy refuses it."""
         command = [*self._command(self._write()), "--mode", "validate"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
@@ -86,7 +86,7 @@ class Envoy(Kept):
 
     @override
     def start(self) -> str:
-        """Starts and waits until calls are taken; returns host:port. GatewayError says in one line why it could not."""
+        """Starts and waits until calls are taken; returns host:port. GatewayError, in one line: it could not start."""
         if self.running:
             return self.address
         self._admin_file.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ class Envoy(Kept):
 
     @override
     def stop(self) -> None:
-        """Asks it to end, and ends it when it does not. Nothing to do when it does not run."""
+        """Asks it to end; kills it if it does not end in time."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -128,7 +128,7 @@ class Envoy(Kept):
 
     @override
     def answers(self, timeout_s: float) -> bool:
-        """Its admin interface is asked, and whatever it says is an answer."""
+        """Asks its admin interface. Any status counts as an answer."""
         try:
             self.ask("/ready", timeout_s)
         except urllib.error.HTTPError:
@@ -152,13 +152,13 @@ class Envoy(Kept):
         return self.start()
 
     def ask(self, path: str, timeout_s: float = 5.0) -> str:
-        """What the admin interface answers to a GET, e.g. `/stats?format=json&filter=grpc`; OSError when it does not."""
+        """The admin interface's answer to a GET, e.g. `/stats?format=json&filter=grpc`. OSError: there is no answer."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=timeout_s) as answer:
             text: str = answer.read().decode("utf-8")
             return text
 
     def reopen_logs(self) -> None:
-        """Has it go on in a new file where its access log was; OSError when it does not answer."""
+        """Makes it open its access log again, as a new file. OSError: it does not answer."""
         url = f"http://127.0.0.1:{self._settings.admin_port}/reopen_logs"
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
             pass
@@ -244,7 +244,7 @@ class Envoy(Kept):
 
 
 def _reason(said: str) -> str:
-    """The line that tells most: the last error, without its time and place in Envoy's source."""
+    """The most useful line: the last error, without its time and its place in Envoy's source."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if "[critical]" in line or "[error]" in line or line.startswith("error")] or lines
     if not telling:

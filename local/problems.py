@@ -1,4 +1,4 @@
-"""What the person at the keyboard can mend: one line, without a traceback."""
+"""Errors that the person at the keyboard can mend: shown in one line, without a traceback."""
 
 from __future__ import annotations
 

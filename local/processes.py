@@ -1,7 +1,8 @@
-"""The processes of a city on one machine: which services share one, where each group answers, several beside each other.
+"""The processes of a city on one machine: which services share a process, and how many copies of it run.
 
-A group's port is held by us as long as the city lives, so every process knows from the start where all others answer, and one
-that is started again comes back where it was. Processes of a group share it (SO_REUSEPORT): the kernel spreads connections.
+This process holds the port of each group as long as the city lives. So every process knows from the start where all others
+answer, and a restarted one has the same address. Copies in a group share its port (SO_REUSEPORT): the kernel spreads
+connections over them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Group:
 
 
 def groups_of(manifests: Sequence[Manifest], settings: Settings) -> list[Group]:
-    """The groups that are configured, and one more for services that none of them names; ManifestError where that cannot be."""
+    """The configured groups, and one more for services that none of them names. ManifestError: the groups are impossible."""
     there = [manifest.name for manifest in manifests]
     wanted = settings.processes
     named = [name for group in wanted.groups for name in group]
@@ -58,18 +59,18 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`contracts`: a file with those of the whole city, for reflection. `arguments`: more of them, for every process.
+        """`contracts`: a file with the contracts of the whole city, for reflection. `arguments`: more, for every process.
 
         `changed`: see Supervisor.
         """
         self._held = [_hold(settings.host, settings.port if len(groups) == 1 else 0) for _ in groups]
         addresses = [f"{settings.host}:{held.getsockname()[1]}" for held in self._held]
         self.addresses = {name: address for group, address in zip(groups, addresses, strict=True) for name in group.services}
-        """Where each service answers."""
+        """The address of each service."""
         self.children: dict[str, MeshChild] = {}
         """The processes by name."""
         self.services: dict[str, tuple[str, ...]] = {}
-        """What runs in each."""
+        """The services in each process."""
         for group, address in zip(groups, addresses, strict=True):
             peers = {m.grpc: self.addresses[m.name] for m in manifests if m.name not in group.services}
             own = settings.model_copy(update={"peers": {**settings.peers, **peers}, "share_port": True, "contracts": contracts})
@@ -83,28 +84,28 @@ class Processes:
 
     @property
     def lives(self) -> dict[str, Life]:
-        """How each fares."""
+        """The state of each process."""
         return self._supervisor.lives
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that run."""
+        """The ids of the processes that run."""
         return [child.pid for child in self.children.values() if child.pid]
 
     def start(self) -> None:
-        """Starts all that does not run, and waits until it answers; ChildError where that cannot be."""
+        """Starts all processes, and waits until they answer. ChildError: one cannot start."""
         self._supervisor.start()
 
     def stop(self) -> None:
-        """Asks all to stop, and waits: what was begun is finished."""
+        """Asks all to stop, and waits until they have finished their calls."""
         self._supervisor.stop()
 
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """Ends all by SIGKILL, as a crash would."""
         self._supervisor.kill()
 
     def close(self) -> None:
-        """Stops, and lets go of the ports."""
+        """Stops all, and frees the ports."""
         self.stop()
         for held in self._held:
             held.close()
@@ -117,10 +118,10 @@ def _name(group: Group, groups: int) -> str:
 
 
 def _hold(host: str, port: int) -> socket.socket:
-    """A socket that listens to nothing: who shares its port may, and nobody else can have it."""
+    """A socket that is bound to a port and does not listen: our processes share the port, and no other program can take it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if port:
-        # Among ourselves we share: this finds anybody else.
+        # A bind without sharing fails if another program has the port.
         with socket.socket(family, socket.SOCK_STREAM) as alone:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _bind(alone, host, port)

@@ -1,4 +1,4 @@
-"""Calls by reflection: what a server says of itself is enough to call it; no stubs are needed."""
+"""Calls by reflection: the server describes its methods, so no stubs are needed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class CallError(Exception):
     """A call could not be made or was refused; the message is for people."""
 
 
-# Message classes must not outlive their pool: pools are kept for the life of the process, which makes few.
+# Message classes must not outlive their pool, so pools are kept as long as the process lives. There are few.
 _KEPT: list[DescriptorPool] = []
 
 
 class Remote:
-    """The services behind one gateway."""
+    """The services behind one gateway or process."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._channel = grpc.insecure_channel(address)
         self._database = ProtoReflectionDescriptorDatabase(self._channel)
-        # Filled whole before it is used: a pool that asks the network while a message is parsed has crashed the parser.
+        # Filled completely before it is used: a pool that asked the network during parsing has crashed the parser.
         self._pool = DescriptorPool()
         self._added: set[str] = set()
         self._found: list[FileDescriptorProto] = []
@@ -45,14 +45,14 @@ class Remote:
         self._channel.close()
 
     def services(self) -> list[str]:
-        """Full names of the services that can be asked about."""
+        """Full names of the services that reflection shows."""
         try:
             return sorted(self._database.get_services())
         except grpc.RpcError as error:
             raise CallError(_unreachable(self._address, error)) from None
 
     def method(self, path: str) -> MethodDescriptor:
-        """`health/ListAmbulances`, or with the service's full name; CallError that lists what there is."""
+        """The method of a path: `health/ListAmbulances`, or with the service's full name. CallError lists what there is."""
         service, _, method = path.partition("/")
         matching = [name for name in self.services() if service in (name, name.split(".")[1] if "." in name else name)]
         if not matching:
@@ -80,7 +80,7 @@ class Remote:
         return found
 
     def files(self, service: str) -> list[FileDescriptorProto]:
-        """The files of a service and of its events, each behind those it needs; CallError where nobody answers."""
+        """The files of a service and of all events, each after those it imports. CallError: nobody answers."""
         self._found.clear()
         try:
             self._service(service)
@@ -97,12 +97,12 @@ class Remote:
             self._found.append(file)
 
     def call(self, path: str, body: str, *, timeout_s: float, metadata: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-        """Calls and yields the answers as JSON objects: one, or those of a stream."""
+        """Calls a method, and yields the answers as JSON objects: one, or those of a stream."""
         method = self.method(path)
         request_class = message_factory.GetMessageClass(method.input_type)
         response_class = message_factory.GetMessageClass(method.output_type)
         try:
-            # The parser takes an empty list, and the like, for an empty request.
+            # The parser would take e.g. an empty list for an empty request.
             if not (body or "{}").lstrip().startswith("{"):
                 raise json_format.ParseError("it must be a JSON object, {…}")
             request = json_format.Parse(body or "{}", request_class(), descriptor_pool=self._pool)
@@ -122,7 +122,7 @@ class Remote:
 
 
 def explain(address: str, error: Any) -> str:
-    """A failed call for people: status, message, and each broken field on a line of its own."""
+    """A failed call, as text for people: status, message, and each wrong field on a line of its own."""
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return _unreachable(address, error)
     lines = [f"{error.code().name}: {error.details()}"]
@@ -139,5 +139,5 @@ def _unreachable(address: str, error: Any) -> str:
 
 
 def pretty(answer: dict[str, Any]) -> str:
-    """An answer as text."""
+    """An answer as indented JSON text."""
     return json.dumps(answer, ensure_ascii=False, indent=2)

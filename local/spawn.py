@@ -1,4 +1,4 @@
-"""Starts a program so that it ends with this process, or so that it outlives it."""
+"""Starts a program that ends when this process ends, or one that outlives it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ _TETHER = Path(__file__).with_name("tether.py")
 
 
 def tethered(command: Sequence[str], log: int, end: signal.Signals, pid_file: int = -1) -> subprocess.Popen[bytes]:
-    """Starts a program that gets `end` when this process ends. `pid_file`: a file that gets its id, and stays open in it."""
+    """Starts a program that gets the signal `end` when this process ends.
+
+    `log`: descriptor of the file for its output. `pid_file`: descriptor of a file that gets the program's id, and stays open
+    in the program; -1: none.
+    """
     started: list[subprocess.Popen[bytes] | OSError] = []
     is_started = threading.Event()
 
-    # From a thread that lives as long as the program does: Linux takes that thread for the parent.
+    # Started in a thread that lives as long as the program: for Linux this thread is the parent whose end sends the signal.
     def run() -> None:
         try:
             process = _start(os.getpid(), end, command, log, pid_file, session=False)

@@ -1,6 +1,6 @@
-"""Keeps processes up: one that ends or hangs is started again, after a pause that grows, and it is said why.
+"""Keeps processes up: one that ends or hangs is started again, after a pause that grows, and the reason is told.
 
-What hangs runs, and answers nothing: it is ended first.
+A process hangs if it runs but answers nothing. It is ended first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from citybrain.mesh.settings.values import Restarts
 
-# So often in a row it must have answered nothing: once may be a machine that slept.
+# After so many questions in a row without answer a process hangs. Once is not enough: the machine may have slept.
 _ASKS = 3
 _ENDED = "was ended by whoever runs it"
 
@@ -23,7 +23,7 @@ class Kept(Protocol):
     """A process that is kept up."""
 
     def start(self) -> object:
-        """Starts it where it was; raises an error that says why it could not."""
+        """Starts it at the same address; raises an error that says why it could not."""
         ...
 
     def stop(self) -> object:
@@ -31,7 +31,7 @@ class Kept(Protocol):
         ...
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Ends it by SIGKILL."""
         ...
 
     def wait(self) -> str:
@@ -39,17 +39,17 @@ class Kept(Protocol):
         ...
 
     def answers(self, timeout_s: float) -> bool:
-        """Whether it answers anything. One that does not run, or cannot be asked yet, counts as if it did."""
+        """Whether it answers anything. True also if it does not run, or cannot be asked yet."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How a process fares that is to run: since when it is up or down, and how often it ended without being up for long."""
+    """The state of a process that should run: since when it is up or down, and how often it ended soon after its start."""
 
     name: str
     up: bool
-    # By the wall clock, for who reads it in another process.
+    # By the wall clock (seconds since 1970), since other processes read it.
     since_s: float
     ends: int = 0
     # How it ended the last time.
@@ -57,7 +57,7 @@ class Life:
 
 
 class Supervisor:
-    """Some processes by name. `kill()` and `stop()` are no accidents: nothing is started again until `start()`."""
+    """Some processes by name. After `kill()` or `stop()` nothing is started again until `start()`."""
 
     def __init__(
         self,
@@ -66,22 +66,22 @@ class Supervisor:
         restarts: Restarts | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` is called whenever `lives` are others."""
+        """`say`: gets a sentence when something happens to a process. `changed`: called whenever `lives` have changed."""
         self._kept = list(kept)
         self._say = say
         self._restarts = restarts or Restarts()
         self._changed = changed
         self._ending = threading.Event()
-        # Between the look whether we are ending and a start nobody may end us.
+        # Held from the look at `_ending` until the start is done: `_end` must not come in between.
         self._locks = {name: threading.Lock() for name, _ in kept}
         self._watchers: list[threading.Thread] = []
-        # Of those that were ended because they hung.
+        # Names of processes that were ended because they hung.
         self._hung: set[str] = set()
         self.lives = {name: Life(name, False, time.time(), last="is being started") for name, _ in kept}
-        """How each fares now."""
+        """The state of each process now."""
 
     def start(self) -> None:
-        """Starts all at once and waits until each is there; where one cannot start, none is left, and its error is raised."""
+        """Starts all at the same time and waits for them. If one cannot start, all are stopped, and its error is raised."""
         self._ending.clear()
         try:
             with ThreadPoolExecutor(len(self._kept)) as pool:
@@ -102,11 +102,11 @@ class Supervisor:
             watcher.start()
 
     def stop(self) -> None:
-        """Asks all to stop, together, and waits until they have."""
+        """Asks all to stop at the same time, and waits until they have."""
         self._end([one.stop for _, one in self._kept])
 
     def kill(self) -> None:
-        """SIGKILL to all: nothing is tidied up."""
+        """Ends all by SIGKILL, as a crash would."""
         self._end([one.kill for _, one in self._kept])
 
     def _end(self, ways: Sequence[Callable[[], object]]) -> None:
@@ -166,7 +166,7 @@ class Supervisor:
                     self._say(f"{name} is up again")
 
     def _ask(self, name: str, one: Kept) -> None:
-        """Asks it from time to time, and ends what answers nothing any more: so it is started again as one that ended."""
+        """Asks a process again and again, and ends it if it does not answer any more. `_keep` then starts it again."""
         each_s = self._restarts.hang_s / _ASKS
         unanswered, spent_s = 0, 0.0
         while not self._ending.wait(max(0.0, each_s - spent_s)):
@@ -177,7 +177,7 @@ class Supervisor:
             if unanswered < _ASKS:
                 continue
             with self._locks[name]:
-                # What was started anew meanwhile has a life of its own.
+                # If it is being started again just now, it is not the one that hung.
                 if not self._ending.is_set() and self.lives[name].up:
                     self._hung.add(name)
                     one.kill()

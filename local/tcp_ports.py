@@ -1,4 +1,4 @@
-"""Ports that nobody uses, and how one is kept for an engine until it listens there itself."""
+"""Free ports, and how one is kept for an engine until the engine listens there itself."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import socket
 from citybrain.local.errors import EngineError
 
 HOST = "127.0.0.1"
-"""Where engines listen: nobody else can ask them."""
+"""The address on which engines listen: other machines cannot reach them."""
 
-# Below those that Linux gives to outgoing connections, so that nobody is given one between our choice and its use.
+# Below the ports that Linux gives to outgoing connections: so none of them is given away between our choice and its use.
 _FREE_PORTS = range(15_000, 32_000)
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on a port."""
+    """Whether a program listens on a port."""
     with socket.socket() as tried:
-        # As servers do: a connection that just ended is in nobody's way.
+        # As servers do: a connection that has just ended does not matter.
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((HOST, port))
@@ -28,7 +28,7 @@ def is_taken(port: int) -> bool:
 
 
 def keep_free_port() -> socket.socket:
-    """Bound to a free port, for an engine that listens there as servers do; nobody who chooses like this chooses it too."""
+    """A socket bound to a free port. An engine can still listen there, and no other call of this function gets the port."""
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
         kept = socket.socket()
         try:

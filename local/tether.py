@@ -1,7 +1,7 @@
-"""Becomes another program that ends when the process that started it ends, however that ends; or that outlives it.
+"""Becomes another program, which ends when its parent process ends, however that ends; or which outlives its parent.
 
-Run as `python -I -S tether.py PARENT_PID SIGNAL PID_FD PROGRAM ARGUMENTS…`; imports nothing of ours, so that it starts at once.
-PARENT_PID 0: it outlives its parent. PID_FD: where its process id is written before it becomes the program; -1: nowhere.
+Run as `python -I -S tether.py PARENT_PID SIGNAL PID_FD PROGRAM ARGUMENTS…`. It imports nothing of ours, so it starts at once.
+PARENT_PID 0: it outlives its parent. PID_FD: the file that gets its process id before it becomes the program; -1: none.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ def main() -> None:
     parent, number, file, program = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-        # It may have died before we asked.
+        # The parent may have died before the request.
         if os.getppid() != parent:
             sys.exit(1)
     if file >= 0:

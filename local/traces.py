@@ -13,7 +13,7 @@ from citybrain.local.problems import Problem
 
 @contextmanager
 def span_file(path: Path) -> Iterator[None]:
-    """What is done with the file inside this block; Problem says what is wrong with it."""
+    """Goes around work with the file. Problem: the file cannot be used."""
     try:
         yield
     except sqlite3.Error as error:

@@ -12,11 +12,11 @@ from citybrain.observability.terminal import escaped
 
 
 class Terminal(Console):
-    """A console that shows nobody's control characters: only what rich itself writes for colours."""
+    """A console that writes no control characters of texts, only those of rich itself, e.g. for colours."""
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As rich's, with texts escaped."""
+        """As in rich, with texts escaped."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(escaped(text, lines=True), style)

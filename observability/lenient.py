@@ -1,6 +1,6 @@
-"""A message whose texts are no UTF-8 is read all the same: what is no letter becomes �.
+"""Reads a message even if a text in it is not UTF-8: bytes that are no letter become �.
 
-A header of a caller may hold any bytes, and Envoy passes it on in a span; proto3 refuses the whole message then.
+A caller's header may hold any bytes, and Envoy writes them into a span. proto3 would refuse the whole message.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ M = TypeVar("M", bound=Message)
 
 
 def read(kind: type[M], data: bytes) -> M:
-    """The message; DecodeError where it is none."""
+    """The message. DecodeError: the data is no such message."""
     try:
         return kind.FromString(data)
     except DecodeError:
-        # On the wire a text and bytes are the same.
+        # In protobuf's encoding, a text and bytes look the same.
         as_bytes = _with_bytes(kind.DESCRIPTOR).FromString(data)
         _mend(as_bytes, kind.DESCRIPTOR)
         return kind.FromString(as_bytes.SerializeToString())
@@ -29,7 +29,7 @@ def read(kind: type[M], data: bytes) -> M:
 
 @functools.cache
 def _with_bytes(descriptor: Descriptor) -> type[Message]:
-    """The same message with bytes in place of every text."""
+    """The class of the same message, with bytes in place of every text."""
     pool = descriptor_pool.DescriptorPool()
     for file in dict.fromkeys(_files(descriptor.file)):
         copied = descriptor_pb2.FileDescriptorProto()

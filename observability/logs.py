@@ -1,4 +1,4 @@
-"""Log lines on stderr or in a file, one JSON object each, that carry service, trace, span and incident."""
+"""Log lines on stderr or in a file: one JSON object each, with service, trace, span and incident."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LogFile(RotatingFileHandler):
     """Lines in a file that is begun anew when it is full; `kept` older ones stay beside it, as FILE.1 and so on."""
 
     def __init__(self, path: Path, megabytes: float, kept: int, *, takes_stderr: bool = False) -> None:
-        """`takes_stderr`: what this process writes to standard error goes there too, also after the file was begun anew."""
+        """`takes_stderr`: the standard error of this process goes into the file too, also after the file was begun anew."""
         self._takes_stderr = takes_stderr
-        # As standard error does: what is half a letter is told as what it is.
+        # As standard error does: half a letter (a lone surrogate) is written with a backslash, and is no error.
         size = int(megabytes * 1024 * 1024)
         super().__init__(path, maxBytes=size, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
@@ -48,11 +48,11 @@ class LogFile(RotatingFileHandler):
 
     @override
     def handleError(self, record: logging.LogRecord) -> None:
-        """On a full disk a line is lost; the work goes on."""
+        """Nothing: on a full disk a line is lost, and the work goes on."""
 
 
 class _Lines:
-    """Writes to a file, or to whatever sys.stderr is at the moment of the line."""
+    """Writes to a file, or to the present sys.stderr."""
 
     def __init__(self, file: LogFile | None) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class _Lines:
 
 
 class LibraryLines(logging.Handler):
-    """Brings what libraries log into the same form."""
+    """Writes log records of libraries in the same form."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -81,14 +81,16 @@ class LibraryLines(logging.Handler):
 
 
 def logger(service: str) -> Any:
-    """A structlog logger whose lines name a service: `logger("health").info("what happened", field=value)`."""
+    """A structlog logger. Its lines name the service: `logger("health").info("what happened", field=value)`."""
     if not _configured:
         configure()
     return structlog.get_logger(service=service)
 
 
 def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None = None) -> None:
-    """Sets up logging for this process, before its first line: from which level on, whether for people, and where to."""
+    """Sets up logging for this process, before its first line. `least`: the lowest level that is written. `pretty`: for people,
+    not JSON. `file`: in place of standard error.
+    """
     global _configured
     _configured = True
     level = logging.getLevelNamesMapping()[least.upper()]
@@ -119,7 +121,7 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
 
 
 def _correlation(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Adds what the current span and baggage say of where the line belongs."""
+    """Adds trace, span and incident from the current span and baggage."""
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         event.setdefault("trace_id", f"{span.trace_id:032x}")
@@ -131,7 +133,7 @@ def _correlation(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """When, how bad, who, what; then the rest."""
+    """Puts time, level, service and message first."""
     first = {key: event.pop(key) for key in ("time", "level", "service", "message") if key in event}
     return {**first, **event}
 
@@ -141,7 +143,7 @@ def _dumps(value: Any, default: Any = None, **_: Any) -> str:
 
 
 def _escaped(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What others wrote, as a terminal may be shown it; what is no text is shown as Python writes it."""
+    """Escapes control characters in texts; other values are later shown as Python writes them."""
     return {escaped(key): escaped(value) if isinstance(value, str) else value for key, value in event.items()}
 
 

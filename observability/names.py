@@ -1,6 +1,6 @@
-"""The names of span attributes, span events and services: a contract with everybody who searches traces or draws dashboards.
+"""The names of span attributes, span events and services. People search traces and draw dashboards by them.
 
-A name that is here stays; a new meaning gets a new name.
+So a name that is here never changes, and a new meaning gets a new name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ INCIDENT_ID = "incident.id"
 """The incident a span belongs to. The same key carries it as W3C baggage from call to call."""
 
 SAGA_ID = "saga.id"
-"""The workflow a step or an undo was run for."""
+"""The saga for which a step or an undo was run."""
 
 RPC_METHOD = "rpc.method"
 """Full method of a call, given or received: `package.Service/Method`."""
@@ -24,7 +24,7 @@ STREAM = "event.stream"
 """The stream an event stands in: `service/kind-key`."""
 
 CONSUMER_GROUP = "messaging.consumer.group.name"
-"""Who handles an event: `service.method`."""
+"""The consumer group that handles an event: `service.method`."""
 
 APPENDED = "event appended"
 """Span event: the work of this span wrote an event (`event.id`, `event.type`, `event.stream`)."""

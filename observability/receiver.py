@@ -1,4 +1,4 @@
-"""A small OTLP/gRPC receiver that writes spans to a trace store. Run it outside of the mesh, so that it outlives a crash of it.
+"""A small OTLP/gRPC receiver that writes spans to a trace store. Run it outside of the mesh, so that it outlives a crash there.
 
 Alone: `python -m citybrain.observability.receiver --file traces.db --port 4317`.
 """
@@ -26,9 +26,9 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class _Traces(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Takes spans as the bytes that came, whatever a caller's header put into them; one bad span costs no other.
+    """Takes spans, also with texts that are not UTF-8, which may come from a caller's header.
 
-    Logs and metrics are taken and not kept: the lines on stderr are the logs.
+    Logs and metrics are accepted and not kept: the log lines are on stderr.
     """
 
     def __init__(self, store: TraceStore) -> None:
@@ -46,7 +46,7 @@ class _Traces(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no request to keep spans")
         except sqlite3.Error as error:
-            # Whoever sent them tries again for a while.
+            # The sender tries again for a while.
             context.abort(grpc.StatusCode.UNAVAILABLE, f"spans cannot be kept now: {error}")
         return b""
 
@@ -91,7 +91,7 @@ class Receiver:
         return self.endpoint
 
     def stop(self) -> None:
-        """Finishes what was begun, takes no more, closes the file."""
+        """Takes no more, finishes begun work, closes the file."""
         if self._server is not None:
             self._server.stop(grace=2).wait()
             self._server = None

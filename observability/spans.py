@@ -1,4 +1,4 @@
-"""A span as it is kept, and how it is read from OTLP."""
+"""A span as it is kept, and reading spans from OTLP."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from citybrain.observability import names
 
 _KINDS = ("internal", "internal", "server", "client", "producer", "consumer")
 _STATUSES = ("unset", "ok", "error")
-# What the file of spans can hold.
+# The largest time that the file of spans can hold.
 _LAST_NS = 2**63 - 1
 
 
 @dataclass(slots=True, frozen=True)
 class Link:
-    """Another span that this one has to do with, without being its child."""
+    """Another span that has to do with this one, and is not its parent."""
 
     trace_id: str
     span_id: str
@@ -64,7 +64,7 @@ class Span:
 
     @property
     def incident_id(self) -> str:
-        """The incident it belongs to, as it says itself."""
+        """The incident that its own attribute names; empty: none."""
         return str(self.attributes.get(names.INCIDENT_ID, ""))
 
 

@@ -1,4 +1,4 @@
-"""Spans in one SQLite file, found again by incident or trace. Bounded: the oldest go first."""
+"""Spans in one SQLite file, found by incident or trace. Their number is limited: the oldest are deleted first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TraceStore:
     """The spans of a mesh. May be used from several threads, and read by other processes while one writes."""
 
     def __init__(self, path: Path, *, max_spans: int = 500_000) -> None:
-        """Opens the file, and makes it where there is none."""
+        """Opens the file, and makes it if it is missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_spans = max_spans
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class TraceStore:
         self._db.executescript(_SCHEMA)
 
     def insert(self, spans: Iterable[Span]) -> None:
-        """Keeps spans; one that is known already is passed over, for exporters send again what was not answered."""
+        """Keeps spans. Known ones are skipped, because exporters repeat a request without an answer."""
         rows = [_row(span) for span in spans]
         if not rows:
             return
@@ -63,7 +63,7 @@ class TraceStore:
                 self._db.execute("DELETE FROM spans WHERE seq <= (SELECT max(seq) FROM spans) - ?", (self._max_spans,))
                 self._db.execute("COMMIT")
             except BaseException:
-                # A full disk has ended it already: what it failed with is to be told, and not that.
+                # A full disk has ended the transaction already: a ROLLBACK would fail and hide the first error.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise

@@ -1,4 +1,4 @@
-"""The spans of an incident as trees: for people, as JSON, and as edges that a test can compare."""
+"""The spans of an incident as trees: for people, as JSON, and as edges that tests compare."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.tree import Tree
 from citybrain.observability.spans import Span
 from citybrain.observability.terminal import escaped
 
-# What every method of ours begins with says nothing to people.
+# The beginning of every method of ours, which is left out for people.
 _PACKAGE = re.compile(r"/?citybrain\.[a-z0-9_.]*\.v[0-9]+\.")
-# Siblings that look alike are shown as one from this many on.
+# So many siblings that look alike, or more, are shown as one.
 _ALIKE = 4
 
 
 class Edge(NamedTuple):
-    """Work of one span that led to another; `service` and `name` of both."""
+    """One span that led to another: `service` and `name` of both."""
 
     parent_service: str
     parent_name: str
@@ -31,17 +31,17 @@ class Edge(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """A span with what it led to, in the order of their start."""
+    """A span and its children, in the order of their start."""
 
     span: Span
     children: list[Node] = field(default_factory=list)
-    # Its parent is not among the spans that are kept: lost, not yet arrived, or a caller's own.
+    # Its parent is not among the kept spans: it is lost, has not arrived yet, or is a caller's own.
     parent_missing: bool = False
 
 
 @dataclass(slots=True)
 class Group:
-    """Siblings that look alike; the first stands for all."""
+    """Siblings that look alike; `node` is the first of them."""
 
     node: Node
     count: int
@@ -51,7 +51,7 @@ class Group:
 
 
 def build(spans: Iterable[Span]) -> list[Node]:
-    """The trees that the spans make, by start. A span whose parent is missing is a root and says so."""
+    """The trees of the spans, in the order of their start. A span without its parent is a root, with `parent_missing`."""
     ordered = sorted(spans, key=lambda span: (span.start_ns, span.end_ns, span.span_id))
     nodes = {(span.trace_id, span.span_id): Node(span) for span in ordered}
     roots: list[Node] = []
@@ -89,13 +89,13 @@ def link_edges(spans: Iterable[Span]) -> set[Edge]:
 
 
 def as_json(roots: Sequence[Node]) -> list[dict[str, Any]]:
-    """The trees as plain data, every span once, nothing collapsed."""
+    """The trees as plain data, with every span once; alike siblings are not put together."""
     first = min((root.span.start_ns for root in roots), default=0)
     return [_node_json(root, first) for root in roots]
 
 
 def collapse(siblings: Sequence[Node]) -> list[Group]:
-    """Siblings, with those that look alike (service, name, status, and the same below) as one, at the place of the first."""
+    """Groups of siblings that look alike (same service, name, status and children), each at the place of its first one."""
     alike: dict[object, list[Node]] = {}
     for node in siblings:
         alike.setdefault(_look(node), []).append(node)
@@ -110,7 +110,7 @@ def collapse(siblings: Sequence[Node]) -> list[Group]:
 
 
 def render(roots: Sequence[Node], title: str) -> Tree:
-    """The trees for a terminal (print with rich): service, what, durations, status, and when the roots began."""
+    """The trees for a terminal (print with rich): service, name, duration and status of each span, and when roots began."""
     first = min((root.span.start_ns for root in roots), default=0)
     last = max((root.span.end_ns for root in _all(roots)), default=0)
     names = {(node.span.trace_id, node.span.span_id): node.span for node in _all(roots)}
@@ -130,7 +130,7 @@ def _group(same: Sequence[Node]) -> Group:
 
 
 def _look(node: Node) -> object:
-    """What must be equal for two spans to be shown as one. The same for any number of alike children."""
+    """Two spans look alike if this is equal. The number of alike children does not matter."""
     below = frozenset(_look(child) for child in node.children)
     return (node.span.service, node.span.name, node.span.status, node.parent_missing, below)
 
@@ -188,7 +188,7 @@ def _all(roots: Sequence[Node]) -> Iterable[Node]:
 
 
 def _text(text: str) -> str:
-    # A line break would look like a span of its own.
+    # Escapes line breaks too: text after one would look like another span.
     return escape(escaped(text))
 
 
@@ -197,10 +197,10 @@ def _short(name: str) -> str:
 
 
 def _ms(milliseconds: float) -> str:
-    # In one piece: where a line is broken, a number stays with its unit.
+    # Without a blank, so that a number stays with its unit when a line is broken.
     return f"{milliseconds / 1000:.2f}s" if milliseconds >= 1000 else f"{milliseconds:.1f}ms"
 
 
 def _moment(nanoseconds: int) -> datetime:
-    """By the wall clock, in the time of where it is read."""
+    """A moment of the wall clock, in the reader's time zone."""
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).astimezone()

@@ -1,7 +1,7 @@
 """Spans of the services of one process: each service has its own name, all share one exporter.
 
-The exporter works in a native thread of its own, far from any event loop; the standard `OTEL_*` variables say how it sends.
-Without an endpoint nothing is sent, but spans and trace ids are as real as ever.
+The exporter works in a native thread of its own, not in an event loop. The standard `OTEL_*` variables say how it sends.
+Without an endpoint nothing is sent, but there are spans and trace ids all the same.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing_extensions import override
 
 from citybrain.observability import names
 
-# A trace that is asked for right after an incident has to be whole.
+# Short, so that a trace is complete when somebody asks for it right after an incident.
 _BATCH_DELAY_MS = 20
-# A burst of a whole city's calls must fit: what does not fit is lost.
+# A burst of a whole city's calls must fit: other spans are lost.
 _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
-# How long a receiver that does not answer is tried, also when the process ends.
+# How many seconds a receiver that does not answer is tried, also when the process ends.
 _PATIENCE_S = 3
 
 _trace_context = TraceContextTextMapPropagator()
@@ -39,7 +39,7 @@ _CARRIED = _propagator.fields
 
 
 class _Correlation(SpanProcessor):
-    """Puts the incident that a span's context carries as baggage on the span."""
+    """Copies the incident from the baggage of a span's context into the span."""
 
     @override
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -49,7 +49,7 @@ class _Correlation(SpanProcessor):
 
 
 class _OneByOne(SpanExporter):
-    """Sends spans together; where one of them cannot be written down (half a letter in a text), it costs no other."""
+    """Sends spans together. If one of them cannot be encoded (half a letter in a text), only this one is lost."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -91,7 +91,7 @@ class Tracing:
         self._lock = threading.Lock()
 
     def tracer(self, service_name: str) -> trace.Tracer:
-        """The tracer whose spans carry `service.name = service_name`."""
+        """A service's tracer: its spans have `service.name = service_name`."""
         known = self._tracers.get(service_name)
         if known is not None:
             return known
@@ -101,18 +101,18 @@ class Tracing:
             return self._tracers[service_name]
 
     def flush(self) -> None:
-        """Sends what has ended until now; returns when it is sent, or cannot be."""
+        """Sends the spans that have ended; returns when they are sent, or cannot be."""
         if self._batches is not None:
             self._batches.force_flush()
 
     def shutdown(self) -> None:
-        """Sends what has ended and stops the exporter's thread. Spans that end later are not sent."""
+        """Sends the spans that have ended, and stops the exporter's thread. Spans that end later are not sent."""
         if self._batches is not None:
             self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def _provider(self, service_name: str) -> TracerProvider:
         resource = Resource.create({names.SERVICE_NAME: service_name, names.SERVICE_NAMESPACE: names.NAMESPACE})
-        # By default every span is kept, also when a caller's traceparent says otherwise: an emergency leaves a whole record.
+        # By default every span is kept, even if a caller's traceparent says otherwise: the record of an emergency is complete.
         sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ALWAYS_ON
         provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self._correlation)
@@ -122,9 +122,9 @@ class Tracing:
 
 
 class CurrentSpan:
-    """`with CurrentSpan(tracer, name, …) as span`: the span of what every call does, begun and ended by hand.
+    """`with CurrentSpan(tracer, name, …) as span`: a span for work that every call does.
 
-    The tracer's own context manager costs three times as much, and writes an error's status over the one that was set.
+    The tracer's own context manager costs three times as much, and on an error overwrites the status that was set.
     """
 
     __slots__ = ("_span", "_token")
@@ -144,14 +144,14 @@ class CurrentSpan:
 
 
 def current_traceparent() -> str:
-    """The W3C traceparent of the current span; empty outside of any."""
+    """The W3C traceparent of the current span; empty: there is none."""
     carrier: dict[str, str] = {}
     _trace_context.inject(carrier)
     return carrier.get("traceparent", "")
 
 
 def context_from(traceparent: str, carried: Mapping[str, str] | None = None) -> Context:
-    """A fresh context that continues a trace (none, when the traceparent is empty or broken) and carries this baggage."""
+    """A fresh context that continues a trace and carries this baggage. An empty or broken traceparent continues none."""
     context = _trace_context.extract({"traceparent": traceparent} if traceparent else {}, context=Context())
     for key, value in (carried or {}).items():
         context = baggage.set_baggage(key, value, context)
@@ -159,7 +159,7 @@ def context_from(traceparent: str, carried: Mapping[str, str] | None = None) -> 
 
 
 def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[Context, str]:
-    """The context a call brought in its metadata, and the incident it belongs to (empty when it names none)."""
+    """The context from a call's metadata, and the call's incident (empty: it names none)."""
     carrier = {key: value for key, value in metadata or () if key in _CARRIED and isinstance(value, str)}
     if not carrier:
         return Context(), ""
