@@ -32,10 +32,10 @@ class Section(BaseModel):
 class Log(Section):
     """Log lines: on standard error, or of the processes of `city up` in files of the data folder."""
 
-    level: Literal["debug", "info", "warning", "error"] = value("info", "From which level on lines are written.")
+    level: Literal["debug", "info", "warning", "error"] = value("info", "The lowest level that is written.")
     format: Literal["json", "pretty"] = value("json", "One JSON object a line, or `pretty` for people.")
-    file_mb: float = value(10.0, "A file of log lines that is so large, in MiB, is begun anew.", gt=0)
-    files_kept: int = value(3, "How many such files are kept beside each newest one.", ge=1)
+    file_mb: float = value(10.0, "The size, in MiB, at which a file of log lines is begun anew.", gt=0)
+    files_kept: int = value(3, "How many older files of log lines are kept beside the newest one.", ge=1)
 
 
 class Traces(Section):
@@ -64,18 +64,18 @@ class Personal(Section):
 
     keys: Path | None = value(
         None,
-        "Folder of these keys and of who was erased; not to be copied with the data. None: `keys` in the data folder. On "
-        "the distributed store keys are in Cassandra (`cassandra.keys_keyspace`).",
+        "Folder of these keys and of the list of erased persons; it must not be copied with the data. None: `keys` in the data "
+        "folder. On the distributed store keys are in Cassandra (`cassandra.keys_keyspace`).",
     )
     master_key: Path | None = value(
         None,
-        "File with 32 random bytes that wrap these keys. None: one is made beside them, for laptops.",
+        "File with 32 random bytes that wrap these keys. None: one is made beside the keys, for laptops.",
     )
     other_master_keys: tuple[Path, ...] = value(
-        (), "Files of other master keys that may have wrapped some of them: the one before, or the next, while it is changed."
+        (), "Files of other master keys that may have wrapped some keys: the one before, or the next, while it is changed."
     )
     cipher: Literal["aes-256-gcm", "sm4-gcm"] = value(
-        "aes-256-gcm", "With what a new person's data is sealed; others keep theirs."
+        "aes-256-gcm", "Cipher that seals the data of new persons; others keep theirs."
     )
 
 
@@ -84,7 +84,7 @@ class Restarts(Section):
 
     first_pause_s: float = value(0.2, "Pause before a process that ended is started again; it doubles with each time.", gt=0)
     longest_pause_s: float = value(30.0, "The longest such pause.", gt=0)
-    steady_s: float = value(60.0, "A process that was up so long begins again with the first pause.", gt=0)
+    steady_s: float = value(60.0, "After a process was up for so long, the pause is the first one again.", gt=0)
     start_s: float = value(300.0, "A process that has not started after so long is ended, and started again.", gt=0)
     hang_s: float = value(
         30.0, "A process that answers nothing for so long, asked three times, is ended and started again; 0: never.", ge=0
@@ -115,8 +115,8 @@ class Processes(Section):
 class SourceClock(Section):
     """How far the clock of a kind of source may be from ours."""
 
-    ahead_s: float = value(5.0, "How far before ours.", ge=0, le=86_400)
-    behind_s: float = value(60.0, "How far behind ours.", ge=0, le=86_400 * 366)
+    ahead_s: float = value(5.0, "How many seconds it may be ahead of ours.", ge=0, le=86_400)
+    behind_s: float = value(60.0, "How many seconds it may be behind ours.", ge=0, le=86_400 * 366)
 
 
 class Kafka(Section):
@@ -124,18 +124,18 @@ class Kafka(Section):
 
     addresses: str = value("", "Addresses of Kafka: host:port, more with commas between.")
     prefix: str = value(
-        "city", "What the names of the city's topics and consumer groups begin with.", pattern=r"^[a-z][a-z0-9-]{0,40}$"
+        "city", "Beginning of the names of the city's topics and consumer groups.", pattern=r"^[a-z][a-z0-9-]{0,40}$"
     )
-    partitions: int = value(4, "Partitions of a topic that is made; never changed afterwards. 16 for a city.", ge=1, le=1024)
+    partitions: int = value(4, "Partitions of each new topic; never changed afterwards. 16 for a city.", ge=1, le=1024)
     replication: int = value(
-        1, "Copies of a topic that is made. 3 for a city: from 3 on what is acknowledged stands in most of them.", ge=1, le=9
+        1, "Copies of each new topic. 3 for a city: with 3 or more, most copies have what is acknowledged.", ge=1, le=9
     )
     tls: bool = value(False, "Speaks TLS to Kafka.")
     authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
-    certificate: Path | None = value(None, "File of this process's own certificate (PEM), where Kafka asks for one.")
+    certificate: Path | None = value(None, "File of this process's own certificate (PEM), if Kafka asks for one.")
     certificate_key: Path | None = value(None, "File of the certificate's key (PEM).")
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = value("", "How the password is shown to Kafka.")
-    user: str = value("", "Name under which Kafka lets this process in.")
+    user: str = value("", "Name with which this process logs in to Kafka.")
     password_file: Path | None = value(None, "File with the password for Kafka.")
 
 
@@ -143,24 +143,24 @@ class Cassandra(Section):
     """Where the streams are, for the distributed store."""
 
     addresses: str = value("", "Addresses of Cassandra: host:port, more with commas between.")
-    keyspace: str = value("city", "Keyspace of the city; made, and brought up to date, where it is missing.")
+    keyspace: str = value("city", "Keyspace of the city. It is made if it is missing, and brought up to date.")
     data_centre: str = value("", "The one data centre whose nodes are asked. Empty: any.")
     consistency: Literal["LOCAL_QUORUM", "QUORUM"] = value(
         "LOCAL_QUORUM",
-        "Whose majority decides what is written and read: the copies in `data_centre`, with LOCAL_SERIAL for what is written "
-        "on a condition; or, `QUORUM`, those of all data centres together, with SERIAL. The same for every process of a city.",
+        "Which copies decide by majority. LOCAL_QUORUM: those in `data_centre` (LOCAL_SERIAL for conditional writes). QUORUM: "
+        "those of all data centres together (SERIAL for conditional writes). It must be the same for every process of a city.",
     )
-    replication: dict[str, int] = value({}, "Copies by data centre, where it is made. Empty: one copy, for one node.")
+    replication: dict[str, int] = value({}, "Copies by data centre, for a new keyspace. Empty: one copy, for one node.")
     tls: bool = value(False, "Speaks TLS to Cassandra.")
     authorities: Path | None = value(None, "File of the authorities that are trusted (PEM). None: those of this machine.")
-    user: str = value("", "Name under which Cassandra lets this process in.")
+    user: str = value("", "Name with which this process logs in to Cassandra.")
     password_file: Path | None = value(None, "File with the password for Cassandra.")
     keys_keyspace: str = value(
-        "", "Keyspace of the keys of persons, not to be copied with the other. Empty: that one's name with _keys behind it."
+        "", "Keyspace of the keys of persons; it must not be copied with the other. Empty: the name of the other, and _keys."
     )
-    keys_user: str = value("", "Name under which Cassandra lets this process at those keys. Empty: the same as for the rest.")
+    keys_user: str = value("", "Name with which this process logs in to the keyspace of keys. Empty: the same as for the rest.")
     keys_password_file: Path | None = value(None, "File with the password of that name.")
-    answer_s: float = value(5.0, "How long one request may take before its outcome counts as unknown.", gt=0, le=60)
+    answer_s: float = value(5.0, "How many seconds one request may take before its outcome counts as unknown.", gt=0, le=60)
 
     @field_validator("replication")
     @classmethod
@@ -202,27 +202,27 @@ class Settings(Section):
         10.0, "How long a process that stops waits for the calls it has begun; it takes no new ones meanwhile.", ge=0, le=3600
     )
     contracts: Path | None = value(
-        None, "File with the contracts of the whole city, so that reflection tells of peers too. None: of what runs here only."
+        None, "File with the contracts of the whole city: reflection then shows peers too. None: it shows only what runs here."
     )
     peers: dict[str, str] = value(
-        {}, "Where services answer that run in no process of this configuration: service to host:port."
+        {}, "Addresses of services that run in no process of this configuration: service to host:port."
     )
     stalled_s: float = value(
         30.0,
-        "A subscription or read model that has work, and gets nothing done for so long, is stalled and begun again.",
+        "A subscription or read model that has work, and does nothing for so long, is stalled and begun again.",
         gt=0,
     )
     max_workers: int = value(
         32,
-        "Calls of one service that run at once in a process; as many again may wait. Of both one method may have three "
-        "quarters for callers from outside, and so may all that only reads.",
+        "Calls of one service that may run at once in a process; as many more may wait. Calls from outside to one method may "
+        "take three quarters of all these places, and so may all calls from outside that only read.",
         ge=1,
         le=10_000,
     )
     max_streams: int = value(
         256,
         "Streams that may be open at once in a process. One caller may have a quarter of them, one method half, and all "
-        "that only reads three quarters.",
+        "streams that only read three quarters.",
         ge=1,
         le=100_000,
     )
@@ -245,7 +245,7 @@ class Settings(Section):
     personal: Personal = Personal()
     sources: dict[str, SourceClock] = value(
         {},
-        "How far clocks of sources may be from ours before what they say is refused, where it is not what the service says: "
+        "How far clocks of sources may be from ours before their messages are refused, if not as the service says: "
         "{traffic.street: {ahead_s: 5, behind_s: 60}}.",
     )
 
