@@ -79,7 +79,7 @@ def restore(
     _out.print(
         f"{settings.data} holds {counted(done.events, 'event')}, to position {done.head}: city up --data {settings.data}"
     )
-    _out.print(f"{counted(done.erased, 'erased person')}; {done.erased_again} of them the copy of the keys had brought back")
+    _out.print(f"{counted(done.erased, 'erased person')}; the copy of the keys had brought back {done.erased_again} of them")
     if done.without_keys:
         _out.print(f"what is kept about {counted(done.without_keys, 'person')} never opens again")
 

@@ -125,7 +125,7 @@ def _lock(data: Path, picture: Picture) -> Finding:
 
 def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
     what = "mesh"
-    yield from (Finding(what, "note", f"{gone} ended without a word", f"{data}/*.log may say why") for gone in picture.gone)
+    yield from (Finding(what, "note", f"{gone} ended unexpectedly", f"{data}/*.log may say why") for gone in picture.gone)
     if not picture.processes and not picture.gateways:
         yield well(what, f"nothing runs on {data}")
         return

@@ -40,7 +40,7 @@ def verify_log(
     """
     settings = configuration.load(config, data=("--data", data))
     if settings.store != "distributed":
-        raise Problem("the store is embedded: its log and its streams are one. Nothing is to be compared")
+        raise Problem("the store is embedded: its log and its streams are one, so there is nothing to compare")
     try:
         found = asyncio.run(_verified(settings, repair))
     except (StoreError, OSError) as error:
@@ -78,7 +78,7 @@ def _summary(found: Verdict) -> str:
         f"{counted(found.streams, 'stream')}, {counted(found.events, 'event')} in the log, {found.twice} of them a second time"
     )
     if found.unreadable:
-        said += f"; beside them {counted(len(found.unreadable), 'record')} set aside: no event"
+        said += f"; set aside, since no event: {counted(len(found.unreadable), 'record')}"
     lost = sum(one.lost for one in found.differing)
     if found.published:
         return f"{said}; {found.published} were missing there and are published"

@@ -241,7 +241,7 @@ def port(what: str, host: str, number: int) -> Finding:
         return wrong(what, f"{number} is only for root", "choose a port from 1024 on")
     except OSError as error:
         owner = listener(number)
-        who = f"taken by {described(owner)}" if owner else f"not to be had: {error.strerror or error}"
+        who = f"taken by {described(owner)}" if owner else f"not available: {error.strerror or error}"
         return wrong(what, f"{number} on {host} is {who}", "stop that, or choose another port")
     return well(what, f"{number} on {host} is free")
 

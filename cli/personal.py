@@ -88,7 +88,7 @@ def rewrap(data: Data = None, config: File = None) -> None:
         f"{counted(looked_at, 'key')} of persons in all, wrapped by the current master key; wrapped anew: {changed}",
         markup=False,
     )
-    _out.print("copies of the keys that were made before open with the master key of then", markup=False)
+    _out.print("earlier copies of the keys still need the master key of their time", markup=False)
 
 
 async def _rewrap(settings: Settings) -> tuple[int, int]:
@@ -122,14 +122,14 @@ def told(receipt: Receipt) -> list[str]:
         f"  told to all who follow: event {receipt.event_id} in {receipt.event_stream}",
     ]
     if receipt.sent:
-        lines.append("  had left the house; whoever got it is told by that event and must remove it:")
+        lines.append("  data of this person went outside; the recipients learn of it by that event, and must remove it:")
         lines += [
             f"    {one.recipient}: {counted(one.events, 'event')}, the last at {_moment(one.last)}" for one in receipt.sent
         ]
     else:
-        lines.append("  nothing of it had left the house over a stream")
+        lines.append("  no data of this person went outside over a stream")
     if receipt.copies_of_keys:
-        lines.append("  copies of the keys that were made before hold the key, wrapped, until they are removed:")
+        lines.append("  earlier copies of the keys hold the key, wrapped, until they are removed:")
         lines += [f"    made at {_moment(made)}" for made in receipt.copies_of_keys]
     if receipt.remains:
         lines.append(f"  {receipt.remains}")

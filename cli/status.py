@@ -121,7 +121,7 @@ def _not_back(found: Sequence[Present]) -> Iterator[str]:
     served = {name for one in mesh if one.runs for name in one.said["services"]}
     if served:
         lost = [Process.of(one) for one in mesh if not one.runs and not served.issuperset(one.said["services"])]
-        yield from (f"{one.named} ended without a word, and is not back" for one in lost)
+        yield from (f"{one.named} ended unexpectedly, and is not back" for one in lost)
 
 
 def _named(one: Present) -> str:
@@ -197,7 +197,7 @@ def shown(picture: Picture) -> RenderableType:
         parts.append(_process(one, widths))
     parts += waiting.lines(one.status for one in picture.processes if one.status is not None)
     parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
-    parts += [Text(f"{gone} ended without a word", style="dim") for gone in picture.gone]
+    parts += [Text(f"{gone} ended unexpectedly", style="dim") for gone in picture.gone]
     return Group(*parts)
 
 

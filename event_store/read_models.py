@@ -104,9 +104,9 @@ class Dropped:
 
 @dataclass(slots=True, frozen=True)
 class WindowsSeen:
-    """How far windows of readings were told, and where folding begins again after a restart, for the open ones."""
+    """How far windows of readings were handed to the method, and where folding the open ones begins after a restart."""
 
-    # Microseconds since 1970: every window that ends up to here was told.
+    # Microseconds since 1970: every window that ends up to here was handed over.
     closed_until: int = 0
     # Position of the last batch that no open window needs.
     resume: int = 0
@@ -131,7 +131,7 @@ class ReadModels(Protocol):
         ...
 
     def position(self, group: str) -> Awaitable[int | None]:
-        """How far a group has come; None where it never began."""
+        """How far a group has come; None: it never began."""
         ...
 
     def save(

@@ -181,7 +181,7 @@ class Partition(Log, Protocol):
     """One partition of an engine's log. All events of a stream are in the same partition."""
 
     name: str
-    """Its name, which never changes; empty where the log has only one."""
+    """Its name, which never changes; empty: the log has only this one."""
 
     def for_group(self, models: ReadModels, group: str) -> GroupLog:
         """The partition as a member of a group reads it. The last versions it has seen are stored in `models`."""

@@ -163,4 +163,4 @@ def _last_word(log: str) -> str:
     """The last message: an error of several lines is indented from its second line on, so it begins at the last full line."""
     lines = log.rstrip().splitlines()
     start = next((number for number in range(len(lines) - 1, -1, -1) if not lines[number].startswith("  ")), 0)
-    return "\n".join(lines[start:]).removeprefix("city: ") or "the mesh process ended without a word"
+    return "\n".join(lines[start:]).removeprefix("city: ") or "the mesh process ended, and wrote nothing"

@@ -16,7 +16,7 @@ from citybrain.mesh.settings.values import Restarts
 
 # After so many questions in a row without answer a process hangs. Once is not enough: the machine may have slept.
 _ASKS = 3
-_ENDED = "was ended by whoever runs it"
+_ENDED = "was stopped on purpose"
 
 
 class Kept(Protocol):

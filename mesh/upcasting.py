@@ -1,9 +1,9 @@
 """Upcasters: an event of an old type is read as an event of today's type; stored bytes never change (ES-10).
 
-To change what an event means, give it a new type, mark the old type `deprecated` in the contract, and write one pure function
-that turns an old event into a new one. Several changes make a chain of such steps, from the oldest type to the newest. The
-functions are in the module that the manifest names (`upcasters`). Every process loads those of all services, because the event
-may be heard in another sector.
+To change what an event means, give it a new type, and mark the old type `deprecated` in the contract. Then write one pure
+function that turns an old event into a new one. Several changes make a chain of such steps, from the oldest type to the newest.
+The functions are in the module that the manifest names (`upcasters`). Every process loads those of all services, because the
+event may be heard in another sector.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def upcast(old: type[O], new: type[N]) -> Callable[[Callable[[O], N]], Callable[
         if known is not None and _place(known.function) != _place(function):
             raise UpcastError(f"{name} is turned into {known.to} already, by {_place(known.function)}: keep one of the two")
         if newest(to) == name or to == name:
-            raise UpcastError(f"{_place(function)}: {to} is itself read as {name}: events would be turned for ever")
+            raise UpcastError(f"{_place(function)}: {to} is itself read as {name}: that would never end")
         _STEPS[name] = _Step(to, function)
         return function
 

@@ -200,9 +200,9 @@ def _hint(place: Place, error: Exception) -> str:
     """What to do if Cassandra refuses us, as far as it can be known."""
     told = _of_nodes(error) or [error]
     if any(isinstance(one, AuthenticationFailed) for one in told):
-        return "; who we are is said in `cassandra.user` and `cassandra.password_file`, to the keys in `cassandra.keys_user`"
+        return "; set the login in `cassandra.user` and `cassandra.password_file`, for the keys in `cassandra.keys_user`"
     if any("CERTIFICATE_VERIFY_FAILED" in str(one) for one in told):
-        return "; whom we trust is said in `cassandra.authorities`"
+        return "; set the trusted authorities in `cassandra.authorities`"
     if not place.tls and any(isinstance(one, ConnectionResetError | BrokenPipeError | ConnectionException) for one in told):
         return "; if it speaks TLS, say so: `cassandra.tls`"
     return ""

@@ -45,8 +45,9 @@ class SharedPartition:
 class GroupReader:
     """A GroupLog: it drops duplicates. If an event is missing, it is published again before the group goes past it.
 
-    Of a stream that the group has not heard yet, nothing is kept. If such a stream begins at a version above 1, and the group
-    has heard the log from its beginning, the stream is read to see whether an earlier version was for this group too.
+    Of a stream that the group has not heard yet, nothing is kept. Such a stream may begin here at
+    a version above 1. If the group has heard the log from its beginning, the stream itself is then read, to see whether an
+    earlier version was for this group too.
     """
 
     def __init__(self, log: Log, publisher: Publisher, models: ReadModels, group: str) -> None:

@@ -36,7 +36,7 @@ BEAT_S = 1.0
 # How long an event of another writer may be on its way to the log before we publish it too.
 _OTHERS_S = 0.1
 _LOOK_S = 0.02
-# A stream that was idle for this long is let go.
+# The opening of a stream that was idle for this long is deleted.
 _IDLE_S = 5.0
 _FORGET_AT_ONCE = 16
 _AGAIN_S = 0.02
@@ -102,7 +102,7 @@ class Writer:
         return [*self._leaving, self._id] if self._id else []
 
     async def run(self) -> None:
-        """Beats, and lets idle streams go for at most BEAT_S, until cancelled: a writer that does not beat counts as dead."""
+        """Beats, and between beats deletes openings of idle streams, until cancelled. Without beats it would count as dead."""
         while True:
             with self._vital.round():
                 await self._beat()
@@ -134,7 +134,7 @@ class Writer:
 
     async def _decide(self, stream: str, events: Sequence[NewEvent], expected: int) -> Committed | Conflict:
         opened = self._open.setdefault(stream, OpenStream())
-        # From here on the stream counts as in use, and is not let go.
+        # From here on the stream counts as in use, and its opening stays.
         opened.undecided += 1
         mine = Waiting(events, expected)
         opened.waiting.append(mine)

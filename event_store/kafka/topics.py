@@ -99,7 +99,7 @@ class Topics:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-topics")
 
     async def ready(self, names: Iterable[str]) -> dict[TopicPartition, int]:
-        """Makes some topics where they are missing; returns the end of each of their partitions."""
+        """Makes those of the topics that are missing; returns the end of each partition."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ready, list(names))
 
     async def beginnings(self, names: Iterable[str]) -> dict[TopicPartition, int]:

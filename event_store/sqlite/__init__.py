@@ -3,11 +3,11 @@
 | module | what it is about |
 |---|---|
 | `store.py` | streams and log, in `events.db`: one thread writes, many read |
-| `writing.py`, `reading.py`, `file.py` | one transaction of many appends; what is asked of the file; its tables |
+| `writing.py`, `reading.py`, `file.py` | one transaction of many appends; reading the file; its tables |
 | `read_models.py` | rows, checkpoints and parked events of one service, in a file of its own |
 | `keys.py` | the keys of persons, in a file that only its owner can read |
 | `snapshots.py`, `readings.py` | states of long streams; what sensors send |
-| `database.py` | how a file is opened that several processes write to, and what is told where it cannot be |
+| `database.py` | opening a file to which several processes write, and explaining why it cannot be used |
 | `backup.py` | copies of the files while others write to them |
 """
 

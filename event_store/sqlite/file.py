@@ -86,7 +86,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     (form,) = connection.execute("PRAGMA user_version").fetchone()
     if form > _FORM:
-        raise StoreError("the file of events was written by a later release: use that one, or another data folder")
+        raise StoreError("the file of events was written by a later release: use that release, or another data folder")
     has = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
     old = form < _FORM and bool(has)
     if old:

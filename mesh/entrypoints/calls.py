@@ -8,7 +8,7 @@
 | both | `def Method(self, requests)` that iterates and yields |
 
 Every request is checked against its contract before the method sees it. In a stream the next request is read only when the
-method asks for it, and after a `yield` the method goes on only when the caller has taken the response: nobody is flooded. When
+method asks for it. After a `yield` the method goes on only when the caller has taken the response. So nobody is flooded. When
 the caller goes, its deadline passes or the process stops, the next wait in the method raises, and so do its own calls.
 """
 

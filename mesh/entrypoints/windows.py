@@ -46,7 +46,7 @@ class Window:
     start: int
     end: int
     states: Mapping[str, Any]
-    # Readings left out since the last window was told: too late (their window was closed), and too far in the future.
+    # Readings left out since the last window: too late (their window was closed), and too far in the future.
     late: int = 0
     ahead: int = 0
 
@@ -187,7 +187,7 @@ class Windows(CityEntrypoint):
             self.log.error("windows are closed later", window=self.label, error=repr(error), exc_info=error)
 
     async def _adopt(self) -> None:
-        """Drops windows that another process has told meanwhile."""
+        """Drops windows that another process has handed to its method meanwhile."""
         seen = await self._file.models.windows_seen(self.label)
         if seen.closed_until >= self._seen.closed_until:
             self._seen = seen
@@ -241,8 +241,8 @@ def window(batch: type[Message], *, seconds: float, readings: ReadingsOf, fold: 
     """Makes a method get windows of readings: `def minute(self, window: Window)`, once each, in order.
 
     `batch`: the message that a `Readings` provider puts. `readings` takes the readings out of a batch. `fold(state, value)`
-    adds a reading to a key's state (None: the first). Both are pure. A window is told `late_s` seconds of city time after its
-    end.
+    adds a reading to a key's state (None: the first). Both are pure. A window is handed over `late_s` seconds of city time
+    after its end.
     """
     decorator: Callable[[F], F] = Windows.decorator(batch, seconds, readings=readings, fold=fold, late_s=late_s)
     return decorator

@@ -95,7 +95,7 @@ class _Group:
         if self._failing_since is not None and now - self._failing_since >= self._failing_s:
             return Trouble(f"an event fails again and again: {standing.failing}", stops=behind)
         if behind:
-            return Trouble(f"has {counted(standing.catching_up, 'event')} of the log yet to catch up with", stops=True)
+            return Trouble(f"has yet to read {counted(standing.catching_up, 'event')} of the log", stops=True)
         self._catching_up = False
         if standing.still_s >= self._stalled_s:
             return Trouble(

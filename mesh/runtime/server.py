@@ -62,7 +62,7 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
         self.health = health
         self.port = 0
-        # Where this process alone answers, to those who run it: several may share the other port.
+        # A port where only this process answers, for operators; `port` may be shared with other processes.
         self.own_port = 0
 
     @property

@@ -82,7 +82,7 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
         raise BackupError(f"{target} is there already, and a backup overwrites nothing: give a new folder")
     if target.resolve().is_relative_to(data.resolve()):
         raise BackupError(
-            f"{target} lies in {data}, with which it would be lost: give a folder elsewhere, best on another disk"
+            f"{target} is inside {data}, and would be lost with it: give a folder elsewhere, best on another disk"
         )
     if keys is not None and keys.exists():
         raise BackupError(f"{keys} is there already, and a backup overwrites nothing: give a new file")
@@ -224,8 +224,7 @@ async def _erase_anew(
         if missing and not without_keys:
             raise BackupError(
                 f"the keys in {place} do not open what is kept about {counted(missing, 'person')}: give their copy (--keys), "
-                "or, where that is lost, --without-keys: then their data never opens again, and what "
-                "has to do with them stands aside"
+                "or, if that is lost, --without-keys: then their data never opens again, and events about them stand aside"
             )
         return again, missing
     finally:

@@ -92,7 +92,7 @@ class Engine(Protocol):
 async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
     """Opens the configured engine. StoreError: it cannot be opened. OSError: the keys of persons cannot be used."""
     if settings.store == "distributed":
-        # Its drivers cost time and memory where they are not needed.
+        # Imported only now: its drivers cost time and memory.
         from citybrain.mesh.storage.distributed import Distributed
 
         return await Distributed.open(settings, manifests)

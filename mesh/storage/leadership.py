@@ -49,7 +49,7 @@ class Leadership:
 
     @property
     def leads(self) -> bool:
-        """This process leads."""
+        """Whether this process leads."""
         return self._file is not None
 
     async def gained(self) -> None:
@@ -63,11 +63,11 @@ class Leadership:
                 # The error may pass, so go on trying.
                 if str(error) != trouble:
                     trouble = str(error)
-                    _log.error("whether another process leads cannot be seen, which is tried again", error=trouble)
+                    _log.error("cannot see whether another process leads; tries again", error=trouble)
             await asyncio.sleep(_LOOK_S)
 
     def take(self) -> bool:
-        """Takes the lead where nobody has it; says whether this process leads now."""
+        """Takes the lead if no process has it; returns whether this process leads now."""
         if self._file is None:
             file = self._path.open("a")
             try:
@@ -79,7 +79,7 @@ class Leadership:
         return self._file is not None
 
     def give_up(self) -> None:
-        """Another process may lead."""
+        """Gives the lead up, so that another process may lead."""
         if self._file is not None:
             self._file.close()
             self._file = None

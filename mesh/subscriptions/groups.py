@@ -292,7 +292,7 @@ class GroupMember:
             while not running.done():
                 await asyncio.wait([running], timeout=min(1.0, limit_s / 4))
                 if part.still_s() >= limit_s:
-                    raise _Stalled(f"nothing was done for {limit_s:g} s, with work behind position {subscription.position}")
+                    raise _Stalled(f"nothing was done for {limit_s:g} s, with work after position {subscription.position}")
             await running
         finally:
             running.cancel()
@@ -374,7 +374,7 @@ class GroupMember:
     def _parked(self, event: Parked) -> None:
         if event.unreadable:
             self._log.error(
-                "what stands in the log is no event, and is set aside", group=self.group, at=event.stream, reason=event.reason
+                "a record of the log is no event, and is set aside", group=self.group, at=event.stream, reason=event.reason
             )
             return
         self._log.error(

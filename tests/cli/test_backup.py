@@ -153,7 +153,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     mine.mkdir()
     (mine / "letter").touch()
     assert "a backup overwrites nothing" in refused(tmp_path, "backup", str(mine), "--data", str(data))
-    assert "with which it would be lost" in refused(tmp_path, "backup", str(data / "copy"), "--data", str(data))
+    assert "and would be lost with it" in refused(tmp_path, "backup", str(data / "copy"), "--data", str(data))
     done(tmp_path, "backup", str(copy), "--data", str(data))
     assert "a restore overwrites nothing" in refused(tmp_path, "restore", str(copy), "--data", str(data))
     assert len(in_log(data)) == 1

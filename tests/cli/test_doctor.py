@@ -255,7 +255,7 @@ def test_a_port_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
 
 
 def test_an_address_that_this_machine_has_not_is_wrong(free_port: int) -> None:
-    is_wrong(machine.port("port", "192.0.2.1", free_port), "not to be had", "another port")
+    is_wrong(machine.port("port", "192.0.2.1", free_port), "not available", "another port")
 
 
 def test_a_folder_that_is_held_without_a_gateway_names_who_holds_it(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_what_was_killed_is_told_and_is_not_wrong(tmp_path: Path, settings: str)
         child.kill()
         code, findings = doctor(tmp_path)
     assert code == 0
-    assert said_of(findings, "mesh") == [f"health (process {pid}) ended without a word", "nothing runs on data"]
+    assert said_of(findings, "mesh") == [f"health (process {pid}) ended unexpectedly", "nothing runs on data"]
 
 
 def test_what_is_not_ready_in_the_mesh_is_wrong(tmp_path: Path, settings: str) -> None:

@@ -1,4 +1,4 @@
-"""`city erase` beside a city that runs: processes of it forget by themselves, and the receipt says what had left the house."""
+"""`city erase` beside a city that runs: processes of it forget by themselves, and the receipt says what went outside."""
 
 from __future__ import annotations
 

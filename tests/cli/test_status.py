@@ -164,7 +164,7 @@ def test_who_ended_without_a_word_beside_others_is_named_by_its_service_where_no
         until(lambda: run(tmp_path, "status").returncode == 0, "ready")
         pid = traffic.pid
         traffic.kill()
-        assert status(tmp_path, code=1)["down"] == [f"traffic (process {pid}) ended without a word, and is not back"]
+        assert status(tmp_path, code=1)["down"] == [f"traffic (process {pid}) ended unexpectedly, and is not back"]
         traffic.start()
         until(lambda: run(tmp_path, "status").returncode == 0, "ready again")
 

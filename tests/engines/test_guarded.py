@@ -163,9 +163,9 @@ NOT_LET_IN: list[tuple[str, dict[str, Any], str]] = [
         r"certificate|does not let us in: .*(Send failed|Disconnected)|say so: `kafka\.tls`",
     ),
     ("kafka", {"tls": False}, r"say so: `kafka\.tls`|connecting to a SSL listener"),
-    ("cassandra", {"password_file": "keeper"}, "who we are is said in `cassandra.user`"),
+    ("cassandra", {"password_file": "keeper"}, "set the login in `cassandra.user`"),
     ("cassandra", {"keys_user": ""}, "User city has no"),
-    ("cassandra", {"authorities": None}, "whom we trust is said in `cassandra.authorities`"),
+    ("cassandra", {"authorities": None}, "set the trusted authorities in `cassandra.authorities`"),
     ("cassandra", {"tls": False}, "say so: `cassandra.tls`"),
 ]
 

@@ -165,7 +165,7 @@ def test_a_read_model_that_has_not_caught_up_keeps_its_service_from_being_ready(
         Watched.broken = {"view"}
         here.start(failing_s=60)
         assert [here.check(name) for name in ("", SERVICE, VIEW, f"{SERVICE}/store")] == [NOT_SERVING] * 3 + [SERVING]
-        assert "has 1 event of the log yet to catch up with" in here.reason(VIEW)
+        assert "has yet to read 1 event of the log" in here.reason(VIEW)
         Watched.broken = set()
         here.until("", SERVING)
 

@@ -194,4 +194,4 @@ def test_how_each_fares_is_told_with_how_often_it_ended_in_a_row_and_why() -> No
     supervisor.stop()
     cannot = "cannot be started: the port is taken"
     assert told[:4] == [(True, 0, ""), (False, 1, "ended with code 3"), (False, 2, cannot), (True, 2, cannot)]
-    assert told[4:] == [(False, 0, "was ended by whoever runs it")]
+    assert told[4:] == [(False, 0, "was stopped on purpose")]
