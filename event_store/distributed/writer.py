@@ -1,6 +1,6 @@
 """Appending from one process: committed or conflict, whatever is lost on the way. Others can finish what a writer leaves.
 
-Why no append of a writer W is lost when an adopter takes over (adoption.py):
+Why no append of a writer W is lost when an adopter takes over (adoption.py). W is one id; a process may have several:
 
 1. Before W appends to a stream, it stores an opening, which names the stream, and waits until that is acknowledged. It deletes
    the opening only when it has nothing undecided or unpublished in the stream, or has opened the stream again.
@@ -10,7 +10,8 @@ Why no append of a writer W is lost when an adopter takes over (adoption.py):
 5. W read "not closed" in step 3, so that read began before the closing in step 4 was done. The opening of step 1 was stored
    even earlier. So the adopter finds the opening of every stream in which W may have an append under way.
 6. In the same way, W read its fence in step 2 before the adopter changed it. Fences never repeat. So an append of W either
-   applied before the change, and the adopter reads and publishes it, or it can never apply.
+   applied before the change, and the adopter reads and publishes it, or it can never apply. (If appends have filled the bucket,
+   the adopter also changes the fence of the next one.)
 
 It is long because opening, writing and publishing a stream share what is known of the stream.
 """
