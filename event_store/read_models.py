@@ -115,7 +115,7 @@ class WindowsSeen:
 
 
 class ReadModels(Protocol):
-    """The port. What was written is there when a call has returned; a process's calls are done in the order they were made."""
+    """The port. A call returns when its writes are stored. Calls of one process are done in the order they were made."""
 
     def close(self) -> None:
         """Finishes begun work, then closes."""

@@ -173,7 +173,7 @@ def _fitting(events: Sequence[StoredEvent]) -> int:
 
 
 async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
-    """Events as this follower may see them. That personal data go to it is recorded before they go."""
+    """Events as this follower may see them. If personal data go to it, that is recorded first."""
     if follow.clearance < PERSONAL_CLEARANCE or not any(event.sealed for event in events):
         return [outward(event) for event in events]
     heard = await process.vault.hear(events)

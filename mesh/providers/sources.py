@@ -22,7 +22,7 @@ from citybrain.mesh.settings.values import SourceClock
 class Source(DependencyProvider):  # type: ignore[misc]
     """A kind of source: `street = Source(ahead_s=5, behind_s=60)`, then `self.street.moment(time, "observed_at")`.
 
-    `ahead_s`, `behind_s`: how far its clock may be before and behind city time, in seconds. A city changes them for
+    `ahead_s`, `behind_s`: how far its clock may be ahead of and behind city time, in seconds. A city changes them for
     `<service>.<name>` under `sources` in its configuration.
     """
 

@@ -127,7 +127,7 @@ def _problem(violation: Violation, rule: str, message: str, field: FieldDescript
 
 
 # -- moments --------------------------------------------------------------------------------------------------------------
-# That a Timestamp lies in the calendar no contract needs to state: Timestamp itself does, but the library reads it as given.
+# Timestamp itself states that it lies in the calendar, so no contract does. The library does not check this, so we do.
 
 
 @functools.cache
