@@ -78,7 +78,7 @@ def _summary(found: Verdict) -> str:
         f"{counted(found.streams, 'stream')}, {counted(found.events, 'event')} in the log, {found.twice} of them a second time"
     )
     if found.unreadable:
-        said += f"; set aside, since no event: {counted(len(found.unreadable), 'record')}"
+        said += f"; records set aside, because they are no events: {len(found.unreadable)}"
     lost = sum(one.lost for one in found.differing)
     if found.published:
         return f"{said}; {found.published} were missing there and are published"
