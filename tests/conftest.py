@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 # A job of a shell in the background is given an interrupt that is ignored, and gives it on to all it starts: a test that sends
 # Ctrl-C would wait for ever. What is handled here has its default again in a child.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is slow, and a slow example is no fault: no limit on one example, and none on how fast they are made. The blob
+# that is printed beside a failure finds it again.
+settings.register_profile("city", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("city")
