@@ -1,4 +1,4 @@
-"""`city log`: checks whether Kafka holds what Cassandra holds."""
+"""`city log`: checks whether the log holds what the streams hold, if an engine keeps the two apart."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from citybrain.cli.configuration import Data, File
 from citybrain.event_store.distributed.verifying import Difference, Verdict
 from citybrain.event_store.store import StoreError
 from citybrain.local.problems import Problem
+from citybrain.mesh.settings.engines import features_of
 from citybrain.mesh.settings.values import Settings
 from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted
 
-app = typer.Typer(name="log", no_args_is_help=True, help="The log of the distributed store.")
+app = typer.Typer(name="log", no_args_is_help=True, help="The log, where it is kept apart from the streams.")
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -29,18 +30,18 @@ def _log() -> None:
 
 @app.command(name="verify")
 def verify_log(
-    repair: Annotated[bool, typer.Option("--repair", help="Publishes, in order, what Kafka does not hold.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Publishes, in order, what the log does not hold.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     data: Data = None,
     config: File = None,
 ) -> None:
-    """Compares every stream on Cassandra with the log on Kafka, also while the city runs. Reads the whole log.
+    """Compares every stream with the log, on Cassandra and Kafka for instance, also while the city runs. Reads the whole log.
 
     Ends with 1 if events are lost and not repaired. Readers drop events that are published a second time.
     """
     settings = configuration.load(config, data=("--data", data))
-    if settings.store != "distributed":
-        raise Problem("the store is embedded: its log and its streams are one, so there is nothing to compare")
+    if not features_of(settings.store).log_apart:
+        raise Problem(f"the store is {settings.store}: its log and its streams are one, so there is nothing to compare")
     try:
         found = asyncio.run(_verified(settings, repair))
     except (StoreError, OSError) as error:
@@ -55,9 +56,9 @@ def verify_log(
 
 
 async def _verified(settings: Settings, repair: bool) -> Verdict:
-    from citybrain.mesh.storage.distributed import Distributed
+    from citybrain.mesh.storage.engine import open_engine
 
-    engine = await Distributed.open(settings, [])
+    engine = await open_engine(settings, [])
     try:
         return await engine.verify(repair)
     finally:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from citybrain.event_store.keys import Rewrapped
     from citybrain.mesh.personal.erasure import Receipt
     from citybrain.mesh.settings.values import Settings
+    from citybrain.mesh.storage.engine import Engine
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="The keys of persons.")
 _out = Terminal(highlight=False)
@@ -38,8 +39,6 @@ def erase(
     from citybrain.mesh.personal.erasure import UnknownPerson
 
     settings = configuration.load(config, data=("--data", data))
-    if settings.store == "embedded" and not (settings.data / "events.db").is_file():
-        raise Problem(f"there are no events in {settings.data}: give the --data of the city")
     try:
         receipt = asyncio.run(_erase(settings, person))
     except (UnknownPerson, StoreError, OSError) as error:
@@ -51,11 +50,19 @@ def erase(
         _out.print(line, markup=False, soft_wrap=True)
 
 
+async def _opened(settings: Settings) -> Engine:
+    """The engine of a city that is there; Problem where none is, and nothing is made then."""
+    from citybrain.mesh.storage.engine import engine_named, open_engine
+
+    if missing := engine_named(settings.store).missing(settings):
+        raise Problem(missing)
+    return await open_engine(settings, [])
+
+
 async def _erase(settings: Settings, person: str) -> Receipt:
     from citybrain.mesh.personal import erasure
-    from citybrain.mesh.storage.engine import open_engine
 
-    engine = await open_engine(settings, [])
+    engine = await _opened(settings)
     try:
         return await erasure.erase(engine.store, engine.keys, person, actor="city-cli")
     finally:
@@ -78,8 +85,6 @@ def rewrap(data: Data = None, config: File = None) -> None:
     from citybrain.event_store.store import StoreError
 
     settings = configuration.load(config, data=("--data", data))
-    if settings.store == "embedded" and not (settings.data / "events.db").is_file():
-        raise Problem(f"there are no events in {settings.data}: give the --data of the city")
     try:
         looked_at, changed = asyncio.run(_rewrap(settings))
     except (StoreError, OSError, SealBroken) as error:
@@ -92,9 +97,7 @@ def rewrap(data: Data = None, config: File = None) -> None:
 
 
 async def _rewrap(settings: Settings) -> tuple[int, int]:
-    from citybrain.mesh.storage.engine import open_engine
-
-    engine = await open_engine(settings, [])
+    engine = await _opened(settings)
     console = Console(stderr=True)
     looked_at = changed = 0
     try:

@@ -25,6 +25,7 @@ from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
+from citybrain.mesh.settings.engines import DISTRIBUTED, EngineFeatures, features_of
 from citybrain.mesh.settings.values import Settings, Traces
 from citybrain.mesh.startup.serve import choose
 from citybrain.observability.logs import LogFile, logger
@@ -85,6 +86,11 @@ class LocalCity:
     def traces(self) -> Path:
         """The file of the trace store."""
         return self.data / "traces.db"
+
+    @property
+    def features(self) -> EngineFeatures:
+        """How the engine of this city differs from others."""
+        return features_of(DISTRIBUTED if self._with_engines else self._settings.store)
 
     def start(self) -> str:
         """Starts everything; returns the gateway's address."""
@@ -196,7 +202,7 @@ class LocalCity:
         self._engines = engines = EngineProcesses.start(self.data / "engines", say=self._say)
         kafka = self._settings.kafka.model_copy(update={"addresses": engines.kafka.address})
         cassandra = self._settings.cassandra.model_copy(update={"addresses": engines.cassandra.address})
-        return {"store": "distributed", "kafka": kafka, "cassandra": cassandra}
+        return {"store": DISTRIBUTED, "kafka": kafka, "cassandra": cassandra}
 
     def kill(self) -> None:
         """Ends mesh and gateway by SIGKILL, as a crash would."""

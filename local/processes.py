@@ -15,6 +15,7 @@ from pathlib import Path
 from citybrain.local.child import ChildError, MeshChild
 from citybrain.local.supervisor import Life, Supervisor
 from citybrain.mesh.manifest import Manifest, ManifestError
+from citybrain.mesh.settings.engines import features_of
 from citybrain.mesh.settings.values import Settings
 
 
@@ -39,8 +40,12 @@ def groups_of(manifests: Sequence[Manifest], settings: Settings) -> list[Group]:
     rest = tuple(name for name in there if name not in named)
     all_groups = [*wanted.groups, *([rest] if rest else [])]
     groups = [Group(group, max(wanted.copies.get(name, 1) for name in group)) for group in all_groups if group]
-    if settings.time == "driven" and (len(groups) > 1 or groups[0].copies > 1):
-        raise ManifestError("driven city time is known to one process only: leave processes.groups and processes.copies out")
+    if len(groups) > 1 or groups[0].copies > 1:
+        instead = "leave processes.groups and processes.copies out"
+        if settings.time == "driven":
+            raise ManifestError(f"driven city time is known to one process only: {instead}")
+        if not features_of(settings.store).store.several_processes:
+            raise ManifestError(f"the engine {settings.store} is for one process only: {instead}, or choose another engine")
     return groups
 
 

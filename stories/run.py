@@ -38,7 +38,7 @@ class Options:
     # How the mesh runs; `engines`: on a Kafka and a Cassandra of its own.
     settings: Settings = field(default_factory=Settings)
     engines: bool = False
-    # Seconds of city time in one of this machine, where the log is on Kafka.
+    # Seconds of city time in one of this machine, where nobody sees that all is at rest.
     pace: float = PACE
     baselines: tuple[str, ...] = BASELINES
 
@@ -88,7 +88,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
                 baseline.tell(line)
 
         extra = ["--gateway", address, "--record", str(options.data / "record.jsonl")]
-        extra += ["--pace", str(options.pace)] if options.engines or settings.store == "distributed" else []
+        extra += ["--pace", str(options.pace)] if not local.features.rest_is_seen else []
         city = Simulation(
             _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]),
             options.data / "city.log",

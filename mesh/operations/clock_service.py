@@ -16,8 +16,7 @@ from citybrain.mesh.runtime.refusing import abort
 from citybrain.mesh.runtime.validation import check
 
 SERVICE = "citybrain.clock.v1.ClockService"
-# Events come to readers through a broker. While one is on its way, no process can see it.
-_UNSEEN = "on Kafka nobody sees that all is at rest: move city time with Advance alone, at a pace of your own"
+_UNSEEN = "with this engine nobody sees that all is at rest: move city time with Advance alone, at a pace of your own"
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -25,7 +24,7 @@ def serve_clock(process: Process, clock: DrivenClock) -> None:
     """Adds the clock's methods to the server of the process."""
 
     async def rest(_request: clock_pb2.RestRequest, context: _Context) -> clock_pb2.RestResponse:
-        if process.settings.store == "distributed":
+        if not process.engine.features.rest_is_seen:
             await abort(context, status_of(Refused(_UNSEEN, "REST_IS_NOT_SEEN")))
         await process.activity.rest()
         return clock_pb2.RestResponse(sent=process.open_streams.sent(), position=log_position(process.store))

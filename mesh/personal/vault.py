@@ -19,7 +19,6 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.keys import KeyStore, PersonErased
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM, Key, seal, unseal
-from citybrain.event_store.sqlite.keys import SqliteKeys
 from citybrain.event_store.store import NewEvent, StoredEvent, StoreError
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.events import Heard, hear, parse
@@ -170,11 +169,6 @@ class Vault:
                 self._known.move_to_end(person)
         while len(self._known) > _CACHED_KEYS:
             self._known.popitem(last=False)
-
-
-def key_file(settings: Settings) -> SqliteKeys:
-    """The keys of the embedded engine. Files that are not configured are made in the data folder. OSError: no usable keys."""
-    return SqliteKeys(keys_folder(settings) / "keys.db", *master_secrets(settings))
 
 
 def keys_folder(settings: Settings) -> Path:

@@ -1,6 +1,7 @@
 """The values that can be set for the mesh, and what each is for. `configuration.py` finds and checks them.
 
 A room above the mesh has a section of its own. It adds the section in a class that inherits from `Settings`.
+It is long because all values stand in one place.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from citybrain.mesh.settings.engines import EMBEDDED, features_of, known, names
 
 # Sections of rooms above the mesh: a process of the mesh does not read them.
 ELSEWHERE = ("gateway", "remote")
@@ -20,7 +23,9 @@ Accepted = Literal["one_host", "no_tls"]
 
 def value(default: Any, description: str, *, also: str = "", **limits: Any) -> Any:
     """A value and what it is for. `also`: more names for it in the environment, the strongest first."""
-    return Field(default=default, description=description, json_schema_extra={"also": also} if also else None, **limits)
+    if also:
+        limits["json_schema_extra"] = {"also": also}
+    return Field(default=default, description=description, **limits)
 
 
 class Section(BaseModel):
@@ -65,7 +70,7 @@ class Personal(Section):
     keys: Path | None = value(
         None,
         "Folder of these keys and of the list of erased persons; it must not be copied with the data. None: `keys` in the data "
-        "folder. On the distributed store keys are in Cassandra (`cassandra.keys_keyspace`).",
+        "folder. With `store: distributed` the keys are in Cassandra (`cassandra.keys_keyspace`).",
     )
     master_key: Path | None = value(
         None,
@@ -120,7 +125,7 @@ class SourceClock(Section):
 
 
 class Kafka(Section):
-    """Where the log is, for the distributed store."""
+    """Where the log is, for the engine `distributed`."""
 
     addresses: str = value("", "Addresses of Kafka: host:port, more with commas between.")
     prefix: str = value(
@@ -140,7 +145,7 @@ class Kafka(Section):
 
 
 class Cassandra(Section):
-    """Where the streams are, for the distributed store."""
+    """Where the streams are, for the engine `distributed`."""
 
     addresses: str = value("", "Addresses of Cassandra: host:port, more with commas between.")
     keyspace: str = value("city", "Keyspace of the city. It is made if it is missing, and brought up to date.")
@@ -234,8 +239,12 @@ class Settings(Section):
         "What `production` would refuse and you accept: `one_host` (all events are on one disk of one machine), `no_tls` "
         "(others reach the mesh in plain text: something before it brings TLS and asks for tokens).",
     )
-    store: Literal["embedded", "distributed"] = value(
-        "embedded", "Where events are: in a file of this machine, or, `distributed`, on Cassandra and Kafka."
+    store: Annotated[str, AfterValidator(known)] = value(
+        EMBEDDED,
+        "The engine that keeps events: `embedded`, in files of this machine; `distributed`, on Cassandra and Kafka; or one "
+        "that another package brings.",
+        # Editors complete it.
+        json_schema_extra=lambda schema: schema.update(enum=names()),
     )
     kafka: Kafka = Kafka()
     cassandra: Cassandra = Cassandra()
@@ -268,8 +277,11 @@ class Settings(Section):
         if self.personal.master_key is None:
             why = "is not given, and a key that lies beside what it wraps protects nothing"
             yield "personal.master_key", f"{why}: make one elsewhere (head -c 32 /dev/urandom > FILE) and write its path"
-        if self.store == "embedded" and "one_host" not in self.accepts:
-            why = "has no one_host, and the embedded store keeps all events on one disk of one machine"
+        features = features_of(self.store)
+        if not features.store.durable:
+            yield "store", f"is {self.store}, which keeps nothing when its process ends: choose an engine that does"
+        elif not features.many_machines and "one_host" not in self.accepts:
+            why = f"has no one_host, and the engine {self.store} keeps all events on one disk of one machine"
             yield "accepts", f"{why}: back that disk up and write `accepts: [one_host]`"
         if not self.traces.endpoint:
             yield "traces.endpoint", "is not given, so nobody could follow an incident: write the address of a collector"

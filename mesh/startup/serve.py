@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue, load
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         everybody = find_manifests([*rooms(), *options.folder])
         peers = addresses(settings.peers, everybody)
         load_upcasters(everybody)
-    except (ManifestError, ConfigurationError, UpcastError) as error:
+    except (ManifestError, ConfigurationError, UpcastError, StoreError) as error:
         sys.stderr.write(f"city: {error}\n")
         return 2
 

@@ -1,4 +1,4 @@
-"""Backup of the embedded mode while it runs, and restore.
+"""Backup and restore of an engine that keeps everything in files of the data folder. A backup is made while the city runs.
 
 A backup is a folder. Read models are copied first and the log last, so that no read model is ahead of the log. A list of the
 files comes at the end; a folder without it is no backup. The keys of persons go to a separate file, after the log, so that they
@@ -23,14 +23,16 @@ from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.backup import check_events, check_views, copy_database, settle, sync
 from citybrain.event_store.sqlite.keys import read_ledger
 from citybrain.mesh.personal.erasure import erase
-from citybrain.mesh.personal.vault import key_file, keys_folder
+from citybrain.mesh.personal.vault import keys_folder
+from citybrain.mesh.settings.engines import features_of
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.settings.version import installed_version
+from citybrain.mesh.storage.embedded import EVENTS, key_file
+from citybrain.mesh.storage.engine import engine_named
 from citybrain.observability.words import counted
 
 LIST = "backup.json"
 _FORMAT = 1
-_EVENTS = "events.db"
 _TOKENS = "token.key"
 # While this folder is in a data folder, the data are not whole.
 RESTORING = ".restoring"
@@ -75,9 +77,10 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
 
     BackupError, StoreError, OSError: it cannot be done. Then the folder has no list, and is no backup.
     """
+    _is_in_files(settings)
     data = settings.data
-    if not (data / _EVENTS).is_file():
-        raise BackupError(f"there are no events in {data}: give the --data of the city")
+    if missing := engine_named(settings.store).missing(settings):
+        raise BackupError(missing)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BackupError(f"{target} is there already, and a backup overwrites nothing: give a new folder")
     if target.resolve().is_relative_to(data.resolve()):
@@ -88,7 +91,7 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
         raise BackupError(f"{keys} is there already, and a backup overwrites nothing: give a new file")
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     # No file may be ahead of its source: read models first, then readings, then the log.
-    names = [*sorted(path.name for path in data.glob("*.views.db")), "readings.db", _EVENTS]
+    names = [*sorted(path.name for path in data.glob("*.views.db")), "readings.db", EVENTS]
     for name in names:
         if (data / name).is_file():
             copy_database(data / name, target / name, lambda done, of, name=name: progress(name, done, of))  # type: ignore[misc]
@@ -96,7 +99,7 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
         shutil.copy2(data / _TOKENS, target / _TOKENS)
         sync(target / _TOKENS)
     erased = await _copy_keys(settings, keys)
-    head, events = check_events(target / _EVENTS)
+    head, events = check_events(target / EVENTS)
     files = {path.name: _digest(path) for path in sorted(target.iterdir())}
     backup = Backup(time.time_ns() // 1000, installed_version(), head, events, files, erased)
     draft = target / f".{LIST}"
@@ -114,6 +117,7 @@ async def restore(
 
     BackupError, StoreError, OSError: it cannot be done. If it was begun, no city starts there until a restore has succeeded.
     """
+    _is_in_files(settings)
     backup = read_list(source)
     data, place = settings.data, keys_folder(settings)
     _is_free(data, place, keys)
@@ -129,7 +133,7 @@ async def restore(
         progress("copying", number, len(backup.files))
         shutil.copy2(source / name, draft / name)
         sync(draft / name)
-    head, events = check_events(draft / _EVENTS)
+    head, events = check_events(draft / EVENTS)
     if (head, events) != (backup.head, backup.events):
         raise BackupError(f"the log in {source} ends at {head}, and its list says {backup.head}: take another backup")
     for path in sorted(draft.glob("*.views.db")):
@@ -141,7 +145,7 @@ async def restore(
         shutil.copyfile(keys, place / "keys.db")
         (place / "keys.db").chmod(0o600)
         sync(place / "keys.db")
-    again, missing = await _erase_anew(settings, backup, draft / _EVENTS, erased, progress, without_keys=without_keys)
+    again, missing = await _erase_anew(settings, backup, draft / EVENTS, erased, progress, without_keys=without_keys)
     for name in backup.files:
         (draft / name).replace(data / name)
     sync(data)
@@ -163,6 +167,14 @@ def read_list(source: Path) -> Backup:
         raise BackupError(f"{source} is no backup, or one that was broken off: there is no {LIST} in it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{source / LIST} cannot be read ({error}): take another backup") from error
+
+
+def _is_in_files(settings: Settings) -> None:
+    if not features_of(settings.store).files:
+        raise BackupError(
+            f"the engine {settings.store} does not keep a city in files of the data folder, and only such files are backed up "
+            "here: use the tools of its own servers"
+        )
 
 
 def _is_free(data: Path, place: Path, keys: Path | None) -> None:

@@ -1,12 +1,15 @@
-"""The engine that keeps a process's events and read models: files of one machine, or a cluster that many machines share."""
+"""The engine that keeps a process's events and read models: its port, and how the configured one is opened.
+
+An engine is one class that inherits from `Engine` and has a name (mesh/settings/engines.py). How it differs from others is said
+by its `features`; no other module asks for its name.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from typing_extensions import override
 
@@ -14,16 +17,14 @@ from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
 from citybrain.event_store.snapshots import Snapshots
-from citybrain.event_store.sqlite import SqliteEventStore
-from citybrain.event_store.sqlite.keys import SqliteKeys
-from citybrain.event_store.sqlite.read_models import SqliteReadModels
-from citybrain.event_store.sqlite.readings import SqliteReadings
-from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
-from citybrain.event_store.store import EventStore, Partition
+from citybrain.event_store.store import EventStore, Partition, StoreError
 from citybrain.mesh.manifest import Manifest
-from citybrain.mesh.personal.vault import key_file
+from citybrain.mesh.settings.engines import EngineFeatures, features_of, load_engine
 from citybrain.mesh.settings.values import Settings
-from citybrain.mesh.storage.leadership import Lead, Leadership
+from citybrain.mesh.storage.leadership import Lead
+
+if TYPE_CHECKING:
+    from citybrain.event_store.distributed.verifying import Verdict
 
 
 class Assignment(Protocol):
@@ -45,11 +46,27 @@ class Assignment(Protocol):
 class Engine(Protocol):
     """Opened by `open_engine`."""
 
+    features: ClassVar[EngineFeatures]
+    """How it differs from others. The module of the class imports no driver: features are read where nothing is opened."""
+
     store: EventStore
     """The events."""
 
     keys: KeyStore
     """The keys of persons."""
+
+    @classmethod
+    async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> Engine:
+        """Opens the engine for some services, inside the running event loop. Missing files or tables are made.
+
+        StoreError: it cannot be opened. OSError: the keys of persons cannot be used.
+        """
+        ...
+
+    @classmethod
+    def missing(cls, settings: Settings) -> str:
+        """Why a command finds no city to open here, and what to do about it. Empty: there may be one."""
+        return ""
 
     @property
     def snapshots(self) -> Snapshots:
@@ -84,23 +101,35 @@ class Engine(Protocol):
         """Returns when everything that is in the log now is known in this process."""
         ...
 
+    async def verify(self, repair: bool) -> Verdict:
+        """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""
+        raise StoreError("log and streams of this engine are one: nothing is to be compared")
+
     async def close(self) -> None:
         """Finishes accepted work, then closes."""
         ...
 
 
+def engine_named(name: str) -> type[Engine]:
+    """The class of an engine; StoreError if there is none of this name, or it cannot be used."""
+    engine: type[Engine] = load_engine(name)
+    if Engine not in getattr(engine, "__mro__", ()):
+        raise StoreError(f"the engine {name} is no class that inherits from {Engine.__module__}.Engine")
+    return engine
+
+
 async def open_engine(settings: Settings, manifests: Sequence[Manifest]) -> Engine:
     """Opens the configured engine. StoreError: it cannot be opened. OSError: the keys of persons cannot be used."""
-    if settings.store == "distributed":
-        # Imported only now: its drivers cost time and memory.
-        from citybrain.mesh.storage.distributed import Distributed
-
-        return await Distributed.open(settings, manifests)
-    return Embedded(settings)
+    if settings.peers and not features_of(settings.store).store.several_processes:
+        raise StoreError(
+            f"the engine {settings.store} is for one process, and peers names services in others, which would never hear "
+            "what happens in this one: run all services in this process, or choose another engine"
+        )
+    return await engine_named(settings.store).open(settings, manifests)
 
 
 class AllOrNothing(Assignment):
-    """The assignment of the embedded engine: the leader of a service works on the whole log, for all of its groups."""
+    """The assignment of an engine of one partition: the leader of a service works on the whole log, for all of its groups."""
 
     def __init__(self, store: EventStore, leadership: Lead) -> None:
         self._all = {partition.name: partition for partition in store.partitions()}
@@ -128,56 +157,3 @@ class AllOrNothing(Assignment):
     def leave(self) -> None:
         if self._gained is not None:
             self._gained.cancel()
-
-
-class Embedded(Engine):
-    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings and keys."""
-
-    look_s = 0.02
-    store: SqliteEventStore
-    keys: SqliteKeys
-
-    def __init__(self, settings: Settings) -> None:
-        """To be made inside the running event loop."""
-        self._data = data = settings.data
-        self.keys = key_file(settings)
-        self.store = SqliteEventStore(data / "events.db")
-
-    @functools.cached_property
-    @override
-    def snapshots(self) -> SqliteSnapshots:
-        return SqliteSnapshots(self._data / "snapshots.db")
-
-    @functools.cached_property
-    @override
-    def readings(self) -> SqliteReadings:
-        return SqliteReadings(self._data / "readings.db")
-
-    @override
-    def models(self, service: str) -> ReadModels:
-        return SqliteReadModels(self._data / f"{service}.views.db")
-
-    @override
-    def lead(self, service: str) -> Lead:
-        return Leadership(self._data / f"{service}.lead")
-
-    @override
-    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
-        return AllOrNothing(self.store, lead)
-
-    @override
-    def partition_of(self, stream: str) -> str:
-        """There is only one."""
-        return self.store.name
-
-    @override
-    async def up_to_now(self) -> None:
-        """Nothing to wait for. Events of other processes may still be missing for a few hundredths of a second."""
-
-    @override
-    async def close(self) -> None:
-        # Files that were never used were not opened.
-        for name in ("readings", "snapshots", "keys"):
-            if name in vars(self):
-                vars(self)[name].close()
-        self.store.close()

@@ -2,7 +2,7 @@
 
 The leader holds a lock of the kernel on a file beside the service's data; the others stand by. The kernel frees the lock when
 the process ends, however it ends. So there is no timeout, and never a second leader by mistake. (If a service runs on many
-machines, its consumer group says which process leads: `distributed.py`.)
+machines, its consumer group says which process leads: `SharedLead`.)
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from citybrain.event_store.keys import KeysMissing, KeyStore, PersonErased, Sent
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM
+from citybrain.event_store.store import Features
 
 Test = Callable[[KeyStore], Awaitable[None]]
 
@@ -18,9 +20,15 @@ Test = Callable[[KeyStore], Awaitable[None]]
 class KeyStoreContract:
     """ES-12, as far as keys go."""
 
+    features: ClassVar[Features]
+
     def keys(self, folder: Path) -> AbstractAsyncContextManager[KeyStore]:
         """Opens the place in a folder."""
         raise NotImplementedError
+
+    def others(self, folder: Path, keys: KeyStore) -> AbstractAsyncContextManager[KeyStore]:
+        """What another process has open of the same place; the very one where only one process may."""
+        return self.keys(folder) if self.features.several_processes else nullcontext(keys)
 
     def on_keys(self, folder: Path, test: Test) -> None:
         async def run() -> None:
@@ -35,14 +43,14 @@ class KeyStoreContract:
             assert len(first["a"].secret) == 16 and first["a"] != first["b"]
             assert await keys.obtain(["a"], AES_256_GCM) == {"a": first["a"]}
             assert len((await keys.obtain(["c"], AES_256_GCM))["c"].secret) == 32
-            async with self.keys(tmp_path) as others:
+            async with self.others(tmp_path, keys) as others:
                 assert await others.find(["a", "b"]) == first
 
         self.on_keys(tmp_path, test)
 
     def test_es12_two_that_need_a_persons_key_first_get_the_same(self, tmp_path: Path) -> None:
         async def test(keys: KeyStore) -> None:
-            async with self.keys(tmp_path) as others:
+            async with self.others(tmp_path, keys) as others:
                 found = await asyncio.gather(*(one.obtain(["a"], AES_256_GCM) for one in (keys, others) * 10))
             assert all(one == found[0] for one in found)
 
@@ -58,7 +66,7 @@ class KeyStoreContract:
             with pytest.raises(PersonErased, match="a was erased"):
                 await keys.obtain(["b", "new", "a"], AES_256_GCM)
             assert not await keys.knows("new"), "all or none"
-            async with self.keys(tmp_path) as others:
+            async with self.others(tmp_path, keys) as others:
                 assert await others.erased(0) == [erasure]
                 await others.destroy("b", 8)
             assert [one.person for one in await keys.erased(erasure.number)] == ["b"]
@@ -76,7 +84,7 @@ class KeyStoreContract:
         async def test(keys: KeyStore) -> None:
             first = await keys.person("phone", "+8613800001111")
             assert first.startswith("per-") and await keys.knows(first)
-            async with self.keys(tmp_path) as others:
+            async with self.others(tmp_path, keys) as others:
                 assert await others.person("phone", "+8613800001111") == first
             assert await keys.person("card", "+8613800001111") != first
             assert await keys.person("phone", "+8613800001112") != first

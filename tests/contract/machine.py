@@ -197,6 +197,7 @@ class Machine(RuleBasedStateMachine):
         name, there = self._there(stream, which), self.streams[stream]
         assert self.do(self.store.version_of(stream, name)) == (there.index(name) + 1 if name in there else 0)
 
+    @precondition(lambda self: self.engine.features.durable)
     @rule()
     def restart(self) -> None:
         async def again() -> None:

@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from citybrain.event_store.readings import MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
-from citybrain.event_store.store import LimitExceeded
+from citybrain.event_store.store import Features, LimitExceeded
 
 Test = Callable[[ReadingsLog], Awaitable[None]]
 TOPIC = "citybrain.traffic.v1.DetectorCounts"
@@ -33,6 +34,7 @@ async def everything(log: ReadingsLog, count: int, limit: int = 100, topic: str 
 class ReadingsContract:
     """What every engine does."""
 
+    features: ClassVar[Features]
     # After this long a test has failed.
     limit_s = 60.0
 
@@ -51,6 +53,8 @@ class ReadingsContract:
 
     def on_two(self, folder: Path, test: Callable[[ReadingsLog, ReadingsLog], Awaitable[None]]) -> None:
         """Runs a test on a place that two processes have open."""
+        if not self.features.several_processes:
+            pytest.skip("this engine is for one process")
 
         async def run() -> None:
             place = folder / str(uuid.uuid4())
@@ -114,6 +118,9 @@ class ReadingsContract:
         self.on_two(tmp_path, test)
 
     def test_what_was_kept_is_there_when_the_place_is_opened_again(self, tmp_path: Path) -> None:
+        if not self.features.durable:
+            pytest.skip("this engine keeps nothing")
+
         async def run() -> None:
             place = tmp_path / str(uuid.uuid4())
             async with self.readings(place) as log:

@@ -10,10 +10,12 @@ from citybrain.health.v1 import events_pb2 as health
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.local.city import ROOT
+from citybrain.mesh.settings.values import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
 from citybrain.stories import timeline
 from citybrain.stories.run import STEPS, Options, Outcome, drive
+from tests.memory_engine.installing import install
 
 WHERE = ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--until", "1000"]
 EDGES = Path(__file__).with_name("edges.txt")
@@ -34,6 +36,21 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     step = STEPS.index("at_hospital") + 1
     options = Options(WHERE, 1, 1, tmp_path_factory.mktemp("killed"), kill_step=step, baselines=())
     yield drive(options, lambda _v, _l: None, lambda _t: None)
+
+
+@pytest.fixture(scope="module")
+def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        options = Options(WHERE, 1, 1, tmp_path_factory.mktemp("memory"), settings=Settings(store="memory"), baselines=())
+        yield drive(options, lambda _v, _l: None, lambda _t: None)
+
+
+def happened(run: Outcome) -> list[tuple[str, str, int, int, bytes]]:
+    """The domain events of a run."""
+    (events,) = run.incidents.values()
+    domain = [e for e in events if not e.stream.startswith("sagas/")]
+    return sorted((e.type, e.stream, e.version, e.occurred_at.seconds, e.data.value) for e in domain)
 
 
 @pytest.mark.sumo
@@ -101,10 +118,10 @@ def test_killed_half_way_nothing_acknowledged_is_lost_and_the_ride_is_the_same(o
 @pytest.mark.sumo
 def test_two_runs_of_one_seed_give_the_same_domain_events(outcome: Outcome, killed: Outcome) -> None:
     """The second was killed on the way: not even that changes what happened in the city."""
-
-    def happened(run: Outcome) -> list[tuple[str, str, int, int, bytes]]:
-        (events,) = run.incidents.values()
-        domain = [e for e in events if not e.stream.startswith("sagas/")]
-        return sorted((e.type, e.stream, e.version, e.occurred_at.seconds, e.data.value) for e in domain)
-
     assert happened(outcome) == happened(killed)
+
+
+@pytest.mark.sumo
+def test_an_engine_that_another_package_brings_gives_the_same_domain_events(outcome: Outcome, in_memory: Outcome) -> None:
+    assert happened(outcome) == happened(in_memory)
+    assert in_memory.results["city"]["calls"] == outcome.results["city"]["calls"]

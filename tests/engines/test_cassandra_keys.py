@@ -17,6 +17,7 @@ from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.distributed.interfaces import TimedOut
+from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.keys import KeyStore, Sent
 from citybrain.event_store.sealing import AES_256_GCM, SM4_GCM
 from citybrain.local.engine_processes import EngineProcesses
@@ -60,6 +61,8 @@ async def opened(place: Place, master: bytes = MASTER, *others: bytes) -> AsyncI
 
 class TestKeys(KeyStoreContract, MasterKeyContract):
     """ES-12: keys."""
+
+    features = DistributedEventStore.features
 
     @pytest.fixture(autouse=True)
     def _on(self, empty: Place) -> None:

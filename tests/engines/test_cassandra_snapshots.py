@@ -14,6 +14,7 @@ from typing_extensions import override
 from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
+from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.snapshots import SnapshotsContract
@@ -29,6 +30,8 @@ def place(engines: EngineProcesses) -> Place:
 
 class TestSnapshots(SnapshotsContract):
     """ES-10: what is kept."""
+
+    features = DistributedEventStore.features
 
     @pytest.fixture(autouse=True)
     def _on(self, place: Place) -> None:

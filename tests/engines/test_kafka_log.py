@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from typing_extensions import override
 
 from citybrain.event_store.distributed.reading import GroupReader
+from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import verify
 from citybrain.event_store.kafka import topics
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
@@ -95,6 +96,8 @@ async def readings(cluster: Cluster) -> AsyncIterator[KafkaReadings]:
 
 class TestReadings(ReadingsContract):
     """Batches of readings."""
+
+    features = DistributedEventStore.features
 
     @pytest.fixture(autouse=True)
     def _cluster(self, kafka: Cluster) -> None:

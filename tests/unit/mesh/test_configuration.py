@@ -210,6 +210,11 @@ def test_production_takes_what_is_fit_for_it() -> None:
     assert given(FIT).settings.profile == "production"
 
 
+def test_production_asks_for_no_word_about_one_host_where_many_machines_share_an_engine() -> None:
+    text = FIT.replace("accepts: [one_host]\n", "") + "store: distributed\n"
+    assert given(text).settings.store == "distributed"
+
+
 @pytest.mark.parametrize(
     ("change", "refused"),
     [

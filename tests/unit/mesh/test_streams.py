@@ -22,7 +22,7 @@ from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.validation import EventRefused
 from citybrain.mesh.service import Service, Streams
-from citybrain.mesh.storage.engine import Embedded
+from citybrain.mesh.storage.embedded import Embedded
 from citybrain.mesh.testing.parts import Parts, on_parts, together
 
 

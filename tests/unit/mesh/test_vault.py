@@ -21,12 +21,13 @@ from citybrain.event_store.store import StoredEvent, StoreError
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.personal.erasure import UnknownPerson, erase
 from citybrain.mesh.personal.fields import NobodysData
-from citybrain.mesh.personal.vault import Vault, key_file, lay_down
+from citybrain.mesh.personal.vault import Vault, lay_down
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.clock import DrivenClock
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Follow, Heard, Service, Streams, View, rpc, subscribe
 from citybrain.mesh.settings.values import Personal, Settings
+from citybrain.mesh.storage.embedded import key_file
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 

@@ -1,0 +1,74 @@
+"""States of streams and batches of readings, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from itertools import islice
+
+from typing_extensions import override
+
+from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
+from citybrain.event_store.snapshots import Snapshot, Snapshots
+from citybrain.event_store.store import LimitExceeded
+from tests.memory_engine.at_once import at_once
+
+
+class MemorySnapshots(Snapshots):
+    """Snapshots."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Snapshot] = {}
+
+    @at_once
+    @override
+    def newest(self, stream: str) -> Snapshot | None:
+        return self._kept.get(stream)
+
+    @at_once
+    @override
+    def keep(self, stream: str, snapshot: Snapshot) -> None:
+        self._kept[stream] = snapshot
+
+    @override
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class MemoryReadings(ReadingsLog):
+    """A ReadingsLog."""
+
+    def __init__(self) -> None:
+        self._batches: defaultdict[str, deque[ReadingsBatch]] = defaultdict(deque)
+        self._position = 0
+        self._grown = asyncio.Condition()
+
+    @override
+    async def put(self, topic: str, received_at: int, data: bytes) -> None:
+        if len(data) > MAX_BATCH_BYTES:
+            raise LimitExceeded(f"a batch holds at most {MAX_BATCH_BYTES} bytes; this one has {len(data)}: send several")
+        batches = self._batches[topic]
+        self._position += 1
+        batches.append(ReadingsBatch(self._position, received_at, data))
+        while batches[0].received_at < received_at - KEPT_US:
+            batches.popleft()
+        async with self._grown:
+            self._grown.notify_all()
+
+    @override
+    async def read(self, topic: str, after: int, limit: int) -> list[ReadingsBatch]:
+        await asyncio.sleep(0)
+        return list(islice((one for one in self._batches[topic] if one.position > after), limit))
+
+    @override
+    async def up_to_now(self, topic: str) -> None:
+        """No other process keeps any."""
+
+    @override
+    def head(self, topic: str) -> int:
+        return self._batches[topic][-1].position if self._batches[topic] else 0
+
+    @override
+    async def grown(self, topic: str, after: int) -> None:
+        async with self._grown:
+            await self._grown.wait_for(lambda: self.head(topic) > after)
