@@ -103,7 +103,7 @@ class Engine(Protocol):
 
     async def verify(self, repair: bool) -> Verdict:
         """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""
-        raise StoreError("log and streams of this engine are one: nothing is to be compared")
+        raise StoreError("log and streams of this engine are one, so there is nothing to compare")
 
     async def close(self) -> None:
         """Finishes accepted work, then closes."""
