@@ -114,6 +114,14 @@ class WindowsSeen:
     position: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class FoldedBy:
+    """What a group folds its rows by: digests of the shape of the rows, and of the code that folds events into them."""
+
+    shape: str
+    code: str
+
+
 class ReadModels(Protocol):
     """The port. A call returns when its writes are stored. Calls of one process are done in the order they were made."""
 
@@ -161,6 +169,10 @@ class ReadModels(Protocol):
 
     def seen(self, group: str, streams: Iterable[str]) -> Awaitable[dict[str, int]]:
         """The last version of each of these streams that the group's checkpoint covers, if one was stored."""
+        ...
+
+    def keep_folded_by(self, group: str, by: FoldedBy) -> Awaitable[FoldedBy]:
+        """Keeps what a group folds its rows by, if nothing is kept yet. Returns what is kept; it never changes (ES-11)."""
         ...
 
     # -- rows -------------------------------------------------------------------------------------------------------------

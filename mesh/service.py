@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.following import Follow
@@ -16,7 +15,7 @@ from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
 from citybrain.mesh.providers.streams import Cause, Streams
 from citybrain.mesh.providers.views import View
-from citybrain.mesh.providers.waiting import WaitsForPeople
+from citybrain.mesh.providers.waiting import Waiting, WaitsForPeople
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import correlate, new_id
 from citybrain.mesh.runtime.greenlets import off_loop, wait
@@ -40,6 +39,7 @@ __all__ = [
     "Source",
     "Streams",
     "View",
+    "Waiting",
     "WaitsForPeople",
     "Window",
     "at",
@@ -152,6 +152,6 @@ class Paging(Provider):
         tokens = self.container.process.tokens
         return one_page(tokens, request, rows, key, newest_first=newest_first, default=default)
 
-    def scan(self, request: Any, view: View, *, default: int = 500) -> tuple[list[tuple[str, Row]], str]:
+    def scan(self, request: Any, view: View[R], *, default: int = 500) -> tuple[list[tuple[str, R]], str]:
         """One page of a view, in the order of its keys, and the token of the next page."""
         return scan_page(self.container.process.tokens, request, view, default=default)

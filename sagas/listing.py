@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from citybrain.sagas.v1 import events_pb2 as ev
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
+from citybrain.mesh.service import Waiting
 from citybrain.sagas.engine.state import unpack
 
 EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRow:
+    """A saga as far as a list shows it. `started_at` in microseconds of city time; `undo`: its undo has begun."""
+
+    saga_id: str
+    started_at: int
+    state: str = "running"
+    undo: bool = False
+    district: str = ""
 
 
 def key(event: Heard) -> str:
@@ -16,35 +29,32 @@ def key(event: Heard) -> str:
     return event.stored.stream.partition("/saga-")[2]
 
 
-def apply(row: Row | None, event: Heard) -> Row | None:
+def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
     """The row of a saga after one of its events."""
     data = event.data
     if isinstance(data, ev.SagaStarted):
-        return {
-            "saga_id": data.saga_id, "started_at": event.stored.occurred_at, "state": "running", "undo": False,
-            "district": _district(data),
-        }  # fmt: skip
+        return SagaRow(data.saga_id, event.stored.occurred_at, district=_district(data))
     if row is None:
         return None
     match data:
         case ev.UndoBegan():
-            return {**row, "state": "undoing", "undo": True}
+            return replace(row, state="undoing", undo=True)
         case ev.SagaNeedsHuman():
-            return {**row, "state": "needs human"}
+            return replace(row, state="needs human")
         case ev.SagaResumed():
-            return {**row, "state": "undoing" if row["undo"] else "running"}
+            return replace(row, state="undoing" if row.undo else "running")
         case ev.SagaCompleted():
-            return {**row, "state": "completed"}
+            return replace(row, state="completed")
         case ev.SagaUndone():
-            return {**row, "state": "undone"}
+            return replace(row, state="undone")
     return row
 
 
-def waits(row: Row | None, event: Heard) -> Row | None:
+def waits(row: Waiting | None, event: Heard) -> Waiting | None:
     """The row of a saga that needs a human; None as soon as it does not."""
     data = event.data
     if isinstance(data, ev.SagaNeedsHuman):
-        return {"since": event.stored.occurred_at, "reason": data.reason}
+        return Waiting(event.stored.occurred_at, data.reason)
     return None
 
 
@@ -56,6 +66,6 @@ def _district(started: ev.SagaStarted) -> str:
         return ""
 
 
-def age(row: Row) -> tuple[int | str, ...]:
+def age(row: SagaRow) -> tuple[int | str, ...]:
     """What sagas are ordered by. It never changes for a saga."""
-    return (row["started_at"], row["saga_id"])
+    return (row.started_at, row.saga_id)

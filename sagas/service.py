@@ -5,7 +5,6 @@ from __future__ import annotations
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import is_between, timestamp
 from citybrain.mesh.runtime.context import current
 from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
@@ -35,7 +34,7 @@ class SagaService(Service):
     name = "sagas"
     runner = SagaRunner(WORKFLOWS, retired())
     moving = Moving(WORKFLOWS)
-    sagas = View(listing.EVENTS, listing.key, listing.apply)
+    sagas = View(listing.EVENTS, listing.key, listing.apply, row=listing.SagaRow)
     waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
     paging = Paging()
 
@@ -54,7 +53,7 @@ class SagaService(Service):
         """Newest first, in pages; those that are asked for."""
         rows = [row for _, row in self.sagas.scan() if _is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, listing.age, newest_first=True)
-        return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row["saga_id"])) for row in page], next_page_token=more)
+        return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row.saga_id)) for row in page], next_page_token=more)
 
     @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
@@ -99,9 +98,9 @@ class SagaService(Service):
         )
 
 
-def _is_asked_for(row: Row, request: pb.ListSagasRequest) -> bool:
+def _is_asked_for(row: listing.SagaRow, request: pb.ListSagasRequest) -> bool:
     return (
-        (not request.states or _STATES[row["state"]] in request.states)
-        and (not request.district_id or row["district"] == request.district_id)
-        and is_between(row["started_at"], request.started_from, request.started_before)
+        (not request.states or _STATES[row.state] in request.states)
+        and (not request.district_id or row.district == request.district_id)
+        and is_between(row.started_at, request.started_from, request.started_before)
     )

@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.service import Heard, Service, Streams, View, rpc, subscribe
 
-Row = dict[str, object]
 S = TypeVar("S", bound=type[Service])
 
 
@@ -21,6 +20,13 @@ class Reports:
     """How many reports a signal had."""
 
     count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A row: how often a signal was reported."""
+
+    count: int
 
 
 def evolve(reports: Reports, event: Message) -> Reports:
@@ -34,11 +40,9 @@ def key(heard: Heard) -> str:
     return heard.data.signal_id
 
 
-def count(row: Row | None, heard: Heard) -> Row:
+def count(row: Counted | None, heard: Heard) -> Counted:
     """Counts the reports of a signal."""
-    seen = row["count"] if row else 0
-    assert isinstance(seen, int)
-    return {"count": seen + 1}
+    return Counted((row.count if row else 0) + 1)
 
 
 def whole(service: S) -> S:
@@ -78,7 +82,7 @@ class FoldingService(Service):
     """Folds reports into a row for each signal."""
 
     name = "folding"
-    counted = View((ev.SignalReported,), key, count)
+    counted = View((ev.SignalReported,), key, count, row=Counted)
 
 
 @whole

@@ -70,6 +70,8 @@ STREAMS = (
       PRIMARY KEY (service, name))
     """,
     "CREATE TABLE IF NOT EXISTS snapshots (stream text PRIMARY KEY, version bigint, event_id text, code text, state blob)",
+    # One row for each generation of a view. It is never changed.
+    "CREATE TABLE IF NOT EXISTS view_folded_by (service text, grp text, shape text, code text, PRIMARY KEY ((service, grp)))",
 )
 """Streams, with read models and snapshots beside them."""
 

@@ -25,6 +25,7 @@ from citybrain.event_store.cassandra.session import Asked, surely
 from citybrain.event_store.cassandra.slots import FREE, Slots
 from citybrain.event_store.read_models import (
     Dropped,
+    FoldedBy,
     Kept,
     Parked,
     ReadModels,
@@ -77,6 +78,7 @@ _STATEMENTS = {
     "write": f"UPDATE $.view_rows SET row = ?, revision = ?, applied = ? WHERE {_ROW} IF revision = ?",
     "get": f"SELECT row FROM $.view_rows WHERE {_ROW}",
     "scan": "SELECT key, row FROM $.view_rows WHERE service = ? AND name = ? AND shard = ? AND key > ? LIMIT ?",
+    "fold_by": "INSERT INTO $.view_folded_by (service, grp, shape, code) VALUES (?, ?, ?, ?) IF NOT EXISTS",
     "change": "INSERT INTO $.view_changes (service, process, number) VALUES (?, ?, ?)",
     "changes": "SELECT process, number FROM $.view_changes WHERE service = ?",
     "last_run": "SELECT last FROM $.timers WHERE service = ? AND name = ?",
@@ -87,6 +89,7 @@ _STATEMENTS = {
     " USING TIMESTAMP ?",
 }
 _SERIAL = {
+    "folded_by": f"SELECT shape, code FROM $.view_folded_by WHERE {_GROUP}",
     "group": f"SELECT DISTINCT service, grp, epoch, turn, done, member, asked FROM $.view_groups WHERE {_GROUP}",
     "load": "SELECT key, row, revision, applied FROM $.view_rows WHERE service = ? AND name = ? AND shard = ? AND key IN ?",
 }
@@ -237,6 +240,13 @@ class CassandraReadModels(ReadModels):
     async def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
         found = [await self._ask("seen", self._service, group, part) for part in _parts(streams)]
         return {stream: version for rows in found for stream, version in rows}
+
+    @override
+    async def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
+        while not (found := await self._ask("folded_by", self._service, group)):
+            # If another process was first, the next read returns what it wrote.
+            await self._ask("fold_by", self._service, group, *astuple(by))
+        return FoldedBy(*found[0])
 
     # -- rows -------------------------------------------------------------------------------------------------------------
 

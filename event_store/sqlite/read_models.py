@@ -3,6 +3,7 @@
 Rows and the checkpoint that covers them are written in one transaction, so a view holds the effect of every event exactly once
 (ES-7); a parked event that is done at last leaves in the same transaction (ES-8). The file is written with
 `synchronous=NORMAL`: a power cut may take the last rows, never the consistency; they are folded again from the log.
+(It is long because a port is implemented in one place.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row, RowChanged, WindowsSeen, checked, row_text
+from citybrain.event_store.read_models import (
+    Dropped,
+    FoldedBy,
+    Kept,
+    Parked,
+    ReadModels,
+    Row,
+    RowChanged,
+    WindowsSeen,
+    checked,
+    row_text,
+)
 from citybrain.event_store.sqlite.database import open_database, refused, undo
 from citybrain.event_store.store import LostAssignment
 
@@ -40,6 +52,7 @@ CREATE TABLE IF NOT EXISTS dropped (grp TEXT NOT NULL, position INTEGER NOT NULL
 CREATE TABLE IF NOT EXISTS timers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows (name TEXT PRIMARY KEY, closed_until INTEGER NOT NULL, resume INTEGER NOT NULL,
   position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS folded_by (grp TEXT PRIMARY KEY, shape TEXT NOT NULL, code TEXT NOT NULL) WITHOUT ROWID;
 """
 _ASKED = "INSERT INTO asked VALUES (?, 1) ON CONFLICT (grp) DO UPDATE SET number = number + 1"
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
@@ -140,6 +153,12 @@ class SqliteReadModels(ReadModels):
         sql = "SELECT version FROM seen WHERE grp = ? AND stream = ?"
         found = ((stream, self._db.execute(sql, (group, stream)).fetchone()) for stream in streams)
         return {stream: row[0] for stream, row in found if row is not None}
+
+    @_in_its_thread
+    @override
+    def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
+        self._db.execute("INSERT OR IGNORE INTO folded_by VALUES (?, ?, ?)", (group, *astuple(by)))
+        return FoldedBy(*self._db.execute("SELECT shape, code FROM folded_by WHERE grp = ?", (group,)).fetchone())
 
     @_in_its_thread
     @override

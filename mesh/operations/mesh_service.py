@@ -19,6 +19,7 @@ from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.providers.paging import Key, one_page
+from citybrain.mesh.providers.rows import RowUnreadable
 from citybrain.mesh.providers.views import Rebuilding, View
 from citybrain.mesh.providers.waiting import WaitsForPeople
 from citybrain.mesh.runtime.container import Container
@@ -112,7 +113,7 @@ def _members(containers: Sequence[Container]) -> dict[str, GroupMember]:
     return members
 
 
-def _view(containers: Sequence[Container], service: str, view: str) -> View:
+def _view(containers: Sequence[Container], service: str, view: str) -> View[Any]:
     """A view of a service here. NotFound lists the views there are."""
     views = {
         (container.manifest.name, provider.attr_name): provider
@@ -169,7 +170,7 @@ async def _waits(container: Container) -> pb.WaitsForPeople | None:
     """What waits for people in a service; None: nothing, or it cannot be read now (readiness says why)."""
     try:
         found = [await one.waits() for one in container.dependencies if isinstance(one, WaitsForPeople)]
-    except StoreError:
+    except (StoreError, RowUnreadable):
         return None
     some = [one for one in found if one is not None]
     if not some:

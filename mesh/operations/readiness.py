@@ -1,7 +1,8 @@
 """Whether each service of this process is ready. This follows from what it depends on: store, views, groups, neighbours …
 
-Only its own troubles make a service not ready: the store or the views fail, or a read model has not caught up since the start.
-A neighbour that is out, or a group that fails, is reported under a name of its own, and the service goes on taking calls.
+Only its own troubles make a service not ready: the store or the views fail, a read model has not caught up since the start, or
+its rows cannot be read. A neighbour that is out, a group that fails, or rows that other code has folded, are reported under a
+name of their own, and the service goes on taking calls.
 Otherwise one service that is out would make every service that calls it not ready, and all they can still do would be lost.
 """
 
@@ -82,6 +83,13 @@ class _Group:
 
     async def look(self, state: ServiceState) -> Trouble | None:
         """The group's trouble now; its standing is kept in `state`."""
+        trouble = await self._trouble(state)
+        outdated = await self._entry.outdated() if isinstance(self._entry, View) else None
+        if outdated is not None and (trouble is None or outdated.unreadable):
+            return Trouble(outdated.reason, stops=outdated.unreadable)
+        return trouble
+
+    async def _trouble(self, state: ServiceState) -> Trouble | None:
         now = time.monotonic()
         standing = state.groups[self.name] = await self._entry.member.standing()
         behind = self._catching_up and standing.catching_up > 0

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.subscriptions.tokens import Tokens
 
@@ -20,10 +19,10 @@ _TOKEN, _SIZE = "page_token", "page_size"
 _NOT_ASKED = {_TOKEN, _SIZE}
 
 
-class Scanned(Protocol):
+class Scanned(Protocol[R]):
     """A read model, which is read in the order of its keys."""
 
-    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """Rows after a key."""
         ...
 
@@ -44,7 +43,7 @@ def one_page(
     return page, _token(tokens, request, key(page[-1])) if len(ordered) > size else ""
 
 
-def scan_page(tokens: Tokens, request: Any, view: Scanned, *, default: int) -> tuple[list[tuple[str, Row]], str]:
+def scan_page(tokens: Tokens, request: Any, view: Scanned[R], *, default: int) -> tuple[list[tuple[str, R]], str]:
     """One page of a read model in the order of its keys, as `one_page`. Reads only the rows of this page, and one more."""
     (after,) = _last(tokens, request) or ("",)
     size = request.page_size or default

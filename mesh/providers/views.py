@@ -8,33 +8,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Parked, Row, RowChanged, given_over
+from citybrain.event_store.read_models import FoldedBy, Parked, Row, RowChanged, given_over
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.personal.sealed_rows import SealedRows
+from citybrain.mesh.providers.rows import NotOfShape, RowShape, RowUnreadable
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
-from citybrain.mesh.storage.states import StateError, code_of
+from citybrain.mesh.storage.sources import digest_of
 from citybrain.mesh.subscriptions.generations import Generations, Switch, table
 from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceReadModels, part_name
 from citybrain.observability.logs import logger
 
 D = TypeVar("D")
+R = TypeVar("R")
 # How often a view looks whether somebody asked for a rebuild, if nothing else wakes it.
 _LOOK_S = 1.0
 # How often it looks whether the generation being built has caught up.
 _BUILDING_LOOK_S = 0.05
 # How long the rows of an earlier live generation stay.
 _OLD_S = 10.0
+# So many rows of the live generation are read to see whether they fit.
+_TRIED = 10
 Key = Callable[[Heard], str | None]
-Apply = Callable[[Row | None, Heard], Row | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Why the live rows should be rebuilt, and how. `unreadable`: they cannot even be read."""
+
+    reason: str
+    unreadable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,11 @@ class Rebuilding:
     problem: str
 
 
-class View(DependencyProvider):  # type: ignore[misc]
+class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     """A read model of this service; inside a method: `self.<name>.get(key)`, `.scan()`, `.derived(build)`.
+
+    `row`: the class of its rows, a frozen dataclass. If a field is added with a default, rows without it are still read. If the
+    names in a row are data, the row is a dict: `dict[str, float]`.
 
     `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are stored
     sealed, and read as None if the person was erased. A view that names no such field gets events without personal data.
@@ -59,12 +74,26 @@ class View(DependencyProvider):  # type: ignore[misc]
     container: Container
 
     def __init__(
-        self, events: Sequence[type[Message]], key: Key, apply: Apply, *, personal: Mapping[str, str] | None = None
+        self,
+        events: Sequence[type[Message]],
+        key: Key,
+        apply: Callable[[R | None, Heard], R | None],
+        *,
+        row: type[R],
+        personal: Mapping[str, str] | None = None,
     ) -> None:
         self.types = [type_name(message) for message in events]
         self._key = key
         self._apply = apply
         self._personal = personal or {}
+        self.shape = RowShape(row)
+        for field, person in self._personal.items():
+            for name in (field, person):
+                if name not in self.shape.fields:
+                    raise TypeError(f"personal names a field {name}, and {self.shape.named} has none of that name")
+            hint = self.shape.fields[field]
+            if hint is not Any and type(None) not in get_args(hint):
+                raise TypeError(f"{field} of {self.shape.named} is None when its person was erased: let its type say so")
 
     def setup(self) -> None:
         """Opens the file, so that methods can read before the first event."""
@@ -76,11 +105,12 @@ class View(DependencyProvider):  # type: ignore[misc]
         self._group = f"{service}.view.{self._name}"
         models = ServiceReadModels.of(process, service).models
         self._switch = Switch(models, self._name, self._group)
-        try:
-            self._code = code_of(self._apply)
-        except StateError:
-            self._code = ""
+        self._by = self._folded_by()
         self._live = wait(self._switch.read()).live
+        # If nothing is kept, the rows are of an earlier release. They count as folded by this code.
+        self._live_by = self._building_by = wait(models.keep_folded_by(table(self._group, self._live), self._by))
+        self._unreadable = ""
+        self._tried = False
         self.member = self._member_of(self._live)
         self._building = 0
         self.builder: GroupMember | None = None
@@ -112,28 +142,81 @@ class View(DependencyProvider):  # type: ignore[misc]
 
     kill = stop
 
+    def _folded_by(self) -> FoldedBy:
+        """What this process folds by. The shape includes which fields are sealed; the code includes which events are heard."""
+        shape = repr((self.shape.digest, sorted(self._personal.items())))
+        code = digest_of(self._key, self._apply)
+        code = repr((code, sorted(self.types))) if code else ""
+        return FoldedBy(*(text and hashlib.sha256(text.encode()).hexdigest() for text in (shape, code)))
+
+    async def _keep_folded_by(self, generation: int) -> FoldedBy:
+        return await self.member.file.models.keep_folded_by(table(self._group, generation), self._by)
+
+    @property
+    def _code(self) -> str:
+        """The same as one text, for the row of generations."""
+        return f"{self._by.shape} {self._by.code}"
+
     async def _fold(self, generation: int, part: Part, batch: Batch) -> None:
         name = table(self._name, generation)
         heard = await self._vault.hear(batch.events) if self._personal else [hear(event) for event in batch.events]
         keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
         while True:
             kept = await part.models.load(name, {key for key, _ in keyed}) if keyed else {}
-            standing = await self._rows.open({key: one.row for key, one in kept.items() if one.row is not None})
-            rows: dict[str, Row | None] = {}
+            standing = await self._opened(generation, {key: one.row for key, one in kept.items() if one.row is not None})
+            rows: dict[str, R | None] = {}
             for key, event in keyed:
                 before = kept.get(key)
                 if before is not None and before.holds(part.name, event.stored.position, bool(batch.unparked)):
                     continue
                 row = rows.get(key, standing.get(key))
                 rows[key] = self._apply(row, event)
+            closed = await self._rows.seal({key: None if row is None else self._encoded(row) for key, row in rows.items()})
             try:
-                await part.save(batch, name, await self._rows.seal(rows), kept)
+                await part.save(batch, name, closed, kept)
                 break
             except RowChanged:
                 # A member on another partition has changed a row: fold again, onto its work.
                 continue
         self._changed()
         self.container.process.activity.changed()
+
+    def _encoded(self, row: R) -> Row:
+        try:
+            return self.shape.encode(row)
+        except NotOfShape as problem:
+            raise TypeError(f"`apply` of {self._service} {self._name} gives no {self.shape.named}: {problem}") from None
+
+    async def _opened(self, generation: int, kept: Mapping[str, Row]) -> dict[str, R]:
+        """Unseals and reads kept rows of a generation. RowUnreadable: one does not fit the class."""
+        found: dict[str, R] = {}
+        for key, row in (await self._rows.open(kept)).items():
+            try:
+                found[key] = self.shape.decode(row)
+            except NotOfShape as problem:
+                told = f"row {key!r} of {self._service} {self._name} cannot be read: {problem}; {self._rebuilt}"
+                if generation == self._live:
+                    self._unreadable = told
+                raise RowUnreadable(told) from None
+        return found
+
+    @property
+    def _rebuilt(self) -> str:
+        return f"`city rebuild {self._service} {self._name}` folds all of them anew"
+
+    async def outdated(self) -> Outdated | None:
+        """Whether the live rows were folded by other code than runs here, or cannot be read by it; None: all is well."""
+        if not self._tried:
+            with contextlib.suppress(RowUnreadable):
+                await self.rows(limit=_TRIED)
+            self._tried = True
+        if self._unreadable:
+            return Outdated(self._unreadable, True)
+        if self._live_by.shape != self._by.shape:
+            return Outdated(f"its rows have another shape than the code that runs here: {self._rebuilt}", False)
+        if self._by.code and self._live_by.code and self._live_by.code != self._by.code:
+            return Outdated(f"its rows were folded by other code than runs here: {self._rebuilt}", False)
+        return None
 
     # -- rebuilding -------------------------------------------------------------------------------------------------------
 
@@ -183,7 +266,7 @@ class View(DependencyProvider):  # type: ignore[misc]
         """Does what the row of generations says: folds the one to be built, and changes over to the live one."""
         now = await self._switch.read()
         if now.live != self._live:
-            self._change_over(now.live)
+            self._change_over(now.live, await self._keep_folded_by(now.live))
         if self.builder is not None and self._building != now.building:
             self.builder.leave()
             self.builder = None
@@ -193,6 +276,7 @@ class View(DependencyProvider):  # type: ignore[misc]
             for old in range(1, now.building):
                 if old != now.live:
                     await self._forget(old)
+            self._building_by = await self._keep_folded_by(now.building)
             self._building, self._heads = now.building, {}
             self.builder = self._member_of(now.building)
             # Other processes see how far it is only by its stored checkpoint.
@@ -205,7 +289,7 @@ class View(DependencyProvider):  # type: ignore[misc]
             )
             if done.live == built:
                 before = self._live
-                self._change_over(built)
+                self._change_over(built, self._building_by)
                 self._begin(self._forget_later(before))
 
     async def _caught_up(self) -> bool:
@@ -226,8 +310,8 @@ class View(DependencyProvider):  # type: ignore[misc]
         models = self.member.file.models
         return [one for one in await models.parked(part) if not one.unreadable] if await models.count_parked(part) else []
 
-    def _change_over(self, live: int) -> None:
-        """From now on reads and folds the rows of another generation."""
+    def _change_over(self, live: int, by: FoldedBy) -> None:
+        """From now on reads and folds the rows of another generation; `by`: what it is folded by."""
         self.member.leave()
         if self.builder is not None and self._building == live:
             self.member, self.builder = self.builder, None
@@ -236,7 +320,8 @@ class View(DependencyProvider):  # type: ignore[misc]
         else:
             self.member = self._member_of(live)
             self.member.follow(functools.partial(self._fold, live), when_changed_elsewhere=self._changed_elsewhere)
-        self._live = live
+        self._live, self._live_by = live, by
+        self._unreadable, self._tried = "", False
         self._changed()
         self._process.activity.changed()
 
@@ -277,29 +362,31 @@ class View(DependencyProvider):  # type: ignore[misc]
         while self.revision == revision:
             await self._news.wait()
 
-    def get_dependency(self, worker_ctx: Any) -> View:
+    def get_dependency(self, worker_ctx: Any) -> View[R]:
         """The view itself."""
         return self
 
-    def get(self, key: str) -> Row | None:
+    def get(self, key: str) -> R | None:
         """One row, or None."""
         return wait(self.row(key))
 
-    async def row(self, key: str) -> Row | None:
+    async def row(self, key: str) -> R | None:
         """As `get`, for callers on the loop."""
-        row = await self.member.file.models.get(table(self._name, self._live), key)
-        return None if row is None else (await self._rows.open({key: row}))[key]
+        live = self._live
+        row = await self.member.file.models.get(table(self._name, live), key)
+        return None if row is None else (await self._opened(live, {key: row}))[key]
 
-    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """Rows in the order of their keys."""
         return wait(self.rows(after, limit))
 
-    async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+    async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """As `scan`, for callers on the loop."""
-        rows = await self.member.file.models.scan(table(self._name, self._live), after, limit)
-        return list((await self._rows.open(dict(rows))).items()) if self._personal else rows
+        live = self._live
+        rows = await self.member.file.models.scan(table(self._name, live), after, limit)
+        return list((await self._opened(live, dict(rows))).items())
 
-    def derived(self, build: Callable[[list[Row]], D]) -> D:
+    def derived(self, build: Callable[[list[R]], D]) -> D:
         """What `build` makes of all rows. It runs off the loop, and its result is kept until a row changes."""
         revision, made = self._derived.get(build, (-1, None))
         if revision != self.revision:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from citybrain.mesh.providers.views import View
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import Heard
+from citybrain.mesh.providers.views import Key, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +21,26 @@ class Waits:
     reason: str
 
 
-class WaitsForPeople(View):
-    """A view with a row (`since`, `reason`) for each thing that waits for a person, under its id. `GetStatus` reports it."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row: something waits for a person. `since` in microseconds of city time; `reason`: why."""
+
+    since: int
+    reason: str
+
+
+class WaitsForPeople(View[Waiting]):
+    """A view with a row for each thing that waits for a person, under its id. `GetStatus` reports it."""
+
+    def __init__(
+        self, events: Sequence[type[Message]], key: Key, apply: Callable[[Waiting | None, Heard], Waiting | None]
+    ) -> None:
+        super().__init__(events, key, apply, row=Waiting)
 
     async def waits(self) -> Waits | None:
         """What waits now; None: nothing does."""
         rows = await self.rows()
         if not rows:
             return None
-        oldest, row = min(rows, key=lambda one: (one[1]["since"], one[0]))
-        return Waits(len(rows), oldest, row["since"], row["reason"])
+        oldest, row = min(rows, key=lambda one: (one[1].since, one[0]))
+        return Waits(len(rows), oldest, row.since, row.reason)

@@ -20,7 +20,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from citybrain.event_store.feed import log_position
-from citybrain.event_store.read_models import Row, given_over
+from citybrain.event_store.read_models import given_over
 from citybrain.event_store.store import Cursor, StoredEvent
 from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.reactions import Subscribe
@@ -184,17 +184,17 @@ class Running:
 
         return greenlets().do(work())
 
-    def row(self, view: str, key: str) -> Row | None:
-        """A row of a view as it stands now."""
+    def row(self, view: str, key: str) -> Any:
+        """A row of a view as it stands now, or None."""
         return greenlets().run(lambda: self._view(view).get(key))
 
     def wait_for_row(
-        self, view: str, key: str, condition: Callable[[Row], bool] = lambda row: True, limit_s: float = WAIT_S
-    ) -> Row:
+        self, view: str, key: str, condition: Callable[[Any], bool] = lambda row: True, limit_s: float = WAIT_S
+    ) -> Any:
         """Waits until a row of a view is there and fits; returns it."""
         found = self._view(view)
 
-        async def look() -> Row:
+        async def look() -> Any:
             while True:
                 revision = found.revision
                 row = await found.row(key)
@@ -202,7 +202,7 @@ class Running:
                     return row
                 await found.changed(revision)
 
-        async def work() -> Row:
+        async def work() -> Any:
             try:
                 return await asyncio.wait_for(look(), limit_s)
             except TimeoutError:
@@ -253,7 +253,7 @@ class Running:
             )
         return entrypoints[name]
 
-    def _view(self, name: str) -> View:
+    def _view(self, name: str) -> View[Any]:
         views = {view.attr_name: view for view in self._container.dependencies if isinstance(view, View)}
         if name not in views:
             raise Misused(f"{self._container.service_name} folds no view {name}; it folds: {_listed(views)}")

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.store import ANY, NewEvent, StoredEvent
 from citybrain.mesh.entrypoints.timers import HANGZHOU
 from citybrain.mesh.events import classification_of, type_name
 from citybrain.mesh.personal.vault import lay_down
+from citybrain.mesh.providers.rows import NotOfShape
 from citybrain.mesh.runtime.clock import DrivenClock
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import wait
@@ -29,6 +29,7 @@ from citybrain.mesh.testing.neighbours import Fake, Neighbours
 from citybrain.mesh.testing.parts import Parts, greenlets
 
 D = TypeVar("D")
+R = TypeVar("R")
 MORNING = datetime(2026, 1, 5, 8, 0, tzinfo=HANGZHOU)
 """City time at the start, unless a test gives another: a Monday, eight o'clock."""
 
@@ -44,22 +45,22 @@ class Substitute(Provider):
         return self._value
 
 
-class Rows:
+class Rows(Generic[R]):
     """Takes the place of a view: rows of the test, read as a view is read."""
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
+    def __init__(self, rows: Mapping[str, R]) -> None:
         self.rows = dict(rows)
 
-    def get(self, key: str) -> Row | None:
+    def get(self, key: str) -> R | None:
         """The row of a key, or None."""
         return self.rows.get(key)
 
-    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
+    def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """Keys and rows after a key, in the order of keys."""
         behind = [(key, self.rows[key]) for key in sorted(self.rows) if key > after]
         return behind if limit < 0 else behind[:limit]
 
-    def derived(self, build: Callable[[list[Row]], D]) -> D:
+    def derived(self, build: Callable[[list[R]], D]) -> D:
         """What `build` makes of all rows."""
         return build([row for _, row in self.scan()])
 
@@ -88,7 +89,12 @@ def set_up(service: type, neighbours: Sequence[Fake], given: Mapping[str, Any]) 
                 setting.neighbours.append(value)
             case Streams(), Mapping():
                 setting.before[name] = value
-            case View(), Mapping():
+            case View() as view, Mapping():
+                for key, row in value.items():
+                    try:
+                        view.shape.encode(row)
+                    except NotOfShape as problem:
+                        raise Misused(f"{name} has no such rows as {key!r} is given here: {problem}") from None
                 replaced[name] = Substitute(Rows(value))
             case _:
                 replaced[name] = Substitute(value)

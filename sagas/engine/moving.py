@@ -8,12 +8,12 @@ they are. Because of its row a saga may be looked at too often, but never too se
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.store import Partition
 from citybrain.mesh.events import Heard, microseconds, type_name
 from citybrain.mesh.service import View
@@ -25,45 +25,57 @@ EVENTS: tuple[type[Message], ...] = tuple(getattr(ev, name) for name in ev.DESCR
 NOW = 0
 
 
-class Moving(View):
+@dataclass(frozen=True, slots=True)
+class MovingRow:
+    """A saga that must move. `steps`: when each step is due, in microseconds of city time; NOW: it is out.
+
+    `look`: a process must look at it. `human`: it needs a human.
+    """
+
+    steps: dict[str, int] = field(default_factory=dict)
+    look: bool = False
+    human: bool = False
+
+
+class Moving(View[MovingRow]):
     """The sagas of some workflows that must move."""
 
     def __init__(self, workflows: Sequence[Workflow]) -> None:
         calls_off = {type_name(event) for workflow in workflows for event in workflow.undo_on}
 
-        def apply(row: Row | None, event: Heard) -> Row | None:
+        def apply(row: MovingRow | None, event: Heard) -> MovingRow | None:
             return moved(row, event.data, calls_off)
 
-        super().__init__(EVENTS, listing.key, apply)
+        super().__init__(EVENTS, listing.key, apply, row=MovingRow)
 
     async def reached(self, partition: Partition) -> int:
         """The position of a partition up to which the rows hold everything. They may hold more."""
         return await self.member.file.models.position(part_name(self.member.group, partition)) or 0
 
 
-def due(row: Row) -> int:
+def due(row: MovingRow) -> int:
     """When the saga is to be looked at, in microseconds of city time. NOW: as soon as a process takes it up."""
-    return NOW if row["look"] or not row["steps"] else min(row["steps"].values())
+    return NOW if row.look or not row.steps else min(row.steps.values())
 
 
-def moved(row: Row | None, data: Any, calls_off: Collection[str] = ()) -> Row | None:
+def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> MovingRow | None:
     """The row of a saga after one of its events. `calls_off`: types of events that undo a saga even if it needs a human."""
     match data:
         case ev.SagaStarted() | ev.SagaResumed() | ev.UndoBegan():
-            return _row({}, look=True)
+            return MovingRow(look=True)
         case ev.SagaCompleted() | ev.SagaUndone():
             return None
-        case ev.EventHeard() if row is None or row["human"]:
+        case ev.EventHeard() if row is None or row.human:
             if data.event.type_url.rpartition("/")[2] not in calls_off:
                 return row
-            return _row({} if row is None else row["steps"], look=True, human=True)
+            return MovingRow({} if row is None else row.steps, look=True, human=True)
     if row is None:
         return None
-    steps = dict(row["steps"])
+    steps = dict(row.steps)
     if isinstance(data, ev.SagaNeedsHuman):
         # Timers stop; commands that are under way are not taken back.
         out = {step: moment for step, moment in steps.items() if moment == NOW}
-        return _row(out, look=False, human=True) if out else None
+        return MovingRow(out, human=True) if out else None
     look = False
     match data:
         case ev.StepSent() | ev.UndoSent():
@@ -77,10 +89,6 @@ def moved(row: Row | None, data: Any, calls_off: Collection[str] = ()) -> Row | 
             # What follows may not be recorded yet.
             steps.pop(getattr(data, "step", ""), None)
             look = True
-    if row["human"]:
-        return _row(steps, look=row["look"], human=True) if steps or row["look"] else None
-    return _row(steps, look=look)
-
-
-def _row(steps: dict[str, int], *, look: bool, human: bool = False) -> Row:
-    return {"steps": steps, "look": look, "human": human}
+    if row.human:
+        return MovingRow(steps, row.look, human=True) if steps or row.look else None
+    return MovingRow(steps, look)

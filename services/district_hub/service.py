@@ -20,9 +20,9 @@ class DistrictHubService(Service):
     name = "district_hub"
     districts = Streams("district", domain.District, domain.evolve_district)
     notices = Streams("notices", domain.Notices, domain.evolve_notices)
-    district_list = View(views.DISTRICT_EVENTS, views.district_key, views.district)
-    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
-    answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer)
+    district_list = View(views.DISTRICT_EVENTS, views.district_key, views.district, row=views.DistrictRow)
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer, row=views.AnswerRow)
     paging = Paging()
 
     @rpc
@@ -37,7 +37,7 @@ class DistrictHubService(Service):
     def ListDistricts(self, request: pb.ListDistrictsRequest) -> pb.ListDistrictsResponse:
         """By id, in pages."""
         rows, more = self.paging.scan(request, self.district_list)
-        shown = [pb.District(district_id=key, name=row["name"]) for key, row in rows]
+        shown = [pb.District(district_id=key, name=row.name) for key, row in rows]
         return pb.ListDistrictsResponse(districts=shown, next_page_token=more)
 
     @rpc
@@ -100,7 +100,7 @@ class DistrictHubService(Service):
         notice = _show(told)
         row = self.answers.get(notice.notice_id)
         if row is not None:
-            notice.acknowledged_at.CopyFrom(timestamp(row["at"]))
+            notice.acknowledged_at.CopyFrom(timestamp(row.at))
         return notice
 
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 
 DISTRICT_EVENTS = (ev.DistrictRegistered,)
 ROAD_EVENTS = (traffic.RoadsPublished,)
 ANSWER_EVENTS = (ev.NoticeAcknowledged,)
+RoadRow = dict[str, str]
+"""Road → district."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistrictRow:
+    """A district."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """When a notice was acknowledged, in microseconds of city time."""
+
+    at: int
 
 
 def district_key(event: Heard) -> str:
@@ -20,10 +36,10 @@ def district_key(event: Heard) -> str:
     return str(event.data.district_id)  # type: ignore[attr-defined]
 
 
-def district(row: Row | None, event: Heard) -> Row | None:
+def district(row: DistrictRow | None, event: Heard) -> DistrictRow | None:
     """Its name."""
     assert isinstance(event.data, ev.DistrictRegistered)
-    return {"name": event.data.name}
+    return DistrictRow(event.data.name)
 
 
 def road_key(event: Heard) -> str:
@@ -32,13 +48,13 @@ def road_key(event: Heard) -> str:
     return event.data.edges[0].edge_id
 
 
-def road(row: Row | None, event: Heard) -> Row | None:
+def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """Who keeps the roads of that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
     return {edge.edge_id: edge.district_id for edge in event.data.edges}
 
 
-def keepers(rows: Iterable[Row]) -> dict[str, str]:
+def keepers(rows: Iterable[RoadRow]) -> dict[str, str]:
     """Road → district, over all parts."""
     return {edge: keeper for row in rows for edge, keeper in row.items()}
 
@@ -48,6 +64,6 @@ def answer_key(event: Heard) -> str:
     return str(event.data.notice_id)  # type: ignore[attr-defined]
 
 
-def answer(row: Row | None, event: Heard) -> Row | None:
+def answer(row: AnswerRow | None, event: Heard) -> AnswerRow | None:
     """When it was acknowledged."""
-    return {"at": event.stored.occurred_at}
+    return AnswerRow(event.stored.occurred_at)

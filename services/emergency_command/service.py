@@ -19,8 +19,8 @@ class EmergencyCommandService(Service):
 
     name = "emergency_command"
     incidents = Streams("incident", domain.Incident, domain.evolve)
-    listed = View(views.EVENTS, views.key, views.apply, personal={"reporter": "reporter_id"})
-    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
+    listed = View(views.EVENTS, views.key, views.apply, row=views.IncidentRow, personal={"reporter": "reporter_id"})
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     people = People()
     paging = Paging()
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
 from citybrain.traffic.v1 import events_pb2 as traffic
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard, is_between, timestamp
 
 EVENTS = (IncidentOpened, IncidentCancelled, IncidentClosed)
 ROAD_EVENTS = (traffic.RoadsPublished,)
+RoadRow = dict[str, tuple[float, str]]
+"""Road → its length in metres, and the district that keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """An incident. `reported`: when, by the source's clock and by the store's. `incident`, `reporter`: JSON of the contract."""
+
+    id: str
+    reported: tuple[int, int]
+    incident: dict[str, Any]
+    reporter_id: str = ""
+    reporter: dict[str, Any] | None = None
 
 
 def key(event: Heard) -> str:
@@ -21,7 +35,7 @@ def key(event: Heard) -> str:
     return str(event.data.incident_id)  # type: ignore[attr-defined]
 
 
-def apply(row: Row | None, event: Heard) -> Row | None:
+def apply(row: IncidentRow | None, event: Heard) -> IncidentRow | None:
     """The incident after an event."""
     when = timestamp(event.stored.occurred_at)
     data = event.data
@@ -31,42 +45,42 @@ def apply(row: Row | None, event: Heard) -> Row | None:
             place=data.place, reported_at=when, reporter_id=data.reporter_id, district_id=data.district_id,
         )  # fmt: skip
         # Positions of different partitions of the log are not comparable; moments are.
-        moments = [event.stored.occurred_at, event.stored.recorded_at]
-        row = {"id": data.incident_id, "reported": moments, "incident": MessageToDict(incident)}
+        moments = event.stored.occurred_at, event.stored.recorded_at
+        row = IncidentRow(data.incident_id, moments, MessageToDict(incident))
         if data.HasField("reporter"):
-            row |= {"reporter_id": data.reporter_id, "reporter": MessageToDict(data.reporter)}
+            return replace(row, reporter_id=data.reporter_id, reporter=MessageToDict(data.reporter))
         return row
     if row is None:
         return None
-    incident = ParseDict(row["incident"], pb.Incident())
+    incident = ParseDict(row.incident, pb.Incident())
     incident.ended_at.CopyFrom(when)
     if isinstance(data, IncidentCancelled):
         incident.state, incident.outcome = pb.INCIDENT_STATE_CANCELLED, data.reason
     elif isinstance(data, IncidentClosed):
         incident.state, incident.outcome = pb.INCIDENT_STATE_CLOSED, data.outcome
-    return {**row, "incident": MessageToDict(incident)}
+    return replace(row, incident=MessageToDict(incident))
 
 
-def age(row: Row) -> tuple[int | str, ...]:
+def age(row: IncidentRow) -> tuple[int | str, ...]:
     """What incidents are ordered by; it never changes of one."""
-    return (*row["reported"], row["id"])
+    return (*row.reported, row.id)
 
 
-def is_asked_for(row: Row, request: pb.ListIncidentsRequest) -> bool:
+def is_asked_for(row: IncidentRow, request: pb.ListIncidentsRequest) -> bool:
     """Whether a list with this question shows it."""
-    incident = row["incident"]
+    incident = row.incident
     return (
         (not request.states or pb.IncidentState.Value(incident["state"]) in request.states)
         and (not request.district_id or incident.get("districtId") == request.district_id)
-        and is_between(row["reported"][0], request.reported_from, request.reported_before)
+        and is_between(row.reported[0], request.reported_from, request.reported_before)
     )
 
 
-def read(row: Row) -> pb.Incident:
+def read(row: IncidentRow) -> pb.Incident:
     """A row as callers see it."""
-    incident = ParseDict(row["incident"], pb.Incident())
-    if row.get("reporter") is not None:
-        ParseDict(row["reporter"], incident.reporter)
+    incident = ParseDict(row.incident, pb.Incident())
+    if row.reporter is not None:
+        ParseDict(row.reporter, incident.reporter)
     return incident
 
 
@@ -76,17 +90,17 @@ def road_key(event: Heard) -> str:
     return event.data.edges[0].edge_id
 
 
-def road(row: Row | None, event: Heard) -> Row | None:
+def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """Length and district of each road of that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
-    return {edge.edge_id: [edge.length_m, edge.district_id] for edge in event.data.edges}
+    return {edge.edge_id: (edge.length_m, edge.district_id) for edge in event.data.edges}
 
 
-def lengths(rows: Iterable[Row]) -> dict[str, float]:
+def lengths(rows: Iterable[RoadRow]) -> dict[str, float]:
     """Road → metres, over all parts."""
     return {edge: length for row in rows for edge, (length, _) in row.items()}
 
 
-def keepers(rows: Iterable[Row]) -> dict[str, str]:
+def keepers(rows: Iterable[RoadRow]) -> dict[str, str]:
     """Road → district, over all parts."""
     return {edge: keeper for row in rows for edge, (_, keeper) in row.items()}

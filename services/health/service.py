@@ -26,9 +26,9 @@ class HealthService(Service):
     hospitals = Streams("hospital", places.Hospital, places.evolve_hospital, snapshot_every=500)
     dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
     bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
-    ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance)
-    hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital)
-    roads = View(views.ROAD_EVENTS, views.road_key, views.road)
+    ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance, row=views.AmbulanceRow)
+    hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital, row=views.HospitalRow)
+    roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     paging = Paging()
 
     @rpc
@@ -59,7 +59,7 @@ class HealthService(Service):
     def ListAmbulances(self, request: pb.ListAmbulancesRequest) -> pb.ListAmbulancesResponse:
         """By id, in pages."""
         rows, more = self.paging.scan(request, self.ambulance_list)
-        shown = [pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row["incident"]) for key, row in rows]
+        shown = [pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row.incident) for key, row in rows]
         return pb.ListAmbulancesResponse(ambulances=shown, next_page_token=more)
 
     @rpc
@@ -67,7 +67,7 @@ class HealthService(Service):
         """By id, in pages."""
         rows, more = self.paging.scan(request, self.hospital_list)
         shown = [
-            pb.Hospital(hospital_id=key, name=row["name"], entrance=_place(row), places=row["places"], free_places=_free(row))
+            pb.Hospital(hospital_id=key, name=row.name, entrance=_place(row), places=row.places, free_places=_free(row))
             for key, row in rows
         ]
         return pb.ListHospitalsResponse(hospitals=shown, next_page_token=more)
@@ -202,7 +202,7 @@ class HealthService(Service):
     # -- who is nearest -----------------------------------------------------------------------------------------------
 
     def _ambulances_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
-        free = {k: _place(row) for k, row in self.ambulance_list.scan() if not row["reservation"] and k not in without}
+        free = {k: _place(row) for k, row in self.ambulance_list.scan() if not row.reservation and k not in without}
         return self._by_time(place, free, travel.routes_to, "no ambulance is free: the next one will be when it is released")
 
     def _hospitals_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
@@ -229,9 +229,9 @@ class HealthService(Service):
         )
 
 
-def _place(row: dict[str, Any]) -> RoadPlace:
-    return RoadPlace(edge_id=row["edge_id"], position_m=row["position_m"])
+def _place(row: views.AmbulanceRow | views.HospitalRow) -> RoadPlace:
+    return RoadPlace(edge_id=row.edge_id, position_m=row.position_m)
 
 
-def _free(row: dict[str, Any]) -> int:
-    return int(row["places"]) - len(row["expected"]) - len(row["present"])
+def _free(row: views.HospitalRow) -> int:
+    return row.places - len(row.expected) - len(row.present)

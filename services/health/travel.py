@@ -15,6 +15,7 @@ from typing import Any
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import Refused
+from citybrain.services.health.views import RoadRow
 
 DESIRED_SHARE = 1.2
 """The speed that an ambulance on its way wants to drive, as a share of free flow."""
@@ -47,7 +48,7 @@ class Roads:
             raise Refused(f"{where}: give a place on it", "OFF_THE_ROAD")
 
 
-def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
+def build(rows: Iterable[RoadRow]) -> Roads:
     """The graph from the rows of the roads view."""
     # Imported here: it takes a tenth of the start of a process, and a start does not ask about roads.
     import networkx as nx
@@ -56,7 +57,7 @@ def build(rows: Iterable[Mapping[str, Any]]) -> Roads:
     length: dict[str, float] = {}
     speed: dict[str, float] = {}
     for row in rows:
-        for edge_id, length_m, free_mps, following in row["edges"]:
+        for edge_id, length_m, free_mps, following in row.edges:
             length[edge_id], speed[edge_id] = length_m, free_mps
             for after in following:
                 graph.add_edge(edge_id, after)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 
 AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
@@ -18,6 +19,37 @@ HOSPITAL_EVENTS = (
     ev.PatientTransferred,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
+Edge = tuple[str, float, float, list[str]]
+"""A road: its id, its length in metres, its speed in free flow in metres per second, and the roads that follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class AmbulanceRow:
+    """An ambulance: its station, and for which incident and reservation it drives; both are empty while it is free."""
+
+    edge_id: str
+    position_m: float
+    incident: str = ""
+    reservation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HospitalRow:
+    """A hospital. `expected`: incident → reservation; `present`: incidents whose patients are there."""
+
+    name: str
+    edge_id: str
+    position_m: float
+    places: int
+    expected: dict[str, str] = field(default_factory=dict)
+    present: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoadRow:
+    """A part of the road network."""
+
+    edges: list[Edge]
 
 
 def ambulance_key(event: Heard) -> str:
@@ -25,15 +57,15 @@ def ambulance_key(event: Heard) -> str:
     return str(event.data.ambulance_id)  # type: ignore[attr-defined]
 
 
-def ambulance(row: Row | None, event: Heard) -> Row | None:
+def ambulance(row: AmbulanceRow | None, event: Heard) -> AmbulanceRow | None:
     """Where it stands, and for whom it drives."""
     data = event.data
     if isinstance(data, ev.AmbulanceRegistered):
-        return {"edge_id": data.station.edge_id, "position_m": data.station.position_m, "incident": "", "reservation": ""}
+        return AmbulanceRow(data.station.edge_id, data.station.position_m)
     if row is not None and isinstance(data, ev.AmbulanceReserved):
-        return {**row, "incident": data.incident_id, "reservation": data.reservation_id}
-    if row is not None and isinstance(data, ev.AmbulanceReleased) and row["reservation"] == data.reservation_id:
-        return {**row, "incident": "", "reservation": ""}
+        return replace(row, incident=data.incident_id, reservation=data.reservation_id)
+    if row is not None and isinstance(data, ev.AmbulanceReleased) and row.reservation == data.reservation_id:
+        return replace(row, incident="", reservation="")
     return row
 
 
@@ -42,18 +74,15 @@ def hospital_key(event: Heard) -> str:
     return str(event.data.hospital_id)  # type: ignore[attr-defined]
 
 
-def hospital(row: Row | None, event: Heard) -> Row | None:
+def hospital(row: HospitalRow | None, event: Heard) -> HospitalRow | None:
     """Its places and who is expected."""
     data = event.data
     if isinstance(data, ev.HospitalRegistered):
         entrance = data.entrance
-        return {
-            "name": data.name, "edge_id": entrance.edge_id, "position_m": entrance.position_m, "places": data.places,
-            "expected": {}, "present": [],
-        }  # fmt: skip
+        return HospitalRow(data.name, entrance.edge_id, entrance.position_m, data.places)
     if row is None:
         return None
-    expected, present = dict(row["expected"]), set(row["present"])
+    expected, present = dict(row.expected), set(row.present)
     match data:
         case ev.BedReserved():
             expected[data.incident_id] = data.reservation_id
@@ -65,7 +94,7 @@ def hospital(row: Row | None, event: Heard) -> Row | None:
             present.add(data.incident_id)
         case ev.PatientDischarged() | ev.PatientTransferred():
             present.discard(data.incident_id)
-    return {**row, "expected": expected, "present": sorted(present)}
+    return replace(row, expected=expected, present=tuple(sorted(present)))
 
 
 def road_key(event: Heard) -> str:
@@ -74,7 +103,7 @@ def road_key(event: Heard) -> str:
     return event.data.edges[0].edge_id
 
 
-def road(row: Row | None, event: Heard) -> Row | None:
+def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """The newest word on that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
-    return {"edges": [[e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)] for e in event.data.edges]}
+    return RoadRow([(e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)) for e in event.data.edges])

@@ -26,9 +26,9 @@ class TrafficService(Service):
     signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
-    road_list = View(views.ROAD_EVENTS, views.road_key, views.road)
-    signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal)
-    grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant)
+    road_list = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
+    grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
     observed = Observed()
     clock = Clock()
     # Observations must be of now: a controller refuses a command that was made for another moment.

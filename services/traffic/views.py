@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.events import Heard
 from citybrain.services.traffic.grants import Grant
 from citybrain.services.traffic.network import Network, build
@@ -16,6 +16,25 @@ from citybrain.services.traffic.network import Network, build
 ROAD_EVENTS = (ev.RoadsPublished,)
 SIGNAL_EVENTS = (ev.SignalRegistered,)
 GRANT_EVENTS = (ev.PriorityGranted, ev.PriorityReleased, ev.VehicleLost, ev.VehicleMissing)
+RoadRow = dict[str, float]
+"""Road → its length in metres."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """A signal, as bytes of its message in base 64."""
+
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A grant that holds. `given`: its position in the log. `grant`: its event, as bytes of the message in base 64."""
+
+    given: int
+    grant: str
+    lost: bool = False
+    missing: bool = False
 
 
 def road_key(event: Heard) -> str:
@@ -24,13 +43,13 @@ def road_key(event: Heard) -> str:
     return event.data.edges[0].edge_id
 
 
-def road(row: Row | None, event: Heard) -> Row | None:
+def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """Length of each edge of that part."""
     assert isinstance(event.data, ev.RoadsPublished)
     return {edge.edge_id: edge.length_m for edge in event.data.edges}
 
 
-def lengths(rows: Iterable[Row]) -> dict[str, float]:
+def lengths(rows: Iterable[RoadRow]) -> dict[str, float]:
     """Edge → metres, over all parts."""
     return {edge: length for row in rows for edge, length in row.items()}
 
@@ -41,15 +60,15 @@ def signal_key(event: Heard) -> str:
     return event.data.signal.signal_id
 
 
-def signal(row: Row | None, event: Heard) -> Row | None:
+def signal(row: SignalRow | None, event: Heard) -> SignalRow | None:
     """The signal as it was registered last."""
     assert isinstance(event.data, ev.SignalRegistered)
-    return {"signal": b64encode(event.data.signal.SerializeToString(deterministic=True)).decode()}
+    return SignalRow(b64encode(event.data.signal.SerializeToString(deterministic=True)).decode())
 
 
-def network(rows: Iterable[Row]) -> Network:
+def network(rows: Iterable[SignalRow]) -> Network:
     """All signals, prepared for looking ahead; without the lengths of roads."""
-    return build((), (Signal.FromString(b64decode(row["signal"])) for row in rows))
+    return build((), (Signal.FromString(b64decode(row.signal)) for row in rows))
 
 
 def grant_key(event: Heard) -> str:
@@ -57,18 +76,18 @@ def grant_key(event: Heard) -> str:
     return str(event.data.grant_id)  # type: ignore[attr-defined]
 
 
-def grant(row: Row | None, event: Heard) -> Row | None:
+def grant(row: GrantRow | None, event: Heard) -> GrantRow | None:
     """The grant until it is released, and whether its vehicle is lost."""
     if isinstance(event.data, ev.PriorityGranted):
         given = b64encode(event.data.SerializeToString(deterministic=True)).decode()
-        return {"given": event.stored.position, "grant": given, "lost": False, "missing": False}
+        return GrantRow(event.stored.position, given)
     if row is None or isinstance(event.data, ev.PriorityReleased):
         return None
-    return {**row, "lost": True, "missing": isinstance(event.data, ev.VehicleMissing)}
+    return replace(row, lost=True, missing=isinstance(event.data, ev.VehicleMissing))
 
 
-def grants(rows: Iterable[Row]) -> list[Grant]:
+def grants(rows: Iterable[GrantRow]) -> list[Grant]:
     """The grants that hold, in the order in which they were given."""
-    ordered = sorted(rows, key=lambda row: int(row["given"]))
-    given = [(row, ev.PriorityGranted.FromString(b64decode(row["grant"]))) for row in ordered]
-    return [Grant(granted, bool(row["lost"]), bool(row.get("missing"))) for row, granted in given]
+    ordered = sorted(rows, key=lambda row: row.given)
+    given = [(row, ev.PriorityGranted.FromString(b64decode(row.grant))) for row in ordered]
+    return [Grant(granted, row.lost, row.missing) for row, granted in given]

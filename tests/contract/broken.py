@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from citybrain.event_store.feed import PartitionsFeed
-from citybrain.event_store.read_models import MAX_ROW_BYTES, Kept, Parked, Row
+from citybrain.event_store.read_models import MAX_ROW_BYTES, FoldedBy, Kept, Parked, Row
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.store import CorrelatedLog
@@ -325,6 +325,14 @@ class KeepsWhatIsDeleted(Through):
     ) -> None:  # fmt: skip
         rows = {key: row for key, row in (rows or {}).items() if row is not None}
         await self.models.save(group, epoch, position, view, rows, unparked, **named)
+
+
+class SaysAnewByWhatItFolds(Through):
+    """What is said last stands."""
+
+    async def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
+        self.models._db.execute("DELETE FROM folded_by WHERE grp = ?", (group,))
+        return await self.models.keep_folded_by(group, by)
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from citybrain.event_store.read_models import (
     MAX_KEY_BYTES,
     MAX_ROW_BYTES,
     Dropped,
+    FoldedBy,
     Parked,
     ReadModels,
     Row,
@@ -247,7 +248,9 @@ class ReadModelsContract(ReadModelsEngine):
                 await models.park(GROUP, epoch, [parked(2)])
                 await models.save(GROUP, epoch, 3, VIEW, {"k": {"n": 1}})
                 await models.ran("nightly", 11)
+                await models.keep_folded_by(GROUP, FoldedBy("shape", "code"))
             async with self.models(tmp_path) as models:
+                assert await models.keep_folded_by(GROUP, FoldedBy("other", "other")) == FoldedBy("shape", "code")
                 assert await models.get(VIEW, "k") == {"n": 1}
                 assert await models.parked(GROUP) == [parked(2)]
                 assert await models.last_run("nightly") == 11
@@ -401,6 +404,26 @@ class ReadModelsContract(ReadModelsEngine):
             )
             assert sorted(now.building for now in taken) == list(range(2, 12)), "no number is given twice"
             assert await switches[1].change(lambda now: Generations(11, 0, "", now.last)) == await switches[0].read()
+
+        self.on_two(tmp_path, test)
+
+    def test_es11_by_what_a_group_folds_its_rows_is_said_once_and_each_group_says_it_for_itself(self, tmp_path: Path) -> None:
+        async def test(models: ReadModels) -> None:
+            first, later = FoldedBy("形", "code"), FoldedBy("another shape", "other code")
+            assert await models.keep_folded_by(GROUP, first) == first
+            assert await models.keep_folded_by(GROUP, later) == first
+            assert await models.keep_folded_by(f"{GROUP}~2", later) == later
+            epoch, _ = await models.join(GROUP)
+            await models.save(GROUP, epoch, 1, VIEW, {"k": {"n": 1}})
+            assert await models.keep_folded_by(GROUP, later) == first, "folding changes nothing of it"
+
+        self.on_models(tmp_path, test)
+
+    def test_es11_of_many_that_say_at_once_by_what_a_group_folds_all_are_told_the_same(self, tmp_path: Path) -> None:
+        async def test(one: ReadModels, two: ReadModels) -> None:
+            said = [FoldedBy(f"shape {number}", f"code {number}") for number in range(10)]
+            told = await asyncio.gather(*(models.keep_folded_by(GROUP, by) for by in said for models in (one, two)))
+            assert len(set(told)) == 1 and told[0] in said
 
         self.on_two(tmp_path, test)
 

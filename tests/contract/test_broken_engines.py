@@ -125,6 +125,7 @@ MODELS = [
     (broken.ParksWhatWasGivenUp, "test_es8_what_was_given_up_is_not_parked_again_by_who_did_not_know_yet"),
     (broken.TakesRowsOfAnySize, "test_a_row_or_a_key_that_is_too_large_is_refused_and_nothing_is_written"),
     (broken.OrdersByLength, "test_rows_are_listed_in_the_order_of_their_keys_in_pages"),
+    (broken.SaysAnewByWhatItFolds, "test_es11_by_what_a_group_folds_its_rows_is_said_once_and_each_group_says_it_for_itself"),
     (broken.KeepsWhatIsDeleted, "test_a_row_is_written_over_and_none_takes_it_out"),
 ]
 SUBSCRIPTIONS = [

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import pytest
 from typing_extensions import override
 
-from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.migrations import STREAMS, migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.distributed.interfaces import TimedOut
-from citybrain.event_store.read_models import ReadModels, Row, RowChanged, replayed_as
+from citybrain.event_store.read_models import FoldedBy, ReadModels, Row, RowChanged, replayed_as
 from citybrain.event_store.store import Features, LostAssignment
 from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.read_models import GROUP, VIEW, ReadModelsContract, parked
@@ -182,6 +182,20 @@ def test_services_keep_what_is_theirs_apart(place: Place) -> None:
             await one.ran("nightly", 5)
             assert await other.position(GROUP) is None
             assert (await other.scan(VIEW), await other.last_run("nightly")) == ([], None)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_a_keyspace_of_the_release_before_gets_a_place_for_what_a_group_folds_by(engines: EngineProcesses, prefix: str) -> None:
+    place = Place(engines.cassandra.address, prefix)
+
+    async def test() -> None:
+        # All but the steps that came with it and later.
+        (first,) = [number for number, step in enumerate(STREAMS) if "view_folded_by" in step]
+        await migrate(place, STREAMS[:first])
+        await migrate(place)
+        async with opened(place, "s") as models:
+            assert await models.keep_folded_by(GROUP, FoldedBy("shape", "code")) == FoldedBy("shape", "code")
 
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 

@@ -10,7 +10,18 @@ from itertools import islice
 
 from typing_extensions import override
 
-from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row, RowChanged, WindowsSeen, checked, row_text
+from citybrain.event_store.read_models import (
+    Dropped,
+    FoldedBy,
+    Kept,
+    Parked,
+    ReadModels,
+    Row,
+    RowChanged,
+    WindowsSeen,
+    checked,
+    row_text,
+)
 from citybrain.event_store.store import LostAssignment
 from tests.memory_engine.at_once import at_once
 
@@ -37,6 +48,7 @@ class MemoryReadModels(ReadModels):
         self._asked: Counter[str] = Counter()
         self._timers: dict[str, int] = {}
         self._windows: dict[str, WindowsSeen] = {}
+        self._folded_by: dict[str, FoldedBy] = {}
 
     @override
     def close(self) -> None:
@@ -50,6 +62,11 @@ class MemoryReadModels(ReadModels):
         joined = self._groups.setdefault(group, _Group(start))
         joined.epoch += 1
         return joined.epoch, joined.position
+
+    @at_once
+    @override
+    def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
+        return self._folded_by.setdefault(group, by)
 
     @at_once
     @override

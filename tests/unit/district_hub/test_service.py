@@ -20,6 +20,7 @@ from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.district_hub.service import DistrictHubService
+from citybrain.services.district_hub.views import DistrictRow
 
 KEEPERS = {"part": {"e1": "xihu", "e2": "gongshu", "e3": "xihu"}}
 ROADS = RoadsPublished(edges=[RoadEdge(edge_id=edge, district_id=keeper) for edge, keeper in KEEPERS["part"].items()])
@@ -56,7 +57,7 @@ def test_a_notice_of_any_incident_and_round_can_be_looked_at_and_acknowledged() 
 
 
 def test_districts_are_listed_by_their_ids_in_pages() -> None:
-    known = {f"d{number}": {"name": f"District {number}"} for number in (3, 1, 5, 2, 4)}
+    known = {f"d{number}": DistrictRow(f"District {number}") for number in (3, 1, 5, 2, 4)}
     with service_factory(DistrictHubService, district_list=known) as hub:
         first = hub.ListDistricts(pb.ListDistrictsRequest(page_size=3))
         second = hub.ListDistricts(pb.ListDistrictsRequest(page_size=3, page_token=first.next_page_token))
@@ -73,7 +74,7 @@ def test_a_notice_shows_when_it_was_seen() -> None:
         hub.AcknowledgeNotice(acknowledge("xihu"))
         seen = hub.answers.get("i1.xihu")
         shown = hub.GetNotice(pb.GetNoticeRequest(notice_id="i1.xihu")).notice.acknowledged_at
-        assert seen is not None and microseconds(shown) == seen["at"] > 0
+        assert seen is not None and microseconds(shown) == seen.at > 0
 
 
 @pytest.mark.parametrize("letter", [chr(code) for code in (*range(0x20, 0x100), 0x4E2D) if chr(code).isprintable()])

@@ -11,7 +11,6 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import Heard, timestamp
@@ -146,10 +145,12 @@ def test_incidents_that_come_between_two_pages_repeat_and_hide_none() -> None:
 
 
 def test_newest_is_said_by_the_time_of_the_report_whatever_the_position_in_the_log() -> None:
-    rows: dict[str, Row] = {}
+    rows: dict[str, views.IncidentRow] = {}
     for name, reported, position in (("inc-1", 5, 90), ("inc-2", 7, 10), ("inc-3", 7, 50)):
         stored = StoredEvent(name, "", b"", reported, "", "", "", "", "", 0, "", 1, reported, position)
-        rows[name] = views.apply(None, Heard(IncidentOpened(incident_id=name), stored)) or {}
+        row = views.apply(None, Heard(IncidentOpened(incident_id=name), stored))
+        assert row is not None
+        rows[name] = row
     with service_factory(EmergencyCommandService, listed=rows) as command:
         listed = command.ListIncidents(pb.ListIncidentsRequest()).incidents
     assert [one.incident_id for one in listed] == ["inc-3", "inc-2", "inc-1"]

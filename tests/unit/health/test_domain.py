@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.testing import given
 from citybrain.services.health import domain, places, travel
+from citybrain.services.health.views import RoadRow
 
 STATION = RoadPlace(edge_id="e1", position_m=1)
 CHOICE = domain.Choice("r1", "a1", STATION, Route(edge_ids=["e1"]))
@@ -222,7 +223,7 @@ def test_a_place_for_a_transfer_is_held_as_any_other_and_given_back_where_it_doe
 
 def roads() -> travel.Roads:
     return travel.build(
-        [{"edges": [["e1", 100, 10, ["e2", "e3"]], ["e2", 100, 10, ["e4"]], ["e3", 300, 10, ["e4"]], ["e4", 100, 10, []]]}]
+        [RoadRow([("e1", 100, 10, ["e2", "e3"]), ("e2", 100, 10, ["e4"]), ("e3", 300, 10, ["e4"]), ("e4", 100, 10, [])])]
     )
 
 
@@ -249,7 +250,7 @@ def test_a_place_that_is_on_no_road_is_refused_with_what_is_wrong() -> None:
 
 
 def test_to_a_place_that_was_passed_on_the_same_road_one_drives_around() -> None:
-    ring = travel.build([{"edges": [["e1", 100, 10, ["e2"]], ["e2", 100, 10, ["e3"]], ["e3", 100, 10, ["e1"]]]}])
+    ring = travel.build([RoadRow([("e1", 100, 10, ["e2"]), ("e2", 100, 10, ["e3"]), ("e3", 100, 10, ["e1"])])])
     behind, here = RoadPlace(edge_id="e1", position_m=20), RoadPlace(edge_id="e1", position_m=70)
     for found in (travel.routes_to(ring, behind, {"a": here}), travel.routes_from(ring, here, {"a": behind})):
         assert (list(found["a"].edge_ids), found["a"].length_m) == (["e1", "e2", "e3", "e1"], 250)
@@ -266,7 +267,7 @@ def towns(draw: st.DrawFn) -> tuple[travel.Roads, RoadPlace, RoadPlace]:
         RoadPlace(edge_id=(name := draw(st.sampled_from(names))), position_m=draw(st.integers(0, lengths[name])))
         for _ in range(2)
     ]
-    return travel.build([{"edges": [[name, lengths[name], 10, follow[name]] for name in names]}]), places[0], places[1]
+    return travel.build([RoadRow([(name, lengths[name], 10, follow[name]) for name in names])]), places[0], places[1]
 
 
 @for_all(towns())

@@ -15,14 +15,15 @@ from citybrain.traffic.v1 import events_pb2 as traffic
 from citybrain.mesh.errors import NoneFree, Refused
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.health.service import HealthService
+from citybrain.services.health.views import AmbulanceRow, HospitalRow, RoadRow
 
 # A ring: e1 → e2 → e3 → e1; and an island.
 RING = {"e1": ["e2"], "e2": ["e3"], "e3": ["e1"], "island": []}
-ROADS = {"e1": {"edges": [[edge, 100.0, 10.0, following] for edge, following in RING.items()]}}
+ROADS = {"e1": RoadRow([(edge, 100.0, 10.0, following) for edge, following in RING.items()])}
 
 
-def stands(edge: str, incident: str = "", reservation: str = "") -> dict[str, object]:
-    return {"edge_id": edge, "position_m": 0.0, "incident": incident, "reservation": reservation}
+def stands(edge: str, incident: str = "", reservation: str = "") -> AmbulanceRow:
+    return AmbulanceRow(edge, 0.0, incident, reservation)
 
 
 def reserve(incident: str = "i1", edge: str = "e3") -> pb.ReserveAmbulanceRequest:
@@ -34,7 +35,7 @@ def reserve(incident: str = "i1", edge: str = "e3") -> pb.ReserveAmbulanceReques
 
 def test_ambulances_and_hospitals_are_listed_by_their_ids_in_pages() -> None:
     fleet = {f"a{number}": stands("e1") for number in (2, 3, 1)}
-    house = {"edge_id": "e1", "position_m": 0.0, "name": "", "places": 3, "expected": {}, "present": {}}
+    house = HospitalRow("", "e1", 0.0, 3)
     houses = {f"h{number}": house for number in (2, 3, 1)}
     with service_factory(HealthService, ambulance_list=fleet, hospital_list=houses) as health:
         lists: tuple[tuple[Any, Any, str, str], ...] = (
@@ -152,7 +153,7 @@ def test_terminals_hear_their_orders_from_the_token_on(health: Running) -> None:
     health.fire("ReleaseAmbulance", pb.ReleaseAmbulanceRequest(incident_id="i1", reservation_id="r-i1"))
     with health.fire("FollowMissions", pb.FollowMissionsRequest(resume_token=held.resume_token)) as orders:
         assert [event.type.rpartition(".")[2] for event in next(orders).events] == ["AmbulanceReleased"]
-    health.wait_for_row("ambulance_list", "a2", lambda row: row["reservation"] == "")
+    health.wait_for_row("ambulance_list", "a2", lambda row: row.reservation == "")
 
 
 def test_the_last_place_of_a_hospital_is_given_once_and_back_when_it_is_cancelled(health: Running) -> None:
@@ -160,11 +161,11 @@ def test_the_last_place_of_a_hospital_is_given_once_and_back_when_it_is_cancelle
         return pb.ReserveBedRequest(incident_id=incident, reservation_id=f"b-{incident}", place=RoadPlace(edge_id="e2"))
 
     assert health.fire("ReserveBed", bed("i1")).hospital_id == "h1"
-    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == {"i1": "b-i1"})
+    health.wait_for_row("hospital_list", "h1", lambda row: row.expected == {"i1": "b-i1"})
     with pytest.raises(NoneFree, match="no hospital has a free place"):
         health.fire("ReserveBed", bed("i2"))
     health.fire("CancelBed", pb.CancelBedRequest(incident_id="i1", reservation_id="b-i1"))
-    health.wait_for_row("hospital_list", "h1", lambda row: row["expected"] == {})
+    health.wait_for_row("hospital_list", "h1", lambda row: row.expected == {})
     assert health.fire("ReserveBed", bed("i2")).hospital_id == "h1"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from citybrain.event_store import parking
 from citybrain.event_store.keys import KeysMissing, PersonErased
 from citybrain.event_store.limits import MAX_APPEND_EVENTS, MAX_EVENT_BYTES
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.store import (
     ANY,
@@ -40,15 +40,22 @@ TRAFFIC = "citybrain.traffic.v1.TrafficService"
 REPORTED = type_name(ev.SignalReported)
 
 
-def apply(row: Row | None, event: Heard) -> Row | None:
-    return {"id": event.stored.id}
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A row: the last event of a signal."""
+
+    id: str
+
+
+def apply(row: Signal | None, event: Heard) -> Signal | None:
+    return Signal(event.stored.id)
 
 
 class Shelf(Service):
     """Folds one view."""
 
     name = "shelf"
-    rows = View((ev.SignalReported,), lambda event: event.data.signal_id, apply)  # type: ignore[attr-defined]
+    rows = View((ev.SignalReported,), lambda event: event.data.signal_id, apply, row=Signal)  # type: ignore[attr-defined]
 
 
 def write(parts: Parts, *signals: str) -> None:
@@ -58,7 +65,7 @@ def write(parts: Parts, *signals: str) -> None:
         wait(parts.store.append(signal, [NewEvent(id="a", type=REPORTED, data=data, occurred_at=1)], ANY))
 
 
-def shelf(parts: Parts) -> View:
+def shelf(parts: Parts) -> View[Signal]:
     write(parts)
     (view,) = parts.add(Shelf, TRAFFIC).dependencies
     assert isinstance(view, View)
@@ -92,7 +99,7 @@ def test_a_process_that_stands_by_is_at_rest_and_folds_once_it_leads(tmp_path: P
         wait(parts.process.activity.rest())
         assert view.get("s") is None
         other.give_up()
-        parts.until(lambda: view.get("s") == {"id": "a"})
+        parts.until(lambda: view.get("s") == Signal("a"))
 
     on_parts(tmp_path, test)
 
@@ -157,7 +164,7 @@ def test_read_models_that_do_not_answer_for_a_while_end_no_membership(tmp_path: 
         view = shelf(parts)
         parts.until(lambda: not away["changes"])
         other.give_up()
-        parts.until(lambda: view.get("s") == {"id": "a"})
+        parts.until(lambda: view.get("s") == Signal("a"))
         assert not away["join"]
 
     on_parts(tmp_path, test)
@@ -174,7 +181,7 @@ def test_a_lead_that_cannot_be_taken_for_a_while_is_taken_later(tmp_path: Path, 
 
         monkeypatch.setattr(Leadership, "take", failing)
         view = shelf(parts)
-        parts.until(lambda: view.get("s") == {"id": "a"})
+        parts.until(lambda: view.get("s") == Signal("a"))
 
     on_parts(tmp_path, test)
 
@@ -225,7 +232,7 @@ def test_a_defect_in_what_looks_after_a_membership_does_not_end_it(tmp_path: Pat
 
         monkeypatch.setattr(AllOrNothing, "partitions", failing)
         view = shelf(parts)
-        parts.until(lambda: view.get("s") == {"id": "a"})
+        parts.until(lambda: view.get("s") == Signal("a"))
 
     on_parts(tmp_path, test)
 

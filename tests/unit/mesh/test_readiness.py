@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +30,13 @@ WINDOWS = f"{SERVICE}/watched.fold"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A row: something was seen."""
+
+    seen: int = 1
+
+
 def add(total: int | None, value: int) -> int:
     return (total or 0) + value
 
@@ -44,9 +52,9 @@ class Watched(Service):
     def apply(row: Any, event: Heard) -> Any:
         if "view" in Watched.broken:
             raise OSError("a secret of the inside")
-        return {"seen": 1}
+        return Seen()
 
-    seen = View([ev.SignalReported], lambda event: "all", lambda row, event: Watched.apply(row, event))
+    seen = View([ev.SignalReported], lambda event: "all", lambda row, event: Watched.apply(row, event), row=Seen)
     neighbour = Client(NEIGHBOUR)
     batches = Readings()
 

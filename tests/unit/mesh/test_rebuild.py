@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from citybrain.probe.v1 import events_pb2 as ev
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from citybrain.event_store import parking
-from citybrain.event_store.read_models import Row
+from citybrain.event_store.read_models import FoldedBy
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.store import ANY
 from citybrain.mesh.providers import views
@@ -26,26 +28,39 @@ from citybrain.mesh.testing.setting import event_of
 PROBE = "citybrain.probe.v1.ProbeService"
 
 
-def counted(row: Row | None, event: Heard) -> Row | None:
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A row: as it was at first it had a count, now it has texts."""
+
+    count: int = 0
+    texts: tuple[str, ...] = ()
+
+
+def counted(row: Shelf | None, event: Heard) -> Shelf | None:
     """As the view was defined at first."""
-    return {"count": (row or {"count": 0})["count"] + 1}
+    return Shelf((row or Shelf()).count + 1)
 
 
-def listed(row: Row | None, event: Heard) -> Row | None:
-    """As it is defined now: what it holds has another shape, and what does not come from it fails."""
-    texts = [*(row or {"texts": []})["texts"], event.data.text]  # type: ignore[attr-defined]
+def listed(row: Shelf | None, event: Heard) -> Shelf | None:
+    """As it is defined now: what it holds is something else, and what does not come from it fails."""
+    texts = (*(row or Shelf()).texts, event.data.text)  # type: ignore[attr-defined]
     if "broken" in event.data.text:  # type: ignore[attr-defined]
         raise ValueError("the new definition cannot fold this")
-    return {"texts": texts}
+    return Shelf(texts=texts)
 
 
-def opened(parts: Parts, apply: Callable[[Row | None, Heard], Row | None], code: str = "") -> View:
-    """A process with the view in one of its definitions."""
-    view = View((ev.Written,), lambda event: event.data.key, apply)  # type: ignore[attr-defined]
-    service = type("Shelf", (Service,), {"name": "shelf", "rows": view})
+def opened(parts: Parts, apply: Callable[[Shelf | None, Heard], Shelf | None], code: str = "") -> View[Shelf]:
+    """A process with the view in one of its definitions, whose code has a name."""
+
+    class Named(View[Shelf]):
+        @override
+        def _folded_by(self) -> FoldedBy:
+            return FoldedBy("shelf", code or apply.__name__)
+
+    view = Named((ev.Written,), lambda event: event.data.key, apply, row=Shelf)  # type: ignore[attr-defined]
+    service = type("Shelves", (Service,), {"name": "shelf", "rows": view})
     (found,) = parts.add(service, PROBE).dependencies
     assert isinstance(found, View)
-    found._code = code or apply.__name__
     parts.start(serve=False)
     return found
 
@@ -62,7 +77,7 @@ def counting(tmp_path: Path, *texts: str) -> None:
         write(parts, *texts)
         view = opened(parts, counted)
         wait(parts.process.activity.rest())
-        assert view.get("k") == {"count": len(texts)}
+        assert view.get("k") == Shelf(len(texts))
 
     on_parts(tmp_path, test)
 
@@ -73,20 +88,20 @@ def test_a_view_whose_definition_changed_is_folded_anew_and_goes_on_live(tmp_pat
     def test(parts: Parts) -> None:
         view = opened(parts, listed)
         wait(parts.process.activity.rest())
-        assert view.get("k") == {"count": 2}, "until somebody asks, the old rows are read"
+        assert view.get("k") == Shelf(2), "until somebody asks, the old rows are read"
         wait(view.rebuild())
-        parts.until(lambda: view.get("k") == {"texts": ["a", "b"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=("a", "b")))
         assert wait(view.rebuilding()) == views.Rebuilding(2, 0, 0, 0, 0, "")
         write(parts, "c")
-        parts.until(lambda: view.get("k") == {"texts": ["a", "b", "c"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=("a", "b", "c")))
 
     on_parts(tmp_path, test)
 
     def after(parts: Parts) -> None:
         view = opened(parts, listed)
-        assert view.get("k") == {"texts": ["a", "b", "c"]}, "and so is it after a restart"
+        assert view.get("k") == Shelf(texts=("a", "b", "c")), "and so is it after a restart"
         write(parts, "d")
-        parts.until(lambda: view.get("k") == {"texts": ["a", "b", "c", "d"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=("a", "b", "c", "d")))
 
     on_parts(tmp_path, after)
 
@@ -108,10 +123,10 @@ def test_a_view_that_hears_nothing_of_what_stands_last_in_the_log_is_rebuilt_all
         view = opened(parts, listed)
         wait(view.rebuild())
         parts.until(lambda: wait(view.rebuilding()).live == 2)
-        assert view.get("k") == ({"texts": ["a"]} if before else None)
+        assert view.get("k") == (Shelf(texts=("a",)) if before else None)
         others(parts, "z")
         write(parts, "b")
-        parts.until(lambda: view.get("k") == {"texts": [*before, "b"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=(*before, "b")))
 
     on_parts(tmp_path, test)
 
@@ -143,7 +158,7 @@ def test_the_rows_of_the_old_generation_go_when_nobody_reads_them_any_more(
             wait(view.rebuild())
             parts.until(lambda generation=generation: wait(view.rebuilding()).live == generation)  # type: ignore[misc]
             parts.until(lambda generation=generation: not wait(models.scan(table("rows", generation - 1))))  # type: ignore[misc]
-            assert view.get("k") == {"count": 1}
+            assert view.get("k") == Shelf(1)
 
     on_parts(tmp_path, test)
 
@@ -155,16 +170,18 @@ def test_a_crash_in_the_middle_leaves_the_live_one_untouched_and_the_rebuild_goe
         view = opened(parts, listed)
         wait(view.rebuild())
         parts.until(lambda: view.builder is not None and "ValueError" in wait(view.builder.standing()).failing)
-        assert view.get("k") == {"count": 3}
+        by = wait(view.member.file.models.keep_folded_by("shelf.view.rows~2", FoldedBy("of", "another")))
+        assert by == view._by, "by what it is folded is said before anything is folded"
+        assert view.get("k") == Shelf(3)
         assert wait(view.rebuilding()).live == 1
 
     on_parts(tmp_path, crashes)
 
     def goes_on(parts: Parts) -> None:
         # The same code by its name, without what failed: a crash is not a new release.
-        view = opened(parts, lambda row, event: {"texts": [*(row or {"texts": []})["texts"], event.data.text]}, "listed")  # type: ignore[attr-defined]
-        assert view.get("k") == {"count": 3}
-        parts.until(lambda: view.get("k") == {"texts": ["a", "broken", "c"]})
+        view = opened(parts, lambda row, event: Shelf(texts=(*(row or Shelf()).texts, event.data.text)), "listed")  # type: ignore[attr-defined]
+        assert view.get("k") == Shelf(3)
+        parts.until(lambda: view.get("k") == Shelf(texts=("a", "broken", "c")))
 
     on_parts(tmp_path, goes_on)
 
@@ -187,7 +204,7 @@ def test_what_was_begun_by_other_code_is_not_gone_on_with_until_somebody_asks_ag
         assert (now.live, now.building) == (1, 2) and "begun by other code" in now.problem
         wait(view.rebuild())
         parts.until(lambda: wait(view.rebuilding()).live == 3)
-        assert view.get("k") == {"count": 2}
+        assert view.get("k") == Shelf(2)
 
     on_parts(tmp_path, newer)
 
@@ -206,7 +223,7 @@ def test_what_cannot_be_folded_whole_does_not_take_the_place_of_the_live_one(
             wait(view._look())
         now = wait(view.rebuilding())
         assert (now.live, now.building) == (1, 2) and "parked events: 1;" in now.problem
-        assert view.get("k") == {"count": 2}
+        assert view.get("k") == Shelf(2)
         wait(view.give_up())
         parts.until(lambda: view.builder is None)
         assert wait(view.rebuilding()).building == 0
@@ -222,13 +239,13 @@ def test_asked_again_it_begins_anew_and_what_was_half_built_is_in_nothing(tmp_pa
         for _ in range(4):
             wait(view.rebuild())
         parts.until(lambda: wait(view.rebuilding()).live == 5)
-        assert view.get("k") == {"texts": ["a", "b"]}
+        assert view.get("k") == Shelf(texts=("a", "b"))
 
     on_parts(tmp_path, test)
 
 
 def test_a_process_that_stands_by_reads_the_new_one_as_soon_as_another_has_switched(tmp_path: Path) -> None:
-    async def elsewhere(models: SqliteReadModels, view: View) -> None:
+    async def elsewhere(models: SqliteReadModels, view: View[Shelf]) -> None:
         epoch, _ = await models.join("shelf.view.rows~2")
         await models.save("shelf.view.rows~2", epoch, 1, "rows~2", {"k": {"texts": ["a"]}})
         await Switch(models, "rows", "shelf.view.rows").change(lambda now: Generations(2, last=2))
@@ -240,11 +257,11 @@ def test_a_process_that_stands_by_reads_the_new_one_as_soon_as_another_has_switc
         models = SqliteReadModels(tmp_path / "shelf.views.db")
         assert view.get("k") is None
         wait(elsewhere(models, view))
-        parts.until(lambda: view.get("k") == {"texts": ["a"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=("a",)))
         models.close()
         other.give_up()
         write(parts, "a", "b")
-        parts.until(lambda: view.get("k") == {"texts": ["a", "b"]})
+        parts.until(lambda: view.get("k") == Shelf(texts=("a", "b")))
 
     on_parts(tmp_path, test)
 
@@ -271,7 +288,7 @@ def test_whatever_happens_meanwhile_the_view_is_a_fold_of_the_log(
                 wait(view.give_up())
         parts.until(lambda: not wait(view.rebuilding()).building)
         wait(parts.process.activity.rest())
-        assert {key: row["texts"] for key, row in view.scan()} == {key: texts for key, texts in written.items() if texts}
+        assert {key: list(row.texts) for key, row in view.scan()} == {key: texts for key, texts in written.items() if texts}
 
     while steps:
         end = steps.index("restart") if "restart" in steps else len(steps)

@@ -1,62 +1,152 @@
-"""How far a kind of source's clock may be from ours is what the city says, and else what the service says."""
+"""The digest of code: it changes with what a function does and with what that uses from beside it, and with no comment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import importlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 
-from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.events import timestamp
-from citybrain.mesh.manifest import ManifestError
-from citybrain.mesh.runtime.clock import WallClock
-from citybrain.mesh.service import Service, Source
-from citybrain.mesh.settings.values import Settings, SourceClock
-from citybrain.mesh.testing.parts import Parts, on_parts
+from citybrain.mesh.storage.sources import digest_of
 
-PROBE = "citybrain.probe.v1.ProbeService"
-SECOND = 1_000_000
+HELPER = '''"""Beside it."""
+
+LONGEST = 5
 
 
-class Probe(Service):
-    """Hears of two kinds of source."""
-
-    name = "probe"
-    street = Source(ahead_s=1, behind_s=10)
-    clock = Source(ahead_s=1, behind_s=1000)
+def shorter(text):
+    return text[:LONGEST]
 
 
-def accepted(folder: Path, sources: Mapping[str, Any], name: str, seconds: Mapping[float, bool]) -> None:
-    """Fails where a moment so many seconds from now is not taken or refused as it should be."""
+def of_no_use():
+    return 1
+'''
+FOLD = '''"""A read model."""
 
-    def run(parts: Parts) -> None:
-        parts.process.settings = Settings(data=folder, sources=sources)  # type: ignore[arg-type]
-        provider = next(one for one in parts.add(Probe, PROBE).dependencies if one.attr_name == name)
-        for away, taken in seconds.items():
-            moment = parts.process.clock.now() + int(away * SECOND)
-            try:
-                assert provider.moment(timestamp(moment), "at") == moment
-                assert taken, away
-            except BadRequest as error:
-                assert not taken, error
+from beside import helper
+from beside.helper import shorter
 
-    on_parts(folder, run, clock=WallClock())
+WIDTH = 3
 
 
-def test_each_kind_has_its_own_limits(tmp_path: Path) -> None:
-    accepted(tmp_path, {}, "street", {0: True, -5: True, -20: False, 30: False})
-    accepted(tmp_path, {}, "clock", {0: True, -900: True, -1100: False, 30: False})
+class Counter:
+    """Counts."""
+
+    def more(self, count):
+        """One more."""
+        return count + 1
 
 
-def test_the_city_may_set_others(tmp_path: Path) -> None:
-    wide = {"probe.street": SourceClock(ahead_s=100, behind_s=500)}
-    accepted(tmp_path, wide, "street", {50: True, 130: False, -400: True, -600: False})
-    accepted(tmp_path, wide, "clock", {50: False})
+def twice(count):
+    """Two more."""
+    # Comments say why.
+    return Counter().more(Counter().more(count))
 
 
-def test_a_kind_of_source_that_a_service_has_not_is_named_with_those_it_has(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"sources names probe.streett, and .* there are probe.clock, probe.street"):
-        accepted(tmp_path, {"probe.streett": {}, "health.beds": {}}, "street", {})
-    accepted(tmp_path, {"health.beds": {}}, "street", {})
+def apply(row, event):
+    """Folds."""
+    return (shorter(event), twice(row), helper.LONGEST, WIDTH)
+
+
+def other(row, event):
+    return row
+
+
+key, again = lambda event: event, lambda event: event[WIDTH]
+'''
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package that a test writes into."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    forget()
+
+
+def forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "beside"]:
+        del sys.modules[name]
+
+
+def loaded(folder: Path, fold: str = FOLD, helper: str = HELPER) -> ModuleType:
+    """The modules as a process has them that starts now."""
+    forget()
+    (folder / "helper.py").write_text(helper, encoding="utf-8")
+    (folder / "fold.py").write_text(fold, encoding="utf-8")
+    importlib.invalidate_caches()
+    # What was compiled before is of the same second, and may be as long.
+    for compiled in folder.rglob("*.pyc"):
+        compiled.unlink()
+    return importlib.import_module("beside.fold")
+
+
+def digests(folder: Path, fold: str = FOLD, helper: str = HELPER) -> tuple[str, str]:
+    module = loaded(folder, fold, helper)
+    return digest_of(module.key, module.apply), digest_of(module.other)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("# Comments say why.", "# Another word."),
+        ('"""Two more."""', '"""Adds two."""'),
+        ('    """Counts."""\n', ""),
+        ("(shorter(event), twice(row),", "(\n        shorter(event),\n\n        twice(row),"),
+        ("WIDTH = 3", "WIDTH = 3  # metres"),
+        ("def other(row, event):\n    return row", "def other(row, event):\n    return event"),
+        ("\n\n\n", "\n\n\n\n"),
+    ],
+)  # fmt: skip
+def test_comments_form_and_what_is_not_used_do_not_count(beside: Path, before: str, after: str) -> None:
+    assert before in FOLD
+    assert digests(beside)[0] == digests(beside, FOLD.replace(before, after))[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("twice(row), helper", "twice(row) + 1, helper"),
+        ("return Counter().more(Counter().more(count))", "return Counter().more(count)"),
+        ("return count + 1", "return count + 2"),
+        ("WIDTH = 3", "WIDTH = 4"),
+        ("lambda event: event,", "lambda event: event or None,"),
+    ],
+)
+def test_what_a_function_does_counts_with_all_that_it_uses_of_its_module(beside: Path, before: str, after: str) -> None:
+    whole, other = digests(beside)
+    assert before in FOLD
+    changed, other_now = digests(beside, FOLD.replace(before, after))
+    assert changed != whole
+    assert other_now == other, "what uses nothing of it is the same"
+
+
+def test_what_it_uses_of_a_module_beside_it_counts_and_the_rest_of_that_does_not(beside: Path) -> None:
+    whole, _ = digests(beside)
+    assert digests(beside, helper=HELPER.replace("LONGEST = 5", "LONGEST = 6"))[0] != whole
+    assert digests(beside, helper=HELPER.replace("text[:LONGEST]", "text[-LONGEST:]"))[0] != whole
+    assert digests(beside, helper=HELPER.replace("return 1", "return 2"))[0] == whole
+
+
+def test_which_function_is_which_counts(beside: Path) -> None:
+    module = loaded(beside)
+    assert digest_of(module.apply, module.other) != digest_of(module.other, module.apply)
+
+
+def test_a_function_inside_another_one_is_known_by_its_own_text(beside: Path) -> None:
+    def inside(text: str) -> str:
+        fold = f"def outer(limit):\n    def apply(row, event):\n        return {text}\n    return apply\n\n\napply = outer(3)\n"
+        return digest_of(loaded(beside, fold).apply)
+
+    assert inside("row") == inside("row  # as it was") != inside("event")
+
+
+def test_what_has_no_source_has_no_digest() -> None:
+    assert digest_of(len) == digest_of(functools.partial(digest_of)) == digest_of(digest_of, len) == ""

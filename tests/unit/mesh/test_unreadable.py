@@ -16,7 +16,7 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.startup.runner import _last_moment_of
 from citybrain.mesh.subscriptions.groups import position_before
 from citybrain.mesh.testing.parts import Parts, on_parts
-from tests.unit.mesh.test_rebuild import counted, opened, write
+from tests.unit.mesh.test_rebuild import Shelf, counted, opened, write
 
 
 class Spoilt:
@@ -71,10 +71,10 @@ def test_a_view_is_rebuilt_over_what_is_no_event_and_goes_on_telling_of_it(
     def test(parts: Parts) -> None:
         view = opened(parts, counted)
         write(parts, "a", "b")
-        parts.until(lambda: view.get("k") == {"count": 2})
+        parts.until(lambda: view.get("k") == Shelf(2))
         wait(view.rebuild())
         parts.until(lambda: wait(view.rebuilding()).live == 2)
-        assert view.get("k") == {"count": 2}
+        assert view.get("k") == Shelf(2)
         ((parked,),) = wait(view.member.parked()).values()
         assert (parked.stream, parked.reason) == ("here@0", "it is no event: header ce_time is missing")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.store import ANY, StoredEvent
 from citybrain.mesh.events import UnreadableEvent, decode, type_name
 from citybrain.mesh.manifest import Manifest
@@ -35,8 +35,15 @@ def manifest(**given: Any) -> Manifest:
     return Manifest(name="probe", title="t", team="t", entry="m:S", grpc=PROBE, port=7999, **given)
 
 
-def texts(row: Row | None, event: Heard) -> Row | None:
-    return {"texts": [*(row or {"texts": []})["texts"], event.data.text]}  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A row: all texts of a key."""
+
+    texts: tuple[str, ...] = ()
+
+
+def texts(row: Texts | None, event: Heard) -> Texts | None:
+    return Texts((*(row or Texts()).texts, event.data.text))  # type: ignore[attr-defined]
 
 
 class Probe(Service):
@@ -45,7 +52,7 @@ class Probe(Service):
     name = "probe"
     heard: ClassVar[list[str]] = []
     names = Streams("thing", tuple, lambda now, event: (*now, event.text))  # type: ignore[attr-defined]
-    rows = View((ev.Written,), lambda event: event.data.key, texts)  # type: ignore[attr-defined]
+    rows = View((ev.Written,), lambda event: event.data.key, texts, row=Texts)  # type: ignore[attr-defined]
 
     @subscribe(ev.Written)
     def note(self, event: Heard) -> None:
@@ -71,7 +78,7 @@ def with_history(tmp_path: Path, test: Any) -> None:
 def test_streams_views_and_reactions_know_only_what_events_are_called_today(tmp_path: Path) -> None:
     def test(parts: Parts, provided: dict[str, Any]) -> None:
         assert provided["names"].load("k") == ("one", "two", "three")
-        assert provided["rows"].get("k") == {"texts": ["one", "two", "three"]}
+        assert provided["rows"].get("k") == Texts(("one", "two", "three"))
         assert Probe.heard == ["one", "two", "three"]
 
     with_history(tmp_path, test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,6 @@ from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import ProbeServiceStub
 
-from citybrain.event_store.read_models import Row
 from citybrain.event_store.sealing import SealBroken
 from citybrain.event_store.store import StoredEvent, StoreError
 from citybrain.mesh.errors import Refused
@@ -36,8 +36,18 @@ TEXT = "绝密的电话"
 WHO = "per-0123456789abcdef"
 
 
-def last(row: Row | None, event: Heard) -> Row | None:
-    return {"who": event.data.who_id, "said": event.data.text or None, "open": event.data.key}  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row: who said what."""
+
+    who: str
+    said: str | None
+    open: str
+
+
+def last(row: Said | None, event: Heard) -> Said | None:
+    assert isinstance(event.data, ev.Told)
+    return Said(event.data.who_id, event.data.text or None, event.data.key)
 
 
 def evolve(texts: tuple[str, ...], event: Any) -> tuple[str, ...]:
@@ -51,8 +61,8 @@ class Probe(Service):
     heard: ClassVar[list[tuple[str, tuple[str, ...], tuple[str, ...]]]] = []
     clearance: ClassVar[Classification] = CLASSIFICATION_RESTRICTED
     names = Streams("told", tuple, evolve, snapshot_every=1)
-    rows = View((ev.Told,), lambda event: event.data.key, last, personal={"said": "who"})  # type: ignore[attr-defined]
-    seen = View((ev.Told,), lambda event: event.data.key, last)  # type: ignore[attr-defined]
+    rows = View((ev.Told,), lambda event: event.data.key, last, row=Said, personal={"said": "who"})  # type: ignore[attr-defined]
+    seen = View((ev.Told,), lambda event: event.data.key, last, row=Said)  # type: ignore[attr-defined]
 
     @subscribe(ev.Told)
     def note(self, event: Heard) -> None:
@@ -119,8 +129,8 @@ def test_nothing_personal_stands_in_any_file_and_the_service_sees_all_of_it(tmp_
     def test(city: Told) -> None:
         assert city.tell("r2", f"{TEXT} 2") == ((TEXT, f"{TEXT} 2"), [f"{TEXT} 2"])
         assert city.tell("r1", "another text") == ((TEXT,), [TEXT]), "a retry is answered from what was sealed"
-        assert city.provided["rows"].get("k") == {"who": WHO, "said": f"{TEXT} 2", "open": "k"}
-        assert city.provided["rows"].scan() == [("k", {"who": WHO, "said": f"{TEXT} 2", "open": "k"})]
+        assert city.provided["rows"].get("k") == Said(WHO, f"{TEXT} 2", "k")
+        assert city.provided["rows"].scan() == [("k", Said(WHO, f"{TEXT} 2", "k"))]
         assert Probe.heard == [(TEXT, (WHO,), ()), (f"{TEXT} 2", (WHO,), ())]
         kept = everything(tmp_path)
         assert WHO.encode() in kept
@@ -130,7 +140,7 @@ def test_nothing_personal_stands_in_any_file_and_the_service_sees_all_of_it(tmp_
 
 
 def test_a_view_that_does_not_say_where_it_keeps_what_is_personal_is_not_given_it(tmp_path: Path) -> None:
-    told(tmp_path, lambda city: _equal(city.provided["seen"].get("k"), {"who": WHO, "said": None, "open": "k"}))
+    told(tmp_path, lambda city: _equal(city.provided["seen"].get("k"), Said(WHO, None, "k")))
 
 
 def test_a_state_that_holds_something_personal_is_kept_in_no_snapshot(tmp_path: Path) -> None:
@@ -164,7 +174,7 @@ def test_who_is_erased_is_gone_from_states_rows_reactions_and_streams_and_everyb
         assert (receipt.person, receipt.again, [one.events for one in receipt.sent]) == (WHO, False, [1])
         wait(city.vault.look())
         assert city.provided["names"].load("k") == ("",)
-        assert city.provided["rows"].get("k") == {"who": WHO, "said": None, "open": "k"}
+        assert city.provided["rows"].get("k") == Said(WHO, None, "k")
         first, second = city.follow(clearance=CLASSIFICATION_RESTRICTED, count=2)
         assert ev.Told.FromString(first.data.value) == ev.Told(key="k", who_id=WHO)
         assert list(first.erased) == [WHO], "a reader can tell it from what was never said"
@@ -218,7 +228,7 @@ def test_a_process_that_cannot_ask_who_was_erased_forgets_everybody(tmp_path: Pa
 def test_what_was_made_of_rows_about_somebody_goes_with_them(tmp_path: Path) -> None:
     def test(city: Told) -> None:
         rows = city.provided["rows"]
-        assert rows.derived(list)[0]["said"] == TEXT
+        assert rows.derived(list)[0].said == TEXT
         city.erase()
         wait(city.vault.look())
         assert TEXT not in str(rows._derived)
@@ -235,7 +245,7 @@ def test_what_was_being_made_of_what_somebody_said_when_they_were_erased_is_not_
             await city._erase(WHO)
             await city.vault.look()
 
-        def build(rows: list[Row]) -> list[Row]:
+        def build(rows: list[Said]) -> list[Said]:
             asyncio.run_coroutine_threadsafe(erased(), loop).result(60)
             return rows
 
@@ -246,7 +256,7 @@ def test_what_was_being_made_of_what_somebody_said_when_they_were_erased_is_not_
 
         rows, names = city.provided["rows"], city.provided["names"]
         if by_rows:
-            assert rows.derived(build)[0]["said"] == TEXT
+            assert rows.derived(build)[0].said == TEXT
             assert TEXT not in str(rows._derived)
         else:
             context.enter(context.Call("tester", "city.Test/Tell", "r2"))

@@ -14,7 +14,6 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.runtime.greenlets import wait
@@ -23,7 +22,7 @@ from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.decider import due_timers, on_undo_failure, tries_out
 from citybrain.sagas.engine.definition import Parallel, Wait
-from citybrain.sagas.engine.moving import NOW, due, moved
+from citybrain.sagas.engine.moving import NOW, MovingRow, due, moved
 from citybrain.sagas.engine.runner import SagaRunner
 from tests.unit.sagas.saga_city import SECOND, City, Department, city, step
 from tests.unit.sagas.test_decider import BRANCHES, Run
@@ -91,7 +90,7 @@ def test_whatever_happens_a_row_says_what_is_out_and_never_later_than_it_is_when
     happenings: list[Any],
 ) -> None:
     run = Run(Parallel(BRANCHES), pure_step("d", otherwise="needs human"))
-    row: Row | None = None
+    row: MovingRow | None = None
     seen = 0
     for number, happening in enumerate(["begun", *happenings]):
         happen(run, happening, number)
@@ -102,17 +101,17 @@ def test_whatever_happens_a_row_says_what_is_out_and_never_later_than_it_is_when
         if any(tries_out(run.state)):
             assert row is not None and due(row) == NOW
         elif timers:
-            assert row is not None and (row["look"] or due(row) == min(timers))
+            assert row is not None and (row.look or due(row) == min(timers))
         elif run.state.undo_begun and run.state.phase == "needs human":
             # Whether it is undone already, a row does not know: one that is called off once more is looked at once too often.
-            assert row is None or (row["look"] and not row["steps"])
+            assert row is None or (row.look and not row.steps)
         elif run.state.phase in ("completed", "undone", "needs human"):
             assert row is None, run.state.phase
 
 
 def test_what_was_recorded_without_what_follows_from_it_is_taken_up_whenever_that_is() -> None:
     waiting = moved(moved(None, ev.SagaStarted(saga_id="s")), ev.WaitBegan(step="w"))
-    assert waiting is not None and not waiting["look"]
+    assert waiting is not None and not waiting.look
     for unfinished in (ev.EventHeard(event_id="e"), ev.WaitEnded(step="w"), ev.TimerFired(timer="wait/w")):
         row = moved(waiting, unfinished)
         assert row is not None and due(row) == NOW

@@ -113,7 +113,7 @@ def test_where_nobody_observes_any_more_the_vehicle_is_lost_and_its_signal_given
     (missing,) = traffic.events(ev.VehicleMissing)
     assert missing.data.edge_id == "west"  # type: ignore[attr-defined]
     assert missing.stored.causation_id == lost.stored.id
-    traffic.wait_for_row("grant_list", "g1", lambda row: row["missing"])
+    traffic.wait_for_row("grant_list", "g1", lambda row: row.missing)
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,18 @@ def key(heard: Heard) -> str:
     return heard.data.key
 
 
-def last(row: dict[str, Any] | None, heard: Heard) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A row: what was written last, and how often."""
+
+    last: str
+    count: int
+
+
+def last(row: Last | None, heard: Heard) -> Last:
     """What was written last, and how often."""
     assert isinstance(heard.data, ev.Written)
-    return {"last": heard.data.text, "count": row["count"] + 1 if row else 1}
+    return Last(heard.data.text, row.count + 1 if row else 1)
 
 
 def readings(batch: pb.ReportReadingsRequest) -> Iterable[Reading]:
@@ -139,7 +147,7 @@ class ProbeService(Service):
     around = Around()
     counts = Streams("count", Count, evolve)
     answers = Streams("answer", Count, evolve)
-    view = View((ev.Written,), key, last)
+    view = View((ev.Written,), key, last, row=Last)
     clock = Clock()
     log = Log()
     batches = Readings()
@@ -181,7 +189,7 @@ class ProbeService(Service):
             return pb.DoResponse(text="new" if fresh else "used")
         elif how == "row":
             row = self.view.get(rest)
-            return pb.DoResponse(text=f"{row['last']} {row['count']}" if row else "")
+            return pb.DoResponse(text=f"{row.last} {row.count}" if row else "")
         return pb.DoResponse(text=request.how)
 
     def _steps(self, name: str) -> pb.DoResponse:

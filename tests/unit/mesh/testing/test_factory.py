@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import Refused
 from citybrain.mesh.runtime.greenlets import off_loop
 from citybrain.mesh.service import Client, Clock, Follow, Heard, Log, Provider, Service, Streams, View, every, rpc, subscribe
@@ -28,8 +28,15 @@ def key(event: Heard) -> str:
     return str(event.data.signal_id)  # type: ignore[attr-defined]
 
 
-def apply(row: Row | None, event: Heard) -> Row | None:
-    return {"last": event.data.command_id}  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A row: the last command to a signal."""
+
+    last: str
+
+
+def apply(row: Newest | None, event: Heard) -> Newest | None:
+    return Newest(event.data.command_id)  # type: ignore[attr-defined]
 
 
 class Paper(Provider):
@@ -47,7 +54,7 @@ class Desk(Service):
 
     name = "desk"
     reports = Streams("reports", tuple, evolve)
-    newest = View((ev.SignalReported,), key, apply)
+    newest = View((ev.SignalReported,), key, apply, row=Newest)
     traffic = Client(TRAFFIC)
     clock = Clock()
     log = Log()
@@ -98,10 +105,10 @@ def neighbour(held_for: str = "nobody") -> Any:
 
 
 def test_a_method_finds_what_was_given_and_what_is_real() -> None:
-    given: dict[str, Any] = {"newest": {"s": {"last": "c0"}}, "traffic": neighbour("a1"), "paper": ["mine"]}
+    given: dict[str, Any] = {"newest": {"s": Newest("c0")}, "traffic": neighbour("a1"), "paper": ["mine"]}
     with service_factory(Desk, contract=TRAFFIC, **given) as desk:
         answer = desk.GetSignal(pb.GetSignalRequest(signal_id="s")).held_for
-        assert answer == f"{{'last': 'c0'}}|a1|{desk.clock.now()}|['mine']|True"
+        assert answer == f"Newest(last='c0')|a1|{desk.clock.now()}|['mine']|True"
         assert isinstance(desk, Desk)
 
 
@@ -109,7 +116,7 @@ def test_streams_and_views_are_real_and_views_are_folded_when_a_call_returns() -
     with service_factory(Desk, neighbour(), contract=TRAFFIC) as desk:
         for command in "abc":
             desk.ReportSignal(report("s", command))
-            assert desk.newest.get("s") == {"last": command}
+            assert desk.newest.get("s") == Newest(command)
         assert desk.reports.load("s") == ("a", "b", "c")
         assert list(desk.names()) == ["s"]
 
@@ -117,7 +124,7 @@ def test_streams_and_views_are_real_and_views_are_folded_when_a_call_returns() -
 def test_earlier_events_are_known_and_folded_before_the_first_call() -> None:
     before = [ev.SignalReported(signal_id="s", command_id=command) for command in "ab"]
     with service_factory(Desk, neighbour(), contract=TRAFFIC, reports={"s": before}) as desk:
-        assert desk.newest.get("s") == {"last": "b"}
+        assert desk.newest.get("s") == Newest("b")
         assert desk.reports.load("s") == ("a", "b")
         desk.ReportSignal(report("s", "c"))
         assert desk.reports.load("s") == ("a", "b", "c")
@@ -146,12 +153,18 @@ def test_errors_come_as_they_were_raised_and_nothing_is_checked_before() -> None
 
 
 def test_rows_that_were_given_are_read_as_a_view_is_read() -> None:
-    rows = {name: {"last": name} for name in ("c", "a", "b")}
+    rows = {name: Newest(name) for name in ("c", "a", "b")}
     with service_factory(Desk, neighbour(), contract=TRAFFIC, newest=rows) as desk:
         assert [name for name, _ in desk.newest.scan()] == ["a", "b", "c"]
-        assert desk.newest.scan(after="a", limit=1) == [("b", {"last": "b"})]
+        assert desk.newest.scan(after="a", limit=1) == [("b", Newest("b"))]
         assert desk.newest.derived(len) == 3
         assert desk.newest.get("d") is None
+
+
+@pytest.mark.parametrize("row", [{"last": "c"}, None, Newest(7)])  # type: ignore[arg-type]
+def test_what_is_given_as_a_row_and_is_none_of_the_view_is_refused(row: object) -> None:
+    with pytest.raises(Misused, match="newest has no such rows as 'c' is given here: "):
+        service_factory(Desk, neighbour(), contract=TRAFFIC, newest={"c": row}).__enter__()
 
 
 def test_a_dependency_that_is_missing_and_one_that_does_not_exist_are_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +15,6 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import BadRequest, CallFailed, DeadlinePassed, Refused
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import off_loop
@@ -33,8 +33,15 @@ def key(event: Heard) -> str | None:
     return event.data.signal_id or None  # type: ignore[attr-defined]
 
 
-def apply(row: Row | None, event: Heard) -> Row | None:
-    return {"commands": [*(row or {"commands": []})["commands"], event.data.command_id]}  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A row: all commands to a signal."""
+
+    commands: tuple[str, ...] = ()
+
+
+def apply(row: Seen | None, event: Heard) -> Seen | None:
+    return Seen((*(row or Seen()).commands, event.data.command_id))  # type: ignore[attr-defined]
 
 
 class Street(Service):
@@ -43,7 +50,7 @@ class Street(Service):
     name = "street"
     hung: ClassVar[threading.Event]
     reports = Streams("reports", int, evolve)
-    seen = View((ev.SignalReported,), key, apply)
+    seen = View((ev.SignalReported,), key, apply, row=Seen)
     clock = Clock()
 
     @rpc
@@ -101,8 +108,8 @@ def report(signal_id: str, command_id: str) -> traffic.ReportSignalRequest:
     return traffic.ReportSignalRequest(signal_id=signal_id, command_id=command_id, report=started)
 
 
-def commands(row: Row | None) -> list[str]:
-    return [] if row is None else list(row["commands"])
+def commands(row: Seen | None) -> list[str]:
+    return [] if row is None else list(row.commands)
 
 
 def test_a_method_is_fired_by_a_caller_under_a_request_id_and_for_a_story() -> None:
@@ -136,7 +143,7 @@ def test_the_same_request_id_again_writes_nothing_new() -> None:
     with running(Street, contract=TRAFFIC) as street:
         for request_id in ("r1", "r1", "r2"):
             street.fire("ReportSignal", report("s", request_id), request_id=request_id)
-        street.wait_for_row("seen", "s", lambda row: row["commands"] == ["r1", "r2"])
+        street.wait_for_row("seen", "s", lambda row: row.commands == ("r1", "r2"))
 
 
 def test_a_stream_over_the_log_says_what_was_and_what_comes_and_goes_on_from_its_token() -> None:
@@ -175,7 +182,7 @@ def test_a_subscription_hears_what_neighbours_tell_and_its_effects_can_be_waited
         heard = street.wait_for_event(ev.SignalReported, lambda event: event.signal_id == "延安路")
         assert (heard.stored.stream, heard.stored.correlation_id) == ("street/reports-延安路", "inc-7")
         assert heard.stored.causation_id == told.stored.id
-        assert street.wait_for_row("seen", "延安路") == {"commands": ["greeting"]}
+        assert street.wait_for_row("seen", "延安路") == Seen(("greeting",))
 
 
 def test_an_event_fired_at_a_subscription_is_heard_once_under_one_id_and_does_not_stand_in_the_log() -> None:
@@ -203,7 +210,7 @@ def test_timers_run_when_city_time_comes_to_them_and_when_they_are_fired() -> No
         street.rest()
         assert commands(street.row("seen", "clock")).count("nine") == 1
         street.fire("open_up")
-        street.wait_for_row("seen", "clock", lambda row: row["commands"].count("nine") == 2)
+        street.wait_for_row("seen", "clock", lambda row: row.commands.count("nine") == 2)
 
 
 def test_events_and_times_are_those_of_city_time() -> None:
@@ -226,7 +233,7 @@ def test_what_never_comes_is_told_with_what_came_instead() -> None:
         with pytest.raises(NeverCame) as caught:
             street.wait_for_row("seen", "t", limit_s=0.1)
         assert "seen has no row 't'" in str(caught.value)
-        assert "  s: {'commands': ['c1']}" in str(caught.value)
+        assert "  s: Seen(commands=('c1',))" in str(caught.value)
         assert "street.view.seen is at" in str(caught.value)
 
 
@@ -253,13 +260,13 @@ def test_a_service_on_a_folder_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for times in (1, 2):
         with running(Street, contract=TRAFFIC, folder=tmp_path) as street:
             street.fire("ReportSignal", report("s", str(times)))
-            street.wait_for_row("seen", "s", lambda row, times=times: len(row["commands"]) == times)  # type: ignore[misc]
+            street.wait_for_row("seen", "s", lambda row, times=times: len(row.commands) == times)  # type: ignore[misc]
 
 
 def test_earlier_events_and_rows_are_there_from_the_start() -> None:
     before = [ev.SignalReported(signal_id="s", command_id=command) for command in "ab"]
     with running(Street, contract=TRAFFIC, reports={"s": before}) as street:
-        assert street.wait_for_row("seen", "s", lambda row: len(row["commands"]) == 2) == {"commands": ["a", "b"]}
+        assert street.wait_for_row("seen", "s", lambda row: len(row.commands) == 2) == Seen(("a", "b"))
 
 
 @pytest.mark.parametrize(
