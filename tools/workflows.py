@@ -20,13 +20,13 @@ _HEAD = f"""# The definitions of workflows that were published: name, version, d
 """
 
 
-def problems(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str], package: str = "") -> list[str]:
+def problems(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str]) -> list[str]:
     """What is wrong with pins and definitions, a line each, with what to do."""
     found = []
     there = {(one.name, one.version): one for one in workflows}
     for (name, version), workflow in there.items():
         what, pin = f"{name}, version {version}", pinned.get((name, version))
-        made = digest(workflow, package) if package else digest(workflow)
+        made = digest(workflow)
         if pin is None:
             found.append(f"{what} is not pinned: run `make workflows` when it is as it should be")
         elif pin == RETIRED:
@@ -45,9 +45,9 @@ def problems(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str
     return found
 
 
-def pinned_anew(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str], package: str = "") -> str:
+def pinned_anew(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str]) -> str:
     """The text of the file with what is new; what was pinned stays as it is."""
-    all_pins = {(one.name, one.version): digest(one, package) if package else digest(one) for one in workflows} | dict(pinned)
+    all_pins = {(one.name, one.version): digest(one) for one in workflows} | dict(pinned)
     lines = [_HEAD.rstrip()]
     for name in sorted({name for name, _ in all_pins}):
         lines += ["", f"[{name}]"]

@@ -1,4 +1,7 @@
-"""Digests of functions: of their text without comments and layout, and of what they use from the files beside them."""
+"""The code of functions as text, for digests: without comments and layout, and with what they use from the files beside them.
+
+Comments, layout, docstrings and type annotations are left out, and the text is the same under every release of Python.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,97 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from types import ModuleType
+from types import CellType, CodeType, ModuleType
 from typing import Any
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_NOT_CODE = frozenset({"annotation", "returns", "type_comment", "type_params", "kind", "ctx"})
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def digest_of(*functions: Callable[..., Any]) -> str:
-    """A digest of the code of some functions. Empty: one of them has no source.
-
-    Functions, classes and constants that they name count too, if they are of the same module or of one in the same folder. What
-    comes from elsewhere does not count, nor what a function closes over.
-    """
-    texts = [_text(function) for function in functions]
+    """A digest of the code of some functions. Empty: one of them has no source."""
+    texts = [text_of(function) for function in functions]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest() if all(texts) else ""
 
 
-def _text(function: Callable[..., Any]) -> str:
+def text_of(function: Callable[..., Any]) -> str:
+    """The code of a function as text. Empty: it has no source.
+
+    Functions, classes and constants that it names are in the text too, if they are of the same module or of one in the same
+    folder. So are the values that it closes over, and its defaults. What comes from elsewhere is not.
+    """
+    return "\n".join(_lines(function, ()))
+
+
+def _lines(function: Callable[..., Any], above: tuple[Any, ...]) -> list[str]:
+    """The same, line by line. `above`: the functions that close over this one."""
     plain = inspect.unwrap(function)
     module = _module(getattr(plain, "__module__", ""))
     code = getattr(plain, "__code__", None)
     if module is None or code is None:
-        return ""
-    # Two functions can begin in one line; then both count.
-    own = module.functions.get(code.co_firstlineno, [])
+        return []
+    own = _own(module.functions.get(code.co_firstlineno, []), code)
     used: dict[tuple[Path, str], str] = {}
     _follow(module, own, used)
-    return "\n".join([*map(ast.unparse, own), *(used[place] for place in sorted(used))]) if own else ""
+    held = [*(plain.__defaults__ or ()), *(plain.__kwdefaults__ or {}).values(), *map(_content, plain.__closure__ or ())]
+    values = [line for value in held for line in _value(value, (*above, plain))]
+    return [*map(_text, own), *(used[place] for place in sorted(used)), *values] if own else []
+
+
+def _own(found: list[ast.AST], code: CodeType) -> list[ast.AST]:
+    """Which of the functions that begin on one line has this code: of lambdas, the smallest in which all of it stands."""
+    if code.co_name != "<lambda>":
+        return [node for node in found if getattr(node, "name", "") == code.co_name]
+    places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column]
+    lambdas = [node for node in found if isinstance(node, ast.Lambda)]
+    holding = [node for node in lambdas if all(_begin(node.body) <= place < _end(node.body) for place in places)]
+    return [max(holding, key=lambda node: _begin(node.body))] if holding else []
+
+
+def _begin(node: ast.expr) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _end(node: ast.expr) -> tuple[int, int]:
+    return node.end_lineno or 0, node.end_col_offset or 0
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        # It is filled later.
+        return None
+
+
+def _value(value: Any, above: tuple[Any, ...]) -> list[str]:
+    """A value that a function holds. Of an object without a text of its own only the class is seen."""
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return [repr(value)]
+    if isinstance(value, type):
+        return [f"{value.__module__}.{value.__qualname__}"]
+    if isinstance(value, Set):
+        return sorted(line for one in value for line in _value(one, above))
+    if isinstance(value, Mapping):
+        return [line for item in value.items() for one in item for line in _value(one, above)]
+    if isinstance(value, Sequence):
+        return [line for one in value for line in _value(one, above)]
+    if callable(value) and value not in above:
+        return _lines(value, above) or [f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"]
+    return [type(value).__qualname__]
+
+
+def _text(node: Any) -> str:
+    """A piece of source. Not by `ast`: what that writes differs between releases of Python."""
+    if isinstance(node, ast.AST):
+        fields = [(name, held) for name, held in ast.iter_fields(node) if name not in _NOT_CODE and held not in (None, [])]
+        return f"{type(node).__name__}({', '.join(f'{name}={_text(held)}' for name, held in fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_text, node))}]"
+    return repr(node)
 
 
 class _Module:
@@ -94,7 +158,7 @@ def _follow(module: _Module, nodes: Iterable[ast.AST], used: dict[tuple[Path, st
                 found, name = _module(origin, module.file.parent), real
         if found is not None and name in found.defined and (found.file, name) not in used:
             statements = found.defined[name]
-            used[found.file, name] = "\n".join(map(ast.unparse, statements))
+            used[found.file, name] = "\n".join(map(_text, statements))
             _follow(found, statements, used)
 
 

@@ -103,6 +103,7 @@ def digests(folder: Path, fold: str = FOLD, helper: str = HELPER) -> tuple[str, 
         ("WIDTH = 3", "WIDTH = 3  # metres"),
         ("def other(row, event):\n    return row", "def other(row, event):\n    return event"),
         ("\n\n\n", "\n\n\n\n"),
+        ("def twice(count):", "def twice(count: int) -> int:"),
     ],
 )  # fmt: skip
 def test_comments_form_and_what_is_not_used_do_not_count(beside: Path, before: str, after: str) -> None:
@@ -146,6 +147,35 @@ def test_a_function_inside_another_one_is_known_by_its_own_text(beside: Path) ->
         return digest_of(loaded(beside, fold).apply)
 
     assert inside("row") == inside("row  # as it was") != inside("event")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("outer(3)", "outer(4)"),
+        ("outer(3)", "outer((3, 4))"),
+        ("outer(3)", "outer({3: 'a'})"),
+        ("outer({'b', 'a'})", "outer({'b', 'c'})"),
+        ("outer(WIDE)", "outer(len)"),
+        ("outer(lambda row: row)", "outer(lambda row: row + 1)"),
+        ("outer(int)", "outer(str)"),
+    ],
+)
+def test_what_a_function_closes_over_counts(beside: Path, before: str, after: str) -> None:
+    def digest(held: str) -> str:
+        outer = "def outer(limit):\n    def apply(row, event, more=limit):\n        return limit\n    return apply\n\n\n"
+        fold = f"WIDE = 3\n\n\n{outer}"
+        return digest_of(loaded(beside, f"{fold}apply = {held}\n").apply)
+
+    assert digest(before) == digest(before) != digest(after)
+    assert digest("outer({'a', 'b'})") == digest("outer({'b', 'a'})")
+
+
+def test_of_two_functions_on_one_line_each_has_its_own_text(beside: Path) -> None:
+    module = loaded(beside)
+    assert digest_of(module.key) != digest_of(module.again)
+    fold = FOLD.replace("lambda event: event[WIDTH]", "lambda event: event[0]")
+    assert digest_of(loaded(beside, fold).key) == digest_of(module.key)
 
 
 def test_what_has_no_source_has_no_digest() -> None:

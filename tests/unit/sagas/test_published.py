@@ -77,11 +77,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         sys.modules.pop(name)
 
 
-def of(workflow: Workflow) -> str:
-    """Its digest; the functions of its module are looked into."""
-    return digest(workflow, workflow.hears[workflow.starts_on].__module__)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -105,7 +100,7 @@ def of(workflow: Workflow) -> str:
     ],
 )
 def test_whatever_changes_what_a_saga_does_changes_the_digest(make: Make, change: tuple[str, str]) -> None:
-    assert of(make()[1]) != of(make(change)[1])
+    assert digest(make()[1]) != digest(make(change)[1])
 
 
 @pytest.mark.parametrize(
@@ -119,28 +114,29 @@ def test_whatever_changes_what_a_saga_does_changes_the_digest(make: Make, change
 )
 def test_whatever_does_not_change_what_a_saga_does_leaves_the_digest(make: Make, change: tuple[str, str]) -> None:
     close = [("(s, 2))), deadline_s", "(s, 2)))), deadline_s"), ('(s, "a"))), deadline_s', '(s, "a")))), deadline_s')]
-    assert of(make()[1]) == of(make(change, *(close if "(\n" in change[1] else ()))[1])
+    assert digest(make()[1]) == digest(make(change, *(close if "(\n" in change[1] else ()))[1])
 
 
 def test_a_version_has_a_digest_of_its_own_which_what_the_others_do_leaves_alone(make: Make) -> None:
     first, second = make(), make(("nodes=(FIND, HERE)", "nodes=(FIND, LOOK)"))
-    assert of(first[1]) == of(second[1])
-    assert of(first[2]) != of(second[2])
-    assert of(first[1]) != of(first[2])
+    assert digest(first[1]) == digest(second[1])
+    assert digest(first[2]) != digest(second[2])
+    assert digest(first[1]) != digest(first[2])
 
 
 def test_what_has_no_text_of_its_own_is_refused_with_what_to_make_of_it(make: Make) -> None:
-    with pytest.raises(DigestError, match=r"holds <object object.*: make it of functions, messages, numbers"):
-        of(make(("FACTOR = 3", "FACTOR = object()"))[1])
+    with pytest.raises(DigestError, match=r"holds <object object.*: make it of functions with a source, messages, numbers"):
+        digest(make(("nodes=(FIND, Parallel", "nodes=(object(), Parallel"))[1])
+    with pytest.raises(DigestError, match="holds <built-in function len>"):
+        digest(make(("MissionReported: lambda e: e.incident_id", "MissionReported: len"))[1])
 
 
 def test_pins_say_what_was_changed_what_is_new_and_what_is_gone(make: Make) -> None:
     here = make()
-    package = here[1].hears[here[1].starts_on].__module__
-    first, second = digest(here[1], package), digest(here[2], package)
+    first, second = digest(here[1]), digest(here[2])
 
     def found(pinned: dict[tuple[str, int], str]) -> list[str]:
-        return problems(here.values(), pinned, package)
+        return problems(here.values(), pinned)
 
     assert found({("w", 1): first, ("w", 2): second}) == []
     assert found({("w", 1): first}) == ["w, version 2 is not pinned: run `make workflows` when it is as it should be"]
@@ -155,9 +151,8 @@ def test_pins_say_what_was_changed_what_is_new_and_what_is_gone(make: Make) -> N
 
 def test_what_is_new_is_pinned_and_what_was_pinned_is_never_pinned_anew(make: Make) -> None:
     here = make()
-    package = here[1].hears[here[1].starts_on].__module__
-    text = pinned_anew(here.values(), {("w", 1): "0", ("old", 3): RETIRED}, package)
-    assert text.partition("\n[")[2] == f'old]\n3 = "{RETIRED}"\n\n[w]\n1 = "0"\n2 = "{digest(here[2], package)}"\n'
+    text = pinned_anew(here.values(), {("w", 1): "0", ("old", 3): RETIRED})
+    assert text.partition("\n[")[2] == f'old]\n3 = "{RETIRED}"\n\n[w]\n1 = "0"\n2 = "{digest(here[2])}"\n'
 
 
 def test_the_workflows_of_the_city_are_found_by_their_folder_and_are_as_they_were_published() -> None:
