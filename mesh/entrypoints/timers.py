@@ -31,7 +31,7 @@ class Timer(CityEntrypoint):
 
     def setup(self) -> None:
         """Opens the service's read models, and its lead."""
-        self._file = ServiceReadModels.of(self.container.process, self.service)
+        self._service_models = ServiceReadModels.of(self.container.process, self.service)
 
     def start(self) -> None:
         """Waits for the first moment."""
@@ -93,7 +93,7 @@ class Every(Timer):
         # If city time leaps, only the last of the runs in between is done: a leap of a day is not 86,400 runs.
         base = max(now, clock.heading_for() - self._interval)
         self._timer = clock.at(base - base % self._interval + self._interval, self._begin)
-        if self._file.leadership.take():
+        if self._service_models.leadership.take():
             await clock.carry_out(self._run(now))
 
 
@@ -110,16 +110,16 @@ class At(Timer):
         if self._stopped:
             return
         clock = self.container.process.clock
-        file = self._file
+        own = self._service_models
         now = clock.now()
         self._timer = clock.at(next_moment(self._when, now), self._begin)
-        if not file.leadership.take():
+        if not own.leadership.take():
             return
         due = last_moment(self._when, now)
-        last = await file.models.last_run(self.label)
+        last = await own.models.last_run(self.label)
         if last is None:
             # A new timer begins with its next moment, not with one before it existed.
-            await file.models.ran(self.label, due if due < now else due - 1)
+            await own.models.ran(self.label, due if due < now else due - 1)
             if due < now:
                 return
         elif last >= due:
@@ -128,7 +128,7 @@ class At(Timer):
 
     async def _once(self, due: int) -> None:
         if await self._run(due):
-            await self._file.models.ran(self.label, due)
+            await self._service_models.models.ran(self.label, due)
         else:
             clock = self.container.process.clock
             self._timer.cancel()

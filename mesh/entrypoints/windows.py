@@ -79,7 +79,7 @@ class Windows(CityEntrypoint):
     def setup(self) -> None:
         """Opens the service's read models, and the readings."""
         process = self.container.process
-        self._file = ServiceReadModels.of(process, self.service)
+        self._service_models = ServiceReadModels.of(process, self.service)
         self._log = process.engine.readings
         self._open: dict[int, _Open] = {}
         self._seen = WindowsSeen()
@@ -107,7 +107,7 @@ class Windows(CityEntrypoint):
     kill = stop
 
     def _at_rest(self) -> bool:
-        if not self._file.leadership.leads:
+        if not self._service_models.leadership.leads:
             return True
         return self._ready.is_set() and not self._lock.locked() and self._position >= self._log.head(self._topic)
 
@@ -115,7 +115,7 @@ class Windows(CityEntrypoint):
         while True:
             try:
                 # The lead can be lost. What was folded until then stays, and so does the place in the log.
-                await self._file.leadership.gained()
+                await self._service_models.leadership.gained()
                 async with self._lock:
                     if not self._ready.is_set():
                         await self._adopt()
@@ -170,7 +170,7 @@ class Windows(CityEntrypoint):
         now = clock.now()
         # The next moment at which a window can be closed.
         self._timer = clock.at(now - (now - self._late_us) % self._length + self._length, self._tick)
-        if self._file.leadership.take():
+        if self._service_models.leadership.take():
             await clock.carry_out(self._close(now))
 
     async def _close(self, now: int) -> None:
@@ -188,7 +188,7 @@ class Windows(CityEntrypoint):
 
     async def _adopt(self) -> None:
         """Drops windows that another process has handed to its method meanwhile."""
-        seen = await self._file.models.windows_seen(self.label)
+        seen = await self._service_models.models.windows_seen(self.label)
         if seen.closed_until >= self._seen.closed_until:
             self._seen = seen
             for start in [start for start in self._open if start < seen.closed_until]:
@@ -207,7 +207,7 @@ class Windows(CityEntrypoint):
     async def _remember(self, closed_until: int) -> None:
         resume = min((opened.first_position - 1 for opened in self._open.values()), default=self._position)
         self._seen = WindowsSeen(closed_until, resume, self._position)
-        await self._file.models.save_windows_seen(self.label, self._seen)
+        await self._service_models.models.save_windows_seen(self.label, self._seen)
 
     async def _tell(self, window: Window) -> None:
         """Hands a window to the method until that succeeds. One that fails by its own fault is given up after some tries."""

@@ -144,7 +144,7 @@ class Readiness:
         entries = {e: isinstance(e, View) for e in container.extensions if hasattr(e, "member")}
         if entries:
             found.append(
-                Dependency(f"{service}/views", _file_look(ServiceReadModels.of(self._process, container.manifest.name)))
+                Dependency(f"{service}/views", _read_models_look(ServiceReadModels.of(self._process, container.manifest.name)))
             )
         for entry, is_view in sorted(entries.items(), key=lambda item: str(item[0].member.group)):
             group = _Group(entry, is_view, *self._patience)
@@ -245,9 +245,9 @@ def _entrypoint_look(entrypoint: CityEntrypoint) -> Look:
     return look
 
 
-def _file_look(file: ServiceReadModels) -> Look:
+def _read_models_look(own: ServiceReadModels) -> Look:
     async def look(state: ServiceState) -> Trouble | None:
-        await file.models.changes()
+        await own.models.changes()
         return None
 
     return look

@@ -150,7 +150,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         return FoldedBy(*(text and hashlib.sha256(text.encode()).hexdigest() for text in (shape, code)))
 
     async def _keep_folded_by(self, generation: int) -> FoldedBy:
-        return await self.member.file.models.keep_folded_by(table(self._group, generation), self._by)
+        return await self.member.service_models.models.keep_folded_by(table(self._group, generation), self._by)
 
     @property
     def _code(self) -> str:
@@ -242,7 +242,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         position = head = parked = 0
         for partition in self._process.store.partitions(self.member.types):
             name = part_name(table(self._group, now.building), partition)
-            position += await self.member.file.models.position(name) or 0
+            position += await self.member.service_models.models.position(name) or 0
             head += partition.head()
             parked += len(given_over(await self._waiting(name)))
         problem = ""
@@ -299,7 +299,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         there = bool(heads)
         for partition in self._process.store.partitions(self.builder.types):
             name = part_name(self.builder.group, partition)
-            at = await self.builder.file.models.position(name)
+            at = await self.builder.service_models.models.position(name)
             there = there and at is not None and at >= heads.get(partition.name, 0)
             there = there and not await self._waiting(name)
             self._heads[partition.name] = partition.head()
@@ -307,7 +307,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     async def _waiting(self, part: str) -> list[Parked]:
         """Parked events of a part. Records that are no events are left out: no generation waits for them."""
-        models = self.member.file.models
+        models = self.member.service_models.models
         return [one for one in await models.parked(part) if not one.unreadable] if await models.count_parked(part) else []
 
     def _change_over(self, live: int, by: FoldedBy) -> None:
@@ -373,7 +373,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     async def row(self, key: str) -> R | None:
         """As `get`, for callers on the loop."""
         live = self._live
-        row = await self.member.file.models.get(table(self._name, live), key)
+        row = await self.member.service_models.models.get(table(self._name, live), key)
         return None if row is None else (await self._opened(live, {key: row}))[key]
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
@@ -383,7 +383,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     async def rows(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """As `scan`, for callers on the loop."""
         live = self._live
-        rows = await self.member.file.models.scan(table(self._name, live), after, limit)
+        rows = await self.member.service_models.models.scan(table(self._name, live), after, limit)
         return list((await self._opened(live, dict(rows))).items())
 
     def derived(self, build: Callable[[list[R]], D]) -> D:

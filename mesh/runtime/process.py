@@ -37,7 +37,7 @@ class Process:
     open_streams: OpenStreams
     vault: Vault
     # The read models of its services, opened on first use.
-    files: dict[str, ServiceReadModels] = field(default_factory=dict)
+    read_models: dict[str, ServiceReadModels] = field(default_factory=dict)
 
     @property
     def store(self) -> EventStore:

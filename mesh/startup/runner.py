@@ -139,8 +139,8 @@ class Mesh:
         for container in self.containers:
             container.stop()
         wait(process.outgoing.close())
-        for file in process.files.values():
-            file.close()
+        for models in process.read_models.values():
+            models.close()
         wait(process.engine.close())
         process.tracing.shutdown()
 

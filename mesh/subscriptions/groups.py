@@ -68,9 +68,9 @@ class ServiceReadModels:
     @classmethod
     def of(cls, process: Process, service: str) -> ServiceReadModels:
         """The read models of a service; opened on first use."""
-        if service not in process.files:
-            process.files[service] = cls(process, service)
-        return process.files[service]
+        if service not in process.read_models:
+            process.read_models[service] = cls(process, service)
+        return process.read_models[service]
 
     def assignment(self, group: str, types: Collection[str]) -> Assignment:
         """What this process works on for a group of the service."""
@@ -106,7 +106,7 @@ class Part(GroupMemory):
     """A group in one partition, while this process works on it. It is the memory of the group's subscription there."""
 
     def __init__(self, member: GroupMember, partition: Partition) -> None:
-        self.models = member.file.models
+        self.models = member.service_models.models
         self.name = part_name(member.group, partition)
         self.partition = partition
         self.log = partition.for_group(self.models, self.name)
@@ -170,7 +170,7 @@ class GroupMember:
 
     def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
         self._process = process
-        self.file = ServiceReadModels.of(process, service)
+        self.service_models = ServiceReadModels.of(process, service)
         self.group = group
         self.types = written_as(types)
         self._since = since
@@ -199,7 +199,7 @@ class GroupMember:
         """
         self._options = (handle, batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
-        self._assignment = self.file.assignment(self.group, self.types)
+        self._assignment = self.service_models.assignment(self.group, self.types)
         self._unwatch = self._process.activity.watch(self._at_rest)
         self._task = self._process.loop.create_task(self._stay())
 
@@ -242,7 +242,7 @@ class GroupMember:
             if self._changed_elsewhere is not None and not alone:
                 # If the read models do not answer now, they are asked again the next time.
                 with contextlib.suppress(StoreError):
-                    changes = await self.file.models.changes()
+                    changes = await self.service_models.models.changes()
                     if changes != seen:
                         self._changed_elsewhere()
                         seen = changes
@@ -260,7 +260,7 @@ class GroupMember:
             part = Part(self, partition)
             try:
                 start = await self._start(part)
-                part.epoch, position = await self.file.models.join(part.name, start)
+                part.epoch, position = await self.service_models.models.join(part.name, start)
                 part.subscription = Subscription(
                     part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
                     lasting=lasting, on_failure=self._failed, on_parked=self._parked,
@@ -299,7 +299,7 @@ class GroupMember:
             await asyncio.wait([running])
 
     async def _start(self, part: Part) -> int:
-        if self._since == "beginning" or await self.file.models.position(part.name) is not None:
+        if self._since == "beginning" or await self.service_models.models.position(part.name) is not None:
             return 0
         return part.partition.head() if self._since == "now" else await position_before(part.partition, self._since)
 
@@ -331,19 +331,19 @@ class GroupMember:
         part = self._parts.get(partition.name)
         if part is not None and part.subscription is not None:
             return part.subscription.position
-        return await self.file.models.position(part_name(self.group, partition)) or 0
+        return await self.service_models.models.position(part_name(self.group, partition)) or 0
 
     async def parked(self) -> dict[str, list[Parked]]:
         """The parked events by partition, in the order of the log."""
         partitions = self._process.store.partitions(self.types)
-        found = {one.name: await self.file.models.parked(part_name(self.group, one)) for one in partitions}
+        found = {one.name: await self.service_models.models.parked(part_name(self.group, one)) for one in partitions}
         return {name: parked for name, parked in found.items() if parked}
 
     async def replay(self, stream: str) -> int:
         """Asks that the parked events of a stream are tried again, in order; returns how many there are."""
         asked = 0
         for partition in self._process.store.partitions(self.types):
-            asked += await self.file.models.ask_replay(part_name(self.group, partition), stream)
+            asked += await self.service_models.models.ask_replay(part_name(self.group, partition), stream)
         self._look_again()
         return asked
 
@@ -352,7 +352,7 @@ class GroupMember:
         for one in self._process.store.partitions(self.types):
             if one.name == partition:
                 now = self._process.clock.now()
-                gone = await self.file.models.drop(part_name(self.group, one), position, reason, who, now)
+                gone = await self.service_models.models.drop(part_name(self.group, one), position, reason, who, now)
                 self._look_again()
                 return gone
         return False

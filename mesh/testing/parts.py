@@ -142,8 +142,8 @@ class Parts:
             if container.started:
                 container.stop()
         wait(self.process.outgoing.close())
-        for file in self.process.files.values():
-            file.close()
+        for models in self.process.read_models.values():
+            models.close()
         wait(self.process.engine.close())
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -50,7 +50,7 @@ class Moving(View[MovingRow]):
 
     async def reached(self, partition: Partition) -> int:
         """The position of a partition up to which the rows hold everything. They may hold more."""
-        return await self.member.file.models.position(part_name(self.member.group, partition)) or 0
+        return await self.member.service_models.models.position(part_name(self.member.group, partition)) or 0
 
 
 def due(row: MovingRow) -> int:

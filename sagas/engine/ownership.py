@@ -70,8 +70,8 @@ class Ownership:
 
     def start(self) -> None:
         """From now on sagas are taken up when their partition comes to this process, and let go of when it goes."""
-        file = ServiceReadModels.of(self._process, self._service)
-        self._assignment = file.assignment(f"{self._service}.carry", _TYPES)
+        own = ServiceReadModels.of(self._process, self._service)
+        self._assignment = own.assignment(f"{self._service}.carry", _TYPES)
         unwatch = self._process.activity.watch(self._at_rest)
         # Not counted as work, because it waits for ever.
         sharing = self._process.loop.create_task(self._without_end(self._share))

@@ -135,7 +135,7 @@ def test_how_far_a_rebuild_has_come_is_known_to_processes_that_do_not_work_on_it
     def test(parts: Parts) -> None:
         others(parts, "x", "y")
         view = opened(parts, listed)
-        models = view.member.file.models
+        models = view.member.service_models.models
         parts.until(lambda: wait(models.position("shelf.view.rows")) is not None)
         wait(view.rebuild())
         parts.until(lambda: wait(view.rebuilding()).live == 2)
@@ -152,7 +152,7 @@ def test_the_rows_of_the_old_generation_go_when_nobody_reads_them_any_more(
     def test(parts: Parts) -> None:
         write(parts, "a")
         view = opened(parts, counted)
-        models = view.member.file.models
+        models = view.member.service_models.models
         parts.until(lambda: view.get("k") is not None)
         for generation in (2, 3):
             wait(view.rebuild())
@@ -170,7 +170,7 @@ def test_a_crash_in_the_middle_leaves_the_live_one_untouched_and_the_rebuild_goe
         view = opened(parts, listed)
         wait(view.rebuild())
         parts.until(lambda: view.builder is not None and "ValueError" in wait(view.builder.standing()).failing)
-        by = wait(view.member.file.models.keep_folded_by("shelf.view.rows~2", FoldedBy("of", "another")))
+        by = wait(view.member.service_models.models.keep_folded_by("shelf.view.rows~2", FoldedBy("of", "another")))
         assert by == view._by, "by what it is folded is said before anything is folded"
         assert view.get("k") == Shelf(3)
         assert wait(view.rebuilding()).live == 1

@@ -128,7 +128,7 @@ class City:
     def end(self) -> None:
         """The process is killed, as far as its sagas go: nothing is tidied up, and another one may lead."""
         self.runner.stop()
-        self.parts.process.files["sagas"].leadership.give_up()
+        self.parts.process.read_models["sagas"].leadership.give_up()
 
     def advance(self, seconds: float) -> None:
         assert isinstance(self.clock, DrivenClock)
