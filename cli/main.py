@@ -16,8 +16,8 @@ from rich.console import Console
 from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
+from citybrain.mesh.ids import in_header
 from citybrain.mesh.personal.secret_files import OWN_FILES
-from citybrain.mesh.runtime.ids import in_header
 from citybrain.mesh.settings.version import installed_version
 from citybrain.observability.console import Terminal
 from citybrain.observability.terminal import escaped

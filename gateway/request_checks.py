@@ -1,4 +1,4 @@
-"""Checks that refuse bad calls before any other filter sees them (`request_checks.lua`, `json_checks.lua`).
+"""Checks that refuse bad calls before the transcoder sees them (`request_checks.lua`, `json_checks.lua`).
 
 In Envoy's transcoder a query parameter can replace a field of the path: `/v1/incidents/A:cancel?incident_id=B` cancels B. And
 it drops fields of a JSON body that the contract does not have. So both are checked against the contracts first.

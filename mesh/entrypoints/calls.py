@@ -64,7 +64,7 @@ class Rpc(CityEntrypoint):
     # -- unary ----------------------------------------------------------------------------------------------------------
 
     async def _unary(self, request: Message, context: _Context) -> Message:
-        call, parent = _admit(self._path, context)
+        call, parent = _call_of(self._path, context)
         with self._span(parent) as span:
             ctx.enter(call)
             try:
@@ -83,7 +83,7 @@ class Rpc(CityEntrypoint):
     async def _stream(self, request: Any, context: _Context) -> Message | None:
         """Runs the method in a worker that lives as long as the stream. If it returns a Follow, the worker ends then."""
         streams = self.container.process.open_streams
-        call, parent = _admit(self._path, context)
+        call, parent = _call_of(self._path, context)
         followed: Followed | None = None
         try:
             # The span of a stream over the log ends as soon as the stream is open: a span of days would never be seen.
@@ -219,7 +219,7 @@ async def _sent(sending: Awaitable[None]) -> None:
         raise Cancelled("the caller has gone") from error
 
 
-def _admit(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:
+def _call_of(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:
     metadata = context.invocation_metadata() or ()
     parent, correlation_id = context_from_metadata(metadata)
     left = context.time_remaining()

@@ -22,10 +22,12 @@ from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import message_class, type_name
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
-from citybrain.mesh.subscriptions.groups import PARK_AFTER, ServiceReadModels, lasting
+from citybrain.mesh.subscriptions.groups import ServiceReadModels, lasting
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200
+# How often the method is tried with a window that is itself at fault. Then the window is given up.
+_TRIES = 8
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 
@@ -220,7 +222,7 @@ class Windows(CityEntrypoint):
             except Exception as error:
                 self.trouble = f"a window cannot be told: {describe(error)}"
                 tries += lasting(error)
-                last = tries >= PARK_AFTER
+                last = tries >= _TRIES
                 self.log.error(
                     "window given up" if last else "window failed and is tried again", window=self.label,
                     start=window.start, error=repr(error), exc_info=error,

@@ -23,7 +23,7 @@ from citybrain.mesh.providers.rows import NotOfShape, RowShape, RowUnreadable
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
-from citybrain.mesh.storage.sources import digest_of
+from citybrain.mesh.storage.code_digests import digest_of
 from citybrain.mesh.subscriptions.generations import Generations, Switch, table
 from citybrain.mesh.subscriptions.groups import GroupMember, Part, ServiceReadModels, part_name
 from citybrain.observability.logs import logger

@@ -16,7 +16,7 @@ from typing import Any
 from opentelemetry import baggage, context, trace
 
 from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
-from citybrain.mesh.runtime.ids import in_header
+from citybrain.mesh.ids import in_header
 from citybrain.observability import names
 
 REQUEST_ID = "x-request-id"

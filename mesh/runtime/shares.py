@@ -1,4 +1,6 @@
-"""Shares of a process's places: one caller, one method, or all calls that only read can never take all places.
+"""Shares of a process's places for calls or streams: no single part of them (a caller, a method, all that only read) takes all.
+
+Whoever makes `Shares` says which parts there are, and how much each may take at most.
 
 The rest is for commands, and for the services of the mesh. As long as callers from outside show no tokens, they are told apart
 by their addresses.

@@ -11,7 +11,7 @@ from citybrain.event_store.snapshots import Snapshot
 from citybrain.event_store.store import StoredEvent, StoreError
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.process import Process
-from citybrain.mesh.storage.states import StateError, code_of, pack_state, unpack_state
+from citybrain.mesh.storage.state_packing import StateError, code_of, pack_state, unpack_state
 from citybrain.observability.logs import logger
 
 

@@ -25,7 +25,7 @@ class Generations:
 
     # The one that is read.
     live: int = 1
-    # The one that is folded beside it; 0: none. And the code that folds it (see `code_of`).
+    # The one that is folded beside it; 0: none. And a digest of the code that folds it.
     building: int = 0
     code: str = ""
     # The highest number used so far.

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from citybrain.mesh.storage.sources import text_of
+from citybrain.mesh.storage.code_digests import text_of
 from citybrain.sagas.engine.definition import Workflow
 
 

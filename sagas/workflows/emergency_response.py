@@ -227,7 +227,7 @@ EMERGENCY_RESPONSE = Workflow(
 )
 
 # What began before the patient on board was a stage of its own goes on in its stages, and with the times it had for them.
-FIRST = replace(
+EMERGENCY_RESPONSE_1 = replace(
     EMERGENCY_RESPONSE,
     version=1,
     nodes=(

@@ -10,7 +10,7 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
-from citybrain.mesh.runtime.ids import joined
+from citybrain.mesh.ids import joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.runtime.ids import parted
+from citybrain.mesh.ids import parted
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, rpc
 from citybrain.services.district_hub import domain, views
 

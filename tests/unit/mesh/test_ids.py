@@ -13,9 +13,9 @@ from citybrain.traffic.v1.events_pb2 import SignalCommanded
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from citybrain.mesh.ids import in_header, joined, parted
 from citybrain.mesh.runtime.context import current
 from citybrain.mesh.runtime.greenlets import wait
-from citybrain.mesh.runtime.ids import in_header, joined, parted
 from citybrain.mesh.service import Service, Streams, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.sagas import listing

@@ -23,7 +23,7 @@ from citybrain.event_store.store import ANY
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service, Streams
-from citybrain.mesh.storage.states import StateError, code_of, pack_state, unpack_state
+from citybrain.mesh.storage.state_packing import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 from citybrain.services.district_hub import domain as districts

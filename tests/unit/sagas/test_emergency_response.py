@@ -18,7 +18,7 @@ from citybrain.mesh.runtime.validation import check
 from citybrain.sagas.engine.decider import due_timers, on_failure, react, tries_out
 from citybrain.sagas.engine.definition import Step, Workflow
 from citybrain.sagas.engine.state import SagaState, pack
-from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE, FIRST
+from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE, EMERGENCY_RESPONSE_1
 
 INCIDENT = "inc-0123456789ab"
 PLACE = RoadPlace(edge_id="e3", position_m=20)
@@ -251,7 +251,7 @@ def test_what_a_department_refused_waits_for_a_human_though_the_ambulance_comes(
 
 
 def test_an_emergency_that_began_under_the_first_release_goes_on_to_its_end_as_it_began() -> None:
-    run = Emergency(FIRST).on_the_way()
+    run = Emergency(EMERGENCY_RESPONSE_1).on_the_way()
     assert run.later(3599).phase == "running"
     run.report(AT_SCENE)
     assert "on_board" not in run.state.steps

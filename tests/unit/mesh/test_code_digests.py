@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from citybrain.mesh.storage.sources import digest_of
+from citybrain.mesh.storage.code_digests import digest_of
 
 HELPER = '''"""Beside it."""
 
