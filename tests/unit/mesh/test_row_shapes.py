@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, field, make_dataclass
+import math
+from dataclasses import asdict, dataclass, field, make_dataclass
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -221,3 +222,62 @@ def test_what_a_row_holds_inside_is_of_its_shape() -> None:
     assert made(("a", tuple[inner, ...])) != made(("a", tuple[wider, ...]))  # type: ignore[valid-type]
     assert made(("a", Colour)) != made(("a", enum.Enum("Colour", {"RED": "red"})))
     assert made(("a", Literal["x"])) != made(("a", Literal["x", "y"]))
+
+
+# -- flat rows, which are turned quickly once their types are known -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A row of plain values only."""
+
+    name: str
+    count: int
+    share: float
+    open: bool = False
+    note: str | None = None
+
+
+FLAT = RowShape(Flat)
+FLATS = st.builds(Flat, texts, st.integers(), numbers.filter(math.isfinite), st.booleans(), st.none() | texts)
+
+
+@given(st.lists(FLATS, min_size=1, max_size=8))
+def test_a_flat_row_is_the_same_whether_its_types_were_seen_before_or_not(rows: list[Flat]) -> None:
+    kept = [FLAT.encode(row) for row in rows]
+    for row, one in zip(rows, kept, strict=True):
+        assert one == RowShape(Flat).encode(row) == asdict(row)
+        assert FLAT.decode(json.loads(row_text(one))) == RowShape(Flat).decode(one) == row
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Flat("a", 1, math.nan),
+        Flat("\ud800", 1, 0.5),
+        Flat("a", "1", 0.5),  # type: ignore[arg-type]
+        Flat("a", 1, 0.5, note="\udfff"),
+        Flat("a", 1, 0.5, open=None),  # type: ignore[arg-type]
+    ],
+)
+def test_a_flat_row_that_json_does_not_give_back_is_refused_also_after_right_ones(wrong: Flat) -> None:
+    shape = RowShape(Flat)
+    for right in (Flat("a", 1, 0.5), Flat("湖", 1, 0.5, note="桥")):
+        assert shape.decode(shape.encode(right)) == shape.decode(shape.encode(right)) == right
+    with pytest.raises(NotOfShape):
+        shape.encode(wrong)
+
+
+def test_kept_flat_rows_are_read_by_the_rules_also_after_right_ones() -> None:
+    shape = RowShape(Flat)
+    whole = shape.encode(Flat("a", 1, 0.5, True))
+    assert shape.decode({**whole, "more": 1}) == shape.decode(whole) == Flat("a", 1, 0.5, True)
+    assert shape.decode({"name": "a", "count": 1, "share": 0.5}) == Flat("a", 1, 0.5), "what is missing has its default"
+    # JSON may write a whole number without a point, and a class may have a bool where it says int.
+    for _ in range(2):
+        assert type(shape.decode({**whole, "share": 2}).share) is float
+        assert shape.encode(Flat("a", True, math.inf, True)) == {**whole, "share": math.inf}
+        assert type(shape.encode(Flat("a", True, 0.5, True))["count"]) is int
+    for wrong in ({"count": "1"}, {"count": True}, {"open": 1}, {"name": None}, {"note": 2}):
+        with pytest.raises(NotOfShape):
+            shape.decode({**whole, **wrong})
