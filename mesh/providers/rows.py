@@ -50,10 +50,13 @@ class RowShape(Generic[R]):
         self._adapter: TypeAdapter[R] = _adapter(hint)
         self._flat = _Flat.of(kind, self.fields)
 
+    def encode_all(self, rows: Mapping[str, R | None]) -> dict[str, Row | None]:
+        """Rows by their keys as they are kept, or None. NotOfShape: one would not come back as it is."""
+        quickly = {} if self._flat is None else self._flat.encode_all(rows)
+        return {key: None if row is None else quickly.get(key) or self.encode(row) for key, row in rows.items()}
+
     def encode(self, row: R) -> Row:
         """Returns a row as it is kept. NotOfShape: it would not come back as it is."""
-        if self._flat is not None and (quickly := self._flat.encode(row)) is not None:
-            return quickly
         if not isinstance(row, self._class):
             raise NotOfShape(f"it is a {type(row).__name__}, and no {self.named}")
         kept: Row = self._adapter.dump_python(row, mode="json", warnings=False)
@@ -68,11 +71,12 @@ class RowShape(Generic[R]):
             self._flat.learn(row, kept)
         return kept
 
+    def known(self, kept: Mapping[str, Row]) -> dict[str, R]:
+        """Reads those of many rows quickly that are known to fit. The others are for `decode`."""
+        return {} if self._flat is None else self._flat.decode_all(kept)
+
     def decode(self, kept: Row) -> R:
         """Reads a kept row; NotOfShape. A field that it lacks has its default, a field that the class lacks is ignored."""
-        if self._flat is not None and (quickly := self._flat.decode(kept)) is not None:
-            found: R = quickly
-            return found
         row = self._read(kept)
         if self._flat is not None:
             self._flat.learn(row, kept)
@@ -116,27 +120,33 @@ class _Flat:
         if types == tuple(type(kept.get(name)) for name in self._names):
             self._right[types] = [place for place, one in enumerate(types) if one in (str, float)]
 
-    def encode(self, row: Any) -> Row | None:
-        """None: it is not known whether it is right."""
-        if type(row) is not self._class:
-            return None
-        values = self._of_row(row)
-        unsure = self._right.get(tuple(map(type, values)))
-        if unsure is None:
-            return None
-        for place in unsure:
-            if not _is_given_back(values[place]):
-                return None
-        # Not strict: to count them costs a third of it.
-        return dict(zip(self._names, values, strict=False))
+    def encode_all(self, rows: Mapping[str, Any]) -> dict[str, Row]:
+        """Those rows that are known to be right.
 
-    def decode(self, kept: Row) -> Any:
-        """None: it is not known whether it is right, or a field is missing."""
-        try:
-            values = self._of_kept(kept)
-        except KeyError:
-            return None
-        return self._class(*values) if tuple(map(type, values)) in self._right else None
+        In one loop, and `zip` does not count: a call for each row would cost as much as the work.
+        """
+        kind, names, of_row, right = self._class, self._names, self._of_row, self._right
+        found: dict[str, Row] = {}
+        for key, row in rows.items():
+            if type(row) is kind:
+                values = of_row(row)
+                unsure = right.get(tuple(map(type, values)))
+                if unsure is not None and (not unsure or all(_is_given_back(values[place]) for place in unsure)):
+                    found[key] = dict(zip(names, values, strict=False))
+        return found
+
+    def decode_all(self, kept: Mapping[str, Row]) -> dict[str, Any]:
+        """Those rows that are known to be right, and have all fields."""
+        kind, of_kept, right = self._class, self._of_kept, self._right
+        found: dict[str, Any] = {}
+        for key, row in kept.items():
+            try:
+                values = of_kept(row)
+            except KeyError:
+                continue
+            if tuple(map(type, values)) in right:
+                found[key] = kind(*values)
+        return found
 
 
 def _getter(made: Callable[..., Callable[[Any], Any]], names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -171,7 +171,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
                     continue
                 row = rows.get(key, standing.get(key))
                 rows[key] = self._apply(row, event)
-            closed = await self._rows.seal({key: None if row is None else self._encoded(row) for key, row in rows.items()})
+            closed = await self._rows.seal(self._encoded(rows))
             try:
                 await part.save(batch, name, closed, kept)
                 break
@@ -181,18 +181,22 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         self._changed()
         self.container.process.activity.changed()
 
-    def _encoded(self, row: R) -> Row:
+    def _encoded(self, rows: Mapping[str, R | None]) -> dict[str, Row | None]:
         try:
-            return self.shape.encode(row)
+            return self.shape.encode_all(rows)
         except NotOfShape as problem:
             raise TypeError(f"`apply` of {self._service} {self._name} gives no {self.shape.named}: {problem}") from None
 
     async def _opened(self, generation: int, kept: Mapping[str, Row]) -> dict[str, R]:
         """Unseals and reads kept rows of a generation. RowUnreadable: one does not fit the class."""
+        opened = await self._rows.open(kept)
+        known = self.shape.known(opened)
+        if len(known) == len(opened):
+            return known
         found: dict[str, R] = {}
-        for key, row in (await self._rows.open(kept)).items():
+        for key, row in opened.items():
             try:
-                found[key] = self.shape.decode(row)
+                found[key] = known[key] if key in known else self.shape.decode(row)
             except NotOfShape as problem:
                 told = f"row {key!r} of {self._service} {self._name} cannot be read: {problem}; {self._rebuilt}"
                 if generation == self._live:
