@@ -24,7 +24,7 @@ class Gateway(Section):
     headers_s: float = value(10.0, "The longest its headers may take.", ge=0.1, le=600)
     connect_timeout_s: float = value(1.0, "How long a connection to a service may take to open.", gt=0, le=60)
     health_checks: bool = value(False, "Ask each service by grpc.health.v1 whether it serves.")
-    max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a JSON call.", ge=1024)
+    max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a request, in every protocol, in bytes.", ge=1024)
     max_response_bytes: int = value(16 * 1024 * 1024, "Largest body of the answer to a JSON call.", ge=1024)
     max_connections: int = value(4096, "Connections that may be open at once.", ge=1)
     max_streams_per_connection: int = value(100, "Calls that one HTTP/2 connection may have open.", ge=1)
