@@ -60,7 +60,10 @@ def test_the_pages_are_linked_from_the_readme_in_both_languages() -> None:
 def test_every_room_says_what_it_is_for_and_what_it_may_import() -> None:
     pages = {name: ROOT / name / "README.md" for name in (*ROOMS, "protos")}
     assert [name for name, page in pages.items() if not page.is_file()] == []
-    assert [name for name, page in pages.items() if "**May import**" not in page.read_text(encoding="utf-8")] == []
+    for wanted in ("**May import**", "**Words.**"):
+        texts = {name: page.read_text(encoding="utf-8") for name, page in pages.items() if name != "tools"}
+        assert [name for name, text in texts.items() if wanted not in text] == [], wanted
+        assert [name for name, text in texts.items() if len(text.splitlines()) > 64] == [], "a README is one screen"
 
 
 def test_every_file_that_a_room_says_it_has_is_there() -> None:
