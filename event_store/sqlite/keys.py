@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
 import hashlib
 import hmac
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from citybrain.personal.v1 import personal_pb2
 from typing_extensions import override
@@ -22,6 +19,7 @@ from typing_extensions import override
 from citybrain.event_store.keys import Erasure, KeysMissing, KeyStore, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 from citybrain.event_store.sqlite.database import open_database, refused, undo
+from citybrain.event_store.sqlite.threads import in_its_thread
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (person TEXT PRIMARY KEY, cipher INTEGER NOT NULL, nonce BLOB NOT NULL, wrapped BLOB NOT NULL)
@@ -34,25 +32,6 @@ CREATE TABLE IF NOT EXISTS copies (made_at INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, nonce BLOB NOT NULL, wrapped BLOB NOT NULL) WITHOUT ROWID;
 """
 _LOOKUPS = "look-ups"
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _in_its_thread(work: Callable[Concatenate[SqliteKeys, P], T]) -> Callable[Concatenate[SqliteKeys, P], asyncio.Future[T]]:
-    @functools.wraps(work)
-    def begin(self: SqliteKeys, /, *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
-        done = functools.partial(_told, work, self, *arguments, **named)
-        return asyncio.get_running_loop().run_in_executor(self._thread, done)
-
-    return begin
-
-
-def _told(work: Callable[..., T], self: SqliteKeys, *arguments: object, **named: object) -> T:
-    try:
-        return work(self, *arguments, **named)
-    except sqlite3.Error as error:
-        raise refused(self.path, error) from error
 
 
 class SqliteKeys(KeyStore):
@@ -86,14 +65,14 @@ class SqliteKeys(KeyStore):
         except sqlite3.Error as error:
             self._db.close()
             raise refused(path, error) from error
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
     @override
     def close(self) -> None:
-        self._thread.submit(self._db.close).result()
-        self._thread.shutdown()
+        self.thread.submit(self._db.close).result()
+        self.thread.shutdown()
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def obtain(self, persons: Iterable[str], cipher: personal_pb2.Cipher) -> dict[str, Key]:
         found: dict[str, Key] = {}
@@ -114,7 +93,7 @@ class SqliteKeys(KeyStore):
             raise
         return found
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def find(self, persons: Iterable[str]) -> dict[str, Key | None]:
         found: dict[str, Key | None] = {}
@@ -127,13 +106,13 @@ class SqliteKeys(KeyStore):
                 )
         return found
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def knows(self, person: str) -> bool:
         sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE person = ?1) OR EXISTS (SELECT 1 FROM lookups WHERE person = ?1)"
         return bool(self._db.execute(sql, (person,)).fetchone()[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def destroy(self, person: str, at: int) -> Erasure:
         if not self._is_erased(person):
@@ -149,20 +128,20 @@ class SqliteKeys(KeyStore):
                 raise refused(self._ledger, error) from error
         return self._destroy(person, at)
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def erased(self, after: int) -> list[Erasure]:
         sql = "SELECT number, person, at FROM erased WHERE number > ? ORDER BY number"
         return [Erasure(*row) for row in self._db.execute(sql, (after,))]
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def person(self, kind: str, value: str) -> str:
         digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
         self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
         return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
         self._db.executemany(
@@ -171,18 +150,18 @@ class SqliteKeys(KeyStore):
             [(person, recipient, events, at, at) for person, events in persons.items()],
         )
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def sent(self, person: str) -> list[Sent]:
         sql = "SELECT recipient, events, first, last FROM sent WHERE person = ? ORDER BY recipient"
         return [Sent(*row) for row in self._db.execute(sql, (person,))]
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def copies(self) -> list[int]:
         return [row[0] for row in self._db.execute("SELECT made_at FROM copies ORDER BY made_at")]
 
-    @_in_its_thread
+    @in_its_thread
     def copy_to(self, path: Path) -> None:
         """Copies the keys, wrapped as they are, to a file that does not exist yet, and remembers that a copy was made."""
         path.touch(mode=0o600, exist_ok=False)
@@ -191,7 +170,7 @@ class SqliteKeys(KeyStore):
             self._db.backup(target)
         target.close()
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def rewrap(self, after: str = "", limit: int = 500) -> Rewrapped:
         changed = 0

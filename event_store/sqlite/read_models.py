@@ -8,17 +8,13 @@ Rows and the checkpoint that covers them are written in one transaction, so a vi
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import hashlib
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -34,7 +30,8 @@ from citybrain.event_store.read_models import (
     checked,
     row_text,
 )
-from citybrain.event_store.sqlite.database import open_database, refused, undo
+from citybrain.event_store.sqlite.database import open_database, undo
+from citybrain.event_store.sqlite.threads import in_its_thread
 from citybrain.event_store.store import LostAssignment
 
 _SCHEMA = """
@@ -58,30 +55,6 @@ _ASKED = "INSERT INTO asked VALUES (?, 1) ON CONFLICT (grp) DO UPDATE SET number
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _in_its_thread(
-    work: Callable[Concatenate[SqliteReadModels, P], T],
-) -> Callable[Concatenate[SqliteReadModels, P], asyncio.Future[T]]:
-    """SQLite blocks, so the calls are done in the file's own thread, one after the other."""
-
-    @functools.wraps(work)
-    def begin(self: SqliteReadModels, /, *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
-        done = functools.partial(_told, work, self, *arguments, **named)
-        return asyncio.get_running_loop().run_in_executor(self._thread, done)
-
-    return begin
-
-
-def _told(work: Callable[..., T], self: SqliteReadModels, *arguments: object, **named: object) -> T:
-    try:
-        return work(self, *arguments, **named)
-    except sqlite3.Error as error:
-        raise refused(self._path, error) from error
-
-
 def _revision(text: str) -> int:
     """A number made from a row's text: the same text gives the same number."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -91,16 +64,16 @@ class SqliteReadModels(ReadModels):
     """ReadModels in one service's file. The port says what the methods promise."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._db = open_database(path, "NORMAL", _SCHEMA)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
     @override
     def close(self) -> None:
-        self._thread.submit(self._db.close).result()
-        self._thread.shutdown()
+        self.thread.submit(self._db.close).result()
+        self.thread.shutdown()
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def join(self, group: str, start: int = 0) -> tuple[int, int]:
         # In one statement: two that join at once must not read the same epoch.
@@ -111,18 +84,18 @@ class SqliteReadModels(ReadModels):
         epoch, position = joined[0]
         return int(epoch), int(position)
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def position(self, group: str) -> int | None:
         found = self._db.execute("SELECT position FROM groups WHERE name = ?", (group,)).fetchone()
         return None if found is None else int(found[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def changes(self) -> int:
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def get(self, view: str, key: str) -> Row | None:
         (key,) = checked([key])
@@ -133,7 +106,7 @@ class SqliteReadModels(ReadModels):
         found = self._db.execute("SELECT row FROM rows WHERE view = ? AND key = ?", (view, key)).fetchone()
         return None if found is None else found[0]
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def scan(self, view: str, after: str = "", limit: int = -1) -> list[tuple[str, Row]]:
         found = self._db.execute(
@@ -141,26 +114,26 @@ class SqliteReadModels(ReadModels):
         )
         return [(key, json.loads(row)) for key, row in found]
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def load(self, view: str, keys: Iterable[str]) -> dict[str, Kept]:
         found = ((key, self._text(view, key)) for key in checked(keys))
         return {key: Kept(json.loads(text), _revision(text)) for key, text in found if text is not None}
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def seen(self, group: str, streams: Iterable[str]) -> dict[str, int]:
         sql = "SELECT version FROM seen WHERE grp = ? AND stream = ?"
         found = ((stream, self._db.execute(sql, (group, stream)).fetchone()) for stream in streams)
         return {stream: row[0] for stream, row in found if row is not None}
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
         self._db.execute("INSERT OR IGNORE INTO folded_by VALUES (?, ?, ?)", (group, *astuple(by)))
         return FoldedBy(*self._db.execute("SELECT shape, code FROM folded_by WHERE grp = ?", (group,)).fetchone())
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def save(
         self,
@@ -195,7 +168,7 @@ class SqliteReadModels(ReadModels):
 
     # -- parked events --------------------------------------------------------------------------------------------------
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def park(self, group: str, epoch: int, events: Sequence[Parked]) -> None:
         with self._as_member(group, epoch):
@@ -207,24 +180,24 @@ class SqliteReadModels(ReadModels):
             ]
             self._db.executemany(f"INSERT OR REPLACE INTO parked (grp, {_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def parked(self, group: str) -> list[Parked]:
         found = self._db.execute(f"SELECT {_PARKED} FROM parked WHERE grp = ? ORDER BY position", (group,))
         return [Parked(*row) for row in found]
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def count_parked(self, group: str) -> int:
         return int(self._db.execute("SELECT count(*) FROM parked WHERE grp = ?", (group,)).fetchone()[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def asked(self, group: str) -> int:
         found = self._db.execute("SELECT number FROM asked WHERE grp = ?", (group,)).fetchone()
         return found[0] if found else 0
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def ask_replay(self, group: str, stream: str) -> int:
         self._db.execute("BEGIN IMMEDIATE")
@@ -232,7 +205,7 @@ class SqliteReadModels(ReadModels):
             self._db.execute(_ASKED, (group,))
             return self._db.execute("UPDATE parked SET replay = 1 WHERE grp = ? AND stream = ?", (group, stream)).rowcount
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def drop(self, group: str, position: int, reason: str, who: str, now: int) -> bool:
         self._db.execute("BEGIN IMMEDIATE")
@@ -246,7 +219,7 @@ class SqliteReadModels(ReadModels):
             self._db.execute("INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?)", (group, position, found[0], reason, who, now))
             return True
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def dropped(self, group: str, after: int = 0) -> list[Dropped]:
         found = self._db.execute(
@@ -257,24 +230,24 @@ class SqliteReadModels(ReadModels):
 
     # -- timers ---------------------------------------------------------------------------------------------------------
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def last_run(self, timer: str) -> int | None:
         found = self._db.execute("SELECT last FROM timers WHERE name = ?", (timer,)).fetchone()
         return None if found is None else int(found[0])
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def ran(self, timer: str, moment: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?)", (timer, moment))
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def windows_seen(self, name: str) -> WindowsSeen:
         found = self._db.execute("SELECT closed_until, resume, position FROM windows WHERE name = ?", (name,)).fetchone()
         return WindowsSeen(*found) if found else WindowsSeen()
 
-    @_in_its_thread
+    @in_its_thread
     @override
     def save_windows_seen(self, name: str, seen: WindowsSeen) -> None:
         self._db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (name, *astuple(seen)))

@@ -1,4 +1,4 @@
-"""Snapshots of the embedded engine: one SQLite file per service."""
+"""Snapshots of the embedded engine: one SQLite file for all services of a city."""
 
 from __future__ import annotations
 

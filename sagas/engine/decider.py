@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
 from citybrain.sagas.engine.definition import Node, Parallel, Step, Wait, Workflow
-from citybrain.sagas.engine.state import SagaState, evolve
+from citybrain.sagas.engine.state import SagaState, StepState, evolve
 
 # Failures that may be over in a moment. Every other failure is an answer.
 TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
@@ -153,12 +153,17 @@ def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]
         yield from _undo(workflow, state, now)
 
 
-def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+def _waiting(workflow: Workflow, state: SagaState) -> Iterator[tuple[str, StepState, Wait]]:
+    """The waits that have begun and not ended."""
     for name, step in state.steps.items():
-        if step.status != "waiting":
-            continue
-        node = workflow.leaf(name)
-        assert isinstance(node, Wait)
+        if step.status == "waiting":
+            node = workflow.leaf(name)
+            assert isinstance(node, Wait)
+            yield name, step, node
+
+
+def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    for name, step, node in _waiting(workflow, state):
         for event_id, message in state.heard.items():
             in_time = event_id not in state.used and state.heard_at[event_id] <= step.deadline
             if in_time and isinstance(message, node.event) and node.matches(state, message):
@@ -167,11 +172,7 @@ def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
 
 def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     """Waits that may never end. An event from before the wait began says nothing: it was known when the wait began."""
-    for name, step in state.steps.items():
-        if step.status != "waiting":
-            continue
-        node = workflow.leaf(name)
-        assert isinstance(node, Wait)
+    for name, step, node in _waiting(workflow, state):
         for event_id, message in state.heard.items():
             why = node.fails_on.get(type(message))
             if why is not None and state.heard_at[event_id] > step.changed_at and (reason := why(state, message)):

@@ -89,6 +89,7 @@ class SagaRunner(Provider):
     def __init__(self, workflows: Sequence[Workflow], retired: Collection[tuple[str, int]] = ()) -> None:
         """`retired`: names and versions of definitions that were published once and are gone."""
         self._workflows = {(w.name, w.version): w for w in workflows}
+        self._newest = {w.name: w for w in sorted(workflows, key=lambda w: w.version)}
         self._retired = frozenset(retired)
         self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
@@ -218,23 +219,20 @@ class SagaRunner(Provider):
     # -- events ---------------------------------------------------------------------------------------------------------
 
     async def _hear(self, heard: Heard) -> None:
-        newest = {w.name: w for w in sorted(self._workflows.values(), key=lambda w: w.version)}
-        # Each version says itself what its sagas hear.
-        deaf: dict[str, set[tuple[str, int]]] = {}
+        kind = type(heard.data)
+        # Each version says itself what its sagas hear; only the newest begins any.
+        hearing: dict[str, None] = {}
         for workflow in self._workflows.values():
-            kind = type(heard.data)
-            if kind is workflow.starts_on:
-                if workflow is newest[workflow.name]:
-                    saga_id = workflow.hears[kind](heard.data)
-                    await self._put(saga_id, _starting(workflow, saga_id, heard.data))
-            elif kind in workflow.hears and (saga_id := workflow.hears[kind](heard.data)):
-                deaf.setdefault(saga_id, set(self._workflows)).discard((workflow.name, workflow.version))
-        for saga_id, definitions in deaf.items():
-            await self._put_heard(saga_id, heard, definitions)
+            hearing[_whose(workflow, heard.data)] = None
+            if kind is workflow.starts_on and workflow is self._newest[workflow.name]:
+                saga_id = workflow.hears[kind](heard.data)
+                await self._put(saga_id, _starting(workflow, saga_id, heard.data))
+        for saga_id in filter(None, hearing):
+            await self._put_heard(saga_id, heard)
 
-    async def _put_heard(self, saga_id: str, heard: Heard, deaf: Collection[tuple[str, int]]) -> None:
+    async def _put_heard(self, saga_id: str, heard: Heard) -> None:
         try:
-            await self._put(saga_id, _hearing(heard, deaf))
+            await self._put(saga_id, _hearing(heard, self.workflow))
         except LimitExceeded as error:
             # Else the event would be missed in silence.
             self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
@@ -544,13 +542,19 @@ def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
     return inputs
 
 
-def _hearing(heard: Heard, deaf: Collection[tuple[str, int]]) -> Inputs:
-    """`deaf`: definitions whose sagas do not hear this event."""
+def _whose(workflow: Workflow, event: Message) -> str:
+    """The saga that hears an event under a definition, which is not the one that begins it; empty: none."""
+    kind = type(event)
+    return workflow.hears[kind](event) if kind in workflow.hears and kind is not workflow.starts_on else ""
 
+
+def _hearing(heard: Heard, definition: Callable[[SagaState], Workflow | None]) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
         if not state.saga_id or state.phase in _ENDED or heard.stored.id in state.heard:
             return []
-        if (state.workflow, state.workflow_version) in deaf:
+        workflow = definition(state)
+        # A saga whose definition is not here keeps what any definition says that it hears.
+        if workflow is not None and _whose(workflow, heard.data) != state.saga_id:
             return []
         at = timestamp(heard.stored.occurred_at)
         return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]

@@ -62,7 +62,7 @@ def _appends(examples: int) -> list[Append]:
     """The same in every run."""
     found: list[Append] = []
 
-    @settings(max_examples=examples, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=examples, derandomize=True, database=None)
     @given(_NAME, _EVENT, st.sets(st.sampled_from(["id", "type", "occurred_at", "classification", "texts"])))
     def collect(stream: str, odd: NewEvent, kept: set[str]) -> None:
         # An event in which all is odd is refused: of most something is left odd, and the rest is as it should be.

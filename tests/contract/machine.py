@@ -429,7 +429,6 @@ class MachineContract(StoreEngine, ReadModelsEngine):
             settings=settings(
                 max_examples=self.examples,
                 stateful_step_count=self.steps,
-                deadline=None,
                 derandomize=self.same,
                 database=None,
                 phases=(Phase.generate, Phase.shrink) if self.shortens else (Phase.generate,),

@@ -211,7 +211,7 @@ def _answer(asked: Asked, stream: Stream) -> tuple[Told, Stream]:
     return Committed(len(ids) + 1, len(ids) + len(asked.ids), 0), stream.with_more(asked.ids)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(seed=st.integers(0, 2**32), operations=st.integers(1, 40))
 def test_whatever_happens_to_a_list_is_explained_by_it(seed: int, operations: int) -> None:
     history, _ = lived(Random(seed), operations)
@@ -219,7 +219,7 @@ def test_whatever_happens_to_a_list_is_explained_by_it(seed: int, operations: in
     explains(history)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(seed=st.integers(0, 2**32), operations=st.integers(4, 40))
 def test_one_answer_that_is_changed_so_that_it_cannot_be_is_refused(seed: int, operations: int) -> None:
     chance = Random(seed)

@@ -160,7 +160,7 @@ def test_closing_finishes_what_was_accepted(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(writers=st.lists(st.sampled_from([0, 1]), max_size=25), limit=st.integers(1, 7))
 def test_whoever_writes_every_process_reads_the_same_log_without_a_gap(
     tmp_path_factory: pytest.TempPathFactory, writers: list[int], limit: int

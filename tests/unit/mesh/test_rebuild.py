@@ -266,7 +266,7 @@ def test_a_process_that_stands_by_reads_the_new_one_as_soon_as_another_has_switc
     on_parts(tmp_path, test)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(st.sampled_from(["write", "write", "rebuild", "give up", "restart"]), min_size=3, max_size=10))
 def test_whatever_happens_meanwhile_the_view_is_a_fold_of_the_log(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

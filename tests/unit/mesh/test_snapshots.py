@@ -89,7 +89,7 @@ STATES: list[tuple[Any, Callable[[Any, Any], Any], st.SearchStrategy[list[Messag
 
 @pytest.mark.parametrize(("initial", "evolve", "events"), STATES, ids=lambda given: getattr(given, "__name__", ""))
 def test_every_state_of_the_city_comes_back_as_it_was_and_goes_on_the_same(initial: Any, evolve: Any, events: Any) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(events, events)
     def holds(before: list[Message], after: list[Message]) -> None:
         state = initial()
@@ -138,7 +138,7 @@ def write(streams: Any, text: str) -> Any:
     return streams.handle("p", lambda now: [ev.Written(key="p", text=text)], lambda now, mine: now)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(st.sampled_from(["write", "elsewhere", "restart", "retry"]), min_size=4, max_size=16))
 def test_whatever_happens_the_answers_are_those_without_snapshots(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

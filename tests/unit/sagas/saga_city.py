@@ -95,7 +95,7 @@ class City:
             Department.calls, Department.fails, Department.held, Department.long = [], {}, {}, {}
             Department.causes = []
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
-        workflows = [self.workflow, *older]
+        workflows = [*older, self.workflow]
         members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner(workflows, retired), "moving": Moving(workflows)}
         if hears:
 

@@ -280,6 +280,7 @@ def test_an_old_saga_hears_what_its_own_version_hears_and_a_new_one_does_not(tmp
         city.rest()
         assert (city.phase(), city.runner.load("t").phase) == ("completed", "running")
         assert city.runner.load("t").heard == {}
+        assert city.runner.load("t").workflow_version == 2, "only the newest version begins sagas"
         city.hear(IncidentCancelled(incident_id="t"), "cancelled")
         city.rest()
         assert city.runner.load("t").phase == "undone"

@@ -383,7 +383,7 @@ rides = st.lists(
 @given(
     signals(), st.integers(0, 300), rides, st.dictionaries(st.sampled_from(["in0", "in1", "in2"]), st.integers(1, 9)), st.data()
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_vehicles_do_and_controllers_refuse_every_second_is_safe_and_all_signals_come_back(
     signal: Signal, moment: int, asked: list[tuple[int, int, float, int, str]], queues: dict[str, int], data: st.DataObject
 ) -> None:

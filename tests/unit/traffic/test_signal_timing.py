@@ -81,7 +81,7 @@ requests = st.lists(
 
 
 @given(signals(), st.integers(0, 400), requests)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_sequence_of_commands_is_safe_at_every_second_and_ends_in_step_with_the_plan(
     signal: Signal, moment: int, asked: list[tuple[str, dict[str, int], int, int]]
 ) -> None:
@@ -101,7 +101,7 @@ def test_every_sequence_of_commands_is_safe_at_every_second_and_ends_in_step_wit
 
 
 @given(signals(), st.integers(0, 400), st.sampled_from(EDGES), queues)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_hold_is_longer_than_a_minute_and_the_plan_is_back_within_two_cycles(
     signal: Signal, moment: int, approach: str, waiting: dict[str, int]
 ) -> None:
@@ -117,7 +117,7 @@ def test_no_hold_is_longer_than_a_minute_and_the_plan_is_back_within_two_cycles(
 
 
 @given(signals(), st.integers(0, 400), st.sampled_from(EDGES), queues)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_whole_approach_is_held_green_unless_its_own_links_conflict_or_only_the_plan_may_be_shown(
     signal: Signal, moment: int, approach: str, waiting: dict[str, int]
 ) -> None:
@@ -133,7 +133,7 @@ def test_the_whole_approach_is_held_green_unless_its_own_links_conflict_or_only_
 
 
 @given(signals(), st.integers(0, 400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_plan_clock_says_what_the_plan_shows_and_for_how_long_it_has(signal: Signal, moment: int) -> None:
     lights = conflicts.prepare(signal)
     now = EPOCH + 1000 + moment
