@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from citybrain.sagas import workflows
 from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.engine.digests import DigestError, digest
 from citybrain.sagas.workflows import RETIRED, pins, published, retired
@@ -161,3 +162,13 @@ def test_the_workflows_of_the_city_are_found_by_their_folder_and_are_as_they_wer
     assert problems(published(), pins()) == []
     assert retired() == frozenset(one for one, pin in pins().items() if pin == RETIRED)
     assert FILE.read_text(encoding="utf-8") == pinned_anew(published(), pins())
+
+
+def test_a_second_definition_of_one_name_and_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE as E\nfrom dataclasses import replace\n"
+    (tmp_path / "second_one.py").write_text(f"{text}SAME = replace(E)\n", encoding="utf-8")
+    monkeypatch.setattr(workflows, "__path__", [*workflows.__path__, str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "citybrain.sagas.workflows.second_one", None)
+    del sys.modules["citybrain.sagas.workflows.second_one"]
+    with pytest.raises(ValueError, match=r"second_one\.py has a second emergency_response of version 2: give it another"):
+        published()
