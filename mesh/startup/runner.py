@@ -12,6 +12,7 @@ from typing import Any
 
 from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import EventStore, Log, StoreError
+from citybrain.mesh.audit.trail import ChainedTrail
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
@@ -80,6 +81,7 @@ class Mesh:
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
+            trail=ChainedTrail(engine.store, clock.now),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
@@ -139,6 +141,8 @@ class Mesh:
         for container in self.containers:
             container.stop()
         wait(process.outgoing.close())
+        # After all that could still be done for a caller.
+        wait(process.trail.close())
         for models in process.read_models.values():
             models.close()
         wait(process.engine.close())

@@ -27,6 +27,7 @@ from citybrain.event_store.kafka.topics import event_topic, partition_of, servic
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.store import StoreError
 from citybrain.event_store.watch import Watch
+from citybrain.mesh.audit.chain import PUBLISHER as AUDIT
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.erasure import PUBLISHER
 from citybrain.mesh.personal.vault import master_secrets
@@ -176,9 +177,9 @@ class OnCassandraAndKafka(Distributed):
 
 
 def _services(manifests: Sequence[Manifest]) -> set[str]:
-    """The services that publish here or are heard here, and the publisher of erasures."""
+    """The services that publish here or are heard here, the publisher of erasures, and the audit trail."""
     types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
-    return {PUBLISHER, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
+    return {PUBLISHER, AUDIT, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
 
 
 def _cluster(kafka: Kafka) -> Cluster:
