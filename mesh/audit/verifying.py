@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain as it stands: its batches, the hash of the last one in hexadecimal, and its records."""
+    """A chain as it stands: number and hash (in hexadecimal) of its last right batch, and how many records are in it."""
 
     batches: int
     hash: str
@@ -175,7 +175,7 @@ def _add(report: Report, name: str, links: Sequence[Link], known: Known, logged:
     last = right[-1] if right else None
     report.findings += found
     report.chains[name] = Chain(
-        batches=len(links),
+        batches=last.number if last else 0,
         hash=last.hash.hex() if last else "",
         records=sum(link.records for link in links),
         anchored=known.anchored,
