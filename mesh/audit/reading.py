@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -56,7 +56,7 @@ class Found:
     place: Place
 
 
-async def records(store: EventStore, query: Query, after: Place | None = None) -> AsyncIterator[Found | Place]:
+async def records(store: EventStore, query: Query, after: Place | None = None) -> AsyncGenerator[Found | Place, None]:
     """The records that are asked for. After each part of the log without any there is only the place that was reached."""
     moment = datetime.fromtimestamp(query.since / 1e6, UTC)
     for partition in sorted(store.partitions([chain.BATCH]), key=lambda one: one.name):
