@@ -57,6 +57,10 @@ class Trail(Protocol):
         """Returns when the entry is durable. TrailAway: it is not yet, so what it tells must not be answered."""
         ...
 
+    def unwell(self) -> str:
+        """Why records cannot be written now, in words for people; empty: they can."""
+        ...
+
     async def close(self) -> None:
         """Everything noted is kept, and the chain is anchored and closed."""
         ...

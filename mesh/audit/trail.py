@@ -107,6 +107,12 @@ class ChainedTrail(Trail):
         await kept
 
     @override
+    def unwell(self) -> str:
+        if self._writing.done() and not self._closed:
+            return "the audit trail is not written any more: start this process again"
+        return f"the audit trail cannot be written: {self._away}" if self._away else ""
+
+    @override
     async def close(self) -> None:
         """What the store does not take within some seconds is lost, and its number is logged."""
         self._closed = True

@@ -117,6 +117,10 @@ class ListedTrail(Trail):
         self.kept.append(entry)
 
     @override
+    def unwell(self) -> str:
+        return self.away
+
+    @override
     async def close(self) -> None:
         """It ends with its list."""
 

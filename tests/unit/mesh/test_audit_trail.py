@@ -261,6 +261,7 @@ def test_while_the_store_is_away_calls_are_refused_and_their_records_are_written
             await trail.keep(replace(WANG, subject="done, and not answered"))
         with pytest.raises(TrailAway):
             trail.admit(durable=True)
+        assert trail.unwell() == "the audit trail cannot be written: the disk is full"
         trail.admit()
         for number in range(19):
             trail.note(replace(WANG, subject=str(number)))
@@ -280,6 +281,7 @@ def test_while_the_store_is_away_calls_are_refused_and_their_records_are_written
         assert subjects(found) == ["before", "done, and not answered", *map(str, range(39))]
         await trail.keep(replace(WANG, subject="again"))
         trail.admit(durable=True)
+        assert not trail.unwell()
         await trail.close()
         assert (await verify(store)).sound
 
