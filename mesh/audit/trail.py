@@ -186,7 +186,7 @@ class ChainedTrail(Trail):
         while True:
             try:
                 outcome = await self._store.append(stream, [event], self._end.number, _APPEND_S)
-            except StoreError as error:
+            except Exception as error:
                 await self._pause(error)
                 continue
             self._well()
@@ -230,15 +230,14 @@ class ChainedTrail(Trail):
                 return
             except Exception as error:
                 # An unexpected error too: the loop must go on, and nothing is taken from what is held before it is written.
-                if not isinstance(error, StoreError):
-                    _log.error("audit records cannot be written", error=repr(error), exc_info=error)
                 await self._pause(error)
 
     async def _pause(self, error: Exception) -> None:
         """Tells those who wait that their entries are not durable yet, and waits a moment."""
         if not self._away:
             self._pause_s = _FIRST_PAUSE_S
-            _log.warning("the audit trail cannot be written, and is tried again", error=str(error))
+            unexpected = None if isinstance(error, StoreError) else error
+            _log.warning("the audit trail cannot be written, and is tried again", error=repr(error), exc_info=unexpected)
         self._away = str(error) or type(error).__name__
         while self._waiting:
             _tell(self._waiting.popleft()[1], self._refusal())

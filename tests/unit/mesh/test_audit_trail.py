@@ -373,3 +373,29 @@ def test_when_somebody_else_wrote_to_its_chain_a_process_begins_another_one(tmp_
         assert "inserted" in [one.what for one in report.findings]
 
     on_store(tmp_path, test)
+
+
+def test_an_unexpected_error_of_the_store_loses_nothing_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(store: Weather) -> None:
+        trail = trail_on(store)
+        await trail.keep(replace(WANG, subject="before"))
+        with monkeypatch.context() as patch:
+            # It was written, and then something broke.
+            written = store._weathered
+
+            async def breaks(*arguments: object) -> Committed | Conflict:
+                await written(*arguments)  # type: ignore[arg-type]
+                raise ZeroDivisionError
+
+            patch.setattr(store, "_weathered", breaks)
+            with pytest.raises(TrailAway, match="ZeroDivisionError"):
+                await trail.keep(replace(WANG, subject="written and broken"))
+        trail.note(replace(WANG, subject="after"))
+        await trail.close()
+        (found,) = (await batches(store)).values()
+        assert subjects(found) == ["before", "written and broken", "after"]
+        assert (await verify(store)).sound
+
+    on_store(tmp_path, test)
