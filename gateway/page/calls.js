@@ -2,6 +2,7 @@
 import { el } from "./schema.js";
 
 const MOST_SHOWN = 200;
+const MOST_COLOURED = 300_000;
 
 export const newId = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(8));
@@ -76,7 +77,8 @@ export async function send(request, place, signal, heard) {
     const text = await response.text();
     const value = read(text);
     if (!response.ok && value) place.append(refused(value));
-    place.append(value === null ? el("pre", { tabindex: "0" }, text || "Nothing.") : coloured(value));
+    const plain = value === null || text.length > MOST_COLOURED;
+    place.append(plain ? el("pre", { tabindex: "0" }, text || "Nothing.") : coloured(value));
   } catch (error) {
     if (signal.aborted) line.append(el("span", {}, "stopped"));
     else if (status.textContent === "Sent") say(`No answer: ${error.message}`, "bad");

@@ -103,15 +103,18 @@ function input(parameter, id) {
   const many = schema.type === "array";
   const item = many ? resolve(schema.items) : schema;
   const values = item.type === "boolean" ? ["false", "true"] : choices({ ...item, not: schema.not ?? item.not });
-  const common = { id, name: parameter.name, required: parameter.required, "data-in": parameter.in };
+  const common = { id, name: parameter.name, required: parameter.required, "data-in": parameter.in, "aria-describedby": `${id}-is` };
   if (values) {
     const options = values.map((value) => el("option", {}, value));
-    return el("select", { ...common, multiple: many, size: many ? Math.min(values.length, 5) : false }, many ? null : el("option", { value: "" }, "–"), options);
+    const size = many ? Math.min(values.length, 5) : false;
+    return el("select", { ...common, multiple: many, size }, many ? null : el("option", { value: "" }, "–"), options);
   }
   if (many) return el("textarea", { ...common, rows: 2, placeholder: "one a line", "data-lines": true });
-  const number = item.type === "integer";
-  const hint = parameter.in === "header" ? "a new one each time" : item.format === "date-time" ? "2026-05-01T08:00:00Z" : "";
-  return el("input", { ...common, type: number ? "number" : "text", min: item.minimum, max: item.maximum, pattern: item.pattern, placeholder: hint, spellcheck: "false", autocomplete: "off" });
+  const placeholder = parameter.in === "header" ? "a new one each time" : item.format === "date-time" ? "2026-05-01T08:00:00Z" : "";
+  return el("input", {
+    ...common, type: item.type === "integer" ? "number" : "text", min: item.minimum, max: item.maximum, pattern: item.pattern,
+    placeholder, spellcheck: "false", autocomplete: "off",
+  });
 }
 
 const given = (field) =>
@@ -176,14 +179,17 @@ function show(one) {
   const answer = el("div", { id: "answer" });
   const go = el("button", { type: "submit" }, one.streams ? "Follow" : "Send");
   const stop = el("button", { type: "button", class: "light", hidden: true, onclick: () => running?.abort() }, "Stop");
-  const curl = el("button", { type: "button", class: "light", onclick: async () => {
+  const copy = async () => {
     await navigator.clipboard?.writeText(asCurl(requestOf(one, form)));
     curl.textContent = "Copied";
     setTimeout(() => (curl.textContent = "Copy as curl"), 1500);
-  } }, "Copy as curl");
+  };
+  const curl = el("button", { type: "button", class: "light", onclick: copy }, "Copy as curl");
   const rows = parameters.map((parameter, n) => el("div", { class: "row" },
-    el("label", { for: `p${n}` }, about(parameter.name, parameter.schema, parameter.required, parameter.description)), input(parameter, `p${n}`)));
-  const form = el("form", {}, rows.length ? el("h3", {}, "Parameters") : null, rows, bodyOf(one), el("div", { class: "bar send" }, go, stop, curl, el("kbd", {}, "Ctrl Enter")));
+    el("div", { id: `p${n}-is` }, about(parameter.name, parameter.schema, parameter.required, parameter.description ?? "", `p${n}`)),
+    input(parameter, `p${n}`)));
+  const form = el("form", {}, el("h3", {}, "Parameters"), rows, bodyOf(one),
+    el("div", { class: "bar send" }, go, stop, curl, el("kbd", {}, "Ctrl Enter")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     running?.abort();
@@ -197,17 +203,22 @@ function show(one) {
     await send(request, answer, mine.signal, (message) => resume && message.resumeToken && (resume.value = message.resumeToken));
     if (running === mine) stop.hidden = true;
   });
-  form.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && form.requestSubmit());
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
   main.replaceChildren(
     el("h1", {}, one.summary), el("p", { class: "address" }, verbTag(one), el("code", {}, one.path)), ...prose(one.description),
-    el("p", { class: "quiet" }, "Scope ", el("code", {}, one.scope), " ", el("em", { id: "scope-warning", "data-scope": one.scope }), el("br"), "gRPC ", el("code", {}, one["x-grpc"])),
+    el("p", { class: "quiet" }, "Scope ", el("code", {}, one.scope), " ", el("em", { id: "scope-warning", "data-scope": one.scope })),
+    el("p", { class: "quiet" }, "gRPC ", el("code", {}, one["x-grpc"])),
     form, answer, el("section", {}, el("h3", {}, one.streams ? "Each message has" : "The answer has"), ...fields(one.answer)));
 }
 
 function home() {
   main.replaceChildren(el("h1", {}, api.info.title), ...prose(api.info.description),
-    el("p", {}, el("a", { href: "openapi.json" }, "openapi.json"), " is this API as a document (OpenAPI 3.1). Keys: ", el("kbd", {}, "/"), " searches, ", el("kbd", {}, "↓"), " goes through the list, ", el("kbd", {}, "Ctrl Enter"), " sends."),
-    ...api.tags.map((tag) => el("section", { class: "service" }, el("h2", {}, tag["x-displayName"]), el("div", {}, prose(tag.description.replace(`${tag["x-displayName"]}: `, ""))))));
+    el("p", {}, el("a", { href: "openapi.json" }, "openapi.json"), " is this API as a document (OpenAPI 3.1). Keys: ",
+      el("kbd", {}, "/"), " searches, ", el("kbd", {}, "↓"), " goes through the list, ", el("kbd", {}, "Ctrl Enter"), " sends."),
+    ...api.tags.map((tag) => el("section", { class: "service" }, el("h2", {}, tag["x-displayName"]),
+      el("div", {}, prose(tag.description?.replace(`${tag["x-displayName"]}: `, ""))))));
 }
 
 function open() {
@@ -222,8 +233,10 @@ function open() {
   tellHolder();
 }
 
-const answer = await fetch("openapi.json");
-api = await answer.json();
+api = await fetch("openapi.json").then((answer) => answer.json()).catch((error) => {
+  main.textContent = `The document of the API cannot be read (${error.message}): load this page again.`;
+  throw error;
+});
 use(api);
 operations = found(api);
 byId("version").textContent = api.info.version;

@@ -44,43 +44,47 @@ const TEXTS = { "date-time": "moment", int64: "int64 as text", uint64: "uint64 a
 export function kind(part) {
   const schema = resolve(part);
   if (schema.type === "array") return resolve(schema.items).enum ? "some of" : `list of ${kind(schema.items)}`;
-  if (schema.type === "object" && schema.additionalProperties?.constructor === Object) return `map of ${kind(schema.additionalProperties)}`;
+  if (schema.additionalProperties?.constructor === Object) return `map of ${kind(schema.additionalProperties)}`;
   if (part.$ref && schema.type !== "string") return named(part.$ref).split(".").pop();
   if (schema.contentEncoding) return "base64";
   return schema.enum ? "one of" : TEXTS[schema.format] ?? schema.format ?? schema.anyOf?.[0].format ?? schema.type ?? "anything";
 }
 
 function limits(schema) {
-  const from = (least, most, unit) =>
-    least == null && most == null ? [] : [least == null ? `at most ${most}${unit}` : most == null ? `at least ${least}${unit}` : `${least} to ${most}${unit}`];
+  const from = (least, most, unit) => {
+    if (least == null) return most == null ? [] : [`at most ${most}${unit}`];
+    return [most == null ? `at least ${least}${unit}` : `${least} to ${most}${unit}`];
+  };
   return [
     ...from(schema.minimum, schema.maximum, ""),
-    ...from(schema.exclusiveMinimum && `over ${schema.exclusiveMinimum}`, schema.exclusiveMaximum, ""),
+    ...(schema.exclusiveMinimum == null ? [] : [`more than ${schema.exclusiveMinimum}`]),
+    ...(schema.exclusiveMaximum == null ? [] : [`less than ${schema.exclusiveMaximum}`]),
     ...(/bytes in UTF-8/.test(schema.description) ? [] : from(schema.minLength, schema.maxLength, " letters")),
     ...from(schema.minItems, schema.maxItems, " items"),
     ...(schema.pattern && !TEXTS[schema.format] ? [schema.pattern] : []),
   ];
 }
 
-// One field or parameter: its name, kind, limits, description, and what is inside it.
-export function about(name, part, required, text) {
+// One field or parameter: its name, kind, limits, description, and what is inside it. `id`: of the input that the name is for.
+export function about(name, part, required, text = part.description, id = null) {
   const schema = resolve(part);
   const item = schema.type === "array" ? resolve(schema.items) : schema;
   const values = choices({ ...item, not: schema.not ?? item.not });
+  const title = el("code", {}, name);
   return [
-    el("span", { class: "field" }, el("code", {}, name), " ", el("span", { class: "kind" }, kind(part)), required ? el("b", {}, "required") : null,
-      limits({ ...schema, description: text ?? schema.description }).map((limit) => el("span", { class: "limit" }, limit))),
-    part.description || text ? prose(text ?? part.description) : [],
-    values ? el("p", { class: "values" }, values.map((value) => el("code", {}, value))) : [],
-    item.properties && Object.keys(item.properties).length ? inside(part.items ?? part, item) : [],
-  ].flat();
+    el("p", { class: "field" }, id ? el("label", { for: id }, title) : title, el("span", { class: "kind" }, kind(part)),
+      required ? el("b", {}, "required") : null,
+      limits({ ...schema, description: text }).map((limit) => el("span", { class: "limit" }, limit))),
+    ...prose(text),
+    ...(values ? [el("p", { class: "values" }, values.map((value) => el("code", {}, value)))] : []),
+    ...(Object.keys(item.properties ?? {}).length ? [inside(part.items ?? part, item)] : []),
+  ];
 }
 
 // The fields of a message, made when they are opened: a message may hold itself.
 function inside(part, schema) {
-  const made = el("details", {}, el("summary", {}, `Fields of ${part.$ref ? named(part.$ref).split(".").pop() : "it"}`));
-  made.addEventListener("toggle", () => made.open && made.childElementCount === 1 && made.append(...fields(schema)), { once: true });
-  return made;
+  const show = ({ target }) => target.open && target.childElementCount === 1 && target.append(...fields(schema));
+  return el("details", { ontoggle: show }, el("summary", {}, `Fields of ${part.$ref ? named(part.$ref).split(".").pop() : "it"}`));
 }
 
 export function fields(part) {
@@ -98,8 +102,8 @@ export function example(part, whole, depth = 0) {
   if (values) return values.find((value) => !value.endsWith("_UNSPECIFIED")) ?? values[0];
   if (schema.type === "array") return depth < 6 && (whole || schema.minItems) ? [example(schema.items, whole, depth + 1)] : [];
   if (schema.properties) {
-    const chosen = Object.keys(schema.properties).filter((name) => depth < 6 && (whole || schema.required?.includes(name)));
-    return Object.fromEntries(chosen.map((name) => [name, example(schema.properties[name], whole, depth + 1)]));
+    const chosen = Object.entries(schema.properties).filter(([name]) => depth < 6 && (whole || schema.required?.includes(name)));
+    return Object.fromEntries(chosen.map(([name, field]) => [name, example(field, whole, depth + 1)]));
   }
   if (schema.type === "object") return {};
   if (schema.type === "boolean") return false;
