@@ -12,6 +12,7 @@ from citybrain.gateway.edge import access_log, early_headers, local_replies, ove
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters, unbuffered
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
+from citybrain.gateway.pages import most_bytes, page_routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import Manifest
 
@@ -44,7 +45,7 @@ def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: Gatew
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", settings.admin_port), "ignore_global_conn_limit": True},
         "static_resources": {
-            "listeners": [_listener(open_methods, descriptors, settings)],
+            "listeners": [_listener(open_methods, descriptors, settings, page_routes(manifests, descriptors, settings))],
             "clusters": clusters(addresses, {manifest.name: manifest.grpc for manifest in manifests}, settings),
         },
         "overload_manager": overload(settings),
@@ -111,7 +112,9 @@ def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) 
     return {"name": path.removeprefix("/"), "match": match, "route": action}
 
 
-def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
+def _listener(
+    open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings, pages: list[dict[str, Any]]
+) -> dict[str, Any]:
     manager: dict[str, Any] = {
         "@type": _HCM,
         "stat_prefix": "gateway",
@@ -151,6 +154,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
         "http_filters": http_filters(open_methods, descriptors, settings),
         "route_config": {
             "name": "gateway",
+            "max_direct_response_body_size_bytes": most_bytes(pages),
             "virtual_hosts": [
                 {
                     "name": "gateway",
@@ -159,7 +163,7 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
                     if settings.cors_origins
                     else {},
                     "retry_policy": _retries(),
-                    "routes": route_entries(open_methods, settings),
+                    "routes": [*pages, *route_entries(open_methods, settings)],
                 }
             ],
         },

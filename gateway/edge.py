@@ -132,7 +132,9 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
         known = [] if code == _NOT_FOUND else [_header("grpc-status", str(code))]
         words = {"text_format_source": {"inline_string": message}}
         mappers.append({"filter": _has_status(status), "headers_to_add": headers + known, "body_format_override": words})
-    return {"mappers": [*mappers, {"filter": is_json, "body_format_override": _error_body(_UNKNOWN, _BODY, "REFUSED", [])}]}
+    # The pages are answers of Envoy too, and no errors.
+    is_error = {"and_filter": {"filters": [_has_status(400, "GE"), is_json]}}
+    return {"mappers": [*mappers, {"filter": is_error, "body_format_override": _error_body(_UNKNOWN, _BODY, "REFUSED", [])}]}
 
 
 def _header(name: str, value: str) -> dict[str, Any]:
@@ -146,9 +148,9 @@ def _has_field() -> dict[str, Any]:
     }
 
 
-def _has_status(status: int) -> dict[str, Any]:
+def _has_status(status: int, op: str = "EQ") -> dict[str, Any]:
     value = {"default_value": status, "runtime_key": "gateway.unused"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+    return {"status_code_filter": {"comparison": {"op": op, "value": value}}}
 
 
 def _error_body(code: int, message: str, reason: str, details: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from citybrain.local.problems import Problem
 from citybrain.local.processes import Processes, groups_of
 from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
+from citybrain.mesh.access.installation import caller_token, open_ring
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.engines import DISTRIBUTED, EngineFeatures, features_of
@@ -87,6 +88,10 @@ class LocalCity:
         """The file of the trace store."""
         return self.data / "traces.db"
 
+    def token(self) -> str:
+        """The installation's own token, with which everything may be called."""
+        return caller_token(self._settings, open_ring(self._settings))
+
     @property
     def features(self) -> EngineFeatures:
         """How the engine of this city differs from others."""
@@ -140,7 +145,7 @@ class LocalCity:
             )
             self.gateway = Envoy(
                 self._manifests,
-                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses),
+                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token()),
                 settings,
                 self.data / "gateway",
             )

@@ -45,6 +45,7 @@ WHAT_FOR = {
     "sumo-data": "data files of SUMO",
     "setuptools": "installs the project",
     "cryptography": "seals what is personal",
+    "joserfc": "tokens (JWT): signs and verifies them",
     "typing_extensions": "`override`, which Python 3.11 has not yet",
     "greenlet": "in which service code runs",
     "grpc-stubs": "types of gRPC",
@@ -63,6 +64,8 @@ WHAT_FOR = {
     "buf-bin": "lints contracts",
     "coverage": "branches that tests take",
     "vulture": "finds unused code",
+    "jsonschema": "checks JSON against the document of the API",
+    "openapi-spec-validator": "checks that the document of the API is OpenAPI 3.1",
     "pre-commit": "runs the checks before a commit",
 }
 # Packages whose metadata names no licence that a program can read. Looked up in the licence file of each.

@@ -45,7 +45,7 @@ def routes_of(configuration: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def by_path(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {entry["match"]["path"]: entry["route"] for entry in routes_of(configuration) if "path" in entry["match"]}
+    return {entry["match"]["path"]: entry["route"] for entry in routes_of(configuration) if "route" in entry}
 
 
 def contract_methods(contracts: bytes = DESCRIPTORS) -> list[tuple[str, Any]]:
