@@ -147,7 +147,7 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier), Health()),
+            server=GrpcServer(Guard(access.verifier, self.trail), Health()),
             outgoing=Outgoing(tracing := Tracing(), access.tokens),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
