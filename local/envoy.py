@@ -1,4 +1,4 @@
-"""Envoy as a process of ours: its configuration is checked; it is started, waited for, stopped. It never outlives us."""
+"""Envoy as a process of ours: its configuration is checked; it is started, changed, stopped. It never outlives us."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import json
 import re
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import envoy
 from typing_extensions import override
 
 from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
 from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy_files import EnvoyFiles
 from citybrain.local.spawn import tethered
 from citybrain.local.supervisor import Kept
 from citybrain.mesh.manifest import Manifest
@@ -30,7 +33,7 @@ _BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address alread
 
 
 class Envoy(Kept):
-    """One gateway. Its files are in `folder`: envoy.yaml, envoy.log.
+    """One gateway. Its files are in `folder`: envoy.yaml, envoy.log, and the files that Envoy watches.
 
     For port 0 a port is chosen at the first start, and kept: after a restart callers find the gateway at the same address.
     """
@@ -42,6 +45,9 @@ class Envoy(Kept):
         self._settings = settings
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._files = EnvoyFiles(folder, self.ask)
+        # One change at a time.
+        self._changing = threading.RLock()
         bootstrap(manifests, descriptors, settings)
 
     @property
@@ -76,21 +82,52 @@ class Envoy(Kept):
 
     def validate(self) -> None:
         """Lets Envoy check the configuration without starting. GatewayError, in one line: Envoy refuses it."""
-        command = [*self._command(self._write()), "--mode", "validate"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise GatewayError(f"Envoy did not finish checking {self._configuration} in {_READY_S:g} s: try again") from None
-        if done.returncode != 0:
-            raise GatewayError(f"Envoy refuses {self._configuration}: {_reason(done.stderr)}")
+        self._check(bootstrap(self._manifests, self._descriptors, self._settings))
+
+    def update(self, manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> None:
+        """Changes a gateway while it runs: it keeps its process, its ports and its streams.
+
+        Returns when Envoy has taken all of it. GatewayError, in one line: it cannot be made, Envoy refuses it,
+        or it has settings that only a restart takes up. Then everything stays as it was.
+        """
+        with self._changing:
+            ports = {name: getattr(settings, name) or getattr(self._settings, name) for name in ("port", "admin_port")}
+            settings = settings.model_copy(update=ports)
+            whole = bootstrap(manifests, descriptors, settings)
+            self._check(whole)
+            if self.running:
+                self._refuse_what_is_fixed(settings)
+                self._files.change(apart(whole, self._folder.absolute()))
+            self._manifests, self._descriptors, self._settings = list(manifests), descriptors, settings
+
+    def _refuse_what_is_fixed(self, settings: GatewaySettings) -> None:
+        def fixed(chosen: GatewaySettings) -> dict[str, Any]:
+            return apart(bootstrap(self._manifests, self._descriptors, chosen), self._folder.absolute()).bootstrap
+
+        own = fixed(self._settings)
+        found = [
+            f"gateway.{name}"
+            for name in GatewaySettings.model_fields
+            if getattr(settings, name) != getattr(self._settings, name) and name not in ("upstreams", "system_upstream")
+            if fixed(self._settings.model_copy(update={name: getattr(settings, name)})) != own
+        ]
+        if found:
+            names = ", ".join(found)
+            raise GatewayError(f"these settings are taken up only when the gateway starts, and all stays as it was: {names}")
 
     @override
     def start(self) -> str:
         """Starts and waits until calls are taken; returns host:port. GatewayError, in one line: it could not start."""
+        with self._changing:
+            return self._start()
+
+    def _start(self) -> str:
         if self.running:
             return self.address
         self._admin_file.unlink(missing_ok=True)
-        command = [*self._command(self._write()), "--admin-address-path", str(self._admin_file)]
+        parts = apart(bootstrap(self._manifests, self._descriptors, self._settings), self._folder.absolute())
+        configuration = self._files.begin(parts)
+        command = [*self._command(configuration), "--admin-address-path", str(self._admin_file)]
         command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
         with self.log.open("wb") as log:
             try:
@@ -175,20 +212,21 @@ class Envoy(Kept):
     # -- files ----------------------------------------------------------------------------------------------------------
 
     @property
-    def _configuration(self) -> Path:
-        return self._folder / "envoy.yaml"
-
-    @property
     def _admin_file(self) -> Path:
         return self._folder / "envoy.admin"
 
-    def _write(self) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = as_yaml(bootstrap(self._manifests, self._descriptors, self._settings))
-        written = self._configuration.with_suffix(".new")
-        written.write_text(text, encoding="utf-8")
-        written.replace(self._configuration)
-        return self._configuration
+    def _check(self, whole: dict[str, Any]) -> None:
+        """Lets Envoy look at a configuration, in a folder of its own: a wrong one never stands where a running Envoy looks."""
+        candidate = self._folder / "candidate" / "envoy.yaml"
+        candidate.parent.mkdir(parents=True, exist_ok=True)
+        candidate.write_text(as_yaml(whole), encoding="utf-8")
+        command = [*self._command(candidate), "--mode", "validate"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise GatewayError(f"Envoy did not finish checking {candidate} in {_READY_S:g} s: try again") from None
+        if done.returncode != 0:
+            raise GatewayError(f"Envoy refuses {candidate}: {_reason(done.stderr)}")
 
     @staticmethod
     def _command(configuration: Path) -> list[str]:
