@@ -39,6 +39,7 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
     cluster: dict[str, Any] = {
         "name": name,
         "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        "dns_lookup_family": "ALL",
         "connect_timeout": f"{settings.connect_timeout_s:g}s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {

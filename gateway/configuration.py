@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from citybrain.gateway.access import ISSUER, JWKS_PATH, SUBJECT, jwks_clusters, public_keys
 from citybrain.gateway.clusters import NOWHERE, OTLP, clusters
+from citybrain.gateway.consumers import STREAM, kind_of, told
 from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
 from citybrain.gateway.errors import GatewayError
-from citybrain.gateway.filters import cors_policy, http_filters, unbuffered
+from citybrain.gateway.filters import cors_policy, http_filters, unbuffered, untranscoded
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import Manifest
@@ -19,6 +21,7 @@ LISTENER = "gateway"
 # The cluster of gRPC health and reflection.
 SYSTEM = "system"
 
+_LARGEST_PAGE = 4 * 1024 * 1024
 _HEALTH_METHODS = {"Check": False, "List": False, "Watch": True}
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _UNKNOWN = (
@@ -27,8 +30,13 @@ _UNKNOWN = (
 )
 
 
-def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
-    """The whole configuration. GatewayError: a service has no upstream, or a contract is missing."""
+def bootstrap(
+    manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings, keys: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The whole configuration. GatewayError: a service has no upstream, or a contract is missing.
+
+    `keys`: the text of the JWKS of each issuer that has a file, by its name.
+    """
     for manifest in manifests:
         if manifest.name not in settings.upstreams:
             raise GatewayError(f"service {manifest.name} has no upstream: give its host:port in `upstreams`")
@@ -44,8 +52,11 @@ def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, settings: Gatew
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", settings.admin_port), "ignore_global_conn_limit": True},
         "static_resources": {
-            "listeners": [_listener(open_methods, descriptors, settings)],
-            "clusters": clusters(addresses, {manifest.name: manifest.grpc for manifest in manifests}, settings),
+            "listeners": [_listener(open_methods, descriptors, settings, keys or {})],
+            "clusters": [
+                *clusters(addresses, {manifest.name: manifest.grpc for manifest in manifests}, settings),
+                *jwks_clusters(settings),
+            ],
         },
         "overload_manager": overload(settings),
         "layered_runtime": {
@@ -68,13 +79,18 @@ def as_yaml(configuration: dict[str, Any]) -> str:
     return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=1_000_000_000)
 
 
-def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> list[dict[str, Any]]:
-    """Envoy's routes: one exact path for each open method, then the answer for everything else."""
-    entries = [_route(route.path, route.service, route.streaming, settings) for route in open_methods]
+def route_entries(open_methods: Iterable[Route], settings: GatewaySettings, keys: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Envoy's routes: one exact path for each open method and for each page, then the answer for everything else."""
+    entries = [
+        _route(route.path, route.service, route.streaming, settings) | {"metadata": told(kind_of(route))}
+        for route in open_methods
+    ]
     entries += [_route(f"/{HEALTH}/{method}", SYSTEM, stream, settings) for method, stream in _HEALTH_METHODS.items()]
     if settings.reflection:
         asked = [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
-        entries += [route | {"typed_per_filter_config": unbuffered()} for route in asked]
+        entries += [route | {"metadata": told(STREAM), "typed_per_filter_config": unbuffered()} for route in asked]
+    if settings.identity is not None and not settings.identity.remote:
+        entries.append(_page(JWKS_PATH, "application/json", public_keys(settings.identity, keys)))
     if settings.cors_origins:
         entries.append(_browsers())
     entries.append(
@@ -86,6 +102,24 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings) -> l
         }
     )
     return entries
+
+
+def answered(entries: Iterable[dict[str, Any]]) -> list[str]:
+    """The paths that the gateway itself answers. Nobody needs a token for them, as no service gets such a call."""
+    return [entry["match"]["path"] for entry in entries if "direct_response" in entry and "path" in entry["match"]]
+
+
+def _page(path: str, kind: str, text: str) -> dict[str, Any]:
+    return {
+        "name": path.removeprefix("/"),
+        "match": {"path": path},
+        "direct_response": {"status": 200, "body": {"inline_string": text}},
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": told}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, told in (("content-type", kind), ("cache-control", "public, max-age=60"))
+        ],
+        "typed_per_filter_config": untranscoded(),
+    }
 
 
 def _browsers() -> dict[str, Any]:
@@ -111,7 +145,10 @@ def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) 
     return {"name": path.removeprefix("/"), "match": match, "route": action}
 
 
-def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
+def _listener(
+    open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings, keys: Mapping[str, str]
+) -> dict[str, Any]:
+    entries = route_entries(open_methods, settings, keys)
     manager: dict[str, Any] = {
         "@type": _HCM,
         "stat_prefix": "gateway",
@@ -148,9 +185,10 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
             }
         },
         "local_reply_config": local_replies(settings),
-        "http_filters": http_filters(open_methods, descriptors, settings),
+        "http_filters": http_filters(open_methods, descriptors, settings, keys, answered(entries)),
         "route_config": {
             "name": "gateway",
+            "max_direct_response_body_size_bytes": _LARGEST_PAGE,
             "virtual_hosts": [
                 {
                     "name": "gateway",
@@ -159,7 +197,9 @@ def _listener(open_methods: Sequence[Route], descriptors: bytes, settings: Gatew
                     if settings.cors_origins
                     else {},
                     "retry_policy": _retries(),
-                    "routes": route_entries(open_methods, settings),
+                    # For filters of the gateway alone.
+                    "request_headers_to_remove": [SUBJECT, ISSUER],
+                    "routes": entries,
                 }
             ],
         },

