@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters, unbuffered, untranscoded
 from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.tls import connections
 from citybrain.mesh.manifest import Manifest
 
 LISTENER = "gateway"
@@ -76,7 +78,8 @@ def bootstrap(
 
 def as_yaml(configuration: dict[str, Any]) -> str:
     """The configuration as Envoy reads it from a file."""
-    return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=1_000_000_000)
+    # A copy in which nothing stands twice as the same object: people read it, and no value should be a reference.
+    return yaml.safe_dump(json.loads(json.dumps(configuration)), sort_keys=False, allow_unicode=True, width=1_000_000_000)
 
 
 def route_entries(open_methods: Iterable[Route], settings: GatewaySettings, keys: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -214,7 +217,7 @@ def _listener(
         # A second gateway on the same port must fail, not share it.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": 32768,
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+        **connections(manager, settings),
     }
 
 

@@ -6,7 +6,6 @@ come to Envoy by ECDS, so a call that has begun keeps the filters that it began 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.gateway.clusters import OTLP
+from citybrain.gateway.tls import CERTIFICATE
 
 # Filters that change with the manifests, the contracts, the keys of issuers, and the limits.
 RELOADED = ("lua", "grpc_json_transcoder", "jwt_authn", "local_ratelimit", "grpc_stats")
 CLUSTERS = "clusters.json"
 ROUTES = "routes.json"
+CERTIFICATES = "certificate.json"
 
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+_CERTIFICATE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _FILTER = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 
 
@@ -48,7 +50,8 @@ class Parts:
 
 def apart(whole: dict[str, Any], folder: Path) -> Parts:
     """Takes a configuration apart, for an Envoy that watches files of this folder."""
-    made = copy.deepcopy(whole)
+    # A copy in which nothing stands twice as the same object.
+    made = json.loads(json.dumps(whole))
     resources = made["static_resources"]
     watched: dict[str, Watched] = {}
     # The tracer wants its cluster before any file is read.
@@ -56,14 +59,18 @@ def apart(whole: dict[str, Any], folder: Path) -> Parts:
     watched[CLUSTERS] = clusters_file([one for one in resources["clusters"] if one["name"] != OTLP])
     resources["clusters"] = kept
     made["dynamic_resources"] = {"cds_config": _from(folder / CLUSTERS)}
+    certificates: dict[str, Watched] = {}
     filters: dict[str, Watched] = {}
     routes: dict[str, Watched] = {}
-    for manager in _managers(made):
+    for chain in _chains(made):
+        if "transport_socket" in chain:
+            _certificate_apart(chain["transport_socket"]["typed_config"]["common_tls_context"], folder, certificates)
+        manager = chain["filters"][0]["typed_config"]
         manager["http_filters"] = [_discovered(one, folder, filters) for one in manager["http_filters"]]
         configured = manager.pop("route_config")
         manager["rds"] = {"route_config_name": configured["name"], "config_source": _from(folder / ROUTES)}
         routes[ROUTES] = _file([{"@type": _ROUTES, **configured}], f"http.{manager['stat_prefix']}.rds.{configured['name']}")
-    return Parts(made, watched | filters | routes)
+    return Parts(made, certificates | watched | filters | routes)
 
 
 def clusters_file(clusters: list[dict[str, Any]]) -> Watched:
@@ -76,10 +83,18 @@ def clusters_of(file: str) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in json.loads(file)["resources"]}
 
 
-def _managers(configuration: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _chains(configuration: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for listener in configuration["static_resources"]["listeners"]:
-        for chain in listener["filter_chains"]:
-            yield chain["filters"][0]["typed_config"]
+        yield from listener["filter_chains"]
+
+
+def _certificate_apart(context: dict[str, Any], folder: Path, files: dict[str, Watched]) -> None:
+    (own,) = context.pop("tls_certificates")
+    # Envoy looks at the folder, so a certificate that is replaced is taken up at once.
+    looked_at = str(Path(own["certificate_chain"]["filename"]).parent)
+    secret = {"@type": _CERTIFICATE, "name": CERTIFICATE, "tls_certificate": own | {"watched_directory": {"path": looked_at}}}
+    files[CERTIFICATES] = _file([secret], f"sds.{CERTIFICATE}")
+    context["tls_certificate_sds_secret_configs"] = [{"name": CERTIFICATE, "sds_config": _from(folder / CERTIFICATES)}]
 
 
 def _discovered(one: dict[str, Any], folder: Path, files: dict[str, Watched]) -> dict[str, Any]:

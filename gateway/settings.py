@@ -6,9 +6,9 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from citybrain.mesh.settings.values import Section, Settings, value
+from citybrain.mesh.settings.values import Section, Settings, is_loopback, value
 
 _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 
@@ -38,6 +38,19 @@ class Gateway(Section):
 
     host: str = value("127.0.0.1", "Address that the gateway listens on.")
     port: int = value(8080, "Port that the gateway listens on; 0 takes any free one.", ge=0, le=65535)
+    plain: bool | None = value(
+        None,
+        "Takes plain text too, on the same port as TLS. None: only at an address that no other machine reaches. `production` "
+        "refuses it.",
+    )
+    certificate: Path | None = value(
+        None,
+        "File of the gateway's certificate and those that vouch for it (PEM). When it is replaced by rename it is taken up. "
+        "None: one is made in the data folder (`tls`), for laptops.",
+    )
+    certificate_key: Path | None = value(
+        None, "File of the certificate's key (PEM). None: it is in the file of the certificate."
+    )
     admin_port: int = value(0, "Port of Envoy's own pages, only ever on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     reflection: bool = value(True, "Callers may ask which services there are; `city call` needs it.")
     deadline_s: float = value(30.0, "The longest a unary call may take; a caller may ask for less.", gt=0, le=3600)
@@ -69,7 +82,20 @@ class Gateway(Section):
 
     def refusals(self, settings: Settings) -> Iterator[tuple[str, str]]:
         """What production refuses, as pairs (key, reason and what to do)."""
-        yield from settings.without_tls("gateway.host", self.host)
+        if "no_tls" in settings.accepts:
+            return
+        if self.certificate is None:
+            why = "is not given, and nobody trusts a certificate that the gateway makes for itself"
+            yield "gateway.certificate", f"{why}: write the paths of a real one, and of its key as `gateway.certificate_key`"
+        if self.plain is not False:
+            yield "gateway.plain", "must be said, since tokens in plain text can be read on their way: write `plain: false`"
+
+    @field_validator("certificate_key")
+    @classmethod
+    def _of_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is not None and info.data.get("certificate") is None:
+            raise ValueError("is the key of no certificate: give `certificate` too")
+        return key
 
 
 class GatewaySettings(Gateway):
@@ -84,6 +110,8 @@ class GatewaySettings(Gateway):
     spread: bool = False
     # The city's own issuer. Its services have no limits here, and its keys are at /.well-known/jwks.json.
     identity: Issuer | None = None
+    # The folder in which the gateway makes a certificate if none is configured. None: then it speaks no TLS.
+    own_tls: Path | None = None
     # City time is driven from outside: then the clock can be called.
     driven: bool = False
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.
@@ -95,6 +123,11 @@ class GatewaySettings(Gateway):
     def all_issuers(self) -> tuple[Issuer, ...]:
         """The city's own issuer, then the others. While there are none, nobody needs a token."""
         return (*((self.identity,) if self.identity else ()), *self.issuers)
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether plain text is taken too."""
+        return is_loopback(self.host) if self.plain is None else self.plain
 
     @property
     def trusted(self) -> Path:

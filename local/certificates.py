@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,13 @@ _CERTIFICATE = timedelta(days=90)
 _BEFORE_END = timedelta(days=30)
 # Clocks of callers may be so far behind ours.
 _BEFORE_START = timedelta(hours=1)
+
+
+def names_of(host: str) -> tuple[str, ...]:
+    """The names by which callers on this machine, and on others, know a gateway that listens at an address."""
+    own = () if host in ("0.0.0.0", "::") else (host,)  # noqa: S104
+    machine = socket.gethostname()
+    return ("localhost", "127.0.0.1", "::1", *((machine,) if machine.isascii() else ()), *own)
 
 
 class Certificates:
@@ -49,7 +57,7 @@ class Certificates:
             or not self.key.is_file()
             or _ends_soon(own, now)
             or own.issuer != authority.subject
-            or _names(own) != set(self._names)
+            or _names(own) != {str(_general(name).value) for name in self._names}
         ):
             self._make_certificate(authority, now)
             return True

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
 # How often the size of the access log is looked at.
 _LOOK_S = 2.0
+# How often the end of the gateway's own certificate is looked at.
+_RENEW_S = 3600.0
 _log = logger("city")
 
 
@@ -137,6 +140,7 @@ class LocalCity:
                 driven=self._settings.time == "driven",
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
+                own_tls=self.data / "tls",
             )
             self.gateway = Envoy(
                 self._manifests,
@@ -172,10 +176,15 @@ class LocalCity:
             self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
 
     def _rotate(self) -> None:
-        """Begins the gateway's access log anew when it is full. Envoy itself only adds to it."""
+        """Begins the gateway's access log anew when it is full (Envoy only adds to it), and renews its certificate."""
         path = self.data / "access.log"
         full = self._settings.log.file_mb * 1024 * 1024
+        renewed = time.monotonic()
         while not self._stopped.wait(_LOOK_S):
+            if self.gateway is not None and time.monotonic() - renewed > _RENEW_S:
+                renewed = time.monotonic()
+                with contextlib.suppress(OSError):
+                    self.gateway.renew_certificate()
             # The disk may be full, or the gateway away: try again at the next look.
             with contextlib.suppress(OSError):
                 if path.stat().st_size >= full and self.gateway is not None:

@@ -19,6 +19,7 @@ from citybrain.gateway.configuration import LISTENER, bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.certificates import Certificates, names_of
 from citybrain.local.envoy_files import EnvoyFiles
 from citybrain.local.envoy_program import check, command_of, why_not
 from citybrain.local.issuer_keys import KeyWatch, issuer_keys
@@ -41,10 +42,11 @@ class Envoy(Kept):
         """Makes the configuration. GatewayError: it cannot be made."""
         self._manifests = list(manifests)
         self._descriptors = descriptors
-        self._settings = settings
+        self._settings = self._certified(settings)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._files = EnvoyFiles(folder, self.ask)
+        self._checked = False
         # One change at a time.
         self._changing = threading.RLock()
         self._keys = KeyWatch(lambda: issuer_keys(self._settings), self._take_keys)
@@ -92,13 +94,26 @@ class Envoy(Kept):
         """
         with self._changing:
             ports = {name: getattr(settings, name) or getattr(self._settings, name) for name in ("port", "admin_port")}
-            settings = settings.model_copy(update=ports)
+            settings = self._certified(settings.model_copy(update=ports))
             whole = bootstrap(manifests, descriptors, settings, issuer_keys(settings))
             check(whole, self._folder)
             if self.running:
                 self._refuse_what_is_fixed(settings)
                 self._files.change(apart(whole, self._folder.absolute()))
             self._manifests, self._descriptors, self._settings = list(manifests), descriptors, settings
+
+    def renew_certificate(self) -> None:
+        """Makes the gateway's own certificate anew if it ends soon; Envoy takes it up by itself."""
+        self._certified(self._settings)
+
+    @staticmethod
+    def _certified(settings: GatewaySettings) -> GatewaySettings:
+        """With a certificate of its own where none is configured, if it is to make one."""
+        if settings.own_tls is None or (settings.certificate and settings.certificate.parent != settings.own_tls.absolute()):
+            return settings
+        made = Certificates(settings.own_tls.absolute(), names_of(settings.host))
+        made.renew()
+        return settings.model_copy(update={"certificate": made.certificate, "certificate_key": made.key})
 
     def _whole(self, **changes: Any) -> dict[str, Any]:
         settings = self._settings.model_copy(update=changes)
@@ -134,7 +149,12 @@ class Envoy(Kept):
         if self.running:
             return self.address
         self._admin_file.unlink(missing_ok=True)
-        configuration = self._files.begin(apart(self._whole(), self._folder.absolute()))
+        whole = self._whole()
+        if not self._checked:
+            # What stands in watched files would not end an Envoy that starts; it would never be ready.
+            check(whole, self._folder)
+            self._checked = True
+        configuration = self._files.begin(apart(whole, self._folder.absolute()))
         command = [*command_of(configuration), "--admin-address-path", str(self._admin_file)]
         command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
         with self.log.open("wb") as log:
