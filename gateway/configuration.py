@@ -14,7 +14,7 @@ from citybrain.gateway.consumers import STREAM, kind_of, told
 from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters, unbuffered, untranscoded
-from citybrain.gateway.methods import HEALTH, REFLECTION, Route, routes
+from citybrain.gateway.methods import HEALTH, READING, REFLECTION, Route, routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.gateway.tls import connections
 from citybrain.mesh.manifest import Manifest
@@ -84,10 +84,7 @@ def as_yaml(configuration: dict[str, Any]) -> str:
 
 def route_entries(open_methods: Iterable[Route], settings: GatewaySettings, keys: Mapping[str, str]) -> list[dict[str, Any]]:
     """Envoy's routes: one exact path for each open method and for each page, then the answer for everything else."""
-    entries = [
-        _route(route.path, route.service, route.streaming, settings) | {"metadata": told(kind_of(route))}
-        for route in open_methods
-    ]
+    entries = [_method(route, settings) for route in open_methods]
     entries += [_route(f"/{HEALTH}/{method}", SYSTEM, stream, settings) for method, stream in _HEALTH_METHODS.items()]
     if settings.reflection:
         asked = [_route(f"/{service}/ServerReflectionInfo", SYSTEM, True, settings) for service in REFLECTION]
@@ -133,17 +130,25 @@ def _browsers() -> dict[str, Any]:
     return {"name": "pages", "match": match, "route": {"cluster": NOWHERE}}
 
 
-def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings) -> dict[str, Any]:
+def _method(route: Route, settings: GatewaySettings) -> dict[str, Any]:
+    made = _route(route.path, route.service, route.streaming, settings, reads=route.scope.endswith(READING))
+    made["metadata"] = told(kind_of(route))
+    if route.repeatable:
+        made["route"]["retry_policy"] = retries(repeatable=True)
+    return made
+
+
+def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings, *, reads: bool = False) -> dict[str, Any]:
     # Only gRPC and gRPC-Web; a call in JSON has become gRPC by then.
     is_grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     match = {"path": path, "headers": [is_grpc]}
-    action: dict[str, Any] = {"cluster": cluster, "timeout": "0s"}
+    action: dict[str, Any] = {"cluster": cluster, "timeout": "0s", "priority": "DEFAULT" if streaming else "HIGH"}
     if streaming:
         # No limit, also without messages; a caller's own deadline reaches the service unchanged.
         action |= {"idle_timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
     else:
         # Unlike `timeout`, this limit is also sent to the service, as grpc-timeout.
-        limit = f"{settings.deadline_s:g}s"
+        limit = f"{min(settings.read_deadline_s, settings.deadline_s) if reads else settings.deadline_s:g}s"
         action["max_stream_duration"] = {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
     return {"name": path.removeprefix("/"), "match": match, "route": action}
 
@@ -199,7 +204,7 @@ def _listener(
                     "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)}
                     if settings.cors_origins
                     else {},
-                    "retry_policy": _retries(),
+                    "retry_policy": retries(repeatable=False),
                     # For filters of the gateway alone.
                     "request_headers_to_remove": [SUBJECT, ISSUER],
                     "routes": entries,
@@ -221,12 +226,15 @@ def _listener(
     }
 
 
-def _retries() -> dict[str, Any]:
-    # Only calls that were not carried out, for as long as a process needs to take its port again. `cancelled`: a server that
-    # stops cancels calls that reach it before we know that it stops; if the caller itself cancelled, nobody waits. Each try has
-    # the same request id, so even a call that was begun has its effect once.
+def retries(*, repeatable: bool) -> dict[str, Any]:
+    """Which calls are tried again. A cluster limits how many at once."""
+    # Calls that were not carried out, for as long as a process needs to take its port again. `cancelled`: a server that stops
+    # cancels calls that reach it before we know that it stops; if the caller itself cancelled, nobody waits. Each try has the
+    # same request id, so even a call that was begun has its effect once.
+    when = "connect-failure,refused-stream,reset-before-request,cancelled"
     return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request,cancelled",
+        # What changes nothing is tried again also where a service may have begun it.
+        "retry_on": f"{when},unavailable,reset" if repeatable else when,
         "num_retries": 6,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from citybrain.gateway.access import ISSUER, SUBJECT
-from citybrain.gateway.methods import Route
+from citybrain.gateway.methods import READING, Route
 from citybrain.gateway.settings import GatewaySettings
 
 SERVICE = "service:"
@@ -24,7 +24,7 @@ _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}, "runti
 
 def kind_of(route: Route) -> str:
     """The kind of a method."""
-    return STREAM if route.streaming else READ if route.scope.endswith(".read") else COMMAND
+    return STREAM if route.streaming else READ if route.scope.endswith(READING) else COMMAND
 
 
 def told(kind: str) -> dict[str, Any]:

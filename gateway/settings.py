@@ -54,6 +54,7 @@ class Gateway(Section):
     admin_port: int = value(0, "Port of Envoy's own pages, only ever on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     reflection: bool = value(True, "Callers may ask which services there are; `city call` needs it.")
     deadline_s: float = value(30.0, "The longest a unary call may take; a caller may ask for less.", gt=0, le=3600)
+    read_deadline_s: float = value(10.0, "The same for a call that only reads.", gt=0, le=3600)
     arrival_s: float = value(30.0, "The longest a request may take to arrive, from its first byte to its last.", ge=0.1, le=600)
     headers_s: float = value(10.0, "The longest its headers may take.", ge=0.1, le=600)
     connect_timeout_s: float = value(1.0, "How long a connection to a service may take to open.", gt=0, le=60)
@@ -66,6 +67,16 @@ class Gateway(Section):
     burst_s: float = value(2.0, "So many seconds' worth of calls may come at once.", gt=0, le=3600)
     consumers: int = value(
         100_000, "Callers whose limits are remembered at a time; whoever called longest ago is forgotten first.", ge=1
+    )
+    calls_per_service: int = value(
+        1000, "Calls that may be under way to one service at once, without streams; above that the gateway refuses them.", ge=1
+    )
+    streams_per_service: int = value(4000, "Streams that may be open to one service at once.", ge=1)
+    retries: int = value(
+        100, "Calls to one service that may be tried again at once; or a fifth of those under way, if that is more.", ge=0
+    )
+    drain_s: float = value(
+        5.0, "How long a gateway that stops waits for the calls that are under way; streams end at once.", ge=0, le=3600
     )
     max_connections: int = value(4096, "Connections that may be open at once.", ge=1)
     max_streams_per_connection: int = value(100, "Calls that one HTTP/2 connection may have open.", ge=1)

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from citybrain.gateway.settings import GatewaySettings
+
 _AUTHORITY = timedelta(days=3650)
 _CERTIFICATE = timedelta(days=90)
 # What ends so soon is made anew.
@@ -27,6 +29,16 @@ def names_of(host: str) -> tuple[str, ...]:
     own = () if host in ("0.0.0.0", "::") else (host,)  # noqa: S104
     machine = socket.gethostname()
     return ("localhost", "127.0.0.1", "::1", *((machine,) if machine.isascii() else ()), *own)
+
+
+def certified(settings: GatewaySettings) -> GatewaySettings:
+    """With a certificate of the gateway's own where none is configured, if it is to make one."""
+    folder = settings.own_tls.absolute() if settings.own_tls is not None else None
+    if folder is None or (settings.certificate and settings.certificate.parent != folder):
+        return settings
+    made = Certificates(folder, names_of(settings.host))
+    made.renew()
+    return settings.model_copy(update={"certificate": made.certificate, "certificate_key": made.key})
 
 
 class Certificates:

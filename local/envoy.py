@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,9 +19,9 @@ from citybrain.gateway.configuration import LISTENER, bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
-from citybrain.local.certificates import Certificates, names_of
+from citybrain.local.certificates import certified
 from citybrain.local.envoy_files import EnvoyFiles
-from citybrain.local.envoy_program import check, command_of, why_not
+from citybrain.local.envoy_program import ask, check, command_of, post, why_not
 from citybrain.local.issuer_keys import KeyWatch, issuer_keys
 from citybrain.local.spawn import tethered
 from citybrain.local.supervisor import Kept
@@ -42,7 +42,7 @@ class Envoy(Kept):
         """Makes the configuration. GatewayError: it cannot be made."""
         self._manifests = list(manifests)
         self._descriptors = descriptors
-        self._settings = self._certified(settings)
+        self._settings = certified(settings)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._files = EnvoyFiles(folder, self.ask)
@@ -94,7 +94,7 @@ class Envoy(Kept):
         """
         with self._changing:
             ports = {name: getattr(settings, name) or getattr(self._settings, name) for name in ("port", "admin_port")}
-            settings = self._certified(settings.model_copy(update=ports))
+            settings = certified(settings.model_copy(update=ports))
             whole = bootstrap(manifests, descriptors, settings, issuer_keys(settings))
             check(whole, self._folder)
             if self.running:
@@ -104,16 +104,7 @@ class Envoy(Kept):
 
     def renew_certificate(self) -> None:
         """Makes the gateway's own certificate anew if it ends soon; Envoy takes it up by itself."""
-        self._certified(self._settings)
-
-    @staticmethod
-    def _certified(settings: GatewaySettings) -> GatewaySettings:
-        """With a certificate of its own where none is configured, if it is to make one."""
-        if settings.own_tls is None or (settings.certificate and settings.certificate.parent != settings.own_tls.absolute()):
-            return settings
-        made = Certificates(settings.own_tls.absolute(), names_of(settings.host))
-        made.renew()
-        return settings.model_copy(update={"certificate": made.certificate, "certificate_key": made.key})
+        certified(self._settings)
 
     def _whole(self, **changes: Any) -> dict[str, Any]:
         settings = self._settings.model_copy(update=changes)
@@ -172,12 +163,15 @@ class Envoy(Kept):
 
     @override
     def stop(self) -> None:
-        """Asks it to end; kills it if it does not end in time."""
+        """Takes no new connections, lets calls end, and ends it; kills it if it does not end in time."""
         self._keys.stop()
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
+            # It may hang, or not be ready yet.
+            with contextlib.suppress(OSError, ValueError):
+                self._drain()
             process.terminate()
             try:
                 process.wait(_STOP_S)
@@ -221,15 +215,19 @@ class Envoy(Kept):
 
     def ask(self, path: str, timeout_s: float = 5.0) -> str:
         """The admin interface's answer to a GET, e.g. `/stats?format=json&filter=grpc`. OSError: there is no answer."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=timeout_s) as answer:
-            text: str = answer.read().decode("utf-8")
-            return text
+        return ask(self._settings.admin_port, path, timeout_s)
+
+    def _drain(self) -> None:
+        # Each answer from now on tells its caller to connect anew.
+        post(self._settings.admin_port, "/healthcheck/fail")
+        post(self._settings.admin_port, "/drain_listeners")
+        end = time.monotonic() + self._settings.drain_s
+        while self._files.calls_under_way() and time.monotonic() < end:
+            time.sleep(_PAUSE_S)
 
     def reopen_logs(self) -> None:
         """Makes it open its access log again, as a new file. OSError: it does not answer."""
-        url = f"http://127.0.0.1:{self._settings.admin_port}/reopen_logs"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
-            pass
+        post(self._settings.admin_port, "/reopen_logs")
 
     def __enter__(self) -> Self:
         """Starts."""

@@ -48,6 +48,19 @@ class EnvoyFiles:
             self._watched = before
             raise GatewayError(f"the gateway stays as it was: {error}") from None
 
+    def calls_under_way(self) -> int:
+        """How many calls services have not answered yet, without streams."""
+        most = {
+            one["name"]: next(
+                limit["max_requests"] for limit in one["circuit_breakers"]["thresholds"] if limit["priority"] == "HIGH"
+            )
+            for one in clusters_of(self._watched[CLUSTERS].text).values()
+            if "circuit_breakers" in one
+        }
+        told = json.loads(self._ask("/stats?format=json&filter=circuit_breakers.high.remaining_rq$"))["stats"]
+        left = {one["name"].split(".")[1]: one["value"] for one in told if "value" in one}
+        return sum(limit - left.get(name, limit) for name, limit in most.items())
+
     def _replace(self, name: str, file: Watched) -> None:
         if file.version == self._watched[name].version:
             return

@@ -1,15 +1,16 @@
-"""The program Envoy: how it is started, how it checks a configuration, and what it says when it does not want to."""
+"""The program Envoy: how it is started, checks a configuration, is asked while it runs, and says why it ended."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import envoy
 
-from citybrain.gateway.configuration import as_yaml
 from citybrain.gateway.errors import GatewayError
 
 _CHECKED_S = 60.0
@@ -29,9 +30,10 @@ def check(whole: dict[str, Any], folder: Path) -> None:
 
     It stands in a folder of its own: a wrong one never stands where a running Envoy looks.
     """
-    candidate = folder / "candidate" / "envoy.yaml"
+    candidate = folder / "candidate" / "envoy.json"
     candidate.parent.mkdir(parents=True, exist_ok=True)
-    candidate.write_text(as_yaml(whole), encoding="utf-8")
+    # Not YAML: to write this much of it takes a second.
+    candidate.write_text(json.dumps(whole), encoding="utf-8")
     command = [*command_of(candidate), "--mode", "validate"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECKED_S, check=False)
@@ -39,6 +41,20 @@ def check(whole: dict[str, Any], folder: Path) -> None:
         raise GatewayError(f"Envoy did not finish checking {candidate} in {_CHECKED_S:g} s: try again") from None
     if done.returncode != 0:
         raise GatewayError(f"Envoy refuses {candidate}: {_reason(done.stderr)}")
+
+
+def ask(admin_port: int, path: str, timeout_s: float) -> str:
+    """The answer of Envoy's admin interface to a GET. OSError: there is none."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}{path}", timeout=timeout_s) as answer:
+        text: str = answer.read().decode("utf-8")
+        return text
+
+
+def post(admin_port: int, path: str) -> None:
+    """Lets the admin interface do something. OSError: it does not answer."""
+    url = f"http://127.0.0.1:{admin_port}{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
+        pass
 
 
 def why_not(code: int, said: str) -> str:

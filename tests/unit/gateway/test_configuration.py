@@ -120,7 +120,7 @@ def test_the_order_of_filters() -> None:
 
 
 def test_deadlines() -> None:
-    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(deadline_s=12.5)))
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(deadline_s=12.5, read_deadline_s=2.5)))
     for route in routes(MANIFESTS, DESCRIPTORS):
         action = paths[route.path]
         # Envoy's own timeout is not told to the service.
@@ -129,7 +129,8 @@ def test_deadlines() -> None:
             assert action["max_stream_duration"] == {"max_stream_duration": "0s"}
             assert action["idle_timeout"] == "0s"
         else:
-            assert action["max_stream_duration"] == {"max_stream_duration": "12.5s", "grpc_timeout_header_max": "12.5s"}
+            limit = "2.5s" if route.scope.endswith(".read") else "12.5s"
+            assert action["max_stream_duration"] == {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
     assert any(route.streaming for route in routes(MANIFESTS, DESCRIPTORS))
 
 
@@ -142,6 +143,12 @@ def test_the_request_id_is_the_callers() -> None:
 def test_only_what_was_not_carried_out_is_tried_again() -> None:
     policy = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["route_config"]["virtual_hosts"][0]["retry_policy"]
     assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream", "reset-before-request", "cancelled"}
+
+
+def test_only_what_may_be_repeated_is_tried_again_where_it_may_have_been_begun() -> None:
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings()))
+    again = {path for path, action in paths.items() if "unavailable" in action.get("retry_policy", {}).get("retry_on", "")}
+    assert again == {route.path for route in routes(MANIFESTS, DESCRIPTORS) if route.scope.endswith(".read")}
 
 
 def test_a_lone_host_is_never_ejected() -> None:
