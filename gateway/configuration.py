@@ -11,10 +11,11 @@ import yaml
 from citybrain.gateway.access import ISSUER, JWKS_PATH, SUBJECT, jwks_clusters, public_keys
 from citybrain.gateway.clusters import NOWHERE, OTLP, clusters
 from citybrain.gateway.consumers import STREAM, kind_of, told
-from citybrain.gateway.edge import access_log, early_headers, local_replies, overload, tracing
+from citybrain.gateway.edge import access_log, early_headers, local_replies, tracing
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters, unbuffered, untranscoded
 from citybrain.gateway.methods import HEALTH, READING, REFLECTION, Route, routes
+from citybrain.gateway.overload import overload
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.gateway.tls import connections
 from citybrain.mesh.manifest import Manifest

@@ -1,4 +1,4 @@
-"""The edge of the gateway: headers that it does not believe, its own error answers, its log, its spans, its limits."""
+"""The edge of the gateway: headers that it does not believe, its own error answers, its log, its spans."""
 
 from __future__ import annotations
 
@@ -248,50 +248,4 @@ def tracing(cluster: str) -> dict[str, Any]:
                 },
             },
         },
-    }
-
-
-def overload(settings: GatewaySettings) -> dict[str, Any]:
-    """Refuses before memory or connections run out."""
-    monitors = f"{_EXTENSIONS}.resource_monitors"
-    return {
-        "refresh_interval": "0.25s",
-        "resource_monitors": [
-            {
-                "name": "envoy.resource_monitors.fixed_heap",
-                "typed_config": {
-                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": settings.max_heap_bytes,
-                },
-            },
-            {
-                "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": {
-                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": settings.max_connections,
-                },
-            },
-        ],
-        # HTTP/2: calls that hold most memory are ended first. (Envoy does not count HTTP/1; large bodies there have a lane.)
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
-        "actions": [
-            {
-                "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [
-                    {
-                        "name": "envoy.resource_monitors.fixed_heap",
-                        "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.9},
-                    }
-                ],
-            },
-            _when_heap("envoy.overload_actions.shrink_heap", 0.9),
-            _when_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
-        ],
-    }
-
-
-def _when_heap(action: str, threshold: float) -> dict[str, Any]:
-    return {
-        "name": action,
-        "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}],
     }
