@@ -46,6 +46,10 @@ FILTER_ORDER = (
 _LARGE_BYTES = 64 * 1024
 # The part of Envoy's memory for large bodies that are not whole yet. Each may be held twice on its way.
 _LANE = 0.3
+_EXPOSED = (
+    "grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "www-authenticate", "x-ratelimit-limit",
+    "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id",
+)  # fmt: skip
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
@@ -68,6 +72,7 @@ def http_filters(
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
     }
+    # For tests of the gateway alone: a city always has an issuer of its own.
     if settings.all_issuers:
         configured["jwt_authn"] = jwt_authn(settings, keys, answered)
         configured["local_ratelimit"] = local_ratelimit(settings)
@@ -122,7 +127,7 @@ def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
         "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
         "allow_methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
         "allow_headers": "authorization, content-type, grpc-timeout, traceparent, x-grpc-web, x-request-id, x-user-agent",
-        "expose_headers": "grpc-message, grpc-status, grpc-status-details-bin, retry-after, www-authenticate, x-request-id",
+        "expose_headers": ", ".join(_EXPOSED),
         "max_age": "600",
     }
 

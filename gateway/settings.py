@@ -73,7 +73,7 @@ class Gateway(Section):
     )
     streams_per_service: int = value(4000, "Streams that may be open to one service at once.", ge=1)
     retries: int = value(
-        100, "Calls to one service that may be tried again at once; or a fifth of those under way, if that is more.", ge=0
+        500, "Calls to one service that may be tried again at once; or a fifth of those under way, if that is more.", ge=0
     )
     drain_s: float = value(
         5.0, "How long a gateway that stops waits for the calls that are under way; streams end at once.", ge=0, le=3600

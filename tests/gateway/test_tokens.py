@@ -33,6 +33,7 @@ from citybrain.gateway.methods import routes
 from citybrain.gateway.settings import GatewaySettings, Issuer
 from citybrain.local.envoy import Envoy
 from tests.gateway.conftest import Identity, Upstream, call_json, until
+from tests.gateway.test_updates import Anything, standing_in
 
 pytestmark = pytest.mark.envoy
 
@@ -213,6 +214,17 @@ def test_every_method_needs_a_token_in_every_form_and_health_does_not(
         with pytest.raises(grpc.RpcError) as caught:
             list(asked_all.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=60))
         assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_where_no_token_is_asked_no_header_says_who_calls(make_gateway: Any, identity: Identity) -> None:
+    anything = Anything()
+    with standing_in(anything) as system:
+        gateway = make_gateway(identity=identity.issuer, system_upstream=system)
+        spoofed = ((SUBJECT, "mayor"), (ISSUER, identity.name), ("x-caller", "health"))
+        with grpc.insecure_channel(gateway.address) as channel:
+            HealthStub(channel).Check(HealthCheckRequest(), metadata=spoofed, timeout=60)
+    (seen,) = anything.headers
+    assert not seen.keys() & {SUBJECT, ISSUER, "x-caller"}
 
 
 @pytest.mark.parametrize("opened", ["/.well-known/jwks.json", *WITHOUT_TOKEN])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +15,14 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as pb_grpc
 from typing_extensions import override
 
+from citybrain.gateway.configuration import bootstrap
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
+from citybrain.local.envoy_program import check
+from citybrain.local.issuer_keys import issuer_keys
 from citybrain.mesh.manifest import Manifest, read_manifest
-from tests.gateway.conftest import ROOT, Upstream, call_json, until
+from tests.gateway.conftest import ROOT, Identity, Upstream, call_json, until
 
 pytestmark = pytest.mark.envoy
 
@@ -29,17 +32,21 @@ ONE = "/v1/incidents/inc-00000000000a"
 
 
 class Anything(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """In the place of a service: answers every method with nothing."""
+    """In the place of a service: answers every method with nothing, and keeps the headers of each call."""
+
+    def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
 
     @override
     def service(self, handler_call_details: Any) -> Any:
+        self.headers.append({key: str(value) for key, value in handler_call_details.invocation_metadata})
         return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
 
 
 @contextmanager
-def standing_in() -> Iterator[str]:
+def standing_in(anything: Anything | None = None) -> Iterator[str]:
     """The address of a service that answers everything."""
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[Anything()])
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[anything or Anything()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -101,6 +108,58 @@ def test_services_appear_move_and_leave_while_streams_go_on(
     upstream.service.release.set()
     assert [response.resume_token for response in stream] == ["token-2"]
     assert (gateway.pid, gateway.address) == (pid, address)
+
+
+WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a field that Envoy does not know": lambda found: found.update(no_such_field=1),
+    "a route to a cluster that is not there": lambda found: routes_of(found)[0]["route"].update(cluster="nowhere at all"),
+    "a service that no contract has": lambda found: filter_of(found, "grpc_json_transcoder")["services"].append("no.Service"),
+    "a filter in Lua that cannot be read": lambda found: filter_of(found, "lua")["default_source_code"].update(
+        inline_string="("
+    ),
+    "keys that are none": lambda found: filter_of(found, "jwt_authn")["providers"]["issuer-0"].update(
+        local_jwks={"inline_string": "no keys"}
+    ),
+    "the last filter is not the last": lambda found: manager_of(found)["http_filters"].reverse(),
+    "a certificate that is not there": lambda found: found["static_resources"]["listeners"][0]["filter_chains"][0].update(
+        transport_socket={"name": "envoy.transport_sockets.tls", "typed_config": missing_certificate()}
+    ),
+    "a limit that is filled too often": lambda found: filter_of(found, "local_ratelimit")["token_bucket"].update(
+        fill_interval="0.001s"
+    ),
+}
+
+
+def manager_of(found: dict[str, Any]) -> Any:
+    return found["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def routes_of(found: dict[str, Any]) -> Any:
+    return manager_of(found)["route_config"]["virtual_hosts"][0]["routes"]
+
+
+def filter_of(found: dict[str, Any], name: str) -> Any:
+    return next(one["typed_config"] for one in manager_of(found)["http_filters"] if one["name"].endswith(f".{name}"))
+
+
+def missing_certificate() -> dict[str, Any]:
+    file = {"filename": "/no/such/file.pem"}
+    return {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [{"certificate_chain": file, "private_key": file}]},
+    }
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_envoys_own_check_finds_what_is_wrong_before_anything_changes(
+    tmp_path: Path, manifest: Manifest, descriptors: bytes, identity: Identity, what: str
+) -> None:
+    settings = GatewaySettings(upstreams={manifest.name: "127.0.0.1:1"}, identity=identity.issuer)
+    found = bootstrap([manifest], descriptors, settings, issuer_keys(settings))
+    check(found, tmp_path)
+    WRONG[what](found)
+    with pytest.raises(GatewayError, match=r"^Envoy refuses [^\n]+$"):
+        check(found, tmp_path)
 
 
 def test_a_restart_begins_with_what_was_changed_last(
