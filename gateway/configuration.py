@@ -107,7 +107,8 @@ def route_entries(open_methods: Iterable[Route], settings: GatewaySettings, keys
 
 def answered(entries: Iterable[dict[str, Any]]) -> list[str]:
     """The paths that the gateway itself answers. Nobody needs a token for them, as no service gets such a call."""
-    return [entry["match"]["path"] for entry in entries if "direct_response" in entry and "path" in entry["match"]]
+    own = [entry for entry in entries if "direct_response" in entry or "redirect" in entry]
+    return [entry["match"]["path"] for entry in own if "path" in entry["match"]]
 
 
 def _page(path: str, kind: str, text: str) -> dict[str, Any]:
@@ -116,8 +117,8 @@ def _page(path: str, kind: str, text: str) -> dict[str, Any]:
         "match": {"path": path},
         "direct_response": {"status": 200, "body": {"inline_string": text}},
         "response_headers_to_add": [
-            {"header": {"key": key, "value": told}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, told in (("content-type", kind), ("cache-control", "public, max-age=60"))
+            {"header": {"key": key, "value": said}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, said in (("content-type", kind), ("cache-control", "public, max-age=60"))
         ],
         "typed_per_filter_config": untranscoded(),
     }
