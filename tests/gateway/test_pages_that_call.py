@@ -23,7 +23,7 @@ WEB = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
 
 @pytest.fixture
 def paged(make_gateway: Any, identity: Identity) -> Envoy:
-    envoy: Envoy = make_gateway(identity=identity.issuer, cors_origins=(OURS,), reads_per_s=1, burst_s=2.0)
+    envoy: Envoy = make_gateway(identity=identity.issuer, cors_origins=(OURS,))
     return envoy
 
 
