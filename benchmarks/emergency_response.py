@@ -30,7 +30,7 @@ def measure(reports: int = 100, warm: int = 10) -> list[Row]:
     """Reports one after the other. Each emergency ends before the next begins, so that an ambulance is free."""
     with tempfile.TemporaryDirectory() as folder, LocalCity(Settings(data=Path(folder), time="driven")) as local:
         assert local.gateway is not None and local.mesh is not None
-        city = PaperCity(local.gateway.address)
+        city = PaperCity(local.gateway.address, local.data)
         city.build(places=10_000)
         taken = []
         for number in range(warm + reports):

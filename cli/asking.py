@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
+from citybrain.mesh.settings.values import Settings
 
 
 class NotHere(Problem):
@@ -42,20 +42,25 @@ class Process:
         return f"{', '.join(self.services)} (process {self.pid})"
 
 
-def processes(data: Path) -> list[Process]:
+def processes(settings: Settings) -> list[Process]:
     """The processes that run on a data folder. Problem: none runs."""
+    data = settings.data
     found = [Process.of(one) for one in present(data) if one.runs and one.said["kind"] == "mesh"]
     if not found:
         raise Problem(f"nothing runs on {data}: start it with `city up`, or name another --data")
     return found
 
 
-def ask_all(asked: list[Process], method: Callable[[Any], Any]) -> Iterator[tuple[Process, Any]]:
+def ask_all(asked: list[Process], method: Callable[[Any], Any], settings: Settings) -> Iterator[tuple[Process, Any]]:
     """Each process with its answer, or its Problem. All are asked at the same time, so none waits for one that hangs."""
+
+    from citybrain.local.calling import token_here
+
+    token = token_here(settings)
 
     def one(process: Process) -> Any:
         try:
-            return ask(process.address, method)
+            return ask(process.address, method, token)
         except Silent:
             return Silent(f"{process.named} does not answer: its log may say why; `city status` shows whether it comes back")
         except Problem as problem:
@@ -65,13 +70,15 @@ def ask_all(asked: list[Process], method: Callable[[Any], Any]) -> Iterator[tupl
         yield from zip(asked, pool.map(one, asked), strict=True)
 
 
-def ask(address: str, method: Callable[[Any], Any]) -> Any:
+def ask(address: str, method: Callable[[Any], Any], token: str) -> Any:
     """The answer of a process. NotHere, Silent or Problem: it does not have this, does not answer, or refuses."""
     # Imported only now, so that `--help` is quick.
     import grpc
     from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
-    with grpc.insecure_channel(address) as channel:
+    from citybrain.local.calling import channel as channel_to
+
+    with channel_to(address, token) as channel:
         try:
             return method(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
         except grpc.RpcError as error:

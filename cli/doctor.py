@@ -83,7 +83,7 @@ def checks() -> dict[str, Check]:
 def examine(at: Here, console: Console) -> Iterator[Finding]:
     """Does every check and yields its findings; shows on the console which one is under way."""
     with console.status("asks what runs here"):
-        picture = on_folder(at.data)
+        picture = on_folder(at.settings.model_copy(update={"data": at.data}))
     for name, check in checks().items():
         with console.status(f"checks: {name}"):
             found = list(check(at, picture))

@@ -30,7 +30,7 @@ def lag(data: Data = None, as_json: Json = False, config: File = None) -> None:
     """
     from citybrain.cli import groups
 
-    rows, silent = groups.groups(_folder(config, data))
+    rows, silent = groups.groups(_settings(config, data))
     if as_json:
         plain = [{"pid": pid, **groups.plain(group)} for pid, group in rows]
         _out.print(json.dumps(plain, ensure_ascii=False, indent=2), soft_wrap=True)
@@ -56,7 +56,7 @@ def parked(
     """
     from citybrain.cli import groups
 
-    found, silent = groups.parked(_folder(config, data), group)
+    found, silent = groups.parked(_settings(config, data), group)
     if as_json:
         _out.print(json.dumps(list(map(groups.plain, found)), ensure_ascii=False, indent=2), soft_wrap=True)
     else:
@@ -75,7 +75,7 @@ def replay(
     """Lets the parked events of a stream be tried again, in order, before later ones of the stream. Mend the cause first."""
     from citybrain.cli import groups
 
-    asked = groups.replay(_folder(config, data), group, stream)
+    asked = groups.replay(_settings(config, data), group, stream)
     _out.print(f"{asked} of {stream} will be tried again: `city events parked {group}` shows what stays", soft_wrap=True)
 
 
@@ -92,7 +92,7 @@ def drop(
     from citybrain.cli import groups
 
     who = getpass.getuser()
-    groups.drop(_folder(config, data), group, partition, position, reason, who)
+    groups.drop(_settings(config, data), group, partition, position, reason, who)
     _out.print(f"given up in the name of {who}; those behind it are tried again", soft_wrap=True)
 
 
@@ -102,5 +102,5 @@ def _tell(silent: list[str]) -> None:
         _err.print(f"city: {one}")
 
 
-def _folder(config: Path | None, data: Path | None) -> Path:
-    return configuration.load(config, data=("--data", data)).data
+def _settings(config: Path | None, data: Path | None) -> configuration.City:
+    return configuration.load(config, data=("--data", data))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
@@ -12,16 +11,17 @@ from rich.table import Table
 
 from citybrain.cli.asking import NotHere, Process, Silent, ask_all, processes
 from citybrain.local.problems import Problem
+from citybrain.mesh.settings.values import Settings
 
 _ASK_S = 10.0
 
 Method = Callable[[Any], Any]
 
 
-def groups(data: Path) -> tuple[list[tuple[int, pb.ConsumerGroup]], list[str]]:
+def groups(settings: Settings) -> tuple[list[tuple[int, pb.ConsumerGroup]], list[str]]:
     """Each group with each process that works on it; and a sentence for each process that does not answer."""
     rows: list[tuple[int, pb.ConsumerGroup]] = []
-    answers, silent = _all(data, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+    answers, silent = _all(settings, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
     for status in answers:
         # A process that stands by has nothing to tell about a group.
         rows += [(status.pid, g) for service in status.services for g in service.groups if g.role == pb.GROUP_ROLE_LEADS]
@@ -52,10 +52,10 @@ def troubles(rows: list[tuple[int, pb.ConsumerGroup]]) -> Iterator[str]:
             yield f"✗ {g.name} (process {pid}): {trouble}"
 
 
-def parked(data: Path, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:
+def parked(settings: Settings, group: str) -> tuple[list[pb.ParkedEvent], list[str]]:
     """The parked events, each once, and a sentence for each process that does not answer. Problem: nobody knows the group."""
     found = {}
-    answers, silent = _all(data, lambda stub: _parked(stub, group))
+    answers, silent = _all(settings, lambda stub: _parked(stub, group))
     for events in answers:
         found.update({(event.group, event.partition, event.position): event for event in events})
     return [found[key] for key in sorted(found)], silent
@@ -80,17 +80,17 @@ def lines(event: pb.ParkedEvent) -> str:
     return f"{event.group}  {place}  {event.stream}  {event.type}\n    {state}: {event.reason}"
 
 
-def replay(data: Path, group: str, stream: str) -> int:
+def replay(settings: Settings, group: str, stream: str) -> int:
     """Asks that the parked events of a stream are tried again; returns how many there are."""
     request = pb.ReplayParkedRequest(group=group, stream=stream)
-    asked: int = _first(data, lambda stub: stub.ReplayParked(request, timeout=_ASK_S)).asked
+    asked: int = _first(settings, lambda stub: stub.ReplayParked(request, timeout=_ASK_S)).asked
     return asked
 
 
-def drop(data: Path, group: str, partition: str, position: int, reason: str, who: str) -> None:
+def drop(settings: Settings, group: str, partition: str, position: int, reason: str, who: str) -> None:
     """Gives a parked event up."""
     request = pb.DropParkedRequest(group=group, partition=partition, position=position, reason=reason, who=who)
-    _first(data, lambda stub: stub.DropParked(request, timeout=_ASK_S))
+    _first(settings, lambda stub: stub.DropParked(request, timeout=_ASK_S))
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -99,20 +99,20 @@ def plain(message: Any) -> dict[str, Any]:
     return found
 
 
-def _all(data: Path, method: Method) -> tuple[list[Any], list[str]]:
+def _all(settings: Settings, method: Method) -> tuple[list[Any], list[str]]:
     """The answers, and a sentence for each process that does not answer. Problem: no process has what was asked for."""
-    return _sorted(answer for _, answer in ask_all(processes(data), method))
+    return _sorted(answer for _, answer in ask_all(processes(settings), method, settings))
 
 
-def _first(data: Path, method: Method) -> Any:
+def _first(settings: Settings, method: Method) -> Any:
     """The answer of the first process that has what was asked for; the others are not asked."""
-    (answer, *_), _ = _sorted(_until_answered(processes(data), method))
+    (answer, *_), _ = _sorted(_until_answered(processes(settings), method, settings))
     return answer
 
 
-def _until_answered(asked: list[Process], method: Method) -> Iterator[Any]:
+def _until_answered(asked: list[Process], method: Method, settings: Settings) -> Iterator[Any]:
     for process in asked:
-        ((_, answer),) = ask_all([process], method)
+        ((_, answer),) = ask_all([process], method, settings)
         yield answer
         if not isinstance(answer, Problem):
             return

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild
+from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -104,9 +104,10 @@ def up(
         address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
     _out.print("Try, in another terminal:")
+    where = "" if data is None else f" --data {data}"
     gateway = "" if address == asked else f" --gateway {address}"
-    _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}", markup=False)
-    _out.print(f"  curl -s http://{address}/v1/incidents", markup=False)
+    _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}{where}", markup=False)
+    _out.print(f'  curl -s -H "authorization: Bearer $(city token{where})" http://{address}/v1/incidents', markup=False)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pause()
@@ -151,8 +152,9 @@ def status(
 
     from citybrain.cli import status as found
 
-    folder = configuration.load(config, data=("--data", data)).data
-    picture = found.behind(address) if address else found.on_folder(folder)
+    settings = configuration.load(config, data=("--data", data))
+    folder = settings.data
+    picture = found.behind(address, settings) if address else found.on_folder(settings)
     if as_json:
         _out.print(json.dumps(found.as_json(picture), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
     else:
@@ -192,15 +194,21 @@ def call(
     method: Annotated[str, typer.Argument(metavar="SERVICE/METHOD", help="e.g. health/ListAmbulances")],
     request: Annotated[str, typer.Argument(metavar="JSON", help="The request, in proto JSON.")] = "{}",
     gateway: Gateway = None,
+    data: Data = None,
     request_id: Annotated[str, typer.Option(help="The same id again is the same command again.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer (unary calls).")] = 10.0,
     config: File = None,
 ) -> None:
-    """Calls any method through the gateway, by reflection; prints the answer as JSON."""
+    """Calls any method through the gateway, by reflection; prints the answer as JSON.
+
+    It calls with the token in CITY_TOKEN, or with the own one of the city in --data, which may do everything.
+    """
+    from citybrain.local.calling import token_here
     from citybrain.local.reflection import Remote, pretty
 
-    metadata = [("x-caller", "city-cli"), *([("x-request-id", in_header(request_id))] if request_id else [])]
-    with Remote(configuration.load(config, remote=("--gateway", gateway)).asked) as remote:
+    settings = configuration.load(config, remote=("--gateway", gateway), data=("--data", data))
+    metadata = [("x-request-id", in_header(request_id))] if request_id else []
+    with Remote(settings.asked, token_here(settings)) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)
 
@@ -247,6 +255,7 @@ app.add_typer(personal.keys)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(rebuild.rebuild)
+app.command()(token.token)
 app.add_typer(events.app)
 app.add_typer(log.app)
 

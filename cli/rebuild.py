@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
@@ -40,10 +39,13 @@ def rebuild(
 
     Meanwhile the city reads the present one. If this command is ended, the rebuild goes on, after a crash too.
     """
-    where = address or _process_of(service, configuration.load(config, data=("--data", data)).data)
+    from citybrain.local.calling import token_here
+
+    settings = configuration.load(config, data=("--data", data))
+    where, token = address or _process_of(service, settings), token_here(settings)
     asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
-    begun = ask(where, lambda mesh: mesh.RebuildView(asked, timeout=_ASK_S)).rebuild
-    done = begun if give_up else _wait(where, service, view, begun)
+    begun = ask(where, lambda mesh: mesh.RebuildView(asked, timeout=_ASK_S), token).rebuild
+    done = begun if give_up else _wait(where, token, service, view, begun)
     if as_json:
         _out.print(
             json.dumps(
@@ -58,7 +60,7 @@ def rebuild(
         )
 
 
-def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
+def _wait(where: str, token: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
     """Waits until the new generation is live. Problem: it cannot become live, was given up, or another one was begun."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
@@ -66,7 +68,7 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
         place, moved_at = (-1, -1), time.monotonic()
         while True:
             request = pb.GetRebuildRequest(service=service, view=view)
-            now: pb.Rebuild = ask(where, lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
+            now: pb.Rebuild = ask(where, lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S), token).rebuild  # noqa: B023
             if now.live == begun.building:
                 return now
             if now.building != begun.building:
@@ -85,10 +87,14 @@ def _wait(where: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
             time.sleep(_PAUSE_S)
 
 
-def _process_of(service: str, data: Path) -> str:
+def _status_of(mesh: Any) -> Any:
+    return mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
+
+
+def _process_of(service: str, settings: configuration.City) -> str:
     """The address of a process of a service. Problem: none runs."""
     # A process that does not answer is skipped: another one may have the service.
-    for process, status in ask_all(processes(data), lambda mesh: mesh.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)):
+    for process, status in ask_all(processes(settings), _status_of, settings):
         if not isinstance(status, Problem) and any(found.name == service for found in status.services):
             return process.address
-    raise Problem(f"no process of {service} runs on {data}: start it, or give its --address")
+    raise Problem(f"no process of {service} runs on {settings.data}: start it, or give its --address")

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,8 +25,11 @@ from rich.text import Text
 from citybrain.cli import waiting
 from citybrain.cli.asking import Process, Silent, ask_all
 from citybrain.cli.groups import plain
+from citybrain.local.calling import channel as channel_to
+from citybrain.local.calling import token_here
 from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
+from citybrain.mesh.settings.values import Settings
 
 _ASK_S = 5.0
 _ROLES = {pb.GROUP_ROLE_LEADS: "leads", pb.GROUP_ROLE_STANDS_BY: "stands by"}
@@ -83,8 +85,9 @@ class Picture:
         yield from (f"{name or 'the process'}: is not ready" for name, ready in self.names.items() if not ready)
 
 
-def on_folder(data: Path) -> Picture:
+def on_folder(settings: Settings) -> Picture:
     """What runs on a data folder, and what should."""
+    data = settings.data
     picture = Picture(str(data))
     found = present(data)
     running = [one for one in found if one.runs]
@@ -98,7 +101,7 @@ def on_folder(data: Path) -> Picture:
             picture.down = list(_down(one.said))
     asked = [Process.of(one) for one in running if one.said["kind"] == "mesh"]
     if asked:
-        picture.processes = [_one(process, answer) for process, answer in ask_all(asked, _status_of)]
+        picture.processes = [_one(process, answer) for process, answer in ask_all(asked, _status_of, settings)]
     picture.gone = [_named(one) for one in found if not one.runs]
     return picture
 
@@ -142,14 +145,19 @@ def _status_of(stub: Any) -> Any:
     return stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
 
 
-def behind(address: str) -> Picture:
+def behind(address: str, settings: Settings) -> Picture:
     """What answers at an address: the whole status of a process of the mesh, or what a gateway's health checks tell."""
-    with grpc.insecure_channel(address) as channel:
+    try:
+        token = token_here(settings)
+    except Problem:
+        # Health checks need none.
+        token = ""
+    with channel_to(address, token) as channel:
         try:
             status = _status_of(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
             return Picture(address, [One(status.pid, address, f"process {status.pid}", status)])
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            if error.code() not in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED):
                 raise Problem(f"{address} does not answer: {error.details()}: is it up? `city status` looks here") from None
         try:
             listed = HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=_ASK_S).statuses

@@ -13,7 +13,7 @@ from citybrain.gateway.settings import GatewaySettings, Issuer
 
 JWKS_PATH = "/.well-known/jwks.json"
 # The gateway sets these for its own filters, from a token that it has checked; no service gets them.
-SUBJECT, ISSUER = "x-token-subject", "x-token-issuer"
+SUBJECT, ACTOR, ISSUER = FROM_TOKEN = "x-token-subject", "x-token-actor", "x-token-issuer"
 # Orchestrators ask for health before they have a token.
 WITHOUT_TOKEN = (f"/{HEALTH}/Check",)
 
@@ -55,6 +55,7 @@ def _provider(issuer: Issuer, keys: Mapping[str, str]) -> dict[str, Any]:
         "subjects": {"safe_regex": {"regex": ".+"}},
         "claim_to_headers": [
             {"header_name": SUBJECT, "claim_name": "sub"},
+            {"header_name": ACTOR, "claim_name": "act.sub"},
             {"header_name": ISSUER, "claim_name": "iss"},
         ],
         "jwt_cache_config": {"jwt_cache_size": _KNOWN_TOKENS},

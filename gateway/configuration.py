@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from citybrain.gateway.access import ISSUER, JWKS_PATH, SUBJECT, jwks_clusters, public_keys
+from citybrain.gateway.access import FROM_TOKEN, JWKS_PATH, jwks_clusters, public_keys
 from citybrain.gateway.clusters import NOWHERE, OTLP, clusters
 from citybrain.gateway.consumers import STREAM, kind_of, told
 from citybrain.gateway.edge import access_log, early_headers, local_replies, tracing
@@ -208,7 +208,7 @@ def _listener(
                     else {},
                     "retry_policy": retries(repeatable=False),
                     # For filters of the gateway alone.
-                    "request_headers_to_remove": [SUBJECT, ISSUER],
+                    "request_headers_to_remove": list(FROM_TOKEN),
                     "routes": entries,
                 }
             ],

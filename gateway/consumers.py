@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from citybrain.gateway.access import ISSUER, SUBJECT
+from citybrain.gateway.access import ACTOR, ISSUER, SUBJECT
 from citybrain.gateway.methods import READING, Route
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.access.principal import SERVICE
 
-SERVICE = "service:"
-"""How the subjects of services of the mesh begin."""
 READ, COMMAND, STREAM = "read", "command", "stream"
 KINDS = (READ, COMMAND, STREAM)
 """The kinds of methods: what only reads, what commands, and what opens a stream."""
@@ -49,15 +48,14 @@ def local_ratelimit(settings: GatewaySettings) -> dict[str, Any]:
         "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
         # Where one more has no room, the bucket that was used longest ago is forgotten; its caller then has a full one.
         "max_dynamic_descriptors": settings.consumers,
-        "rate_limits": [
-            {"actions": [_kind(), _from_outside(settings), _header("issuer", ISSUER), _header("subject", SUBJECT)]}
-        ],
+        "rate_limits": [{"actions": [_kind(), *_outside(settings), _header("issuer", ISSUER), _header("subject", SUBJECT)]}],
         "descriptors": [
             {
                 # Without values: then each pair of issuer and subject has a bucket of its own.
                 "entries": [
                     {"key": "kind", "value": kind},
-                    {"key": "from", "value": "outside"},
+                    {"key": "subject is", "value": "outside"},
+                    {"key": "actor is", "value": "outside"},
                     {"key": "issuer"},
                     {"key": "subject"},
                 ],
@@ -73,12 +71,20 @@ def _kind() -> dict[str, Any]:
     return {"metadata": {"descriptor_key": "kind", "metadata_key": where, "source": "ROUTE_ENTRY"}}
 
 
-def _from_outside(settings: GatewaySettings) -> dict[str, Any]:
-    """Says `outside` unless a service of the mesh calls; then there is no bucket at all."""
-    service = {"name": SUBJECT, "string_match": {"prefix": SERVICE}}
+def _outside(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """Says twice `outside`, unless a service of the mesh calls, for itself or for somebody; then there is no bucket at all."""
     own = {"name": ISSUER, "string_match": {"exact": settings.identity.issuer if settings.identity else ""}}
-    match = {"descriptor_key": "from", "descriptor_value": "outside", "expect_match": False, "headers": [service, own]}
-    return {"header_value_match": match}
+    return [
+        {
+            "header_value_match": {
+                "descriptor_key": key,
+                "descriptor_value": "outside",
+                "expect_match": False,
+                "headers": [{"name": name, "string_match": {"prefix": SERVICE}}, own],
+            }
+        }
+        for key, name in (("subject is", SUBJECT), ("actor is", ACTOR))
+    ]
 
 
 def _header(key: str, name: str) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from citybrain.gateway.access import ISSUER, SUBJECT
+from citybrain.gateway.access import FROM_TOKEN
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
 # Callers outside must not say who calls, to which incident a call belongs, or for which event it is made.
-UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id", SUBJECT, ISSUER)
+UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id", *FROM_TOKEN)
 REASON = "x-gateway-reason"
 """In an answer, for the filter that gives errors in gRPC their form, which removes it."""
 IN_PIECES = "x-body-in-pieces"

@@ -61,9 +61,9 @@ class Gateway(Section):
     health_checks: bool = value(False, "Ask each service by grpc.health.v1 whether it serves.")
     max_request_bytes: int = value(4 * 1024 * 1024, "Largest body of a request, in every protocol, in bytes.", ge=1024)
     max_response_bytes: int = value(16 * 1024 * 1024, "Largest body of the answer to a JSON call.", ge=1024)
-    reads_per_s: int = value(200, "Calls a second of one caller, by the subject of its token, that only read.", ge=1)
-    commands_per_s: int = value(100, "Calls a second of one caller that command.", ge=1)
-    streams_per_s: int = value(20, "Streams that one caller may open a second.", ge=1)
+    reads_per_s: int = value(1000, "Calls a second of one caller, by the subject of its token, that only read.", ge=1)
+    commands_per_s: int = value(500, "Calls a second of one caller that command.", ge=1)
+    streams_per_s: int = value(50, "Streams that one caller may open a second.", ge=1)
     burst_s: float = value(2.0, "So many seconds' worth of calls may come at once.", gt=0, le=3600)
     consumers: int = value(
         100_000, "Callers whose limits are remembered at a time; whoever called longest ago is forgotten first.", ge=1
@@ -82,11 +82,6 @@ class Gateway(Section):
     max_streams_per_connection: int = value(100, "Calls that one HTTP/2 connection may have open.", ge=1)
     max_heap_bytes: int = value(512 * 1024 * 1024, "Memory from which on Envoy refuses calls.", ge=64 * 1024 * 1024)
     cors_origins: tuple[str, ...] = value((), "Origins whose pages may call from a browser, e.g. https://city.example.")
-    issuers: tuple[Issuer, ...] = value(
-        (),
-        "Who may sign tokens of callers beside the city itself: [{issuer: https://id.example, audiences: [citybrain], "
-        "jwks: https://id.example/keys}]; `jwks` may be a file too.",
-    )
     authorities: Path | None = value(
         None, "File of the authorities that are trusted where keys of issuers are fetched (PEM). None: those of this machine."
     )
@@ -121,6 +116,8 @@ class GatewaySettings(Gateway):
     spread: bool = False
     # The city's own issuer. Its services have no limits here, and its keys are at /.well-known/jwks.json.
     identity: Issuer | None = None
+    # Others whose tokens are taken.
+    issuers: tuple[Issuer, ...] = ()
     # The folder in which the gateway makes a certificate if none is configured. None: then it speaks no TLS.
     own_tls: Path | None = None
     # City time is driven from outside: then the clock can be called.

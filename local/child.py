@@ -18,6 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from typing_extensions import override
 
+from citybrain.local.calling import channel, token_here
 from citybrain.local.supervisor import Kept
 from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings import configuration
@@ -88,6 +89,10 @@ class MeshChild(Kept):
             raise ChildError(_last_word(self.log_path.read_text(encoding="utf-8")))
         self.address = str(json.loads(line)["ready"])
         return self.address
+
+    def channel(self) -> grpc.Channel:
+        """A channel to it, whose calls carry the installation's own token."""
+        return channel(self.address, token_here(self._settings or Settings(data=self._data)))
 
     @property
     def pid(self) -> int:

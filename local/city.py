@@ -20,10 +20,12 @@ from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.local.contracts import descriptors, with_others
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.envoy import Envoy
+from citybrain.local.issuer_keys import other_issuers, own_issuer
 from citybrain.local.problems import Problem
 from citybrain.local.processes import Processes, groups_of
 from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
+from citybrain.mesh.access.installation import caller_token, open_ring
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.engines import DISTRIBUTED, EngineFeatures, features_of
@@ -90,6 +92,10 @@ class LocalCity:
         """The file of the trace store."""
         return self.data / "traces.db"
 
+    def token(self) -> str:
+        """The installation's own token, with which everything may be called."""
+        return caller_token(self._settings, open_ring(self._settings))
+
     @property
     def features(self) -> EngineFeatures:
         """How the engine of this city differs from others."""
@@ -141,10 +147,12 @@ class LocalCity:
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
                 own_tls=self.data / "tls",
+                identity=own_issuer(self._settings),
+                issuers=other_issuers(self._settings),
             )
             self.gateway = Envoy(
                 self._manifests,
-                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses),
+                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token()),
                 settings,
                 self.data / "gateway",
             )

@@ -26,7 +26,7 @@ def descriptors() -> Path:
     raise Problem("the contracts are not built: run `make setup`")
 
 
-def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[str, str]) -> bytes:
+def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[str, str], token: str) -> bytes:
     """The known contracts, and those of services that are not among them: a running service tells its own by reflection."""
     contracts = FileDescriptorSet.FromString(known)
     services = {f"{file.package}.{service.name}" for file in contracts.file for service in file.service}
@@ -34,7 +34,7 @@ def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[
     for manifest in manifests:
         if manifest.grpc in services:
             continue
-        with Remote(addresses[manifest.name]) as remote:
+        with Remote(addresses[manifest.name], token) as remote:
             for file in remote.files(manifest.grpc):
                 if file.name not in names:
                     names.add(file.name)

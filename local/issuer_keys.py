@@ -7,12 +7,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from citybrain.gateway.errors import GatewayError
-from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.settings import GatewaySettings, Issuer
+from citybrain.mesh.access.installation import keys_folder
+from citybrain.mesh.access.keys import PUBLISHED
+from citybrain.mesh.settings.values import Settings
 from citybrain.observability.logs import logger
 
 # Envoy itself does not look at such a file again.
 _LOOK_S = 0.25
 _log = logger("gateway")
+
+
+def own_issuer(settings: Settings) -> Issuer:
+    """The installation itself, whose processes sign tokens."""
+    published = keys_folder(settings).absolute() / PUBLISHED
+    return Issuer(issuer=settings.identity.issuer, audiences=(settings.identity.audience,), jwks=str(published))
+
+
+def other_issuers(settings: Settings) -> tuple[Issuer, ...]:
+    """The other issuers that are believed here."""
+    default = settings.identity.audience
+    return tuple(
+        Issuer(issuer=one.issuer, audiences=(one.audience or default,), jwks=one.jwks)
+        for one in settings.identity.others.values()
+    )  # fmt: skip
 
 
 def issuer_keys(settings: GatewaySettings) -> dict[str, str]:

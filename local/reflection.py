@@ -16,6 +16,8 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
+from citybrain.local.calling import channel
+
 
 class CallError(Exception):
     """A call could not be made or was refused; the message is for people."""
@@ -28,9 +30,10 @@ _KEPT: list[DescriptorPool] = []
 class Remote:
     """The services behind one gateway or process."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str) -> None:
+        """`token`: goes with every call."""
         self._address = address
-        self._channel = grpc.insecure_channel(address)
+        self._channel = channel(address, token)
         self._database = ProtoReflectionDescriptorDatabase(self._channel)
         # Filled completely before it is used: a pool that asked the network during parsing has crashed the parser.
         self._pool = DescriptorPool()

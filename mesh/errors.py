@@ -23,11 +23,13 @@ __all__ = [
     "Cancelled",
     "Contended",
     "DeadlinePassed",
+    "Forbidden",
     "NoneFree",
     "NotFound",
     "Overloaded",
     "Refused",
     "ServiceError",
+    "Unauthenticated",
     "Unavailable",
     "listed",
     "shortened",
@@ -117,6 +119,18 @@ class AlreadyDifferent(ServiceError):
     """Something that is to be made exists already, with other content."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class Unauthenticated(ServiceError):
+    """The call brings no token, or one that is not good."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Forbidden(ServiceError):
+    """The caller's token does not allow this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class Refused(ServiceError):

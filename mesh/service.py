@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from citybrain.mesh.access.rules import require_at_least, require_district
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.following import Follow
@@ -14,16 +15,18 @@ from citybrain.mesh.providers.paging import Key, one_page, scan_page
 from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
 from citybrain.mesh.providers.streams import Cause, Streams
+from citybrain.mesh.providers.token_keys import TokenKeys
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.providers.waiting import Waiting, WaitsForPeople
 from citybrain.mesh.runtime.container import Container
-from citybrain.mesh.runtime.context import correlate, new_id
+from citybrain.mesh.runtime.context import correlate, current, new_id
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.upcasting import upcast
 from citybrain.observability.logs import logger
 
 __all__ = [
+    "Caller",
     "Cause",
     "Client",
     "Clock",
@@ -38,6 +41,7 @@ __all__ = [
     "Service",
     "Source",
     "Streams",
+    "TokenKeys",
     "View",
     "Waiting",
     "WaitsForPeople",
@@ -119,6 +123,30 @@ class People(Provider):
     def of(self, kind: str, value: str) -> str:
         """The id of the person with this telephone number, identity number …; a new id for an unknown value."""
         return wait(self.container.process.vault.keys.person(kind, value))
+
+
+class Caller(Provider):
+    """Who calls; inside a method: `self.caller.require_district(district)`, `self.caller.name`.
+
+    Scopes need no code: the contract names them. Nor do districts that requests, answers and streams name themselves.
+    """
+
+    def get_dependency(self, worker_ctx: Any) -> Caller:
+        """The provider itself."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """The subject of who calls; for a service `service:` and its name."""
+        return current().caller
+
+    def require_district(self, district: str) -> None:
+        """Forbidden: the caller is bound to another district."""
+        require_district(current().principal, district)
+
+    def require_at_least(self, scopes: Iterable[str], clearance: int, district: str) -> None:
+        """Forbidden: the caller may not give all of this on, because their own token does not hold it."""
+        require_at_least(current().principal, scopes, clearance, district)
 
 
 class _Remote:

@@ -33,7 +33,7 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
     """The row of a saga after one of its events."""
     data = event.data
     if isinstance(data, ev.SagaStarted):
-        return SagaRow(data.saga_id, event.stored.occurred_at, district=_district(data))
+        return SagaRow(data.saga_id, event.stored.occurred_at, district=district_of(_input(data)))
     if row is None:
         return None
     match data:
@@ -58,12 +58,17 @@ def waits(row: Waiting | None, event: Heard) -> Waiting | None:
     return None
 
 
-def _district(started: ev.SagaStarted) -> str:
+def district_of(began_with: object) -> str:
+    """The district of a saga, by what it began with; empty: it is not known."""
+    return str(getattr(began_with, "district_id", ""))
+
+
+def _input(started: ev.SagaStarted) -> object:
     try:
-        return str(getattr(unpack(started.input), "district_id", ""))
+        return unpack(started.input)
     except LookupError:
         # Of another release.
-        return ""
+        return None
 
 
 def age(row: SagaRow) -> tuple[int | str, ...]:

@@ -6,8 +6,7 @@ from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import is_between, timestamp
-from citybrain.mesh.runtime.context import current
-from citybrain.mesh.service import Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
+from citybrain.mesh.service import Caller, Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.moving import Moving
@@ -37,6 +36,7 @@ class SagaService(Service):
     sagas = View(listing.EVENTS, listing.key, listing.apply, row=listing.SagaRow)
     waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
     paging = Paging()
+    caller = Caller()
 
     @subscribe(*HEARD)
     def hear(self, event: Heard) -> None:
@@ -58,19 +58,22 @@ class SagaService(Service):
     @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
+        self._require_district(request.saga_id)
         return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
 
     @rpc
     def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
         """A person has it go on without a step."""
-        by = current().caller
+        self._require_district(request.saga_id)
+        by = self.caller.name
         decided = self.runner.decide(request.saga_id, lambda state: persons.skip(state, request.step, request.reason, by))
         return pb.SkipStepResponse(saga=self._show(decided))
 
     @rpc
     def FailStep(self, request: pb.FailStepRequest) -> pb.FailStepResponse:
         """A person gives a step up; all is undone."""
-        by = current().caller
+        self._require_district(request.saga_id)
+        by = self.caller.name
         decided = self.runner.decide(request.saga_id, lambda state: persons.fail(state, request.step, request.reason, by))
         return pb.FailStepResponse(saga=self._show(decided))
 
@@ -95,7 +98,12 @@ class SagaService(Service):
             steps=steps,
             started_at=timestamp(state.started_at),
             reason=state.reason,
+            district_id=listing.district_of(state.input),
         )
+
+    def _require_district(self, saga_id: str) -> None:
+        """Forbidden: the caller is bound to another district than that of the saga."""
+        self.caller.require_district(listing.district_of(self.runner.load(saga_id).input))
 
 
 def _is_asked_for(row: listing.SagaRow, request: pb.ListSagasRequest) -> bool:

@@ -11,6 +11,7 @@ used is one line on stderr, and exit status 2.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace) -> None:
         Street(
             scenario, network, options.seed, siren=True, places=places, calls=calls, tracks=options.tracks is not None
         ) as street,
-        Gateway(options.gateway, options.seed, record) as gateway,
+        Gateway(options.gateway, os.environ.get("CITY_TOKEN", ""), options.seed, record) as gateway,
     ):
         rhythm = AtRest(gateway) if options.pace is None else Paced(gateway, options.pace)
         run = CityRun(gateway, rhythm, street, places, calls, tell_stdout)
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", type=Path, help="a SUMO configuration")
     parser.add_argument("--city", help="a shipped city instead of a scenario")
     parser.add_argument("--scenarios", type=Path, default=Path(), help="where the scenarios of shipped cities are")
-    parser.add_argument("--gateway", help="HOST:PORT of the mesh's gateway")
+    parser.add_argument("--gateway", help="HOST:PORT of the mesh's gateway; the token for it is in CITY_TOKEN")
     parser.add_argument(
         "--pace", type=_more_than_0, help="seconds of city time in a second of this machine, where rest cannot be seen (Kafka)"
     )

@@ -24,7 +24,6 @@ from citybrain.simulation.record import Record
 
 R = TypeVar("R", bound=Message)
 
-CALLER = "simulation"
 WAIT_S = 60.0
 _CALL_S = 20.0
 _PAUSE_S = 0.2
@@ -49,8 +48,10 @@ class Refused(SimulationError):
 class Gateway:
     """Calls and streams over one address. Use as a context manager; one thread makes the calls."""
 
-    def __init__(self, address: str, seed: int, record: Record, wait_s: float = WAIT_S) -> None:
+    def __init__(self, address: str, token: str, seed: int, record: Record, wait_s: float = WAIT_S) -> None:
+        """`token`: goes with every call; empty: none does."""
         self.address = address
+        self._token = [("authorization", f"Bearer {token}")] if token else []
         self._seed = seed
         self._record = record
         self._wait_s = wait_s
@@ -112,7 +113,7 @@ class Gateway:
                 f"/{method}", request_serializer=type(sent).SerializeToString, response_deserializer=answer.FromString
             )
             # While the gateway is away the opening waits, and does not fail again and again.
-            metadata = (("x-caller", CALLER), ("x-stream-id", stream_id))
+            metadata = (*self._token, ("x-stream-id", stream_id))
             return opened(sent, metadata=metadata, wait_for_ready=True)
 
         stream = Following(name, open_stream, self._news, optional=optional)
@@ -175,7 +176,7 @@ class Gateway:
     ) -> R | None:
         # Names in a network may be in any script; headers may not.
         request_id = f"simulation-{self._seed}-{quote(name, safe='/:')}"
-        metadata = [("x-caller", CALLER)]
+        metadata = list(self._token)
         metadata += [("x-request-id", request_id)] if name else []
         metadata += [("traceparent", traceparent)] if traceparent else []
         deadline = time.monotonic() + self._wait_s
@@ -213,7 +214,9 @@ class Gateway:
         if self._told is None:
             return False
         try:
-            self._invoke("citybrain.clock.v1.ClockService/Advance", self._told, clock.AdvanceResponse, [], _CALL_S)
+            self._invoke(
+                "citybrain.clock.v1.ClockService/Advance", self._told, clock.AdvanceResponse, list(self._token), _CALL_S
+            )
         except grpc.RpcError:
             return False
         return True

@@ -6,12 +6,12 @@ import threading
 import time
 from dataclasses import dataclass
 
-import grpc
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 
+from citybrain.local.calling import channel as channel_to
 from citybrain.local.city import LocalCity
 from citybrain.mesh.events import message_class
 from citybrain.stories.observer import Observer
@@ -109,7 +109,7 @@ class Killer:
 
     def _standing(self) -> int:
         """The first step that has not ended, as the restarted mesh itself tells it."""
-        with grpc.insecure_channel(self._address) as channel:
+        with channel_to(self._address, self._city.token) as channel:
             request = pb.GetSagaRequest(saga_id=self._incident)
             stub = SagaServiceStub(channel)  # type: ignore[no-untyped-call]
             saga = stub.GetSaga(request, timeout=_LIMIT_S, wait_for_ready=True).saga

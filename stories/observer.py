@@ -11,6 +11,8 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.sagas.v1 import events_pb2 as saga
 
+from citybrain.local.calling import channel
+
 _BACK_IN_S = 60.0
 _END_IN_S = 30.0
 _ENDS = frozenset(one.DESCRIPTOR.full_name for one in (saga.SagaCompleted, saga.SagaUndone, saga.SagaNeedsHuman))
@@ -21,14 +23,14 @@ Seen = Callable[[str, Event], None]
 class Observer:
     """Follows incidents through the gateway, and goes on from its token when the gateway comes back."""
 
-    def __init__(self, gateway: str, seen: Seen | None = None) -> None:
+    def __init__(self, gateway: str, token: Callable[[], str], seen: Seen | None = None) -> None:
         self._gateway = gateway
         self._seen = seen
         self._stories: dict[str, dict[str, Event]] = {}
         self._lock = threading.Lock()
         self._told = threading.Condition(self._lock)
         self._ended = threading.Event()
-        self._channel = grpc.insecure_channel(gateway, options=_OPTIONS)
+        self._channel = channel(gateway, token, _OPTIONS)
         self._threads: list[threading.Thread] = []
 
     def follow(self, incident_id: str) -> None:

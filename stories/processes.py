@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.
 class Simulation:
     """One run of `python -m citybrain.simulation`."""
 
-    def __init__(self, arguments: list[str], log: Path, said: Said) -> None:
+    def __init__(self, arguments: list[str], log: Path, said: Said, environment: Mapping[str, str] | None = None) -> None:
         self.variant = arguments[0]
         self._said = said
         self._log = log
@@ -42,6 +43,7 @@ class Simulation:
             stdout=subprocess.PIPE,
             stderr=log.open("w", encoding="utf-8"),
             text=True,
+            env={**os.environ, **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read, daemon=True, name=f"read-{arguments[0]}")
         self._reader.start()

@@ -74,7 +74,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
             if killer is not None:
                 killer.seen(incident, event)
 
-        observer = Observer(address, seen)
+        observer = Observer(address, local.token, seen)
         if killer is not None:
             killer.watch(observer)
         baselines = {v: _start(options, v, said, started) for v in options.baselines}
@@ -93,6 +93,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
             _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]),
             options.data / "city.log",
             city_said,
+            {"CITY_TOKEN": local.token()},
         )
         started.append(city)
         outcome.results["city"] = city.wait()

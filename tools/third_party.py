@@ -45,6 +45,7 @@ WHAT_FOR = {
     "sumo-data": "data files of SUMO",
     "setuptools": "installs the project",
     "cryptography": "seals what is personal",
+    "joserfc": "tokens (JWT): signs and verifies them",
     "typing_extensions": "`override`, which Python 3.11 has not yet",
     "greenlet": "in which service code runs",
     "grpc-stubs": "types of gRPC",

@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 
+from citybrain.mesh.access.principal import service_subject
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.nameko import Entrypoint
 from citybrain.observability.logs import logger
@@ -23,6 +24,11 @@ class CityEntrypoint(Entrypoint):  # type: ignore[misc]
     def service(self) -> str:
         """Name of the service this entrypoint belongs to."""
         return self.container.manifest.name
+
+    @property
+    def subject(self) -> str:
+        """Who acts when this service does something by itself."""
+        return service_subject(self.service)
 
     @property
     def label(self) -> str:

@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from citybrain.options.v1 import options_pb2
 from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -35,15 +34,15 @@ from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.container import expected
 from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.guard import GuardedContext
 from citybrain.mesh.runtime.refusing import Unreadable, abort
 from citybrain.mesh.runtime.server import find_method
-from citybrain.mesh.runtime.shares import ANONYMOUS, Asker
+from citybrain.mesh.runtime.shares import Asker
 from citybrain.mesh.runtime.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, context_from_metadata
 
 F = TypeVar("F", bound=Callable[..., Any])
-_Context = grpc.aio.ServicerContext[Any, Any]
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
 
@@ -56,14 +55,12 @@ class Rpc(CityEntrypoint):
         self._path = f"{contract}/{self.method_name}"
         self._method = find_method(contract, self.method_name)
         prepare(self._method.input_type)
-        options: Any = self._method.GetOptions()
-        self._reads = str(options.Extensions[options_pb2.scope]).endswith(".read")
         one = not self._method.client_streaming and not self._method.server_streaming
         self.container.process.server.add(contract, self.method_name, self._unary if one else self._stream)
 
     # -- unary ----------------------------------------------------------------------------------------------------------
 
-    async def _unary(self, request: Message, context: _Context) -> Message:
+    async def _unary(self, request: Message, context: GuardedContext) -> Message:
         call, parent = _call_of(self._path, context)
         with self._span(parent) as span:
             ctx.enter(call)
@@ -80,7 +77,7 @@ class Rpc(CityEntrypoint):
 
     # -- streams --------------------------------------------------------------------------------------------------------
 
-    async def _stream(self, request: Any, context: _Context) -> Message | None:
+    async def _stream(self, request: Any, context: GuardedContext) -> Message | None:
         """Runs the method in a worker that lives as long as the stream. If it returns a Follow, the worker ends then."""
         streams = self.container.process.open_streams
         call, parent = _call_of(self._path, context)
@@ -108,7 +105,7 @@ class Rpc(CityEntrypoint):
             if followed is not None:
                 streams.close(followed)
 
-    async def _in_worker(self, request: Any, context: _Context, followed: Followed) -> Any:
+    async def _in_worker(self, request: Any, context: GuardedContext, followed: Followed) -> Any:
         activity = self.container.process.activity
         if self._method.client_streaming:
             request = _Requests(context, activity, followed)
@@ -136,7 +133,7 @@ class Rpc(CityEntrypoint):
         activity.begin()
         return await self.container.work(self, (request,), finished=activity.end, run=run)
 
-    async def _follow(self, follow: Follow, request: Message, context: _Context, followed: Followed) -> None:
+    async def _follow(self, follow: Follow, request: Message, context: GuardedContext, followed: Followed) -> None:
         process = self.container.process
         purpose = f"{self._path}|{follow.purpose}"
         ended: Exception = process.open_streams.ending()
@@ -158,16 +155,13 @@ class Rpc(CityEntrypoint):
 
     # -- both -----------------------------------------------------------------------------------------------------------
 
-    def _asker(self, call: ctx.Call, context: _Context) -> Asker:
-        # The caller may write anything into this header; the gateway adds the true address at the end.
-        way = ctx.header(context.invocation_metadata(), "x-forwarded-for") or context.peer().rpartition(":")[0]
-        caller = f"{call.caller} {way.rpartition(',')[2].strip()}"
-        return Asker(caller, self._path, self._reads, call.caller == ANONYMOUS)
+    def _asker(self, call: ctx.Call, context: GuardedContext) -> Asker:
+        return Asker(call.caller, self._path, context.rule.reads, not context.principal.is_service)
 
     def _span(self, parent: otel_context.Context) -> CurrentSpan:
         return CurrentSpan(self.tracer, self._path, parent, trace.SpanKind.SERVER, {names.RPC_METHOD: self._path})
 
-    async def _fail(self, error: Exception, span: trace.Span, context: _Context) -> None:
+    async def _fail(self, error: Exception, span: trace.Span, context: GuardedContext) -> None:
         status = status_of(error)
         span.set_status(trace.Status(trace.StatusCode.ERROR, status.message))
         if not expected(error):
@@ -178,7 +172,7 @@ class Rpc(CityEntrypoint):
 class _Requests:
     """The requests of a stream, one after the other; each is read only when it is asked for."""
 
-    def __init__(self, context: _Context, activity: Activity, followed: Followed) -> None:
+    def __init__(self, context: GuardedContext, activity: Activity, followed: Followed) -> None:
         self._context = context
         self._activity = activity
         self._followed = followed
@@ -219,18 +213,22 @@ async def _sent(sending: Awaitable[None]) -> None:
         raise Cancelled("the caller has gone") from error
 
 
-def _call_of(path: str, context: _Context) -> tuple[ctx.Call, otel_context.Context]:
-    metadata = context.invocation_metadata() or ()
+def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context.Context]:
+    metadata = context.invocation_metadata()
     parent, correlation_id = context_from_metadata(metadata)
+    inside = context.principal.is_service
     left = context.time_remaining()
     call = ctx.Call(
-        caller=ctx.header(metadata, ctx.CALLER) or ANONYMOUS,
+        caller=context.principal.caller,
+        behalf=context.principal.subject,
+        principal=context.principal,
         method=path,
         # Without a request id, a retry looks like a new request.
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
-        correlation_id=correlation_id,
-        causation_id=ctx.cause(metadata),
+        # Only services of the mesh say to which incident a call belongs, and for which event it is made.
+        correlation_id=correlation_id if inside else "",
+        causation_id=ctx.cause(metadata) if inside else "",
     )
     return call, parent
 

@@ -16,6 +16,7 @@ from opentelemetry import trace
 
 from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.subscription import Batch
+from citybrain.mesh.access.principal import behalf_of
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name
 from citybrain.mesh.runtime import context as ctx
@@ -111,7 +112,15 @@ class Subscribe(CityEntrypoint):
         with self.tracer.start_as_current_span(
             f"handle {event.type}", context=parent, kind=trace.SpanKind.CONSUMER, attributes=attributes
         ):
-            ctx.enter(ctx.Call(self.service, self.label, event.id, correlation_id=event.correlation_id, causation_id=event.id))
+            work = ctx.Call(
+                self.subject,
+                self.label,
+                event.id,
+                correlation_id=event.correlation_id,
+                causation_id=event.id,
+                behalf=behalf_of(event.actor),
+            )
+            ctx.enter(work)
             method(heard)
 
 

@@ -67,7 +67,7 @@ class Timer(CityEntrypoint):
     async def run(self, moment: int) -> None:
         """Does the run of a moment in a worker; raises what the method raised."""
         with self.tracer.start_as_current_span(f"timer {self.label}", kind=trace.SpanKind.INTERNAL):
-            ctx.enter(ctx.Call(self.service, self.label, str(moment)))
+            ctx.enter(ctx.Call(self.subject, self.label, str(moment)))
             try:
                 await self.container.run_worker(self, patient=True)
             except Exception as error:

@@ -235,7 +235,7 @@ class Windows(CityEntrypoint):
     async def run(self, window: Window) -> None:
         """Hands a window to the method, in a worker; raises what the method raised."""
         with self.tracer.start_as_current_span(f"window {self.label}", kind=trace.SpanKind.CONSUMER):
-            ctx.enter(ctx.Call(self.service, self.label, str(window.start)))
+            ctx.enter(ctx.Call(self.subject, self.label, str(window.start)))
             await self.container.run_worker(self, window, patient=True)
 
 

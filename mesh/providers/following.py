@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from citybrain.events.v1 import event_pb2
-from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from citybrain.event_store.store import Cursor, StoredEvent
+from citybrain.mesh.access.principal import Principal
+from citybrain.mesh.access.redaction import sees_district, sees_personal
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
 from citybrain.mesh.runtime.context import Call
@@ -31,8 +32,6 @@ HEARTBEAT_S = 15.0
 """After so long without events, a message with only a token tells that the stream is well."""
 STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
 """Parts of the streams of a process that one caller, one method, and all that only read may have."""
-PERSONAL_CLEARANCE = options_pb2.CLASSIFICATION_RESTRICTED
-"""A follower with a lower clearance gets events without personal data."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,8 +45,6 @@ class Follow:
     concerns: Callable[[Message], bool] | None = None
     # Only events recorded at or after this moment (microseconds since 1970).
     recorded_from: int = 0
-    # The highest classification the follower may see.
-    clearance: options_pb2.Classification = options_pb2.CLASSIFICATION_INTERNAL
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +135,7 @@ async def follow_log(
             page = await feed.read(cursor, MAX_BATCH)
             while (fits := _fitting(page.events)) < len(page.events):
                 page = await feed.read(cursor, fits)
-            wanted = [event for event in page.events if _wanted(follow, event)]
+            wanted = [event for event in page.events if _wanted(follow, stream.call.principal, event)]
             if wanted:
                 opened = await _opened(process, follow, stream, wanted)
                 token = process.tokens.make(purpose, page.cursor)
@@ -174,16 +171,20 @@ def _fitting(events: Sequence[StoredEvent]) -> int:
 
 async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
     """Events as this follower may see them. If personal data go to it, that is recorded first."""
-    if follow.clearance < PERSONAL_CLEARANCE or not any(event.sealed for event in events):
+    caller = stream.call.principal
+    sealed = [event for event in events if event.sealed and sees_personal(caller, event.type)]
+    if not sealed:
         return [outward(event) for event in events]
-    heard = await process.vault.hear(events)
-    persons = Counter(person for one in heard for person in one.persons)
+    heard = {one.stored.id: one for one in await process.vault.hear(sealed)}
+    persons = Counter(person for one in heard.values() for person in one.persons)
     recipient = f"{stream.call.caller or 'unknown'}: {stream.call.method} of {follow.purpose}"
     await process.vault.keys.note_sent(persons, recipient, process.clock.now())
-    return [outward(one.stored, one if one.stored.sealed else None) for one in heard]
+    return [outward(event, heard.get(event.id)) for event in events]
 
 
-def _wanted(follow: Follow, event: StoredEvent) -> bool:
-    if event.classification > follow.clearance or event.recorded_at < follow.recorded_from:
+def _wanted(follow: Follow, caller: Principal, event: StoredEvent) -> bool:
+    if event.classification > caller.clearance or not sees_district(caller, event.district):
+        return False
+    if event.recorded_at < follow.recorded_from:
         return False
     return follow.concerns is None or follow.concerns(decode(event))

@@ -1,4 +1,7 @@
-"""A service's event streams: load, decide, append with the expected version, answer. A retry gets the same answer."""
+"""A service's event streams: load, decide, append with the expected version, answer. A retry gets the same answer.
+
+It is long because a command is one piece of work, from the state it is decided on to its answer.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from citybrain.event_store.store import Committed, NewEvent, StoredEvent
+from citybrain.mesh.access.rules import require_district
 from citybrain.mesh.errors import Contended, ServiceError
 from citybrain.mesh.events import Heard, classification_of, hear, type_name
 from citybrain.mesh.personal.vault import lay_down
@@ -56,17 +60,25 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     `snapshot_every`: for long streams. After so many events the state is kept, and a process that does not know the stream goes
     on from there. No answer changes by it. 0: no state is kept.
+    `district`: the district of what a stream is about, by its state. A caller who is bound to another is refused (Forbidden).
     """
 
     container: Container
 
     def __init__(
-        self, kind: str, initial: Callable[[], S], evolve: Callable[[S, Message], S], *, snapshot_every: int = 0
+        self,
+        kind: str,
+        initial: Callable[[], S],
+        evolve: Callable[[S, Message], S],
+        *,
+        snapshot_every: int = 0,
+        district: Callable[[S], str] | None = None,
     ) -> None:
         self._kind = kind
         self._initial = initial
         self._evolve = evolve
         self._every = snapshot_every
+        self._district = district
 
     def setup(self) -> None:
         """Begins without any known state. ValueError: streams of two kinds could have the same name."""
@@ -93,11 +105,11 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def load(self, key: str) -> S:
         """The state of one stream now."""
-        return self._fresh(self.stream_id(key)).state
+        return self._allowed(self._fresh(self.stream_id(key)).state)
 
     def known(self, key: str) -> S:
         """The state as this process knows it, without asking the store: for decisions that the append checks again."""
-        return self._known(self.stream_id(key)).state
+        return self._allowed(self._known(self.stream_id(key)).state)
 
     def cause(self, key: str) -> Cause:
         """The last event of a stream as a cause, for work that continues it."""
@@ -131,6 +143,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             # A retry may be decided on a state that already holds its own effect. If it would write, the store knows the ids.
             # If `decide` refuses, or has nothing to write, we ask whether the command was carried out before. If not, it may
             # have seen an old state: only a decision on the newest state counts.
+            self._allowed(loaded.state)
             try:
                 messages = decide(loaded.state)
             except ServiceError:
@@ -171,6 +184,12 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     def stream_id(self, key: str) -> str:
         """The stream's name in the store."""
         return f"{self._service}/{self._kind}-{key}"
+
+    def _allowed(self, state: S) -> S:
+        """The state. Forbidden: it is of another district than the caller's."""
+        if self._district is not None:
+            require_district(current().principal, self._district(state))
+        return state
 
     def _known(self, stream: str) -> _Loaded[S]:
         """The state as this process knows it. It may be old: the append finds out."""

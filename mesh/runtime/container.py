@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from citybrain.mesh.access.rules import scopes_of
 from citybrain.mesh.errors import Overloaded, ServiceError, Unavailable
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.runtime.greenlets import begin, wait
@@ -28,7 +29,7 @@ from citybrain.observability.words import counted
 logging.getLogger("nameko").setLevel(logging.CRITICAL)
 
 # For calls from outside: the parts of a service's places (running and waiting) that they may take.
-CALL_SHARES = {"method": 3 / 4, "reading": 3 / 4, "outside": 7 / 8}
+CALL_SHARES = {"caller": 1 / 2, "method": 3 / 4, "reading": 3 / 4, "outside": 7 / 8}
 Method = Callable[..., Any]
 HandleResult = Callable[[WorkerContext, Any, Any], tuple[Any, Any]]
 
@@ -113,6 +114,11 @@ class Container(ServiceContainer):  # type: ignore[misc]
         self._setups = self._with_hook("worker_setup")
         self._results = self._with_hook("worker_result")
         self._teardowns = self._with_hook("worker_teardown")
+
+    def take_scopes(self) -> None:
+        """Lets the service's own token hold the scopes of the services that it calls. To be called after `setup`."""
+        called = {name for provider in self.dependencies for name in getattr(provider, "calls", ())}
+        self.process.outgoing.tokens.grant(self.manifest.name, scopes_of(called))
 
     def _with_hook(self, name: str) -> list[Any]:
         return [p for p in self.dependencies if getattr(type(p), name) is not getattr(DependencyProvider, name)]

@@ -15,12 +15,13 @@ from typing import Any
 
 from opentelemetry import baggage, context, trace
 
+from citybrain.mesh.access.principal import NOBODY, Principal
 from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
 from citybrain.mesh.ids import in_header
 from citybrain.observability import names
 
 REQUEST_ID = "x-request-id"
-CALLER = "x-caller"
+AUTHORIZATION = "authorization"
 STREAM_ID = "x-stream-id"
 CAUSATION_ID = "x-causation-id"
 # No id of an event is longer than this, and no event could hold a longer one.
@@ -40,6 +41,9 @@ class Call:
     deadline: float | None = None
     correlation_id: str = ""
     causation_id: str = ""
+    # For whom a service does this; empty: for itself, or the caller is who wants it.
+    behalf: str = ""
+    principal: Principal = NOBODY
     sent: dict[str, int] = field(default_factory=dict)
     # Why the work is to stop; None: it may go on.
     ended: ServiceError | None = None
@@ -115,12 +119,12 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
     return ""
 
 
-def onward_metadata(call: Call, caller: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Metadata of a call to another service: identity, request id, trace, correlation id, and the event it is made for."""
+def onward_metadata(call: Call, token: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Metadata of a call to another service: its token, request id, trace, correlation id, and the event it is made for."""
     # An id that no header can hold is left out: it is only for people to see.
     event = call.causation_id
     because = [(CAUSATION_ID, event)] if event and event.isascii() and event.isprintable() else []
-    return [(REQUEST_ID, in_header(request_id)), (CALLER, caller), *because, *carrier.items()]
+    return [(REQUEST_ID, in_header(request_id)), (AUTHORIZATION, f"Bearer {token}"), *because, *carrier.items()]
 
 
 def cause(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

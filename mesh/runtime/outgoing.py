@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 
+from citybrain.mesh.access.own_tokens import OwnTokens
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
 from citybrain.mesh.runtime.context import current, onward_metadata
@@ -45,7 +46,8 @@ def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
 class Outgoing:
     """Channels to the other services, opened on first use. `addresses` is gRPC service → host:port."""
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: Tracing, tokens: OwnTokens) -> None:
+        self.tokens = tokens
         self.addresses: dict[str, str] = {}
         self._tracing = tracing
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -76,7 +78,8 @@ class Outgoing:
         with CurrentSpan(tracer, path, here, trace.SpanKind.CLIENT, {names.RPC_METHOD: path}) as span:
             carrier: dict[str, str] = {}
             propagate.inject(carrier)
-            metadata = onward_metadata(call, caller, request_id, carrier)
+            token = self.tokens.token(caller, call.behalf)
+            metadata = onward_metadata(call, token, request_id, carrier)
             pause = _FIRST_PAUSE_S
             while True:
                 try:

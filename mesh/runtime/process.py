@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from citybrain.event_store.store import EventStore
+    from citybrain.mesh.access.installation import Access
     from citybrain.mesh.personal.vault import Vault
     from citybrain.mesh.providers.following import OpenStreams
     from citybrain.mesh.runtime.activity import Activity
@@ -36,6 +37,7 @@ class Process:
     tokens: Tokens
     open_streams: OpenStreams
     vault: Vault
+    access: Access
     # The read models of its services, opened on first use.
     read_models: dict[str, ServiceReadModels] = field(default_factory=dict)
 

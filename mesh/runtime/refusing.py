@@ -15,12 +15,13 @@ from citybrain.mesh.events import message_class
 from citybrain.mesh.runtime.context import REQUEST_ID, header
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = Callable[[Any, Context], Awaitable[Any]]
+# What handlers get as their context differs: gRPC's own, or a guarded one.
+Handler = Callable[[Any, Any], Awaitable[Any]]
 
 _MOST_REQUEST_ID_BYTES = 200
 
 
-async def abort(context: Context, status: status_pb2.Status) -> None:
+async def abort(context: Any, status: status_pb2.Status) -> None:
     """Ends a call with a status; its details then also name the request id. Does not return."""
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     if request_id := header(context.invocation_metadata(), REQUEST_ID):

@@ -15,6 +15,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
 
 if TYPE_CHECKING:
@@ -53,8 +54,11 @@ def _made(method: MethodDescriptor, handler: Any) -> Any:
 class GrpcServer:
     """Collects handlers while containers are set up, then serves them."""
 
-    def __init__(self, health: Health, peers: Collection[str] = (), contracts: Path | None = None) -> None:
-        """`contracts`: a descriptor set of the whole city; with it reflection tells of `peers`, which answer elsewhere, too."""
+    def __init__(self, guard: Guard, health: Health, peers: Collection[str] = (), contracts: Path | None = None) -> None:
+        """`guard`: stands before every method but health checks. `contracts`: a descriptor set of the whole city; with it
+        reflection tells of `peers`, which answer elsewhere, too.
+        """
+        self._guard = guard
         self._peers = list(peers) if contracts is not None else []
         self._contracts = contracts
         self._handlers: dict[str, dict[str, Any]] = {}
@@ -75,7 +79,8 @@ class GrpcServer:
         if not listed:
             self._unlisted.add(service)
         descriptor = find_method(service, method)
-        made = _made(descriptor, handler if descriptor.client_streaming else readable(handler))
+        handler = handler if descriptor.client_streaming else readable(handler)
+        made = _made(descriptor, self._guard.guarded(descriptor, handler))
         self._handlers.setdefault(service, {})[method] = made
 
     def handler(self, service: str, method: str) -> Any:
@@ -122,7 +127,7 @@ class GrpcServer:
         told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
         asked: Any = reflection.aio.ReflectionServicer(told, self._contracts_pool())  # type: ignore[attr-defined]
         method = find_method(reflection.SERVICE_NAME, "ServerReflectionInfo")
-        handler = _made(method, readable_requests(asked.ServerReflectionInfo))
+        handler = _made(method, self._guard.known_callers(readable_requests(asked.ServerReflectionInfo)))
         return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {method.name: handler})
 
     def _contracts_pool(self) -> descriptor_pool.DescriptorPool:

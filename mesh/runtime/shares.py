@@ -2,8 +2,7 @@
 
 Whoever makes `Shares` says which parts there are, and how much each may take at most.
 
-The rest is for commands, and for the services of the mesh. As long as callers from outside show no tokens, they are told apart
-by their addresses.
+The rest is for commands, and for the services of the mesh.
 """
 
 from __future__ import annotations
@@ -11,9 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-ANONYMOUS = "anonymous"
-"""The caller's name of calls from outside."""
 
 
 @dataclass(frozen=True, slots=True)

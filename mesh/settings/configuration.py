@@ -26,8 +26,8 @@ S = TypeVar("S", bound=Settings)
 FILE = Path("city.yaml")
 PREFIX = "CITY_"
 FILE_VARIABLE = "CITY_CONFIG"
-# Variables that are no values of the configuration: this one says where jars of engines are kept.
-NO_VALUES = ("CITY_ENGINES_CACHE",)
+# Variables that are no values of the configuration: where jars of engines are kept, and the token that commands call with.
+NO_VALUES = ("CITY_ENGINES_CACHE", "CITY_TOKEN")
 _PASSWORD = re.compile(r"//[^@/]*@")
 
 

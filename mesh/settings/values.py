@@ -84,6 +84,41 @@ class Personal(Section):
     )
 
 
+class OtherIssuer(Section):
+    """A provider of identities (OpenID Connect) whose tokens are believed too."""
+
+    issuer: str = value(..., "What its tokens say in `iss`.", pattern=r"^https://\S+$")
+    audience: str = value("", "What they say in `aud`. Empty: `identity.audience`.")
+    jwks: str = value(..., "Its public keys (RFC 7517): a file, or an https URL.", min_length=1)
+
+
+class Identity(Section):
+    """Tokens: which ones are believed, and the installation's own."""
+
+    issuer: str = value("https://citybrain.local/identity", "What the installation's own tokens say in `iss`.", min_length=1)
+    audience: str = value("citybrain", "What tokens for this installation say in `aud`.", min_length=1)
+    keys: Path | None = value(
+        None,
+        "Folder of the keys that sign the installation's own tokens. Who reads it can act as anybody. None: `identity` in the "
+        "data folder.",
+    )
+    longest_h: float = value(24.0, "The most hours that an own token may last.", gt=0, le=24 * 31)
+    rotate_days: float = value(30.0, "After so many days another key signs own tokens.", gt=0)
+    others: dict[str, OtherIssuer] = value(
+        {},
+        "Other issuers, by a name of yours that stands before the subjects of their tokens: {city: {issuer: https://…, jwks: "
+        "https://…}}.",
+    )
+
+    @field_validator("others")
+    @classmethod
+    def _named(cls, others: dict[str, OtherIssuer]) -> dict[str, OtherIssuer]:
+        for name in others:
+            if not name.replace("-", "").isalnum() or name == "service":
+                raise ValueError(f"{name} must be letters, digits and hyphens, and not `service`")
+        return others
+
+
 class Restarts(Section):
     """How a process that ended by accident is started again."""
 
@@ -252,6 +287,7 @@ class Settings(Section):
     traces: Traces = Traces()
     processes: Processes = Processes()
     personal: Personal = Personal()
+    identity: Identity = Identity()
     sources: dict[str, SourceClock] = value(
         {},
         "How far clocks of sources may be from ours before their messages are refused, if not as the service says: "

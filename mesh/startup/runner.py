@@ -12,6 +12,7 @@ from typing import Any
 
 from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import EventStore, Log, StoreError
+from citybrain.mesh.access.installation import open_access
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
@@ -24,6 +25,7 @@ from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import DrivenClock, WallClock
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
+from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.nameko import eventlet
 from citybrain.mesh.runtime.outgoing import Outgoing
 from citybrain.mesh.runtime.process import Process
@@ -68,18 +70,20 @@ class Mesh:
         clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
         own_key = settings.data / "token.key"
+        access = open_access(settings)
         self.process = process = Process(
             settings=settings,
             loop=loop,
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Health(), settings.peers, settings.contracts),
-            outgoing=Outgoing(tracing),
+            server=GrpcServer(Guard(access.verifier), Health(), settings.peers, settings.contracts),
+            outgoing=Outgoing(tracing, access.tokens),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
+            access=access,
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
@@ -92,6 +96,7 @@ class Mesh:
             # One after the other, not each in a greenlet as nameko does: so an error is reported once, by us.
             for extension in container.extensions:
                 extension.setup()
+            container.take_scopes()
         self.readiness = Readiness(process, self.containers)
         serve_status(process, self.containers, self.readiness)
         # Rest must not be answered before every extension has started.

@@ -13,6 +13,9 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from typing_extensions import override
 
+from citybrain.mesh.access.own_tokens import OwnTokens
+from citybrain.mesh.access.principal import Principal, principal_of
+from citybrain.mesh.access.verifying import unverified
 from citybrain.mesh.errors import DeadlinePassed, status_of
 from citybrain.mesh.events import message_class, type_name
 from citybrain.mesh.runtime import context as ctx
@@ -32,8 +35,14 @@ class Asked:
 
     method: str
     request: Any
-    caller: str
+    # The service that asked, and for whom.
+    principal: Principal
     request_id: str
+
+    @property
+    def caller(self) -> str:
+        """The service that asked: `service:` and its name."""
+        return self.principal.caller
 
 
 class Fake:
@@ -69,8 +78,8 @@ class Fake:
         request = type(request).FromString(request.SerializeToString())
         check(request)
         metadata = list(metadata)
-        caller, request_id = ctx.header(metadata, ctx.CALLER), ctx.header(metadata, ctx.REQUEST_ID)
-        self.asked.append(Asked(method, request, caller, request_id))
+        _, claims = unverified(ctx.header(metadata, ctx.AUTHORIZATION).removeprefix("Bearer "))
+        self.asked.append(Asked(method, request, principal_of(claims), ctx.header(metadata, ctx.REQUEST_ID)))
         if method not in self._answers:
             raise Misused(f"{self.service}/{method} was asked and has no answer: fake({self.service!r}, {method}=…)")
         answer = self._answers[method]
@@ -115,8 +124,8 @@ def fake(service: str, **answers: Answer) -> Fake:
 class Neighbours(Outgoing):
     """Calls to other services that end at fakes: retries, deadlines, request ids and spans are the real ones."""
 
-    def __init__(self, tracing: Tracing, fakes: Iterable[Fake]) -> None:
-        super().__init__(tracing)
+    def __init__(self, tracing: Tracing, tokens: OwnTokens, fakes: Iterable[Fake]) -> None:
+        super().__init__(tracing, tokens)
         self._fakes = {fake.service: fake for fake in fakes}
 
     @override

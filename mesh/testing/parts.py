@@ -16,14 +16,18 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from citybrain.mesh.access.installation import caller_token, open_access
+from citybrain.mesh.access.principal import EVERYTHING
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.providers.following import OpenStreams
+from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import CityClock, DrivenClock
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
+from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.nameko import eventlet
 from citybrain.mesh.runtime.outgoing import Outgoing
 from citybrain.mesh.runtime.process import Process
@@ -97,6 +101,7 @@ class Parts:
         data.mkdir(parents=True, exist_ok=True)
         settings = Settings(data=data, max_workers=max_workers)
         engine = wait(open_engine(settings, []))
+        access = open_access(settings)
         self.store = engine.store
         self.process = Process(
             settings=settings,
@@ -104,12 +109,13 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(Health()),
-            outgoing=Outgoing(tracing := Tracing()),
+            server=GrpcServer(Guard(access.verifier), Health()),
+            outgoing=Outgoing(tracing := Tracing(), access.tokens),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
             open_streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),
+            access=access,
         )
         self.containers: list[Container] = []
 
@@ -121,8 +127,23 @@ class Parts:
         container = Container(service, config)
         for extension in container.extensions:
             extension.setup()
+        container.take_scopes()
         self.containers.append(container)
         return container
+
+    def token(self, subject: str = "test", *, actor: str = "", **claims: Any) -> str:
+        """A token of a caller outside of the mesh; without more, one who may do everything.
+
+        `actor`: the service that calls for them, by its name.
+        """
+        if actor:
+            self.process.outgoing.tokens.grant(actor, [EVERYTHING])
+            return self.process.outgoing.tokens.token(actor, subject)
+        return caller_token(self.process.settings, self.process.access.ring, subject=subject, **claims)
+
+    def bearer(self, subject: str = "test", **claims: Any) -> tuple[str, str]:
+        """The header that carries such a token."""
+        return ctx.AUTHORIZATION, f"Bearer {self.token(subject, **claims)}"
 
     def start(self, *, serve: bool = True) -> None:
         """Starts everything that was added; `serve`: with a gRPC server."""

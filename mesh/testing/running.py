@@ -1,6 +1,7 @@
 """A service that runs inside the test: its subscriptions, views, timers and streams are real; only the network is left out.
 
-The test stays in its plain thread: it fires methods, tells events of neighbours, moves city time, and waits for results.
+The test stays in its plain thread: it fires methods, tells events of neighbours, moves city time, and waits for results. It is
+long because a test finds everything it can do in one class.
 """
 
 from __future__ import annotations
@@ -90,8 +91,10 @@ class Running:
         request_id: str = "",
         deadline_s: float | None = None,
         correlation_id: str = "",
+        **claims: Any,
     ) -> Any:
-        """Calls a method of the contract as `caller` would, hands an event to a subscription or a window to its method, or lets
+        """Calls a method of the contract as `caller` would, with a token that allows everything, or only what `claims` say
+        (`scopes`, `district`, `clearance`, `team`). Or hands an event to a subscription or a window to its method, or lets
         a timer run now.
 
         A unary call returns its response, a call that streams returns a Stream. If the method reads a stream, `what` is all its
@@ -99,7 +102,10 @@ class Running:
         """
         entrypoint = self._entrypoint(name)
         if isinstance(entrypoint, Rpc):
-            metadata = [(ctx.CALLER, caller), (ctx.REQUEST_ID, request_id or uuid.uuid4().hex)]
+            if correlation_id:
+                # Only services of the mesh say to which incident a call belongs.
+                claims["actor"] = caller
+            metadata = [self.parts.bearer(caller, **claims), (ctx.REQUEST_ID, request_id or uuid.uuid4().hex)]
             if correlation_id:
                 metadata.append(("baggage", f"{names.INCIDENT_ID}={quote(correlation_id)}"))
             return self._call(name, what, metadata, deadline_s)

@@ -119,7 +119,7 @@ def parts_of(setting: Setting, contract: str, folder: Path | None, city_time: da
     def begin() -> tuple[Parts, Container]:
         parts = Parts(data, clock=clock)
         try:
-            parts.process.outgoing = Neighbours(parts.process.tracing, setting.neighbours)
+            parts.process.outgoing = Neighbours(parts.process.tracing, parts.process.outgoing.tokens, setting.neighbours)
             container = parts.add(setting.service, contract)
             for provider in container.dependencies:
                 for key, messages in setting.before.get(provider.attr_name, {}).items():

@@ -14,6 +14,7 @@ from opentelemetry import trace
 from citybrain.event_store.limits import MAX_APPEND_BYTES, MAX_APPEND_EVENTS
 from citybrain.event_store.store import Committed, NewEvent, StoredEvent
 from citybrain.event_store.subscription import describe
+from citybrain.mesh.access.principal import service_subject
 from citybrain.mesh.events import Heard, UnreadableEvent, classification_of, type_name
 from citybrain.mesh.personal.vault import lay_down
 from citybrain.mesh.runtime import context as ctx
@@ -119,7 +120,7 @@ class Records:
                 traceparent=current_traceparent() or known.traceparent,
                 correlation_id=call.correlation_id or saga_id,
                 causation_id=call.causation_id,
-                actor=self._service,
+                actor=service_subject(self._service),
                 classification=classification_of(type_name(event)),
             )
             for number, event in enumerate(events)

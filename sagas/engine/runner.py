@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from citybrain.event_store.store import LimitExceeded
 from citybrain.event_store.subscription import describe
+from citybrain.mesh.access.principal import behalf_of, service_subject
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
 from citybrain.mesh.events import Heard, timestamp, type_name
@@ -97,6 +98,7 @@ class SagaRunner(Provider):
         """Prepares the runner; nothing is read yet."""
         self._process: Process = self.container.process
         self._name = self.container.manifest.name
+        self._me = service_subject(self._name)
         self._log = logger(self._name)
         self._records = Records(self._process, self._name)
         moving = [one for one in self.container.dependencies if isinstance(one, Moving)]
@@ -226,7 +228,7 @@ class SagaRunner(Provider):
             hearing[_whose(workflow, heard.data)] = None
             if kind is workflow.starts_on and workflow is self._newest[workflow.name]:
                 saga_id = workflow.hears[kind](heard.data)
-                await self._put(saga_id, _starting(workflow, saga_id, heard.data))
+                await self._put(saga_id, _starting(workflow, saga_id, heard))
         for saga_id in filter(None, hearing):
             await self._put_heard(saga_id, heard)
 
@@ -386,7 +388,8 @@ class SagaRunner(Provider):
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
                 cause = known.sent.get(one.key, "")
-                ctx.enter(ctx.Call(self._name, what, one.key, correlation_id=saga_id, causation_id=cause))
+                work = ctx.Call(self._me, what, one.key, correlation_id=saga_id, causation_id=cause, behalf=known.state.behalf)
+                ctx.enter(work)
                 result = await self._call(command, known.state, key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
@@ -511,7 +514,7 @@ class SagaRunner(Provider):
 
     async def _fired(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
         otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: saga_id}))
-        ctx.enter(ctx.Call(self._name, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
+        ctx.enter(ctx.Call(self._me, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
 
         def fired(state: SagaState) -> list[Message]:
             return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
@@ -531,12 +534,14 @@ class SagaRunner(Provider):
             self._begin(self._record(saga_id, fired, tries=tries))
 
 
-def _starting(workflow: Workflow, saga_id: str, first: Message) -> Inputs:
+def _starting(workflow: Workflow, saga_id: str, first: Heard) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
         if state.saga_id:
             return []
-        started = ev.SagaStarted(saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version)
-        started.input.CopyFrom(pack(first))
+        started = ev.SagaStarted(
+            saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version, behalf=behalf_of(first.stored.actor)
+        )
+        started.input.CopyFrom(pack(first.data))
         return [started]
 
     return inputs

@@ -46,6 +46,8 @@ class SagaState:
     phase: Phase = "new"
     input: Any = None
     started_at: int = 0
+    # For whom it runs; empty: for a service.
+    behalf: str = ""
     reason: str = ""
     steps: dict[str, StepState] = field(default_factory=dict)
     answers: dict[str, Message] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
         case ev.SagaStarted():
             state.saga_id, state.workflow, state.workflow_version = event.saga_id, event.workflow, event.workflow_version
             state.input, state.started_at, state.phase = unpack(event.input), at, "running"
+            state.behalf = event.behalf
         case ev.StepSent():
             before = state.steps.get(event.step)
             # The reason of the try before is kept until this try has one: its deadline may pass without any answer.

@@ -37,6 +37,11 @@ def evolve(incident: Incident, event: Message) -> Incident:
     return incident
 
 
+def district_of(incident: Incident) -> str:
+    """The district that keeps the road where it is; empty: it is not known."""
+    return incident.opened.district_id if incident.opened is not None else ""
+
+
 def existing(incident: Incident, incident_id: str) -> Incident:
     """The incident, or NotFound."""
     if incident.opened is None:

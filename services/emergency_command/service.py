@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
-from citybrain.options.v1.options_pb2 import CLASSIFICATION_RESTRICTED
 from google.protobuf.message import Message
 
 from citybrain.mesh.service import Follow, Paging, People, Service, Streams, View, correlate, new_id, rpc
@@ -18,7 +17,7 @@ class EmergencyCommandService(Service):
     """The first super-app."""
 
     name = "emergency_command"
-    incidents = Streams("incident", domain.Incident, domain.evolve)
+    incidents = Streams("incident", domain.Incident, domain.evolve, district=domain.district_of)
     listed = View(views.EVENTS, views.key, views.apply, row=views.IncidentRow, personal={"reporter": "reporter_id"})
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     people = People()
@@ -60,7 +59,7 @@ class EmergencyCommandService(Service):
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:
         """Streams everything that happens for an incident, in every department."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)
-        return Follow(purpose=request.incident_id, correlation_id=request.incident_id, clearance=CLASSIFICATION_RESTRICTED)
+        return Follow(purpose=request.incident_id, correlation_id=request.incident_id)
 
     @rpc
     def CancelIncident(self, request: pb.CancelIncidentRequest) -> pb.CancelIncidentResponse:

@@ -7,7 +7,6 @@ from typing import Any
 
 from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
-from citybrain.options.v1.options_pb2 import CLASSIFICATION_RESTRICTED
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
@@ -191,7 +190,7 @@ class HealthService(Service):
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
         """Streams orders to the terminals of ambulances."""
         types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
-        return Follow(purpose="missions", types=types, clearance=CLASSIFICATION_RESTRICTED)
+        return Follow(purpose="missions", types=types)
 
     def _on_a_road(self, place: RoadPlace, what: str) -> None:
         """Refuses a place that is on no road, once a network is published."""

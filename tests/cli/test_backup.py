@@ -19,6 +19,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.local.child import MeshChild
 from tests.cli.test_commands import refused, run, until
+from tests.helpers.callers import calling
 
 
 class City:
@@ -50,7 +51,7 @@ class City:
 
 @contextmanager
 def city(data: Path) -> Iterator[City]:
-    with MeshChild(data, ["emergency_command"]) as child, grpc.insecure_channel(child.address) as channel:
+    with MeshChild(data, ["emergency_command"]) as child, calling(child) as channel:
         yield City(child, channel)
 
 

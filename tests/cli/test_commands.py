@@ -33,7 +33,8 @@ OPTIONS = {
     "up": ["--port", "--data", "--driven", "--config"],
     "doctor": ["--data", "--json", "--config"],
     "status": ["--data", "--address", "--json", "--config"],
-    "call": ["SERVICE/METHOD", "JSON", "--gateway", "--request-id", "--timeout", "--config"],
+    "call": ["SERVICE/METHOD", "JSON", "--gateway", "--data", "--request-id", "--timeout", "--config"],
+    "token": ["--subject", "--scope", "--team", "--district", "--clearance", "--hours", "--json", "--data", "--config"],
     "trace": ["incident", "--data", "--json", "--config"],
     "config": ["explain", "schema"],
     "engines": ["up", "down", "status", "logs"],
@@ -189,12 +190,47 @@ def test_to_begin_a_command_loads_nothing_of_what_only_the_demo_or_the_mesh_need
 # -- call and trace -------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_to_nobody_says_where_nobody_answers(tmp_path: Path) -> None:
+def test_a_call_to_nobody_says_where_nobody_answers(folder: Path, city: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        line = refused(tmp_path, "call", "health/ListAmbulances", "--gateway", address)
+        line = refused(folder, "call", "health/ListAmbulances", "--gateway", address)
     assert f"nobody answers at {address}" in line and "city up" in line
+
+
+def test_without_a_token_a_call_says_where_one_comes_from(tmp_path: Path, city: str) -> None:
+    line = refused(tmp_path, "call", "health/ListAmbulances", "--gateway", city)
+    assert "there is no token" in line and "city up" in line and "CITY_TOKEN" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_is_for_whom_and_what_it_was_asked_for(folder: Path, city: str) -> None:
+    made = run(folder, "token", "--subject", "desk", "--scope", "health.read", "--clearance", "INTERNAL", "--json")
+    told = json.loads(made.stdout)
+    assert (told["subject"], told["scopes"], told["clearance"]) == ("desk", ["health.read"], "INTERNAL")
+    as_desk = {**environment(), "CITY_TOKEN": told["token"]}
+
+    def call(method: str) -> subprocess.CompletedProcess[str]:
+        command = [CITY, "call", method, "--gateway", city]
+        return subprocess.run(command, cwd=folder, env=as_desk, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    assert call("health/ListAmbulances").returncode == 0
+    assert "needs the scope traffic.read" in call("traffic/GetSignal").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scope", "health.read"], "give a --subject"),
+        (["--subject", "desk"], "give a --scope"),
+        (["--subject", "service:health", "--scope", "a"], "services make their own tokens"),
+        (["--subject", "desk", "--scope", "a", "--clearance", "COSMIC"], "PUBLIC, INTERNAL"),
+        (["--hours", "25"], "identity.longest_h"),
+        (["--data", "nowhere"], "start the city once"),
+    ],
+)
+def test_a_token_that_cannot_be_made_says_what_to_ask_for(folder: Path, city: str, arguments: list[str], words: str) -> None:
+    assert words in refused(folder, "token", *arguments)
 
 
 def test_what_a_city_keeps_is_read_by_its_account_alone(folder: Path, city: str) -> None:
@@ -206,8 +242,8 @@ def test_what_a_city_keeps_is_read_by_its_account_alone(folder: Path, city: str)
     assert {str(path.relative_to(folder)): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
 
 
-def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
-    done = run(tmp_path, "call", "health/ListAmbulances", "--gateway", city)
+def test_a_call_is_answered_in_json(folder: Path, city: str) -> None:
+    done = run(folder, "call", "health/ListAmbulances", "--gateway", city)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"ambulances": [], "nextPageToken": ""})
 
 
@@ -222,15 +258,13 @@ def test_a_call_is_answered_in_json(tmp_path: Path, city: str) -> None:
         (["emergency_command/GetIncident", '{"incident_id": "inc-000000000000"}'], ["NOT_FOUND", "inc-000000000000"]),
     ],
 )
-def test_a_call_that_cannot_be_made_says_what_there_is(
-    tmp_path: Path, city: str, arguments: list[str], words: list[str]
-) -> None:
-    line = refused(tmp_path, "call", *arguments, "--gateway", city)
+def test_a_call_that_cannot_be_made_says_what_there_is(folder: Path, city: str, arguments: list[str], words: list[str]) -> None:
+    line = refused(folder, "call", *arguments, "--gateway", city)
     assert [word for word in words if word not in line] == [], line
 
 
-def test_a_refused_call_names_each_broken_field_on_a_line_of_its_own(tmp_path: Path, city: str) -> None:
-    said = refused(tmp_path, "call", "emergency_command/ReportEmergency", "{}", "--gateway", city, lines=4)
+def test_a_refused_call_names_each_broken_field_on_a_line_of_its_own(folder: Path, city: str) -> None:
+    said = refused(folder, "call", "emergency_command/ReportEmergency", "{}", "--gateway", city, lines=4)
     first, *fields = said.splitlines()
     assert "INVALID_ARGUMENT" in first
     assert [line.strip().partition(":")[0] for line in fields] == ["channel", "severity", "place"]

@@ -5,29 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import grpc
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.local.child import MeshChild
 from tests.cli.test_commands import refused, run, until
+from tests.helpers.callers import calling
 
 PHONE = "+8613800001111"
 
 
 def test_a_person_is_erased_while_the_city_works_on_what_they_reported(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with MeshChild(data, []) as child, grpc.insecure_channel(child.address) as channel:
+    with MeshChild(data, []) as child, calling(child) as channel:
         command = EmergencyCommandServiceStub(channel)
         asked = pb.ReportEmergencyRequest(
             channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
             reporter=pb.Contact(name="王建国", phone=PHONE),
         )  # fmt: skip
         incident = command.ReportEmergency(asked, timeout=60).incident
-        followed = command.FollowIncident(
-            pb.FollowIncidentRequest(incident_id=incident.incident_id), metadata=[("x-caller", "crew")], timeout=60
-        )
+        followed = command.FollowIncident(pb.FollowIncidentRequest(incident_id=incident.incident_id), timeout=60)
         # The workflow keeps what it began with, and so does the follower who was sent it.
         events: list[str] = []
         while not any(kind.endswith("SagaStarted") for kind in events):

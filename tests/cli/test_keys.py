@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import grpc
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
@@ -15,6 +14,7 @@ from citybrain.local.child import ChildError, MeshChild
 from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.values import Personal, Settings
 from tests.cli.test_commands import refused, run
+from tests.helpers.callers import calling
 
 PHONE = "+8613800001111"
 
@@ -34,15 +34,15 @@ def changed_while_it_runs(folder: Path, settings: Settings) -> None:
         channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
         reporter=pb.Contact(name="王建国", phone=PHONE),
     )  # fmt: skip
-    with city(old) as child, grpc.insecure_channel(child.address) as channel:
+    with city(old) as child, calling(child) as channel:
         incident = EmergencyCommandServiceStub(channel).ReportEmergency(asked, timeout=60).incident
-    with city(new, old) as child, grpc.insecure_channel(child.address) as channel:
+    with city(new, old) as child, calling(child) as channel:
         command = EmergencyCommandServiceStub(channel)
         done = run(folder, "keys", "rewrap", "--config", "city.yaml")
         assert "1 key of persons in all, wrapped by the current master key; wrapped anew: 1" in done.stdout, done.stderr
         assert "; wrapped anew: 0" in run(folder, "keys", "rewrap", "--config", "city.yaml").stdout
         assert command.ReportEmergency(asked, timeout=60).incident.reporter_id == incident.reporter_id
-    with city(new) as child, grpc.insecure_channel(child.address) as channel:
+    with city(new) as child, calling(child) as channel:
         request = pb.GetIncidentRequest(incident_id=incident.incident_id)
         assert EmergencyCommandServiceStub(channel).GetIncident(request, timeout=60).incident.reporter.phone == PHONE
     with pytest.raises(ChildError, match="were wrapped by another master key"), city(old):

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from citybrain.clock.v1 import clock_pb2
 from citybrain.district_hub.v1 import district_hub_service_pb2
 from citybrain.emergency_command.v1 import emergency_command_service_pb2
 from citybrain.health.v1 import health_service_pb2
+from citybrain.identity.v1 import identity_service_pb2
 from citybrain.sagas.v1 import saga_service_pb2
 from citybrain.traffic.v1 import traffic_service_pb2
 from google.protobuf import descriptor_pool, json_format, message_factory, text_format
@@ -38,6 +39,7 @@ from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.startup.serve import rooms
 from tests.gateway.conftest import Answer, call_json
+from tests.helpers.callers import channel
 
 pytestmark = pytest.mark.envoy
 
@@ -54,6 +56,7 @@ CONTRACTS = (
     district_hub_service_pb2,
     emergency_command_service_pb2,
     health_service_pb2,
+    identity_service_pb2,
     saga_service_pb2,
     traffic_service_pb2,
 )
@@ -64,9 +67,10 @@ REPORT = {"channel": "CHANNEL_PHONE", "severity": "SEVERITY_CRITICAL", "place": 
 class Door:
     """A city, its methods by reflection, and calls that say what was wrong with the answer."""
 
-    def __init__(self, address: str, remote: Remote) -> None:
-        self.address = address
-        self._channel = grpc.insecure_channel(address)
+    def __init__(self, city: LocalCity, remote: Remote) -> None:
+        self.address = address_of(city)
+        self.bearer = {"authorization": f"Bearer {city.token()}"}
+        self._channel = channel(self.address, city.data)
         self._rest: Any = self._channel.unary_unary(
             CLOCK,
             request_serializer=clock_pb2.RestRequest.SerializeToString,
@@ -81,6 +85,11 @@ class Door:
 
     def close(self) -> None:
         self._channel.close()
+
+    def call_json(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, raw: bytes | None = None
+    ) -> Answer:
+        return call_json(self.address, method, path, body, {**self.bearer, **(headers or {})}, raw)
 
     def rest(self) -> Any:
         return self._rest(clock_pb2.RestRequest(), timeout=LIMIT_S)
@@ -157,8 +166,11 @@ def _fields(error: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with LocalCity(Settings(data=tmp_path_factory.mktemp("doors"), time="driven")) as city, Remote(address_of(city)) as remote:
-        door = Door(address_of(city), remote)
+    with (
+        LocalCity(Settings(data=tmp_path_factory.mktemp("doors"), time="driven")) as city,
+        Remote(address_of(city), city.token()) as remote,
+    ):
+        door = Door(city, remote)
         yield door
         door.close()
 
@@ -335,8 +347,8 @@ def test_numbers_that_no_enum_has_are_refused_by_name(door: Door, number: int) -
 
 def test_moments_that_no_calendar_has_are_refused_by_name(tmp_path: Path) -> None:
     """In a city of its own: city time that was moved beyond the calendar stays there."""
-    with LocalCity(Settings(data=tmp_path, time="driven")) as city, Remote(address_of(city)) as remote:
-        door = Door(address_of(city), remote)
+    with LocalCity(Settings(data=tmp_path, time="driven")) as city, Remote(address_of(city), city.token()) as remote:
+        door = Door(city, remote)
         for seconds, nanos in ((0, -1), (0, 10**9), (253_402_300_800, 0), (-62_135_596_801, 0), (2**63 - 1, 0), (-(2**63), 0)):
             moment = {"seconds": seconds, "nanos": nanos}
             leaf = in_calendar(plausible, lambda field, moment=moment: moment[field.name])  # type: ignore[misc]
@@ -366,10 +378,10 @@ def test_any_well_typed_message_is_answered_or_refused_in_words(door: Door, seed
 
 
 def test_after_all_that_the_city_still_takes_a_call(door: Door) -> None:
-    answer = call_json(door.address, "POST", "/v1/incidents", REPORT)
+    answer = door.call_json("POST", "/v1/incidents", REPORT)
     assert answer.status == 200, answer.body
     incident = answer.json()["incident"]["incidentId"]
-    assert call_json(door.address, "GET", f"/v1/incidents/{incident}").json()["incident"]["incidentId"] == incident
+    assert door.call_json("GET", f"/v1/incidents/{incident}").json()["incident"]["incidentId"] == incident
 
 
 def test_bytes_that_are_no_message_are_refused_by_every_method(door: Door) -> None:
@@ -437,14 +449,14 @@ def test_every_json_method_tells_what_is_wrong_with_a_body_that_is_no_json(door:
             if verb == "GET":
                 continue
             for body in (b"{", b"not json", b"[1, 2]", b'"text"', b"\xff\xfe"):
-                refused(call_json(door.address, verb, _example(path), raw=body), f"{verb} {path} {body!r}")
+                refused(door.call_json(verb, _example(path), raw=body), f"{verb} {path} {body!r}")
 
 
 def test_every_json_method_tells_of_a_query_parameter_that_it_does_not_know(door: Door) -> None:
     for route in _routes():
         for verb, path, _ in route.http:
             body: dict[str, Any] | None = None if verb == "GET" else {}
-            answer = call_json(door.address, verb, f"{_example(path)}?no_such_thing=1", body)
+            answer = door.call_json(verb, f"{_example(path)}?no_such_thing=1", body)
             refused(answer, f"{verb} {path}")
 
 
@@ -462,7 +474,7 @@ def test_every_json_method_tells_of_a_query_parameter_that_it_does_not_know(door
 )
 def test_json_of_the_wrong_types_opens_no_incident(door: Door, body: dict[str, Any]) -> None:
     before = door.rest().position
-    refused(call_json(door.address, "POST", "/v1/incidents", body), str(body))
+    refused(door.call_json("POST", "/v1/incidents", body), str(body))
     assert door.rest().position == before
 
 
@@ -486,7 +498,7 @@ def test_json_of_the_wrong_types_opens_no_incident(door: Door, body: dict[str, A
     ],
 )
 def test_what_a_request_breaks_is_told_in_json_as_in_grpc(door: Door, path: str, body: dict[str, Any]) -> None:
-    told = refused(call_json(door.address, "POST", path, body), path)
+    told = refused(door.call_json("POST", path, body), path)
     (bad,) = [detail for detail in told["details"] if detail["@type"].endswith("google.rpc.BadRequest")]
     (route,) = [route for route in _routes() if ("POST", path, "*") in route.http]
     (method,) = [m for m in door.methods if f"/{m.containing_service.full_name}/{m.name}" == route.path]
@@ -520,7 +532,7 @@ def test_what_a_request_breaks_is_told_in_json_as_in_grpc(door: Door, path: str,
     ],
 )
 def test_a_wrong_path_method_or_parameter_is_an_error_in_json(door: Door, verb: str, path: str) -> None:
-    refused(call_json(door.address, verb, path, None if verb == "GET" else {}), f"{verb} {path}")
+    refused(door.call_json(verb, path, None if verb == "GET" else {}), f"{verb} {path}")
 
 
 @pytest.mark.parametrize(
@@ -547,25 +559,25 @@ def test_http_that_is_broken_is_an_error_in_json(door: Door, text: bytes) -> Non
 def test_headers_that_the_gateway_lets_through_the_services_take(door: Door) -> None:
     headers = {f"x-{number}": "x" * 980 for number in range(14)}
     for path in ("/v1/incidents", f"/v1/incidents?page_token={'x' * 900}"):
-        assert call_json(door.address, "GET", path, headers=headers).status == (400 if "?" in path else 200)
+        assert door.call_json("GET", path, headers=headers).status == (400 if "?" in path else 200)
 
 
 def test_a_body_of_many_megabytes_is_refused_in_json(door: Door) -> None:
     body = b'{"channel": "' + b"x" * (5 * 1024 * 1024) + b'"}'
-    refused(call_json(door.address, "POST", "/v1/incidents", raw=body), "5 MB")
+    refused(door.call_json("POST", "/v1/incidents", raw=body), "5 MB")
 
 
 @pytest.mark.parametrize("request_id", ["wish-1", "一 wish/2?", "x" * 2000], ids=["short", "odd", "long"])
 def test_the_same_request_id_twice_is_one_incident_and_the_same_answer(door: Door, request_id: str) -> None:
     def listed() -> list[str]:
         until(lambda: door.rest(), "rest")
-        answer = call_json(door.address, "GET", "/v1/incidents?page_size=500").json()
+        answer = door.call_json("GET", "/v1/incidents?page_size=500").json()
         return [incident["incidentId"] for incident in answer["incidents"]]
 
     before = listed()
     header = {"x-request-id": request_id.encode().decode("latin-1")}
-    first = call_json(door.address, "POST", "/v1/incidents", REPORT, header)
-    second = call_json(door.address, "POST", "/v1/incidents", REPORT, header)
+    first = door.call_json("POST", "/v1/incidents", REPORT, header)
+    second = door.call_json("POST", "/v1/incidents", REPORT, header)
     assert first.status == 200, first.body
     assert first.body == second.body
     new = [incident for incident in listed() if incident not in before]

@@ -18,7 +18,7 @@ from tests.helpers.paper_city import PaperCity
 @pytest.fixture
 def city(tmp_path: Path) -> Iterator[PaperCity]:
     with MeshChild(tmp_path, ["--driven"]) as mesh:
-        paper = PaperCity(mesh.address)
+        paper = PaperCity(mesh.address, mesh.log_path.parent)
         paper.build()
         yield paper
         paper.close()

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from cassandra.query import ValueSequence
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
@@ -21,6 +20,7 @@ from citybrain.local.child import MeshChild
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.settings.values import Kafka, Settings
 from tests.engines.commands import city
+from tests.helpers.callers import calling
 
 LIMIT_S = 60.0
 
@@ -70,7 +70,7 @@ def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
     after = before.model_copy(update={"kafka": Kafka(addresses=engines.kafka.address, prefix=f"{prefix}-new")})
     services = ["emergency_command"]
 
-    with MeshChild(before.data, services, settings=before) as mesh, grpc.insecure_channel(mesh.address) as channel:
+    with MeshChild(before.data, services, settings=before) as mesh, calling(mesh) as channel:
         stub: Any = EmergencyCommandServiceStub(channel)
         incidents = [report(stub, "王" * (number + 1)) for number in range(3)]
         stub.CancelIncident(pb.CancelIncidentRequest(incident_id=incidents[0].incident_id, reason="a prank"), timeout=LIMIT_S)
@@ -99,7 +99,7 @@ def test_a_city_that_lost_everything_is_put_back_from_its_streams_and_keys(
     # Three incidents and one that was cancelled; the erasure was published by who erased.
     assert (json.loads(filled.stdout)["published"], json.loads(filled.stdout)["sound"]) == (4, True)
 
-    with MeshChild(after.data, services, settings=after) as mesh, grpc.insecure_channel(mesh.address) as channel:
+    with MeshChild(after.data, services, settings=after) as mesh, calling(mesh) as channel:
         stub = EmergencyCommandServiceStub(channel)
         end = time.monotonic() + LIMIT_S
         while listed(stub) != sorted(record):

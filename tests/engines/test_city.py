@@ -13,6 +13,7 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
+from tests.helpers.callers import channel as channel_to
 
 LIMIT_S = 90.0
 
@@ -29,7 +30,7 @@ def report(stub: Any, request_id: str) -> str:
     end = time.monotonic() + LIMIT_S
     while True:
         try:
-            answer = stub.ReportEmergency(request, timeout=20, metadata=[("x-caller", "test"), ("x-request-id", request_id)])
+            answer = stub.ReportEmergency(request, timeout=20, metadata=[("x-request-id", request_id)])
             return str(answer.incident.incident_id)
         except grpc.RpcError as error:
             # Killed meanwhile, or not up yet: the same id again is the same command again.
@@ -44,7 +45,7 @@ def listed(stub: Any) -> list[str]:
 
 def test_incidents_are_kept_followed_and_listed_once_through_a_kill_of_the_mesh(city: LocalCity) -> None:
     assert city.gateway is not None
-    with grpc.insecure_channel(city.gateway.address) as channel:
+    with channel_to(city.gateway.address, city.data) as channel:
         stub: Any = EmergencyCommandServiceStub(channel)
         before = [report(stub, f"a{n}") for n in range(5)]
         city.mesh.kill()  # type: ignore[union-attr]

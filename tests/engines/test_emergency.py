@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
 from citybrain.stories.run import STEPS, Options, drive
+from tests.helpers.callers import channel as channel_to
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
 STORY = ["IncidentOpened", "AmbulanceReserved", "BedReserved", "PatientHandedOver", "IncidentClosed"]
@@ -50,7 +51,7 @@ def test_rest_cannot_be_seen_and_city_time_moves_all_the_same(settings: Settings
     driven = settings.model_copy(update={"data": tmp_path, "time": "driven"})
     with LocalCity(driven, only=["district_hub"]) as city:
         assert city.gateway is not None
-        with grpc.insecure_channel(city.gateway.address) as channel:
+        with channel_to(city.gateway.address, city.data) as channel:
             clock = ClockServiceStub(channel)
             with pytest.raises(grpc.RpcError, match="at a pace of your own") as refused:
                 clock.Rest(clock_pb2.RestRequest(), timeout=20)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
@@ -25,6 +24,7 @@ from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.startup.serve import choose
 from citybrain.mesh.storage.distributed import Distributed
 from tests.engines.commands import city
+from tests.helpers.callers import calling
 
 PHONE = "+8613800001111"
 LIMIT_S = 60.0
@@ -72,8 +72,8 @@ def test_a_person_is_erased_for_every_process_of_a_service(
     with (
         MeshChild(settings.data, services, settings=settings) as one,
         MeshChild(settings.data, services, settings=settings, name="two") as two,
-        grpc.insecure_channel(one.address) as to_one,
-        grpc.insecure_channel(two.address) as to_two,
+        calling(one) as to_one,
+        calling(two) as to_two,
     ):
         commands: list[Any] = [EmergencyCommandServiceStub(to_one), EmergencyCommandServiceStub(to_two)]
         incident = report(commands[0], "王建国")

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
@@ -29,6 +28,7 @@ from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
 from tests.engines.certificates import Authority
 from tests.engines.commands import city
 from tests.engines.guarded import GuardedCassandra, GuardedKafka
+from tests.helpers.callers import calling
 
 # Two engines more are started, and who is not let in goes on trying for a while.
 pytestmark = pytest.mark.timeout(300)
@@ -122,7 +122,7 @@ async def let_in_at_cassandra(first: Place) -> None:
 def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_them(guarded: Guarded, tmp_path: Path) -> None:
     with (
         MeshChild(guarded.settings.data, ["emergency_command"], settings=guarded.settings) as child,
-        grpc.insecure_channel(child.address) as channel,
+        calling(child) as channel,
     ):
         command: Any = EmergencyCommandServiceStub(channel)
         asked = pb.ReportEmergencyRequest(

@@ -19,6 +19,7 @@ from citybrain.local.child import MeshChild
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.distributed import Distributed
+from tests.helpers.callers import calling
 
 COUNTING = Path(__file__).with_name("counting")
 STUBS = Path(__file__).parents[2] / "build" / "tests" / "python"
@@ -67,7 +68,7 @@ def test_each_reading_is_told_in_one_window_through_the_kill_of_whoever_folds(se
     manifest = read_manifest(COUNTING / "manifest.yaml")
     sent: Counter[str] = Counter()
     with child(settings, "one") as one, child(settings, "two") as two:
-        channels = [grpc.insecure_channel(process.address) for process in (one, two)]
+        channels = [calling(process) for process in (one, two)]
         stubs = [CountingServiceStub(channel) for channel in channels]
         for number in range(BATCHES):
             # Each is killed once: whichever of the two folds, it is one of them.

@@ -46,10 +46,10 @@ def apart(tmp_path: Path) -> Iterator[tuple[MeshChild, MeshChild]]:
 
 def test_with_traffic_down_the_emergency_goes_on_without_priority_and_says_so(apart: tuple[MeshChild, MeshChild]) -> None:
     traffic, others = apart
-    roads = PaperCity(traffic.address)
+    roads = PaperCity(traffic.address, traffic.log_path.parent)
     roads.publish_roads()
     roads.close()
-    city = PaperCity(others.address)
+    city = PaperCity(others.address, others.log_path.parent)
     city.build(roads=False)
     traffic.kill()
     incident = city.report("call-1")
@@ -73,13 +73,15 @@ def test_the_gateway_or_the_mesh_is_killed_in_the_middle_of_a_ride_and_the_patie
             if event.type.endswith(".SignalCommanded"):
                 due.set()
 
-        observer = Observer(city.gateway.address, seen)
+        observer = Observer(city.gateway.address, city.token, seen)
 
         def said(line: dict[str, object]) -> None:
             if line.get("incident_id"):
                 observer.follow(str(line["incident_id"]))
 
-        street = Simulation(["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "city.log", said)
+        street = Simulation(
+            ["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "city.log", said, {"CITY_TOKEN": city.token()}
+        )
         try:
             assert due.wait(60), "no signal was commanded"
             known = observer.known()
@@ -108,10 +110,12 @@ def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_pa
                 incidents.append(str(line["incident_id"]))
                 due.set()
 
-        first = Simulation(["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "first.log", said)
+        first = Simulation(
+            ["city", *WHERE, "--gateway", city.gateway.address], tmp_path / "first.log", said, {"CITY_TOKEN": city.token()}
+        )
         assert due.wait(60)
         first.stop()
-        paper = PaperCity(city.gateway.address)
+        paper = PaperCity(city.gateway.address, city.data)
         paper.rest()
         paper.now += 2 * 86400
         paper.advance(0)
@@ -128,7 +132,7 @@ def test_a_street_that_is_gone_holds_nothing_up_and_another_one_is_served(tmp_pa
 
 def test_an_emergency_that_cannot_be_served_asks_a_human_and_goes_on_when_it_can(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "data", ["--driven"]) as mesh:
-        city = PaperCity(mesh.address)
+        city = PaperCity(mesh.address, mesh.log_path.parent)
         city.build(ambulances=0)
         incident = city.report("call-1")
         city.until(lambda: city.saga(incident).state == sagas.SAGA_STATE_NEEDS_HUMAN, seconds=1000)

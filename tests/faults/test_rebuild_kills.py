@@ -6,13 +6,13 @@ import random
 import threading
 from pathlib import Path
 
-import grpc
 import pytest
 from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
 from tests.cli.test_backup import city
 from tests.cli.test_commands import until
+from tests.helpers.callers import calling
 
 REPORTED = 120
 
@@ -25,11 +25,11 @@ def test_killed_while_it_rebuilds_a_view_stays_whole_and_the_rebuild_is_done_in_
         reported = {running.report().incident_id for _ in range(REPORTED)}
         until(lambda: running.listed() == reported, "not everything is listed")
         asked = pb.RebuildViewRequest(service="emergency_command", view="listed")
-        with grpc.insecure_channel(running.child.address) as channel:
+        with calling(running.child) as channel:
             begun = MeshServiceStub(channel).RebuildView(asked, timeout=60).rebuild
         pause.wait(chance.random() * 0.2)
         running.child.kill()
-    with city(data) as running, grpc.insecure_channel(running.child.address) as channel:
+    with city(data) as running, calling(running.child) as channel:
         mesh = MeshServiceStub(channel)
         look = pb.GetRebuildRequest(service="emergency_command", view="listed")
         assert running.listed() == reported

@@ -27,7 +27,7 @@ def mesh(tmp_path: Path) -> Iterator[MeshChild]:
 
 @pytest.fixture
 def city(mesh: MeshChild) -> Iterator[PaperCity]:
-    paper = PaperCity(mesh.address)
+    paper = PaperCity(mesh.address, mesh.log_path.parent)
     paper.build()
     yield paper
     paper.close()
@@ -78,7 +78,7 @@ def test_the_same_report_twice_over_a_kill_is_one_incident(city: PaperCity, mesh
 
 def test_two_incidents_racing_for_one_ambulance_over_a_kill_never_share_it(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "data", ["--driven"]) as mesh:
-        city = PaperCity(mesh.address)
+        city = PaperCity(mesh.address, mesh.log_path.parent)
         city.build(ambulances=1)
         incidents: list[str] = []
         threads = [threading.Thread(target=lambda n=n: incidents.append(city.report(f"call-{n}"))) for n in range(2)]

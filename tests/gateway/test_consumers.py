@@ -118,10 +118,14 @@ def test_services_of_the_mesh_are_not_limited_and_nobody_else_can_call_themselve
     other = Identity(tmp_path / "other", "https://id.example")
     gateway = make_gateway(identity=identity.issuer, issuers=(other.issuer,))
     assert [in_grpc(gateway.address, identity.bearer("service:health"))[0] for _ in range(20)] == [0] * 20
+    for_somebody = identity.bearer("citizen", act={"sub": "service:health"})
+    assert [in_grpc(gateway.address, for_somebody)[0] for _ in range(20)] == [0] * 20
     for headers in (
+        identity.bearer("clerk", act={"sub": "mayor"}),
+        other.bearer("clerk", act={"sub": "service:health"}),
         other.bearer("service:health"),
         identity.bearer("mayor:service:health"),
-        {**identity.bearer("citizen"), "x-token-subject": "service:health", "x-caller": "health"},
+        {**identity.bearer("citizen"), "x-token-subject": "service:health", "x-token-actor": "service:health"},
     ):
         assert [in_grpc(gateway.address, headers)[0] for _ in range(2)] == [0, 8], headers
     # The same name at another issuer is somebody else.

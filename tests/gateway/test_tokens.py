@@ -26,7 +26,7 @@ from joserfc import jws
 from joserfc.jwk import OctKey
 from typing_extensions import override
 
-from citybrain.gateway.access import ISSUER, SUBJECT, WITHOUT_TOKEN
+from citybrain.gateway.access import ACTOR, FROM_TOKEN, ISSUER, SUBJECT, WITHOUT_TOKEN
 from citybrain.gateway.edge import REASON
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.methods import routes
@@ -104,11 +104,11 @@ def test_a_token_is_taken_and_the_service_gets_it_but_nothing_that_only_looks_ch
     for key in identity.keys:
         upstream.service.metadata.clear()
         token = identity.token(key=key)
-        spoofed = {SUBJECT: "mayor", ISSUER: identity.name, "authorization": f"Bearer {token}"}
+        spoofed = {SUBJECT: "mayor", ACTOR: "service:health", ISSUER: identity.name, "authorization": f"Bearer {token}"}
         assert call(guarded.address, spoofed) == (0, "", "")
         (seen,) = upstream.service.metadata
         assert seen["authorization"] == f"Bearer {token}"
-        assert not seen.keys() & {SUBJECT, ISSUER}
+        assert not seen.keys() & set(FROM_TOKEN)
 
 
 @pytest.mark.parametrize("call", PROTOCOLS)
@@ -221,11 +221,11 @@ def test_where_no_token_is_asked_no_header_says_who_calls(make_gateway: Any, ide
     anything = Anything()
     with standing_in(anything) as system:
         gateway = make_gateway(identity=identity.issuer, system_upstream=system)
-        spoofed = ((SUBJECT, "mayor"), (ISSUER, identity.name), ("x-caller", "health"))
+        spoofed = ((SUBJECT, "mayor"), (ACTOR, "service:health"), (ISSUER, identity.name), ("x-caller", "health"))
         with grpc.insecure_channel(gateway.address) as channel:
             HealthStub(channel).Check(HealthCheckRequest(), metadata=spoofed, timeout=60)
     (seen,) = anything.headers
-    assert not seen.keys() & {SUBJECT, ISSUER, "x-caller"}
+    assert not seen.keys() & {*FROM_TOKEN, "x-caller"}
 
 
 @pytest.mark.parametrize("opened", ["/.well-known/jwks.json", *WITHOUT_TOKEN])

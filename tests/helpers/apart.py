@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-import grpc
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 
 from citybrain.local.child import MeshChild
 from citybrain.mesh.settings.values import Settings
+from tests.helpers.callers import calling
 from tests.helpers.paper_city import WallCity
 
 DEPARTMENTS = ("emergency_command", "health", "traffic", "district_hub")
@@ -30,13 +30,13 @@ class Workflows:
 
     def saga(self, saga_id: str) -> pb.Saga:
         """Where a saga stands, as this process says."""
-        with grpc.insecure_channel(self.child.address) as channel:
+        with calling(self.child) as channel:
             saga: pb.Saga = SagaServiceStub(channel).GetSaga(pb.GetSagaRequest(saga_id=saga_id), timeout=20).saga
             return saga
 
     def resume(self, saga_id: str) -> pb.Saga:
         """A human has it go on."""
-        with grpc.insecure_channel(self.child.address) as channel:
+        with calling(self.child) as channel:
             saga: pb.Saga = SagaServiceStub(channel).ResumeSaga(pb.ResumeSagaRequest(saga_id=saga_id), timeout=20).saga
             return saga
 
@@ -71,9 +71,9 @@ class Apart:
                 child = self._child(f"workflows-{number + 1}", "sagas", *peers)
                 opening.enter_context(child)
                 self.workflows.append(Workflows(child))
-            self.paper = WallCity(self.departments.address)
+            self.paper = WallCity(self.departments.address, self._data)
             opening.callback(self.paper.close)
-            channel = opening.enter_context(grpc.insecure_channel(self.workflows[0].child.address))
+            channel = opening.enter_context(calling(self.workflows[0].child))
             self.paper.sagas = SagaServiceStub(channel)
             self._open = opening.pop_all()
         return self

@@ -9,6 +9,7 @@ from citybrain.events.v1.event_pb2 import Event
 
 from citybrain.local.child import MeshChild
 from citybrain.stories.observer import Observer
+from tests.helpers.callers import token
 from tests.helpers.paper_city import LIMIT_S, PaperCity
 
 
@@ -22,7 +23,7 @@ class KillAt:
         self._hit = threading.Event()
         self._back = threading.Event()
         self._known: dict[str, list[str]] = {}
-        self._observer = Observer(mesh.address, self._seen)
+        self._observer = Observer(mesh.address, lambda: token(mesh.log_path.parent), self._seen)
         self._thread = threading.Thread(target=self._kill, daemon=True)
         self._thread.start()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -28,6 +29,8 @@ from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
 from typing_extensions import override
 
+from tests.helpers.callers import channel
+
 R = TypeVar("R")
 RING = ("e1", "e2", "e3", "e4")
 START = 1_767_600_000
@@ -37,7 +40,8 @@ LIMIT_S = 60.0
 class PaperCity:
     """Callers, terminals and desks on one channel."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, data: Path) -> None:
+        self._data = data
         self.now = START
         self._serial = 0
         self.connect(address)
@@ -45,7 +49,7 @@ class PaperCity:
     def connect(self, address: str) -> None:
         """(Re)connects, after a restart for instance."""
         options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
-        self.channel = grpc.insecure_channel(address, options=options)
+        self.channel = channel(address, self._data, options)
         self.command = EmergencyCommandServiceStub(self.channel)
         self.health = HealthServiceStub(self.channel)
         self.traffic = TrafficServiceStub(self.channel)
@@ -60,7 +64,7 @@ class PaperCity:
     def call(self, method: Callable[..., R], request: Any, request_id: str = "") -> R:
         """Calls until it is decided: a mesh that is away comes back, and the request id makes a retry safe."""
         self._serial += 1
-        metadata = [("x-request-id", request_id or f"paper-{self._serial}"), ("x-caller", "paper")]
+        metadata = [("x-request-id", request_id or f"paper-{self._serial}")]
         until = time.monotonic() + LIMIT_S
         while True:
             try:

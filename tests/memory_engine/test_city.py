@@ -33,7 +33,7 @@ def test_the_engine_is_known_by_one_line_of_its_package() -> None:
 def test_emergencies_in_a_city_on_paper_come_to_their_end_and_their_events_are_in_order(tmp_path: Path) -> None:
     settings = Settings(store="memory", time="driven")
     with MeshChild(tmp_path, settings=settings) as mesh:
-        paper = PaperCity(mesh.address)
+        paper = PaperCity(mesh.address, mesh.log_path.parent)
         paper.build()
         incidents = [paper.report(f"call-{n}") for n in range(2)]
         for incident in incidents:

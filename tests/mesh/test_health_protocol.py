@@ -22,6 +22,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from citybrain.local.child import MeshChild
 from citybrain.mesh.operations.presence import forget, present
+from tests.helpers.callers import calling
+from tests.helpers.callers import channel as channel_to
 
 SERVICE = "citybrain.health.v1.HealthService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -43,7 +45,7 @@ def child(tmp_path: Path) -> Iterator[MeshChild]:
 
 @pytest.fixture
 def channel(child: MeshChild) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(child.address) as opened:
+    with calling(child) as opened:
         yield opened
 
 
@@ -107,7 +109,7 @@ def test_status_says_where_every_group_is(child: MeshChild, channel: grpc.Channe
 
 def test_a_second_process_of_a_service_stands_by_and_is_ready(child: MeshChild, channel: grpc.Channel) -> None:
     until(lambda: check(channel) == SERVING, "ready")
-    with MeshChild(child.log_path.parent, ["health"]) as second, grpc.insecure_channel(second.address) as beside:
+    with MeshChild(child.log_path.parent, ["health"]) as second, calling(second) as beside:
         until(lambda: check(beside) == SERVING, "ready beside it")
         assert {group.role for group in status(beside).services[0].groups} == {pb.GROUP_ROLE_STANDS_BY}
         child.kill()
@@ -133,7 +135,7 @@ def test_a_process_is_found_on_its_data_folder_as_long_as_it_runs(child: MeshChi
     assert (here.runs, here.said["pid"], here.said["serves"], here.said["services"]) == (
         True, child.pid, child.address, ["health"],
     )  # fmt: skip
-    with grpc.insecure_channel(here.said["address"]) as own:
+    with channel_to(here.said["address"], child.log_path.parent) as own:
         assert status(own).pid == child.pid
     child.stop()
     assert present(data) == []
@@ -159,7 +161,7 @@ def test_who_comes_in_the_place_of_one_that_was_killed_takes_its_file_away(child
 def test_a_process_tells_of_the_services_of_others_too_and_is_ready_without_them(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "others", ["health"]) as other:
         arguments = ["traffic", "--peer", f"health={other.address}"]
-        with MeshChild(tmp_path / "data", arguments) as here, grpc.insecure_channel(here.address) as channel:
+        with MeshChild(tmp_path / "data", arguments) as here, calling(here) as channel:
             until(lambda: check(channel, SERVICE) == SERVING, "that the other is seen")
             other.kill()
             until(lambda: check(channel, SERVICE) == NOT_SERVING, "that the other is out")
@@ -169,7 +171,7 @@ def test_a_process_tells_of_the_services_of_others_too_and_is_ready_without_them
 def test_how_a_dependency_comes_and_goes_stands_in_the_log(tmp_path: Path) -> None:
     with MeshChild(tmp_path / "others", ["health"]) as health_alone:
         peers = [argument for name in ("health",) for argument in ("--peer", f"{name}={health_alone.address}")]
-        with MeshChild(tmp_path / "data", ["sagas", *peers]) as sagas, grpc.insecure_channel(sagas.address) as channel:
+        with MeshChild(tmp_path / "data", ["sagas", *peers]) as sagas, calling(sagas) as channel:
             name = f"citybrain.sagas.v1.SagaService/{SERVICE}"
             until(lambda: check(channel, name) == SERVING, "that the neighbour is seen")
             assert check(channel, "citybrain.sagas.v1.SagaService/citybrain.traffic.v1.TrafficService") == NOT_SERVING

@@ -25,6 +25,7 @@ from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
 from citybrain.mesh.startup.serve import rooms
+from tests.helpers.callers import channel
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0
@@ -62,7 +63,8 @@ class City:
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    started = City(tmp_path_factory.mktemp("apart"), APART, PAIR)
+    everybody_else = ("emergency_command", "district_hub", "health", "traffic", "sagas")
+    started = City(tmp_path_factory.mktemp("apart"), APART, PAIR, only=everybody_else)
     with started.local:
         yield started
 
@@ -76,13 +78,13 @@ def test_services_that_share_a_process_and_those_that_do_not_answer_behind_one_g
     assert city.local.mesh is not None
     assert sorted(city.local.mesh.children) == ["emergency_command+1", "health-1", "health-2", "sagas", "traffic"]
     assert len(set(city.local.mesh.pids)) == 5
-    with Remote(gateway(city)) as remote:
+    with Remote(gateway(city), city.local.token()) as remote:
         for method in ("emergency_command/ListIncidents", "health/ListAmbulances", "sagas/ListSagas"):
             assert len(list(remote.call(method, "{}", timeout_s=LIMIT_S, metadata=[]))) == 1, method
 
 
 def test_a_workflow_goes_through_all_of_them(city: City) -> None:
-    paper = WallCity(gateway(city))
+    paper = WallCity(gateway(city), city.local.data)
     paper.build()
     incident = paper.report("call-1")
     paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
@@ -94,7 +96,8 @@ def test_a_workflow_goes_through_all_of_them(city: City) -> None:
 class Load:
     """Commands one after the other from several callers, each with an id of its own; what was answered, what refused."""
 
-    def __init__(self, address: str, prefix: str, callers: int = 4) -> None:
+    def __init__(self, address: str, data: Path, prefix: str, callers: int = 4) -> None:
+        self._data = data
         self._address = address
         self._prefix = prefix
         self._ending = threading.Event()
@@ -124,8 +127,8 @@ class Load:
         self.until(lambda: len(self.acknowledged) >= target or bool(self.refused))
 
     def _call(self, number: int) -> None:
-        with grpc.insecure_channel(self._address) as channel:
-            stub = HealthServiceStub(channel)
+        with channel(self._address, self._data) as opened:
+            stub = HealthServiceStub(opened)
             turn = 0
             while not self._ending.is_set():
                 turn += 1
@@ -140,7 +143,7 @@ class Load:
 
 
 def test_while_one_of_two_processes_stops_and_comes_back_no_call_is_refused_and_none_is_lost(city: City) -> None:
-    with Load(gateway(city), "drained") as load:
+    with Load(gateway(city), city.local.data, "drained") as load:
         for name in ("health-1", "health-2", "health-1", "health-2"):
             load.more(50)
             times = sum("is up again" in said for said in city.said)
@@ -150,8 +153,8 @@ def test_while_one_of_two_processes_stops_and_comes_back_no_call_is_refused_and_
     assert load.refused == []
     assert len(load.acknowledged) >= 250
     registered: set[str] = set()
-    with grpc.insecure_channel(gateway(city)) as channel:
-        stub = HealthServiceStub(channel)
+    with channel(gateway(city), city.local.data) as opened:
+        stub = HealthServiceStub(opened)
         end = time.monotonic() + LIMIT_S
         while not registered >= set(load.acknowledged):
             assert time.monotonic() < end, set(load.acknowledged) - registered
@@ -170,7 +173,7 @@ def test_a_process_that_is_killed_is_started_again_and_it_is_said_why(city: City
     city.until_said("traffic was ended by SIGKILL")
     city.until_said("traffic is up again")
     assert city.pid("traffic") not in (0, before)
-    with Remote(gateway(city)) as remote, pytest.raises(CallError, match="there is no signal x"):
+    with Remote(gateway(city), city.local.token()) as remote, pytest.raises(CallError, match="there is no signal x"):
         list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
 
 
@@ -183,7 +186,7 @@ def test_a_process_that_hangs_is_ended_and_started_again_and_its_services_answer
         hanging.until_said("traffic had answered nothing for 9 s and was ended")
         hanging.until_said("traffic is up again")
         assert hanging.pid("traffic") not in (0, before)
-        with Remote(gateway(hanging)) as remote, pytest.raises(CallError, match="there is no signal x"):
+        with Remote(gateway(hanging), hanging.local.token()) as remote, pytest.raises(CallError, match="there is no signal x"):
             list(remote.call("traffic/GetSignal", '{"signalId": "x"}', timeout_s=LIMIT_S, metadata=[]))
         assert not any("health" in said for said in hanging.said), "who answers is left alone"
 
@@ -198,7 +201,7 @@ def test_logs_of_a_city_are_begun_anew_when_they_are_full_and_what_happened_is_k
         end = time.monotonic() + LIMIT_S
         while not (tmp_path / "access.log.1").is_file() or not (tmp_path / "access.log").stat().st_size or len(said) < 2:
             assert time.monotonic() < end
-            with Remote(one.gateway.address) as remote, contextlib.suppress(CallError):
+            with Remote(one.gateway.address, one.token()) as remote, contextlib.suppress(CallError):
                 list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))
     lines = [json.loads(line) for line in (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()]
     told = [line["message"] for line in lines]
@@ -227,7 +230,7 @@ def leader(data: Path, service: str) -> int:
 def test_when_the_process_that_leads_the_workflows_is_killed_another_carries_them_on(tmp_path: Path) -> None:
     pair = City(tmp_path, (("sagas",),), {"sagas": 2}, restarts=NEVER)
     with pair.local:
-        paper = WallCity(gateway(pair))
+        paper = WallCity(gateway(pair), pair.local.data)
         paper.build()
         incident = paper.report("call-1")
         paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
@@ -243,7 +246,7 @@ def test_when_the_process_that_leads_the_workflows_is_killed_another_carries_the
 
 def test_only_some_services_run_where_only_some_are_wanted(tmp_path: Path) -> None:
     some = City(tmp_path, (), {}, only=("health", "traffic"))
-    with some.local, Remote(gateway(some)) as remote:
+    with some.local, Remote(gateway(some), some.local.token()) as remote:
         assert some.local.mesh is not None
         assert list(some.local.mesh.addresses) == ["health", "traffic"]
         assert list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))

@@ -34,7 +34,7 @@ def test_killed_after_any_event_an_emergency_ends_as_it_should(tmp_path: Path, s
         return seen == after
 
     with MeshChild(tmp_path / "data", ["--driven"]) as mesh:
-        city = PaperCity(mesh.address)
+        city = PaperCity(mesh.address, mesh.log_path.parent)
         city.build()
         killer = KillAt(mesh, city, moment)
         incident = city.report(f"call-{seed}")

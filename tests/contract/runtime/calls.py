@@ -147,11 +147,11 @@ class CallsContract(RuntimeContract):
             trace = f"{number + 1:032x}"
             metadata = [
                 ("x-request-id", f"r{number}"),
-                ("x-caller", f"c{number}"),
+                *shared.from_service(f"c{number}"),
                 ("traceparent", f"00-{trace}-{'1' * 16}-01"),
                 ("baggage", f"incident.id=inc-{number}"),
             ]
-            expected = f"c{number}|r{number}|inc-{number}|{trace}|r{number}|probe|inc-{number}|{trace}"
+            expected = f"service:c{number}|r{number}|inc-{number}|{trace}|r{number}|service:probe|inc-{number}|{trace}"
             return shared.do("context", metadata=metadata), expected
 
         with ThreadPoolExecutor(20) as pool:
@@ -164,11 +164,11 @@ class CallsContract(RuntimeContract):
     # -- admission ------------------------------------------------------------------------------------------------------
 
     def test_more_calls_than_it_admits_are_refused_at_once_and_the_others_are_answered(self, shared: Probe) -> None:
-        many = ADMITTED * 4
+        many, neighbour = ADMITTED * 4, shared.from_service("neighbour")
 
         def one(_: int) -> str:
             try:
-                return shared.do("sleep:0.1", metadata=[("x-caller", "neighbour")])
+                return shared.do("sleep:0.1", metadata=neighbour)
             except grpc.RpcError as error:
                 return str(error.code().name)
 

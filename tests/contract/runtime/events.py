@@ -27,7 +27,11 @@ class EventsContract(RuntimeContract):
         assert shared.until_notes("marked", lambda notes: len(notes) >= 2) == ["marked 1", "marked 2"]
 
     def test_what_handles_an_event_belongs_to_its_trace_and_its_story(self, shared: Probe) -> None:
-        shared.write("traced", "who", metadata=[("traceparent", TRACE), ("baggage", "incident.id=inc-7")])
+        shared.write(
+            "traced",
+            "who",
+            metadata=[*shared.from_service("neighbour"), ("traceparent", TRACE), ("baggage", "incident.id=inc-7")],
+        )
         assert shared.until_notes("who", bool) == [f"inc-7|{TRACE.split('-')[1]}"]
 
     def test_streams_are_worked_on_at_once_where_a_subscription_wants_it(self, tmp_path: Path) -> None:

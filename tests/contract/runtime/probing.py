@@ -16,6 +16,8 @@ from citybrain.clock.v1.clock_pb2_grpc import ClockServiceStub
 from citybrain.probe.v1 import probe_service_pb2 as pb
 from citybrain.probe.v1.probe_service_pb2_grpc import NeighbourServiceStub, ProbeServiceStub
 
+from tests.helpers.callers import bearer, calling, service_bearer
+
 PROBE = Path(__file__).parent / "probe"
 T = TypeVar("T")
 LIMIT_S = 60.0
@@ -91,7 +93,7 @@ class Probe:
         self._connect()
 
     def _connect(self) -> None:
-        self.channel = grpc.insecure_channel(self.running.address)
+        self.channel = calling(self.running)
         self.stub = ProbeServiceStub(self.channel)
         self.neighbour = NeighbourServiceStub(self.channel)
 
@@ -104,6 +106,14 @@ class Probe:
         self.channel.close()
         self.running.start()
         self._connect()
+
+    def known_as(self, caller: str) -> Metadata:
+        """The metadata of a call by this caller."""
+        return [bearer(self.running.log_path.parent, caller)]
+
+    def from_service(self, service: str) -> Metadata:
+        """The metadata of a call by a service of the mesh."""
+        return [service_bearer(self.running.log_path.parent, service)]
 
     def do(self, how: str, name: str = "", timeout: float = LIMIT_S, metadata: Metadata | None = None) -> str:
         """What the probe answers."""

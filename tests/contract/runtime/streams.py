@@ -101,7 +101,7 @@ class StreamsContract(RuntimeContract):
 
     def test_open_streams_take_no_place_of_a_call(self, shared: Probe) -> None:
         # Of two callers: one alone has a share of the streams that is smaller.
-        callers = (partial(shared.stub.Echo, metadata=(("x-caller", caller),)) for caller in ("one", "other"))
+        callers = (partial(shared.stub.Echo, metadata=shared.known_as(caller)) for caller in ("one", "other"))
         talks = [Talk(echo) for echo in callers for _ in range(ADMITTED + 4)]
         for number, talk in enumerate(talks):
             talk.say(pb.EchoRequest(text=str(number)))
@@ -115,7 +115,7 @@ class StreamsContract(RuntimeContract):
         with self.probe(tmp_path / "data") as probe:
 
             def opened(caller: str) -> Any:
-                return probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S, metadata=(("x-caller", caller),))
+                return probe.stub.FollowWritten(pb.FollowWrittenRequest(), timeout=LIMIT_S, metadata=probe.known_as(caller))
 
             def refused(caller: str) -> str:
                 error = refusal(lambda: next(opened(caller)))
@@ -132,7 +132,7 @@ class StreamsContract(RuntimeContract):
                 next(call)
             # Half of them are open to one method: the others have theirs, and so have calls.
             assert "this method has its share" in refused("third")
-            talk = Talk(partial(probe.stub.Echo, metadata=(("x-caller", "third"),)))
+            talk = Talk(partial(probe.stub.Echo, metadata=probe.known_as("third")))
             talk.say(pb.EchoRequest(text="here"))
             assert next(talk.call).text == "here"
             assert probe.do("hello") == "hello"

@@ -21,6 +21,7 @@ from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.district_hub.service import DistrictHubService
 from citybrain.services.district_hub.views import DistrictRow
+from tests.helpers.callers import calling
 
 KEEPERS = {"part": {"e1": "xihu", "e2": "gongshu", "e3": "xihu"}}
 ROADS = RoadsPublished(edges=[RoadEdge(edge_id=edge, district_id=keeper) for edge, keeper in KEEPERS["part"].items()])
@@ -162,7 +163,7 @@ def test_the_same_call_again_tells_nobody_twice_and_a_wrong_one_is_told_which_fi
 
 def test_alone_in_a_process_it_answers_over_grpc_and_remembers_after_a_kill(tmp_path: Path) -> None:
     with MeshChild(tmp_path, ["district_hub", "--driven"]) as process:
-        with grpc.insecure_channel(process.address) as channel:
+        with calling(process) as channel:
             stub = DistrictHubServiceStub(channel)
             stub.RegisterDistrict(register("xihu", "西湖区"), timeout=30)
             with pytest.raises(grpc.RpcError) as caught:
@@ -170,7 +171,7 @@ def test_alone_in_a_process_it_answers_over_grpc_and_remembers_after_a_kill(tmp_
             assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
         process.kill()
         process.start()
-        with grpc.insecure_channel(process.address) as channel:
+        with calling(process) as channel:
             stub = DistrictHubServiceStub(channel)
             again = stub.RegisterDistrict(register("xihu", "西湖区"), timeout=30, wait_for_ready=True)
             assert again.district.name == "西湖区"

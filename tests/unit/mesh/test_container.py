@@ -148,10 +148,17 @@ def test_what_comes_from_outside_leaves_a_reserve_to_other_methods_to_commands_a
 ) -> None:
     def test(ward: Ward) -> None:
         def ask(number: int, **asker: Any) -> list[asyncio.Task[Any]]:
-            one = Asker(**{"caller": "c", "method": "Flooded", "reads": False, "outside": True, **asker})
-            return [ward.begin("wait", one) for _ in range(number)]
+            one = {"method": "Flooded", "reads": False, "outside": True, **asker}
+            return [ward.begin("wait", Asker(**{"caller": f"c{n}", **one})) for n in range(number)]
 
-        # Sixteen places, eight of which wait.
+        # Sixteen places, eight of which wait. One caller may have half of them.
+        (*_, over) = alone = ask(9, caller="one", reads=reads)
+        wait(asyncio.sleep(0))
+        assert [task.done() for task in alone].count(True) == 1 and isinstance(over.exception(), Overloaded)
+        Worker.gate.set()
+        for task in alone[:8]:
+            wait(task)
+        Worker.gate.clear()
         flood = ask(20, reads=reads)
         # What only reads has its share together, whatever the method; a command of another method comes through.
         readers = ask(1, method="Another", reads=True)

@@ -92,13 +92,14 @@ def test_an_error_arrives_with_its_own_code_however_long_it_is(tmp_path: Path, s
         Talker.said = said
         parts.add(Talker, SERVICE)
         parts.start()
+        parts.process.outgoing.tokens.grant("tester", ["traffic.read"])
         with pytest.raises(CallFailed) as caught:
             wait(parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", pb.GetSignalRequest(signal_id="s")))
         assert caught.value.code is said.code
 
         def outside() -> Any:
             with grpc.insecure_channel(parts.address) as channel, pytest.raises(grpc.RpcError) as refused:
-                TrafficServiceStub(channel).GetSignal(pb.GetSignalRequest(signal_id="s"), timeout=60)
+                TrafficServiceStub(channel).GetSignal(pb.GetSignalRequest(signal_id="s"), timeout=60, metadata=[parts.bearer()])
             return refused.value
 
         error = off_loop(outside)

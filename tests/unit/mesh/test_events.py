@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citybrain.event_store.store import StoredEvent
+from citybrain.mesh.access.principal import Principal
 from citybrain.mesh.events import (
     classification_of,
     decode,
@@ -25,6 +26,9 @@ from citybrain.mesh.events import (
 from citybrain.mesh.providers.following import Follow, _wanted
 
 HOSPITAL = health.HospitalRegistered(hospital_id="h1", name="浙江大学医学院附属第一医院")
+
+
+CALLER = Principal("district desk", district="西湖区", clearance=CLASSIFICATION_INTERNAL)
 
 
 def stored(message: object = HOSPITAL, **fields: object) -> StoredEvent:
@@ -79,7 +83,8 @@ def test_moments_come_back_to_the_microsecond(moment: int) -> None:
     [
         (Follow("p"), stored(), True),
         (Follow("p"), stored(classification=CLASSIFICATION_RESTRICTED), False),
-        (Follow("p", clearance=CLASSIFICATION_PUBLIC), stored(), False),
+        (Follow("p"), stored(district=""), True),
+        (Follow("p"), stored(district="拱墅区"), False),
         (Follow("p", recorded_from=2_000_000), stored(), True),
         (Follow("p", recorded_from=2_000_001), stored(), False),
         (Follow("p", concerns=lambda m: m == HOSPITAL), stored(), True),
@@ -87,4 +92,4 @@ def test_moments_come_back_to_the_microsecond(moment: int) -> None:
     ],
 )
 def test_a_follower_sees_what_it_may_and_asked_for(follow: Follow, event: StoredEvent, wanted: bool) -> None:
-    assert _wanted(follow, event) is wanted
+    assert _wanted(follow, CALLER, event) is wanted

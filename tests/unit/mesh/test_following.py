@@ -43,11 +43,11 @@ class Source(Service):
 class Follower:
     """Reads one stream."""
 
-    def __init__(self, parts: Parts, token: str = "", stream_id: str = "") -> None:
+    def __init__(self, parts: Parts, token: str = "", stream_id: str = "", **claims: Any) -> None:
         self.channel = grpc.aio.insecure_channel(parts.address)
-        self.call: Any = TrafficServiceStub(self.channel).FollowSignalCommands(
-            pb.FollowSignalCommandsRequest(resume_token=token), metadata=[("x-stream-id", stream_id)] if stream_id else []
-        )
+        metadata = [parts.bearer(**claims), *([("x-stream-id", stream_id)] if stream_id else [])]
+        request = pb.FollowSignalCommandsRequest(resume_token=token)
+        self.call: Any = TrafficServiceStub(self.channel).FollowSignalCommands(request, metadata=metadata)
         self.token = token
 
     def read(self, count: int) -> list[str]:
@@ -175,28 +175,18 @@ def test_a_forged_token_is_refused_by_name(tmp_path: Path, token: str) -> None:
 def test_a_follower_sees_what_its_clearance_reaches_and_nothing_more_closed(
     tmp_path: Path, clearance: options_pb2.Classification
 ) -> None:
-    class Cleared(Service):
-        """Lets its followers see so much."""
-
-        name = "source"
-
-        @rpc
-        def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
-            return Follow(purpose="all", types=(ev.SignalReported,), clearance=clearance)
-
     def test(parts: Parts) -> None:
-        parts.add(Cleared, "citybrain.traffic.v1.TrafficService")
-        parts.start()
         data = ev.SignalReported(signal_id="s").SerializeToString()
         for closed in (4, 3, 2, 1):
             new = NewEvent(id=f"c{closed}", type=REPORTED, data=data, occurred_at=1, classification=closed)
             wait(parts.store.append("s", [new], ANY))
-        follower = Follower(parts)
+        name = options_pb2.Classification.Name(clearance).removeprefix("CLASSIFICATION_")
+        follower = Follower(parts, clearance=name)
         # The most open one is written last: all that may be seen before it has been seen.
         assert follower.read(clearance) == [f"c{closed}" for closed in range(clearance, 0, -1)]
         follower.leave()
 
-    on_parts(tmp_path, test)
+    on_source(tmp_path, test)
 
 
 def test_what_was_is_sent_in_messages_that_any_client_takes_however_large_the_events_are(tmp_path: Path) -> None:

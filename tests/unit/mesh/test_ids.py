@@ -70,6 +70,7 @@ def test_a_call_to_another_service_can_be_sent_whatever_its_request_id(tmp_path:
         parts.add(Target, "citybrain.traffic.v1.TrafficService")
         parts.start()
         Target.asked.clear()
+        parts.process.outgoing.tokens.grant("sagas", ["traffic.read"])
         for one in ids:
             path = "citybrain.traffic.v1.TrafficService/GetSignal"
             wait(parts.process.outgoing.call("sagas", path, traffic.GetSignalRequest(signal_id="s"), request_id=one))

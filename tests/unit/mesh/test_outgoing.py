@@ -11,6 +11,7 @@ import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from typing_extensions import override
 
+from citybrain.mesh.access.rules import scopes_of
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
@@ -42,6 +43,7 @@ def away(parts: Parts, failures: int, failure: type[ServiceError] = Unavailable)
     Away.failures, Away.failure, Away.ids = failures, failure, []
     parts.add(Away, SERVICE)
     parts.start()
+    parts.process.outgoing.tokens.grant("tester", scopes_of([SERVICE]))
 
 
 def ask(parts: Parts, call: context.Call, deadline_s: float | None = None) -> str:

@@ -85,13 +85,15 @@ def test_streams_views_and_reactions_know_only_what_events_are_called_today(tmp_
 
 
 def test_followers_are_told_what_events_are_called_today(tmp_path: Path) -> None:
-    async def follow(address: str) -> list[tuple[str, str]]:
-        async with grpc.aio.insecure_channel(address) as channel:
-            response = await ProbeServiceStub(channel).FollowWritten(pb.FollowWrittenRequest()).read()
+    async def follow(parts: Parts) -> list[tuple[str, str]]:
+        async with grpc.aio.insecure_channel(parts.address) as channel:
+            response = (
+                await ProbeServiceStub(channel).FollowWritten(pb.FollowWrittenRequest(), metadata=[parts.bearer()]).read()
+            )
         return [(event.type, ev.Written.FromString(event.data.value).text) for event in response.events]
 
     def test(parts: Parts, provided: dict[str, Any]) -> None:
-        assert wait(follow(parts.address)) == [(type_name(ev.Written), text) for text in ("one", "two", "three")]
+        assert wait(follow(parts)) == [(type_name(ev.Written), text) for text in ("one", "two", "three")]
 
     with_history(tmp_path, test)
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import grpc.aio
 import pytest
-from citybrain.options.v1.options_pb2 import CLASSIFICATION_INTERNAL, CLASSIFICATION_RESTRICTED, Classification
 from citybrain.personal.v1.personal_pb2 import Cipher, PersonErased, Sealed
 from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.probe.v1 import probe_service_pb2 as pb
@@ -59,7 +58,6 @@ class Probe(Service):
 
     name = "probe"
     heard: ClassVar[list[tuple[str, tuple[str, ...], tuple[str, ...]]]] = []
-    clearance: ClassVar[Classification] = CLASSIFICATION_RESTRICTED
     names = Streams("told", tuple, evolve, snapshot_every=1)
     rows = View((ev.Told,), lambda event: event.data.key, last, row=Said, personal={"said": "who"})  # type: ignore[attr-defined]
     seen = View((ev.Told,), lambda event: event.data.key, last, row=Said)  # type: ignore[attr-defined]
@@ -70,7 +68,7 @@ class Probe(Service):
 
     @rpc
     def FollowWritten(self, request: pb.FollowWrittenRequest) -> Follow:
-        return Follow(purpose="all", types=(ev.Told, PersonErased), clearance=self.clearance)
+        return Follow(purpose="all", types=(ev.Told, PersonErased))
 
 
 class Told:
@@ -91,16 +89,16 @@ class Told:
         wait(self.parts.process.activity.rest())
         return answer
 
-    def follow(self, clearance: Classification, count: int = 1) -> list[Any]:
+    def follow(self, clearance: str, count: int = 1) -> list[Any]:
         async def read() -> list[Any]:
             events: list[Any] = []
             async with grpc.aio.insecure_channel(self.parts.address) as channel:
-                call = ProbeServiceStub(channel).FollowWritten(pb.FollowWrittenRequest(), metadata=[("x-caller", "district x")])
+                metadata = [self.parts.bearer("district x", clearance=clearance)]
+                call = ProbeServiceStub(channel).FollowWritten(pb.FollowWrittenRequest(), metadata=metadata)
                 while len(events) < count:
                     events += (await call.read()).events
             return events
 
-        Probe.clearance = clearance
         return wait(read())
 
     def erase(self) -> Any:
@@ -155,11 +153,11 @@ def test_a_follower_below_the_clearance_never_gets_what_is_personal_and_one_that
     tmp_path: Path,
 ) -> None:
     def test(city: Told) -> None:
-        (seen,) = city.follow(clearance=CLASSIFICATION_INTERNAL)
+        (seen,) = city.follow(clearance="INTERNAL")
         shown = ev.Told.FromString(seen.data.value)
         assert (shown.key, shown.who_id, shown.text) == ("k", WHO, "")
         assert wait(city.vault.keys.sent(WHO)) == []
-        (seen,) = city.follow(clearance=CLASSIFICATION_RESTRICTED)
+        (seen,) = city.follow(clearance="RESTRICTED")
         assert ev.Told.FromString(seen.data.value).text == TEXT
         (sent,) = wait(city.vault.keys.sent(WHO))
         assert (sent.recipient, sent.events) == ("district x: citybrain.probe.v1.ProbeService/FollowWritten of all", 1)
@@ -169,13 +167,13 @@ def test_a_follower_below_the_clearance_never_gets_what_is_personal_and_one_that
 
 def test_who_is_erased_is_gone_from_states_rows_reactions_and_streams_and_everybody_is_told(tmp_path: Path) -> None:
     def test(city: Told) -> None:
-        city.follow(clearance=CLASSIFICATION_RESTRICTED)
+        city.follow(clearance="RESTRICTED")
         receipt = city.erase()
         assert (receipt.person, receipt.again, [one.events for one in receipt.sent]) == (WHO, False, [1])
         wait(city.vault.look())
         assert city.provided["names"].load("k") == ("",)
         assert city.provided["rows"].get("k") == Said(WHO, None, "k")
-        first, second = city.follow(clearance=CLASSIFICATION_RESTRICTED, count=2)
+        first, second = city.follow(clearance="RESTRICTED", count=2)
         assert ev.Told.FromString(first.data.value) == ev.Told(key="k", who_id=WHO)
         assert list(first.erased) == [WHO], "a reader can tell it from what was never said"
         assert PersonErased.FromString(second.data.value).person_id == WHO

@@ -392,6 +392,7 @@ def test_a_call_that_failed_says_so_with_its_own_code(tmp_path: Path) -> None:
         city.start()
         context.enter(context.Call("tester", "city.Test/Do", "r1"))
         Department.fails = {"x": Refused("as things stand, no")}
+        city.parts.process.outgoing.tokens.grant("tester", ["traffic.read"])
         with pytest.raises(CallFailed, match="as things stand, no") as caught:
             wait(city.parts.process.outgoing.call("tester", GET, traffic.GetSignalRequest(signal_id="x")))
         assert caught.value.code.name == "FAILED_PRECONDITION"

@@ -64,7 +64,7 @@ def ask(gateway: Gateway) -> health.ListHospitalsResponse:
 def test_nobody_there_is_asked_again_under_the_same_request_id_after_being_told_the_time(tmp_path: Path) -> None:
     answers = Answers(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE)
     for address in served(answers):
-        with Record(tmp_path / "r") as record, Gateway(address, 5, record) as gateway:
+        with Record(tmp_path / "r") as record, Gateway(address, "a-token", 5, record) as gateway:
             gateway.advance(100)
             assert ask(gateway).hospitals[0].hospital_id == "h"
     assert answers.request_ids == ["simulation-5-hospitals"] * 3
@@ -75,7 +75,7 @@ def test_nobody_there_is_asked_again_under_the_same_request_id_after_being_told_
 def test_a_no_is_not_asked_again() -> None:
     answers = Answers(grpc.StatusCode.FAILED_PRECONDITION)
     for address in served(answers):
-        with Record(None) as record, Gateway(address, 5, record) as gateway, pytest.raises(Refused, match="as told"):
+        with Record(None) as record, Gateway(address, "a-token", 5, record) as gateway, pytest.raises(Refused, match="as told"):
             ask(gateway)
     assert len(answers.request_ids) == 1
 
@@ -83,7 +83,7 @@ def test_a_no_is_not_asked_again() -> None:
 def test_a_service_that_stays_away_while_the_mesh_is_there_can_be_done_without() -> None:
     answers = Answers(*[grpc.StatusCode.UNAVAILABLE] * 50)
     for address in served(answers):
-        with Record(None) as record, Gateway(address, 5, record) as gateway:
+        with Record(None) as record, Gateway(address, "a-token", 5, record) as gateway:
             gateway.advance(100)
             for number in range(3):
                 request = health.ListHospitalsRequest()
@@ -99,7 +99,7 @@ def test_a_gateway_that_does_not_come_back_is_one_clear_error() -> None:
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
         lost = pytest.raises(GatewayLost, match=f"{address}: .*is the mesh running")
-        with Record(None) as record, Gateway(address, 1, record, wait_s=0.5) as gateway, lost:
+        with Record(None) as record, Gateway(address, "a-token", 1, record, wait_s=0.5) as gateway, lost:
             gateway.call("citybrain.clock.v1.ClockService/Rest", clock.RestRequest(), clock.RestResponse, "rest")
 
 
@@ -124,7 +124,7 @@ def test_a_name_in_any_script_is_a_request_id_of_its_own() -> None:
     letters = [chr(code) for code in (*range(0x20, 0x180), *range(0x4E00, 0x4E20)) if chr(code).isprintable()]
     answers = Answers()
     for address in served(answers):
-        with Record(None) as record, Gateway(address, 1, record) as gateway:
+        with Record(None) as record, Gateway(address, "a-token", 1, record) as gateway:
             for letter in letters:
                 name = f"signal-{letter}-{letter}"
                 gateway.call(LIST, health.ListHospitalsRequest(), health.ListHospitalsResponse, name)

@@ -72,7 +72,7 @@ def test_every_call_is_recorded_with_who_called_and_under_which_id() -> None:
     for _ in range(2):
         ask(neighbour)
     assert neighbour.requests("GetSignal") == [pb.GetSignalRequest(signal_id="s1")] * 2
-    assert {asked.caller for asked in neighbour.asked} == {"asking"}
+    assert {asked.caller for asked in neighbour.asked} == {"service:asking"}
     assert len({asked.request_id for asked in neighbour.asked}) == 1, "the same for the same call of the test"
     assert neighbour.requests("ReportSignal") == []
 

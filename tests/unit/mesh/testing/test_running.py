@@ -115,7 +115,7 @@ def commands(row: Seen | None) -> list[str]:
 def test_a_method_is_fired_by_a_caller_under_a_request_id_and_for_a_story() -> None:
     with running(Street, contract=TRAFFIC) as street:
         answer = street.fire("GetSignal", get("s"), caller="districts", request_id="r1", correlation_id="inc-西湖 1")
-        assert answer.held_for == "districts|r1|inc-西湖 1"
+        assert answer.held_for == "service:districts|r1|inc-西湖 1"
 
 
 def test_errors_are_those_that_the_method_raised() -> None:

@@ -1,0 +1,76 @@
+"""Channels whose calls carry a token, and where the token of this machine's operator comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from citybrain.local.problems import Problem
+from citybrain.mesh.access.installation import caller_token, keys_folder, open_ring
+from citybrain.mesh.settings.values import Settings
+
+TOKEN_VARIABLE = "CITY_TOKEN"  # noqa: S105
+"""A token for the commands of `city`, in place of one they would make themselves."""
+
+
+def token_here(settings: Settings) -> str:
+    """The token with which commands on this machine call: the one in CITY_TOKEN, or else the installation's own.
+
+    Problem: there is neither.
+    """
+    if given := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return given
+    if not keys_folder(settings).is_dir():
+        raise Problem(
+            f"there is no token: {keys_folder(settings)} is missing, which `city up` makes. Name the --data of the city, or "
+            f"put a token into {TOKEN_VARIABLE}"
+        )
+    return caller_token(settings, open_ring(settings))
+
+
+def channel(address: str, token: str | Callable[[], str], options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A channel to host:port. `token`: goes with every call; a function is asked anew for each; empty: none."""
+    ask = token if callable(token) else lambda: token
+    return grpc.intercept_channel(grpc.insecure_channel(address, options=list(options)), _Bearer(ask))
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
+):
+    """Adds the token to every call of a channel."""
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token = token
+
+    def _go_on(self, continuation: Any, details: Any, request: Any) -> Any:
+        token = self._token()
+        metadata = [*(details.metadata or ()), *([("authorization", f"Bearer {token}")] if token else [])]
+        changed = SimpleNamespace(
+            method=details.method, timeout=details.timeout, metadata=metadata, credentials=details.credentials,
+            wait_for_ready=details.wait_for_ready, compression=details.compression,
+        )  # fmt: skip
+        return continuation(changed, request)
+
+    @override
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._go_on(continuation, client_call_details, request)
+
+    @override
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._go_on(continuation, client_call_details, request)
+
+    @override
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._go_on(continuation, client_call_details, request_iterator)
+
+    @override
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._go_on(continuation, client_call_details, request_iterator)

@@ -1,0 +1,141 @@
+"""What a contract demands of the callers of a method: its scope, its district, the clearance for its answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from citybrain.options.v1 import options_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from citybrain.mesh.access.principal import CLEARANCES, Principal
+from citybrain.mesh.errors import Forbidden
+
+_NAMES: dict[int, str] = {number: name for name, number in CLEARANCES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The rule of one method. `districts`: paths of the fields of its request that name a district."""
+
+    path: str
+    # Empty: only services of the mesh may call it.
+    scope: str
+    clearance: int
+    districts: tuple[tuple[str, ...], ...]
+
+    @property
+    def reads(self) -> bool:
+        """Whether the method changes nothing."""
+        return self.scope.endswith(".read")
+
+    def admit(self, caller: Principal) -> None:
+        """Forbidden: this caller may not call the method, whatever the request says."""
+        if not self.scope and not caller.is_service:
+            raise Forbidden(f"{self.path} is for services of the mesh: there is no scope for it", "NOT_FOR_CALLERS")
+        if self.scope and not caller.holds(self.scope):
+            raise Forbidden(
+                f"{self.path} needs the scope {self.scope}, and this token has it not: ask whoever gives out your tokens",
+                "NO_SCOPE",
+            )
+        if self.clearance > caller.clearance:
+            raise Forbidden(
+                f"what {self.path} answers needs the clearance {_NAMES.get(self.clearance, self.clearance)}", "LOW_CLEARANCE"
+            )
+
+    def admit_request(self, caller: Principal, request: Message) -> None:
+        """Forbidden: the request names a district that the caller is not bound to."""
+        if caller.district:
+            for path in self.districts:
+                for named in _values(request, path):
+                    if named and named != caller.district:
+                        raise Forbidden(
+                            f"{'.'.join(path)} is not {caller.district}, and this token is bound to that district",
+                            "OTHER_DISTRICT",
+                        )
+
+
+def require_district(caller: Principal, district: str) -> None:
+    """Forbidden: something belongs to another district than the one the caller is bound to. Empty: it belongs to none."""
+    if caller.district and district and district != caller.district:
+        raise Forbidden(f"this belongs to another district, and this token is bound to {caller.district}", "OTHER_DISTRICT")
+
+
+def require_at_least(caller: Principal, scopes: Iterable[str], clearance: int, district: str) -> None:
+    """Forbidden: somebody may not give on these scopes, this clearance and this district, since their own token holds less."""
+    if missing := sorted(scope for scope in scopes if not caller.holds(scope)):
+        raise Forbidden(f"a token cannot be given scopes that its giver has not: {', '.join(missing)}", "NO_SCOPE")
+    if clearance > caller.clearance:
+        raise Forbidden("a token cannot be given a higher clearance than its giver has", "LOW_CLEARANCE")
+    if caller.district and district != caller.district:
+        raise Forbidden(f"who is bound to {caller.district} can give tokens for that district only", "OTHER_DISTRICT")
+
+
+def rule_of(method: MethodDescriptor) -> Rule:
+    """The rule that a method's contract gives."""
+    options: Any = method.GetOptions()
+    return Rule(
+        path=f"{method.containing_service.full_name}/{method.name}",
+        scope=str(options.Extensions[options_pb2.scope]),
+        clearance=message_clearance(method.output_type),
+        districts=tuple(_district_paths(method.input_type, ())),
+    )
+
+
+def scopes_of(services: Iterable[str]) -> frozenset[str]:
+    """Every scope of the methods of some gRPC services, and of their personal data. KeyError: a contract is not loaded."""
+    found: set[str] = set()
+    for name in services:
+        service = descriptor_pool.Default().FindServiceByName(name)
+        found |= {scope for method in service.methods if (scope := rule_of(method).scope)}
+        found.add(personal_scope(service.file.package))
+    return frozenset(found)
+
+
+def personal_scope(package: str) -> str:
+    """The scope for personal fields of the messages of a package: that of citybrain.health.v1 is health.personal."""
+    parts = package.split(".")
+    return f"{parts[1] if len(parts) > 1 else package}.personal"
+
+
+@functools.cache
+def message_clearance(descriptor: Descriptor) -> int:
+    """The clearance for a message as a whole, in an answer."""
+    options: Any = descriptor.GetOptions()
+    return int(options.Extensions[options_pb2.classification]) or options_pb2.CLASSIFICATION_PUBLIC
+
+
+def names_district(field: FieldDescriptor) -> bool:
+    """Whether a field names the district of its message."""
+    options: Any = field.GetOptions()
+    return bool(options.Extensions[options_pb2.district])
+
+
+def _district_paths(descriptor: Descriptor, inside: tuple[Descriptor, ...]) -> Iterator[tuple[str, ...]]:
+    if descriptor in inside:
+        return
+    for field in descriptor.fields:
+        if names_district(field):
+            yield (field.name,)
+        elif field.message_type is not None and not _is_map(field):
+            for path in _district_paths(field.message_type, (*inside, descriptor)):
+                yield (field.name, *path)
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    options: Any = field.message_type.GetOptions() if field.message_type is not None else None
+    return options is not None and bool(options.map_entry)
+
+
+def _values(message: Message, path: tuple[str, ...]) -> Iterator[str]:
+    value: Any = getattr(message, path[0])
+    many = bool(message.DESCRIPTOR.fields_by_name[path[0]].is_repeated)
+    for one in value if many else [value]:
+        if len(path) == 1:
+            yield str(one)
+        else:
+            yield from _values(one, path[1:])
