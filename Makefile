@@ -47,7 +47,7 @@ check: build/.stubs ## Lint, strict types, import directions, contracts, nothing
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
-	@$(BIN)/buf lint build/contracts.binpb --config buf.yaml
+	@$(BIN)/buf lint build/descriptors.binpb --config buf.yaml
 	@$(BIN)/python tools/check_repository.py
 
 format: build/.ready ## Puts the code into its form, and mends what the linter can

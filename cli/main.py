@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import backup, configuration, engines, events, log, personal, rebuild, token
+from citybrain.cli import api, audit, backup, configuration, engines, events, log, personal, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -50,8 +50,8 @@ def _city(
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
-    # Files that these two make are for everybody to read; files of all other commands are only for the city's account.
-    if context.invoked_subcommand not in ("demo", "stubs"):
+    # Files that these three make are for everybody to read; files of all other commands are only for the city's account.
+    if context.invoked_subcommand not in ("api", "demo", "stubs"):
         os.umask(OWN_FILES)
 
 
@@ -108,6 +108,8 @@ def up(
     gateway = "" if address == asked else f" --gateway {address}"
     _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}{where}", markup=False)
     _out.print(f'  curl -s -H "authorization: Bearer $(city token{where})" http://{address}/v1/incidents', markup=False)
+    if chosen.gateway.pages:
+        _out.print(f"In a browser: http://{address}/docs/ has every method, to read and to try.", markup=False)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pause()
@@ -248,6 +250,7 @@ def trace(
         _out.print(render(roots, title))
 
 
+app.command()(api.api)
 app.add_typer(configuration.app)
 app.add_typer(engines.app)
 app.command()(personal.erase)
@@ -258,6 +261,7 @@ app.command()(rebuild.rebuild)
 app.command()(token.token)
 app.add_typer(events.app)
 app.add_typer(log.app)
+app.add_typer(audit.app)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -16,6 +16,7 @@ from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import cors_policy, http_filters, unbuffered, untranscoded
 from citybrain.gateway.methods import HEALTH, READING, REFLECTION, Route, routes
 from citybrain.gateway.overload import overload
+from citybrain.gateway.pages import most_bytes, page_routes
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.gateway.tls import connections
 from citybrain.mesh.manifest import Manifest
@@ -24,7 +25,6 @@ LISTENER = "gateway"
 # The cluster of gRPC health and reflection.
 SYSTEM = "system"
 
-_LARGEST_PAGE = 4 * 1024 * 1024
 _HEALTH_METHODS = {"Check": False, "List": False, "Watch": True}
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _UNKNOWN = (
@@ -55,7 +55,9 @@ def bootstrap(
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", settings.admin_port), "ignore_global_conn_limit": True},
         "static_resources": {
-            "listeners": [_listener(open_methods, descriptors, settings, keys or {})],
+            "listeners": [
+                _listener(open_methods, descriptors, settings, keys or {}, page_routes(manifests, descriptors, settings))
+            ],
             "clusters": [
                 *clusters(addresses, {manifest.name: manifest.grpc for manifest in manifests}, settings),
                 *jwks_clusters(settings),
@@ -156,9 +158,13 @@ def _route(path: str, cluster: str, streaming: bool, settings: GatewaySettings, 
 
 
 def _listener(
-    open_methods: Sequence[Route], descriptors: bytes, settings: GatewaySettings, keys: Mapping[str, str]
+    open_methods: Sequence[Route],
+    descriptors: bytes,
+    settings: GatewaySettings,
+    keys: Mapping[str, str],
+    pages: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    entries = route_entries(open_methods, settings, keys)
+    entries = [*pages, *route_entries(open_methods, settings, keys)]
     manager: dict[str, Any] = {
         "@type": _HCM,
         "stat_prefix": "gateway",
@@ -198,7 +204,7 @@ def _listener(
         "http_filters": http_filters(open_methods, descriptors, settings, keys, answered(entries)),
         "route_config": {
             "name": "gateway",
-            "max_direct_response_body_size_bytes": _LARGEST_PAGE,
+            "max_direct_response_body_size_bytes": most_bytes(entries),
             "virtual_hosts": [
                 {
                     "name": "gateway",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.gateway.access import jwt_authn
+from citybrain.gateway.comments import without_comments
 from citybrain.gateway.consumers import local_ratelimit
 from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES, IN_PIECES, REASON
 from citybrain.gateway.methods import Route, open_services
@@ -135,7 +136,7 @@ def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
 def _transcoder(routes: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> dict[str, Any]:
     return {
         "@type": f"{_TYPES}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-        "proto_descriptor_bin": base64.b64encode(descriptors).decode("ascii"),
+        "proto_descriptor_bin": base64.b64encode(without_comments(descriptors)).decode("ascii"),
         "services": open_services(routes),
         "auto_mapping": False,
         # google.rpc.Status with its details becomes the JSON body of an error.

@@ -53,6 +53,7 @@ class Gateway(Section):
     )
     admin_port: int = value(0, "Port of Envoy's own pages, only ever on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     reflection: bool = value(True, "Callers may ask which services there are; `city call` needs it.")
+    pages: bool = value(True, "The pages of the API at /docs/, which need no token; they show what is open, and no data.")
     deadline_s: float = value(30.0, "The longest a unary call may take; a caller may ask for less.", gt=0, le=3600)
     read_deadline_s: float = value(10.0, "The same for a call that only reads.", gt=0, le=3600)
     arrival_s: float = value(30.0, "The longest a request may take to arrive, from its first byte to its last.", ge=0.1, le=600)

@@ -64,6 +64,8 @@ WHAT_FOR = {
     "buf-bin": "lints contracts",
     "coverage": "branches that tests take",
     "vulture": "finds unused code",
+    "jsonschema": "checks JSON against the document of the API",
+    "openapi-spec-validator": "checks that the document of the API is OpenAPI 3.1",
     "pre-commit": "runs the checks before a commit",
 }
 # Packages whose metadata names no licence that a program can read. Looked up in the licence file of each.

@@ -31,6 +31,7 @@ LIMITED = "import os, resource, sys; size = int(sys.argv[1]); resource.setrlimit
 LIMITED += "os.execv(sys.argv[2], sys.argv[2:])"
 OPTIONS = {
     "up": ["--port", "--data", "--driven", "--config"],
+    "api": ["--only", "--out"],
     "doctor": ["--data", "--json", "--config"],
     "status": ["--data", "--address", "--json", "--config"],
     "call": ["SERVICE/METHOD", "JSON", "--gateway", "--data", "--request-id", "--timeout", "--config"],
@@ -305,6 +306,26 @@ def test_what_others_wrote_and_what_is_not_there_is_no_command_to_the_terminal(t
     for text in shown:
         assert "\\u001b[2J\\u009b2J\\u202e" in text
         assert {letter for letter in text if not letter.isprintable()} == {"\n"}
+
+
+# -- api ------------------------------------------------------------------------------------------------------------------
+
+
+def test_api_prints_the_document_of_the_services_it_is_asked_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "api")
+    assert (done.returncode, done.stderr) == (0, "")
+    whole = json.loads(done.stdout)
+    assert whole["openapi"].startswith("3.1.") and "/v1/incidents" in whole["paths"]
+    written = tmp_path / "api.json"
+    assert run(tmp_path, "api", "--only", "health,traffic", "--out", str(written)).stdout == ""
+    some = json.loads(written.read_text(encoding="utf-8"))
+    assert [tag["name"] for tag in some["tags"]] == ["health", "traffic"]
+    assert some["paths"].items() < whole["paths"].items()
+
+
+def test_api_says_in_one_line_what_it_cannot_do(tmp_path: Path) -> None:
+    assert "no service hospital" in refused(tmp_path, "api", "--only", "hospital")
+    assert "cannot be written" in refused(tmp_path, "api", "--out", "nowhere/api.json")
 
 
 # -- up -------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import grpc
 import pytest
@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from citybrain.gateway.methods import Route, routes
+from citybrain.gateway.openapi import openapi
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
@@ -160,6 +161,10 @@ def value_of(known: FieldDescriptor, dice: random.Random, deep: int) -> Any:
         if known.message_type.full_name == "google.protobuf.Timestamp":
             return message_factory.GetMessageClass(known.message_type)(
                 seconds=dice.randrange(-(10**9), 10**9), nanos=dice.randrange(10**9) // 1000 * 1000
+            )
+        if known.message_type.full_name == "google.protobuf.Duration":
+            return message_factory.GetMessageClass(known.message_type)(
+                seconds=dice.randrange(10**9), nanos=dice.randrange(10**9) // 1000 * 1000
             )
         return message_of(known.message_type, dice, deep + 1)
     if known.enum_type is not None:
@@ -317,3 +322,45 @@ def test_nesting_without_end_is_refused_and_costs_nobody_anything(city: City, op
         answer, came = city.through("POST", "/v1/incidents", raw=f'{{"place": {open_ * depth}1{close * depth}}}'.encode())
         assert (answer.status, came) == (400, []), answer.body
     assert city.through("POST", "/v1/incidents", {})[0].status == 200
+
+
+# -- the document of the API ----------------------------------------------------------------------------------------------
+
+
+def sample(part: Any, components: Any) -> Any:
+    """A value as a schema describes it, with all fields."""
+    name = part.get("$ref", "").rpartition("/")[2]
+    schema = (components["schemas"][name] if name else {}) | part
+    if "enum" in schema:
+        return next(value for value in schema["enum"] if value not in schema.get("not", {}).get("enum", [schema["enum"][0]]))
+    if schema.get("format") == "date-time":
+        return "2026-05-01T08:00:00Z"
+    if schema["type"] == "object":
+        return {key: sample(field, components) for key, field in schema["properties"].items()}
+    if schema["type"] == "array":
+        return [sample(schema["items"], components)]
+    plain = {"string": "1" if schema.get("format") in ("int64", "uint64") else "一", "boolean": True}
+    return plain.get(schema["type"], int(schema.get("minimum", 0)) + 1)
+
+
+def test_every_call_that_the_document_describes_arrives_as_it_says(city: City) -> None:
+    document = openapi(MANIFESTS, DESCRIPTORS, driven=True)
+    asked = 0
+    for path, verbs in document["paths"].items():
+        for verb, one in verbs.items():
+            parameters = [parameter for parameter in one["parameters"] if "$ref" not in parameter]
+            given = {parameter["name"]: sample(parameter["schema"], document["components"]) for parameter in parameters}
+            places = {parameter["name"]: parameter["in"] for parameter in parameters}
+            said = path
+            for name, value in given.items():
+                said = said.replace(f"{{{name}}}", quote(str(value)))
+            query = urlencode({name: value for name, value in given.items() if places[name] == "query"}, doseq=True)
+            body = None
+            if "requestBody" in one:
+                body = sample(one["requestBody"]["content"]["application/json"]["schema"], document["components"])
+            answer, (request,) = city.through(verb.upper(), f"{said}?{query}" if query else said, body)
+            assert answer.status == 200, (path, answer.body)
+            assert city.behind.asked[0][0] == one["x-grpc"]
+            assert json_format.MessageToDict(request) == given | (body or {}), path
+            asked += 1
+    assert asked == len(BINDINGS)

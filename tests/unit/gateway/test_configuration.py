@@ -46,7 +46,7 @@ def routes_of(configuration: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def by_path(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {entry["match"]["path"]: entry["route"] for entry in routes_of(configuration) if "path" in entry["match"]}
+    return {entry["match"]["path"]: entry["route"] for entry in routes_of(configuration) if "route" in entry}
 
 
 def contract_methods(contracts: bytes = DESCRIPTORS) -> list[tuple[str, Any]]:
@@ -194,14 +194,14 @@ def test_a_wrong_address_is_named(address: str) -> None:
 
 
 def test_a_service_without_upstream_is_named() -> None:
-    with pytest.raises(GatewayError, match="service district_hub has no upstream"):
+    with pytest.raises(GatewayError, match=f"service {MANIFESTS[0].name} has no upstream"):
         bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams={}))
 
 
 def test_a_service_without_contract_is_named() -> None:
     unknown = MANIFESTS[0].model_copy(update={"grpc": "citybrain.nothing.v1.NothingService"})
     with pytest.raises(
-        GatewayError, match=r"service district_hub: citybrain\.nothing\.v1\.NothingService is not in the descriptor"
+        GatewayError, match=rf"service {MANIFESTS[0].name}: citybrain\.nothing\.v1\.NothingService is not in the descriptor"
     ):
         bootstrap([unknown], DESCRIPTORS, settings())
 

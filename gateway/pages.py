@@ -1,0 +1,76 @@
+"""The pages of the API at `/docs/`: Envoy answers them itself, from its configuration. They need no token, and lead nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from citybrain.gateway.openapi import openapi
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.manifest import Manifest
+
+PREFIX = "/docs/"
+DOCUMENT = f"{PREFIX}openapi.json"
+# The parts of the page, by path, with their types. `index.html` names the others.
+FILES = {
+    PREFIX: ("index.html", "text/html; charset=utf-8"),
+    f"{PREFIX}page.css": ("page.css", "text/css; charset=utf-8"),
+    **{f"{PREFIX}{name}": (name, "text/javascript; charset=utf-8") for name in ("page.js", "calls.js", "schema.js")},
+}
+# Nothing from elsewhere, nothing written into the page: only our own files, and calls to this gateway.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    # After a restart with other contracts the page must not show the old ones.
+    "cache-control": "no-cache",
+}
+_OFF = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+_HERE = Path(__file__).with_name("page")
+
+
+def page_routes(manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> list[dict[str, Any]]:
+    """Envoy's routes of the pages, one for each exact path. They must stand before all others."""
+    if not settings.pages:
+        return []
+    document = openapi(manifests, descriptors, driven=settings.driven)
+    found = [_page(path, (_HERE / name).read_text(encoding="utf-8"), kind) for path, (name, kind) in FILES.items()]
+    found.append(_page(DOCUMENT, json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json"))
+    without_slash = PREFIX.rstrip("/")
+    return [*found, {"name": "docs", "match": _match(without_slash), "redirect": {"path_redirect": PREFIX}} | _unfiltered()]
+
+
+def most_bytes(pages: Sequence[Mapping[str, Any]]) -> int:
+    """The size of the largest page: Envoy must be told."""
+    bodies = [page["direct_response"]["body"]["inline_string"] for page in pages if "direct_response" in page]
+    return max([4096, *(len(body.encode()) for body in bodies)])
+
+
+def _page(path: str, body: str, kind: str) -> dict[str, Any]:
+    headers = _HEADERS | {"content-type": kind}
+    return {
+        "name": path.strip("/"),
+        "match": _match(path),
+        "direct_response": {"status": 200, "body": {"inline_string": body}},
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
+    } | _unfiltered()
+
+
+def _match(path: str) -> dict[str, Any]:
+    return {"path": path, "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]}
+
+
+def _unfiltered() -> dict[str, Any]:
+    # The transcoder would refuse a path that no contract has.
+    return {"typed_per_filter_config": {"envoy.filters.http.grpc_json_transcoder": _OFF}}
