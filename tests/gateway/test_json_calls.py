@@ -335,6 +335,9 @@ def sample(part: Any, components: Any) -> Any:
         return next(value for value in schema["enum"] if value not in schema.get("not", {}).get("enum", [schema["enum"][0]]))
     if schema.get("format") == "date-time":
         return "2026-05-01T08:00:00Z"
+    if schema.get("pattern", "").endswith("s$"):
+        # A duration.
+        return "1.500s"
     if schema["type"] == "object":
         return {key: sample(field, components) for key, field in schema["properties"].items()}
     if schema["type"] == "array":
