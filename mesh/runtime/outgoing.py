@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 
+from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, Files, OwnCertificate
 from citybrain.mesh.access.own_tokens import OwnTokens
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
@@ -27,6 +28,8 @@ from citybrain.observability.tracing import CurrentSpan, Tracing
 
 DEFAULT_DEADLINE_S = 5.0
 _FIRST_PAUSE_S = 0.02
+# A channel with an older certificate is closed when its calls have ended: they all have a deadline.
+_GRACE_S = 3600.0
 # How long another service may take to say whether it is ready.
 _ASK_S = 1.0
 # Texts of gRPC for a message, or metadata, that is larger than this side takes.
@@ -44,13 +47,20 @@ def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
 
 
 class Outgoing:
-    """Channels to the other services, opened on first use. `addresses` is gRPC service → host:port."""
+    """Channels to the other services, opened on first use, and anew when our certificate is renewed.
 
-    def __init__(self, tracing: Tracing, tokens: OwnTokens) -> None:
+    `addresses` is gRPC service → host:port.
+    """
+
+    def __init__(self, tracing: Tracing, tokens: OwnTokens, own: OwnCertificate | None = None) -> None:
+        """`own`: with it services are called by TLS, and must show a certificate of our authorities."""
         self.tokens = tokens
         self.addresses: dict[str, str] = {}
         self._tracing = tracing
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._own = own
+        # Each with what our certificate was when it was opened.
+        self._channels: dict[str, tuple[grpc.aio.Channel, Files | None]] = {}
+        self._closing: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._stubs: dict[str, tuple[grpc.aio.Channel, Any]] = {}
 
     async def call(
@@ -73,7 +83,6 @@ class Outgoing:
         limit = min(x for x in (left, deadline_s, DEFAULT_DEADLINE_S if deadline_s is None else None) if x is not None)
         until = time.monotonic() + limit
         request_id = request_id or call.onward_id(path)
-        stub = self._stub(path, type(request))
         tracer, here = self._tracing.tracer(caller), otel_context.get_current()
         with CurrentSpan(tracer, path, here, trace.SpanKind.CLIENT, {names.RPC_METHOD: path}) as span:
             carrier: dict[str, str] = {}
@@ -82,6 +91,8 @@ class Outgoing:
             metadata = onward_metadata(call, token, request_id, carrier)
             pause = _FIRST_PAUSE_S
             while True:
+                # Asked for anew each time: the channel of the last try may be closed by now.
+                stub = self._stub(path, type(request))
                 try:
                     response: Message = await stub(request, timeout=max(0.001, until - time.monotonic()), metadata=metadata)
                     return response
@@ -112,7 +123,10 @@ class Outgoing:
 
     async def close(self) -> None:
         """Closes every channel."""
-        for channel in self._channels.values():
+        for channel, task in list(self._closing.items()):
+            task.cancel()
+            await channel.close(None)
+        for channel, _ in self._channels.values():
             await channel.close(None)
 
     def _stub(self, path: str, request: type[Message]) -> Any:
@@ -134,8 +148,25 @@ class Outgoing:
         address = self.addresses.get(service)
         if address is None:
             raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
-        if address not in self._channels:
-            # A lost service is tried again soon: an emergency cannot wait for gRPC's back-off of up to minutes.
-            options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
-            self._channels[address] = grpc.aio.insecure_channel(address, options=options)
-        return self._channels[address]
+        files = self._own.current() if self._own is not None else None
+        found = self._channels.get(address)
+        if found is not None and found[1] is files:
+            return found[0]
+        channel = self._open(address, files)
+        self._channels[address] = channel, files
+        if found is not None:
+            self._let_end(found[0])
+        return channel
+
+    @staticmethod
+    def _open(address: str, files: Files | None) -> grpc.aio.Channel:
+        # A lost service is tried again soon: an emergency cannot wait for gRPC's back-off of up to minutes.
+        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
+        if files is None:
+            return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.secure_channel(address, files.for_channels(), options=[*options, *CHANNEL_OPTIONS])
+
+    def _let_end(self, channel: grpc.aio.Channel) -> None:
+        task = asyncio.ensure_future(channel.close(_GRACE_S))
+        self._closing[channel] = task
+        task.add_done_callback(lambda _: self._closing.pop(channel, None))

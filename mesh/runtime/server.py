@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
+from citybrain.mesh.access.certificates import OwnCertificate
 from citybrain.mesh.events import message_class
 from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
@@ -54,11 +55,19 @@ def _made(method: MethodDescriptor, handler: Any) -> Any:
 class GrpcServer:
     """Collects handlers while containers are set up, then serves them."""
 
-    def __init__(self, guard: Guard, health: Health, peers: Collection[str] = (), contracts: Path | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        health: Health,
+        peers: Collection[str] = (),
+        contracts: Path | None = None,
+        own: OwnCertificate | None = None,
+    ) -> None:
         """`guard`: stands before every method but health checks. `contracts`: a descriptor set of the whole city; with it
-        reflection tells of `peers`, which answer elsewhere, too.
+        reflection tells of `peers`, which answer elsewhere, too. `own`: with it only connections of the mesh are taken, by TLS.
         """
         self._guard = guard
+        self._own = own
         self._peers = list(peers) if contracts is not None else []
         self._contracts = contracts
         self._handlers: dict[str, dict[str, Any]] = {}
@@ -106,12 +115,17 @@ class GrpcServer:
         server.add_generic_rpc_handlers((self._health_handlers(),))
         server.add_generic_rpc_handlers((self._reflection_handlers(),))
         try:
-            self.port = server.add_insecure_port(f"{host}:{port}")
+            self.port = self._listen(server, f"{host}:{port}")
         except RuntimeError as error:
             raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
-        self.own_port = server.add_insecure_port("127.0.0.1:0")
+        self.own_port = self._listen(server, "127.0.0.1:0")
         await server.start()
         return self.port
+
+    def _listen(self, server: grpc.aio.Server, address: str) -> int:
+        if self._own is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._own.server_credentials())
 
     def _health_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         """Made as in `add`, so that unreadable requests are refused in the same form."""

@@ -268,7 +268,8 @@ def _nested(given: Mapping[str, GivenValue]) -> dict[str, Any]:
 def _wrong(model: type[Section], given: Mapping[str, GivenValue], place: tuple[int | str, ...], message: str) -> str:
     name = ".".join(map(str, place))
     key = next(one for one in keys(model) if name == one.name or name.startswith(f"{one.name}."))
-    one = given[key.name]
+    # A value that is missing beside others has no place.
+    one = given.get(key.name, GivenValue("not given", "default"))
     what = message.removeprefix("Value error, ").removeprefix("Input ")
     default = f" Default: {key.field.default!s}." if key.field.default else ""
     shown = _PASSWORD.sub("//…@", str(one.value))

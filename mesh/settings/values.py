@@ -218,6 +218,38 @@ class Cassandra(Section):
         return replication
 
 
+class Tls(Section):
+    """TLS between processes of the mesh. With it they take no connection in plain text, and make none."""
+
+    authorities: Path | None = value(
+        None,
+        "File of the authorities (PEM) whose certificates make a process, or a caller past the gateway, one of the mesh: they "
+        "must sign for nobody else. None: processes of the mesh speak plain text.",
+    )
+    certificate: Path | None = value(
+        None,
+        "File of this process's certificate (PEM), for the DNS name mesh.citybrain.local, and to be used as server and client. "
+        "When it is renewed in its file it is taken up.",
+    )
+    certificate_key: Path | None = value(
+        None, "File of the certificate's key (PEM), readable by this process alone.", validate_default=True
+    )
+
+    @property
+    def given(self) -> bool:
+        """Whether there are such files."""
+        return self.certificate is not None
+
+    @field_validator("certificate_key")
+    @classmethod
+    def _all_or_none(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        named = {**info.data, "certificate_key": key}
+        missing = [f"tls.{name}" for name, path in named.items() if path is None]
+        if missing and len(missing) < len(named):
+            raise ValueError(f"is used only together with the others: give {' and '.join(missing)} too, or none of the three")
+        return key
+
+
 class Settings(Section):
     """How processes of the mesh run."""
 
@@ -278,7 +310,8 @@ class Settings(Section):
     accepts: tuple[Accepted, ...] = value(
         (),
         "What `production` would refuse and you accept: `one_host` (all events are on one disk of one machine), `no_tls` "
-        "(others reach the mesh in plain text: something before it brings TLS and asks for tokens).",
+        "(this program makes no connection safe: tokens and data cross the network in plain text, unless something beside "
+        "each process, e.g. a service mesh, brings TLS and lets nobody else in).",
     )
     store: Annotated[str, AfterValidator(known)] = value(
         EMBEDDED,
@@ -292,6 +325,7 @@ class Settings(Section):
     log: Log = Log()
     traces: Traces = Traces()
     processes: Processes = Processes()
+    tls: Tls = Tls()
     personal: Personal = Personal()
     identity: Identity = Identity()
     sources: dict[str, SourceClock] = value(
@@ -334,14 +368,19 @@ class Settings(Section):
             yield "traces.endpoint", "is not given, so nobody could follow an incident: write the address of a collector"
         if self.log.format == "pretty":
             yield "log.format", "is pretty, which no collector reads: write `format: json`"
-        yield from self.without_tls("host", self.host)
+        if not self.tls.given and "no_tls" not in self.accepts:
+            yield from self._in_plain_text()
 
-    def without_tls(self, key: str, host: str) -> Iterator[tuple[str, str]]:
-        """The refusal of an address that other machines can reach without TLS."""
-        if "no_tls" not in self.accepts and not is_loopback(host):
-            why = f"is {host}, which other machines reach without TLS or tokens"
-            instead = "write `host: 127.0.0.1` and put before it what brings both, or, where that is so, `accepts: [no_tls]`"
-            yield key, f"{why}: {instead}"
+    def _in_plain_text(self) -> Iterator[tuple[str, str]]:
+        instead = (
+            "give `tls.authorities`, `tls.certificate` and `tls.certificate_key`; or, if something beside every process brings "
+            "TLS and lets nobody else in, `accepts: [no_tls]`"
+        )
+        if not is_loopback(self.host):
+            yield "host", f"is {self.host}, which other machines reach, in plain text and without a certificate: {instead}"
+        far = [name for name, address in self.peers.items() if not is_loopback(address.rpartition(":")[0])]
+        if far:
+            yield "peers", f"are on other machines ({', '.join(far)}), and would get tokens in plain text: {instead}"
 
 
 def is_loopback(host: str) -> bool:

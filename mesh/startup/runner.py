@@ -13,6 +13,7 @@ from typing import Any
 from citybrain.event_store.feed import last_moment
 from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import StoreError
+from citybrain.mesh.access.certificates import CertificateError, certificate_of
 from citybrain.mesh.access.installation import open_access
 from citybrain.mesh.audit.trail import ChainedTrail
 from citybrain.mesh.manifest import Manifest, ManifestError
@@ -68,6 +69,7 @@ class Mesh:
         classes = [load_entry(manifest) for manifest in self.manifests]
         # The classes have loaded their contracts. Now it is checked, before any event is read, that each old type can be read.
         load_upcasters(self.manifests)
+        own = certificate_of(settings.tls)
         engine = wait(open_engine(settings, self.manifests))
         clock = DrivenClock(wait(last_moment(engine.store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
@@ -79,8 +81,8 @@ class Mesh:
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, trail), Health(), settings.peers, settings.contracts),
-            outgoing=Outgoing(tracing, access.tokens),
+            server=GrpcServer(Guard(access.verifier, trail), Health(), settings.peers, settings.contracts, own),
+            outgoing=Outgoing(tracing, access.tokens, own),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             open_streams=OpenStreams(settings.max_streams),
@@ -119,8 +121,9 @@ class Mesh:
             loop.add_signal_handler(number, self.request_stop)
         wait(self.readiness.begin())
         names = [manifest.name for manifest in self.manifests]
-        address = f"127.0.0.1:{process.server.own_port}"
-        self._presence = Presence(settings.data, "mesh", address=address, serves=f"{settings.host}:{port}", services=names)
+        address, serves = f"127.0.0.1:{process.server.own_port}", f"{settings.host}:{port}"
+        tls = {name: str(path.absolute()) for name, path in settings.tls if path is not None}
+        self._presence = Presence(settings.data, "mesh", address=address, serves=serves, services=names, tls=tls)
         return port
 
     def request_stop(self) -> None:
@@ -160,7 +163,7 @@ def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[in
     mesh = Mesh(manifests, settings)
     try:
         port = mesh.start()
-    except (OSError, ManifestError, StartError, UpcastError, StoreError) as error:
+    except (OSError, ManifestError, StartError, UpcastError, StoreError, CertificateError) as error:
         if isinstance(error, OSError) and is_refused(error):
             error = refused(Path(error.filename or settings.data), error)
         sys.stderr.write(f"city: {error}\n")

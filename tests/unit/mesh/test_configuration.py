@@ -221,7 +221,11 @@ def test_production_asks_for_no_word_about_one_host_where_many_machines_share_an
     [
         ("time: driven", ["city.yaml:6: time is driven", "write `time: wall`"]),
         ("log: {format: pretty}", ["city.yaml:6: log.format is pretty", "json"]),
-        ("host: 0.0.0.0", ["city.yaml:6: host is 0.0.0.0", "without TLS", "accepts: [no_tls]"]),
+        ("host: 0.0.0.0", ["city.yaml:6: host is 0.0.0.0", "in plain text", "tls.certificate", "accepts: [no_tls]"]),
+        (
+            "peers: {traffic: 'traffic.example:7101', health: '127.0.0.1:7102'}",
+            ["peers are on other machines (traffic)", "tls."],
+        ),
     ],
 )
 def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[str]) -> None:
@@ -267,6 +271,35 @@ def test_in_production_the_gateway_has_a_real_certificate_and_takes_no_plain_tex
 def test_a_key_alone_is_no_certificate() -> None:
     (problem,) = wrong("gateway: {certificate_key: city-key.pem}\n")
     assert problem.startswith("city.yaml:1: gateway.certificate_key") and "is the key of no certificate" in problem
+
+
+TLS = "tls: {authorities: mesh.pem, certificate: own.pem, certificate_key: own-key.pem}\n"
+
+
+def test_with_certificates_of_the_mesh_production_listens_everywhere_and_calls_everybody() -> None:
+    found = given(FIT + GATEWAY + TLS + "host: 0.0.0.0\npeers: {traffic: 'traffic.example:7101'}\n").settings
+    assert found.tls.given and found.accepts == ("one_host",)
+
+
+@pytest.mark.parametrize(
+    ("left", "missing"),
+    [
+        ("{authorities: a.pem}", ["tls.certificate", "tls.certificate_key"]),
+        ("{certificate: c.pem, certificate_key: k.pem}", ["tls.authorities"]),
+        ("{authorities: a.pem, certificate: c.pem}", ["tls.certificate_key"]),
+        ("{certificate_key: k.pem}", ["tls.authorities", "tls.certificate"]),
+    ],
+)
+def test_tls_of_the_mesh_needs_all_three_files_or_none(left: str, missing: list[str]) -> None:
+    (problem,) = wrong(f"tls: {left}\n")
+    assert f"give {' and '.join(missing)} too, or none of the three" in problem
+    assert "tls.certificate_key is" in problem
+
+
+def test_files_of_certificates_are_passed_on_to_processes(tmp_path: Path) -> None:
+    settings = given(TLS).settings
+    configuration.write(settings, tmp_path / "settings.yaml")
+    assert load(Settings, file=tmp_path / "settings.yaml", environment={}).settings.tls == settings.tls
 
 
 def test_who_accepts_plain_text_may_listen_everywhere() -> None:
