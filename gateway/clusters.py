@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from citybrain.gateway.settings import GatewaySettings, split
+from citybrain.gateway.tls import to_services
 
 # The cluster Envoy sends its own spans to.
 OTLP = "otlp"
@@ -29,6 +30,10 @@ def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings:
         found.append({"name": NOWHERE, "type": "STATIC", "load_assignment": {"cluster_name": NOWHERE}})
     if settings.otlp_endpoint:
         found.append(_cluster(OTLP, settings.otlp_endpoint, settings, None))
+    if settings.mesh_tls.given:
+        for one in found:
+            if one["name"] in addresses:
+                one["transport_socket"] = to_services(settings.mesh_tls)
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.gateway.clusters import OTLP
-from citybrain.gateway.tls import CERTIFICATE
+from citybrain.gateway.tls import CERTIFICATE, MESH, MESH_AUTHORITIES
 
 # Filters that change with the manifests, the contracts, the keys of issuers, and the limits.
 RELOADED = ("lua", "grpc_json_transcoder", "jwt_authn", "local_ratelimit", "grpc_stats")
@@ -24,7 +24,7 @@ CERTIFICATES = "certificate.json"
 
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-_CERTIFICATE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
 _FILTER = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 
 
@@ -56,15 +56,23 @@ def apart(whole: dict[str, Any], folder: Path) -> Parts:
     watched: dict[str, Watched] = {}
     # The tracer wants its cluster before any file is read.
     kept = [one for one in resources["clusters"] if one["name"] == OTLP]
-    watched[CLUSTERS] = clusters_file([one for one in resources["clusters"] if one["name"] != OTLP])
+    led_to = [one for one in resources["clusters"] if one["name"] != OTLP]
+    certificates: dict[str, Watched] = {}
+    for one in led_to:
+        context = one.get("transport_socket", {}).get("typed_config", {}).get("common_tls_context", {})
+        if "tls_certificates" in context:
+            _certificate_apart(context, MESH, folder, certificates)
+            _authorities_apart(context, folder, certificates)
+    watched[CLUSTERS] = clusters_file(led_to)
     resources["clusters"] = kept
     made["dynamic_resources"] = {"cds_config": _from(folder / CLUSTERS)}
-    certificates: dict[str, Watched] = {}
     filters: dict[str, Watched] = {}
     routes: dict[str, Watched] = {}
     for chain in _chains(made):
         if "transport_socket" in chain:
-            _certificate_apart(chain["transport_socket"]["typed_config"]["common_tls_context"], folder, certificates)
+            _certificate_apart(
+                chain["transport_socket"]["typed_config"]["common_tls_context"], CERTIFICATE, folder, certificates
+            )
         manager = chain["filters"][0]["typed_config"]
         manager["http_filters"] = [_discovered(one, folder, filters) for one in manager["http_filters"]]
         configured = manager.pop("route_config")
@@ -88,13 +96,31 @@ def _chains(configuration: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from listener["filter_chains"]
 
 
-def _certificate_apart(context: dict[str, Any], folder: Path, files: dict[str, Watched]) -> None:
+def _certificate_apart(context: dict[str, Any], name: str, folder: Path, files: dict[str, Watched]) -> None:
     (own,) = context.pop("tls_certificates")
-    # Envoy looks at the folder, so a certificate that is replaced is taken up at once.
-    looked_at = str(Path(own["certificate_chain"]["filename"]).parent)
-    secret = {"@type": _CERTIFICATE, "name": CERTIFICATE, "tls_certificate": own | {"watched_directory": {"path": looked_at}}}
-    files[CERTIFICATES] = _file([secret], f"sds.{CERTIFICATE}")
-    context["tls_certificate_sds_secret_configs"] = [{"name": CERTIFICATE, "sds_config": _from(folder / CERTIFICATES)}]
+    held = {"tls_certificate": own | _looked_at(own["certificate_chain"])}
+    context["tls_certificate_sds_secret_configs"] = [_secret(name, held, folder, files)]
+
+
+def _authorities_apart(context: dict[str, Any], folder: Path, files: dict[str, Watched]) -> None:
+    trusted = context.pop("validation_context")
+    authorities = trusted.pop("trusted_ca")
+    held = {"validation_context": {"trusted_ca": authorities} | _looked_at(authorities)}
+    context["combined_validation_context"] = {
+        "default_validation_context": trusted,
+        "validation_context_sds_secret_config": _secret(MESH_AUTHORITIES, held, folder, files),
+    }
+
+
+def _looked_at(source: dict[str, str]) -> dict[str, Any]:
+    # Envoy looks at the folder, so what is replaced is taken up at once.
+    return {"watched_directory": {"path": str(Path(source["filename"]).parent)}}
+
+
+def _secret(name: str, held: dict[str, Any], folder: Path, files: dict[str, Watched]) -> dict[str, Any]:
+    file = CERTIFICATES if name == CERTIFICATE else f"{name}.json"
+    files[file] = _file([{"@type": _SECRET, "name": name, **held}], f"sds.{name}")
+    return {"name": name, "sds_config": _from(folder / file)}
 
 
 def _discovered(one: dict[str, Any], folder: Path, files: dict[str, Watched]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from citybrain.mesh.settings.values import Section, Settings, is_loopback, value
+from citybrain.mesh.settings.values import Section, Settings, Tls, is_loopback, value
 
 _ADDRESS = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 
@@ -121,6 +121,8 @@ class GatewaySettings(Gateway):
     issuers: tuple[Issuer, ...] = ()
     # The folder in which the gateway makes a certificate if none is configured. None: then it speaks no TLS.
     own_tls: Path | None = None
+    # The certificate with which the gateway calls services, and the authorities of theirs. Not given: plain text.
+    mesh_tls: Tls = Tls()
     # City time is driven from outside: then the clock can be called.
     driven: bool = False
     # OTLP/gRPC receiver of Envoy's spans, http://host:port or host:port. None: no spans.

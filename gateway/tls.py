@@ -1,13 +1,20 @@
-"""TLS on the gateway's port, beside plain text where that may be: the first bytes of a connection tell which it is."""
+"""TLS on the gateway's port, beside plain text where that may be: the first bytes of a connection tell which it is.
+
+And TLS from the gateway to the services, where it shows a certificate of the mesh.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.access.certificates import MESH_NAME
+from citybrain.mesh.settings.values import Tls
 
 CERTIFICATE = "gateway"
 """Name of the gateway's certificate among Envoy's secrets."""
+MESH, MESH_AUTHORITIES = "mesh", "mesh-authorities"
+"""The certificate that it shows to services, and the authorities of theirs."""
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 
@@ -57,3 +64,23 @@ def certificate(settings: GatewaySettings) -> dict[str, Any]:
         "certificate_chain": {"filename": str(settings.certificate)},
         "private_key": {"filename": str(settings.certificate_key or settings.certificate)},
     }
+
+
+def to_services(tls: Tls) -> dict[str, Any]:
+    """The part of a cluster that says how services are called: only those with a certificate of the mesh get a call."""
+    own = {"certificate_chain": {"filename": str(tls.certificate)}, "private_key": {"filename": str(tls.certificate_key)}}
+    trusted = {
+        "trusted_ca": {"filename": str(tls.authorities)},
+        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": MESH_NAME}}],
+    }
+    context = {
+        "@type": f"{_TYPES}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": MESH_NAME,
+        "common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+            "alpn_protocols": ["h2"],
+            "tls_certificates": [own],
+            "validation_context": trusted,
+        },
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}

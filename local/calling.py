@@ -11,8 +11,10 @@ import grpc
 from typing_extensions import override
 
 from citybrain.local.problems import Problem
+from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, CertificateError, OwnCertificate
 from citybrain.mesh.access.installation import caller_token, keys_folder, open_ring
-from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.operations.presence import present
+from citybrain.mesh.settings.values import Settings, Tls
 
 TOKEN_VARIABLE = "CITY_TOKEN"  # noqa: S105
 """A token for the commands of `city`, in place of one they would make themselves."""
@@ -33,10 +35,38 @@ def token_here(settings: Settings) -> str:
     return caller_token(settings, open_ring(settings))
 
 
-def channel(address: str, token: str | Callable[[], str], options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
-    """A channel to host:port. `token`: goes with every call; a function is asked anew for each; empty: none."""
+PLAIN = Tls()
+"""No certificate: calls in plain text."""
+
+
+def tls_at(address: str, settings: Settings, otherwise: Tls = PLAIN) -> Tls:
+    """The files with which to call what answers at host:port.
+
+    A process on the data folder has told them, and a gateway that it has none. Peers have those of the settings. `otherwise`:
+    those for an address that neither knows.
+    """
+    for one in present(settings.data):
+        if one.runs and address in (one.said["address"], one.said.get("serves")):
+            return Tls(**one.said.get("tls", {}))
+    return settings.tls if address in settings.peers.values() else otherwise
+
+
+def channel(
+    address: str, token: str | Callable[[], str], options: Sequence[tuple[str, Any]] = (), tls: Tls = PLAIN
+) -> grpc.Channel:
+    """A channel to host:port. `token`: goes with every call; a function is asked anew for each; empty: none.
+
+    Problem: `tls` names files that cannot be used.
+    """
     ask = token if callable(token) else lambda: token
-    return grpc.intercept_channel(grpc.insecure_channel(address, options=list(options)), _Bearer(ask))
+    if not tls.given:
+        return grpc.intercept_channel(grpc.insecure_channel(address, options=list(options)), _Bearer(ask))
+    try:
+        files = OwnCertificate(tls, serves=False).current()
+    except CertificateError as error:
+        raise Problem(str(error)) from None
+    opened = grpc.secure_channel(address, files.for_channels(), options=[*options, *CHANNEL_OPTIONS])
+    return grpc.intercept_channel(opened, _Bearer(ask))
 
 
 class _Bearer(

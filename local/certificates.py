@@ -1,4 +1,8 @@
-"""The certificate of a gateway on this machine, and the authority of its own that vouches for it. Production has real ones."""
+"""Certificates for a city on this machine, and the authorities that vouch for them. Production has real ones.
+
+The gateway's is for callers, who come to trust its authority. The mesh has an authority of its own, since whatever that one
+signs opens the processes of the mesh.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.mesh.access.certificates import MESH_NAME
+from citybrain.mesh.settings.values import Tls
 
 _AUTHORITY = timedelta(days=3650)
 _CERTIFICATE = timedelta(days=90)
@@ -41,17 +47,35 @@ def certified(settings: GatewaySettings) -> GatewaySettings:
     return settings.model_copy(update={"certificate": made.certificate, "certificate_key": made.key})
 
 
-class Certificates:
-    """Files in a folder: `authority.pem`, `gateway.pem`, and the key of each, which only their owner reads."""
+def for_mesh(folder: Path) -> Certificates:
+    """The certificate that all processes of the mesh on this machine have in common, and their authority."""
+    return Certificates(folder, (MESH_NAME,), "mesh", (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH))
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        """`names`: names and addresses by which callers know the gateway."""
+
+class Certificates:
+    """Files in a folder: `authority.pem`, `gateway.pem` (or as `whose` says), and the key of each, for their owner alone."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        whose: str = "gateway",
+        usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.SERVER_AUTH,),
+    ) -> None:
+        """`names`: names and addresses by which callers know it. `usages`: what its certificate may be used for."""
         self._folder = folder
+        self._whose = whose
+        self.usages = tuple(usages)
         self._names = tuple(dict.fromkeys(names))
         self.authority = folder / "authority.pem"
-        self.certificate = folder / "gateway.pem"
-        self.key = folder / "gateway-key.pem"
+        self.certificate = folder / f"{whose}.pem"
+        self.key = folder / f"{whose}-key.pem"
         self._authority_key = folder / "authority-key.pem"
+
+    @property
+    def tls(self) -> Tls:
+        """Where they are, for the settings of a process."""
+        return Tls(authorities=self.authority, certificate=self.certificate, certificate_key=self.key)
 
     def renew(self, now: datetime | None = None) -> bool:
         """Makes what is missing, ends soon, or has other names; says whether something was made."""
@@ -95,15 +119,15 @@ class Certificates:
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
-            _builder(_name("City gateway"), authority.subject, key.public_key(), now, _CERTIFICATE)
+            _builder(_name(f"City {self._whose}"), authority.subject, key.public_key(), now, _CERTIFICATE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(self.usages), critical=False)
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in self._names]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
         )
-        # Envoy looks at the folder: the key first, since a certificate without its key would be refused.
+        # Who looks at the folder finds two that do not fit in between, and keeps what it has until the certificate is there.
         self._write_key(self.key, key)
         _write(self.certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
 

@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from typing_extensions import override
 
-from citybrain.local.calling import channel, token_here
+from citybrain.local.calling import channel, tls_at, token_here
 from citybrain.local.supervisor import Kept
 from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings import configuration
@@ -92,7 +92,8 @@ class MeshChild(Kept):
 
     def channel(self) -> grpc.Channel:
         """A channel to it, whose calls carry the installation's own token."""
-        return channel(self.address, token_here(self._settings or Settings(data=self._data)))
+        settings = self._settings or Settings(data=self._data)
+        return channel(self.address, token_here(settings), tls=tls_at(self.address, settings))
 
     @property
     def pid(self) -> int:
@@ -111,9 +112,10 @@ class MeshChild(Kept):
         own = next((one.said["address"] for one in present(self._data) if pid and one.said["pid"] == pid), "")
         if not own:
             return True
-        with grpc.insecure_channel(own) as channel:
+        # Health needs no token.
+        with channel(own, "", tls=tls_at(own, Settings(data=self._data))) as opened:
             try:
-                HealthStub(channel).Check(HealthCheckRequest(), timeout=timeout_s)
+                HealthStub(opened).Check(HealthCheckRequest(), timeout=timeout_s)
             except grpc.RpcError as error:
                 return error.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
         return True

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO
 
 from citybrain.gateway.settings import Gateway, GatewaySettings
+from citybrain.local.certificates import for_mesh
 from citybrain.local.contracts import descriptors, with_others
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.envoy import Envoy
@@ -39,7 +40,7 @@ MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
 # How often the size of the access log is looked at.
 _LOOK_S = 2.0
-# How often the end of the gateway's own certificate is looked at.
+# How often the end of certificates is looked at.
 _RENEW_S = 3600.0
 _log = logger("city")
 
@@ -52,7 +53,8 @@ class LocalCity:
     """Receiver, mesh and gateway, kept up until they are stopped. `kill()` and `start_again()` are for demonstrating faults.
 
     `only`: the services that run; empty: all. `folders`: with more services. `engines`: with a Kafka and a Cassandra of its
-    own. `say`: gets a sentence when something happens to a process.
+    own. `tls`: with certificates of its own between its processes, if the settings have none. `say`: gets a sentence when
+    something happens to a process.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class LocalCity:
         without: Sequence[str] = (),
         folders: Sequence[Path] = (),
         engines: bool = False,
+        tls: bool = False,
         say: Callable[[str], None] = _log.warning,
     ) -> None:
         self.data = settings.data
@@ -71,6 +74,7 @@ class LocalCity:
         self._folders = [folder.absolute() for folder in folders]
         self._gateway_settings = gateway
         self._manifests = [manifest for manifest in choose(list(only), self._folders) if manifest.name not in without]
+        self._certificates = for_mesh((settings.data / "mesh-tls").absolute()) if tls and not settings.tls.given else None
         self._told_to = say
         self._said: LogFile | None = None
         self._with_engines = engines
@@ -130,7 +134,11 @@ class LocalCity:
                 self._receiver = Receiver(self.traces)
                 with span_file(self.traces):
                     endpoint = self._receiver.start()
-            mesh = self._settings.model_copy(update={"traces": Traces(endpoint=endpoint), **self._start_engines()})
+            changes = {"traces": Traces(endpoint=endpoint), **self._start_engines()}
+            if self._certificates is not None:
+                self._certificates.renew()
+                changes["tls"] = self._certificates.tls
+            mesh = self._settings.model_copy(update=changes)
             groups = groups_of(self._manifests, mesh)
             self.mesh = Processes(
                 groups, self._manifests, mesh, self._say, contracts=contracts, changed=self._tell_lives,
@@ -147,12 +155,13 @@ class LocalCity:
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
                 own_tls=self.data / "tls",
+                mesh_tls=mesh.tls,
                 identity=own_issuer(self._settings),
                 issuers=other_issuers(self._settings),
             )
             self.gateway = Envoy(
                 self._manifests,
-                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token()),
+                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token(), mesh.tls),
                 settings,
                 self.data / "gateway",
             )
@@ -184,15 +193,15 @@ class LocalCity:
             self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
 
     def _rotate(self) -> None:
-        """Begins the gateway's access log anew when it is full (Envoy only adds to it), and renews its certificate."""
+        """Begins the gateway's access log anew when it is full (Envoy only adds to it), and renews certificates."""
         path = self.data / "access.log"
         full = self._settings.log.file_mb * 1024 * 1024
         renewed = time.monotonic()
         while not self._stopped.wait(_LOOK_S):
-            if self.gateway is not None and time.monotonic() - renewed > _RENEW_S:
+            if time.monotonic() - renewed > _RENEW_S:
                 renewed = time.monotonic()
                 with contextlib.suppress(OSError):
-                    self.gateway.renew_certificate()
+                    self.renew_certificates()
             # The disk may be full, or the gateway away: try again at the next look.
             with contextlib.suppress(OSError):
                 if path.stat().st_size >= full and self.gateway is not None:
@@ -200,6 +209,13 @@ class LocalCity:
                     log.doRollover()
                     log.close()
                     self.gateway.reopen_logs()
+
+    def renew_certificates(self) -> None:
+        """Makes certificates anew that end soon; all processes take them up. OSError: they cannot be written."""
+        if self.gateway is not None:
+            self.gateway.renew_certificate()
+        if self._certificates is not None:
+            self._certificates.renew()
 
     def _lives(self) -> dict[str, object]:
         assert self.mesh is not None

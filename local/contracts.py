@@ -8,9 +8,11 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from citybrain.local.calling import PLAIN
 from citybrain.local.problems import Problem
 from citybrain.local.reflection import Remote
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.settings.values import Tls
 
 # In a checkout the contracts are built; a wheel has them in its package.
 _HERE = Path(__file__).resolve().parents[1]
@@ -26,7 +28,9 @@ def descriptors() -> Path:
     raise Problem("the contracts are not built: run `make setup`")
 
 
-def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[str, str], token: str) -> bytes:
+def with_others(
+    known: bytes, manifests: Sequence[Manifest], addresses: Mapping[str, str], token: str, tls: Tls = PLAIN
+) -> bytes:
     """The known contracts, and those of services that are not among them: a running service tells its own by reflection."""
     contracts = FileDescriptorSet.FromString(known)
     services = {f"{file.package}.{service.name}" for file in contracts.file for service in file.service}
@@ -34,7 +38,7 @@ def with_others(known: bytes, manifests: Sequence[Manifest], addresses: Mapping[
     for manifest in manifests:
         if manifest.grpc in services:
             continue
-        with Remote(addresses[manifest.name], token) as remote:
+        with Remote(addresses[manifest.name], token, tls) as remote:
             for file in remote.files(manifest.grpc):
                 if file.name not in names:
                     names.add(file.name)

@@ -116,8 +116,9 @@ class Envoy(Kept):
                 self.update(self._manifests, self._descriptors, self._settings)
 
     def _refuse_what_is_fixed(self, settings: GatewaySettings) -> None:
-        def fixed(**changes: Any) -> dict[str, Any]:
-            return apart(self._whole(**changes), self._folder.absolute()).bootstrap
+        def fixed(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+            parts = apart(self._whole(**changes), self._folder.absolute())
+            return parts.bootstrap, sorted(parts.watched)
 
         own = fixed()
         found = [

@@ -16,7 +16,8 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
-from citybrain.local.calling import channel
+from citybrain.local.calling import PLAIN, channel
+from citybrain.mesh.settings.values import Tls
 
 
 class CallError(Exception):
@@ -30,10 +31,10 @@ _KEPT: list[DescriptorPool] = []
 class Remote:
     """The services behind one gateway or process."""
 
-    def __init__(self, address: str, token: str) -> None:
-        """`token`: goes with every call."""
+    def __init__(self, address: str, token: str, tls: Tls = PLAIN) -> None:
+        """`token`: goes with every call. `tls`: the files with which to call a process of the mesh."""
         self._address = address
-        self._channel = channel(address, token)
+        self._channel = channel(address, token, tls=tls)
         self._database = ProtoReflectionDescriptorDatabase(self._channel)
         # Filled completely before it is used: a pool that asked the network during parsing has crashed the parser.
         self._pool = DescriptorPool()

@@ -113,13 +113,19 @@ class Upstream:
 
     service: EmergencyCommand = field(default_factory=EmergencyCommand)
     port: int = 0
+    # With them it takes TLS alone.
+    credentials: grpc.ServerCredentials | None = None
     _server: grpc.Server | None = None
 
     def start(self) -> None:
         """Serves; again on the same port."""
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_EmergencyCommandServiceServicer_to_server(self.service, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self.credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self.credentials)
         self._server.start()
 
     def stop(self) -> None:

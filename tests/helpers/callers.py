@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from citybrain.local.calling import channel as with_token
+from citybrain.local.calling import tls_at
 from citybrain.mesh.access.installation import caller_token, open_access, open_ring
 from citybrain.mesh.settings.values import Settings
 
@@ -40,7 +41,7 @@ def service_bearer(data: Path, service: str, behalf: str = "", scopes: Sequence[
 
 def channel(address: str, data: Path, options: Sequence[tuple[str, Any]] = (), **claims: Any) -> grpc.Channel:
     """A channel to host:port, for the installation in a data folder."""
-    return with_token(address, token(data, **claims), options)
+    return with_token(address, token(data, **claims), options, tls_at(address, Settings(data=data)))
 
 
 def calling(process: Process, **claims: Any) -> grpc.Channel:

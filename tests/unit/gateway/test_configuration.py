@@ -20,9 +20,11 @@ from citybrain.gateway.filters import FILTER_ORDER
 from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
 from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.tls import MESH, MESH_AUTHORITIES
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
-from citybrain.mesh.operations.mesh_service import SERVICE as MESH
+from citybrain.mesh.operations.mesh_service import SERVICE as MESH_SERVICE
+from citybrain.mesh.settings.values import Tls
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = find_manifests([ROOT / "services", ROOT / "sagas"])
@@ -73,7 +75,7 @@ def test_every_method_with_a_scope_has_a_route_and_a_json_form() -> None:
     open_methods = {route.path: route for route in routes(MANIFESTS, DESCRIPTORS, driven=True)}
     for service, method in contract_methods():
         path = f"/{service}/{method.name}"
-        if service == MESH:
+        if service == MESH_SERVICE:
             assert path not in paths, f"{path} is for those who run the mesh"
             continue
         assert method.options.Extensions[options_pb2.scope], f"{path} has no scope"
@@ -263,3 +265,26 @@ def test_a_configuration_that_is_taken_apart_keeps_its_order_and_the_cluster_of_
     assert [one["name"] for one in manager(parts.bootstrap)["http_filters"]] == [
         one["name"] for one in manager(whole)["http_filters"]
     ]
+
+
+def test_services_are_called_with_a_certificate_that_is_taken_up_when_it_is_renewed_and_others_are_not(tmp_path: Path) -> None:
+    files = Tls(authorities=tmp_path / "a.pem", certificate=tmp_path / "c.pem", certificate_key=tmp_path / "k.pem")
+    whole = bootstrap(MANIFESTS, DESCRIPTORS, settings(mesh_tls=files, otlp_endpoint="http://127.0.0.1:4317", driven=True))
+    parts = apart(whole, tmp_path)
+    clusters = json.loads(parts.watched["clusters.json"].text)["resources"]
+    assert {one["name"] for one in clusters} == {*UPSTREAMS, "system", "clock"}
+    for one in clusters:
+        context = one["transport_socket"]["typed_config"]
+        common = context["common_tls_context"]
+        trusted = common["combined_validation_context"]
+        assert context["sni"] == "mesh.citybrain.local"
+        assert [given["name"] for given in common["tls_certificate_sds_secret_configs"]] == [MESH]
+        assert trusted["validation_context_sds_secret_config"]["name"] == MESH_AUTHORITIES
+        (name,) = trusted["default_validation_context"]["match_typed_subject_alt_names"]
+        assert name["matcher"] == {"exact": "mesh.citybrain.local"}
+    (own,) = json.loads(parts.watched["mesh.json"].text)["resources"]
+    assert own["tls_certificate"]["watched_directory"] == {"path": str(tmp_path)}
+    (spans,) = parts.bootstrap["static_resources"]["clusters"]
+    assert "transport_socket" not in spans
+    plain = apart(bootstrap(MANIFESTS, DESCRIPTORS, settings()), tmp_path).watched["clusters.json"].text
+    assert "transport_socket" not in plain
