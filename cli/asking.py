@@ -9,7 +9,7 @@ from typing import Any
 
 from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
-from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.settings.values import Settings, Tls
 
 
 class NotHere(Problem):
@@ -29,12 +29,14 @@ class Process:
     address: str
     serves: str
     services: tuple[str, ...]
+    # The files with which it is called.
+    tls: Tls
 
     @classmethod
     def of(cls, one: Present) -> Process:
         """From its presence file."""
         said = one.said
-        return cls(int(said["pid"]), said["address"], said["serves"], tuple(said["services"]))
+        return cls(int(said["pid"]), said["address"], said["serves"], tuple(said["services"]), Tls(**said.get("tls", {})))
 
     @property
     def named(self) -> str:
@@ -60,7 +62,7 @@ def ask_all(asked: list[Process], method: Callable[[Any], Any], settings: Settin
 
     def one(process: Process) -> Any:
         try:
-            return ask(process.address, method, token)
+            return ask(process.address, method, token, process.tls)
         except Silent:
             return Silent(f"{process.named} does not answer: its log may say why; `city status` shows whether it comes back")
         except Problem as problem:
@@ -70,15 +72,18 @@ def ask_all(asked: list[Process], method: Callable[[Any], Any], settings: Settin
         yield from zip(asked, pool.map(one, asked), strict=True)
 
 
-def ask(address: str, method: Callable[[Any], Any], token: str) -> Any:
-    """The answer of a process. NotHere, Silent or Problem: it does not have this, does not answer, or refuses."""
+def ask(address: str, method: Callable[[Any], Any], token: str, tls: Tls) -> Any:
+    """The answer of a process. `tls`: the files with which it is called.
+
+    NotHere, Silent or Problem: it does not have this, does not answer, or refuses.
+    """
     # Imported only now, so that `--help` is quick.
     import grpc
     from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
     from citybrain.local.calling import channel as channel_to
 
-    with channel_to(address, token) as channel:
+    with channel_to(address, token, tls=tls) as channel:
         try:
             return method(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
         except grpc.RpcError as error:

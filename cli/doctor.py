@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import envoy
@@ -18,10 +19,14 @@ from citybrain.cli.configuration import City
 from citybrain.cli.machine import Finding, well, wrong
 from citybrain.cli.status import Picture, on_folder
 from citybrain.local.city import ROOT
+from citybrain.mesh.access.certificates import CertificateError, OwnCertificate
 from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue
+from citybrain.mesh.settings.values import Tls
 from citybrain.observability.words import counted
 
+# A certificate that ends so soon should have been renewed.
+_SOON = timedelta(days=2)
 # A group that is further behind than this is reported.
 _FAR_BEHIND = 1000
 _MARKS = {"well": ("✓", "green"), "note": ("·", "yellow"), "wrong": ("✗", "red")}
@@ -72,6 +77,7 @@ def checks() -> dict[str, Check]:
         "data folder": lambda at, _: [machine.can_write(at.data)],
         "fsync": lambda at, _: [machine.disk_sync(at.data)],
         "key of tokens": lambda at, _: [machine.token_key(at.settings.token_key)],
+        "certificate of the mesh": lambda at, _: _certificate(at.settings.tls),
         "open files": lambda at, _: [_open_files(at)],
         "clock": lambda at, _: [machine.clock(at.data, time.time_ns() // 1000)],
         "ports": _ports,
@@ -95,6 +101,20 @@ def shown(finding: Finding) -> RenderableType:
     mark, colour = _MARKS[finding.state]
     text = Text.assemble((f"{mark} ", colour), (finding.what, "bold"), f"  {finding.said}")
     return text.append(f"\n    → {finding.do}" if finding.do else "")
+
+
+def _certificate(tls: Tls) -> Iterator[Finding]:
+    what = "certificate"
+    if not tls.given:
+        return
+    try:
+        left = OwnCertificate(tls).current().ends - datetime.now(UTC)
+    except CertificateError as error:
+        yield wrong(what, str(error), "mend it there: processes of the mesh do not start with it")
+        return
+    said = f"processes of the mesh know each other by {tls.certificate}, for {counted(left.days, 'more day')}"
+    # What renews certificates does so after two thirds of their time.
+    yield Finding(what, "note", said, "look whether something renews it") if left < _SOON else well(what, said)
 
 
 def _open_files(at: Here) -> Finding:

@@ -75,6 +75,9 @@ def up(
     engines: Annotated[
         bool, typer.Option("--engines", help="On a Kafka and a Cassandra of its own, below the data folder, instead of a file.")
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="TLS between its processes too, with certificates of its own, if none are configured.")
+    ] = False,
     folder: Annotated[
         list[Path] | None, typer.Option(help="A folder with more services, each with its manifest. May be given again.")
     ] = None,
@@ -99,7 +102,7 @@ def up(
     )
     asked = configuration.load(config).asked
     tell = lambda what: _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} city: {what}", markup=False)  # noqa: E731
-    city = LocalCity(chosen, chosen.gateway, only=names, folders=folder or [], engines=engines, say=tell)
+    city = LocalCity(chosen, chosen.gateway, only=names, folders=folder or [], engines=engines, tls=tls, say=tell)
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
@@ -203,14 +206,15 @@ def call(
 ) -> None:
     """Calls any method through the gateway, by reflection; prints the answer as JSON.
 
+    A process on the data folder, or a configured peer, can be asked past the gateway; with `tls` it is shown the certificate.
     It calls with the token in CITY_TOKEN, or with the own one of the city in --data, which may do everything.
     """
-    from citybrain.local.calling import token_here
+    from citybrain.local.calling import tls_at, token_here
     from citybrain.local.reflection import Remote, pretty
 
     settings = configuration.load(config, remote=("--gateway", gateway), data=("--data", data))
     metadata = [("x-request-id", in_header(request_id))] if request_id else []
-    with Remote(settings.asked, token_here(settings)) as remote:
+    with Remote(settings.asked, token_here(settings), tls_at(settings.asked, settings)) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -39,13 +41,15 @@ def rebuild(
 
     Meanwhile the city reads the present one. If this command is ended, the rebuild goes on, after a crash too.
     """
-    from citybrain.local.calling import token_here
+    from citybrain.local.calling import tls_at, token_here
 
     settings = configuration.load(config, data=("--data", data))
-    where, token = address or _process_of(service, settings), token_here(settings)
-    asked = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
-    begun = ask(where, lambda mesh: mesh.RebuildView(asked, timeout=_ASK_S), token).rebuild
-    done = begun if give_up else _wait(where, token, service, view, begun)
+    where = address or _process_of(service, settings)
+    tls = tls_at(where, settings, otherwise=settings.tls)
+    asking = partial(ask, where, token=token_here(settings), tls=tls)
+    request = pb.RebuildViewRequest(service=service, view=view, give_up=give_up)
+    begun = asking(lambda mesh: mesh.RebuildView(request, timeout=_ASK_S)).rebuild
+    done = begun if give_up else _wait(asking, service, view, begun)
     if as_json:
         _out.print(
             json.dumps(
@@ -60,7 +64,7 @@ def rebuild(
         )
 
 
-def _wait(where: str, token: str, service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
+def _wait(asking: Callable[[Callable[[Any], Any]], Any], service: str, view: str, begun: pb.Rebuild) -> pb.Rebuild:
     """Waits until the new generation is live. Problem: it cannot become live, was given up, or another one was begun."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
@@ -68,7 +72,7 @@ def _wait(where: str, token: str, service: str, view: str, begun: pb.Rebuild) ->
         place, moved_at = (-1, -1), time.monotonic()
         while True:
             request = pb.GetRebuildRequest(service=service, view=view)
-            now: pb.Rebuild = ask(where, lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S), token).rebuild  # noqa: B023
+            now: pb.Rebuild = asking(lambda mesh: mesh.GetRebuild(request, timeout=_ASK_S)).rebuild  # noqa: B023
             if now.live == begun.building:
                 return now
             if now.building != begun.building:

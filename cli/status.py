@@ -24,9 +24,10 @@ from rich.text import Text
 
 from citybrain.cli import waiting
 from citybrain.cli.asking import Process, Silent, ask_all
+from citybrain.cli.configuration import City
 from citybrain.cli.groups import plain
+from citybrain.local.calling import PLAIN, tls_at, token_here
 from citybrain.local.calling import channel as channel_to
-from citybrain.local.calling import token_here
 from citybrain.local.problems import Problem
 from citybrain.mesh.operations.presence import Present, present
 from citybrain.mesh.settings.values import Settings
@@ -145,14 +146,16 @@ def _status_of(stub: Any) -> Any:
     return stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S)
 
 
-def behind(address: str, settings: Settings) -> Picture:
+def behind(address: str, settings: City) -> Picture:
     """What answers at an address: the whole status of a process of the mesh, or what a gateway's health checks tell."""
     try:
         token = token_here(settings)
     except Problem:
         # Health checks need none.
         token = ""
-    with channel_to(address, token) as channel:
+    # What is not the configured gateway is a process, so far as anybody knows.
+    tls = tls_at(address, settings, PLAIN if address == settings.asked else settings.tls)
+    with channel_to(address, token, tls=tls) as channel:
         try:
             status = _status_of(MeshServiceStub(channel))  # type: ignore[no-untyped-call]
             return Picture(address, [One(status.pid, address, f"process {status.pid}", status)])

@@ -30,7 +30,7 @@ LIMIT_S = 60
 LIMITED = "import os, resource, sys; size = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
 LIMITED += "os.execv(sys.argv[2], sys.argv[2:])"
 OPTIONS = {
-    "up": ["--port", "--data", "--driven", "--config"],
+    "up": ["--port", "--data", "--driven", "--tls", "--config"],
     "api": ["--only", "--out"],
     "doctor": ["--data", "--json", "--config"],
     "status": ["--data", "--address", "--json", "--config"],
@@ -152,8 +152,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def city(folder: Path) -> Iterator[str]:
     """The address of a city that several tests call."""
     process = subprocess.Popen(
-        [CITY, "up", "--port", "0", "--data", str(folder / "data"), "--driven"], cwd=folder, env=environment(), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        [CITY, "up", "--port", "0", "--data", str(folder / "data"), "--driven", "--tls"], cwd=folder, env=environment(),
+        text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     first = process.stdout.readline()

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from typing import Any
 import pytest
 
 from citybrain.cli import machine
-from citybrain.cli.doctor import checks
+from citybrain.cli.configuration import City
+from citybrain.cli.doctor import Here, checks
 from citybrain.cli.machine import Finding
+from citybrain.cli.status import Picture
 from citybrain.event_store.read_models import Parked
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.local.certificates import for_mesh
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
-from citybrain.mesh.settings.values import Settings
+from citybrain.mesh.settings.values import Settings, Tls
 from tests.cli.test_commands import run, until
 from tests.unit.event_store.test_database import small
 
@@ -241,6 +245,25 @@ def test_a_key_of_tokens_that_is_not_there_or_is_none_is_wrong(tmp_path: Path) -
 
 
 # -- ports and locks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_of_the_mesh_is_well_and_noted_before_it_ends_and_wrong_where_it_cannot_be_used(tmp_path: Path) -> None:
+    made = for_mesh(tmp_path / "mesh-tls")
+    made.renew()
+
+    def found(tls: Tls) -> list[Finding]:
+        at = Here(City(data=tmp_path, tls=tls), [])
+        return list(checks()["certificate of the mesh"](at, Picture("here")))
+
+    assert found(Tls()) == []
+    (good,) = found(made.tls)
+    assert good.state == "well" and "for 89 more days" in good.said
+    (bad,) = found(made.tls.model_copy(update={"certificate": tmp_path / "none.pem"}))
+    is_wrong(bad, "tls.certificate names", "cannot be read")
+    made.certificate.unlink()
+    made.renew(datetime.now(UTC) - timedelta(days=89))
+    (soon,) = found(made.tls)
+    assert soon.state == "note" and "for 0 more days" in soon.said
 
 
 def test_a_port_that_is_taken_names_who_has_it(tmp_path: Path) -> None:

@@ -48,13 +48,12 @@ def test_a_rebuild_that_does_not_move_says_so(monkeypatch: pytest.MonkeyPatch, c
     done = pb.GetRebuildResponse(rebuild=pb.Rebuild(live=2))
     said: list[str] = []
 
-    def ask(where: str, method: object, token: str) -> pb.GetRebuildResponse:
+    def ask(method: object) -> pb.GetRebuildResponse:
         said.append(capsys.readouterr().err)
         return done if any("has not moved" in one for one in said) else stands
 
-    monkeypatch.setattr(rebuild, "ask", ask)
     monkeypatch.setattr(rebuild, "_QUIET_S", 0.2)
-    assert rebuild._wait("here", "a-token", "health", "roads", begun).live == 2
+    assert rebuild._wait(ask, "health", "roads", begun).live == 2
     (told,) = filter(None, said)
     assert (
         told
