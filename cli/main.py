@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import api, backup, configuration, engines, events, log, personal, rebuild, token
+from citybrain.cli import api, audit, backup, configuration, engines, events, log, personal, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -261,6 +261,7 @@ app.command()(rebuild.rebuild)
 app.command()(token.token)
 app.add_typer(events.app)
 app.add_typer(log.app)
+app.add_typer(audit.app)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -50,7 +50,7 @@ def erase(
         _out.print(line, markup=False, soft_wrap=True)
 
 
-async def _opened(settings: Settings) -> Engine:
+async def opened(settings: Settings) -> Engine:
     """The engine of a city that is there; Problem where none is, and nothing is made then."""
     from citybrain.mesh.storage.engine import engine_named, open_engine
 
@@ -62,7 +62,7 @@ async def _opened(settings: Settings) -> Engine:
 async def _erase(settings: Settings, person: str) -> Receipt:
     from citybrain.mesh.personal import erasure
 
-    engine = await _opened(settings)
+    engine = await opened(settings)
     try:
         return await erasure.erase(engine.store, engine.keys, person, actor="city-cli")
     finally:
@@ -97,7 +97,7 @@ def rewrap(data: Data = None, config: File = None) -> None:
 
 
 async def _rewrap(settings: Settings) -> tuple[int, int]:
-    engine = await _opened(settings)
+    engine = await opened(settings)
     console = Console(stderr=True)
     looked_at = changed = 0
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from typing_extensions import override
 
@@ -13,6 +14,23 @@ from citybrain.event_store.store import Cursor, EventStore, Feed, FeedPage, Log,
 def log_position(store: EventStore) -> int:
     """How far the log has come, as one number for people: the sum of its partitions' heads."""
     return sum(partition.head() for partition in store.partitions())
+
+
+async def position_before(log: Log, moment: datetime) -> int:
+    """The position after which every event was recorded at or after a moment."""
+    wanted = int(moment.timestamp() * 1_000_000)
+    low, high = 0, log.head()
+    while low < high:
+        middle = (low + high) // 2
+        page = await log.read_log(middle, 1)
+        while not page.events and middle < page.reached < high:
+            # The record there is no event, so it says nothing of the time: look further.
+            page = await log.read_log(page.reached, 1)
+        if page.events and page.events[0].recorded_at < wanted:
+            low = page.events[0].position
+        else:
+            high = middle
+    return low
 
 
 class PartitionsFeed(Feed):

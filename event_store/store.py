@@ -1,6 +1,6 @@
 """What an event store promises, in types: events, outcomes, errors and the port that every engine implements.
 
-The promises are numbered ES-1 … ES-14 in docs/guarantees.md; docstrings here name the ones they carry.
+The promises are numbered ES-1 … ES-15 in docs/guarantees.md; docstrings here name the ones they carry.
 """
 
 from __future__ import annotations

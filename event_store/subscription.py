@@ -41,7 +41,7 @@ class Subscription:
 
     `park_after`: how often one event is tried before it waits for a person (`on_parked` tells); None: it is tried for ever, and
     everything waits for it. `lasting` says whether an error is the event's own fault. `keeps_place`: whether the checkpoint is
-    stored also after a page without events for this group, so that others see how far it is.
+    stored also after a page without events for this group, so that others see how far it is. `on_rest`: called at the end.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Subscription:
         on_failure: Failed | None = None,
         on_parked: Callable[[Parked], None] | None = None,
         keeps_place: Callable[[], bool] = lambda: False,
+        on_rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
         self._memory = memory
@@ -69,6 +70,7 @@ class Subscription:
         self._on_failure = on_failure
         self._on_parked = on_parked
         self._keeps_place = keeps_place
+        self._on_rest = on_rest
         self._waiting = ParkedStreams(memory)
         self._done: set[int] = set()
         # Positions after the checkpoint that are already parked or given up: they are skipped when the log brings them again.
@@ -132,6 +134,7 @@ class Subscription:
                 await self._work(page.events, page.reached)
             self.position = page.reached
             if self.position >= self._log.head():
+                self._on_rest()
                 await self._until_something_new()
 
     async def _set_aside(self, found: Sequence[Unreadable]) -> None:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.access.rules import require_at_least, require_district
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
+from citybrain.mesh.providers.auditing import AuditRecords
 from citybrain.mesh.providers.following import Follow
 from citybrain.mesh.providers.paging import Key, one_page, scan_page
 from citybrain.mesh.providers.readings import Readings
@@ -26,6 +27,7 @@ from citybrain.mesh.upcasting import upcast
 from citybrain.observability.logs import logger
 
 __all__ = [
+    "AuditRecords",
     "Caller",
     "Cause",
     "Client",

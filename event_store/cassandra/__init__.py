@@ -10,4 +10,5 @@
 | `slots.py` | numbered slots for parked events |
 | `keys.py` | the keys of persons, in a keyspace of their own |
 | `snapshots.py` | states of long streams |
+| `requests.py` | what request ids are bound to |
 """

@@ -72,8 +72,15 @@ STREAMS = (
     "CREATE TABLE IF NOT EXISTS snapshots (stream text PRIMARY KEY, version bigint, event_id text, code text, state blob)",
     # One row for each generation of a view. It is never changed.
     "CREATE TABLE IF NOT EXISTS view_folded_by (service text, grp text, shape text, code text, PRIMARY KEY ((service, grp)))",
+    # Rows are never changed and expire, all after the same time: files are made one by age, and removed whole.
+    """
+    CREATE TABLE IF NOT EXISTS requests (
+      id blob, caller blob, method text, content blob,
+      PRIMARY KEY (id, caller, method, content)) WITH gc_grace_seconds = 86400 AND compaction =
+      {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1'}
+    """,
 )
-"""Streams, with read models and snapshots beside them."""
+"""Streams, with read models, snapshots and request ids beside them."""
 
 # Overwritten values leave the files soon: a table is flushed each hour, and any two of its files are made one.
 _SOON_GONE = (

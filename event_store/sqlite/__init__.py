@@ -7,6 +7,7 @@
 | `read_models.py` | rows, checkpoints and parked events of one service, in a file of its own |
 | `keys.py` | the keys of persons, in a file that only its owner can read |
 | `snapshots.py`, `readings.py` | states of long streams; what sensors send |
+| `requests.py` | what request ids are bound to |
 | `threads.py` | how a file is asked from the event loop: by a thread of its own |
 | `database.py` | opening a file to which several processes write, and explaining why it cannot be used |
 | `backup.py` | copies of the files while others write to them |

@@ -221,7 +221,7 @@ class Readiness:
 
     async def _write_to_store(self) -> Trouble | None:
         await self._process.store.writable()
-        unwell = self._process.store.unwell()
+        unwell = self._process.store.unwell() or self._process.trail.unwell()
         return Trouble(unwell) if unwell else None
 
     async def _look_at_store(self, state: ServiceState) -> Trouble | None:

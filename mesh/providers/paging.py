@@ -34,29 +34,30 @@ def one_page(
 
     `default`: rows in a page, if the request gives no `page_size`.
     """
-    last = _last(tokens, request)
+    last = page_begin(tokens, request)
     if last is not None:
         rows = [row for row in rows if (key(row) < last if newest_first else key(row) > last)]
     ordered = sorted(rows, key=key, reverse=newest_first)
     size = request.page_size or default
     page = ordered[:size]
-    return page, _token(tokens, request, key(page[-1])) if len(ordered) > size else ""
+    return page, page_token(tokens, request, key(page[-1])) if len(ordered) > size else ""
 
 
 def scan_page(tokens: Tokens, request: Any, view: Scanned[R], *, default: int) -> tuple[list[tuple[str, R]], str]:
     """One page of a read model in the order of its keys, as `one_page`. Reads only the rows of this page, and one more."""
-    (after,) = _last(tokens, request) or ("",)
+    (after,) = page_begin(tokens, request) or ("",)
     size = request.page_size or default
     rows = view.scan(str(after), size + 1)
     page = rows[:size]
-    return page, _token(tokens, request, (page[-1][0],)) if len(rows) > size else ""
+    return page, page_token(tokens, request, (page[-1][0],)) if len(rows) > size else ""
 
 
-def _token(tokens: Tokens, request: Any, last: Key) -> str:
+def page_token(tokens: Tokens, request: Any, last: Key) -> str:
+    """The token of a page that begins after a key."""
     return tokens.seal(_purpose(request), json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def _last(tokens: Tokens, request: Any) -> Key | None:
+def page_begin(tokens: Tokens, request: Any) -> Key | None:
     """The key after which the page begins. BadRequest: the token is not of this list and this question."""
     if not request.page_token:
         return None

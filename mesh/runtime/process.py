@@ -1,4 +1,4 @@
-"""What the services of one process share: the store, the clock, the gRPC server, outgoing calls, tracing."""
+"""What the services of one process share: the store, the clock, the gRPC server, outgoing calls, tracing, the audit trail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from citybrain.event_store.store import EventStore
     from citybrain.mesh.access.installation import Access
+    from citybrain.mesh.audit.entries import Trail
     from citybrain.mesh.personal.vault import Vault
     from citybrain.mesh.providers.following import OpenStreams
     from citybrain.mesh.runtime.activity import Activity
@@ -38,6 +39,7 @@ class Process:
     open_streams: OpenStreams
     vault: Vault
     access: Access
+    trail: Trail
     # The read models of its services, opened on first use.
     read_models: dict[str, ServiceReadModels] = field(default_factory=dict)
 

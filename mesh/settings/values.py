@@ -266,6 +266,12 @@ class Settings(Section):
         ge=1,
         le=100_000,
     )
+    request_ids_kept_days: int = value(
+        30,
+        "For how many days a request id is bound to the caller, method and content it was first used with; 0: for ever.",
+        ge=0,
+        le=7_000,
+    )
     token_key: Path | None = value(
         None, "File with 32 random bytes that sign resume and page tokens. None: one is made in the data folder."
     )
@@ -302,6 +308,11 @@ class Settings(Section):
             if not host or not port.isdigit():
                 raise ValueError(f"{name} must be host:port, e.g. {name}=127.0.0.1:7100")
         return peers
+
+    @property
+    def request_ids_kept_s(self) -> int:
+        """The same in seconds."""
+        return self.request_ids_kept_days * 86_400
 
     def refusals(self) -> Iterator[tuple[str, str]]:
         """What production refuses, as pairs (key, reason and what to do)."""

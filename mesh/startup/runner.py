@@ -13,6 +13,7 @@ from typing import Any
 from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import EventStore, Log, StoreError
 from citybrain.mesh.access.installation import open_access
+from citybrain.mesh.audit.trail import ChainedTrail
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
@@ -84,6 +85,7 @@ class Mesh:
             open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,
+            trail=ChainedTrail(engine.store, clock.now),
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.
@@ -144,6 +146,8 @@ class Mesh:
         for container in self.containers:
             container.stop()
         wait(process.outgoing.close())
+        # After all that could still be done for a caller.
+        wait(process.trail.close())
         for models in process.read_models.values():
             models.close()
         wait(process.engine.close())

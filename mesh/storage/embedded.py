@@ -13,6 +13,7 @@ from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.keys import SqliteKeys
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.vault import keys_folder, master_secrets
@@ -26,7 +27,8 @@ EVENTS = "events.db"
 
 
 class Embedded(Engine):
-    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings and keys."""
+    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings, request ids
+    and keys."""
 
     features: ClassVar[EngineFeatures] = EngineFeatures(
         store=SqliteEventStore.features, many_machines=False, files=True, log_apart=False, rest_is_seen=True
@@ -38,6 +40,7 @@ class Embedded(Engine):
     def __init__(self, settings: Settings) -> None:
         """To be made inside the running event loop."""
         self._data = data = settings.data
+        self._request_ids_kept_s = settings.request_ids_kept_s
         self.keys = key_file(settings)
         self.store = SqliteEventStore(data / EVENTS)
 
@@ -63,6 +66,11 @@ class Embedded(Engine):
     def readings(self) -> SqliteReadings:
         return SqliteReadings(self._data / "readings.db")
 
+    @functools.cached_property
+    @override
+    def requests(self) -> SqliteRequests:
+        return SqliteRequests(self._data / "requests.db", self._request_ids_kept_s)
+
     @override
     def models(self, service: str) -> ReadModels:
         return SqliteReadModels(self._data / f"{service}.views.db")
@@ -87,7 +95,7 @@ class Embedded(Engine):
     @override
     async def close(self) -> None:
         # Files that were never used were not opened.
-        for name in ("readings", "snapshots", "keys"):
+        for name in ("readings", "snapshots", "requests", "keys"):
             if name in vars(self):
                 vars(self)[name].close()
         self.store.close()

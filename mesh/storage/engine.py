@@ -16,6 +16,7 @@ from typing_extensions import override
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
+from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.store import EventStore, Partition, StoreError
 from citybrain.mesh.manifest import Manifest
@@ -76,6 +77,11 @@ class Engine(Protocol):
     @property
     def readings(self) -> ReadingsLog:
         """Batches of readings. To be used inside the running event loop."""
+        ...
+
+    @property
+    def requests(self) -> RequestBook:
+        """What request ids are bound to. To be used inside the running event loop."""
         ...
 
     look_s: float

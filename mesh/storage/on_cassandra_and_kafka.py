@@ -13,6 +13,7 @@ from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
+from citybrain.event_store.cassandra.requests import CassandraRequests
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
 from citybrain.event_store.cassandra.tables import CassandraTables
@@ -26,6 +27,7 @@ from citybrain.event_store.kafka.topics import event_topic, partition_of, servic
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.store import StoreError
 from citybrain.event_store.watch import Watch
+from citybrain.mesh.audit.chain import PUBLISHER as AUDIT
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.personal.erasure import PUBLISHER
 from citybrain.mesh.personal.vault import master_secrets
@@ -65,7 +67,7 @@ class SharedLead(Lead):
 
 
 class OnCassandraAndKafka(Distributed):
-    """Streams, read models, snapshots and keys of persons on Cassandra, the log and readings on Kafka."""
+    """Streams, read models, snapshots, request ids and keys of persons on Cassandra, the log and readings on Kafka."""
 
     look_s = 0.5
     store: DistributedEventStore
@@ -79,12 +81,14 @@ class OnCassandraAndKafka(Distributed):
         models: Mapping[str, ReadModels],
         keys: CassandraKeys,
         snapshots: CassandraSnapshots,
+        requests: CassandraRequests,
         watch: Watch,
     ) -> None:
         self._watch = watch
         self._models = models
         self.keys = keys
         self._snapshots = snapshots
+        self._requests = requests
         self._cluster = cluster
         self._asked = asked
         self._tables = tables
@@ -107,18 +111,24 @@ class OnCassandraAndKafka(Distributed):
             names = [manifest.name for manifest in manifests]
             kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
             snapshots = await CassandraSnapshots.on(asked, where.keyspace)
+            requests = await CassandraRequests.on(asked, where.keyspace, settings.request_ids_kept_s)
             watch = Watch()
             log = await KafkaLog.open(cluster, sorted(_services(manifests)), watch)
         except BaseException:
             keys.close()
             asked.close()
             raise
-        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, watch)
+        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, requests, watch)
 
     @property
     @override
     def snapshots(self) -> CassandraSnapshots:
         return self._snapshots
+
+    @property
+    @override
+    def requests(self) -> CassandraRequests:
+        return self._requests
 
     @functools.cached_property
     @override
@@ -167,9 +177,9 @@ class OnCassandraAndKafka(Distributed):
 
 
 def _services(manifests: Sequence[Manifest]) -> set[str]:
-    """The services that publish here or are heard here, and the publisher of erasures."""
+    """The services that publish here or are heard here, the publisher of erasures, and the audit trail."""
     types = {name for manifest in manifests for name in (*manifest.publishes, *manifest.subscribes)}
-    return {PUBLISHER, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
+    return {PUBLISHER, AUDIT, *(manifest.name for manifest in manifests)}.union(*(services_of([name]) or () for name in types))
 
 
 def _cluster(kafka: Kafka) -> Cluster:

@@ -17,10 +17,11 @@ from typing import Literal
 import grpc
 from typing_extensions import override
 
+from citybrain.event_store.feed import position_before
 from citybrain.event_store.keys import PersonErased
 from citybrain.event_store.parking import GroupMemory
 from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels, Row
-from citybrain.event_store.store import LimitExceeded, Log, LostAssignment, Partition, StoreError
+from citybrain.event_store.store import LimitExceeded, LostAssignment, Partition, StoreError
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.runtime.process import Process
@@ -264,7 +265,7 @@ class GroupMember:
                 part.subscription = Subscription(
                     part.log, part, position, self.types, functools.partial(handle, part), batch=batch, park_after=park_after,
                     lasting=lasting, on_failure=self._failed, on_parked=self._parked,
-                    keeps_place=lambda: self.keeps_place,
+                    keeps_place=lambda: self.keeps_place, on_rest=self._process.activity.changed,
                 )  # fmt: skip
                 self._parts[partition.name] = part
                 self._process.activity.changed()
@@ -386,20 +387,3 @@ class GroupMember:
 def part_name(group: str, partition: Partition) -> str:
     """The name under which a group's checkpoint in a partition is stored."""
     return f"{group}@{partition.name}" if partition.name else group
-
-
-async def position_before(log: Log, moment: datetime) -> int:
-    """The position after which every event was recorded at or after a moment."""
-    wanted = int(moment.timestamp() * 1_000_000)
-    low, high = 0, log.head()
-    while low < high:
-        middle = (low + high) // 2
-        page = await log.read_log(middle, 1)
-        while not page.events and middle < page.reached < high:
-            # The record there is no event, so it says nothing of the time: look further.
-            page = await log.read_log(page.reached, 1)
-        if page.events and page.events[0].recorded_at < wanted:
-            low = page.events[0].position
-        else:
-            high = middle
-    return low

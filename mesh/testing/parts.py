@@ -16,8 +16,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from citybrain.mesh.access.installation import caller_token, open_access
 from citybrain.mesh.access.principal import EVERYTHING
+from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.personal.vault import Vault
@@ -93,6 +96,39 @@ def greenlets() -> Greenlets:
     return Greenlets()
 
 
+class ListedTrail(Trail):
+    """A trail that keeps entries in a list. `away`: why it cannot record anything now; empty: it can."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        # Those of them that were durable before their calls were answered.
+        self.kept: list[Entry] = []
+        self.away = ""
+
+    @override
+    def admit(self, *, durable: bool = False) -> None:
+        if self.away:
+            raise TrailAway(self.away)
+
+    @override
+    def note(self, entry: Entry) -> None:
+        self.admit()
+        self.entries.append(entry)
+
+    @override
+    async def keep(self, entry: Entry) -> None:
+        self.note(entry)
+        self.kept.append(entry)
+
+    @override
+    def unwell(self) -> str:
+        return self.away
+
+    @override
+    async def close(self) -> None:
+        """It ends with its list."""
+
+
 class Parts:
     """The parts of one mesh process, inside the test process. Use them inside `greenlets().run`."""
 
@@ -103,6 +139,8 @@ class Parts:
         engine = wait(open_engine(settings, []))
         access = open_access(settings)
         self.store = engine.store
+        # What was done, as the audit trail would keep it.
+        self.trail = ListedTrail()
         self.process = Process(
             settings=settings,
             loop=loop,
@@ -116,6 +154,7 @@ class Parts:
             open_streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,
+            trail=self.trail,
         )
         self.containers: list[Container] = []
 

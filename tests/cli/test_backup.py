@@ -63,7 +63,9 @@ def done(folder: Path, *arguments: str) -> Any:
 
 def in_log(data: Path) -> set[str]:
     with sqlite3.connect(data / "events.db") as database:
-        return {row[0].rpartition("incident-")[2] for row in database.execute("SELECT stream FROM events WHERE version = 1")}
+        # Beside them are records of the audit trail.
+        sql = "SELECT stream FROM events WHERE version = 1 AND stream LIKE '%/incident-%'"
+        return {row[0].rpartition("incident-")[2] for row in database.execute(sql)}
 
 
 def test_a_backup_that_is_made_while_the_city_works_is_put_back_whole(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_copy_that_was_changed_or_broken_off_is_refused_and_nothing_can_be_sta
     data, copy = tmp_path / "data", tmp_path / "copy"
     with city(data) as running:
         running.report()
-    done(tmp_path, "backup", str(copy), "--data", str(data))
+    made = done(tmp_path, "backup", str(copy), "--data", str(data))
     target = tmp_path / "new"
     events = copy / "events.db"
     whole = events.read_bytes()
@@ -142,7 +144,7 @@ def test_a_copy_that_was_changed_or_broken_off_is_refused_and_nothing_can_be_sta
     (target / "events.db").write_bytes(b"half")
     failed = run(tmp_path, "serve", "emergency_command", "--data", str(target))
     assert failed.returncode == 2 and "was not put back whole" in failed.stderr
-    assert done(tmp_path, "restore", str(copy), "--data", str(target))["events"] == 1
+    assert done(tmp_path, "restore", str(copy), "--data", str(target))["events"] == made["events"] >= 1
     with city(target) as running:
         until(lambda: len(running.listed()) == 1, "the city that was put back does not serve")
 

@@ -12,8 +12,10 @@ from typing_extensions import override
 
 from citybrain.event_store.feed import PartitionsFeed
 from citybrain.event_store.read_models import MAX_ROW_BYTES, FoldedBy, Kept, Parked, Row
+from citybrain.event_store.requests import Bound
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.sqlite.store import CorrelatedLog
 from citybrain.event_store.store import (
     ANY,
@@ -333,6 +335,28 @@ class SaysAnewByWhatItFolds(Through):
     async def keep_folded_by(self, group: str, by: FoldedBy) -> FoldedBy:
         self.models._db.execute("DELETE FROM folded_by WHERE grp = ?", (group,))
         return await self.models.keep_folded_by(group, by)
+
+
+# -- request ids ------------------------------------------------------------------------------------------------------------
+
+
+class RemembersTheLastUse(SqliteRequests):
+    """Binds an id anew each time."""
+
+    @override
+    async def bind(self, request_id: str, caller: str, method: str, content: bytes) -> Bound | None:
+        bound = await super().bind(request_id, caller, method, content)
+        self._patient.execute("DELETE FROM requests")
+        await super().bind(request_id, caller, method, content)
+        return bound
+
+
+class KnowsNoCallers(SqliteRequests):
+    """Takes all callers for one."""
+
+    @override
+    async def bind(self, request_id: str, caller: str, method: str, content: bytes) -> Bound | None:
+        return await super().bind(request_id, "", method, content)
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------------

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"tests.contract.{name}" for name in ("store", "read_models", "log", "clock", "readings")))
+SUITES = ("store", "read_models", "log", "clock", "readings", "requests", "audit")
+pytest.register_assert_rewrite(*(f"tests.contract.{name}" for name in SUITES))

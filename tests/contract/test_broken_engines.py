@@ -11,8 +11,10 @@ from hypothesis.errors import Flaky
 from typing_extensions import override
 
 from citybrain.event_store.read_models import ReadModels
+from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
+from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.store import (
     EventStore,
     LostAssignment,
@@ -24,6 +26,7 @@ from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
+from tests.contract.requests import DAY_S, METHOD, RequestBookContract
 from tests.contract.store import EventStoreContract
 
 # Some of what is broken never comes to an end.
@@ -105,6 +108,24 @@ class _ClockOn(CityClockContract):
         await clock.advance(moment)
 
 
+class _RequestsOn(RequestBookContract):
+    """Any file of request ids."""
+
+    features = SqliteEventStore.features
+
+    def __init__(self, book: type[SqliteRequests]) -> None:
+        self._book = book
+
+    @asynccontextmanager
+    @override
+    async def requests(self, folder: Path, kept_s: int = DAY_S) -> AsyncIterator[RequestBook]:
+        book = self._book(folder / "requests.db", kept_s)
+        try:
+            yield book
+        finally:
+            book.close()
+
+
 STORES = [
     (broken.IgnoresTheVersion, "test_es1_a_wrong_version_is_a_conflict_and_writes_nothing"),
     (broken.IgnoresTheVersion, "test_es1_of_many_writers_with_the_same_expectation_exactly_one_wins"),
@@ -158,6 +179,12 @@ CLOCKS = [
 ]
 
 
+REQUESTS = [
+    (broken.RemembersTheLastUse, "content"),
+    (broken.KnowsNoCallers, "caller"),
+]
+
+
 def fails(test: Callable[..., None], *arguments: object) -> None:
     with pytest.raises((AssertionError, LostAssignment, TimeoutError, Flaky, pytest.fail.Exception)):
         test(*arguments)
@@ -195,6 +222,14 @@ def test_what_breaks_a_promise_does_not_agree_with_the_model(
 def test_a_clock_that_breaks_a_promise_is_caught(clock: type[DrivenClock], test: str) -> None:
     getattr(_ClockOn(DrivenClock), test)()
     fails(getattr(_ClockOn(clock), test))
+
+
+@pytest.mark.parametrize(("book", "part"), REQUESTS)
+def test_request_ids_that_are_bound_to_less_are_caught(book: type[SqliteRequests], part: str, tmp_path: Path) -> None:
+    name = "test_es15_another_use_of_an_id_is_refused_and_told_what_differs"
+    uses = {"caller": ("app/li", METHOD, b"one"), "content": ("app/wang", METHOD, b"two")}
+    getattr(_RequestsOn(SqliteRequests), name)(*uses[part], (part,), tmp_path / "sound")
+    fails(getattr(_RequestsOn(book), name), *uses[part], (part,), tmp_path / "broken")
 
 
 def test_an_engine_without_a_limit_is_caught(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
+from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.keys import SqliteKeys
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.readings import SqliteReadings
+from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.sqlite.snapshots import SqliteSnapshots
 from citybrain.event_store.store import EventStore
 from tests.contract.keys import KeyStoreContract, MasterKeyContract
@@ -22,6 +24,7 @@ from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.readings import ReadingsContract
+from tests.contract.requests import DAY_S, RequestBookContract
 from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
 
@@ -80,6 +83,15 @@ class Embedded:
         finally:
             ring.close()
 
+    @asynccontextmanager
+    async def requests(self, folder: Path, kept_s: int = DAY_S) -> AsyncIterator[RequestBook]:
+        """A sixth."""
+        book = SqliteRequests(folder / "requests.db", kept_s)
+        try:
+            yield book
+        finally:
+            book.close()
+
 
 class TestStore(Embedded, EventStoreContract):
     """ES-1 … ES-5, ES-13."""
@@ -99,6 +111,10 @@ class TestKeys(Embedded, KeyStoreContract, MasterKeyContract):
 
 class TestSnapshots(Embedded, SnapshotsContract):
     """ES-10: what is kept."""
+
+
+class TestRequests(Embedded, RequestBookContract):
+    """ES-15."""
 
 
 class TestLog(Embedded, LogContract):

@@ -16,7 +16,7 @@ from citybrain.mesh.settings.engines import EngineFeatures
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.engine import AllOrNothing, Assignment, Engine
 from citybrain.mesh.storage.leadership import Lead
-from tests.memory_engine.kept import MemoryReadings, MemorySnapshots
+from tests.memory_engine.kept import MemoryReadings, MemoryRequests, MemorySnapshots
 from tests.memory_engine.keys import MemoryKeys
 from tests.memory_engine.read_models import MemoryReadModels
 from tests.memory_engine.store import MemoryStore
@@ -32,16 +32,17 @@ class InMemory(Engine):
     store: MemoryStore
     keys: MemoryKeys
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.store = MemoryStore()
         self.keys = MemoryKeys()
         self._snapshots = MemorySnapshots()
         self._readings = MemoryReadings()
+        self._requests = MemoryRequests(settings.request_ids_kept_s)
 
     @classmethod
     @override
     async def open(cls, settings: Settings, manifests: Sequence[Manifest]) -> InMemory:
-        return cls()
+        return cls(settings)
 
     @classmethod
     @override
@@ -57,6 +58,11 @@ class InMemory(Engine):
     @override
     def readings(self) -> MemoryReadings:
         return self._readings
+
+    @property
+    @override
+    def requests(self) -> MemoryRequests:
+        return self._requests
 
     @override
     def models(self, service: str) -> ReadModels:

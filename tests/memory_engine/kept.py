@@ -1,14 +1,16 @@
-"""States of streams and batches of readings, in memory."""
+"""States of streams, batches of readings and request ids, in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from itertools import islice
 
 from typing_extensions import override
 
 from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
+from citybrain.event_store.requests import Bound, RequestBook, Use
 from citybrain.event_store.snapshots import Snapshot, Snapshots
 from citybrain.event_store.store import LimitExceeded
 from tests.memory_engine.at_once import at_once
@@ -72,3 +74,24 @@ class MemoryReadings(ReadingsLog):
     async def grown(self, topic: str, after: int) -> None:
         async with self._grown:
             await self._grown.wait_for(lambda: self.head(topic) > after)
+
+
+class MemoryRequests(RequestBook):
+    """A RequestBook."""
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._uses: dict[str, tuple[float, Use]] = {}
+
+    @override
+    async def bind(self, request_id: str, caller: str, method: str, content: bytes) -> Bound | None:
+        use, now = Use.of(caller, method, content), time.monotonic()
+        first = self._uses.get(request_id)
+        if first is None or (self._kept_s and first[0] < now - self._kept_s):
+            self._uses[request_id] = now, use
+            return None
+        return use.compared(first[1])
+
+    @override
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -68,7 +68,7 @@ def test_a_process_whose_neighbours_are_in_another_one_is_refused_to_an_engine_o
 
 def test_log_and_streams_that_are_one_are_not_compared() -> None:
     with pytest.raises(StoreError, match="there is nothing to compare"):
-        asyncio.run(InMemory().verify(repair=False))
+        asyncio.run(InMemory(Settings()).verify(repair=False))
 
 
 @pytest.mark.parametrize(

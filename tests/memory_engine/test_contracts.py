@@ -9,6 +9,7 @@ from pathlib import Path
 from citybrain.event_store.keys import KeyStore
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
+from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.store import EventStore
 from tests.contract.keys import KeyStoreContract
@@ -17,9 +18,10 @@ from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.readings import ReadingsContract
+from tests.contract.requests import DAY_S, RequestBookContract
 from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
-from tests.memory_engine.kept import MemoryReadings, MemorySnapshots
+from tests.memory_engine.kept import MemoryReadings, MemoryRequests, MemorySnapshots
 from tests.memory_engine.keys import MemoryKeys
 from tests.memory_engine.read_models import MemoryReadModels
 from tests.memory_engine.store import MemoryStore
@@ -50,6 +52,10 @@ class InMemory:
     async def readings(self, folder: Path) -> AsyncIterator[ReadingsLog]:
         yield MemoryReadings()
 
+    @asynccontextmanager
+    async def requests(self, folder: Path, kept_s: int = DAY_S) -> AsyncIterator[RequestBook]:
+        yield MemoryRequests(kept_s)
+
 
 class TestStore(InMemory, EventStoreContract):
     """ES-1 … ES-5, ES-13."""
@@ -69,6 +75,10 @@ class TestKeys(InMemory, KeyStoreContract):
 
 class TestSnapshots(InMemory, SnapshotsContract):
     """ES-10: what is kept."""
+
+
+class TestRequests(InMemory, RequestBookContract):
+    """ES-15."""
 
 
 class TestLog(InMemory, LogContract):

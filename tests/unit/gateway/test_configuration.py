@@ -186,14 +186,14 @@ def test_a_wrong_address_is_named(address: str) -> None:
 
 
 def test_a_service_without_upstream_is_named() -> None:
-    with pytest.raises(GatewayError, match="service district_hub has no upstream"):
+    with pytest.raises(GatewayError, match=f"service {MANIFESTS[0].name} has no upstream"):
         bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams={}))
 
 
 def test_a_service_without_contract_is_named() -> None:
     unknown = MANIFESTS[0].model_copy(update={"grpc": "citybrain.nothing.v1.NothingService"})
     with pytest.raises(
-        GatewayError, match=r"service district_hub: citybrain\.nothing\.v1\.NothingService is not in the descriptor"
+        GatewayError, match=rf"service {MANIFESTS[0].name}: citybrain\.nothing\.v1\.NothingService is not in the descriptor"
     ):
         bootstrap([unknown], DESCRIPTORS, settings())
 

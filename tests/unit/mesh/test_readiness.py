@@ -228,6 +228,20 @@ def test_what_is_not_well_in_the_store_though_it_takes_appends_is_told_and_the_s
     ward(tmp_path, test)
 
 
+def test_an_audit_trail_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test(here: Ward) -> None:
+        monkeypatch.setattr("citybrain.mesh.operations.readiness._TRY_STORE_S", 0.0)
+        here.start()
+        here.until("", SERVING)
+        here.parts.trail.away = "the audit trail cannot be written: the disk is full"
+        here.until(f"{SERVICE}/store", NOT_SERVING)
+        assert "the disk is full" in here.reason(f"{SERVICE}/store")
+        here.parts.trail.away = ""
+        here.until(f"{SERVICE}/store", SERVING)
+
+    ward(tmp_path, test)
+
+
 def test_a_subscription_that_fails_once_is_not_worth_a_word(tmp_path: Path) -> None:
     def test(here: Ward) -> None:
         Watched.broken = {"subscription"}
