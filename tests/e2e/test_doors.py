@@ -73,9 +73,9 @@ class Door:
 
     def __init__(self, city: LocalCity, remote: Remote) -> None:
         self.address = address_of(city)
-        self._events = city.data / "events.db"
         self.bearer = {"authorization": f"Bearer {city.token()}"}
         self._channel = channel(self.address, city.data)
+        self._events = city.data / "events.db"
         self._rest: Any = self._channel.unary_unary(
             CLOCK,
             request_serializer=clock_pb2.RestRequest.SerializeToString,
