@@ -13,7 +13,9 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from citybrain.mesh.access.limits import class_of
 from citybrain.mesh.access.principal import NOBODY, Principal
+from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.access.redaction import Touched, shown
 from citybrain.mesh.access.rules import Rule, rule_of
 from citybrain.mesh.access.verifying import Verifier
@@ -70,14 +72,16 @@ class GuardedContext:
 
 
 class Guard:
-    """Wraps handlers. `verifier` knows whose tokens are good."""
+    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` how much callers have used today."""
 
-    def __init__(self, verifier: Verifier) -> None:
+    def __init__(self, verifier: Verifier, quotas: Quotas) -> None:
         self._verifier = verifier
+        self._quotas = quotas
 
     def guarded(self, method: MethodDescriptor, handler: Handler) -> Handler:
         """A handler that is called only for callers who may call the method."""
         rule = rule_of(method)
+        number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
             call = GuardedContext(context, rule)
@@ -85,6 +89,7 @@ class Guard:
                 call.principal = await self._admit(call.metadata, rule)
                 if isinstance(request, Message):
                     rule.admit_request(call.principal, request)
+                self._quotas.admit(call.principal, number)
             except ServiceError as error:
                 await abort(call, status_of(error))
             answer = await handler(request, call)
