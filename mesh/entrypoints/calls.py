@@ -28,7 +28,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from citybrain.mesh.entrypoints.base import CityEntrypoint
-from citybrain.mesh.errors import Cancelled, status_of
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Cancelled, status_of
 from citybrain.mesh.providers.following import Follow, Followed, follow_log
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.activity import Activity
@@ -63,9 +63,11 @@ class Rpc(CityEntrypoint):
     async def _unary(self, request: Message, context: GuardedContext) -> Message:
         call, parent = _call_of(self._path, context)
         with self._span(parent) as span:
+            context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
             ctx.enter(call)
             try:
                 check(request)
+                await self._bind(call, context, request)
                 response: Message = await self.container.run_worker(self, request, asker=self._asker(call, context))
                 return response
             except asyncio.CancelledError:
@@ -85,6 +87,7 @@ class Rpc(CityEntrypoint):
         try:
             # The span of a stream over the log ends as soon as the stream is open: a span of days would never be seen.
             with self._span(parent) as span:
+                context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
                 ctx.enter(call)
                 try:
                     stream_id = ctx.header(context.invocation_metadata(), ctx.STREAM_ID)
@@ -152,6 +155,21 @@ class Rpc(CityEntrypoint):
                 self.log.error("stream failed", method=self._path, error=repr(error), exc_info=error)
             ended = error
         await abort(context, status_of(ended))
+
+    async def _bind(self, call: ctx.Call, context: GuardedContext, request: Message) -> None:
+        """Binds the request id of a command from outside to its sender, method and content. The kit makes those of services."""
+        if context.principal.is_service or context.rule.reads or not ctx.header(context.metadata, ctx.REQUEST_ID):
+            return
+        content = request.SerializeToString(deterministic=True)
+        bound = await self.container.process.engine.requests.bind(call.request_id, call.caller, self._path, content)
+        if bound is None:
+            return
+        if "caller" in bound.differs:
+            raise AlreadyDifferent(
+                "another caller has used this request id: choose ids that nobody else has", "REQUEST_ID_TAKEN"
+            )
+        what = " and another ".join(bound.differs)
+        raise BadRequest([("x-request-id", f"was used before with another {what}: use a new id for a new command")])
 
     # -- both -----------------------------------------------------------------------------------------------------------
 
@@ -222,6 +240,7 @@ def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context
         caller=context.principal.caller,
         behalf=context.principal.subject,
         principal=context.principal,
+        touched=context.touched,
         method=path,
         # Without a request id, a retry looks like a new request.
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),

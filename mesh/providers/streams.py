@@ -309,6 +309,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         laid = [(event, lay_down(event, message)) for event, message in zip(events, messages, strict=True)]
         persons = {person for _, parts in laid for person in parts}
         if persons:
+            call.touched.persons |= persons
             wait(self._process.vault.seal(laid))
         return events, persons
 

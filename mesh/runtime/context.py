@@ -16,6 +16,7 @@ from typing import Any
 from opentelemetry import baggage, context, trace
 
 from citybrain.mesh.access.principal import NOBODY, Principal
+from citybrain.mesh.access.redaction import Touched
 from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
 from citybrain.mesh.ids import in_header
 from citybrain.observability import names
@@ -44,6 +45,8 @@ class Call:
     # For whom a service does this; empty: for itself, or the caller is who wants it.
     behalf: str = ""
     principal: Principal = NOBODY
+    # What of persons and secrets the work has touched.
+    touched: Touched = field(default_factory=Touched)
     sent: dict[str, int] = field(default_factory=dict)
     # Why the work is to stop; None: it may go on.
     ended: ServiceError | None = None

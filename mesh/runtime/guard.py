@@ -5,6 +5,7 @@ A call comes here however it came to this process: through the gateway, from ano
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -19,24 +20,37 @@ from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.access.redaction import Touched, shown
 from citybrain.mesh.access.rules import Rule, rule_of
 from citybrain.mesh.access.verifying import Verifier
+from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.errors import ServiceError, Unauthenticated, status_of
-from citybrain.mesh.runtime.context import AUTHORIZATION, header
+from citybrain.mesh.runtime.context import AUTHORIZATION, REQUEST_ID, header
 from citybrain.mesh.runtime.refusing import Context, Handler, abort
 
 _BEARER = "bearer "
 
 
+def _trace_of(metadata: Any) -> str:
+    """The trace that the caller says it is in; empty: it says none."""
+    parts = header(metadata, "traceparent").split("-")
+    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
+
+
 class GuardedContext:
     """A call's context as handlers get it: with its caller, and with answers that hold only what this caller may see."""
 
-    def __init__(self, context: Context, rule: Rule) -> None:
+    def __init__(self, context: Context, rule: Rule, trail: Trail) -> None:
         self._context = context
+        self._trail = trail
         self.rule = rule
         self.metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         self.principal: Principal = NOBODY
         self.touched = Touched()
-        # The status that the handler ended the call with; None: it answered.
-        self.refused: tuple[grpc.StatusCode, str] | None = None
+        # Whether the caller may make this call at all.
+        self.allowed = False
+        # The status that the call was ended with; OK: it was answered.
+        self.code = grpc.StatusCode.OK
+        self.reason = ""
+        # The trace of the work; empty: the call did not come so far.
+        self.trace_id = ""
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """The metadata of the call."""
@@ -58,8 +72,12 @@ class GuardedContext:
         return request
 
     async def write(self, response: Message) -> None:
-        """Sends one response of a stream."""
-        await self._context.write(shown(response, self.principal, self.touched))
+        """Sends one response of a stream. What touches persons or secrets is recorded first."""
+        touched = Touched()
+        answer = shown(response, self.principal, touched)
+        if touched.sensitive:
+            await self._trail.keep(self.entry(touched))
+        await self._context.write(answer)
 
     async def send_initial_metadata(self, metadata: Any) -> None:
         """Sends the headers of the answer."""
@@ -67,38 +85,66 @@ class GuardedContext:
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         """Ends the call with a status."""
-        self.refused = (code, details)
+        self.code = code
         await self._context.abort(code, details, trailing_metadata)
+
+    def entry(self, touched: Touched) -> Entry:
+        """What the audit trail keeps of this call."""
+        caller = self.principal
+        return Entry(
+            subject=caller.caller,
+            method=self.rule.path,
+            team=caller.team,
+            on_behalf_of=caller.subject if caller.actor else "",
+            persons=tuple(sorted(touched.persons)),
+            classification=touched.classification,  # type: ignore[arg-type]
+            allowed=self.allowed,
+            code=self.code.name,
+            reason=self.reason,
+            request_id=header(self.metadata, REQUEST_ID),
+            trace_id=self.trace_id or _trace_of(self.metadata),
+        )
 
 
 class Guard:
-    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` how much callers have used today."""
+    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` what they have used; `trail` keeps what they did."""
 
-    def __init__(self, verifier: Verifier, quotas: Quotas) -> None:
+    def __init__(self, verifier: Verifier, trail: Trail, quotas: Quotas) -> None:
         self._verifier = verifier
+        self._trail = trail
         self._quotas = quotas
 
     def guarded(self, method: MethodDescriptor, handler: Handler) -> Handler:
         """A handler that is called only for callers who may call the method."""
         rule = rule_of(method)
+        streams = method.server_streaming
         number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
-            call = GuardedContext(context, rule)
+            call = GuardedContext(context, rule, self._trail)
+            recorded = False
             try:
-                call.principal = await self._admit(call.metadata, rule)
-                if isinstance(request, Message):
-                    rule.admit_request(call.principal, request)
-                self._quotas.admit(call.principal, number)
-            except ServiceError as error:
-                await abort(call, status_of(error))
-            answer = await handler(request, call)
-            if isinstance(answer, Message):
                 try:
-                    return shown(answer, call.principal, call.touched)
-                except ServiceError as error:
+                    await self._admit(call, request, number)
+                    if streams:
+                        # A stream may stay open for days: that it was opened is recorded now.
+                        self._trail.note(call.entry(call.touched))
+                        recorded = True
+                    answer = await handler(request, call)
+                    if not isinstance(answer, Message):
+                        return answer
+                    answer = shown(answer, call.principal, call.touched)
+                    if call.touched.sensitive:
+                        recorded = True
+                        await self._trail.keep(call.entry(call.touched))
+                    return answer
+                except (ServiceError, TrailAway) as error:
+                    call.reason = getattr(error, "reason", "")
                     await abort(call, status_of(error))
-            return answer
+            finally:
+                if not recorded or (streams and call.code is not grpc.StatusCode.OK):
+                    with contextlib.suppress(TrailAway):
+                        self._trail.note(call.entry(call.touched))
 
         return guarded
 
@@ -117,10 +163,15 @@ class Guard:
 
         return guarded
 
-    async def _admit(self, metadata: Any, rule: Rule) -> Principal:
-        principal = await self._principal(metadata)
-        rule.admit(principal)
-        return principal
+    async def _admit(self, call: GuardedContext, request: Any, number: int) -> None:
+        call.principal = await self._principal(call.metadata)
+        call.rule.admit(call.principal)
+        if isinstance(request, Message):
+            call.rule.admit_request(call.principal, request)
+        # What could not be recorded is not begun, and does not count.
+        self._trail.admit(durable=call.rule.sensitive)
+        self._quotas.admit(call.principal, number)
+        call.allowed = True
 
     async def _principal(self, metadata: Any) -> Principal:
         told = header(metadata, AUTHORIZATION)

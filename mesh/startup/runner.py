@@ -72,7 +72,7 @@ class Mesh:
         clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
         own_key = settings.data / "token.key"
-        access = open_access(settings)
+        access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
         quotas = Quotas(lambda: engine.quotas, settings.quotas)
         self.process = process = Process(
             settings=settings,
@@ -80,7 +80,7 @@ class Mesh:
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, quotas), Health(), settings.peers, settings.contracts),
+            server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.peers, settings.contracts),
             outgoing=Outgoing(tracing, access.tokens),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
@@ -88,7 +88,7 @@ class Mesh:
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,
             quotas=quotas,
-            trail=ChainedTrail(engine.store, clock.now),
+            trail=trail,
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
             # nameko's pool is larger than what we admit: a worker gives its place back a moment after its answer.

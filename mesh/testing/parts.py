@@ -149,7 +149,7 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, quotas), Health()),
+            server=GrpcServer(Guard(access.verifier, self.trail, quotas), Health()),
             outgoing=Outgoing(tracing := Tracing(), access.tokens),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),

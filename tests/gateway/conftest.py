@@ -19,9 +19,11 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.emergency_command.v1 import events_pb2
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from joserfc import jwt
+from joserfc.jwk import ECKey, Key, RSAKey
 from typing_extensions import override
 
-from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.settings import GatewaySettings, Issuer
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.observability.receiver import Receiver
@@ -151,6 +153,50 @@ def call_json(
     answer = Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
     connection.close()
     return answer
+
+
+class Identity:
+    """An issuer of tokens with its keys in a file, as the city's own has them."""
+
+    def __init__(self, folder: Path, name: str = "https://citybrain.local/identity", audience: str = "citybrain") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name, self.audience = name, audience
+        self.file = folder / "jwks.json"
+        self.keys: list[Key] = [self.new_key("first")]
+        self.write()
+
+    @staticmethod
+    def new_key(kid: str, kind: str = "ES256") -> Key:
+        if kind == "RS256":
+            return RSAKey.generate_key(2048, {"kid": kid, "alg": kind, "use": "sig"})
+        return ECKey.generate_key("P-256", {"kid": kid, "alg": kind, "use": "sig"})
+
+    @property
+    def issuer(self) -> Issuer:
+        return Issuer(issuer=self.name, audiences=(self.audience,), jwks=str(self.file))
+
+    def write(self) -> None:
+        """Replaces the file by rename."""
+        written = self.file.with_suffix(".new")
+        written.write_text(json.dumps({"keys": [key.as_dict(private=False) for key in self.keys]}))
+        written.replace(self.file)
+
+    def token(self, subject: str = "dispatcher-7", key: Key | None = None, **claims: Any) -> str:
+        """A token. A claim that is None is left out."""
+        key = key or self.keys[-1]
+        now = int(time.time())
+        known = {"iss": self.name, "aud": self.audience, "sub": subject, "iat": now, "exp": now + 600, **claims}
+        header = {"alg": "RS256" if isinstance(key, RSAKey) else "ES256", "kid": key.kid}
+        return jwt.encode(header, {name: told for name, told in known.items() if told is not None}, key)
+
+    def bearer(self, subject: str = "dispatcher-7", **claims: Any) -> dict[str, str]:
+        """The header of a call."""
+        return {"authorization": f"Bearer {self.token(subject, **claims)}"}
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Identity:
+    return Identity(tmp_path / "identity")
 
 
 @pytest.fixture(scope="session")

@@ -162,6 +162,10 @@ def value_of(known: FieldDescriptor, dice: random.Random, deep: int) -> Any:
             return message_factory.GetMessageClass(known.message_type)(
                 seconds=dice.randrange(-(10**9), 10**9), nanos=dice.randrange(10**9) // 1000 * 1000
             )
+        if known.message_type.full_name == "google.protobuf.Duration":
+            return message_factory.GetMessageClass(known.message_type)(
+                seconds=dice.randrange(10**9), nanos=dice.randrange(10**9) // 1000 * 1000
+            )
         return message_of(known.message_type, dice, deep + 1)
     if known.enum_type is not None:
         return dice.choice(list(known.enum_type.values)).number
@@ -331,6 +335,9 @@ def sample(part: Any, components: Any) -> Any:
         return next(value for value in schema["enum"] if value not in schema.get("not", {}).get("enum", [schema["enum"][0]]))
     if schema.get("format") == "date-time":
         return "2026-05-01T08:00:00Z"
+    if schema.get("pattern", "").endswith("s$"):
+        # A duration.
+        return "1.500s"
     if schema["type"] == "object":
         return {key: sample(field, components) for key, field in schema["properties"].items()}
     if schema["type"] == "array":

@@ -18,6 +18,7 @@ from citybrain.gateway.edge import access_log
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import FILTER_ORDER
 from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
+from citybrain.gateway.reload import apart
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
@@ -120,7 +121,7 @@ def test_the_order_of_filters() -> None:
 
 
 def test_deadlines() -> None:
-    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(deadline_s=12.5)))
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings(deadline_s=12.5, read_deadline_s=2.5)))
     for route in routes(MANIFESTS, DESCRIPTORS):
         action = paths[route.path]
         # Envoy's own timeout is not told to the service.
@@ -129,7 +130,8 @@ def test_deadlines() -> None:
             assert action["max_stream_duration"] == {"max_stream_duration": "0s"}
             assert action["idle_timeout"] == "0s"
         else:
-            assert action["max_stream_duration"] == {"max_stream_duration": "12.5s", "grpc_timeout_header_max": "12.5s"}
+            limit = "2.5s" if route.scope.endswith(".read") else "12.5s"
+            assert action["max_stream_duration"] == {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
     assert any(route.streaming for route in routes(MANIFESTS, DESCRIPTORS))
 
 
@@ -142,6 +144,12 @@ def test_the_request_id_is_the_callers() -> None:
 def test_only_what_was_not_carried_out_is_tried_again() -> None:
     policy = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["route_config"]["virtual_hosts"][0]["retry_policy"]
     assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream", "reset-before-request", "cancelled"}
+
+
+def test_only_what_may_be_repeated_is_tried_again_where_it_may_have_been_begun() -> None:
+    paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings()))
+    again = {path for path, action in paths.items() if "unavailable" in action.get("retry_policy", {}).get("retry_on", "")}
+    assert again == {route.path for route in routes(MANIFESTS, DESCRIPTORS) if route.scope.endswith(".read")}
 
 
 def test_a_lone_host_is_never_ejected() -> None:
@@ -227,3 +235,31 @@ def test_of_the_headers_of_a_call_the_access_log_has_what_the_threat_model_says(
     said = json.dumps(access_log(tmp_path / "access.log"))
     assert set(re.findall(r"%REQUEST_HEADER\(([^)]+)\)%", said)) == {"X-REQUEST-ID", ":METHOD"}
     assert "QUERY" not in said and "%PATH(WQ" not in said
+
+
+# -- what a running Envoy takes up -------------------------------------------------------------------------------------------
+
+
+def test_what_a_service_or_a_limit_changes_needs_no_restart(tmp_path: Path) -> None:
+    before = apart(bootstrap(MANIFESTS, DESCRIPTORS, settings()), tmp_path)
+    for manifests, chosen, changed in (
+        (MANIFESTS[1:], settings(), {"clusters.json", "filter-grpc_json_transcoder.json", "filter-lua.json", "routes.json"}),
+        (MANIFESTS, GatewaySettings(upstreams={**UPSTREAMS, "health": "127.0.0.1:1"}), {"clusters.json"}),
+        (MANIFESTS, settings(deadline_s=3), {"routes.json"}),
+        (MANIFESTS, settings(calls_per_service=3), {"clusters.json"}),
+    ):
+        after = apart(bootstrap(manifests, DESCRIPTORS, chosen), tmp_path)
+        assert after.bootstrap == before.bootstrap
+        differ = {name for name, file in after.watched.items() if file.version != before.watched[name].version}
+        assert differ - {"filter-grpc_stats.json"} == changed
+
+
+def test_a_configuration_that_is_taken_apart_keeps_its_order_and_the_cluster_of_spans(tmp_path: Path) -> None:
+    whole = bootstrap(MANIFESTS, DESCRIPTORS, settings(otlp_endpoint="127.0.0.1:4317"))
+    parts = apart(whole, tmp_path)
+    assert [one["name"] for one in parts.bootstrap["static_resources"]["clusters"]] == ["otlp"]
+    first, *_, last = parts.watched
+    assert (first, last) == ("clusters.json", "routes.json")
+    assert [one["name"] for one in manager(parts.bootstrap)["http_filters"]] == [
+        one["name"] for one in manager(whole)["http_filters"]
+    ]

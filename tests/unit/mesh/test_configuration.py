@@ -204,14 +204,15 @@ personal: {master_key: master}
 accepts: [one_host]
 traces: {endpoint: "http://127.0.0.1:4317"}
 """
+GATEWAY = "gateway: {certificate: city.pem, certificate_key: city-key.pem, plain: false}\n"
 
 
 def test_production_takes_what_is_fit_for_it() -> None:
-    assert given(FIT).settings.profile == "production"
+    assert given(FIT + GATEWAY).settings.profile == "production"
 
 
 def test_production_asks_for_no_word_about_one_host_where_many_machines_share_an_engine() -> None:
-    text = FIT.replace("accepts: [one_host]\n", "") + "store: distributed\n"
+    text = FIT.replace("accepts: [one_host]\n", "") + GATEWAY + "store: distributed\n"
     assert given(text).settings.store == "distributed"
 
 
@@ -221,11 +222,10 @@ def test_production_asks_for_no_word_about_one_host_where_many_machines_share_an
         ("time: driven", ["city.yaml:6: time is driven", "write `time: wall`"]),
         ("log: {format: pretty}", ["city.yaml:6: log.format is pretty", "json"]),
         ("host: 0.0.0.0", ["city.yaml:6: host is 0.0.0.0", "without TLS", "accepts: [no_tls]"]),
-        ("gateway: {host: city.example}", ["city.yaml:6: gateway.host is city.example", "without TLS"]),
     ],
 )
 def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[str]) -> None:
-    (problem,) = wrong(FIT + change + "\n")
+    (problem,) = wrong(FIT + change + "\n" + GATEWAY)
     assert [word for word in refused if word not in problem] == [], problem
     assert given((FIT + change).replace("production", "laptop")).settings.profile == "laptop"
 
@@ -240,13 +240,33 @@ def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[
     ],
 )
 def test_production_refuses_what_it_was_not_given(left_out: str, refused: str) -> None:
-    (problem,) = wrong(FIT.replace(left_out, ""))
+    (problem,) = wrong(FIT.replace(left_out, "") + GATEWAY)
     assert problem.startswith(refused)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "[::1]", "localhost"])
 def test_what_only_this_machine_reaches_needs_no_tls(host: str) -> None:
-    assert given(f"{FIT}host: '{host}'\n").settings.host == host
+    assert given(f"{FIT}{GATEWAY}host: '{host}'\n").settings.host == host
+
+
+@pytest.mark.parametrize(
+    ("gateway", "refused"),
+    [
+        ("", ["gateway.certificate", "gateway.plain"]),
+        ("gateway: {plain: false}\n", ["gateway.certificate"]),
+        (GATEWAY.replace(", plain: false", ""), ["gateway.plain"]),
+        (GATEWAY.replace("false", "true"), ["gateway.plain"]),
+    ],
+)
+def test_in_production_the_gateway_has_a_real_certificate_and_takes_no_plain_text(gateway: str, refused: list[str]) -> None:
+    assert [problem.split(": ", 1)[1].split()[0] for problem in wrong(FIT + gateway)] == refused
+    # Where something before it brings TLS.
+    assert given(FIT.replace("[one_host]", "[one_host, no_tls]") + gateway).settings.profile == "production"
+
+
+def test_a_key_alone_is_no_certificate() -> None:
+    (problem,) = wrong("gateway: {certificate_key: city-key.pem}\n")
+    assert problem.startswith("city.yaml:1: gateway.certificate_key") and "is the key of no certificate" in problem
 
 
 def test_who_accepts_plain_text_may_listen_everywhere() -> None:
@@ -265,7 +285,8 @@ def test_production_refuses_everything_at_once() -> None:
         "traces.endpoint",
         "log.format",
         "host",
-        "gateway.host",
+        "gateway.certificate",
+        "gateway.plain",
     ]
 
 

@@ -1,0 +1,268 @@
+"""What a caller may try at the edge: spellings of paths, headers, protocols, and taking its time. Through a real Envoy."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.options.v1 import options_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from typing_extensions import override
+
+from citybrain.gateway.settings import GatewaySettings
+from citybrain.local.envoy import Envoy
+from citybrain.mesh.manifest import Manifest
+from tests.gateway.conftest import EmergencyCommand, Upstream, call_json, until
+
+pytestmark = pytest.mark.envoy
+
+ONE = "/v1/incidents/inc-00000000000a"
+SERVICE = "/citybrain.emergency_command.v1.EmergencyCommandService"
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def closed(make_gateway: Any, descriptors: bytes) -> Envoy:
+    """A gateway where nobody may cancel an incident."""
+    contracts = FileDescriptorSet.FromString(descriptors)
+    for method in (method for file in contracts.file for service in file.service for method in service.method):
+        if method.name == "CancelIncident":
+            method.options.ClearExtension(options_pb2.scope)  # type: ignore[arg-type]
+    envoy: Envoy = make_gateway(contracts=contracts.SerializeToString())
+    return envoy
+
+
+def raw(address: str, said: bytes) -> tuple[int, bytes]:
+    """What is answered to these bytes: the status, or 0 where the connection just ends; and the body."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(said)
+        told = http.client.HTTPResponse(connection)
+        try:
+            told.begin()
+            return told.status, told.read()
+        except (http.client.HTTPException, OSError):
+            return 0, b""
+
+
+# -- paths ------------------------------------------------------------------------------------------------------------------
+
+CANCEL = f"{SERVICE}/CancelIncident"
+SPELLINGS = [
+    CANCEL,
+    f"/{CANCEL}",
+    f"{SERVICE}//CancelIncident",
+    f"{SERVICE}/./CancelIncident",
+    f"{SERVICE}/GetIncident/../CancelIncident",
+    f"{SERVICE}/GetIncident/%2e%2e/CancelIncident",
+    f"{SERVICE}/GetIncident/.%2E/CancelIncident",
+    f"{SERVICE}%2fCancelIncident",
+    f"{SERVICE}%2FCancelIncident",
+    f"{SERVICE}%5cCancelIncident",
+    f"{SERVICE}\\CancelIncident",
+    f"{SERVICE}/%43ancelIncident",
+    f"{SERVICE}/CancelIncident/",
+    f"{SERVICE}/CancelIncident?x",
+    f"{SERVICE}/CancelIncident#x",
+    f"{SERVICE}/CancelIncident;x",
+    f"{SERVICE}/CancelIncident%00",
+    f"{SERVICE}/cancelincident",
+    f"{SERVICE.lower()}/CancelIncident",
+    f"{SERVICE}/GetIncident%00/../CancelIncident",
+    f"http://city{CANCEL}",
+    f"{ONE}:cancel",
+    f"{ONE}%3acancel",
+    f"{ONE}:cancel/",
+    "/v1//incidents/a:cancel",
+    "/v1/./incidents/a:cancel",
+    "/v1/x/../incidents/a:cancel",
+    "/v1/x/%2e%2e/incidents/a:cancel",
+    "/v1%2fincidents%2fa:cancel",
+    "/V1/incidents/a:cancel",
+]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/grpc", "application/grpc-web+proto", "text/plain", ""])
+def test_no_spelling_of_a_path_leads_to_a_method_that_is_closed(closed: Envoy, upstream: Upstream, kind: str) -> None:
+    for path in SPELLINGS:
+        for verb in ("POST", "GET", "PUT"):
+            head = f"{verb} {path} HTTP/1.1\r\nhost: city\r\ncontent-type: {kind}\r\nte: trailers\r\ncontent-length: 5\r\n\r\n"
+            status, body = raw(closed.address, head.encode() + b"\0\0\0\0\0")
+            assert status != 200 or body == b"", (verb, path, status, body)
+    with grpc.insecure_channel(closed.address) as channel:
+        for path in SPELLINGS:
+            with pytest.raises((grpc.RpcError, ValueError)):
+                channel.unary_unary(path, bytes, bytes)(b"", timeout=60)
+    assert upstream.service.metadata == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1%2fincidents", "/v1%2Fincidents", "/v1%5cincidents", f"{SERVICE}%2fGetIncident", "/v1/incidents/%00"]
+)
+def test_a_slash_that_is_encoded_is_refused_with_words(gateway: Envoy, upstream: Upstream, path: str) -> None:
+    status, body = raw(gateway.address, f"GET {path} HTTP/1.1\r\nhost: city\r\n\r\n".encode())
+    assert (status, json.loads(body)["code"]) == (400, 3)
+    assert upstream.service.metadata == []
+
+
+@pytest.mark.parametrize("path", [f"/{ONE}", "/v1//incidents/inc-00000000000a", "/v1/./x/../incidents/inc-00000000000a"])
+def test_a_path_is_read_as_browsers_and_rules_read_it(gateway: Envoy, upstream: Upstream, path: str) -> None:
+    status, body = raw(gateway.address, f"GET {path} HTTP/1.1\r\nhost: city\r\n\r\n".encode())
+    assert (status, json.loads(body)["incident"]["incidentId"]) == (200, "inc-00000000000a")
+
+
+# -- headers ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_header_with_an_underscore_is_refused(gateway: Envoy, upstream: Upstream) -> None:
+    # Where another program reads x_caller as x-caller, it would be believed.
+    answer = call_json(gateway.address, "GET", ONE, headers={"x_caller": "mayor"})
+    assert (answer.status, answer.json()["code"]) == (400, 3)
+    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError):
+        request = pb.GetIncidentRequest(incident_id="a").SerializeToString()
+        channel.unary_unary(f"{SERVICE}/GetIncident", bytes, bytes)(request, metadata=(("x_caller", "mayor"),), timeout=60)
+    assert upstream.service.metadata == []
+
+
+def test_no_header_of_a_caller_steers_the_gateway(gateway: Envoy, upstream: Upstream) -> None:
+    steering = {
+        "x-envoy-retry-on": "5xx,retriable-status-codes",
+        "x-envoy-retry-grpc-on": "unavailable,invalid-argument",
+        "x-envoy-max-retries": "9",
+        "x-envoy-upstream-rq-timeout-ms": "1",
+        "x-envoy-upstream-rq-per-try-timeout-ms": "1",
+        "x-envoy-upstream-stream-duration-ms": "1",
+        "x-envoy-expected-rq-timeout-ms": "1",
+        "x-envoy-hedge-on-per-try-timeout": "true",
+        "x-envoy-original-path": "/secret",
+        "x-envoy-internal": "true",
+        "x-envoy-force-trace": "1",
+        "x-forwarded-for": "10.0.0.1",
+        "x-forwarded-proto": "https",
+        "x-real-ip": "10.0.0.1",
+    }
+    answer = call_json(gateway.address, "POST", "/v1/incidents", {"channel": "CHANNEL_PHONE"}, steering)
+    assert answer.status == 400, "as without them"
+    (seen,) = upstream.service.metadata
+    # Envoy's own words, not the caller's.
+    own = ("x-envoy-original-path", "x-envoy-original-method", "x-envoy-external-address")
+    assert {name for name in seen if name.startswith("x-envoy-")} <= set(own)
+    assert seen.get("x-envoy-original-path") in (None, "/v1/incidents")
+    assert seen["x-envoy-external-address"] != "10.0.0.1"
+    assert seen["x-forwarded-for"].split(",")[-1] != "10.0.0.1"
+    assert seen["x-forwarded-proto"] == "http"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST /v1/incidents HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/incidents HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"POST /v1/incidents HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/incidents HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/incidents HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"GET /v1/incidents HTTP/1.1\r\nhost: a\r\nx-a : b\r\n\r\n",
+        b"GET /v1/incidents HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n",
+        b"GET /v1/incidents HTTP/1.1\r\n\r\n",
+        b"GET /v1/incidents HTTP/0.9\r\nhost: a\r\n\r\n",
+        b"CONNECT /v1/incidents HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"TRACE /v1/incidents HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+    ],
+)
+def test_what_two_programs_could_read_in_two_ways_reaches_no_service(
+    make_gateway: Any, upstream: Upstream, said: bytes
+) -> None:
+    gateway = make_gateway(arrival_s=1)
+    status, _ = raw(gateway.address, said)
+    assert status in (0, 501) or 400 <= status < 500, status
+    assert upstream.service.metadata == []
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "tls/1.3"])
+def test_no_call_becomes_another_protocol(gateway: Envoy, upstream: Upstream, upgrade: str) -> None:
+    wish = f"connection: upgrade, http2-settings\r\nupgrade: {upgrade}\r\nhttp2-settings: \r\n\r\n"
+    head = f"GET {ONE} HTTP/1.1\r\nhost: a\r\n{wish}"
+    assert raw(gateway.address, head.encode())[0] != 101
+
+
+# -- callers who take their time ---------------------------------------------------------------------------------------------
+
+
+class Large(EmergencyCommand):
+    """Its answers are large."""
+
+    @override
+    def GetIncident(self, request: pb.GetIncidentRequest, context: grpc.ServicerContext) -> pb.GetIncidentResponse:
+        if request.incident_id != "large":
+            return super().GetIncident(request, context)
+        return pb.GetIncidentResponse(incident=pb.Incident(incident_id="x" * 3_000_000))
+
+
+@pytest.fixture
+def large(tmp_path: Any, manifest: Manifest, descriptors: bytes) -> Iterator[Envoy]:
+    upstream = Upstream(Large())
+    upstream.start()
+    settings = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, max_heap_bytes=96 * MIB)
+    with Envoy([manifest], descriptors, settings, tmp_path) as envoy:
+        yield envoy
+    upstream.stop()
+
+
+def test_who_never_reads_its_answers_does_not_keep_the_memory_of_others(large: Envoy) -> None:
+    host, _, port = large.address.rpartition(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            connection.sendall(b"GET /v1/incidents/large HTTP/1.1\r\nhost: city\r\n\r\n")
+        until(
+            lambda: stat(large, "http.gateway.downstream_cx_idle_timeout"), "some are ended, though they could wait for an hour"
+        )
+        until(lambda: all(call_json(large.address, "GET", ONE).status == 200 for _ in range(50)), "others are served")
+        assert int(json.loads(large.ask("/memory"))["allocated"]) < 96 * MIB
+
+
+def test_in_http2_who_does_not_read_holds_no_more_than_its_window(large: Envoy) -> None:
+    host, _, port = large.address.rpartition(":")
+    request = pb.GetIncidentRequest(incident_id="large").SerializeToString()
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + asked(1, request))
+        until(lambda: stat(large, "http.gateway.downstream_rq_total") >= 40, "all have asked")
+        until(lambda: all(call_json(large.address, "GET", ONE).status == 200 for _ in range(50)), "others are served")
+        assert int(json.loads(large.ask("/memory"))["allocated"]) < 96 * MIB
+
+
+def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    return struct.pack(">I", len(content))[1:] + struct.pack(">BBI", kind, flags, stream) + content
+
+
+def asked(stream: int, message: bytes) -> bytes:
+    """A gRPC call as bytes of HTTP/2; headers without compression."""
+
+    def literal(name: str, value: str) -> bytes:
+        return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+
+    headers = {
+        ":method": "POST", ":scheme": "http", ":path": f"{SERVICE}/GetIncident", ":authority": "city",
+        "content-type": "application/grpc", "te": "trailers",
+    }  # fmt: skip
+    block = b"".join(literal(name, value) for name, value in headers.items())
+    return frame(1, 4, stream, block) + frame(0, 1, stream, struct.pack(">BI", 0, len(message)) + message)
+
+
+def stat(gateway: Envoy, name: str) -> int:
+    return sum(one.get("value", 0) for one in json.loads(gateway.ask(f"/stats?format=json&filter=^{name}$"))["stats"])
