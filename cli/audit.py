@@ -111,6 +111,7 @@ async def _verified(settings: Settings, since: str, earlier: Ends) -> Report:
 async def _listed(settings: Settings, query: Query, limit: int) -> list[Found]:
     """The newest records, oldest first. Partitions come one after the other, so all are looked at."""
     from citybrain.cli.personal import opened
+    from citybrain.cli.recording import recorded
     from citybrain.mesh.audit.reading import Found, records
 
     engine = await opened(settings)
@@ -126,6 +127,9 @@ async def _listed(settings: Settings, query: Query, limit: int) -> list[Found]:
                         heapq.heappop(newest)
                 else:
                     show("the log", one.position)
+        # Who looked is recorded before it is shown.
+        async with recorded(engine, "city audit list"):
+            pass
     finally:
         await engine.close()
     return [one for _, _, one in sorted(newest, key=lambda item: item[:2])]

@@ -21,6 +21,8 @@ from citybrain.observability.console import Terminal
 from citybrain.observability.words import counted
 
 if TYPE_CHECKING:
+    from citybrain.mesh.settings.values import Settings
+    from citybrain.mesh.storage.backup import Backup, Restored
     from citybrain.mesh.storage.backup import Progress as Told
 
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
@@ -37,11 +39,9 @@ def backup(
     config: File = None,
 ) -> None:
     """Copies events, views and readings into a folder, also while the city runs. Keys of persons go to a separate file."""
-    from citybrain.mesh.storage import backup as copies
-
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
-        made = asyncio.run(copies.back_up(settings, folder, keys, progress))
+        made = asyncio.run(_back_up(settings, folder, keys, progress))
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))
         return
@@ -68,11 +68,9 @@ def restore(
     config: File = None,
 ) -> None:
     """Puts a backup where there is no city. Checks it first, and erases again the persons erased since. Overwrites nothing."""
-    from citybrain.mesh.storage import backup as copies
-
     settings = configuration.load(config, data=("--data", data))
     with _told() as progress:
-        done = asyncio.run(copies.restore(settings, folder, keys, erased, progress, without_keys=without_keys))
+        done = asyncio.run(_restore(settings, folder, keys, erased, progress, without_keys))
     if as_json:
         _out.print(json.dumps(dataclasses.asdict(done), ensure_ascii=False, indent=2))
         return
@@ -82,6 +80,37 @@ def restore(
     _out.print(f"{counted(done.erased, 'erased person')}; the copy of the keys had brought back {done.erased_again} of them")
     if done.without_keys:
         _out.print(f"what is kept about {counted(done.without_keys, 'person')} never opens again")
+
+
+async def _back_up(settings: Settings, folder: Path, keys: Path | None, progress: Told) -> Backup:
+    from citybrain.cli.personal import opened
+    from citybrain.cli.recording import recorded
+    from citybrain.mesh.storage import backup as copies
+
+    engine = await opened(settings)
+    try:
+        # Before, so that the copy has it too.
+        async with recorded(engine, "city backup"):
+            return await copies.back_up(settings, folder, keys, progress)
+    finally:
+        await engine.close()
+
+
+async def _restore(
+    settings: Settings, folder: Path, keys: Path | None, erased: Path | None, progress: Told, without_keys: bool
+) -> Restored:
+    from citybrain.cli.personal import opened
+    from citybrain.cli.recording import recorded
+    from citybrain.mesh.storage import backup as copies
+
+    done = await copies.restore(settings, folder, keys, erased, progress, without_keys=without_keys)
+    # After, since there was no city before.
+    engine = await opened(settings)
+    try:
+        async with recorded(engine, "city restore"):
+            return done
+    finally:
+        await engine.close()
 
 
 @contextmanager

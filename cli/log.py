@@ -56,11 +56,13 @@ def verify_log(
 
 
 async def _verified(settings: Settings, repair: bool) -> Verdict:
+    from citybrain.cli.recording import recorded
     from citybrain.mesh.storage.engine import open_engine
 
     engine = await open_engine(settings, [])
     try:
-        return await engine.verify(repair)
+        async with recorded(engine, "city log verify --repair" if repair else "city log verify"):
+            return await engine.verify(repair)
     finally:
         await engine.close()
 

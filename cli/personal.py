@@ -60,11 +60,14 @@ async def opened(settings: Settings) -> Engine:
 
 
 async def _erase(settings: Settings, person: str) -> Receipt:
+    from citybrain.cli.recording import recorded
+    from citybrain.mesh.access.installation import OPERATOR
     from citybrain.mesh.personal import erasure
 
     engine = await opened(settings)
     try:
-        return await erasure.erase(engine.store, engine.keys, person, actor="city-cli")
+        async with recorded(engine, "city erase", person):
+            return await erasure.erase(engine.store, engine.keys, person, actor=OPERATOR)
     finally:
         await engine.close()
 
@@ -97,17 +100,20 @@ def rewrap(data: Data = None, config: File = None) -> None:
 
 
 async def _rewrap(settings: Settings) -> tuple[int, int]:
+    from citybrain.cli.recording import recorded
+
     engine = await opened(settings)
     console = Console(stderr=True)
     looked_at = changed = 0
     try:
-        with console.status("", refresh_per_second=2) if console.is_terminal else contextlib.nullcontext() as shown:
-            part: Rewrapped | None = None
-            while part is None or part.reached:
-                part = await engine.keys.rewrap(part.reached if part else "")
-                looked_at, changed = looked_at + part.looked_at, changed + part.changed
-                if shown is not None:
-                    shown.update(f"{counted(looked_at, 'key')}, {changed} wrapped anew")
+        async with recorded(engine, "city keys rewrap"):
+            with console.status("", refresh_per_second=2) if console.is_terminal else contextlib.nullcontext() as shown:
+                part: Rewrapped | None = None
+                while part is None or part.reached:
+                    part = await engine.keys.rewrap(part.reached if part else "")
+                    looked_at, changed = looked_at + part.looked_at, changed + part.changed
+                    if shown is not None:
+                        shown.update(f"{counted(looked_at, 'key')}, {changed} wrapped anew")
     finally:
         await engine.close()
     return looked_at, changed

@@ -33,6 +33,23 @@ async def position_before(log: Log, moment: datetime) -> int:
     return low
 
 
+async def last_moment(store: EventStore) -> int:
+    """City time of the last event in the log, in microseconds since 1970; 0: there is none."""
+    return max(await asyncio.gather(*(_last_moment_of(log) for log in store.partitions())), default=0)
+
+
+async def _last_moment_of(log: Log) -> int:
+    head, back = log.head(), 1
+    while head:
+        first = max(0, head - back)
+        page = await log.read_log(first, back)
+        # The last record need not be an event.
+        if page.events or not first:
+            return page.events[-1].occurred_at if page.events else 0
+        back *= 16
+    return 0
+
+
 class PartitionsFeed(Feed):
     """A Feed over logs by their names."""
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from citybrain.event_store.feed import last_moment
 from citybrain.event_store.sqlite.database import is_refused, refused
-from citybrain.event_store.store import EventStore, Log, StoreError
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.access.installation import open_access
 from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.audit.trail import ChainedTrail
@@ -69,7 +70,7 @@ class Mesh:
         # The classes have loaded their contracts. Now it is checked, before any event is read, that each old type can be read.
         load_upcasters(self.manifests)
         engine = wait(open_engine(settings, self.manifests))
-        clock = DrivenClock(wait(_last_moment(engine.store))) if settings.time == "driven" else WallClock()
+        clock = DrivenClock(wait(last_moment(engine.store))) if settings.time == "driven" else WallClock()
         tracing = Tracing(endpoint=settings.traces.endpoint)
         own_key = settings.data / "token.key"
         access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
@@ -157,23 +158,6 @@ class Mesh:
             models.close()
         wait(process.engine.close())
         process.tracing.shutdown()
-
-
-async def _last_moment(store: EventStore) -> int:
-    """City time of the last event in the log."""
-    return max(await asyncio.gather(*(_last_moment_of(log) for log in store.partitions())), default=0)
-
-
-async def _last_moment_of(log: Log) -> int:
-    head, back = log.head(), 1
-    while head:
-        first = max(0, head - back)
-        page = await log.read_log(first, back)
-        # The last record need not be an event.
-        if page.events or not first:
-            return page.events[-1].occurred_at if page.events else 0
-        back *= 16
-    return 0
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

@@ -443,7 +443,7 @@ def test_a_wrong_configuration_ends_every_command_before_it_begins(tmp_path: Pat
 
 def test_production_refuses_a_driven_city_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text("profile: production\n", encoding="utf-8")
-    said = refused(tmp_path, "up", "--driven", lines=6)
+    said = refused(tmp_path, "up", "--driven", lines=8)
     assert "--driven: time is driven" in said
     assert [path.name for path in tmp_path.iterdir()] == ["city.yaml"]
 

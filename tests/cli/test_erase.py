@@ -18,7 +18,7 @@ PHONE = "+8613800001111"
 
 def test_a_person_is_erased_while_the_city_works_on_what_they_reported(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with MeshChild(data, []) as child, calling(child) as channel:
+    with MeshChild(data, []) as child, calling(child, subject="crew") as channel:
         command = EmergencyCommandServiceStub(channel)
         asked = pb.ReportEmergencyRequest(
             channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),

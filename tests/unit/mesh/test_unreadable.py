@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.event_store.feed import position_before
+from citybrain.event_store.feed import _last_moment_of, position_before
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.store import LogPage, StoredEvent, Unreadable
 from citybrain.mesh.runtime.greenlets import wait
-from citybrain.mesh.startup.runner import _last_moment_of
 from citybrain.mesh.testing.parts import Parts, on_parts
 from tests.unit.mesh.test_rebuild import Shelf, counted, opened, write
 
