@@ -37,10 +37,12 @@ from citybrain.local.child import MeshChild
 from citybrain.local.contracts import descriptors
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.envoy import Envoy
+from citybrain.local.issuer_keys import own_issuer
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.manifest import read_manifest
 from citybrain.mesh.settings.values import Cassandra, Kafka, Log, Settings, Traces
 from citybrain.observability.receiver import Receiver
+from tests.helpers.callers import bearer
 
 _CHANNELS, _CONTROLLERS = 10_000, 100
 _EACH = _CHANNELS // _CONTROLLERS
@@ -93,9 +95,13 @@ def _rows(name: str, settings: Settings, seconds: int, others: Sequence[int] = (
         manifest = read_manifest(SERVICES / "detectors" / "manifest.yaml")
         try:
             with MeshChild(settings.data, ["detectors", "--folder", str(SERVICES)], settings=settings) as mesh:
-                where = GatewaySettings(upstreams={"detectors": mesh.address}, otlp_endpoint=endpoint)
+                where = GatewaySettings(
+                    upstreams={"detectors": mesh.address}, otlp_endpoint=endpoint, identity=own_issuer(settings)
+                )
                 with Envoy([manifest], descriptors().read_bytes(), where, Path(folder) / "gateway") as gateway:
-                    run = asyncio.run(_drive(gateway.address, [mesh.pid, gateway.pid or 0, *others], seconds))
+                    run = asyncio.run(
+                        _drive(gateway.address, bearer(settings.data), [mesh.pid, gateway.pid or 0, *others], seconds)
+                    )
         finally:
             receiver.stop()
     return _told(name, run, seconds)
@@ -117,14 +123,14 @@ def _told(name: str, run: _Run, seconds: int) -> list[Row]:
     ]
 
 
-async def _drive(address: str, pids: Sequence[int], seconds: int) -> _Run:
+async def _drive(address: str, token: tuple[str, str], pids: Sequence[int], seconds: int) -> _Run:
     run = _Run()
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = TrafficServiceStub(channel)
-        hearing = asyncio.ensure_future(_hear(stub, run))
+        hearing = asyncio.ensure_future(_hear(stub, token, run))
         begin = math.ceil(time.time()) + 1
         run.first, run.last = begin + _WARM_S, begin + _WARM_S + seconds
-        sending = asyncio.gather(*(_controller(stub, run, number, begin) for number in range(_CONTROLLERS)))
+        sending = asyncio.gather(*(_controller(stub, token, run, number, begin) for number in range(_CONTROLLERS)))
         await _until(run.first)
         before = processor_s(pids)
         await _until(run.last)
@@ -138,19 +144,19 @@ async def _drive(address: str, pids: Sequence[int], seconds: int) -> _Run:
     return run
 
 
-async def _controller(stub: Any, run: _Run, number: int, begin: int) -> None:
+async def _controller(stub: Any, token: tuple[str, str], run: _Run, number: int, begin: int) -> None:
     """Sends each batch at its time. It sends a little longer than is counted, so that the last second is like the others."""
     speeds = [pb.EdgeSpeed(edge_id=f"edge-{number}-{n}", speed_mps=3 + n % 17, vehicles=1) for n in range(_EACH)]
     under_way: set[asyncio.Task[None]] = set()
     for turn in range(run.last - begin + 1):
         await _until(begin + turn + number / _CONTROLLERS)
-        task = asyncio.ensure_future(_send(stub, run, speeds))
+        task = asyncio.ensure_future(_send(stub, token, run, speeds))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await asyncio.gather(*under_way)
 
 
-async def _send(stub: Any, run: _Run, speeds: list[pb.EdgeSpeed]) -> None:
+async def _send(stub: Any, token: tuple[str, str], run: _Run, speeds: list[pb.EdgeSpeed]) -> None:
     at = time.time()
     second = int(at)
     run.sent[second] += len(speeds)
@@ -158,11 +164,11 @@ async def _send(stub: Any, run: _Run, speeds: list[pb.EdgeSpeed]) -> None:
     request = pb.ReportObservationsRequest(observed_at=timestamp(int(at * 1e6)), speeds=speeds)
     # A refused batch is missing in the sums.
     with contextlib.suppress(grpc.aio.AioRpcError):
-        await stub.ReportObservations(request, timeout=10)
+        await stub.ReportObservations(request, timeout=10, metadata=[token])
 
 
-async def _hear(stub: Any, run: _Run) -> None:
-    async for response in stub.FollowSignalCommands(pb.FollowSignalCommandsRequest()):
+async def _hear(stub: Any, token: tuple[str, str], run: _Run) -> None:
+    async for response in stub.FollowSignalCommands(pb.FollowSignalCommandsRequest(), metadata=[token]):
         now = time.time()
         for event in response.events:
             measured = ev.SpeedsMeasured()

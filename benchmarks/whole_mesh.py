@@ -8,7 +8,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.health.v1 import health_service_pb2 as health_pb
@@ -18,6 +17,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from benchmarks.rows import Aim, Row, quantile
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
+from tests.helpers.callers import channel
 
 _RATE = 200
 _CALLERS = 4
@@ -57,24 +57,24 @@ def _memory(seconds: float) -> tuple[float, float, float]:
         assert city.gateway is not None
         pids = [*city.mesh.pids, city.gateway.pid or 0]
         idle = _resident_mb(pids)
-        _load(city.gateway.address, seconds / 2)
+        _load(city.gateway.address, city.data, seconds / 2)
         half = _resident_mb(pids)
-        _load(city.gateway.address, seconds / 2)
+        _load(city.gateway.address, city.data, seconds / 2)
         return idle, half, _resident_mb(pids)
 
 
-def _load(address: str, seconds: float) -> None:
+def _load(address: str, data: Path, seconds: float) -> None:
     """Calls through the gateway at a steady pace, one in ten of them a command that writes."""
     end = time.monotonic() + seconds
     with ThreadPoolExecutor(_CALLERS) as pool:
-        for calling in [pool.submit(_caller, address, end, number) for number in range(_CALLERS)]:
+        for calling in [pool.submit(_caller, address, data, end, number) for number in range(_CALLERS)]:
             calling.result()
 
 
-def _caller(address: str, end: float, number: int) -> None:
-    with grpc.insecure_channel(address) as channel:
-        reads = EmergencyCommandServiceStub(channel)
-        writes = HealthServiceStub(channel)
+def _caller(address: str, data: Path, end: float, number: int) -> None:
+    with channel(address, data, subject=f"caller-{number}") as opened:
+        reads = EmergencyCommandServiceStub(opened)
+        writes = HealthServiceStub(opened)
         due, turn = time.monotonic(), 0
         while due < end:
             turn += 1

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import api, audit, backup, configuration, engines, events, log, personal, rebuild, token
+from citybrain.cli import api, audit, backup, configuration, engines, events, log, personal, quotas, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -263,6 +263,7 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(rebuild.rebuild)
 app.command()(token.token)
+app.command()(quotas.quotas)
 app.add_typer(events.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)

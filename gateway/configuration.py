@@ -71,7 +71,7 @@ def bootstrap(
                     "static_layer": {
                         # Short, so that a trace is complete when somebody asks for it right after an incident.
                         "tracing.opentelemetry.flush_interval_ms": 200,
-                        "tracing.opentelemetry.min_flush_spans": 32,
+                        "tracing.opentelemetry.min_flush_spans": 512,
                     },
                 }
             ]

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import grpc
 from google.protobuf import any_pb2
@@ -27,6 +27,7 @@ __all__ = [
     "NoneFree",
     "NotFound",
     "Overloaded",
+    "QuotaUsed",
     "Refused",
     "ServiceError",
     "Unauthenticated",
@@ -42,7 +43,9 @@ class ServiceError(Exception):
 
     code = grpc.StatusCode.INTERNAL
     # After how many seconds to try again; None: waiting alone does not help.
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
+    # More for programs, beside the reason.
+    told: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -51,7 +54,7 @@ class ServiceError(Exception):
     def details(self) -> list[any_pb2.Any]:
         """google.rpc error details that travel with the status."""
         packed = any_pb2.Any()
-        packed.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="citybrain"))
+        packed.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="citybrain", metadata=self.told))
         if self.retry_after_s is None:
             return [packed]
         again = any_pb2.Any()
@@ -163,6 +166,17 @@ class Overloaded(ServiceError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     retry_after_s = 1
+
+
+class QuotaUsed(ServiceError):
+    """The caller has used up what they may use on a day. `again_s`: in how many seconds it begins anew."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, again_s: int, told: Mapping[str, str]) -> None:
+        super().__init__(message, "QUOTA_USED")
+        self.retry_after_s = again_s
+        self.told = told
 
 
 class DeadlinePassed(ServiceError):

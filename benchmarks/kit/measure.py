@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.rows import Aim, Row
+from tests.helpers.callers import token
 
 _CALLERS = 32
 _QUIET = {"OTEL_SDK_DISABLED": "true", "CITY_LOG_LEVEL": "error"}
@@ -37,8 +38,8 @@ def _compare(name: str, method: str, peer: str, seconds: float, rounds: int, aim
         done: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for _ in range(rounds):
             for side, process in sides.items():
-                done[side].append(_drive(process, method, _CALLERS, seconds))
-        alone = {side: _drive(process, method, 1, seconds / 2) for side, process in sides.items()}
+                done[side].append(_drive(process, Path(folder), method, _CALLERS, seconds))
+        alone = {side: _drive(process, Path(folder), method, 1, seconds / 2) for side, process in sides.items()}
     best = {side: max(results, key=lambda r: r["calls"]) for side, results in done.items()}
     cost = {side: min(r["cpu"] / r["calls"] for r in results) * 1e6 for side, results in done.items()}
     return [
@@ -49,11 +50,13 @@ def _compare(name: str, method: str, peer: str, seconds: float, rounds: int, aim
     ]
 
 
-def _drive(server: subprocess.Popen[str], method: str, callers: int, seconds: float) -> dict[str, float]:
+def _drive(server: subprocess.Popen[str], data: Path, method: str, callers: int, seconds: float) -> dict[str, float]:
     address = server.args[-1] if isinstance(server.args, list) else ""
     before = _cpu(server.pid)
     command = [sys.executable, "-m", "benchmarks.kit.client", str(address), method, str(callers), str(seconds)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tokens = " ".join(token(data, f"caller-{number}") for number in range(max(1, callers // 4)))
+    environment = {**os.environ, "BENCH_TOKENS": tokens}
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     result: dict[str, float] = json.loads(answer)
     # The calls of the first second are not counted, nor is their share of the work.
     result["cpu"] = (_cpu(server.pid) - before) * seconds / (seconds + 1)

@@ -11,4 +11,5 @@
 | `keys.py` | the keys of persons, in a keyspace of their own |
 | `snapshots.py` | states of long streams |
 | `requests.py` | what request ids are bound to |
+| `quotas.py` | what consumers have used on a day |
 """

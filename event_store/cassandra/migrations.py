@@ -79,8 +79,15 @@ STREAMS = (
       PRIMARY KEY (id, caller, method, content)) WITH gc_grace_seconds = 86400 AND compaction =
       {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1'}
     """,
+    # Rows are overwritten during a day, always with the same time to live, and expire.
+    """
+    CREATE TABLE IF NOT EXISTS quotas (
+      day int, part tinyint, consumer blob, class text, process blob, used bigint,
+      PRIMARY KEY ((day, part), consumer, class, process)) WITH gc_grace_seconds = 86400 AND compaction =
+      {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1'}
+    """,
 )
-"""Streams, with read models, snapshots and request ids beside them."""
+"""Streams, with read models, snapshots, request ids and what consumers have used beside them."""
 
 # Overwritten values leave the files soon: a table is flushed each hour, and any two of its files are made one.
 _SOON_GONE = (

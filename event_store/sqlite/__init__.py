@@ -8,6 +8,7 @@
 | `keys.py` | the keys of persons, in a file that only its owner can read |
 | `snapshots.py`, `readings.py` | states of long streams; what sensors send |
 | `requests.py` | what request ids are bound to |
+| `quotas.py` | what consumers have used on a day |
 | `threads.py` | how a file is asked from the event loop: by a thread of its own |
 | `database.py` | opening a file to which several processes write, and explaining why it cannot be used |
 | `backup.py` | copies of the files while others write to them |

@@ -15,6 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import Parked, given_over
 from citybrain.event_store.store import StoreError
+from citybrain.mesh.access.limits import CLASSES
+from citybrain.mesh.access.quotas import MOST_KNOWN, Use
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.operations.readiness import Readiness
@@ -31,6 +33,7 @@ from citybrain.mesh.subscriptions.groups import GroupMember
 
 SERVICE = "citybrain.mesh.v1.MeshService"
 _PARKED_PAGE = 500
+_QUOTAS_PAGE = 500
 _ROLES = {True: pb.GROUP_ROLE_LEADS, False: pb.GROUP_ROLE_STANDS_BY}
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -72,6 +75,14 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
         page, more = one_page(process.tokens, request, found, _place_of, newest_first=False, default=_PARKED_PAGE)
         return pb.ListParkedResponse(events=page, next_page_token=more)
 
+    async def list_quotas(request: pb.ListQuotasRequest) -> pb.ListQuotasResponse:
+        found = [_quota_use(one) for one in await process.quotas.today(MOST_KNOWN)]
+        page, more = one_page(
+            process.tokens, request, found, lambda one: (one.consumer,), newest_first=False, default=_QUOTAS_PAGE
+        )
+        anew = timestamp(int(process.quotas.begins_anew * 1_000_000))
+        return pb.ListQuotasResponse(uses=page, next_page_token=more, begins_anew_at=anew)
+
     async def replay_parked(request: pb.ReplayParkedRequest) -> pb.ReplayParkedResponse:
         asked = await member(request.group).replay(request.stream)
         if not asked:
@@ -95,6 +106,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
 
     process.server.add(SERVICE, "GetStatus", get_status, listed=False)
     process.server.add(SERVICE, "ListParked", _told(list_parked), listed=False)
+    process.server.add(SERVICE, "ListQuotas", _told(list_quotas), listed=False)
     process.server.add(SERVICE, "ReplayParked", _told(replay_parked), listed=False)
     process.server.add(SERVICE, "DropParked", _told(drop_parked), listed=False)
     process.server.add(SERVICE, "RebuildView", _told(rebuild_view), listed=False)
@@ -144,7 +156,7 @@ def _told(method: Callable[[Any], Awaitable[Any]]) -> Handler:
         try:
             check(request)
             return await method(request)
-        except ServiceError as error:
+        except (ServiceError, StoreError) as error:
             await abort(context, status_of(error))
 
     return handle
@@ -155,6 +167,14 @@ def _parked(group: str, partition: str, event: Parked, tried: bool) -> pb.Parked
         group=group, partition=partition, position=event.position, stream=event.stream, event_id=event.event_id,
         type=event.type, reason=event.reason, parked_at=timestamp(event.parked_at), being_tried=tried,
     )  # fmt: skip
+
+
+def _quota_use(one: Use) -> pb.QuotaUse:
+    who = one.principal
+    classes = {name: pb.ClassUse(used=one.used.get(name, 0), limit=one.limits.get(name, 0)) for name in CLASSES}
+    return pb.QuotaUse(
+        consumer=one.consumer[:8].hex(), subject=who.subject if who else "", team=who.team if who else "", **classes
+    )
 
 
 def _place_of(event: pb.ParkedEvent) -> Key:

@@ -14,7 +14,9 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from citybrain.mesh.access.limits import class_of
 from citybrain.mesh.access.principal import NOBODY, Principal
+from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.access.redaction import Touched, shown
 from citybrain.mesh.access.rules import Rule, rule_of
 from citybrain.mesh.access.verifying import Verifier
@@ -105,23 +107,25 @@ class GuardedContext:
 
 
 class Guard:
-    """Wraps handlers. `verifier` knows whose tokens are good; `trail` keeps what every caller did."""
+    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` what they have used; `trail` keeps what they did."""
 
-    def __init__(self, verifier: Verifier, trail: Trail) -> None:
+    def __init__(self, verifier: Verifier, trail: Trail, quotas: Quotas) -> None:
         self._verifier = verifier
         self._trail = trail
+        self._quotas = quotas
 
     def guarded(self, method: MethodDescriptor, handler: Handler) -> Handler:
         """A handler that is called only for callers who may call the method."""
         rule = rule_of(method)
         streams = method.server_streaming
+        number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
             call = GuardedContext(context, rule, self._trail)
             recorded = False
             try:
                 try:
-                    await self._admit(call, request)
+                    await self._admit(call, request, number)
                     if streams:
                         # A stream may stay open for days: that it was opened is recorded now.
                         self._trail.note(call.entry(call.touched))
@@ -159,14 +163,15 @@ class Guard:
 
         return guarded
 
-    async def _admit(self, call: GuardedContext, request: Any) -> None:
+    async def _admit(self, call: GuardedContext, request: Any, number: int) -> None:
         call.principal = await self._principal(call.metadata)
         call.rule.admit(call.principal)
         if isinstance(request, Message):
             call.rule.admit_request(call.principal, request)
-        call.allowed = True
-        # What could not be recorded is not begun.
+        # What could not be recorded is not begun, and does not count.
         self._trail.admit(durable=call.rule.sensitive)
+        self._quotas.admit(call.principal, number)
+        call.allowed = True
 
     async def _principal(self, metadata: Any) -> Principal:
         told = header(metadata, AUTHORIZATION)

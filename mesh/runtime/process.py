@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from citybrain.event_store.store import EventStore
     from citybrain.mesh.access.installation import Access
+    from citybrain.mesh.access.quotas import Quotas
     from citybrain.mesh.audit.entries import Trail
     from citybrain.mesh.personal.vault import Vault
     from citybrain.mesh.providers.following import OpenStreams
@@ -39,6 +40,7 @@ class Process:
     open_streams: OpenStreams
     vault: Vault
     access: Access
+    quotas: Quotas
     trail: Trail
     # The read models of its services, opened on first use.
     read_models: dict[str, ServiceReadModels] = field(default_factory=dict)

@@ -119,6 +119,26 @@ class Identity(Section):
         return others
 
 
+class OwnQuota(Section):
+    """What one consumer may use on a day in place of what all may; a class that is left out is as for all."""
+
+    read: int | None = value(None, "Calls that change nothing; 0: no limit.", ge=0)
+    command: int | None = value(None, "Calls that may change something; 0: no limit.", ge=0)
+    stream: int | None = value(None, "Streams that are opened; 0: no limit.", ge=0)
+
+
+class Quotas(Section):
+    """What one consumer (the subject of a token) may use on a day of Hangzhou (UTC+8). Services of the mesh have no quota."""
+
+    read: int = value(1_000_000, "Calls that change nothing (their scope ends with .read), without streams; 0: no limit.", ge=0)
+    command: int = value(200_000, "All other calls, without streams; 0: no limit.", ge=0)
+    stream: int = value(20_000, "Streams that are opened, of either kind; 0: no limit.", ge=0)
+    subjects: dict[str, OwnQuota] = value(
+        {}, "Other quotas for some consumers: {app-hangzhou: {read: 5000000}}. What is left out is as for the team, or all."
+    )
+    teams: dict[str, OwnQuota] = value({}, "Other quotas for each consumer of some teams: {health: {command: 1000000}}.")
+
+
 class Restarts(Section):
     """How a process that ended by accident is started again."""
 
@@ -328,6 +348,7 @@ class Settings(Section):
     tls: Tls = Tls()
     personal: Personal = Personal()
     identity: Identity = Identity()
+    quotas: Quotas = Quotas()
     sources: dict[str, SourceClock] = value(
         {},
         "How far clocks of sources may be from ours before their messages are refused, if not as the service says: "

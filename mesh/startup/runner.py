@@ -15,6 +15,7 @@ from citybrain.event_store.sqlite.database import is_refused, refused
 from citybrain.event_store.store import StoreError
 from citybrain.mesh.access.certificates import CertificateError, certificate_of
 from citybrain.mesh.access.installation import open_access
+from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.audit.trail import ChainedTrail
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
@@ -75,19 +76,21 @@ class Mesh:
         tracing = Tracing(endpoint=settings.traces.endpoint)
         own_key = settings.data / "token.key"
         access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
+        quotas = Quotas(lambda: engine.quotas, settings.quotas)
         self.process = process = Process(
             settings=settings,
             loop=loop,
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, trail), Health(), settings.peers, settings.contracts, own),
+            server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.peers, settings.contracts, own),
             outgoing=Outgoing(tracing, access.tokens, own),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,
+            quotas=quotas,
             trail=trail,
         )
         for manifest, service_class in zip(self.manifests, classes, strict=True):
@@ -106,6 +109,7 @@ class Mesh:
         serve_status(process, self.containers, self.readiness)
         # Rest must not be answered before every extension has started.
         process.activity.begin()
+        wait(process.quotas.begin())
         port = wait(process.server.start(settings.host, settings.port, share_port=settings.share_port))
         process.outgoing.addresses.update(settings.peers)
         for manifest in self.manifests:
@@ -152,6 +156,7 @@ class Mesh:
         wait(process.outgoing.close())
         # After all that could still be done for a caller.
         wait(process.trail.close())
+        wait(process.quotas.close())
         for models in process.read_models.values():
             models.close()
         wait(process.engine.close())

@@ -11,6 +11,7 @@ from typing_extensions import override
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.sqlite.quotas import SqliteQuotas
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.readings import SqliteReadings
 from citybrain.event_store.sqlite.requests import SqliteRequests
@@ -27,8 +28,8 @@ EVENTS = "events.db"
 
 
 class Embedded(Engine):
-    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings, request ids
-    and keys."""
+    """SQLite files: one for events, one for each service's read models, one each for snapshots, readings, request ids,
+    quotas and keys."""
 
     features: ClassVar[EngineFeatures] = EngineFeatures(
         store=SqliteEventStore.features, many_machines=False, files=True, log_apart=False, rest_is_seen=True
@@ -71,6 +72,11 @@ class Embedded(Engine):
     def requests(self) -> SqliteRequests:
         return SqliteRequests(self._data / "requests.db", self._request_ids_kept_s)
 
+    @functools.cached_property
+    @override
+    def quotas(self) -> SqliteQuotas:
+        return SqliteQuotas(self._data / "quotas.db")
+
     @override
     def models(self, service: str) -> ReadModels:
         return SqliteReadModels(self._data / f"{service}.views.db")
@@ -95,7 +101,7 @@ class Embedded(Engine):
     @override
     async def close(self) -> None:
         # Files that were never used were not opened.
-        for name in ("readings", "snapshots", "requests", "keys"):
+        for name in ("readings", "snapshots", "requests", "quotas", "keys"):
             if name in vars(self):
                 vars(self)[name].close()
         self.store.close()

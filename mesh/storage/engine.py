@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from typing_extensions import override
 
 from citybrain.event_store.keys import KeyStore
+from citybrain.event_store.quotas import QuotaBook
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
 from citybrain.event_store.requests import RequestBook
@@ -82,6 +83,11 @@ class Engine(Protocol):
     @property
     def requests(self) -> RequestBook:
         """What request ids are bound to. To be used inside the running event loop."""
+        ...
+
+    @property
+    def quotas(self) -> QuotaBook:
+        """What consumers have used on a day. To be used inside the running event loop."""
         ...
 
     look_s: float

@@ -12,6 +12,7 @@ from typing_extensions import override
 from citybrain.event_store.cassandra.correlations import CorrelationFeed
 from citybrain.event_store.cassandra.keys import CassandraKeys
 from citybrain.event_store.cassandra.migrations import KEYS, migrate
+from citybrain.event_store.cassandra.quotas import CassandraQuotas
 from citybrain.event_store.cassandra.read_models import CassandraReadModels
 from citybrain.event_store.cassandra.requests import CassandraRequests
 from citybrain.event_store.cassandra.session import Asked, Place
@@ -67,7 +68,7 @@ class SharedLead(Lead):
 
 
 class OnCassandraAndKafka(Distributed):
-    """Streams, read models, snapshots, request ids and keys of persons on Cassandra, the log and readings on Kafka."""
+    """Streams, read models, snapshots, request ids, quotas and keys of persons on Cassandra, the log and readings on Kafka."""
 
     look_s = 0.5
     store: DistributedEventStore
@@ -82,6 +83,7 @@ class OnCassandraAndKafka(Distributed):
         keys: CassandraKeys,
         snapshots: CassandraSnapshots,
         requests: CassandraRequests,
+        quotas: CassandraQuotas,
         watch: Watch,
     ) -> None:
         self._watch = watch
@@ -89,6 +91,7 @@ class OnCassandraAndKafka(Distributed):
         self.keys = keys
         self._snapshots = snapshots
         self._requests = requests
+        self._quotas = quotas
         self._cluster = cluster
         self._asked = asked
         self._tables = tables
@@ -112,13 +115,15 @@ class OnCassandraAndKafka(Distributed):
             kept = await asyncio.gather(*(CassandraReadModels.on(asked, where.keyspace, name) for name in names))
             snapshots = await CassandraSnapshots.on(asked, where.keyspace)
             requests = await CassandraRequests.on(asked, where.keyspace, settings.request_ids_kept_s)
+            quotas = await CassandraQuotas.on(asked, where.keyspace)
             watch = Watch()
             log = await KafkaLog.open(cluster, sorted(_services(manifests)), watch)
         except BaseException:
             keys.close()
             asked.close()
             raise
-        return cls(cluster, asked, tables, log, dict(zip(names, kept, strict=True)), keys, snapshots, requests, watch)
+        models = dict(zip(names, kept, strict=True))
+        return cls(cluster, asked, tables, log, models, keys, snapshots, requests, quotas, watch)
 
     @property
     @override
@@ -129,6 +134,11 @@ class OnCassandraAndKafka(Distributed):
     @override
     def requests(self) -> CassandraRequests:
         return self._requests
+
+    @property
+    @override
+    def quotas(self) -> CassandraQuotas:
+        return self._quotas
 
     @functools.cached_property
     @override

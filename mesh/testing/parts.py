@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from citybrain.mesh.access.installation import caller_token, open_access
 from citybrain.mesh.access.principal import EVERYTHING
+from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.mesh.operations.health_protocol import Health
@@ -138,6 +139,7 @@ class Parts:
         settings = Settings(data=data, max_workers=max_workers)
         engine = wait(open_engine(settings, []))
         access = open_access(settings)
+        quotas = Quotas(lambda: engine.quotas, settings.quotas)
         self.store = engine.store
         # What was done, as the audit trail would keep it.
         self.trail = ListedTrail()
@@ -147,13 +149,14 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, self.trail), Health()),
+            server=GrpcServer(Guard(access.verifier, self.trail, quotas), Health()),
             outgoing=Outgoing(tracing := Tracing(), access.tokens),
             tracing=tracing,
             tokens=Tokens(b"k" * 32),
             open_streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,
+            quotas=quotas,
             trail=self.trail,
         )
         self.containers: list[Container] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 from typing_extensions import override
 
 from citybrain.event_store.feed import PartitionsFeed
+from citybrain.event_store.quotas import Key, Used
 from citybrain.event_store.read_models import MAX_ROW_BYTES, FoldedBy, Kept, Parked, Row
 from citybrain.event_store.requests import Bound
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.quotas import SqliteQuotas
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.sqlite.store import CorrelatedLog
@@ -357,6 +359,26 @@ class KnowsNoCallers(SqliteRequests):
     @override
     async def bind(self, request_id: str, caller: str, method: str, content: bytes) -> Bound | None:
         return await super().bind(request_id, "", method, content)
+
+
+# -- quotas -----------------------------------------------------------------------------------------------------------------
+
+
+class AddsUpWhatIsRepeated(SqliteQuotas):
+    """Takes what a process has counted for what has come since."""
+
+    @override
+    async def write(self, day: int, process: bytes, own: Mapping[Key, int]) -> None:
+        before = await self.read(day, [consumer for consumer, _ in own], process)
+        await super().write(day, process, {key: used + before.get(key, Used(0, 0)).own for key, used in own.items()})
+
+
+class KnowsOneProcess(SqliteQuotas):
+    """Takes all processes for one."""
+
+    @override
+    async def write(self, day: int, process: bytes, own: Mapping[Key, int]) -> None:
+        await super().write(day, b"", own)
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------------

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import pytest
 
-SUITES = ("store", "read_models", "log", "clock", "readings", "requests", "audit")
+SUITES = ("store", "read_models", "log", "clock", "readings", "requests", "quotas", "audit")
 pytest.register_assert_rewrite(*(f"tests.contract.{name}" for name in SUITES))

@@ -10,9 +10,11 @@ import pytest
 from hypothesis.errors import Flaky
 from typing_extensions import override
 
+from citybrain.event_store.quotas import QuotaBook
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.sqlite import SqliteEventStore
+from citybrain.event_store.sqlite.quotas import SqliteQuotas
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.requests import SqliteRequests
 from citybrain.event_store.store import (
@@ -25,6 +27,7 @@ from tests.contract.clock import CityClockContract
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
+from tests.contract.quotas import QuotaBookContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.requests import DAY_S, METHOD, RequestBookContract
 from tests.contract.store import EventStoreContract
@@ -126,6 +129,24 @@ class _RequestsOn(RequestBookContract):
             book.close()
 
 
+class _QuotasOn(QuotaBookContract):
+    """The suite for quotas, on a place of one's own choice."""
+
+    features = SqliteEventStore.features
+
+    def __init__(self, book: type[SqliteQuotas]) -> None:
+        self._book = book
+
+    @asynccontextmanager
+    @override
+    async def quotas(self, folder: Path) -> AsyncIterator[QuotaBook]:
+        book = self._book(folder / "quotas.db")
+        try:
+            yield book
+        finally:
+            book.close()
+
+
 STORES = [
     (broken.IgnoresTheVersion, "test_es1_a_wrong_version_is_a_conflict_and_writes_nothing"),
     (broken.IgnoresTheVersion, "test_es1_of_many_writers_with_the_same_expectation_exactly_one_wins"),
@@ -185,6 +206,12 @@ REQUESTS = [
 ]
 
 
+QUOTAS = [
+    (broken.AddsUpWhatIsRepeated, "test_a_write_takes_the_place_of_the_one_before_so_that_it_may_be_repeated"),
+    (broken.KnowsOneProcess, "test_processes_add_up_and_each_is_told_which_part_is_its_own"),
+]
+
+
 def fails(test: Callable[..., None], *arguments: object) -> None:
     with pytest.raises((AssertionError, LostAssignment, TimeoutError, Flaky, pytest.fail.Exception)):
         test(*arguments)
@@ -230,6 +257,12 @@ def test_request_ids_that_are_bound_to_less_are_caught(book: type[SqliteRequests
     uses = {"caller": ("app/li", METHOD, b"one"), "content": ("app/wang", METHOD, b"two")}
     getattr(_RequestsOn(SqliteRequests), name)(*uses[part], (part,), tmp_path / "sound")
     fails(getattr(_RequestsOn(book), name), *uses[part], (part,), tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("book", "test"), QUOTAS)
+def test_counts_of_quotas_that_are_wrong_are_caught(book: type[SqliteQuotas], test: str, tmp_path: Path) -> None:
+    getattr(_QuotasOn(SqliteQuotas), test)(tmp_path / "sound")
+    fails(getattr(_QuotasOn(book), test), tmp_path / "broken")
 
 
 def test_an_engine_without_a_limit_is_caught(tmp_path: Path) -> None:

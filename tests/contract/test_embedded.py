@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from citybrain.event_store.keys import KeyStore
+from citybrain.event_store.quotas import QuotaBook
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
 from citybrain.event_store.requests import RequestBook
 from citybrain.event_store.snapshots import Snapshots
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.sqlite.keys import SqliteKeys
+from citybrain.event_store.sqlite.quotas import SqliteQuotas
 from citybrain.event_store.sqlite.read_models import SqliteReadModels
 from citybrain.event_store.sqlite.readings import SqliteReadings
 from citybrain.event_store.sqlite.requests import SqliteRequests
@@ -22,6 +24,7 @@ from tests.contract.keys import KeyStoreContract, MasterKeyContract
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
+from tests.contract.quotas import QuotaBookContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.readings import ReadingsContract
 from tests.contract.requests import DAY_S, RequestBookContract
@@ -92,6 +95,15 @@ class Embedded:
         finally:
             book.close()
 
+    @asynccontextmanager
+    async def quotas(self, folder: Path) -> AsyncIterator[QuotaBook]:
+        """A seventh."""
+        book = SqliteQuotas(folder / "quotas.db")
+        try:
+            yield book
+        finally:
+            book.close()
+
 
 class TestStore(Embedded, EventStoreContract):
     """ES-1 … ES-5, ES-13."""
@@ -115,6 +127,10 @@ class TestSnapshots(Embedded, SnapshotsContract):
 
 class TestRequests(Embedded, RequestBookContract):
     """ES-15."""
+
+
+class TestQuotas(Embedded, QuotaBookContract):
+    """What consumers have used."""
 
 
 class TestLog(Embedded, LogContract):

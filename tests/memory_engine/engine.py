@@ -16,7 +16,7 @@ from citybrain.mesh.settings.engines import EngineFeatures
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.engine import AllOrNothing, Assignment, Engine
 from citybrain.mesh.storage.leadership import Lead
-from tests.memory_engine.kept import MemoryReadings, MemoryRequests, MemorySnapshots
+from tests.memory_engine.kept import MemoryQuotas, MemoryReadings, MemoryRequests, MemorySnapshots
 from tests.memory_engine.keys import MemoryKeys
 from tests.memory_engine.read_models import MemoryReadModels
 from tests.memory_engine.store import MemoryStore
@@ -38,6 +38,7 @@ class InMemory(Engine):
         self._snapshots = MemorySnapshots()
         self._readings = MemoryReadings()
         self._requests = MemoryRequests(settings.request_ids_kept_s)
+        self._quotas = MemoryQuotas()
 
     @classmethod
     @override
@@ -63,6 +64,11 @@ class InMemory(Engine):
     @override
     def requests(self) -> MemoryRequests:
         return self._requests
+
+    @property
+    @override
+    def quotas(self) -> MemoryQuotas:
+        return self._quotas
 
     @override
     def models(self, service: str) -> ReadModels:

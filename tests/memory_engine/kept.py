@@ -1,14 +1,16 @@
-"""States of streams, batches of readings and request ids, in memory."""
+"""States of streams, batches of readings, request ids and what consumers have used, in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from typing_extensions import override
 
+from citybrain.event_store.quotas import Key, QuotaBook, Used
 from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
 from citybrain.event_store.requests import Bound, RequestBook, Use
 from citybrain.event_store.snapshots import Snapshot, Snapshots
@@ -91,6 +93,37 @@ class MemoryRequests(RequestBook):
             self._uses[request_id] = now, use
             return None
         return use.compared(first[1])
+
+    @override
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class MemoryQuotas(QuotaBook):
+    """A QuotaBook."""
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[int, bytes], dict[bytes, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    @override
+    async def read(self, day: int, consumers: Sequence[bytes], process: bytes) -> dict[Key, Used]:
+        found: dict[Key, Used] = {}
+        for consumer in consumers:
+            whose = self._used[day, consumer]
+            for name, used in sum(whose.values(), Counter()).items():
+                found[consumer, name] = Used(own := whose[process][name], used - own)
+        return found
+
+    @override
+    async def write(self, day: int, process: bytes, own: Mapping[Key, int]) -> None:
+        for (consumer, name), used in own.items():
+            self._used[day, consumer][process][name] = used
+
+    @override
+    async def most_used(self, day: int, most: int) -> dict[bytes, dict[str, int]]:
+        sums = {consumer: dict(sum(whose.values(), Counter())) for (of, consumer), whose in self._used.items() if of == day}
+        first = sorted(sums, key=lambda consumer: (-sum(sums[consumer].values()), consumer))[:most]
+        return {consumer: sums[consumer] for consumer in first if sums[consumer]}
 
     @override
     def close(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from citybrain.event_store.keys import KeyStore
+from citybrain.event_store.quotas import QuotaBook
 from citybrain.event_store.read_models import ReadModels
 from citybrain.event_store.readings import ReadingsLog
 from citybrain.event_store.requests import RequestBook
@@ -16,12 +17,13 @@ from tests.contract.keys import KeyStoreContract
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
+from tests.contract.quotas import QuotaBookContract
 from tests.contract.read_models import ReadModelsContract
 from tests.contract.readings import ReadingsContract
 from tests.contract.requests import DAY_S, RequestBookContract
 from tests.contract.snapshots import SnapshotsContract
 from tests.contract.store import EventStoreContract
-from tests.memory_engine.kept import MemoryReadings, MemoryRequests, MemorySnapshots
+from tests.memory_engine.kept import MemoryQuotas, MemoryReadings, MemoryRequests, MemorySnapshots
 from tests.memory_engine.keys import MemoryKeys
 from tests.memory_engine.read_models import MemoryReadModels
 from tests.memory_engine.store import MemoryStore
@@ -56,6 +58,10 @@ class InMemory:
     async def requests(self, folder: Path, kept_s: int = DAY_S) -> AsyncIterator[RequestBook]:
         yield MemoryRequests(kept_s)
 
+    @asynccontextmanager
+    async def quotas(self, folder: Path) -> AsyncIterator[QuotaBook]:
+        yield MemoryQuotas()
+
 
 class TestStore(InMemory, EventStoreContract):
     """ES-1 … ES-5, ES-13."""
@@ -79,6 +85,10 @@ class TestSnapshots(InMemory, SnapshotsContract):
 
 class TestRequests(InMemory, RequestBookContract):
     """ES-15."""
+
+
+class TestQuotas(InMemory, QuotaBookContract):
+    """What consumers have used."""
 
 
 class TestLog(InMemory, LogContract):

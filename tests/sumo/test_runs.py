@@ -68,8 +68,9 @@ def city(
 
 
 def test_an_emergency_is_driven_from_the_call_to_the_hospital(
-    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType, tmp_path: Path
+    city: Callable[..., list[dict[str, Any]]], fake_mesh: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CITY_TOKEN", "a-token")
     with fake_mesh.FakeMesh() as mesh:
         told = city(mesh, "--record", str(tmp_path / "record"), "--tracks", str(tmp_path / "tracks"))
     (result,) = of(told, "result")
@@ -88,7 +89,8 @@ def test_an_emergency_is_driven_from_the_call_to_the_hospital(
     # What reacts to an event carries its trace on.
     reacting = [m for name, _, m in mesh.requests if name.split("/")[1] in ("ReportMission", "AcknowledgeNotice")]
     assert {m["traceparent"] for m in reacting} == {fake_mesh.TRACE}
-    assert {m["x-caller"] for _, _, m in mesh.requests} == {"simulation"}
+    # Every call carries the token.
+    assert {m["authorization"] for _, _, m in mesh.requests} == {"Bearer a-token"}
     assert sum(name.endswith("/AcknowledgeNotice") for name, _, _ in mesh.requests) == 2
 
     record = [json.loads(line) for line in (tmp_path / "record").read_text().splitlines()]

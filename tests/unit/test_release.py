@@ -182,6 +182,7 @@ def serves_another_teams_service(folder: Path, city: Path) -> None:
             assert planted == {"trees": trees}
         request = urllib.request.Request(f"http://{address}/v1/parks/west%20lake/trees", data=b"{}", method="POST")
         request.add_header("content-type", "application/json")
+        request.add_header("authorization", f"Bearer {run('token').strip()}")
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             assert json.load(answer) == {"trees": 3}
         assert "✓" in run("status") and "parks" in run("status")

@@ -9,6 +9,7 @@ import pytest
 from citybrain.probe.v1 import guarded_pb2 as pb
 
 from citybrain.mesh.audit.entries import Entry
+from citybrain.mesh.settings.values import OwnQuota, Quotas
 from tests.unit.mesh.access.test_guard import GUARDED, WHOLE, Door, Guarded, on_door
 
 SHOW = f"{GUARDED}/Show"
@@ -61,12 +62,29 @@ def test_what_is_secret_is_durable_before_the_answer_too(tmp_path: Path) -> None
     on_door(tmp_path, test)
 
 
+def test_a_call_over_the_quota_reaches_no_service_and_is_recorded_as_refused(tmp_path: Path) -> None:
+    def test(door: Door) -> None:
+        door.parts.process.quotas._configured = Quotas(subjects={"zhang": OwnQuota(read=1, command=1, stream=1)})
+        for method in ("Show", "Follow"):
+            door.ask(method, WHOLE, door.parts.bearer("zhang"))
+            door.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_USED", method, WHOLE, door.parts.bearer("zhang"))
+            # A refusal is recorded a moment after it was sent.
+            door.parts.until(lambda: entries(door, f"{GUARDED}/{method}")[-1].code != "OK")  # noqa: B023
+            first, *_, last = entries(door, f"{GUARDED}/{method}")
+            assert (first.allowed, first.code) == (True, "OK")
+            assert (last.allowed, last.code, last.reason) == (False, "RESOURCE_EXHAUSTED", "QUOTA_USED")
+
+    on_door(tmp_path, test)
+
+
 def test_calls_that_were_refused_are_recorded_with_the_reason(tmp_path: Path) -> None:
     def test(door: Door) -> None:
         desk = door.parts.bearer("desk", district="gongshu")
         door.ask("Show", WHOLE)
         door.ask("Show", WHOLE, door.parts.bearer("zhang", scopes=["other.read"]))
         door.ask("Show", pb.ShowRequest(district_id="xihu"), desk)
+        # A refusal is recorded a moment after it was sent.
+        door.parts.until(lambda: len(entries(door)) == 3)
         told = [(entry.subject, entry.allowed, entry.code, entry.reason) for entry in entries(door)]
         assert told == [
             ("nobody", False, "UNAUTHENTICATED", "NO_TOKEN"),
