@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +13,8 @@ import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from typing_extensions import override
 
+from citybrain.local.certificates import for_mesh
+from citybrain.mesh.access.certificates import OwnCertificate
 from citybrain.mesh.access.rules import scopes_of
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
 from citybrain.mesh.runtime import context
@@ -30,10 +34,14 @@ class Away(Service):
     times = 1
     failure: ClassVar[type[ServiceError]] = Unavailable
     ids: ClassVar[list[str]] = []
+    # Done while the first call is under way.
+    meanwhile: ClassVar[Callable[[], object]] = staticmethod(lambda: None)
 
     @rpc
     def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
         self.ids.append(context.current().request_id)
+        if len(self.ids) == 1:
+            Away.meanwhile()
         if len(self.ids) <= Away.failures:
             raise self.failure("not yet")
         return pb.GetSignalResponse(held_for=request.signal_id * self.times)
@@ -123,6 +131,57 @@ def test_a_caller_who_goes_meanwhile_ends_the_tries(tmp_path: Path) -> None:
         assert len(Away.ids) == 2
 
     on_parts(tmp_path, test)
+
+
+def test_a_renewed_certificate_is_shown_from_the_next_call_on_and_a_call_under_way_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = for_mesh(tmp_path / "mesh-tls")
+    made.renew()
+
+    def test(parts: Parts) -> None:
+        outgoing = parts.process.outgoing
+        parts.process.server._own = outgoing._own = OwnCertificate(made.tls, look_s=0)
+        away(parts, 0)
+        before = []
+
+        def renew() -> None:
+            before.append(outgoing._channel(SERVICE))
+            made.certificate.unlink()
+            made.renew()
+            assert ask(parts, context.Call("c", "m", "r2")) == "x"
+            assert outgoing._channel(SERVICE) is not before[0]
+            assert list(outgoing._closing) == before, "it waits for the first call"
+
+        monkeypatch.setattr(Away, "meanwhile", renew)
+        assert ask(parts, context.Call("c", "m", "r1")) == "x"
+        assert len(Away.ids) == 2, "no call was made twice"
+        while outgoing._closing:
+            wait(asyncio.sleep(0.001))
+        made.renew()
+        after = outgoing._channel(SERVICE)
+        assert ask(parts, context.Call("c", "m", "r3")) == "x"
+        assert outgoing._channel(SERVICE) is after, "nothing was renewed"
+
+    on_parts(tmp_path / "data", test)
+
+
+def test_a_neighbour_of_another_authority_is_not_called(tmp_path: Path) -> None:
+    made, stranger = for_mesh(tmp_path / "mesh-tls"), for_mesh(tmp_path / "stranger")
+    made.renew()
+    stranger.renew()
+
+    def test(parts: Parts) -> None:
+        parts.process.server._own = OwnCertificate(stranger.tls)
+        parts.process.outgoing._own = OwnCertificate(made.tls)
+        away(parts, 0)
+        with pytest.raises(CallFailed) as caught:
+            ask(parts, context.Call("c", "m", "r"), deadline_s=0.3)
+        assert caught.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert "ertificate" in wait(parts.process.outgoing.unreachable(SERVICE))
+        assert Away.ids == []
+
+    on_parts(tmp_path / "data", test)
 
 
 def nobody() -> str:
