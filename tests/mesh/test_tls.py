@@ -142,6 +142,19 @@ def test_commands_of_operators_show_the_certificate_by_themselves(city: LocalCit
     assert "incidents" in run(tmp_path, "call", "emergency_command/ListIncidents", "--gateway", gateway(city), *data).stdout
 
 
+def test_what_the_city_makes_anew_is_shown_at_every_door(city: LocalCity) -> None:
+    mesh = for_mesh(city.data / "mesh-tls")
+    before = {shown(door, mesh.tls) for door in doors(city)}
+    assert len(before) == 1
+    city.renew_certificates()
+    assert {shown(door, mesh.tls) for door in doors(city)} == before, "it does not end soon"
+    mesh.certificate.unlink()
+    city.renew_certificates()
+    for door in doors(city):
+        until(lambda door=door: shown(door, mesh.tls) not in before, "the new one")  # type: ignore[misc]
+    test_calls_through_the_gateway_work_in_grpc_and_json(city)
+
+
 def test_processes_say_at_the_start_which_file_cannot_be_used(tmp_path: Path) -> None:
     made = for_mesh(tmp_path / "mesh-tls")
     made.renew()
