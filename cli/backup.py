@@ -87,6 +87,7 @@ async def _back_up(settings: Settings, folder: Path, keys: Path | None, progress
     from citybrain.cli.recording import recorded
     from citybrain.mesh.storage import backup as copies
 
+    copies.require_files(settings)
     engine = await opened(settings)
     try:
         # Before, so that the copy has it too.

@@ -77,7 +77,7 @@ async def back_up(settings: Settings, target: Path, keys: Path | None, progress:
 
     BackupError, StoreError, OSError: it cannot be done. Then the folder has no list, and is no backup.
     """
-    _is_in_files(settings)
+    require_files(settings)
     data = settings.data
     if missing := engine_named(settings.store).missing(settings):
         raise BackupError(missing)
@@ -117,7 +117,7 @@ async def restore(
 
     BackupError, StoreError, OSError: it cannot be done. If it was begun, no city starts there until a restore has succeeded.
     """
-    _is_in_files(settings)
+    require_files(settings)
     backup = read_list(source)
     data, place = settings.data, keys_folder(settings)
     _is_free(data, place, keys)
@@ -169,7 +169,8 @@ def read_list(source: Path) -> Backup:
         raise BackupError(f"{source / LIST} cannot be read ({error}): take another backup") from error
 
 
-def _is_in_files(settings: Settings) -> None:
+def require_files(settings: Settings) -> None:
+    """BackupError: the engine keeps no files that could be copied."""
     if not features_of(settings.store).files:
         raise BackupError(
             f"the engine {settings.store} does not keep a city in files of the data folder, and only such files are backed up "

@@ -5,6 +5,7 @@ It talks to the mesh as an outside system would: callers, terminals of ambulance
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from tests.helpers.callers import channel
 R = TypeVar("R")
 RING = ("e1", "e2", "e3", "e4")
 START = 1_767_600_000
+# A request id is used for one request only, whoever sends it: so each of these has its own.
+_NUMBERS = itertools.count(1)
 LIMIT_S = 60.0
 
 
@@ -43,7 +46,7 @@ class PaperCity:
     def __init__(self, address: str, data: Path) -> None:
         self._data = data
         self.now = START
-        self._serial = 0
+        self._number, self._serial = next(_NUMBERS), 0
         self.connect(address)
 
     def connect(self, address: str) -> None:
@@ -64,7 +67,7 @@ class PaperCity:
     def call(self, method: Callable[..., R], request: Any, request_id: str = "") -> R:
         """Calls until it is decided: a mesh that is away comes back, and the request id makes a retry safe."""
         self._serial += 1
-        metadata = [("x-request-id", request_id or f"paper-{self._serial}")]
+        metadata = [("x-request-id", request_id or f"paper-{self._number}-{self._serial}")]
         until = time.monotonic() + LIMIT_S
         while True:
             try:
