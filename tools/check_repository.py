@@ -106,10 +106,18 @@ def _imports(name: Path, text: str) -> list[str]:
 def _contracts() -> list[str]:
     from tools.bounds import unbounded, unpaged
     from tools.build_stubs import DESCRIPTORS
+    from tools.closed import unmarked
     from tools.personal import unsound
 
     contracts = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
-    return unbounded(contracts) + unpaged(contracts) + unsound(contracts)
+    return unbounded(contracts) + unpaged(contracts) + unsound(contracts) + unmarked(contracts)
+
+
+def _closed() -> list[str]:
+    from tools.build_stubs import DESCRIPTORS
+    from tools.closed import closed
+
+    return closed(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
 
 
 def _drift() -> list[str]:
@@ -150,6 +158,8 @@ def _workflows() -> list[str]:
 
 def main() -> int:
     """Prints the findings; 1 if there are any."""
+    methods = _closed()
+    sys.stdout.write(f"methods without a scope, which no caller outside may call: {', '.join(methods) or 'none'}\n")
     found = findings()
     for line in found:
         sys.stdout.write(line + "\n")
