@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.options.v1 import options_pb2
@@ -45,6 +46,8 @@ class Principal:
     # Empty: bound to no district.
     district: str = ""
     clearance: int = options_pb2.CLASSIFICATION_PUBLIC
+    # When the token ends, in seconds since 1970. It says nothing of who calls.
+    ends: float = field(default=math.inf, compare=False)
 
     @property
     def caller(self) -> str:
@@ -84,6 +87,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
         scopes=frozenset(_text(claims, "scope").split()),
         district=_text(claims, "district"),
         clearance=CLEARANCES[clearance],
+        ends=float(claims.get("exp", math.inf)),
     )
 
 

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,7 @@ class OtherIssuer(Issuer):
         """Its subjects get its name before theirs. It cannot speak for services, nor give the scope of everything."""
         if principal.actor or principal.subject.startswith(SERVICE) or EVERYTHING in principal.scopes:
             raise refusal(f"{self.name} may not give out tokens of services, or the scope {EVERYTHING}")
-        return Principal(
-            f"{self.name}:{principal.subject}",
-            "",
-            principal.team,
-            principal.scopes,
-            principal.district,
-            principal.clearance,
-        )
+        return replace(principal, subject=f"{self.name}:{principal.subject}")
 
 
 class Verifier:
@@ -124,13 +118,12 @@ class Verifier:
 
     def __init__(self, issuers: Iterable[Issuer]) -> None:
         self._issuers = {one.issuer: one for one in issuers}
-        # The token's text to the moment (seconds since 1970) it ends at, and its caller.
-        self._verified: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._verified: OrderedDict[str, Principal] = OrderedDict()
 
     def known(self, token: str) -> Principal | None:
         """The caller of a token that was verified before, and is still good."""
         found = self._verified.get(token)
-        return found[1] if found is not None and time.time() < found[0] else None
+        return found if found is not None and time.time() < found.ends else None
 
     async def verify(self, token: str) -> Principal:
         """The caller that a token names. Unauthenticated: it is not good. Unavailable: its issuer's keys are out of reach."""
@@ -149,8 +142,7 @@ class Verifier:
             principal = issuer.admits(principal_of(verified))
         except (JoseError, ClaimError, ValueError) as error:
             raise refusal(str(error)) from None
-        ends = float(verified["exp"])
-        self._verified[token] = (ends, principal)
+        self._verified[token] = principal
         while len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
         return principal

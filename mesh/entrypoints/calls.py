@@ -27,8 +27,9 @@ from google.protobuf.message import Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.entrypoints.base import CityEntrypoint
-from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Cancelled, status_of
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Cancelled, ServiceError, status_of
 from citybrain.mesh.providers.following import Follow, Followed, follow_log
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.activity import Activity
@@ -226,6 +227,9 @@ async def _sent(sending: Awaitable[None]) -> None:
     """Sends something to the caller. Cancelled: the caller has gone."""
     try:
         await sending
+    except (ServiceError, StoreError):
+        # The guard sends no more, and says why.
+        raise
     except Exception as error:
         # gRPC has no error type of its own for this.
         raise Cancelled("the caller has gone") from error

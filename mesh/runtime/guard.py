@@ -6,6 +6,7 @@ A call comes here however it came to this process: through the gateway, from ano
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 
 from citybrain.mesh.access.limits import class_of
 from citybrain.mesh.access.principal import NOBODY, Principal
@@ -32,6 +34,16 @@ def _trace_of(metadata: Any) -> str:
     """The trace that the caller says it is in; empty: it says none."""
     parts = header(metadata, "traceparent").split("-")
     return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
+
+
+def _reason(trailers: Any) -> str:
+    """The reason that an error's details give to programs; empty: they give none."""
+    why = error_details_pb2.ErrorInfo()
+    for name, value in trailers:
+        if name == "grpc-status-details-bin":
+            details = status_pb2.Status.FromString(value).details
+            return why.reason if any(packed.Unpack(why) for packed in details) else ""
+    return ""
 
 
 class GuardedContext:
@@ -72,7 +84,15 @@ class GuardedContext:
         return request
 
     async def write(self, response: Message) -> None:
-        """Sends one response of a stream. What touches persons or secrets is recorded first."""
+        """Sends one response of a stream. What touches persons or secrets is recorded first.
+
+        Unauthenticated: the caller's token has ended meanwhile.
+        """
+        if time.time() > self.principal.ends:
+            raise Unauthenticated(
+                "the token of this stream has ended: open it again with another token, from the last resume token",
+                "TOKEN_ENDED",
+            )
         touched = Touched()
         answer = shown(response, self.principal, touched)
         if touched.sensitive:
@@ -85,7 +105,7 @@ class GuardedContext:
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         """Ends the call with a status."""
-        self.code = code
+        self.code, self.reason = code, _reason(trailing_metadata)
         await self._context.abort(code, details, trailing_metadata)
 
     def entry(self, touched: Touched) -> Entry:
@@ -139,7 +159,6 @@ class Guard:
                         await self._trail.keep(call.entry(call.touched))
                     return answer
                 except (ServiceError, TrailAway) as error:
-                    call.reason = getattr(error, "reason", "")
                     await abort(call, status_of(error))
             finally:
                 if not recorded or (streams and call.code is not grpc.StatusCode.OK):

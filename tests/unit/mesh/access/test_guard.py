@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import grpc
@@ -22,6 +24,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from grpc_status import rpc_status
 
 from citybrain.local.child import MeshChild
+from citybrain.mesh.runtime import guard
 from citybrain.mesh.runtime.context import current
 from citybrain.mesh.runtime.greenlets import off_loop
 from citybrain.mesh.service import Service, rpc
@@ -218,3 +221,16 @@ def test_what_every_process_answers_beside_its_services_is_guarded_too(tmp_path:
             HealthStub(channel).Check(HealthCheckRequest(), timeout=LIMIT_S)
         with calling(process) as own:
             assert MeshServiceStub(own).GetStatus(mesh_service_pb2.GetStatusRequest(), timeout=LIMIT_S).ready
+
+
+def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test(door: Door) -> None:
+        lasting = door.parts.bearer("zhang", lasts_s=600)
+        assert len(door.ask("Follow", WHOLE, lasting)) == 2
+        later = time.time() + 601
+        # Only for the guard: the token was good when the stream was opened.
+        monkeypatch.setattr(guard, "time", SimpleNamespace(time=lambda: later))
+        error = door.ask("Follow", WHOLE, lasting)
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED and "has ended" in error.details()
+
+    on_door(tmp_path, test)

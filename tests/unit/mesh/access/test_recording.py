@@ -102,3 +102,14 @@ def test_a_stream_is_recorded_when_it_opens(tmp_path: Path) -> None:
         assert [(entry.subject, entry.code) for entry in entries(door, f"{GUARDED}/Follow")] == [("zhang", "OK")]
 
     on_door(tmp_path, test)
+
+
+def test_what_a_service_refuses_is_recorded_with_its_reason(tmp_path: Path) -> None:
+    def test(door: Door) -> None:
+        too_long = pb.ShowRequest(district_id="x" * 100)
+        assert door.ask("Show", too_long, door.parts.bearer("zhang")).code() is grpc.StatusCode.INVALID_ARGUMENT
+        # A refusal is recorded a moment after the caller has it.
+        door.parts.until(lambda: bool(entries(door)))
+        assert [(one.allowed, one.code, one.reason) for one in entries(door)] == [(True, "INVALID_ARGUMENT", "BAD_REQUEST")]
+
+    on_door(tmp_path, test)
