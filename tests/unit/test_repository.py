@@ -45,8 +45,11 @@ def test_findings_are_told_each_on_a_line_and_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check_repository, "findings", lambda: ["a.md: link leads nowhere: b.md"])
+    monkeypatch.setattr(check_repository, "_closed", lambda: ["citybrain.a.v1.AService.Do"])
     assert check_repository.main() == 1
-    assert capsys.readouterr().out == "a.md: link leads nowhere: b.md\nfindings: 1\n"
+    closed, *found = capsys.readouterr().out.splitlines()
+    assert closed == "methods without a scope, which no caller outside may call: citybrain.a.v1.AService.Do"
+    assert found == ["a.md: link leads nowhere: b.md", "findings: 1"]
 
 
 def test_every_target_of_make_is_told_by_make_help() -> None:
