@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from citybrain.events.v1 import event_pb2
 from citybrain.options.v1 import options_pb2
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -38,6 +40,19 @@ def type_name(message: type[Message] | Message) -> str:
     """The full name of a message's type."""
     name: str = message.DESCRIPTOR.full_name
     return name
+
+
+def reachable(descriptor: Descriptor) -> Iterator[Descriptor]:
+    """A message, and every message inside it at any depth, each once."""
+    seen, waiting = {descriptor.full_name}, [descriptor]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for each in one.fields:
+            kind = each.message_type
+            if kind is not None and kind.full_name not in seen:
+                seen.add(kind.full_name)
+                waiting.append(kind)
 
 
 @functools.cache

@@ -115,8 +115,7 @@ class Quotas:
         """Counts a call of a class. QuotaUsed: the caller has used up what they may use of it today."""
         if caller.is_service:
             return
-        if not self._begins <= (now := self._now()) < self._ends:
-            self._begin_day(now)
+        now = self._look()
         subject = caller.subject
         one = self._known.get(subject)
         if one is None:
@@ -129,6 +128,13 @@ class Quotas:
         one.used[number] += 1
         one.own[number] += 1
         self._called[subject] = one
+
+    def _look(self) -> float:
+        """The time now; if it is another day, that begins."""
+        now = self._now()
+        if not self._begins <= now < self._ends:
+            self._begin_day(now)
+        return now
 
     def _begin_day(self, now: float) -> None:
         """What was counted of another day and not written yet is dropped: nobody asks for it any more."""
@@ -258,8 +264,3 @@ class Quotas:
             return Use(digest, None, used, {})
         limits = {name: 0 if limit == math.inf else int(limit) for name, limit in zip(CLASSES, one.limits, strict=True)}
         return Use(digest, one.principal, used, limits)
-
-    def _look(self) -> None:
-        now = self._now()
-        if not self._begins <= now < self._ends:
-            self._begin_day(now)

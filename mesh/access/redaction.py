@@ -16,8 +16,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from citybrain.mesh.access.principal import CLEARANCES, Principal
-from citybrain.mesh.access.rules import message_clearance, names_district, personal_scope, reachable, require_district
-from citybrain.mesh.events import message_class
+from citybrain.mesh.access.rules import message_clearance, names_district, personal_scope, require_district, sees_district
+from citybrain.mesh.events import message_class, reachable
 
 PERSONAL = options_pb2.CLASSIFICATION_RESTRICTED
 """The clearance that personal data needs, beside its scope."""
@@ -96,11 +96,6 @@ def sees_personal(caller: Principal, package: str) -> bool:
     return caller.clearance >= PERSONAL and caller.holds(personal_scope(package))
 
 
-def sees_district(caller: Principal, district: str) -> bool:
-    """Whether a caller may see what belongs to a district; empty: it belongs to none."""
-    return not caller.district or not district or district == caller.district
-
-
 def _require_district(message: Any, caller: Principal) -> None:
     """Forbidden: an answer, or a single message in it, is of another district. (From lists such messages are left out.)"""
     plan = _plan(message.DESCRIPTOR)
@@ -112,15 +107,14 @@ def _require_district(message: Any, caller: Principal) -> None:
 
 
 def _is_for(message: Any, plan: _Plan, caller: Principal) -> bool:
-    if plan.clearance > caller.clearance:
-        return False
-    if plan.district and not sees_district(caller, getattr(message, plan.district)):
-        return False
-    if plan.is_event:
-        # What cannot be read is for nobody with less than the highest clearance.
-        needs = CLEARANCES.get(message.classification, options_pb2.CLASSIFICATION_SECRET)
-        return needs <= caller.clearance and sees_district(caller, message.district)
-    return True
+    of = message.district if plan.is_event else getattr(message, plan.district) if plan.district else ""
+    return _clearance(message, plan) <= caller.clearance and sees_district(caller, of)
+
+
+def _clearance(message: Any, plan: _Plan) -> int:
+    """The clearance that a message needs: that of its type; an event says its own."""
+    # What cannot be read is for nobody with less than the highest.
+    return CLEARANCES.get(message.classification, options_pb2.CLASSIFICATION_SECRET) if plan.is_event else plan.clearance
 
 
 def _show(message: Any, caller: Principal, touched: Touched) -> bool:
@@ -129,7 +123,7 @@ def _show(message: Any, caller: Principal, touched: Touched) -> bool:
     if not _is_for(message, plan, caller):
         touched.removed += 1
         return False
-    touched.add(CLEARANCES.get(message.classification, 0) if plan.is_event else plan.clearance)
+    touched.add(_clearance(message, plan))
     for one in plan.fields:
         value = getattr(message, one.name)
         if not (message.HasField(one.name) if one.has_presence else value):
@@ -192,9 +186,7 @@ def _at(message: Any, path: tuple[str, ...]) -> str:
 @functools.cache
 def _plan(descriptor: Descriptor) -> _Plan:
     marked = _marked(descriptor)
-    fields = tuple(
-        one for one in (_field(each, marked) for each in descriptor.fields) if one is not None
-    )  # fmt: skip
+    fields = tuple(one for each in descriptor.fields if (one := _field(each, marked)) is not None)
     is_event = descriptor.full_name == _EVENT
     district = next((each.name for each in descriptor.fields if names_district(each)), "")
     return _Plan(message_clearance(descriptor), district, is_event, fields)

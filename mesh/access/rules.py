@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.access.principal import CLEARANCES, Principal
 from citybrain.mesh.errors import Forbidden
+from citybrain.mesh.events import reachable
 
 _NAMES: dict[int, str] = {number: name for name, number in CLEARANCES.items()}
 
@@ -51,19 +52,23 @@ class Rule:
 
     def admit_request(self, caller: Principal, request: Message) -> None:
         """Forbidden: the request names a district that the caller is not bound to."""
-        if caller.district:
-            for path in self.districts:
-                for named in _values(request, path):
-                    if named and named != caller.district:
-                        raise Forbidden(
-                            f"{'.'.join(path)} is not {caller.district}, and this token is bound to that district",
-                            "OTHER_DISTRICT",
-                        )
+        # Most callers are bound to none, and their requests are not looked through.
+        for path in self.districts if caller.district else ():
+            for named in _values(request, path):
+                if not sees_district(caller, named):
+                    raise Forbidden(
+                        f"{'.'.join(path)} is not {caller.district}, and this token is bound to that district", "OTHER_DISTRICT"
+                    )
+
+
+def sees_district(caller: Principal, district: str) -> bool:
+    """Whether a caller may see what belongs to a district; empty: it belongs to none."""
+    return not caller.district or not district or district == caller.district
 
 
 def require_district(caller: Principal, district: str) -> None:
     """Forbidden: something belongs to another district than the one the caller is bound to. Empty: it belongs to none."""
-    if caller.district and district and district != caller.district:
+    if not sees_district(caller, district):
         raise Forbidden(f"this belongs to another district, and this token is bound to {caller.district}", "OTHER_DISTRICT")
 
 
@@ -116,19 +121,6 @@ def names_district(field: FieldDescriptor) -> bool:
     """Whether a field names the district of its message."""
     options: Any = field.GetOptions()
     return bool(options.Extensions[options_pb2.district])
-
-
-def reachable(descriptor: Descriptor) -> Iterator[Descriptor]:
-    """A message, and every message inside it at any depth, each once."""
-    seen, waiting = {descriptor.full_name}, [descriptor]
-    while waiting:
-        one = waiting.pop()
-        yield one
-        for each in one.fields:
-            kind = each.message_type
-            if kind is not None and kind.full_name not in seen:
-                seen.add(kind.full_name)
-                waiting.append(kind)
 
 
 def _is_sensitive(descriptor: Descriptor) -> bool:

@@ -7,7 +7,6 @@ import base64
 import binascii
 import json
 import time
-import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping

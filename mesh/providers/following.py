@@ -15,7 +15,8 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.store import Cursor, StoredEvent
 from citybrain.mesh.access.principal import Principal
-from citybrain.mesh.access.redaction import sees_district, sees_personal
+from citybrain.mesh.access.redaction import sees_personal
+from citybrain.mesh.access.rules import sees_district
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
 from citybrain.mesh.runtime.context import Call

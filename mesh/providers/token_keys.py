@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from citybrain.mesh.access.installation import NoSuchToken, caller_token
+from citybrain.mesh.access.limits import DAY_S
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.nameko import DependencyProvider
-
-_DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class TokenKeys(DependencyProvider):  # type: ignore[misc]
     def due(self) -> bool:
         """Whether the key that signs has signed for as long as it should."""
         process = self.container.process
-        return time.time() - process.access.ring.since > process.settings.identity.rotate_days * _DAY_S
+        return time.time() - process.access.ring.since > process.settings.identity.rotate_days * DAY_S
 
     def rotate(self) -> str:
         """Lets the next key sign, and returns its id; empty: there is no next one yet."""

@@ -68,10 +68,6 @@ class GuardedContext:
         """The metadata of the call."""
         return self.metadata
 
-    def peer(self) -> str:
-        """The address of the caller."""
-        return str(self._context.peer())
-
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: there is none."""
         return self._context.time_remaining()

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from protovalidate import CompilationError, EvaluationError, Validator, Violation
 
 from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.events import reachable
 
 _VALIDATOR = Validator()
 # In larger messages only the first broken rule is looked for: a message made to break a million rules would take half a minute.
@@ -73,22 +74,13 @@ def violations(message: Message) -> list[tuple[str, str]]:
 
 def prepare(descriptor: Descriptor) -> None:
     """Prepares the rules of a message and of messages in it, so that no call waits for that. UnusableRules: they are wrong."""
-    for found in _reachable(descriptor):
+    for found in reachable(descriptor):
+        if found.GetOptions().map_entry:
+            continue
         try:
             _VALIDATOR.collect_violations(message_factory.GetMessageClass(found)())
         except (CompilationError, EvaluationError) as error:
             raise UnusableRules(f"the rules of {found.full_name} cannot be used: {error}: mend them in its .proto") from error
-
-
-def _reachable(descriptor: Descriptor) -> list[Descriptor]:
-    seen = {descriptor.full_name: descriptor}
-    waiting = [descriptor]
-    while waiting:
-        for field in waiting.pop().fields:
-            if (inner := field.message_type) is not None and inner.full_name not in seen:
-                seen[inner.full_name] = inner
-                waiting.append(inner)
-    return [found for found in seen.values() if not found.GetOptions().map_entry]
 
 
 # -- in words -------------------------------------------------------------------------------------------------------------
@@ -136,7 +128,7 @@ def _with_moments(descriptor: Descriptor) -> list[FieldDescriptor]:
     return [
         field
         for field in descriptor.fields
-        if (inner := field.message_type) is not None and any(found.full_name == _MOMENT for found in _reachable(inner))
+        if (inner := field.message_type) is not None and any(found.full_name == _MOMENT for found in reachable(inner))
     ]
 
 

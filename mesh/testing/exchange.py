@@ -52,10 +52,6 @@ class Exchange:
         """The metadata of the call."""
         return self._metadata
 
-    def peer(self) -> str:
-        """The address of the caller."""
-        return "ipv4:127.0.0.1:1"
-
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline."""
         return None if self._until is None else self._until - time.monotonic()

@@ -103,6 +103,10 @@ def test_events_are_shown_by_their_own_classification_and_district() -> None:
     assert [event.id for event in kept] == ["1", "4"]
     assert kept[1].data == packed(WITHOUT)
     assert len(see(pb.ShowResponse(events=events), who(SECRET)).events) == 6
+    # An event whose classification cannot be read counts as the most closed one, for the audit too.
+    touched = Touched()
+    shown(pb.ShowResponse(events=events[4:5]), who(SECRET), touched)
+    assert touched.sensitive
 
 
 def test_what_no_contract_here_describes_is_for_the_highest_clearance_only() -> None:
