@@ -140,22 +140,21 @@ class Guard:
             call = GuardedContext(context, rule, self._trail)
             recorded = False
             try:
-                try:
-                    await self._admit(call, request, number)
-                    if streams:
-                        # A stream may stay open for days: that it was opened is recorded now.
-                        self._trail.note(call.entry(call.touched))
-                        recorded = True
-                    answer = await handler(request, call)
-                    if not isinstance(answer, Message):
-                        return answer
-                    answer = shown(answer, call.principal, call.touched)
-                    if call.touched.sensitive:
-                        recorded = True
-                        await self._trail.keep(call.entry(call.touched))
+                await self._admit(call, request, number)
+                if streams:
+                    # A stream may stay open for days: that it was opened is recorded now.
+                    self._trail.note(call.entry(call.touched))
+                    recorded = True
+                answer = await handler(request, call)
+                if not isinstance(answer, Message):
                     return answer
-                except (ServiceError, TrailAway) as error:
-                    await abort(call, status_of(error))
+                answer = shown(answer, call.principal, call.touched)
+                if call.touched.sensitive:
+                    recorded = True
+                    await self._trail.keep(call.entry(call.touched))
+                return answer
+            except (ServiceError, TrailAway) as error:
+                await abort(call, status_of(error))
             finally:
                 if not recorded or (streams and call.code is not grpc.StatusCode.OK):
                     with contextlib.suppress(TrailAway):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import uuid
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from citybrain.event_store.cassandra.migrations import migrate
+from citybrain.event_store.cassandra.session import Place
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.errors import NotFetched
 from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
@@ -31,6 +34,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcesse
         pytest.skip(f"NOT TESTED ON REAL ENGINES: {problem}")
     with running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def place(engines: EngineProcesses) -> Place:
+    """One keyspace for the tests of a module: each test has streams, ids, days or a service of its own in it."""
+    place = Place(engines.cassandra.address, keyspace=f"module_{uuid.uuid4().hex[:12]}")
+    asyncio.run(migrate(place))
+    return place
 
 
 @pytest.fixture

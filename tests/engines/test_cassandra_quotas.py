@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,21 +9,11 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.quotas import CassandraQuotas
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.quotas import QuotaBook
-from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.quotas import LI, ONE, WANG, QuotaBookContract
-
-
-@pytest.fixture(scope="module")
-def place(engines: EngineProcesses) -> Place:
-    """One keyspace for all of these tests: each has a day of its own."""
-    place = Place(engines.cassandra.address, keyspace=f"quotas_{uuid.uuid4().hex[:12]}")
-    asyncio.run(migrate(place))
-    return place
 
 
 class TestQuotas(QuotaBookContract):

@@ -25,14 +25,6 @@ from tests.engines.strict import TOMBSTONES
 LIMIT_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def place(engines: EngineProcesses) -> Place:
-    """One keyspace for all of these tests: each has a service of its own."""
-    place = Place(engines.cassandra.address, keyspace=f"views_{uuid.uuid4().hex[:12]}")
-    asyncio.run(migrate(place))
-    return place
-
-
 @asynccontextmanager
 async def opened(place: Place, service: str) -> AsyncIterator[CassandraReadModels]:
     asked = await Asked.open(place)

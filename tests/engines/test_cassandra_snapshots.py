@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,21 +9,11 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from citybrain.event_store.cassandra.migrations import migrate
 from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.cassandra.snapshots import CassandraSnapshots
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.snapshots import Snapshots
-from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.snapshots import SnapshotsContract
-
-
-@pytest.fixture(scope="module")
-def place(engines: EngineProcesses) -> Place:
-    """One keyspace for all of these tests: each has streams of its own."""
-    place = Place(engines.cassandra.address, keyspace=f"snapshots_{uuid.uuid4().hex[:12]}")
-    asyncio.run(migrate(place))
-    return place
 
 
 class TestSnapshots(SnapshotsContract):

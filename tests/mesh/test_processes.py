@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -26,6 +27,7 @@ from citybrain.mesh.manifest import ManifestError, find_manifests
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
 from citybrain.mesh.startup.serve import rooms
 from tests.helpers.callers import channel
+from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0
@@ -93,27 +95,16 @@ def test_a_workflow_goes_through_all_of_them(city: City) -> None:
     paper.close()
 
 
-class Load:
+class Load(Callers):
     """Commands one after the other from several callers, each with an id of its own; what was answered, what refused."""
 
     def __init__(self, address: str, data: Path, prefix: str, callers: int = 4) -> None:
         self._data = data
         self._address = address
         self._prefix = prefix
-        self._ending = threading.Event()
         self.acknowledged: list[str] = []
         self.refused: list[str] = []
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._call, number) for number in range(callers)])
 
     def until(self, enough: Callable[[], bool]) -> None:
         end = time.monotonic() + LIMIT_S
@@ -130,7 +121,7 @@ class Load:
         with channel(self._address, self._data) as opened:
             stub = HealthServiceStub(opened)
             turn = 0
-            while not self._ending.is_set():
+            while not self.ending.is_set():
                 turn += 1
                 name = f"{self._prefix}-{number}-{turn}"
                 request = health.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id="e1", position_m=1))

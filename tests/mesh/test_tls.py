@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings.values import Processes, Settings, Tls
 from tests.cli.test_commands import run
 from tests.gateway.conftest import call_json
+from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
 
 LIMIT_S = 60.0
@@ -211,24 +213,13 @@ def shown(door: str, tls: Tls) -> int:
     return x509.load_der_x509_certificate(told).serial_number
 
 
-class Load:
+class Load(Callers):
     """Calls one after the other from several callers; `ways` are functions that make one call."""
 
     def __init__(self, *ways: Callable[[], Any]) -> None:
-        self._ending = threading.Event()
         self.failed: list[str] = []
         self.answered = [0] * len(ways)
-        self._threads = [threading.Thread(target=self._call, args=pair) for pair in enumerate(ways)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._call, *pair) for pair in enumerate(ways)])
 
     def more(self) -> None:
         """Waits for a few more answers on each way."""
@@ -236,7 +227,7 @@ class Load:
         until(lambda: bool(self.failed) or all(now >= then for now, then in zip(self.answered, aim, strict=True)), "answers")
 
     def _call(self, number: int, way: Callable[[], Any]) -> None:
-        while not self._ending.is_set():
+        while not self.ending.is_set():
             try:
                 way()
             except Exception as error:
