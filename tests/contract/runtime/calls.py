@@ -158,6 +158,13 @@ class CallsContract(RuntimeContract):
             for got, expected in pool.map(one, range(20)):
                 assert got == expected
 
+    def test_to_which_incident_a_call_belongs_is_believed_from_services_only(self, shared: Probe) -> None:
+        told = [("x-request-id", "said"), ("baggage", "incident.id=inc-1"), ("x-caller", "sagas")]
+        outside = shared.do("context", metadata=[*shared.known_as("zhang"), *told]).split("|")
+        inside = shared.do("context", metadata=[*shared.from_service("sagas"), *told]).split("|")
+        assert outside[:3] == ["zhang", "said", ""]
+        assert inside[:3] == ["service:sagas", "said", "inc-1"]
+
     def test_heavy_work_runs_beside_the_other_calls(self, shared: Probe) -> None:
         assert shared.do("thread") == "apart"
 

@@ -12,7 +12,7 @@ from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1.events_pb2 import RoadsPublished
 
 from citybrain.event_store.store import StoredEvent
-from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.errors import BadRequest, Forbidden
 from citybrain.mesh.events import Heard, timestamp
 from citybrain.mesh.personal.erasure import erase
 from citybrain.mesh.testing import Running, running, service_factory
@@ -178,3 +178,20 @@ def test_a_place_beyond_the_end_of_its_road_is_refused_and_opens_nothing() -> No
         for good in (RoadPlace(edge_id="e1", position_m=1000), RoadPlace(edge_id="e2", position_m=99_999)):
             asked.place.CopyFrom(good)
             command.fire("ReportEmergency", asked)
+
+
+def test_who_is_bound_to_a_district_reads_and_changes_nothing_of_another() -> None:
+    with running(EmergencyCommandService) as command:
+        command.tell(RoadsPublished(edges=[RoadEdge(edge_id="e1", length_m=100, district_id="west")]))
+        command.rest()
+        incident_id = command.fire("ReportEmergency", report("")).incident.incident_id
+        cancel = pb.CancelIncidentRequest(incident_id=incident_id, reason="a prank")
+        follow = pb.FollowIncidentRequest(incident_id=incident_id)
+        for method, request in (("CancelIncident", cancel), ("FollowIncident", follow)):
+            with pytest.raises(Forbidden, match="another district"):
+                answer = command.fire(method, request, district="east")
+                next(answer)
+        with pytest.raises(Forbidden):
+            command.fire("GetIncident", pb.GetIncidentRequest(incident_id=incident_id), district="east")
+        assert get(command, incident_id).state == pb.INCIDENT_STATE_OPEN
+        assert command.fire("CancelIncident", cancel, district="west").incident.state == pb.INCIDENT_STATE_CANCELLED

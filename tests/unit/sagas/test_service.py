@@ -11,7 +11,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Unavailable
+from citybrain.mesh.errors import BadRequest, Forbidden, Unavailable
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import Fake, Running, fake, running
@@ -100,3 +100,22 @@ def test_who_skips_a_step_or_gives_it_up_is_named_and_says_why() -> None:
         assert (failed.by, failed.message) == ("李梅", "nobody is there")
         with pytest.raises(BadRequest, match="reason"):
             sagas.fire("SkipStep", pb.SkipStepRequest(saga_id="i1", step="reserve_bed"))
+
+
+def test_who_is_bound_to_a_district_reads_and_decides_nothing_of_another() -> None:
+    with running(SagaService, away()) as sagas:
+        opened(sagas, "i1", district_id="west")
+        step = {"saga_id": "i1", "step": "reserve_ambulance", "reason": "nobody is there"}
+        before = len(sagas.events())
+        for method, request in (
+            ("GetSaga", pb.GetSagaRequest(saga_id="i1")),
+            ("ResumeSaga", pb.ResumeSagaRequest(saga_id="i1")),
+            ("SkipStep", pb.SkipStepRequest(**step)),
+            ("FailStep", pb.FailStepRequest(**step)),
+        ):
+            with pytest.raises(Forbidden, match="another district"):
+                sagas.fire(method, request, district="east")
+        assert len(sagas.events()) == before
+        assert sagas.fire("ListSagas", pb.ListSagasRequest(), district="east").sagas == []
+        assert sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1"), district="west").saga.district_id == "west"
+        sagas.fire("FailStep", pb.FailStepRequest(**step), district="west")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,11 +26,14 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from grpc_status import rpc_status
 
 from citybrain.local.child import MeshChild
+from citybrain.mesh.access.principal import Principal
+from citybrain.mesh.access.rules import rule_of
+from citybrain.mesh.errors import Forbidden
 from citybrain.mesh.runtime import guard
 from citybrain.mesh.runtime.context import current
 from citybrain.mesh.runtime.greenlets import off_loop
 from citybrain.mesh.service import Service, rpc
-from citybrain.mesh.testing.parts import Parts, on_parts
+from citybrain.mesh.testing.parts import ListedTrail, Parts, on_parts
 from tests.helpers.callers import bearer, calling
 
 GUARDED = "citybrain.probe.v1.GuardedService"
@@ -234,3 +239,22 @@ def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.Monkey
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED and "has ended" in error.details()
 
     on_door(tmp_path, test)
+
+
+def test_each_request_of_a_stream_is_looked_at_for_its_district() -> None:
+    class Caller:
+        """Sends one request."""
+
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+        async def read(self) -> pb.ShowRequest:
+            return pb.ShowRequest(district_id="xihu")
+
+    caller: Any = Caller()
+    rule = rule_of(pb.DESCRIPTOR.services_by_name["GuardedService"].methods_by_name["Show"])
+    call = guard.GuardedContext(caller, rule, ListedTrail())
+    for district, allowed in (("xihu", True), ("", True), ("gongshu", False)):
+        call.principal = Principal("desk", district=district)
+        with contextlib.nullcontext() if allowed else pytest.raises(Forbidden, match="bound to that district"):
+            asyncio.run(call.read())

@@ -76,6 +76,8 @@ def test_a_token_of_a_key_that_is_gone_is_refused(tmp_path: Path) -> None:
 def test_another_process_signs_with_the_new_key_and_knows_it_at_once(tmp_path: Path) -> None:
     one, other = ring_in(tmp_path, 100), ring_in(tmp_path, 100)
     verifier = Verifier([OwnIssuer(other, "us", "here")])
+    # It has read the folder just now, and would not look again for a second.
+    assert asyncio.run(verifier.verify(one.sign(CLAIMS, lasts_s=60))).subject == "somebody"
     one.rotate()
     one.tidy(time.time() + 101)
     one.rotate()
