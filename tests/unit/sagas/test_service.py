@@ -105,6 +105,10 @@ def test_who_skips_a_step_or_gives_it_up_is_named_and_says_why() -> None:
 def test_who_is_bound_to_a_district_reads_and_decides_nothing_of_another() -> None:
     with running(SagaService, away()) as sagas:
         opened(sagas, "i1", district_id="west")
+        # It needs a human, so each of these would change it.
+        sagas.advance(900)
+        sagas.rest()
+        assert listed(sagas, states=[pb.SAGA_STATE_NEEDS_HUMAN]) == ["i1"]
         step = {"saga_id": "i1", "step": "reserve_ambulance", "reason": "nobody is there"}
         before = len(sagas.events())
         for method, request in (
