@@ -44,7 +44,12 @@ NO_STREAM = 0
 
 
 class StoreError(Exception):
-    """Base of everything a store raises."""
+    """Base of everything a store raises. Its text is for those who run the city: it may name files and hosts."""
+
+    @property
+    def told(self) -> str:
+        """What a caller of the city is told."""
+        return "the event store cannot be used now"
 
 
 class LimitExceeded(StoreError):
