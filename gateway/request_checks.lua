@@ -102,6 +102,8 @@ local function look(handle)
     return handle:respond({ [":status"] = "413" }, "")
   end
   if (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
+    -- A service's gRPC ends the connection of a call without it, and callers in HTTP/1 often have none.
+    headers:replace("te", "trailers")
     local field, problem = broken_grpc(handle, headers)
     if field ~= nil then
       refuse(handle, field, problem)

@@ -202,6 +202,13 @@ def test_a_packing_that_nobody_knows_is_refused(gateway: Envoy, upstream: Upstre
     assert len(upstream.service.metadata) == 1
 
 
+def test_a_call_in_grpc_over_http1_comes_through(gateway: Envoy) -> None:
+    headers = {"content-type": "application/grpc"}
+    answer = call_json(gateway.address, "POST", f"{SERVICE}/GetIncident", headers=headers, raw=WHOLE)
+    assert answer.status == 200
+    assert pb.GetIncidentResponse.FromString(answer.body[5:]).incident.incident_id == "inc-00000000000a"
+
+
 def test_packed_messages_come_through(gateway: Envoy, upstream: Upstream) -> None:
     for packing in (grpc.Compression.Gzip, grpc.Compression.Deflate):
         with grpc.insecure_channel(gateway.address, compression=packing) as channel:
