@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from citybrain.clock.v1.clock_pb2 import RestRequest
+from citybrain.clock.v1.clock_pb2_grpc import ClockServiceStub
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
@@ -39,6 +41,8 @@ def report(process: MeshChild, subject: str, request_id: str, request: pb.Report
 
 def listed(process: MeshChild) -> int:
     with calling(process) as channel:
+        # The list follows what was reported.
+        ClockServiceStub(channel).Rest(RestRequest(), timeout=LIMIT_S)
         return len(EmergencyCommandServiceStub(channel).ListIncidents(pb.ListIncidentsRequest(), timeout=LIMIT_S).incidents)
 
 

@@ -54,6 +54,10 @@ OUR_FAULT = {2: "UNKNOWN", 13: "INTERNAL", 15: "DATA_LOSS"}
 UNAVAILABLE, LATE, CANCELLED = 14, 4, 1
 # Codes after which nobody says that nothing was done.
 UNDECIDED = {UNAVAILABLE, LATE, CANCELLED, 10}
+# Commands over several streams write down each step, so that a retry goes on from there. A later step may be refused by its
+# department (FAILED_PRECONDITION, RESOURCE_EXHAUSTED), never for who calls or what they say.
+STEPS = ("Chosen", "ChoiceRefused", "BedReserved", "BedCancelled")
+REFUSED_LATER = (8, 9)
 STRANGE = [
     "",
     " ",
@@ -134,7 +138,8 @@ class Findings:
 
     sent: Counter[str] = field(default_factory=Counter)
     reached: int = 0
-    refused: set[str] = field(default_factory=set)
+    # The code with which a caller was refused.
+    refused: dict[str, int] = field(default_factory=dict)
     codes: Counter[int | None] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     # What was said to some callers for whom something was unavailable.
@@ -213,7 +218,7 @@ class Fuzzer:
         if answer.code == UNAVAILABLE:
             found.unavailable.append(f"{name}: {answer.raw[:400]}")
         if answer.code is not None and answer.code != 0 and answer.code not in UNDECIDED:
-            found.refused.add(subject)
+            found.refused[subject] = answer.code
         if wrong := self._wrong(answer):
             found.faults.append(f"{subject} {name}: {wrong}\n    {answer.raw[:1500]!r}\n    {self._said[:500]!r}")
 
@@ -665,7 +670,11 @@ def after(data: Path, found: Findings, log: Path, seconds: float = 10) -> list[s
     end = time.monotonic() + seconds
     with contextlib.closing(sqlite3.connect(data / "events.db")) as database:
         sql = "SELECT DISTINCT actor, type FROM events WHERE actor LIKE 'fuzz-%' AND stream NOT LIKE 'audit/%'"
-        wrote = [f"{actor} was refused, and wrote {kind}" for actor, kind in database.execute(sql) if actor in found.refused]
+        wrote = [
+            f"{actor} was refused with {found.refused[actor]}, and wrote {kind}"
+            for actor, kind in database.execute(sql)
+            if actor in found.refused and not (kind.endswith(STEPS) and found.refused[actor] in REFUSED_LATER)
+        ]
     assert time.monotonic() < end
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return wrote + [line for line in lines if '"level": "error"' in line or "Traceback" in line]
