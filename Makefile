@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: workflows configuration codeowners readme help setup demo test test-engines test-faults soak check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-faults: build/.stubs ## A few kills per victim, at fixed seeds: meshes, wri
 
 soak: build/.stubs ## Long loops over many seeds; never in CI
 	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
+
+mechanisms: build/.stubs ## Switches off each security mechanism in turn: the tests that hold it must fail (long; ARGS="ID …" for some)
+	@$(BIN)/python tools/mechanisms_off.py $(ARGS)
 
 check: build/.stubs ## Lint, strict types, import directions, contracts, nothing generated has drifted
 	@$(BIN)/ruff check .

@@ -29,7 +29,10 @@ def token(
             help="What it may see: PUBLIC, INTERNAL, RESTRICTED or SECRET.", show_default="PUBLIC; for the operator SECRET"
         ),
     ] = "",
-    hours: Annotated[float, typer.Option(help="How long it lasts; at most identity.longest_h.")] = 12.0,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="How long it lasts; at most identity.longest_h.", show_default="12, or what it may"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With what it allows, as JSON.")] = False,
     data: Data = None,
     config: File = None,
@@ -40,7 +43,7 @@ def token(
     Who can read the folder of the keys can make any token.
     """
     # Imported only now, so that `--help` is quick.
-    from citybrain.mesh.access.installation import OPERATOR, NoSuchToken, caller_token, keys_folder, open_ring
+    from citybrain.mesh.access.installation import OPERATOR, NoSuchToken, caller_token, keys_folder, open_ring, usual_s
     from citybrain.mesh.access.principal import EVERYTHING
 
     settings = configuration.load(config, data=("--data", data))
@@ -56,8 +59,10 @@ def token(
         "subject": subject or OPERATOR, "scopes": scopes, "team": team, "district": district,
         "clearance": clearance or ("PUBLIC" if subject else "SECRET"),
     }  # fmt: skip
+    ring = open_ring(settings)
+    hours = usual_s(ring) / 3600 if hours is None else hours
     try:
-        made = caller_token(settings, open_ring(settings), lasts_s=hours * 3600, **asked)
+        made = caller_token(settings, ring, lasts_s=hours * 3600, **asked)
     except NoSuchToken as error:
         raise Problem(str(error)) from None
     _out.print(json.dumps({"token": made, **asked, "hours": hours}, ensure_ascii=False) if as_json else made)

@@ -43,8 +43,16 @@ NO_STREAM = 0
 """Expected version: the stream must not exist yet."""
 
 
+_NOTHING = "; nothing was written"
+
+
 class StoreError(Exception):
-    """Base of everything a store raises."""
+    """Base of everything a store raises. Its text is for those who run the city: it may name files and hosts."""
+
+    @property
+    def told(self) -> str:
+        """What a caller of the city is told: no file and no host, but whether it is known that nothing was done."""
+        return "the event store cannot be used now" + (_NOTHING if str(self).endswith(_NOTHING) else "")
 
 
 class LimitExceeded(StoreError):

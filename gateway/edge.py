@@ -11,6 +11,8 @@ from citybrain.observability import names
 
 # Callers outside must not say who calls, to which incident a call belongs, or for which event it is made.
 UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id", *FROM_TOKEN)
+# Callers do not answer, and a service's gRPC ends a call that brings these with something that is no number.
+OF_ANSWERS = ("grpc-status", "grpc-message", "grpc-previous-rpc-attempts")
 REASON = "x-gateway-reason"
 """In an answer, for the filter that gives errors in gRPC their form, which removes it."""
 IN_PIECES = "x-body-in-pieces"
@@ -100,7 +102,7 @@ def early_headers() -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_EXTENSIONS}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             "mutations": [
-                *({"remove": name} for name in UNTRUSTED_HEADERS),
+                *({"remove": name} for name in (*UNTRUSTED_HEADERS, *OF_ANSWERS)),
                 # No service reads binary headers, and gRPC fails the whole call if one is not base64.
                 {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
                 # Envoy later drops TRANSFER-ENCODING; `outermost.lua` reads this copy, and removes it.
@@ -129,7 +131,8 @@ def local_replies(settings: GatewaySettings) -> dict[str, Any]:
     messages = _MESSAGES | {_TOO_LARGE: f"The request is larger than {most}: send less at a time."}
     # For errors of the filter that checks calls in JSON.
     named = _error_body(_INVALID, _BODY, "BAD_REQUEST", [_FIELD])
-    mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _has_field()}, "body_format_override": named}]
+    has_field = {"and_filter": {"filters": [{"metadata_filter": _has_field()}, is_json]}}
+    mappers: list[dict[str, Any]] = [{"filter": has_field, "body_format_override": named}]
     for status, given, message, reason in _TOKENS:
         asked = {"and_filter": {"filters": [_has_status(status), _has_token(given)]}}
         mappers += [{**one, "status_code": 401} for one in _mapped(asked, is_json, 16, message, reason, 0)]

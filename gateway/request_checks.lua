@@ -1,6 +1,8 @@
 -- Checks a call before other filters see it, and a call in JSON before it becomes a gRPC call: in Envoy's transcoder a query
 -- parameter can replace a field of the path, and unknown fields are dropped. `METHODS` and the limits are defined before this text.
 
+local ENCODINGS = { gzip = true, deflate = true, identity = true }
+
 local function refuse(handle, field, problem)
   local said = handle:streamInfo():dynamicMetadata()
   said:set("citybrain.gateway", "field", field)
@@ -60,6 +62,29 @@ local function size_of(headers)
   return bytes
 end
 
+-- What is wrong with a call in gRPC; nil: nothing. A service whose gRPC finds no whole message would never answer, and one that does
+-- not know a compression would say that it is broken. A call by reflection may have many messages, and is not held here.
+local function broken_grpc(handle, headers)
+  local encoding = headers:get("grpc-encoding")
+  if encoding ~= nil and not ENCODINGS[encoding] then
+    return "grpc-encoding", "must be gzip, deflate or identity"
+  end
+  if (headers:get(":path") or ""):sub(1, 17) == "/grpc.reflection." then
+    return nil
+  end
+  local body = handle:body()
+  local bytes = body ~= nil and body:length() or 0
+  local head = bytes >= 5 and body:getBytes(0, 5) or ""
+  local packed, a, b, c, d = head:byte(1, 5)
+  if d == nil or ((a * 256 + b) * 256 + c) * 256 + d ~= bytes - 5 then
+    return "request", "must be one whole message: a byte, the length in four bytes, and that many bytes"
+  end
+  if packed ~= 0 and (packed ~= 1 or (encoding or "identity") == "identity") then
+    return "request", "is packed in a way that grpc-encoding does not name"
+  end
+  return nil
+end
+
 local function look(handle)
   local headers = handle:headers()
   local bytes = size_of(headers)
@@ -77,8 +102,16 @@ local function look(handle)
     return handle:respond({ [":status"] = "413" }, "")
   end
   if (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
+    -- A service's gRPC ends the connection of a call without it, and callers in HTTP/1 often have none.
+    headers:replace("te", "trailers")
+    local field, problem = broken_grpc(handle, headers)
+    if field ~= nil then
+      refuse(handle, field, problem)
+    end
     return
   end
+  -- Only a call in gRPC is packed.
+  headers:remove("grpc-encoding")
   local path, _, query = (headers:get(":path") or ""):match("^([^?]*)(%??)(.*)$")
   local method = method_of(headers:get(":method"), path)
   if method == nil then

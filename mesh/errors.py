@@ -206,7 +206,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
     if isinstance(error, Undecided):
         error = Unavailable(str(error), "UNDECIDED")
     if isinstance(error, StoreError):
-        error = Unavailable(f"{error}: retry with the same request id", "STORE_FAILED")
+        error = Unavailable(f"{error.told}: retry with the same request id", "STORE_FAILED")
     if isinstance(error, ServiceError):
         number: int = error.code.value[0]
         return status_pb2.Status(code=number, message=shortened(str(error), _MOST_MESSAGE_BYTES), details=error.details())

@@ -15,6 +15,8 @@ from citybrain.mesh.settings.values import Settings
 OPERATOR = "operator"
 """The subject of the installation's own token, with which commands on its machine act."""
 
+_LASTS_S = 12 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -45,6 +47,11 @@ def open_access(settings: Settings) -> Access:
     return Access(ring, Verifier(issuers), OwnTokens(ring, identity.issuer, identity.audience))
 
 
+def usual_s(ring: KeyRing) -> float:
+    """How long a token lasts if nobody says: a working day, or as long as a token may."""
+    return min(_LASTS_S, ring.longest_s)
+
+
 class NoSuchToken(Exception):
     """A token that was asked for cannot be given; the message says what to ask for instead."""
 
@@ -58,9 +65,12 @@ def caller_token(
     team: str = "",
     district: str = "",
     clearance: str = "SECRET",
-    lasts_s: float = 12 * 3600.0,
+    lasts_s: float | None = None,
 ) -> str:
-    """A token for somebody outside of the mesh; without more, the installation's own, which may do everything."""
+    """A token for somebody outside of the mesh; without more, the installation's own, which may do everything.
+
+    `lasts_s`: None: half a day, or as long as a token may last.
+    """
     if not subject or subject.startswith(SERVICE):
         raise NoSuchToken(f"a subject must be a text that does not begin with {SERVICE}: services make their own tokens")
     if clearance not in CLEARANCES:
@@ -74,6 +84,6 @@ def caller_token(
         **{name: value for name, value in (("team", team), ("district", district)) if value},
     }
     try:
-        return ring.sign(claims, lasts_s=lasts_s)
+        return ring.sign(claims, lasts_s=usual_s(ring) if lasts_s is None else lasts_s)
     except ValueError as error:
         raise NoSuchToken(str(error)) from None

@@ -2,7 +2,8 @@
 
 Two keys are published at a time. At first they are the one that signs, and the next. `rotate` lets the next one sign; the one
 before stays published, so that its tokens are good until they end. When the last of them has ended, `tidy` removes it, and
-makes the next. So whoever knows the published keys knows every key that signs, and no token is refused by a rotation.
+makes the next, which may sign as soon as everybody has had time to read it. So whoever knows the published keys knows every key
+that signs, and no token is refused by a rotation.
 """
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ ALGORITHM = "ES256"
 PUBLISHED = "jwks.json"
 """The file with the public keys (RFC 7517), for the gateway."""
 
+KNOWN_S = 60.0
+"""So long a key must have been published before it signs: gateways read keys again within this time."""
+
 _RING = "ring.json"
 _LOOK_S = 1.0
+# So much longer than its longest token a key stays: another process may not have seen yet that it does not sign any more.
+_LATE_S = 2 * _LOOK_S
 
 
 class KeysError(OSError):
@@ -46,6 +52,8 @@ class _Ring:
     since: float
     # 0: the other one is the next.
     other_ends: float = 0.0
+    # Since when the next one is published; 0: since the beginning, so everybody has read both.
+    other_since: float = 0.0
 
 
 class KeyRing:
@@ -54,7 +62,7 @@ class KeyRing:
     def __init__(self, folder: Path, *, longest_s: float) -> None:
         """`longest_s`: the longest that a token is good. KeysError: the folder holds what is no ring."""
         self._folder = folder
-        self._longest_s = longest_s
+        self.longest_s = longest_s
         self._looked = float("-inf")
         self._seen: tuple[int, int] | None = None
         if not (folder / _RING).exists():
@@ -69,8 +77,8 @@ class KeyRing:
 
     def sign(self, claims: Mapping[str, Any], *, lasts_s: float) -> str:
         """A token with these claims, its id and its times. ValueError: it would last longer than a token may."""
-        if not 0 < lasts_s <= self._longest_s:
-            raise ValueError(f"a token may last at most {self._longest_s / 3600:g} hours (identity.longest_h)")
+        if not 0 < lasts_s <= self.longest_s:
+            raise ValueError(f"a token may last at most {self.longest_s / 3600:g} hours (identity.longest_h)")
         self._look()
         now = int(time.time())
         times = {"iat": now, "exp": now + max(1, int(lasts_s)), "jti": secrets.token_hex(8)}
@@ -84,15 +92,15 @@ class KeyRing:
 
     # -- rotating ---------------------------------------------------------------------------------------------------------
 
-    def rotate(self) -> bool:
-        """Lets the next key sign. False: the key before it is still needed, so there is no next one yet."""
+    def rotate(self, now: float | None = None) -> bool:
+        """Lets the next key sign. False: it is not published for long enough, or the key before is still needed."""
+        moment = time.time() if now is None else now
         with self._locked():
             ring = self._read()
-            if ring.other_ends:
+            if ring.other_ends or (ring.other_since and moment < ring.other_since + KNOWN_S):
                 return False
             following = next(kid for kid in ring.keys if kid != ring.signs)
-            now = time.time()
-            self._write(_Ring(ring.keys, following, now, now + self._longest_s))
+            self._write(_Ring(ring.keys, following, moment, moment + self.longest_s + _LATE_S))
         self._looked = float("-inf")
         return True
 
@@ -104,7 +112,7 @@ class KeyRing:
             if not ring.other_ends or moment < ring.other_ends:
                 return False
             keys = {ring.signs: ring.keys[ring.signs], **_new_key()}
-            self._write(_Ring(keys, ring.signs, ring.since))
+            self._write(_Ring(keys, ring.signs, ring.since, other_since=moment))
         self._looked = float("-inf")
         return True
 
@@ -143,7 +151,9 @@ class KeyRing:
                 stat = os.fstat(file.fileno())
                 said = json.load(file)
             keys = {one["kid"]: ECKey.import_key(one) for one in said["keys"]}
-            ring = _Ring(keys, said["signs"], float(said["since"]), float(said["other_ends"]))
+            # A ring of an earlier release does not say since when its next key is published.
+            other_since = float(said.get("other_since", 0))
+            ring = _Ring(keys, said["signs"], float(said["since"]), float(said["other_ends"]), other_since)
             if ring.signs not in keys:
                 raise KeyError(ring.signs)
         except (ValueError, KeyError, TypeError) as error:
@@ -161,6 +171,7 @@ class KeyRing:
             "signs": ring.signs,
             "since": ring.since,
             "other_ends": ring.other_ends,
+            "other_since": ring.other_since,
         }
         for name, content in ((PUBLISHED, public), (_RING, private)):
             draft = self._folder / f".{name}.{os.getpid()}"

@@ -37,8 +37,9 @@ class OwnTokens:
             return found[1]
         me = service_subject(service)
         who = {"sub": behalf, "act": {"sub": me}} if behalf and behalf != me else {"sub": me}
-        token = self._ring.sign({**self._base, **who, "scope": self._scopes.get(service, "")}, lasts_s=_LASTS_S)
-        self._made[service, behalf] = (now + _LASTS_S - _LEAST_LEFT_S, token)
+        lasts_s = min(_LASTS_S, self._ring.longest_s)
+        token = self._ring.sign({**self._base, **who, "scope": self._scopes.get(service, "")}, lasts_s=lasts_s)
+        self._made[service, behalf] = (now + lasts_s - _LEAST_LEFT_S, token)
         while len(self._made) > _REMEMBERED:
             self._made.popitem(last=False)
         return token

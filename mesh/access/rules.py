@@ -30,6 +30,8 @@ class Rule:
     districts: tuple[tuple[str, ...], ...]
     # Its answers may be about persons, or secret.
     sensitive: bool = False
+    # Its answer is a stream.
+    streams: bool = False
 
     @property
     def reads(self) -> bool:
@@ -91,6 +93,7 @@ def rule_of(method: MethodDescriptor) -> Rule:
         clearance=message_clearance(method.output_type),
         districts=tuple(_district_paths(method.input_type, ())),
         sensitive=any(map(_is_sensitive, reachable(method.output_type))),
+        streams=method.server_streaming,
     )
 
 

@@ -22,6 +22,7 @@ from typing_extensions import override
 from citybrain.mesh.access.keys import KeyRing
 from citybrain.mesh.access.principal import EVERYTHING, SERVICE, ClaimError, Principal, principal_of
 from citybrain.mesh.errors import Unauthenticated, Unavailable
+from citybrain.observability.logs import logger
 
 ALGORITHMS = ("RS256", "ES256")
 """What a token may be signed with; never what its own header asks for."""
@@ -35,6 +36,7 @@ _FETCH_AGAIN_S = 300.0
 _FETCH_SOONEST_S = 5.0
 _FETCH_LIMIT_S = 5.0
 _MOST_KEYS_BYTES = 256 * 1024
+_log = logger("access")
 
 
 class Issuer:
@@ -94,7 +96,10 @@ class OtherIssuer(Issuer):
                 except (OSError, ValueError, JoseError) as error:
                     # Keys that were read before stay good.
                     if not known:
-                        raise Unavailable(f"the public keys of {self.name} cannot be read now: {error}", "KEYS_AWAY") from None
+                        # The error may name a file or a host, and nobody knows yet who calls.
+                        _log.warning("the public keys of an issuer cannot be read", issuer=self.name, error=repr(error))
+                        problem = f"the public keys of {self.name} cannot be read now: try again later"
+                        raise Unavailable(problem, "KEYS_AWAY") from None
         return self._known
 
     def _fetch(self) -> bytes:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from citybrain.audit.v1 import records_pb2 as pb
 from citybrain.options.v1.options_pb2 import CLASSIFICATION_PUBLIC, Classification
+from typing_extensions import override
 
 from citybrain.event_store.store import StoreError
 from citybrain.mesh.errors import shortened
@@ -18,7 +19,12 @@ _TEXT_BYTES, _PERSON_BYTES = 200, 64
 
 
 class TrailAway(StoreError):
-    """What is done cannot be recorded now, so it must not be done."""
+    """What is done cannot be recorded now, so it must not be done. Its text is for callers."""
+
+    @property
+    @override
+    def told(self) -> str:
+        return str(self)
 
 
 @dataclass(frozen=True, slots=True)

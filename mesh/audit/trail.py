@@ -133,7 +133,8 @@ class ChainedTrail(Trail):
         if self._closed:
             return TrailAway("this process is stopping, and records nothing any more: ask another one")
         held = counted(self._came - self._kept, "record")
-        why = self._away or "it takes them more slowly than they come"
+        # Why the store takes nothing is in the log and in `unwell`: it may name files and hosts.
+        why = "it takes nothing" if self._away else "it takes them more slowly than they come"
         return TrailAway(f"what is done cannot be recorded now ({held} wait for the store: {why}): try again later")
 
     # -- writing ----------------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     `snapshot_every`: for long streams. After so many events the state is kept, and a process that does not know the stream goes
     on from there. No answer changes by it. 0: no state is kept.
     `district`: the district of what a stream is about, by its state. A caller who is bound to another is refused (Forbidden).
+    Nor do they write an event that names another district.
     """
 
     container: Container
@@ -291,6 +292,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         happened = self._process.clock.now()
         for message in messages:
             check_event(message)
+            # What a caller may not see they do not make happen either: its answer would be refused after it was written.
+            require_district(call.principal, getattr(message, "district_id", ""))
         events = [
             NewEvent(
                 id=call.event_id(stream, label, number),

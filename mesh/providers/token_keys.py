@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from citybrain.mesh.access.installation import NoSuchToken, caller_token
+from citybrain.mesh.access.installation import NoSuchToken, caller_token, usual_s
 from citybrain.mesh.access.limits import DAY_S
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.runtime.container import Container
@@ -45,6 +45,10 @@ class TokenKeys(DependencyProvider):  # type: ignore[misc]
         except NoSuchToken as error:
             raise BadRequest([("request", str(error))]) from None
         return token, int((time.time() + lasts_s) * 1_000_000)
+
+    def usual_s(self) -> float:
+        """How long a token lasts if nobody says."""
+        return usual_s(self.container.process.access.ring)
 
     def known(self) -> KnownKeys:
         """The keys now."""

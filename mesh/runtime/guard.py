@@ -28,6 +28,8 @@ from citybrain.mesh.runtime.context import AUTHORIZATION, REQUEST_ID, header
 from citybrain.mesh.runtime.refusing import Context, Handler, abort
 
 _BEARER = "bearer "
+# A call that ends so was not allowed, whoever found that out.
+_REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 def _trace_of(metadata: Any) -> str:
@@ -56,8 +58,10 @@ class GuardedContext:
         self.metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         self.principal: Principal = NOBODY
         self.touched = Touched()
-        # Whether the caller may make this call at all.
+        # Whether the caller may make this call.
         self.allowed = False
+        # Whether the trail has it.
+        self.recorded = False
         # The status that the call was ended with; OK: it was answered.
         self.code = grpc.StatusCode.OK
         self.reason = ""
@@ -100,9 +104,21 @@ class GuardedContext:
         await self._context.send_initial_metadata(metadata)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
-        """Ends the call with a status."""
-        self.code, self.reason = code, _reason(trailing_metadata)
+        """Ends the call with a status. The trail gets it before the caller does."""
+        self.code = code
+        self.reason = self.reason or _reason(trailing_metadata)
+        if code in _REFUSALS:
+            self.allowed = False
+        # Of a stream that was opened, how it ended is a record of its own.
+        self.note(again=self.rule.streams)
         await self._context.abort(code, details, trailing_metadata)
+
+    def note(self, *, again: bool = False) -> None:
+        """Has the call recorded soon, if it is not yet."""
+        if again or not self.recorded:
+            self.recorded = True
+            with contextlib.suppress(TrailAway):
+                self._trail.note(self.entry(self.touched))
 
     def entry(self, touched: Touched) -> Entry:
         """What the audit trail keeps of this call."""
@@ -133,32 +149,28 @@ class Guard:
     def guarded(self, method: MethodDescriptor, handler: Handler) -> Handler:
         """A handler that is called only for callers who may call the method."""
         rule = rule_of(method)
-        streams = method.server_streaming
         number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
             call = GuardedContext(context, rule, self._trail)
-            recorded = False
             try:
                 await self._admit(call, request, number)
-                if streams:
+                if rule.streams:
                     # A stream may stay open for days: that it was opened is recorded now.
                     self._trail.note(call.entry(call.touched))
-                    recorded = True
+                    call.recorded = True
                 answer = await handler(request, call)
                 if not isinstance(answer, Message):
                     return answer
                 answer = shown(answer, call.principal, call.touched)
                 if call.touched.sensitive:
-                    recorded = True
+                    call.recorded = True
                     await self._trail.keep(call.entry(call.touched))
                 return answer
             except (ServiceError, TrailAway) as error:
                 await abort(call, status_of(error))
             finally:
-                if not recorded or (streams and call.code is not grpc.StatusCode.OK):
-                    with contextlib.suppress(TrailAway):
-                        self._trail.note(call.entry(call.touched))
+                call.note()
 
         return guarded
 

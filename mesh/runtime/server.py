@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests
 
 if TYPE_CHECKING:
     from citybrain.mesh.operations.health_protocol import Health
+
+# A header of a caller that is no UTF-8 is given on as bytes. That is no error here, and must not fill the log.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not record.getMessage().startswith("Invalid encoding on"))
 
 # Key: whether the caller streams, and whether the service does.
 _KINDS: dict[tuple[bool, bool], Any] = {

@@ -8,9 +8,6 @@ from citybrain.identity.v1.events_pb2 import SigningKeyChanged
 from citybrain.options.v1 import options_pb2
 from google.protobuf.message import Message
 
-LASTS_S = 12 * 3600.0
-"""How long a token lasts if nobody says: a working day."""
-
 
 @dataclass(frozen=True, slots=True)
 class Keys:

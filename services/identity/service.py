@@ -25,7 +25,7 @@ class IdentityService(Service):
     def IssueToken(self, request: pb.IssueTokenRequest) -> pb.IssueTokenResponse:
         """A token that allows no more than the caller's own."""
         self.caller.require_at_least(request.scopes, request.clearance, request.district_id)
-        lasts_s = request.lasts.ToTimedelta().total_seconds() if request.HasField("lasts") else domain.LASTS_S
+        lasts_s = request.lasts.ToTimedelta().total_seconds() if request.HasField("lasts") else self.keys.usual_s()
         token, ends_at = self.keys.issue(
             subject=request.subject, scopes=request.scopes, team=request.team, district=request.district_id,
             clearance=domain.clearance_name(request.clearance), lasts_s=lasts_s,
@@ -53,7 +53,7 @@ class IdentityService(Service):
     def _rotate(self, reason: str) -> str:
         signing = self.keys.rotate()
         if not signing:
-            problem = "tokens of the key before are still good, so there is no next key yet: ask again later"
+            problem = "there is no next key that everybody knows: the one before is still needed, or it is new. Ask again later"
             raise Refused(problem, "NO_NEXT_KEY")
         changed = SigningKeyChanged(key_id=signing, reason=reason)
         self.history.handle("signing", lambda _: [changed], lambda after, _: after)

@@ -80,6 +80,11 @@ class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
         return pb.GetIncidentResponse(incident=pb.Incident(incident_id=request.incident_id))
 
     @override
+    def CancelIncident(self, request: pb.CancelIncidentRequest, context: grpc.ServicerContext) -> pb.CancelIncidentResponse:
+        self._saw(context)
+        return pb.CancelIncidentResponse()
+
+    @override
     def ListIncidents(self, request: pb.ListIncidentsRequest, context: grpc.ServicerContext) -> pb.ListIncidentsResponse:
         """Answers when nobody waits any more."""
         self._saw(context)

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
+from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from typing_extensions import override
@@ -160,6 +161,67 @@ def test_no_header_of_a_caller_steers_the_gateway(gateway: Envoy, upstream: Upst
     assert seen["x-envoy-external-address"] != "10.0.0.1"
     assert seen["x-forwarded-for"].split(",")[-1] != "10.0.0.1"
     assert seen["x-forwarded-proto"] == "http"
+
+
+MESSAGE = pb.GetIncidentRequest(incident_id="inc-00000000000a").SerializeToString()
+WHOLE = struct.pack(">BI", 0, len(MESSAGE)) + MESSAGE
+
+
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc-web+proto"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0",
+        WHOLE[:-1],
+        WHOLE + b"\0",
+        WHOLE + WHOLE,
+        b"\1" + WHOLE[1:],
+        b"\7" + WHOLE[1:],
+        b"\0\xff\xff\xff\xff" + MESSAGE,
+    ],
+    ids=["nothing", "a byte", "cut", "longer", "two", "packed", "odd", "huge"],
+)
+def test_what_is_no_whole_message_is_refused_and_keeps_nobody_waiting(
+    gateway: Envoy, upstream: Upstream, kind: str, body: bytes
+) -> None:
+    # A service would wait for the rest, and answer nothing.
+    answer = call_json(gateway.address, "POST", f"{SERVICE}/GetIncident", headers={"content-type": kind}, raw=body)
+    assert answer.headers["grpc-status"] == "3", answer
+    assert upstream.service.metadata == []
+
+
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc-web+proto"])
+@pytest.mark.parametrize("packing", ["x", "gzip, deflate", "", "\xff"])
+def test_a_packing_that_nobody_knows_is_refused(gateway: Envoy, upstream: Upstream, kind: str, packing: str) -> None:
+    headers = {"content-type": kind, "grpc-encoding": packing}
+    answer = call_json(gateway.address, "POST", f"{SERVICE}/GetIncident", headers=headers, raw=WHOLE)
+    assert answer.headers["grpc-status"] == "3", answer
+    # In JSON it means nothing.
+    assert call_json(gateway.address, "GET", ONE, headers={"grpc-encoding": packing}).status == 200
+    assert len(upstream.service.metadata) == 1
+
+
+def test_a_call_in_grpc_over_http1_comes_through(gateway: Envoy) -> None:
+    headers = {"content-type": "application/grpc"}
+    answer = call_json(gateway.address, "POST", f"{SERVICE}/GetIncident", headers=headers, raw=WHOLE)
+    assert answer.status == 200
+    assert pb.GetIncidentResponse.FromString(answer.body[5:]).incident.incident_id == "inc-00000000000a"
+
+
+def test_packed_messages_come_through(gateway: Envoy, upstream: Upstream) -> None:
+    for packing in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        with grpc.insecure_channel(gateway.address, compression=packing) as channel:
+            request = pb.GetIncidentRequest(incident_id="a" * 4000)
+            stub = EmergencyCommandServiceStub(channel)
+            assert stub.GetIncident(request, timeout=60).incident.incident_id == "a" * 4000
+
+
+@pytest.mark.parametrize("name", ["grpc-status", "grpc-message", "grpc-previous-rpc-attempts"])
+def test_what_only_answers_have_breaks_no_call(gateway: Envoy, upstream: Upstream, name: str) -> None:
+    assert call_json(gateway.address, "GET", ONE, headers={name: "\xff x"}).status == 200
+    (seen,) = upstream.service.metadata
+    assert name not in seen
 
 
 @pytest.mark.parametrize(

@@ -153,12 +153,18 @@ def test_validate_says_what_is_wrong(tmp_path: Path, manifest: Manifest, descrip
         Envoy([manifest], descriptors, wrong, tmp_path).validate()
 
 
-def test_access_log_has_no_query_strings(make_gateway: Any, tmp_path: Path) -> None:
+def test_access_log_has_no_query_strings(make_gateway: Any, upstream: Any, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     gateway = make_gateway(access_log=log)
     call_json(gateway.address, "GET", "/v1/incidents/inc-00000000000a?incidentId=secret", headers={"x-request-id": "wish-9"})
     call_json(gateway.address, "GET", ONE, headers={"x-request-id": "wish-10"})
-    text = until(lambda: (read := log.read_text()) and read.count("\n") >= 2 and read, "two lines in the access log")
+    # Calls that come to the service, and are not refused for their query.
+    upstream.service.release.set()
+    assert call_json(gateway.address, "GET", f"{ONE}:follow?resumeToken=secret").status == 200
+    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError):
+        path = "/citybrain.emergency_command.v1.EmergencyCommandService/GetIncident?token=secret"
+        channel.unary_unary(path, bytes, bytes)(b"", timeout=60)
+    text = until(lambda: (read := log.read_text()) and read.count("\n") >= 4 and read, "four lines in the access log")
     assert "secret" not in text
     line = json.loads(text.splitlines()[1])
     assert line["request_id"] == "wish-10"

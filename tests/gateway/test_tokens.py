@@ -178,6 +178,11 @@ def test_a_token_counts_only_where_it_belongs(guarded: Envoy, identity: Identity
     token = identity.token()
     for where in (f"?access_token={token}", f"?authorization={token}"):
         assert call_json(guarded.address, "GET", ONE + where).status in (400, 401)
+        # In gRPC no check of parameters comes before.
+        frame = struct.pack(">BI", 0, len(REQUEST)) + REQUEST
+        for kind in ("application/grpc", "application/grpc-web+proto"):
+            answer = call_json(guarded.address, "POST", PATH + where, headers={"content-type": kind}, raw=frame)
+            assert answer.headers["grpc-status"] == "16", answer
     assert in_grpc(guarded.address, {"cookie": f"access_token={token}", "x-authorization": f"Bearer {token}"})[0] == 16
     assert upstream.service.metadata == []
 

@@ -259,7 +259,7 @@ def test_while_the_store_is_away_calls_are_refused_and_their_records_are_written
         trail = trail_on(store, most_held=20)
         await trail.keep(replace(WANG, subject="before"))
         store.away = True
-        with pytest.raises(TrailAway, match=r"cannot be recorded now \(1 record .*the disk is full\): try again later"):
+        with pytest.raises(TrailAway, match=r"cannot be recorded now \(1 record wait.*it takes nothing\): try again later"):
             await trail.keep(replace(WANG, subject="done, and not answered"))
         with pytest.raises(TrailAway):
             trail.admit(durable=True)
@@ -392,7 +392,7 @@ def test_an_unexpected_error_of_the_store_loses_nothing_and_ends_nothing(
                 raise ZeroDivisionError
 
             patch.setattr(store, "_weathered", breaks)
-            with pytest.raises(TrailAway, match="ZeroDivisionError"):
+            with pytest.raises(TrailAway, match="it takes nothing"):
                 await trail.keep(replace(WANG, subject="written and broken"))
         trail.note(replace(WANG, subject="after"))
         await trail.close()

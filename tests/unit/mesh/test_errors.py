@@ -15,6 +15,7 @@ from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from citybrain.event_store.store import StoreError
 from citybrain.mesh.errors import (
     AlreadyDifferent,
     BadRequest,
@@ -45,6 +46,19 @@ VIOLATIONS = [
 ] + [
     [(text, "is required")] * 12 for text in LONG
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("/data/events.db cannot be used: its disk is full"),
+        KeyError("citybrain.mesh"),
+        RuntimeError("Cassandra at 10.0.0.7"),
+    ],
+)
+def test_an_error_of_the_store_or_one_that_nobody_expected_tells_a_caller_nothing_of_the_inside(error: Exception) -> None:
+    told = str(status_of(error))
+    assert not [word for word in ("/data", "disk", "citybrain.mesh", "Cassandra", "10.0.0.7", "KeyError") if word in told]
 
 
 def weight(error: ServiceError) -> int:

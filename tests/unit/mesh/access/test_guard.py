@@ -46,11 +46,13 @@ class Guarded(Service):
 
     name = "guarded"
     called: ClassVar[list[str]] = []
+    # Answered in place of what was asked for, if there is any.
+    instead: ClassVar[list[pb.ShowResponse]] = []
 
     @rpc
     def Show(self, request: pb.ShowRequest) -> pb.ShowResponse:
         self.called.append(current().caller)
-        return request.answer
+        return self.instead[0] if self.instead else request.answer
 
     @rpc
     def ShowSecret(self, request: pb.ShowRequest) -> pb.SecretResponse:
@@ -61,7 +63,7 @@ class Guarded(Service):
     def Follow(self, request: pb.ShowRequest) -> Iterator[pb.ShowResponse]:
         self.called.append(current().caller)
         for _ in range(2):
-            yield request.answer
+            yield self.instead[0] if self.instead else request.answer
 
     @rpc
     def Inner(self, request: pb.ShowRequest) -> pb.ShowResponse:
@@ -184,7 +186,12 @@ def test_a_caller_of_a_district_names_no_other_and_is_answered_about_no_other(tm
         desk = door.parts.bearer("desk", district="gongshu")
         denied = grpc.StatusCode.PERMISSION_DENIED
         door.refused(denied, "OTHER_DISTRICT", method, pb.ShowRequest(district_id="xihu"), desk)
-        assert door.ask(method, WHOLE, desk).code() is denied
+        door.refused(denied, "OTHER_DISTRICT", method, WHOLE, desk)
+        # Here only the answer is of another district.
+        Guarded.instead.append(ANSWER)
+        error = door.ask(method, pb.ShowRequest(), desk)
+        Guarded.instead.clear()
+        assert isinstance(error, grpc.RpcError) and error.code() is denied, error
         own = pb.ShowRequest(district_id="gongshu", answer=pb.ShowResponse(open="o"))
         assert not isinstance(door.ask(method, own, desk), grpc.RpcError)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.mesh.access.keys import PUBLISHED, KeyRing, KeysError
+from citybrain.mesh.access.keys import KNOWN_S, PUBLISHED, KeyRing, KeysError
 from citybrain.mesh.access.verifying import OwnIssuer, Verifier
 from citybrain.mesh.errors import Unauthenticated
 
@@ -57,18 +57,20 @@ def test_another_rotation_waits_until_the_last_token_of_the_key_before_has_ended
     ring = ring_in(tmp_path, longest_s=100)
     first = ring.signing
     assert ring.rotate() and not ring.rotate()
-    assert not ring.tidy(time.time() + 99)
-    assert ring.tidy(time.time() + 101)
+    # Another process signs with the key before until it has seen that it does not sign any more.
+    assert not ring.tidy(time.time() + 101)
+    assert ring.tidy(time.time() + 103)
     kids = {key.kid for key in ring.published().keys}
     assert len(kids) == 2 and first not in kids
-    assert ring.rotate() and ring.signing in kids
+    assert not ring.rotate(time.time() + 103 + KNOWN_S - 1), "nobody knows the new key yet"
+    assert ring.rotate(time.time() + 104 + KNOWN_S) and ring.signing in kids
 
 
 def test_a_token_of_a_key_that_is_gone_is_refused(tmp_path: Path) -> None:
     ring = ring_in(tmp_path, longest_s=100)
     token = ring.sign(CLAIMS, lasts_s=100)
     ring.rotate()
-    ring.tidy(time.time() + 101)
+    ring.tidy(time.time() + 103)
     with pytest.raises(Unauthenticated):
         verify(tmp_path, token)
 
@@ -79,8 +81,8 @@ def test_another_process_signs_with_the_new_key_and_knows_it_at_once(tmp_path: P
     # It has read the folder just now, and would not look again for a second.
     assert asyncio.run(verifier.verify(one.sign(CLAIMS, lasts_s=60))).subject == "somebody"
     one.rotate()
-    one.tidy(time.time() + 101)
-    one.rotate()
+    one.tidy(time.time() + 103)
+    one.rotate(time.time() + 104 + KNOWN_S)
     assert asyncio.run(verifier.verify(one.sign(CLAIMS, lasts_s=60))).subject == "somebody"
 
 
