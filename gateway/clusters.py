@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from citybrain.gateway.settings import GatewaySettings, split
+from citybrain.gateway.settings import GatewaySettings, addresses_of
 from citybrain.gateway.tls import to_services
 
 # The cluster Envoy sends its own spans to.
@@ -17,6 +17,23 @@ NOWHERE = "nowhere"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Few calls on a connection, since the kernel spreads connections, not calls: one connection would bring all to one process.
 _SPREAD = {"max_concurrent_streams": 4}
+
+# A host that cannot be called, or says that it cannot serve, is left out for a while if there are others. At most half of them
+# are, so an only host never is: it must be called as soon as it is back (decision 63 has the figures).
+_OUTLIERS = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 5,
+    "consecutive_gateway_failure": 5,
+    "enforcing_consecutive_gateway_failure": 100,
+    # An error of a service's own code says nothing of the host.
+    "enforcing_consecutive_5xx": 0,
+    "enforcing_success_rate": 0,
+    "enforcing_local_origin_success_rate": 0,
+    "interval": "1s",
+    "base_ejection_time": "2s",
+    "max_ejection_time": "30s",
+    "max_ejection_percent": 50,
+}
 
 
 def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings: GatewaySettings) -> list[dict[str, Any]]:
@@ -38,14 +55,14 @@ def clusters(addresses: Mapping[str, str], checked: Mapping[str, str], settings:
 
 
 def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | None) -> dict[str, Any]:
-    host, port = split(address)
-    endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+    hosts = addresses_of(address)
+    endpoints = [{"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}} for host, port in hosts]
     cluster: dict[str, Any] = {
         "name": name,
-        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        "type": "STATIC" if all(_is_ip(host) for host, _ in hosts) else "STRICT_DNS",
         "dns_lookup_family": "ALL",
         "connect_timeout": f"{settings.connect_timeout_s:g}s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {
             _OPTIONS: {
                 "@type": f"type.googleapis.com/{_OPTIONS}",
@@ -58,9 +75,9 @@ def _cluster(name: str, address: str, settings: GatewaySettings, asked: str | No
                 _most("HIGH", settings.calls_per_service, settings),
             ]
         },
+        "outlier_detection": _OUTLIERS,
     }
-    # No outlier detection: a cluster has one host, and it must be called as soon as it is back (decision 63 has the figures).
-    # For the same reason the panic threshold stays at its default: calls are tried even if the only host is unhealthy.
+    # The panic threshold stays at its default: calls are tried even if health checks of the only host fail.
     if asked is not None:
         cluster["health_checks"] = [
             {

@@ -108,7 +108,7 @@ class Gateway(Section):
 class GatewaySettings(Gateway):
     """Settings of one gateway: its section, and what its city adds. Ports that are 0 are chosen when Envoy starts."""
 
-    # The address of each service, by its manifest's name: host:port.
+    # The addresses of each service, by its manifest's name: host:port, more with commas between.
     upstreams: dict[str, str]
     # The address of gRPC health, reflection and the clock: host:port. None: the first of the upstreams.
     system_upstream: str | None = Field(default=None, pattern=_ADDRESS)
@@ -157,7 +157,7 @@ class GatewaySettings(Gateway):
     @classmethod
     def _addresses(cls, upstreams: dict[str, str]) -> dict[str, str]:
         for name, address in upstreams.items():
-            split(address, f"upstream of {name}")
+            addresses_of(address, f"upstream of {name}")
         return upstreams
 
     @field_validator("otlp_endpoint")
@@ -170,9 +170,14 @@ class GatewaySettings(Gateway):
         return address
 
 
+def addresses_of(addresses: str, what: str = "address") -> list[tuple[str, int]]:
+    """The parts of each host:port of a list with commas. ValueError says what is wrong with an address."""
+    return [split(one.strip(), what) for one in addresses.split(",")]
+
+
 def split(address: str, what: str = "address") -> tuple[str, int]:
     """The parts of host:port. ValueError says what is wrong with the address."""
     host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
+    if host.split() != [host] or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{what}: {address!r} must be host:port, e.g. 127.0.0.1:7100")
     return host, int(port)

@@ -157,12 +157,6 @@ def test_only_what_may_be_repeated_is_tried_again_where_it_may_have_been_begun()
     assert again == marked | {route.path for route in routes(MANIFESTS, DESCRIPTORS) if route.scope.endswith(".read")}
 
 
-def test_a_lone_host_is_never_ejected() -> None:
-    for cluster in bootstrap(MANIFESTS, DESCRIPTORS, settings(health_checks=True))["static_resources"]["clusters"]:
-        assert "outlier_detection" not in cluster
-        assert "common_lb_config" not in cluster
-
-
 def test_a_service_is_asked_for_its_own_health_and_what_belongs_to_none_for_the_whole_process() -> None:
     def asked(**chosen: object) -> dict[str, str]:
         clusters = bootstrap(MANIFESTS, DESCRIPTORS, settings(**chosen))["static_resources"]["clusters"]
@@ -179,11 +173,16 @@ def test_admin_is_never_reachable_from_outside() -> None:
 
 
 def test_names_and_addresses_of_upstreams() -> None:
-    upstreams = {**UPSTREAMS, "health": "health.city.svc:7102"}
+    upstreams = {**UPSTREAMS, "health": "health.city.svc:7102, 127.0.0.1:7103"}
     configuration = bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams=upstreams))
-    types = {cluster["name"]: cluster["type"] for cluster in configuration["static_resources"]["clusters"]}
-    assert types["health"] == "STRICT_DNS"
-    assert types["traffic"] == "STATIC"
+    clusters = {cluster["name"]: cluster for cluster in configuration["static_resources"]["clusters"]}
+    assert clusters["health"]["type"] == "STRICT_DNS"
+    assert clusters["traffic"]["type"] == "STATIC"
+    hosts = clusters["health"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    addresses = [one["endpoint"]["address"]["socket_address"] for one in hosts]
+    assert addresses == [
+        {"address": "health.city.svc", "port_value": 7102}, {"address": "127.0.0.1", "port_value": 7103}
+    ]  # fmt: skip
 
 
 def test_the_yaml_says_the_same() -> None:
@@ -192,7 +191,7 @@ def test_the_yaml_says_the_same() -> None:
     assert bootstrap(MANIFESTS, DESCRIPTORS, settings()) == configuration
 
 
-@pytest.mark.parametrize("address", ["nowhere", "host:", ":80", "host:99999", "http://host:80"])
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":80", "host:99999", "http://host:80", "host:80,", "host:80 other:80"])
 def test_a_wrong_address_is_named(address: str) -> None:
     with pytest.raises(ValidationError, match=r"upstream of health: .* must be host:port"):
         GatewaySettings(upstreams={"health": address})
