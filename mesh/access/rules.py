@@ -32,6 +32,8 @@ class Rule:
     sensitive: bool = False
     # Its answer is a stream.
     streams: bool = False
+    # That a caller is bound to a district counts for nothing.
+    any_district: bool = False
 
     @property
     def reads(self) -> bool:
@@ -94,6 +96,7 @@ def rule_of(method: MethodDescriptor) -> Rule:
         districts=tuple(_district_paths(method.input_type, ())),
         sensitive=any(map(_is_sensitive, reachable(method.output_type))),
         streams=method.server_streaming,
+        any_district=bool(options.Extensions[options_pb2.any_district]),
     )
 
 

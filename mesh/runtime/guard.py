@@ -6,6 +6,7 @@ A call comes here however it came to this process: through the gateway, from ano
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -190,7 +191,8 @@ class Guard:
         return guarded
 
     async def _admit(self, call: GuardedContext, request: Any, number: int) -> None:
-        call.principal = await self._principal(call.metadata)
+        caller = await self._principal(call.metadata)
+        call.principal = dataclasses.replace(caller, district="") if call.rule.any_district else caller
         call.rule.admit(call.principal)
         if isinstance(request, Message):
             call.rule.admit_request(call.principal, request)

@@ -180,11 +180,12 @@ def test_a_place_beyond_the_end_of_its_road_is_refused_and_opens_nothing() -> No
             command.fire("ReportEmergency", asked)
 
 
-def test_who_is_bound_to_a_district_reads_and_changes_nothing_of_another() -> None:
+def test_who_is_bound_to_a_district_reports_an_emergency_anywhere_and_reads_and_changes_nothing_of_another() -> None:
     with running(EmergencyCommandService) as command:
         command.tell(RoadsPublished(edges=[RoadEdge(edge_id="e1", length_m=100, district_id="west")]))
         command.rest()
-        incident_id = command.fire("ReportEmergency", report("")).incident.incident_id
+        # An emergency is reported by whoever hears of it.
+        incident_id = command.fire("ReportEmergency", report(""), district="east").incident.incident_id
         cancel = pb.CancelIncidentRequest(incident_id=incident_id, reason="a prank")
         follow = pb.FollowIncidentRequest(incident_id=incident_id)
         for method, request in (("CancelIncident", cancel), ("FollowIncident", follow)):
