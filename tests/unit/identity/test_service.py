@@ -69,7 +69,7 @@ def test_keys_change_on_request_and_the_change_is_an_event_without_the_key() -> 
         assert after != before.signing and after in before.key_ids
         (changed,) = identity.events(SigningKeyChanged)
         assert changed.data == SigningKeyChanged(key_id=after, reason="somebody left")
-        with pytest.raises(Refused, match="no next key yet"):
+        with pytest.raises(Refused, match="no next key that everybody knows"):
             identity.fire("RotateKeys", pb.RotateKeysRequest(reason="again"))
 
 
