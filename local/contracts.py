@@ -39,7 +39,7 @@ def with_others(
         if manifest.grpc in services:
             continue
         with Remote(addresses[manifest.name], token, tls) as remote:
-            for file in remote.files(manifest.grpc):
+            for file in remote.files():
                 if file.name not in names:
                     names.add(file.name)
                     contracts.file.append(file)

@@ -50,47 +50,53 @@ class Remote:
 
     def services(self) -> list[str]:
         """Full names of the services that reflection shows."""
-        try:
+        with self._asked():
             return sorted(self._database.get_services())
-        except grpc.RpcError as error:
-            raise CallError(_unreachable(self._address, error)) from None
 
     def method(self, path: str) -> MethodDescriptor:
         """The method of a path: `health/ListAmbulances`, or with the service's full name. CallError lists what there is."""
         service, _, method = path.partition("/")
-        matching = [name for name in self.services() if service in (name, name.split(".")[1] if "." in name else name)]
+        known = self.services()
+        matching = [name for name in known if service in (name, name.split(".")[1] if "." in name else name)]
         if not matching:
-            known = ", ".join(name.split(".")[1] for name in self.services() if name.startswith("citybrain."))
-            raise CallError(f"there is no service {service}; there are: {known}")
-        descriptor = self._service(matching[0])
-        if method not in descriptor.methods_by_name:
-            raise CallError(
-                f"{service} has no method {method or '(none given)'}; it has: {', '.join(descriptor.methods_by_name)}"
-            )
-        found: MethodDescriptor = descriptor.methods_by_name[method]
+            short = ", ".join(name.split(".")[1] for name in known if name.startswith("citybrain."))
+            raise CallError(f"there is no service {service}; there are: {short}")
+        with self._asked():
+            self._add(self._database.FindFileContainingSymbol(matching[0]))
+            descriptor: ServiceDescriptor = self._pool.FindServiceByName(matching[0])
+            if method not in descriptor.methods_by_name:
+                has = ", ".join(descriptor.methods_by_name)
+                raise CallError(f"{service} has no method {method or '(none given)'}; it has: {has}")
+            found: MethodDescriptor = descriptor.methods_by_name[method]
+            if found.server_streaming:
+                # A stream may carry the events of any service.
+                self._add_services(known)
         return found
 
-    def _service(self, name: str) -> ServiceDescriptor:
-        """The descriptor of a service, with the events of every service beside it: a stream may carry any of them."""
-        for known in self.services():
-            file = self._database.FindFileContainingSymbol(known)
+    def files(self) -> list[FileDescriptorProto]:
+        """The files of all services and events, each after those it imports. CallError: nobody answers."""
+        known = self.services()
+        with self._asked():
+            self._add_services(known)
+        return list(self._found)
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        """CallError says why reflection does not answer."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise CallError(explain(self._address, error)) from None
+
+    def _add_services(self, known: list[str]) -> None:
+        for name in known:
+            file = self._database.FindFileContainingSymbol(name)
             self._add(file)
             events = file.name.rpartition("/")[0] + "/events.proto"
-            if known.startswith("citybrain.") and events not in self._added:
+            if name.startswith("citybrain.") and events not in self._added:
                 # A service without events of its own has no such file.
-                with contextlib.suppress(KeyError, grpc.RpcError):
+                with contextlib.suppress(KeyError):
                     self._add(self._database.FindFileByName(events))
-        found: ServiceDescriptor = self._pool.FindServiceByName(name)
-        return found
-
-    def files(self, service: str) -> list[FileDescriptorProto]:
-        """The files of a service and of all events, each after those it imports. CallError: nobody answers."""
-        self._found.clear()
-        try:
-            self._service(service)
-        except grpc.RpcError as error:
-            raise CallError(_unreachable(self._address, error)) from None
-        return list(self._found)
 
     def _add(self, file: FileDescriptorProto) -> None:
         if file.name not in self._added:

@@ -190,10 +190,12 @@ def test_logs_of_a_city_are_begun_anew_when_they_are_full_and_what_happened_is_k
         assert one.gateway is not None and one.mesh is not None
         os.kill(one.mesh.children["mesh"].pid, signal.SIGKILL)
         end = time.monotonic() + LIMIT_S
-        while not (tmp_path / "access.log.1").is_file() or not (tmp_path / "access.log").stat().st_size or len(said) < 2:
-            assert time.monotonic() < end
-            with Remote(one.gateway.address, one.token()) as remote, contextlib.suppress(CallError):
-                list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))
+        with channel(one.gateway.address, tmp_path) as through:
+            stub = HealthServiceStub(through)
+            while not (tmp_path / "access.log.1").is_file() or not (tmp_path / "access.log").stat().st_size or len(said) < 2:
+                assert time.monotonic() < end
+                with contextlib.suppress(grpc.RpcError):
+                    stub.ListAmbulances(health.ListAmbulancesRequest(), timeout=LIMIT_S)
     lines = [json.loads(line) for line in (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()]
     told = [line["message"] for line in lines]
     assert told == [f"the city answers at {one.gateway.address}", *said, "the city is stopped"]
