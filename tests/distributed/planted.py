@@ -212,15 +212,15 @@ class SavesTooEarly(Reader):
 # `LooksBeforeTheFence`, `TakesSilenceForOpen` and `OneOpeningForAll` are found by chance in one history of hundreds, or not at
 # all: test_interleavings.py plays what shows them.
 PLANTED = {
-    "the fence is not compared": Parts(store=ForgetsTheFence, first_seed=50),
-    "closed is not read": Parts(writer=NeverLooks),
+    "the fence is not compared": Parts(store=ForgetsTheFence, first_seed=110),
+    "closed is not read": Parts(writer=NeverLooks, first_seed=25),
     "an opening is deleted too soon": Parts(writer=ForgetsTooSoon, first_seed=190),
     "nothing is opened": Parts(writer=NeverSaysWhatItHasOpen),
     "the mark is ahead of the acknowledgement": Parts(writer=MarksAhead),
     "what others wrote is not brought along": Parts(writer=PublishesItsOwnOnly),
-    "a read is taken as proof of absence": Parts(writer=TakesAbsenceForProof),
+    "a read is taken as proof of absence": Parts(writer=TakesAbsenceForProof, first_seed=8),
     "ids are looked for in the tail only": Parts(writer=LooksForIdsInTheTailOnly),
-    "an id is kept for ever": Parts(writer=KeepsItsIdForEver),
+    "an id is kept for ever": Parts(writer=KeepsItsIdForEver, first_seed=20),
     "an id is left too soon": Parts(writer=LeavesTooSoon),
     "who adopts ends at an error": Parts(adopter=EndsAtAnError),
     "a bucket is left that is not full": Parts(streams=LeavesABucketThatIsNotFull),

@@ -23,8 +23,8 @@ from tests.linearizability.clients import Client
 from tests.linearizability.model import Append, Operation, Read
 from tests.linearizability.record import Record, begin, end, places
 
-SEEDS = 60
-BLOCK = 30
+SEEDS = 30
+BLOCK = 15
 # What a defect may cost to find.
 ENOUGH = 100
 

@@ -7,8 +7,8 @@ import pytest
 from tests.distributed.history import History, Parts
 from tests.distributed.planted import PLANTED
 
-SEEDS = 200
-BLOCK = 50
+SEEDS = 100
+BLOCK = 25
 # What a defect may cost to find: the rarest was found within some hundred.
 ENOUGH = 2000
 
