@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import api, audit, backup, configuration, engines, events, log, personal, quotas, rebuild, token
+from citybrain.cli import api, audit, backup, configuration, engines, events, log, new, personal, quotas, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -50,8 +50,8 @@ def _city(
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
-    # Files that these three make are for everybody to read; files of all other commands are only for the city's account.
-    if context.invoked_subcommand not in ("api", "demo", "stubs"):
+    # Files that these four make are for everybody to read; files of all other commands are only for the city's account.
+    if context.invoked_subcommand not in ("api", "demo", "new", "stubs"):
         os.umask(OWN_FILES)
 
 
@@ -267,6 +267,7 @@ app.command()(quotas.quotas)
 app.add_typer(events.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)
+app.add_typer(new.app)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from citybrain.local.calling import PLAIN
 from citybrain.local.problems import Problem
@@ -42,8 +42,18 @@ def with_others(
             for file in remote.files():
                 if file.name not in names:
                     names.add(file.name)
+                    _name_in_json(file.message_type)
                     contracts.file.append(file)
     return contracts.SerializeToString()
+
+
+def _name_in_json(messages: Iterable[DescriptorProto]) -> None:
+    """Writes down how JSON spells the fields. The compiler does so, reflection leaves it out, and the gateway reads it."""
+    for message in messages:
+        for field in message.field:
+            first, *later = field.name.split("_")
+            field.json_name = field.json_name or first + "".join(part[:1].upper() + part[1:] for part in later)
+        _name_in_json(message.nested_type)
 
 
 def build_stubs(folder: Path, into: Path) -> list[str]:

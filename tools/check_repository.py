@@ -26,7 +26,24 @@ NEVER = (
     (re.compile(r"\.\./sha" + "red|desig" + "n §"), "refers to something outside of the project"),
     (re.compile(r"(TO" + "DO|FIX" + "ME|XX" + r"X)\b"), "is unfinished"),
 )
-TEXT = {".py", ".lua", ".js", ".css", ".md", ".toml", ".yaml", ".yml", ".proto", ".txt", ".in", ".sh", ".html", ".cfg", ""}
+TEXT = {
+    ".py",
+    ".lua",
+    ".js",
+    ".css",
+    ".md",
+    ".toml",
+    ".yaml",
+    ".yml",
+    ".proto",
+    ".txt",
+    ".in",
+    ".sh",
+    ".html",
+    ".cfg",
+    ".tmpl",
+    "",
+}
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)

@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.copying import copy_tree  # noqa: E402
 from tools.mechanisms import MECHANISMS, Mechanism  # noqa: E402
 
 _LIMIT_S = 600
@@ -36,7 +35,8 @@ def main(names: Sequence[str]) -> int:
         one.applied((ROOT / one.file).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="mechanisms-") as folder:
         copy = Path(folder) / "tree"
-        _copied(copy)
+        copy_tree(copy)
+        (copy / "build").symlink_to(ROOT / "build")
         tests = list(dict.fromkeys(test for one in chosen for test in one.tests))
         code, said = _run(copy, tests)
         if code != _GREEN:
@@ -73,27 +73,6 @@ def _write(file: Path, text: str) -> None:
     # What was compiled a second ago looks as if it were of this text.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
-
-
-def _copied(copy: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        source, target = ROOT / name, copy / name
-        if source.is_symlink() or source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    (copy / "build").symlink_to(ROOT / "build")
-    # An interpreter of its own, which knows what is installed, and of the project the copy alone.
-    venv.create(copy / ".venv", with_pip=False)
-    (own,) = (copy / ".venv" / "lib").glob("python*/site-packages")
-    places = [str(copy / "src"), str(copy / "build" / "python"), *(one for one in sys.path if one.endswith("site-packages"))]
-    (own / "copy.pth").write_text("\n".join(places) + "\n", encoding="utf-8")
 
 
 def _run(copy: Path, tests: Iterable[str]) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from citybrain.event_store.store import StoreError
@@ -29,6 +29,12 @@ def rooms() -> list[Path]:
     for root in map(Path, citybrain.__path__):
         found += [path for path in (root / "services", root / "sagas") if path.is_dir()]
     return found
+
+
+def importable(folders: Iterable[Path]) -> None:
+    """Lets services in folders of their own be imported, and the stubs of their contracts, which `city stubs` makes there."""
+    for folder in folders:
+        sys.path += [str(path) for path in (folder.absolute(), folder.absolute() / "stubs") if str(path) not in sys.path]
 
 
 def choose(names: list[str], folders: list[Path]) -> list[Manifest]:
@@ -70,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="What is not given here comes from the environment (CITY_…), then from city.yaml: `city config explain`.",
     )
     parser.add_argument("services", nargs="*", help="names of services; all when none is given")
-    parser.add_argument("--folder", action="append", default=[], type=Path, help="a folder with more services")
+    parser.add_argument(
+        "--folder", action="append", default=[], type=Path, help="a folder with more services, and their stubs in `stubs`"
+    )
     parser.add_argument("--without", action="append", default=[], help="leave a service out")
     parser.add_argument("--config", type=Path, help="file of the configuration; city.yaml here when none is given")
     parser.add_argument("--data", help="where events and views are kept")
@@ -87,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tethered", action="store_true", help="stop when standard input ends")
     options = parser.parse_args(arguments)
     os.umask(OWN_FILES)
+    importable(options.folder)
     if options.tethered:
         end_with_input()
     given = {

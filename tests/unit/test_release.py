@@ -84,56 +84,7 @@ def test_the_wheel_installs_the_command_the_contracts_and_every_room(tmp_path: P
     assert found.stdout == f"{[str(own / 'citybrain')]} {services}\n", found.stderr
     rooms = [path.name for path in (ROOT / "src" / "citybrain").iterdir()]
     assert [room for room in rooms if not (own / "citybrain" / room / "py.typed").is_file()] == []
-    serves_another_teams_service(tmp_path, installed / "bin" / "city")
-
-
-PARKS = {
-    "protos/citybrain/parks/v1/parks_service.proto": """
-syntax = "proto3";
-package citybrain.parks.v1;
-import "buf/validate/validate.proto";
-import "citybrain/options/v1/options.proto";
-import "google/api/annotations.proto";
-service ParksService {
-  rpc Plant(PlantRequest) returns (PlantResponse) {
-    option (citybrain.options.v1.scope) = "parks.write";
-    option (google.api.http) = {post: "/v1/parks/{park_id}/trees" body: "*"};
-  }
-}
-message PlantRequest {
-  string park_id = 1 [(buf.validate.field) = {required: true, string: {max_bytes: 60}}];
-}
-message PlantResponse { uint32 trees = 1; }
-""",
-    "protos/citybrain/parks/v1/events.proto": """
-syntax = "proto3";
-package citybrain.parks.v1;
-message TreePlanted { string park_id = 1; }
-""",
-    "parks_service.py": """
-from citybrain.parks.v1 import events_pb2 as ev
-from citybrain.parks.v1 import parks_service_pb2 as pb
-from citybrain.mesh.service import Service, Streams, rpc
-
-class ParksService(Service):
-    name = "parks"
-    trees = Streams("park", int, lambda trees, event: trees + 1)
-
-    @rpc
-    def Plant(self, request):
-        planted = ev.TreePlanted(park_id=request.park_id)
-        return self.trees.handle(request.park_id, lambda now: [planted], lambda trees, _: pb.PlantResponse(trees=trees))
-""",
-    "manifest.yaml": """
-name: parks
-title: Parks (公园)
-team: parks
-entry: parks_service:ParksService
-grpc: citybrain.parks.v1.ParksService
-port: 7201
-publishes: [citybrain.parks.v1.TreePlanted]
-""",
-}
+    serves_another_teams_service(tmp_path, installed)
 
 
 @pytest.mark.parametrize(
@@ -156,37 +107,38 @@ def test_what_belongs_to_an_extra_that_is_not_installed_is_named_with_how_to_get
     assert "Traceback" not in done.stderr
 
 
-def serves_another_teams_service(folder: Path, city: Path) -> None:
-    """From the wheel alone: a service in a folder of its own is built, started, and called through the gateway."""
+def serves_another_teams_service(folder: Path, installed: Path) -> None:
+    """From the wheel alone: a service in a repository of its own is made, tested, started, and called through the gateway."""
+    here = {**os.environ, "CITY_PORT": "0", "PATH": os.pathsep.join([str(installed / "bin"), os.environ["PATH"]])}
+    here.pop("PYTHONPATH", None)
     parks = folder / "parks"
-    for name, text in PARKS.items():
-        (parks / name).parent.mkdir(parents=True, exist_ok=True)
-        (parks / name).write_text(text, encoding="utf-8")
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(parks), str(parks / "stubs")]), "CITY_PORT": "0"}
 
-    def run(*arguments: str) -> str:
-        done = subprocess.run([city, *arguments], env=here, cwd=parks, capture_output=True, text=True, timeout=100, check=False)
+    def run(*command: str, cwd: Path = parks) -> str:
+        done = subprocess.run(command, env=here, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done
         return done.stdout
 
-    assert "citybrain/parks/v1/parks_service.proto → stubs" in run("stubs", "protos")
+    assert "parks/service.py" in run("city", "new", "service", "parks", "--title", "Parks (公园)", cwd=folder)
+    assert "citybrain/parks/v1/parks_service.proto → stubs" in run("city", "stubs", "protos")
+    assert " passed" in run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     up = subprocess.Popen(
-        [city, "up", "--port", "0", "--folder", str(parks)], env=here, cwd=parks, stdout=subprocess.PIPE, text=True
+        ["city", "up", "--port", "0", "--folder", "."], env=here, cwd=parks, stdout=subprocess.PIPE, text=True
     )
     try:
         assert up.stdout is not None
         answers = next((line for line in up.stdout if "The city answers at" in line), "")
         address = answers.split()[4]
-        for trees in (1, 2):
-            planted = json.loads(run("call", "parks/Plant", '{"parkId": "west lake"}', "--gateway", address))
-            assert planted == {"trees": trees}
-        request = urllib.request.Request(f"http://{address}/v1/parks/west%20lake/trees", data=b"{}", method="POST")
+        site = {"siteId": "s1", "districtId": "xihu", "name": "曲院风荷"}
+        opened = json.loads(run("city", "call", "parks/OpenSite", json.dumps(site), "--gateway", address))
+        assert opened == {"site": {**site, "warnings": 0}}
+        request = urllib.request.Request(f"http://{address}/v1/parks/sites", data=json.dumps(site).encode(), method="POST")
         request.add_header("content-type", "application/json")
-        request.add_header("authorization", f"Bearer {run('token').strip()}")
+        request.add_header("authorization", f"Bearer {run('city', 'token').strip()}")
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            assert json.load(answer) == {"trees": 3}
-        assert "✓" in run("status") and "parks" in run("status")
-        assert "contracts  are those of the package" in run("doctor")
+            assert json.load(answer) == opened
+        status = run("city", "status")
+        assert "✓" in status and "parks" in status
+        assert "contracts  are those of the package" in run("city", "doctor")
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(60)
