@@ -70,13 +70,11 @@ def http_filters(
         "lua": _lua(request_checks(routes, descriptors, settings.max_request_bytes)),
         "grpc_json_transcoder": _transcoder(routes, descriptors, settings),
         "errors": _lua(_with({"ADVICE": GRPC_ADVICE, "REASON": REASON}, "error_form", "errors")),
+        "jwt_authn": jwt_authn(settings, keys, answered),
+        "local_ratelimit": local_ratelimit(settings),
         "grpc_stats": _stats(routes),
         "router": {"@type": f"{_TYPES}.router.v3.Router"},
     }
-    # For tests of the gateway alone: a city always has an issuer of its own.
-    if settings.all_issuers:
-        configured["jwt_authn"] = jwt_authn(settings, keys, answered)
-        configured["local_ratelimit"] = local_ratelimit(settings)
     return [
         {"name": f"envoy.filters.http.{name}", "typed_config": configured[name]} for name in FILTER_ORDER if name in configured
     ]

@@ -132,7 +132,7 @@ class GatewaySettings(Gateway):
 
     @property
     def all_issuers(self) -> tuple[Issuer, ...]:
-        """The city's own issuer, then the others. While there are none, nobody needs a token."""
+        """The city's own issuer, then the others."""
         return (*((self.identity,) if self.identity else ()), *self.issuers)
 
     @property
@@ -147,8 +147,10 @@ class GatewaySettings(Gateway):
         return self.authorities or Path(machine.cafile or machine.openssl_cafile)
 
     @model_validator(mode="after")
-    def _each_once(self) -> GatewaySettings:
+    def _at_least_one_and_each_once(self) -> GatewaySettings:
         names = [one.issuer for one in self.all_issuers]
+        if not names:
+            raise ValueError("there must be at least one issuer whose tokens are taken: give `identity` or `issuers`")
         if len(set(names)) < len(names):
             raise ValueError(f"each issuer must stand once, and there are {', '.join(names)}")
         return self

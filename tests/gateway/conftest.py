@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from joserfc.jwk import ECKey, Key, RSAKey
 from typing_extensions import override
 
 from citybrain.gateway.settings import GatewaySettings, Issuer
+from citybrain.local.calling import channel as with_token
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest, read_manifest
 from citybrain.observability.receiver import Receiver
@@ -154,26 +155,57 @@ class Answer:
 
 
 def call_json(
-    address: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, raw: bytes | None = None
+    address: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    raw: bytes | None = None,
+    *,
+    token: bool = True,
 ) -> Answer:
-    """One HTTP call."""
+    """One HTTP call. It has a good token, unless the headers have another or `token` is false."""
     connection = http.client.HTTPConnection(address, timeout=60)
     content = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-    connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})
+    sent = {"content-type": "application/json", **(BEARER if token else {}), **(headers or {})}
+    connection.request(method, path, content, sent)
     response = connection.getresponse()
     answer = Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
     connection.close()
     return answer
 
 
+def channel_to(address: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A channel whose calls have a good token."""
+    return with_token(address, TOKEN, options)
+
+
+def in_bytes(request: bytes) -> bytes:
+    """A request in HTTP/1.1 as it is sent, with a good token as its first header."""
+    line, end, rest = request.partition(b"\r\n")
+    return line + end + f"authorization: {BEARER['authorization']}\r\n".encode() + rest
+
+
+CITY = "https://citybrain.local/identity"
+AUDIENCE = "citybrain"
+
+
+def signed(key: Key, subject: str = "dispatcher-7", **claims: Any) -> str:
+    """A token, without more of the city's own for ten minutes. A claim that is None is left out."""
+    now = int(time.time())
+    known = {"iss": CITY, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 600, **claims}
+    header = {"alg": "RS256" if isinstance(key, RSAKey) else "ES256", "kid": key.kid}
+    return jwt.encode(header, {name: told for name, told in known.items() if told is not None}, key)
+
+
 class Identity:
     """An issuer of tokens with its keys in a file, as the city's own has them."""
 
-    def __init__(self, folder: Path, name: str = "https://citybrain.local/identity", audience: str = "citybrain") -> None:
+    def __init__(self, folder: Path, name: str = CITY, audience: str = AUDIENCE) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name, self.audience = name, audience
         self.file = folder / "jwks.json"
-        self.keys: list[Key] = [self.new_key("first")]
+        self.keys: list[Key] = [KEY if name == CITY else self.new_key("first")]
         self.write()
 
     @staticmethod
@@ -193,16 +225,17 @@ class Identity:
         written.replace(self.file)
 
     def token(self, subject: str = "dispatcher-7", key: Key | None = None, **claims: Any) -> str:
-        """A token. A claim that is None is left out."""
-        key = key or self.keys[-1]
-        now = int(time.time())
-        known = {"iss": self.name, "aud": self.audience, "sub": subject, "iat": now, "exp": now + 600, **claims}
-        header = {"alg": "RS256" if isinstance(key, RSAKey) else "ES256", "kid": key.kid}
-        return jwt.encode(header, {name: told for name, told in known.items() if told is not None}, key)
+        return signed(key or self.keys[-1], subject, **{"iss": self.name, "aud": self.audience, **claims})
 
     def bearer(self, subject: str = "dispatcher-7", **claims: Any) -> dict[str, str]:
         """The header of a call."""
         return {"authorization": f"Bearer {self.token(subject, **claims)}"}
+
+
+# The first key of the city's own issuer in every test, and a token that its gateways take for as long as tests may last.
+KEY = Identity.new_key("first")
+TOKEN = signed(KEY, exp=int(time.time()) + 24 * 3600)
+BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -238,16 +271,24 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
     receiver.stop()
 
 
+def settings_before(upstreams: Mapping[str, str], identity: Identity, /, **settings: Any) -> GatewaySettings:
+    """Settings for the city's own issuer, without a limit that a test could meet only because its machine is fast."""
+    limits = dict.fromkeys(("reads_per_s", "commands_per_s", "streams_per_s"), 1_000_000)
+    return GatewaySettings(**{"upstreams": upstreams, "identity": identity.issuer, **limits, **settings})
+
+
 MakeGateway = Callable[..., Envoy]
 
 
 @pytest.fixture
-def make_gateway(tmp_path: Path, manifest: Manifest, descriptors: bytes, upstream: Upstream) -> Iterator[MakeGateway]:
+def make_gateway(
+    tmp_path: Path, manifest: Manifest, descriptors: bytes, upstream: Upstream, identity: Identity
+) -> Iterator[MakeGateway]:
     """Starts gateways before the upstream, with other settings or contracts where a test wants them."""
     made: list[Envoy] = []
 
     def make(contracts: bytes = descriptors, **settings: Any) -> Envoy:
-        chosen = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, **settings)
+        chosen = settings_before({manifest.name: f"127.0.0.1:{upstream.port}"}, identity, **settings)
         envoy = Envoy([manifest], contracts, chosen, tmp_path / f"gateway-{len(made)}")
         made.append(envoy)
         envoy.start()
@@ -265,5 +306,5 @@ def gateway(make_gateway: MakeGateway) -> Envoy:
 
 @pytest.fixture
 def stub(gateway: Envoy) -> Iterator[pb_grpc.EmergencyCommandServiceStub]:
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         yield pb_grpc.EmergencyCommandServiceStub(channel)

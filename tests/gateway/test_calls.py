@@ -15,7 +15,7 @@ from citybrain.roads.v1 import roads_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
-from tests.gateway.conftest import call_json
+from tests.gateway.conftest import BEARER, call_json, channel_to
 
 pytestmark = pytest.mark.envoy
 
@@ -132,7 +132,7 @@ def test_stream_in_grpc(stub: Any, upstream: Any) -> None:
 
 def test_stream_as_server_sent_events(gateway: Any, upstream: Any) -> None:
     connection = http.client.HTTPConnection(gateway.address, timeout=60)
-    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=a%2Bb")
+    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=a%2Bb", headers=BEARER)
     response = connection.getresponse()
     assert response.status == 200
     assert response.getheader("content-type") == "text/event-stream"
@@ -152,14 +152,14 @@ def test_stream_as_server_sent_events(gateway: Any, upstream: Any) -> None:
 
 def test_a_page_hears_that_its_stream_is_open_before_there_is_anything_to_tell(gateway: Any) -> None:
     connection = http.client.HTTPConnection(gateway.address, timeout=60)
-    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=nothing%20yet")
+    connection.request("GET", "/v1/incidents/inc-00000000000a:follow?resumeToken=nothing%20yet", headers=BEARER)
     response = connection.getresponse()
     assert (response.status, response.getheader("content-type")) == (200, "text/event-stream")
     connection.close()
 
 
 def test_unknown_method_is_told_how_to_go_on(gateway: Any) -> None:
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         call = channel.unary_unary("/citybrain.nothing.v1.NothingService/Nothing", bytes, bytes)
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=60)
@@ -199,7 +199,7 @@ def test_a_method_without_scope_is_closed(make_gateway: Any, descriptors: bytes,
                 if method.name == "GetIncident":
                     method.options.ClearExtension(options_pb2.scope)  # type: ignore[arg-type]
     gateway = make_gateway(contracts.SerializeToString())
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         call = channel.unary_unary(f"{PATH}/GetIncident", bytes, bytes)
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=60)
@@ -229,9 +229,8 @@ def test_only_pages_of_given_origins_may_call(make_gateway: Any) -> None:
 
     def allowed(origin: str) -> str | None:
         headers = {"origin": origin, "access-control-request-method": "POST"}
-        return call_json(gateway.address, "OPTIONS", "/v1/incidents", headers=headers).headers.get(
-            "access-control-allow-origin"
-        )
+        answer = call_json(gateway.address, "OPTIONS", "/v1/incidents", headers=headers, token=False)
+        return answer.headers.get("access-control-allow-origin")
 
     assert allowed("https://city.example") == "https://city.example"
     assert allowed("https://elsewhere.example") is None

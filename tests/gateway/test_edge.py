@@ -18,10 +18,19 @@ from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from typing_extensions import override
 
-from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import EmergencyCommand, Upstream, call_json, until
+from tests.gateway.conftest import (
+    BEARER,
+    EmergencyCommand,
+    Identity,
+    Upstream,
+    call_json,
+    channel_to,
+    in_bytes,
+    settings_before,
+    until,
+)
 
 pytestmark = pytest.mark.envoy
 
@@ -42,11 +51,11 @@ def closed(make_gateway: Any, descriptors: bytes) -> Envoy:
 
 
 def raw(address: str, said: bytes) -> tuple[int, bytes]:
-    """What is answered to these bytes: the status, or 0 where the connection just ends; and the body."""
+    """What is answered to a request of these bytes and a token: the status, or 0 where the connection just ends; the body."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         with contextlib.suppress(OSError):
-            connection.sendall(said)
+            connection.sendall(in_bytes(said))
         told = http.client.HTTPResponse(connection)
         try:
             told.begin()
@@ -99,7 +108,7 @@ def test_no_spelling_of_a_path_leads_to_a_method_that_is_closed(closed: Envoy, u
             head = f"{verb} {path} HTTP/1.1\r\nhost: city\r\ncontent-type: {kind}\r\nte: trailers\r\ncontent-length: 5\r\n\r\n"
             status, body = raw(closed.address, head.encode() + b"\0\0\0\0\0")
             assert status != 200 or body == b"", (verb, path, status, body)
-    with grpc.insecure_channel(closed.address) as channel:
+    with channel_to(closed.address) as channel:
         for path in SPELLINGS:
             with pytest.raises((grpc.RpcError, ValueError)):
                 channel.unary_unary(path, bytes, bytes)(b"", timeout=60)
@@ -128,7 +137,7 @@ def test_a_header_with_an_underscore_is_refused(gateway: Envoy, upstream: Upstre
     # Where another program reads x_caller as x-caller, it would be believed.
     answer = call_json(gateway.address, "GET", ONE, headers={"x_caller": "mayor"})
     assert (answer.status, answer.json()["code"]) == (400, 3)
-    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError):
+    with channel_to(gateway.address) as channel, pytest.raises(grpc.RpcError):
         request = pb.GetIncidentRequest(incident_id="a").SerializeToString()
         channel.unary_unary(f"{SERVICE}/GetIncident", bytes, bytes)(request, metadata=(("x_caller", "mayor"),), timeout=60)
     assert upstream.service.metadata == []
@@ -211,10 +220,10 @@ def test_a_call_in_grpc_over_http1_comes_through(gateway: Envoy) -> None:
 
 def test_packed_messages_come_through(gateway: Envoy, upstream: Upstream) -> None:
     for packing in (grpc.Compression.Gzip, grpc.Compression.Deflate):
-        with grpc.insecure_channel(gateway.address, compression=packing) as channel:
+        with channel_to(gateway.address) as channel:
             request = pb.GetIncidentRequest(incident_id="a" * 4000)
             stub = EmergencyCommandServiceStub(channel)
-            assert stub.GetIncident(request, timeout=60).incident.incident_id == "a" * 4000
+            assert stub.GetIncident(request, timeout=60, compression=packing).incident.incident_id == "a" * 4000
 
 
 @pytest.mark.parametrize("name", ["grpc-status", "grpc-message", "grpc-previous-rpc-attempts"])
@@ -272,10 +281,10 @@ class Large(EmergencyCommand):
 
 
 @pytest.fixture
-def large(tmp_path: Any, manifest: Manifest, descriptors: bytes) -> Iterator[Envoy]:
+def large(tmp_path: Any, manifest: Manifest, descriptors: bytes, identity: Identity) -> Iterator[Envoy]:
     upstream = Upstream(Large())
     upstream.start()
-    settings = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, max_heap_bytes=96 * MIB)
+    settings = settings_before({manifest.name: f"127.0.0.1:{upstream.port}"}, identity, max_heap_bytes=96 * MIB)
     with Envoy([manifest], descriptors, settings, tmp_path) as envoy:
         yield envoy
     upstream.stop()
@@ -288,7 +297,7 @@ def test_who_never_reads_its_answers_does_not_keep_the_memory_of_others(large: E
             connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((host, int(port)))
-            connection.sendall(b"GET /v1/incidents/large HTTP/1.1\r\nhost: city\r\n\r\n")
+            connection.sendall(in_bytes(b"GET /v1/incidents/large HTTP/1.1\r\nhost: city\r\n\r\n"))
         until(
             lambda: stat(large, "http.gateway.downstream_cx_idle_timeout"), "some are ended, though they could wait for an hour"
         )
@@ -303,7 +312,7 @@ def test_in_http2_who_does_not_read_holds_no_more_than_its_window(large: Envoy) 
         for _ in range(40):
             connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + asked(1, request))
-        until(lambda: stat(large, "http.gateway.downstream_rq_total") >= 40, "all have asked")
+        until(lambda: stat(large, "http.gateway.jwt_authn.allowed") >= 40, "all have asked")
         until(lambda: all(call_json(large.address, "GET", ONE).status == 200 for _ in range(50)), "others are served")
         assert int(json.loads(large.ask("/memory"))["allocated"]) < 96 * MIB
 
@@ -315,14 +324,16 @@ def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
 def asked(stream: int, message: bytes) -> bytes:
     """A gRPC call as bytes of HTTP/2; headers without compression."""
 
-    def literal(name: str, value: str) -> bytes:
-        return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+    def text(said: str) -> bytes:
+        # A length of 127 and more goes on in bytes of seven bits.
+        more = len(said) - 127
+        return bytes([len(said)] if more < 0 else [127, 128 | more % 128, more // 128]) + said.encode()
 
     headers = {
         ":method": "POST", ":scheme": "http", ":path": f"{SERVICE}/GetIncident", ":authority": "city",
-        "content-type": "application/grpc", "te": "trailers",
+        "content-type": "application/grpc", "te": "trailers", **BEARER,
     }  # fmt: skip
-    block = b"".join(literal(name, value) for name, value in headers.items())
+    block = b"".join(b"\0" + text(name) + text(value) for name, value in headers.items())
     return frame(1, 4, stream, block) + frame(0, 1, stream, struct.pack(">BI", 0, len(message)) + message)
 
 

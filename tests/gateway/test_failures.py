@@ -19,10 +19,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from citybrain.gateway.errors import GatewayError
-from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import ROOT, call_json, until
+from tests.gateway.conftest import ROOT, Identity, call_json, channel_to, settings_before, until
 
 pytestmark = pytest.mark.envoy
 
@@ -33,11 +32,12 @@ STARTER = """
 import sys, threading
 from pathlib import Path
 from citybrain.local.envoy import Envoy
-from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.settings import GatewaySettings, Issuer
 from citybrain.mesh.manifest import read_manifest
-root, folder = Path(sys.argv[1]), Path(sys.argv[2])
+root, folder, keys = map(Path, sys.argv[1:])
 manifest = read_manifest(root / "services" / "emergency_command" / "manifest.yaml")
-settings = GatewaySettings(upstreams={manifest.name: "127.0.0.1:1"})
+issuer = Issuer(issuer="https://id.example", audiences=("citybrain",), jwks=str(keys))
+settings = GatewaySettings(upstreams={manifest.name: "127.0.0.1:1"}, identity=issuer)
 envoy = Envoy([manifest], (root / "build" / "descriptors.binpb").read_bytes(), settings, folder)
 envoy.start()
 print(envoy.pid, flush=True)
@@ -76,7 +76,7 @@ def test_a_service_that_is_gone_is_unavailable_in_grpc(stub: Any, upstream: Any)
 @pytest.mark.parametrize("size", [0, 5_000_000])
 def test_what_the_gateway_refuses_in_grpc_has_the_shape_of_what_services_refuse(gateway: Envoy, size: int) -> None:
     path = "/citybrain.emergency_command.v1.EmergencyCommandService/" + ("GetIncident" if size else "NoSuchMethod")
-    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
+    with channel_to(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(path, bytes, bytes)(b"x" * size, metadata=(("x-request-id", "wish-8"),), timeout=60)
     assert details_of(caught.value) == [error_details_pb2.ErrorInfo, error_details_pb2.RequestInfo]
     info = error_details_pb2.RequestInfo()
@@ -125,8 +125,8 @@ def test_a_busy_port_is_one_line(gateway: Envoy, make_gateway: Any) -> None:
         make_gateway(port=gateway.port)
 
 
-def test_envoy_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", STARTER, str(ROOT), str(tmp_path)]
+def test_envoy_dies_with_the_process_that_started_it(tmp_path: Path, identity: Identity) -> None:
+    command = [sys.executable, "-c", STARTER, str(ROOT), str(tmp_path), str(identity.file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
@@ -145,10 +145,10 @@ def test_envoy_outlives_the_thread_that_started_it(gateway: Envoy) -> None:
     assert gateway.pid == first
 
 
-def test_validate_says_what_is_wrong(tmp_path: Path, manifest: Manifest, descriptors: bytes) -> None:
-    upstreams = {manifest.name: "127.0.0.1:1"}
-    Envoy([manifest], descriptors, GatewaySettings(upstreams=upstreams), tmp_path).validate()
-    wrong = GatewaySettings(upstreams=upstreams, host="no address")
+def test_validate_says_what_is_wrong(tmp_path: Path, manifest: Manifest, descriptors: bytes, identity: Identity) -> None:
+    good = settings_before({manifest.name: "127.0.0.1:1"}, identity)
+    Envoy([manifest], descriptors, good, tmp_path).validate()
+    wrong = good.model_copy(update={"host": "no address"})
     with pytest.raises(GatewayError, match=r"^Envoy refuses [^\n]*no address[^\n]*$"):
         Envoy([manifest], descriptors, wrong, tmp_path).validate()
 
@@ -161,7 +161,7 @@ def test_access_log_has_no_query_strings(make_gateway: Any, upstream: Any, tmp_p
     # Calls that come to the service, and are not refused for their query.
     upstream.service.release.set()
     assert call_json(gateway.address, "GET", f"{ONE}:follow?resumeToken=secret").status == 200
-    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError):
+    with channel_to(gateway.address) as channel, pytest.raises(grpc.RpcError):
         path = "/citybrain.emergency_command.v1.EmergencyCommandService/GetIncident?token=secret"
         channel.unary_unary(path, bytes, bytes)(b"", timeout=60)
     text = until(lambda: (read := log.read_text()) and read.count("\n") >= 4 and read, "four lines in the access log")

@@ -21,10 +21,9 @@ from typing_extensions import override
 
 from citybrain.gateway.methods import Route, routes
 from citybrain.gateway.openapi import openapi
-from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import find_manifests
-from tests.gateway.conftest import ROOT, Answer, call_json
+from tests.gateway.conftest import ROOT, Answer, Identity, call_json, settings_before
 
 pytestmark = pytest.mark.envoy
 
@@ -108,7 +107,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     upstreams = {manifest.name: f"127.0.0.1:{port}" for manifest in MANIFESTS}
-    settings = GatewaySettings(upstreams=upstreams, driven=True)
+    settings = settings_before(upstreams, Identity(tmp_path_factory.mktemp("identity")), driven=True)
     with Envoy(MANIFESTS, DESCRIPTORS, settings, tmp_path_factory.mktemp("gateway")) as envoy:
         yield City(envoy.address, behind)
     server.stop(None).wait()

@@ -17,11 +17,10 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 from typing_extensions import override
 
-from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import EmergencyCommand, Upstream, call_json, until
-from tests.gateway.test_updates import HEALTH, code, standing_in
+from tests.gateway.conftest import EmergencyCommand, Identity, Upstream, call_json, channel_to, settings_before, until
+from tests.gateway.test_updates import HEALTH, changed, code, standing_in
 
 pytestmark = pytest.mark.envoy
 
@@ -58,7 +57,7 @@ class Away(EmergencyCommand):
 def before(service: EmergencyCommand, manifest: Manifest, contracts: bytes, folder: Any, **settings: Any) -> Iterator[Envoy]:
     upstream = Upstream(service)
     upstream.start()
-    chosen = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, **settings)
+    chosen = settings_before({manifest.name: f"127.0.0.1:{upstream.port}"}, Identity(folder / "identity"), **settings)
     try:
         with Envoy([manifest], contracts, chosen, folder) as envoy:
             yield envoy
@@ -122,7 +121,7 @@ def test_streams_and_calls_have_limits_of_their_own_for_each_service(
     make_gateway: Any, upstream: Upstream, manifest: Manifest
 ) -> None:
     gateway = make_gateway(streams_per_service=2, calls_per_service=1)
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         stub = pb_grpc.EmergencyCommandServiceStub(channel)
         streams = [stub.FollowIncident(pb.FollowIncidentRequest(incident_id="a")) for _ in range(2)]
         assert [next(stream).resume_token for stream in streams] == ["token-0"] * 2
@@ -147,7 +146,7 @@ def test_a_service_that_crashes_at_each_call_is_unavailable_and_no_other_is_touc
 ) -> None:
     with standing_in() as other, crashing() as broken:
         upstreams = {manifest.name: broken, HEALTH.name: other}
-        gateway.update([manifest, HEALTH], descriptors, GatewaySettings(upstreams=upstreams))
+        gateway.update([manifest, HEALTH], descriptors, changed(gateway, upstreams=upstreams))
         until(lambda: code(gateway.address) == grpc.StatusCode.OK, "the other is there")
         end, failed = threading.Event(), []
 
@@ -167,7 +166,7 @@ def test_a_service_that_crashes_at_each_call_is_unavailable_and_no_other_is_touc
         assert [(answer.status, answer.json()["code"]) for answer in answers] == [(503, 14)] * 5
         assert failed == []
     # And at once when it is well again.
-    gateway.update([manifest], descriptors, GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}))
+    gateway.update([manifest], descriptors, changed(gateway, upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}))
     until(lambda: call_json(gateway.address, "GET", ONE).status == 200, "it is called again")
 
 
@@ -196,7 +195,7 @@ def crashing() -> Iterator[str]:
 
 def test_a_gateway_that_stops_lets_calls_end_and_takes_no_new_ones(make_gateway: Any, upstream: Upstream) -> None:
     gateway = make_gateway(drain_s=60)
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         stub = pb_grpc.EmergencyCommandServiceStub(channel)
         call = stub.ListIncidents.future(pb.ListIncidentsRequest())
         until(lambda: upstream.service.metadata, "the call is under way")
@@ -211,7 +210,7 @@ def test_a_gateway_that_stops_lets_calls_end_and_takes_no_new_ones(make_gateway:
 
 def test_open_streams_hold_up_no_end(make_gateway: Any, upstream: Upstream) -> None:
     gateway = make_gateway(drain_s=3600)
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         stream = pb_grpc.EmergencyCommandServiceStub(channel).FollowIncident(pb.FollowIncidentRequest(incident_id="a"))
         assert next(stream).resume_token == "token-0"  # noqa: S105
         gateway.stop()

@@ -21,9 +21,8 @@ from citybrain.roads.v1 import roads_pb2
 
 from citybrain.gateway import filters
 from citybrain.gateway.request_checks import request_checks
-from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import call_json, until
+from tests.gateway.conftest import BEARER, Identity, call_json, channel_to, in_bytes, settings_before, until
 
 pytestmark = pytest.mark.envoy
 
@@ -39,7 +38,7 @@ def in_json(address: str, size: int, chunk: int, headers: dict[str, str]) -> Out
     body = head + b"e" * (size - len(head) - len(tail)) + tail
     connection = http.client.HTTPConnection(address, timeout=60)
     parts = (body[start : start + chunk] for start in range(0, len(body), chunk))
-    sent = {"content-type": "application/json", **headers}
+    sent = {"content-type": "application/json", **BEARER, **headers}
     # Refused before all of it was sent.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.request("POST", "/v1/incidents", parts, sent, encode_chunked=True)
@@ -59,7 +58,7 @@ def message(size: int) -> bytes:
 
 
 def in_grpc(address: str, size: int, chunk: int, headers: dict[str, str]) -> Outcome:
-    with grpc.insecure_channel(address, options=[("grpc.http2.max_frame_size", max(16384, chunk))]) as channel:
+    with channel_to(address, options=[("grpc.http2.max_frame_size", max(16384, chunk))]) as channel:
         try:
             channel.unary_unary(PATH, bytes, bytes)(message(size - 5), metadata=tuple(headers.items()), timeout=60)
         except grpc.RpcError as error:
@@ -72,7 +71,7 @@ def in_grpc_web(address: str, size: int, chunk: int, headers: dict[str, str]) ->
     body = struct.pack(">BI", 0, len(data)) + data
     connection = http.client.HTTPConnection(address, timeout=60)
     parts = (body[start : start + chunk] for start in range(0, len(body), chunk))
-    sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **headers}
+    sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **BEARER, **headers}
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.request("POST", PATH, parts, sent, encode_chunked=True)
     response = connection.getresponse()
@@ -115,7 +114,7 @@ def test_a_binary_header_from_outside_is_taken_away_and_breaks_no_call(gateway: 
         gateway.address, "GET", "/v1/incidents/inc-00000000000a", headers={"foo-bin": value.encode().decode("latin-1")}
     )
     assert answer.status == 200, answer.body
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         stub = pb_grpc.EmergencyCommandServiceStub(channel)
         stub.GetIncident(pb.GetIncidentRequest(incident_id="a"), metadata=[("foo-bin", value.encode())], timeout=60)
     assert not [name for seen in upstream.service.metadata for name in seen if name.endswith("-bin")]
@@ -136,7 +135,7 @@ def test_a_call_that_cannot_be_looked_at_goes_no_further(
 # -- what one caller can take from all --------------------------------------------------------------------------------------
 
 PART = b'{"place": {"edgeId": "' + b"e" * 3_900_000
-HEAD = b"POST /v1/incidents HTTP/1.1\r\nhost: city\r\ncontent-type: application/json\r\n"
+HEAD = in_bytes(b"POST /v1/incidents HTTP/1.1\r\nhost: city\r\ncontent-type: application/json\r\n")
 LENGTH = HEAD + b"content-length: 4000000\r\n\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n" + f"{len(PART):x}\r\n".encode()
 MIB = 1024 * 1024
@@ -178,7 +177,7 @@ def test_in_http2_who_holds_most_is_ended_first(make_gateway: Any) -> None:
         yield b"x" * 3_900_000
         end.wait(60)
 
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         method = channel.stream_unary(PATH, bytes, bytes)
         calls = [method.future(forever()) for _ in range(60)]
         until(lambda: stat(gateway, "envoy.overload_actions.reset_high_memory_stream.count") > 0, "somebody is ended")
@@ -194,7 +193,7 @@ def large(address: str, source: str) -> int:
     body = (PART + b'"}}').ljust(4_000_000)
     connection = http.client.HTTPConnection(address, timeout=60, source_address=(source, 0))
     try:
-        connection.request("POST", "/v1/incidents", body, {"content-type": "application/json"})
+        connection.request("POST", "/v1/incidents", body, {"content-type": "application/json", **BEARER})
         return connection.getresponse().status
     except OSError:
         return 0
@@ -278,10 +277,10 @@ def test_one_connection_has_so_many_calls_open_and_no_more(make_gateway: Any) ->
 
 
 def test_when_memory_runs_out_calls_are_refused_with_what_to_do(
-    tmp_path: Path, manifest: Any, descriptors: bytes, upstream: Any
+    tmp_path: Path, manifest: Any, descriptors: bytes, upstream: Any, identity: Identity
 ) -> None:
     # Less than Envoy has at its start, which no configuration may say.
-    settings = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"})
+    settings = settings_before({manifest.name: f"127.0.0.1:{upstream.port}"}, identity)
     with Envoy([manifest], descriptors, settings.model_copy(update={"max_heap_bytes": MIB}), tmp_path) as gateway:
         answer = until(lambda: (got := call_json(gateway.address, "GET", ONE)).status == 503 and got, "memory is looked at")
         assert answer.headers["retry-after"] == "1"
@@ -299,7 +298,7 @@ def readable(connection: socket.socket) -> bool:
 def asked(connection: socket.socket) -> int | None:
     """The status of an answer; None where the connection was closed."""
     with contextlib.suppress(OSError):
-        connection.sendall(f"GET {ONE} HTTP/1.1\r\nhost: city\r\n\r\n".encode())
+        connection.sendall(in_bytes(f"GET {ONE} HTTP/1.1\r\nhost: city\r\n\r\n".encode()))
         told = http.client.HTTPResponse(connection)
         with contextlib.suppress(http.client.HTTPException):
             told.begin()

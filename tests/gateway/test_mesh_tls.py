@@ -13,7 +13,7 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.gateway.errors import GatewayError
 from citybrain.local.certificates import Certificates, for_mesh
 from citybrain.mesh.access.certificates import OwnCertificate
-from tests.gateway.conftest import Upstream, call_json, until
+from tests.gateway.conftest import Upstream, call_json, channel_to, until
 from tests.gateway.test_failures import details_of
 
 pytestmark = pytest.mark.envoy
@@ -48,7 +48,7 @@ def upstream(mesh: Certificates) -> Any:
 
 def refused(gateway: Any, upstream: Upstream) -> None:
     """In gRPC and JSON: UNAVAILABLE in our form, and the service has seen nothing."""
-    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
+    with channel_to(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
         pb_grpc.EmergencyCommandServiceStub(channel).GetIncident(pb.GetIncidentRequest(incident_id="inc-00000000000a"))
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert str(caught.value.details()).startswith("The service cannot be reached now")
@@ -66,7 +66,7 @@ def test_calls_in_every_protocol_reach_a_service_that_asks_for_a_certificate(
 ) -> None:
     gateway = make_gateway(mesh_tls=mesh.tls, health_checks=health_checks)
     assert call_json(gateway.address, "GET", ONE).status == 200
-    with grpc.insecure_channel(gateway.address) as channel:
+    with channel_to(gateway.address) as channel:
         stub = pb_grpc.EmergencyCommandServiceStub(channel)
         assert stub.GetIncident(pb.GetIncidentRequest(incident_id="inc-00000000000a"), timeout=60).incident.incident_id
         assert next(stub.FollowIncident(pb.FollowIncidentRequest(incident_id="a"))).resume_token == "token-0"  # noqa: S105

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from citybrain.gateway.openapi import openapi
 from citybrain.gateway.pages import DOCUMENT, FILES, PREFIX
-from tests.gateway.conftest import ROOT, Answer, call_json
+from tests.gateway.conftest import BEARER, ROOT, Answer, call_json
 
 pytestmark = pytest.mark.envoy
 
@@ -126,13 +126,13 @@ def test_the_pages_can_be_switched_off(make_gateway: Any) -> None:
 def test_a_call_as_the_page_makes_it(gateway: Any, upstream: Any) -> None:
     document = get(gateway.address, DOCUMENT).json()
     assert "post" in document["paths"]["/v1/incidents"]
-    here = {"origin": f"http://{gateway.address}", "sec-fetch-site": "same-origin", "authorization": "Bearer a.b.c"}
+    here = {"origin": f"http://{gateway.address}", "sec-fetch-site": "same-origin", **BEARER}
     report = {"channel": "CHANNEL_PHONE", "severity": "SEVERITY_MINOR", "place": {"edgeId": "路-1"}}
     answer = call_json(gateway.address, "POST", "/v1/incidents", report, here | {"x-request-id": "docs-1"})
     assert answer.status == 200
     assert answer.json()["incident"]["place"]["edgeId"] == "路-1"
     assert answer.headers["x-request-id"] == "docs-1"
-    assert upstream.service.metadata[0]["authorization"] == "Bearer a.b.c"
+    assert upstream.service.metadata[0]["authorization"] == BEARER["authorization"]
     refused = call_json(gateway.address, "POST", "/v1/incidents", {"chanel": 1}, here)
     assert (refused.status, refused.json()["details"][0]["fieldViolations"][0]["field"]) == (400, "chanel")
 
@@ -146,7 +146,7 @@ def events(response: http.client.HTTPResponse) -> Iterator[Any]:
 
 def test_a_stream_as_the_page_follows_it(gateway: Any, upstream: Any) -> None:
     connection = http.client.HTTPConnection(gateway.address, timeout=60)
-    headers = {"authorization": "Bearer a.b.c", "x-request-id": "docs-2"}
+    headers = {**BEARER, "x-request-id": "docs-2"}
     connection.request("GET", "/v1/incidents/inc-000000000001:follow?resumeToken=t", headers=headers)
     response = connection.getresponse()
     assert (response.status, response.getheader("content-type")) == (200, "text/event-stream")

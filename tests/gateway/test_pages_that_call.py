@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Any
 
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import Answer, Identity, Upstream, call_json
+from tests.gateway import conftest
+from tests.gateway.conftest import Answer, Identity, Upstream
 
 pytestmark = pytest.mark.envoy
 
+# Here each call brings its own token, or none.
+call_json = partial(conftest.call_json, token=False)
 OURS, THEIRS = "https://city.example", "https://elsewhere.example"
 ONE = "/v1/incidents/inc-00000000000a"
 PATH = "/citybrain.emergency_command.v1.EmergencyCommandService/GetIncident"

@@ -9,6 +9,7 @@ import ssl
 import stat
 import struct
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cryptography import x509
 from citybrain.gateway.errors import GatewayError
 from citybrain.local.certificates import Certificates
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import Identity, Upstream, call_json, until
+from tests.gateway.conftest import BEARER, Identity, Upstream, call_json, channel_to, until
 
 pytestmark = pytest.mark.envoy
 
@@ -47,20 +48,21 @@ def trusting(authority: Path) -> ssl.SSLContext:
 
 
 def over_https(
-    address: str, context: ssl.SSLContext, path: str = ONE, raw: bytes | None = None, headers: dict[str, str] | None = None
+    address: str, context: ssl.SSLContext, path: str = ONE, raw: bytes | None = None, headers: Mapping[str, str] = BEARER
 ) -> tuple[int, bytes]:
     connection = http.client.HTTPSConnection(address, context=context, timeout=60)
     try:
-        connection.request("GET" if raw is None else "POST", path, raw, headers or {})
+        connection.request("GET" if raw is None else "POST", path, raw, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
 
 
-def over_grpc(address: str, authority: Path, **keywords: Any) -> str:
+def over_grpc(address: str, authority: Path, headers: Mapping[str, str] = BEARER) -> str:
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority.read_bytes())) as channel:
-        answer = pb_grpc.EmergencyCommandServiceStub(channel).GetIncident(REQUEST, timeout=60, **keywords)
+        stub = pb_grpc.EmergencyCommandServiceStub(channel)
+        answer = stub.GetIncident(REQUEST, timeout=60, metadata=tuple(headers.items()))
     return str(answer.incident.incident_id)
 
 
@@ -83,24 +85,24 @@ def test_one_port_takes_tls_and_plain_text_in_every_protocol(both: Envoy, tls: C
     frame = struct.pack(">BI", 0, len(message)) + message
     status, body = over_https(both.address, context)
     assert (status, b"inc-00000000000a" in body) == (200, True)
-    status, body = over_https(both.address, context, PATH, frame, web)
+    status, body = over_https(both.address, context, PATH, frame, {**web, **BEARER})
     assert (status, b"inc-00000000000a" in body, b"grpc-status:0" in body) == (200, True, True)
     assert over_grpc(both.address, tls.authority) == "inc-00000000000a"
     assert over_grpc(both.address.replace("127.0.0.1", "localhost"), tls.authority) == "inc-00000000000a"
     assert call_json(both.address, "GET", ONE).status == 200
     assert call_json(both.address, "POST", PATH, headers=web, raw=frame).status == 200
-    with grpc.insecure_channel(both.address) as channel:
+    with channel_to(both.address) as channel:
         assert pb_grpc.EmergencyCommandServiceStub(channel).GetIncident(REQUEST, timeout=60).incident.incident_id
 
 
 def test_tokens_and_errors_are_the_same_over_tls(make_gateway: Any, tls: Certificates, identity: Identity) -> None:
     gateway = make_gateway(own_tls=tls.authority.parent, identity=identity.issuer)
-    status, body = over_https(gateway.address, trusting(tls.authority))
+    status, body = over_https(gateway.address, trusting(tls.authority), headers={})
     assert (status, b"NO_TOKEN" in body) == (401, True)
     assert over_https(gateway.address, trusting(tls.authority), headers=identity.bearer())[0] == 200
-    assert over_grpc(gateway.address, tls.authority, metadata=tuple(identity.bearer().items()))
+    assert over_grpc(gateway.address, tls.authority, identity.bearer())
     with pytest.raises(grpc.RpcError, match="This call needs a token"):
-        over_grpc(gateway.address, tls.authority)
+        over_grpc(gateway.address, tls.authority, {})
 
 
 @pytest.mark.parametrize(("offered", "taken"), [(["h2"], "h2"), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "h2")])
@@ -137,7 +139,7 @@ def test_where_plain_text_may_not_be_only_tls_is_answered(make_gateway: Any, tls
     gateway = make_gateway(own_tls=tls.authority.parent, plain=False)
     with pytest.raises((OSError, http.client.HTTPException)):
         call_json(gateway.address, "GET", ONE)
-    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
+    with channel_to(gateway.address) as channel, pytest.raises(grpc.RpcError) as caught:
         pb_grpc.EmergencyCommandServiceStub(channel).GetIncident(REQUEST, timeout=60)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert upstream.service.metadata == []
@@ -150,7 +152,8 @@ def test_a_renewed_certificate_is_taken_up_while_connections_stay_open(
     context, pid = trusting(tls.authority), both.pid
     before = serial(both.address, context)
     with grpc.secure_channel(both.address, grpc.ssl_channel_credentials(tls.authority.read_bytes())) as channel:
-        stream = pb_grpc.EmergencyCommandServiceStub(channel).FollowIncident(pb.FollowIncidentRequest(incident_id="a"))
+        stub, metadata = pb_grpc.EmergencyCommandServiceStub(channel), tuple(BEARER.items())
+        stream = stub.FollowIncident(pb.FollowIncidentRequest(incident_id="a"), metadata=metadata)
         assert next(stream).resume_token == "token-0"  # noqa: S105
         end, failed = threading.Event(), []
 

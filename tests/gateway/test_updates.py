@@ -22,7 +22,7 @@ from citybrain.local.envoy import Envoy
 from citybrain.local.envoy_program import check
 from citybrain.local.issuer_keys import issuer_keys
 from citybrain.mesh.manifest import Manifest, read_manifest
-from tests.gateway.conftest import ROOT, Identity, Upstream, call_json, until
+from tests.gateway.conftest import ROOT, Identity, Upstream, call_json, channel_to, until
 
 pytestmark = pytest.mark.envoy
 
@@ -56,12 +56,16 @@ def standing_in(anything: Anything | None = None) -> Iterator[str]:
 
 
 def code(address: str, path: str = LIST) -> grpc.StatusCode:
-    with grpc.insecure_channel(address) as channel:
+    with channel_to(address) as channel:
         try:
             channel.unary_unary(path, bytes, bytes)(b"", timeout=60)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK
+
+
+def changed(gateway: Envoy, **settings: Any) -> GatewaySettings:
+    return gateway.settings.model_copy(update=settings)
 
 
 @contextmanager
@@ -93,14 +97,14 @@ def test_services_appear_move_and_leave_while_streams_go_on(
     assert code(address) == grpc.StatusCode.UNIMPLEMENTED
     with calling(address) as answers:
         with standing_in() as first:
-            gateway.update([manifest, HEALTH], descriptors, GatewaySettings(upstreams={**own, HEALTH.name: first}))
+            gateway.update([manifest, HEALTH], descriptors, changed(gateway, upstreams={**own, HEALTH.name: first}))
             until(lambda: code(address) == grpc.StatusCode.OK, "the new service is called")
             assert call_json(address, "GET", "/v1/ambulances").status == 200
         assert code(address) == grpc.StatusCode.UNAVAILABLE
         with standing_in() as second:
-            gateway.update([manifest, HEALTH], descriptors, GatewaySettings(upstreams={**own, HEALTH.name: second}))
+            gateway.update([manifest, HEALTH], descriptors, changed(gateway, upstreams={**own, HEALTH.name: second}))
             until(lambda: code(address) == grpc.StatusCode.OK, "it is called at its new address")
-            gateway.update([manifest], descriptors, GatewaySettings(upstreams=own))
+            gateway.update([manifest], descriptors, changed(gateway, upstreams=own))
             until(lambda: code(address) == grpc.StatusCode.UNIMPLEMENTED, "it is no more")
             assert call_json(address, "GET", "/v1/ambulances").status == 404
     assert set(answers) == {200}
@@ -167,7 +171,7 @@ def test_a_restart_begins_with_what_was_changed_last(
 ) -> None:
     with standing_in() as there:
         upstreams = {manifest.name: f"127.0.0.1:{upstream.port}", HEALTH.name: there}
-        gateway.update([manifest, HEALTH], descriptors, GatewaySettings(upstreams=upstreams))
+        gateway.update([manifest, HEALTH], descriptors, changed(gateway, upstreams=upstreams))
         gateway.restart()
         assert code(gateway.address) == grpc.StatusCode.OK
 
@@ -175,16 +179,18 @@ def test_a_restart_begins_with_what_was_changed_last(
 def test_a_bad_set_changes_nothing_and_is_one_line(
     gateway: Envoy, upstream: Upstream, manifest: Manifest, descriptors: bytes, tmp_path: Path
 ) -> None:
-    own = {manifest.name: f"127.0.0.1:{upstream.port}"}
     before = {file.name: file.read_bytes() for file in (tmp_path / "gateway-0").glob("*.json")}
     with pytest.raises(GatewayError, match=r"^service health has no upstream[^\n]*$"):
-        gateway.update([manifest, HEALTH], descriptors, GatewaySettings(upstreams=own))
+        gateway.update([manifest, HEALTH], descriptors, gateway.settings)
     with pytest.raises(GatewayError, match=r"^Envoy refuses [^\n]*$"):
-        gateway.update([manifest], descriptors, GatewaySettings(upstreams=own).model_copy(update={"connect_timeout_s": -1}))
+        gateway.update([manifest], descriptors, changed(gateway, connect_timeout_s=-1))
+    # A copy of settings is not checked when it is made.
+    with pytest.raises(GatewayError, match=r"^Envoy refuses [^\n]*$"):
+        gateway.update([manifest], descriptors, changed(gateway, identity=None))
     with pytest.raises(
         GatewayError, match=r"^these settings are taken up only when the gateway starts[^\n]*: gateway.max_heap"
     ):
-        gateway.update([manifest], descriptors, GatewaySettings(upstreams=own, max_heap_bytes=2**28))
+        gateway.update([manifest], descriptors, changed(gateway, max_heap_bytes=2**28))
     assert {file.name: file.read_bytes() for file in (tmp_path / "gateway-0").glob("*.json")} == before
     assert call_json(gateway.address, "GET", ONE).status == 200
 
@@ -196,24 +202,19 @@ def test_what_envoy_refuses_at_run_time_is_put_back(
     monkeypatch.setattr("citybrain.local.envoy.check", lambda whole, folder: None)
     file = tmp_path / "gateway-0" / "clusters.json"
     before = file.read_text()
-    wrong = GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}).model_copy(
-        update={"connect_timeout_s": -1}
-    )
     with pytest.raises(GatewayError, match=r"^the gateway stays as it was: Envoy refuses the new [^\n]*$"):
-        gateway.update([manifest], descriptors, wrong)
+        gateway.update([manifest], descriptors, changed(gateway, connect_timeout_s=-1))
     assert file.read_text() == before
     assert call_json(gateway.address, "GET", ONE).status == 200
 
 
 def test_a_deadline_changes_while_it_runs(gateway: Envoy, upstream: Upstream, manifest: Manifest, descriptors: bytes) -> None:
-    gateway.update(
-        [manifest], descriptors, GatewaySettings(upstreams={manifest.name: f"127.0.0.1:{upstream.port}"}, deadline_s=7)
-    )
+    gateway.update([manifest], descriptors, changed(gateway, deadline_s=7))
 
-    def changed() -> bool:
-        with grpc.insecure_channel(gateway.address) as channel:
+    def shorter() -> bool:
+        with channel_to(gateway.address) as channel:
             pb_grpc.EmergencyCommandServiceStub(channel).GetIncident(pb.GetIncidentRequest(incident_id="a"), timeout=60)
         left = upstream.service.time_left[-1]
         return left is not None and left < 8
 
-    until(changed, "the new deadline")
+    until(shorter, "the new deadline")

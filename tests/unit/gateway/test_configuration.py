@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from pydantic import ValidationError
 
-from citybrain.gateway.configuration import as_yaml, bootstrap
+from citybrain.gateway import configuration as made
+from citybrain.gateway.configuration import as_yaml
 from citybrain.gateway.edge import access_log
 from citybrain.gateway.errors import GatewayError
 from citybrain.gateway.filters import FILTER_ORDER
 from citybrain.gateway.methods import CLOCK, HEALTH, REFLECTION, routes
 from citybrain.gateway.reload import apart
-from citybrain.gateway.settings import GatewaySettings
+from citybrain.gateway.settings import GatewaySettings, Issuer
 from citybrain.gateway.tls import MESH, MESH_AUTHORITIES
 from citybrain.local.envoy import Envoy
-from citybrain.mesh.manifest import find_manifests
+from citybrain.mesh.manifest import Manifest, find_manifests
 from citybrain.mesh.operations.mesh_service import SERVICE as MESH_SERVICE
 from citybrain.mesh.settings.values import Tls
 
@@ -30,10 +32,24 @@ ROOT = Path(__file__).parents[3]
 MANIFESTS = find_manifests([ROOT / "services", ROOT / "sagas"])
 DESCRIPTORS = (ROOT / "build" / "descriptors.binpb").read_bytes()
 UPSTREAMS = {manifest.name: f"127.0.0.1:{manifest.port}" for manifest in MANIFESTS}
+ISSUER = Issuer(issuer="https://city.example", audiences=("citybrain",), jwks="jwks.json")
+OTHER = Issuer(issuer="https://id.example", audiences=("partners",), jwks="https://id.example/keys")
+# The key in an example of RFC 7517.
+KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}
+KEYS = json.dumps({"keys": [KEY]})
 
 
 def settings(**changes: Any) -> GatewaySettings:
-    return GatewaySettings(upstreams=UPSTREAMS, **changes)
+    return GatewaySettings(**{"upstreams": UPSTREAMS, "identity": ISSUER, **changes})
+
+
+def bootstrap(manifests: Sequence[Manifest], descriptors: bytes, chosen: GatewaySettings) -> dict[str, Any]:
+    return made.bootstrap(manifests, descriptors, chosen, {one.issuer: KEYS for one in chosen.all_issuers})
 
 
 def manager(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +133,30 @@ def test_the_order_of_filters() -> None:
     names = [one["name"].rpartition(".")[2] for one in manager(bootstrap(MANIFESTS, DESCRIPTORS, settings()))["http_filters"]]
     assert names == [name for name in FILTER_ORDER if name in names]
     own = {"outermost", "buffer", "lua", "errors"}
-    assert {"cors", "grpc_web", "grpc_json_transcoder", "grpc_stats", "router"} | own == set(names)
+    access = {"jwt_authn", "local_ratelimit"}
+    assert {"cors", "grpc_web", "grpc_json_transcoder", "grpc_stats", "router"} | own | access == set(names)
     assert FILTER_ORDER.index("grpc_json_transcoder") < FILTER_ORDER.index("jwt_authn") < FILTER_ORDER.index("ext_authz")
     assert FILTER_ORDER[-1] == "router"
+
+
+@pytest.mark.parametrize("given", [{}, {"identity": None}, {"issuers": ()}], ids=str)
+def test_there_is_no_gateway_without_an_issuer(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"must be at least one issuer .*: give `identity` or `issuers`"):
+        GatewaySettings(upstreams=UPSTREAMS, **given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"identity": None, "issuers": (OTHER,)}, {"issuers": (OTHER,)}, {"driven": True, "pages": False, "reflection": False}],
+    ids=["own", "another", "both", "little else"],
+)
+def test_every_gateway_asks_for_tokens_and_keeps_limits(given: dict[str, Any]) -> None:
+    filters = manager(bootstrap(MANIFESTS, DESCRIPTORS, settings(**given)))["http_filters"]
+    found = {one["name"].rpartition(".")[2]: one["typed_config"] for one in filters}
+    assert "local_ratelimit" in found
+    *_, rest = found["jwt_authn"]["rules"]
+    assert rest["match"] == {"prefix": "/"} and rest["requires"]
+    assert found["jwt_authn"]["providers"]
 
 
 def test_deadlines() -> None:
@@ -174,7 +211,7 @@ def test_admin_is_never_reachable_from_outside() -> None:
 
 def test_names_and_addresses_of_upstreams() -> None:
     upstreams = {**UPSTREAMS, "health": "health.city.svc:7102, 127.0.0.1:7103"}
-    configuration = bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams=upstreams))
+    configuration = bootstrap(MANIFESTS, DESCRIPTORS, settings(upstreams=upstreams))
     clusters = {cluster["name"]: cluster for cluster in configuration["static_resources"]["clusters"]}
     assert clusters["health"]["type"] == "STRICT_DNS"
     assert clusters["traffic"]["type"] == "STATIC"
@@ -194,12 +231,12 @@ def test_the_yaml_says_the_same() -> None:
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":80", "host:99999", "http://host:80", "host:80,", "host:80 other:80"])
 def test_a_wrong_address_is_named(address: str) -> None:
     with pytest.raises(ValidationError, match=r"upstream of health: .* must be host:port"):
-        GatewaySettings(upstreams={"health": address})
+        settings(upstreams={"health": address})
 
 
 def test_a_service_without_upstream_is_named() -> None:
     with pytest.raises(GatewayError, match=f"service {MANIFESTS[0].name} has no upstream"):
-        bootstrap(MANIFESTS, DESCRIPTORS, GatewaySettings(upstreams={}))
+        bootstrap(MANIFESTS, DESCRIPTORS, settings(upstreams={}))
 
 
 def test_a_service_without_contract_is_named() -> None:
@@ -232,7 +269,11 @@ def test_a_descriptor_set_that_is_none() -> None:
     ids=["plain", "everything"],
 )
 def test_envoy_accepts_it(tmp_path: Path, changes: dict[str, Any]) -> None:
-    Envoy(MANIFESTS, DESCRIPTORS, settings(access_log=tmp_path / "access.log", **changes), tmp_path).validate()
+    keys = tmp_path / ISSUER.jwks
+    keys.write_text(KEYS, encoding="utf-8")
+    own = ISSUER.model_copy(update={"jwks": str(keys)})
+    chosen = settings(identity=own, access_log=tmp_path / "access.log", **changes)
+    Envoy(MANIFESTS, DESCRIPTORS, chosen, tmp_path).validate()
 
 
 def test_of_the_headers_of_a_call_the_access_log_has_what_the_threat_model_says(tmp_path: Path) -> None:
@@ -248,7 +289,7 @@ def test_what_a_service_or_a_limit_changes_needs_no_restart(tmp_path: Path) -> N
     before = apart(bootstrap(MANIFESTS, DESCRIPTORS, settings()), tmp_path)
     for manifests, chosen, changed in (
         (MANIFESTS[1:], settings(), {"clusters.json", "filter-grpc_json_transcoder.json", "filter-lua.json", "routes.json"}),
-        (MANIFESTS, GatewaySettings(upstreams={**UPSTREAMS, "health": "127.0.0.1:1"}), {"clusters.json"}),
+        (MANIFESTS, settings(upstreams={**UPSTREAMS, "health": "127.0.0.1:1"}), {"clusters.json"}),
         (MANIFESTS, settings(deadline_s=3), {"routes.json"}),
         (MANIFESTS, settings(calls_per_service=3), {"clusters.json"}),
     ):
