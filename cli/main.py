@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import api, audit, backup, configuration, engines, events, log, new, personal, quotas, rebuild, token
+from citybrain.cli import api, audit, backup, configuration, dev, engines, events, log, new, personal, quotas, rebuild, token
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -67,6 +67,9 @@ def up(
         typer.Option("--driven", help="City time stands until a caller moves it (Advance).", show_default=False),
     ] = None,
     only: Annotated[str, typer.Option(metavar="SERVICE[,…]", help="Services to run; all when none is named.")] = "",
+    without: Annotated[
+        str, typer.Option(metavar="SERVICE[,…]", help="Services to leave out, e.g. one that runs under `city dev`.")
+    ] = "",
     apart: Annotated[bool, typer.Option("--apart", help="Each service in a process of its own.")] = False,
     copies: Annotated[
         list[str] | None,
@@ -90,8 +93,9 @@ def up(
     from citybrain.local.city import LocalCity
     from citybrain.mesh.startup.serve import choose
 
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    alone = [(manifest.name,) for manifest in choose(names, folder or [])]
+    names, left_out = ([name.strip() for name in given.split(",") if name.strip()] for given in (only, without))
+    choose(left_out, folder or [])
+    alone = [(manifest.name,) for manifest in choose(names, folder or []) if manifest.name not in left_out]
     chosen = configuration.load(
         config,
         gateway__port=("--port", port),
@@ -102,7 +106,9 @@ def up(
     )
     asked = configuration.load(config).asked
     tell = lambda what: _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} city: {what}", markup=False)  # noqa: E731
-    city = LocalCity(chosen, chosen.gateway, only=names, folders=folder or [], engines=engines, tls=tls, say=tell)
+    city = LocalCity(
+        chosen, chosen.gateway, only=names, without=left_out, folders=folder or [], engines=engines, tls=tls, say=tell
+    )
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
     _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
@@ -268,6 +274,7 @@ app.add_typer(events.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)
 app.add_typer(new.app)
+app.command()(dev.dev)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

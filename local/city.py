@@ -1,4 +1,7 @@
-"""A whole city on this machine: the processes of the mesh, Envoy in front of them, and a trace store that outlives both."""
+"""A whole city on this machine: the processes of the mesh, Envoy in front of them, and a trace store that outlives both.
+
+It is long because it starts and stops each part, in an order that all of them need.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,31 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from citybrain.gateway.settings import Gateway, GatewaySettings
 from citybrain.local.certificates import for_mesh
-from citybrain.local.contracts import descriptors, with_others
+from citybrain.local.contracts import descriptors, told_of, with_others, without
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.local.envoy import Envoy
+from citybrain.local.guests import Guest, Guests
 from citybrain.local.issuer_keys import other_issuers, own_issuer
 from citybrain.local.problems import Problem
 from citybrain.local.processes import Processes, groups_of
 from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
 from citybrain.mesh.access.installation import caller_token, open_ring
+from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.engines import DISTRIBUTED, EngineFeatures, features_of
-from citybrain.mesh.settings.values import Settings, Traces
+from citybrain.mesh.settings.values import Settings, Tls, Traces
 from citybrain.mesh.startup.serve import choose
 from citybrain.observability.logs import LogFile, logger
 from citybrain.observability.receiver import Receiver
@@ -90,6 +96,7 @@ class LocalCity:
         self._keeper: Supervisor | None = None
         self._stopped = threading.Event()
         self._rotating: threading.Thread | None = None
+        self._guests: Guests | None = None
 
     @property
     def traces(self) -> Path:
@@ -140,13 +147,14 @@ class LocalCity:
                 changes["tls"] = self._certificates.tls
             mesh = self._settings.model_copy(update=changes)
             groups = groups_of(self._manifests, mesh)
+            self._reflect(contracts.read_bytes(), self._manifests)
             self.mesh = Processes(
-                groups, self._manifests, mesh, self._say, contracts=contracts, changed=self._tell_lives,
+                groups, self._manifests, mesh, self._say, contracts=self._reflected, changed=self._tell_lives,
                 arguments=[part for folder in self._folders for part in ("--folder", str(folder))],
             )  # fmt: skip
             self._told = Presence(self.data, "city", address="", **self._lives())
             self.mesh.start()
-            settings = GatewaySettings(
+            self._at_gateway = settings = GatewaySettings(
                 **dict(self._gateway_settings),
                 upstreams=self.mesh.addresses,
                 system_upstream=next(iter(self.mesh.addresses.values())),
@@ -159,12 +167,9 @@ class LocalCity:
                 identity=own_issuer(self._settings),
                 issuers=other_issuers(self._settings),
             )
-            self.gateway = Envoy(
-                self._manifests,
-                with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token(), mesh.tls),
-                settings,
-                self.data / "gateway",
-            )
+            known = with_others(contracts.read_bytes(), self._manifests, self.mesh.addresses, self.token(), mesh.tls)
+            self._reflect(known, self._manifests)
+            self.gateway = Envoy(self._manifests, known, settings, self.data / "gateway")
             restarts = self._settings.processes.restarts
             self._keeper = Supervisor([("gateway", self.gateway)], self._say, restarts, self._tell_lives)
             self._keeper.start()
@@ -172,11 +177,37 @@ class LocalCity:
             self._presence = Presence(self.data, "gateway", address=address, admin=admin)
             self._rotating = threading.Thread(target=self._rotate, name="rotate", daemon=True)
             self._rotating.start()
+            own = {manifest.name for manifest in self._manifests}
+            self._guests = Guests(self.data, own, partial(self._take, known, mesh.tls), self._say)
+            self._guests.start()
             self._note(f"the city answers at {address}")
             return address
         except BaseException:
             self.stop()
             raise
+
+    def _take(self, contracts: bytes, tls: Tls, guests: Mapping[str, Guest]) -> None:
+        """Opens the gateway to services of processes beside the city, and to no others than these."""
+        assert self.mesh is not None and self.gateway is not None
+        manifests = [*self._manifests, *(guest.manifest for guest in guests.values())]
+        upstreams = {**self.mesh.addresses, **{name: guest.address for name, guest in guests.items()}}
+        asked = {name: address.partition(",")[0] for name, address in upstreams.items()}
+        # What a guest serves may be newer than what is known here.
+        known = without(contracts, [guest.manifest for guest in guests.values()])
+        known = with_others(known, manifests, asked, self.token(), tls)
+        self.gateway.update(manifests, known, self._at_gateway.model_copy(update={"upstreams": upstreams}))
+        self._reflect(known, manifests)
+        self._note(f"services beside the city: {', '.join(guests) or 'none'}")
+
+    @property
+    def _reflected(self) -> Path:
+        """The file with the contracts of which reflection tells."""
+        return self.data / "contracts.binpb"
+
+    def _reflect(self, contracts: bytes, manifests: Sequence[Manifest]) -> None:
+        draft = self._reflected.with_suffix(".draft")
+        draft.write_bytes(told_of(contracts, manifests))
+        draft.rename(self._reflected)
 
     def _log_file(self, name: str) -> LogFile:
         log = self._settings.log
@@ -252,6 +283,9 @@ class LocalCity:
     def stop(self) -> None:
         """Stops everything: each part before the parts that it calls."""
         self._stopped.set()
+        if self._guests is not None:
+            self._guests.stop()
+            self._guests = None
         if self._rotating is not None:
             self._rotating.join()
             self._rotating = None

@@ -47,6 +47,24 @@ def with_others(
     return contracts.SerializeToString()
 
 
+def told_of(known: bytes, manifests: Sequence[Manifest]) -> bytes:
+    """The contracts with no other services than these, as reflection tells of them."""
+    names = {manifest.grpc for manifest in manifests}
+    contracts = FileDescriptorSet.FromString(known)
+    for file in contracts.file:
+        kept = [service for service in file.service if f"{file.package}.{service.name}" in names]
+        del file.service[:]
+        file.service.extend(kept)
+    return contracts.SerializeToString()
+
+
+def without(known: bytes, manifests: Sequence[Manifest]) -> bytes:
+    """The contracts but for the packages of some services."""
+    packages = {manifest.grpc.rpartition(".")[0] for manifest in manifests}
+    contracts = FileDescriptorSet.FromString(known)
+    return FileDescriptorSet(file=[file for file in contracts.file if file.package not in packages]).SerializeToString()
+
+
 def _name_in_json(messages: Iterable[DescriptorProto]) -> None:
     """Writes down how JSON spells the fields. The compiler does so, reflection leaves it out, and the gateway reads it."""
     for message in messages:

@@ -1,4 +1,4 @@
-"""Services that processes beside a city serve on its data folder, e.g. one that is being developed. Its gateway opens to them."""
+"""Services that processes beside a city serve on its data folder, e.g. one in development. Its gateway opens to them."""
 
 from __future__ import annotations
 

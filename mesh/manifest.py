@@ -47,6 +47,11 @@ class Manifest(BaseModel):
     )
     _places: dict[tuple[str | int, ...], str] = PrivateAttr(default={})
 
+    @property
+    def path(self) -> Path:
+        """Its file. KeyError: it was not read from one."""
+        return Path(self._places[()])
+
     def wrong(self, field: str, what: str, item: str | None = None) -> ManifestError:
         """An error about a field, or an item of its list, with file and line. `what`: what is wrong, and what to write."""
         values = getattr(self, field)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -52,12 +53,22 @@ class Outgoing:
     `addresses` is gRPC service → host:port.
     """
 
-    def __init__(self, tracing: Tracing, tokens: OwnTokens, own: OwnCertificate | None = None) -> None:
-        """`own`: with it services are called by TLS, and must show a certificate of our authorities."""
+    def __init__(
+        self,
+        tracing: Tracing,
+        tokens: OwnTokens,
+        own: OwnCertificate | None = None,
+        elsewhere: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """`own`: with it services are called by TLS, and must show a certificate of our authorities.
+
+        `elsewhere`: finds a service that no address is known of, each time it is called.
+        """
         self.tokens = tokens
         self.addresses: dict[str, str] = {}
         self._tracing = tracing
         self._own = own
+        self._elsewhere = elsewhere
         # Each with what our certificate was when it was opened.
         self._channels: dict[str, tuple[grpc.aio.Channel, Files | None]] = {}
         self._closing: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
@@ -110,16 +121,17 @@ class Outgoing:
     async def unreachable(self, service: str) -> str:
         """Why another service cannot be called; empty: it answers, and says that it is ready."""
         try:
-            stub: Any = HealthStub(self._channel(service))
+            address = self._address(service)
+            stub: Any = HealthStub(self._channel(address))
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ASK_S)
         except CallFailed as error:
             return str(error)
         except grpc.aio.AioRpcError as error:
             # A service that is not built with this kit may have no health checks: it answered.
             answered = error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
-            return "" if answered else f"does not answer at {self.addresses[service]}: {error.details() or error.code().name}"
+            return "" if answered else f"does not answer at {address}: {error.details() or error.code().name}"
         ready = answer.status == health_pb2.HealthCheckResponse.SERVING
-        return "" if ready else f"answers at {self.addresses[service]}, and says that it is not ready"
+        return "" if ready else f"answers at {address}, and says that it is not ready"
 
     async def close(self) -> None:
         """Closes every channel."""
@@ -132,7 +144,7 @@ class Outgoing:
     def _stub(self, path: str, request: type[Message]) -> Any:
         """The stub of a method, kept for the next call. CallFailed: its service has no known address."""
         service, _, method = path.partition("/")
-        channel = self._channel(service)
+        channel = self._channel(self._address(service))
         found = self._stubs.get(path)
         if found is None or found[0] is not channel:
             answer = message_class(find_method(service, method).output_type.full_name)
@@ -144,10 +156,13 @@ class Outgoing:
             )
         return found[1]
 
-    def _channel(self, service: str) -> grpc.aio.Channel:
-        address = self.addresses.get(service)
+    def _address(self, service: str) -> str:
+        address = self.addresses.get(service) or self._elsewhere(service)
         if address is None:
             raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
+        return address
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
         files = self._own.current() if self._own is not None else None
         found = self._channels.get(address)
         if found is not None and found[1] is files:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.access.certificates import OwnCertificate
 from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.described import Described
 from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
 
@@ -63,16 +62,14 @@ class GrpcServer:
         self,
         guard: Guard,
         health: Health,
-        peers: Collection[str] = (),
         contracts: Path | None = None,
         own: OwnCertificate | None = None,
     ) -> None:
-        """`guard`: stands before every method but health checks. `contracts`: a descriptor set of the whole city; with it
-        reflection tells of `peers`, which answer elsewhere, too. `own`: with it only connections of the mesh are taken, by TLS.
+        """`guard`: stands before every method but health checks. `contracts`: a descriptor set of services that answer
+        elsewhere; reflection tells of them too. `own`: with it only connections of the mesh are taken, by TLS.
         """
         self._guard = guard
         self._own = own
-        self._peers = list(peers) if contracts is not None else []
         self._contracts = contracts
         self._handlers: dict[str, dict[str, Any]] = {}
         self._unlisted: set[str] = set()
@@ -142,32 +139,10 @@ class GrpcServer:
 
     def _reflection_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         listed = [service for service in self.services if service not in self._unlisted]
-        told = [*listed, *self._peers, HEALTH, reflection.SERVICE_NAME]
-        asked: Any = reflection.aio.ReflectionServicer(told, self._contracts_pool())  # type: ignore[attr-defined]
+        asked = Described([*listed, HEALTH, reflection.SERVICE_NAME], self.services, self._contracts)
         method = find_method(reflection.SERVICE_NAME, "ServerReflectionInfo")
         handler = _made(method, self._guard.known_callers(readable_requests(asked.ServerReflectionInfo)))
         return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {method.name: handler})
-
-    def _contracts_pool(self) -> descriptor_pool.DescriptorPool:
-        """All contracts that reflection can show: those of the whole city, and those loaded here."""
-        if self._contracts is None:
-            return descriptor_pool.Default()
-        pool = descriptor_pool.DescriptorPool()
-        known: set[str] = set()
-        for file in FileDescriptorSet.FromString(self._contracts.read_bytes()).file:
-            pool.Add(file)
-            known.add(file.name)
-
-        def add(file: FileDescriptor) -> None:
-            if file.name not in known:
-                known.add(file.name)
-                for needed in file.dependencies:
-                    add(needed)
-                pool.AddSerializedFile(file.serialized_pb)
-
-        for service in [*self.services, HEALTH, reflection.SERVICE_NAME]:
-            add(descriptor_pool.Default().FindServiceByName(service).file)
-        return pool
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""

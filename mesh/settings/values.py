@@ -294,7 +294,8 @@ class Settings(Section):
         10.0, "How long a process that stops waits for the calls it has begun; it takes no new ones meanwhile.", ge=0, le=3600
     )
     contracts: Path | None = value(
-        None, "File with the contracts of the whole city: reflection then shows peers too. None: it shows only what runs here."
+        None,
+        "File with contracts of services that answer elsewhere: reflection tells of them too. None: only of what runs here.",
     )
     peers: dict[str, str] = value(
         {}, "Addresses of services that run in no process of this configuration: service to host:port."

@@ -21,6 +21,7 @@ from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.operations.mesh_service import serve_status
+from citybrain.mesh.operations.neighbours import Neighbours
 from citybrain.mesh.operations.presence import Presence
 from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.personal.vault import Vault
@@ -83,8 +84,8 @@ class Mesh:
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.peers, settings.contracts, own),
-            outgoing=Outgoing(tracing, access.tokens, own),
+            server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.contracts, own),
+            outgoing=Outgoing(tracing, access.tokens, own, Neighbours(settings.data).address),
             tracing=tracing,
             tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
             open_streams=OpenStreams(settings.max_streams),
@@ -127,7 +128,10 @@ class Mesh:
         names = [manifest.name for manifest in self.manifests]
         address, serves = f"127.0.0.1:{process.server.own_port}", f"{settings.host}:{port}"
         tls = {name: str(path.absolute()) for name, path in settings.tls if path is not None}
-        self._presence = Presence(settings.data, "mesh", address=address, serves=serves, services=names, tls=tls)
+        manifests = [manifest.model_dump() for manifest in self.manifests]
+        self._presence = Presence(
+            settings.data, "mesh", address=address, serves=serves, services=names, manifests=manifests, tls=tls
+        )
         return port
 
     def request_stop(self) -> None:

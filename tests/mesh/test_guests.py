@@ -1,4 +1,4 @@
-"""A process beside a city, on the same data folder: its services are called through the gateway and by others, without a restart."""
+"""A process beside a city, on the same data folder: its services are called by callers and by the city, without a restart."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as comm
 from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import EmergencyCommandServiceStub
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.health_service_pb2_grpc import HealthServiceStub
+from citybrain.roads.v1.roads_pb2 import RoadPlace
 
+from citybrain.local import guests
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
+from citybrain.local.reflection import Remote
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import channel
+from tests.helpers.paper_city import WallCity
 
 pytestmark = pytest.mark.envoy
 LIMIT_S = 60.0
+REPORT = command.ReportEmergencyRequest(
+    channel=command.CHANNEL_PHONE, severity=command.SEVERITY_MINOR, place=RoadPlace(edge_id="e1", position_m=1)
+)
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
@@ -30,36 +37,54 @@ def until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.05)
 
 
-def code(call: Callable[[], Any]) -> grpc.StatusCode:
+def asked(through: grpc.Channel) -> grpc.StatusCode:
+    """How a call to health ends."""
     try:
-        call()
+        HealthServiceStub(through).ListAmbulances(health.ListAmbulancesRequest(), timeout=LIMIT_S)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
 
 
-def test_what_joins_is_called_through_the_gateway_and_what_leaves_is_not(tmp_path: Path) -> None:
+def test_what_joins_is_called_through_the_gateway_and_what_leaves_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "_KEPT_S", 3.0)
     said: list[str] = []
     with LocalCity(Settings(data=tmp_path), only=["emergency_command"], say=said.append) as city:
         assert city.gateway is not None
         with channel(city.gateway.address, tmp_path) as through:
-            ambulances = HealthServiceStub(through)
-
-            def asked() -> grpc.StatusCode:
-                return code(lambda: ambulances.ListAmbulances(health.ListAmbulancesRequest(), timeout=LIMIT_S))
-
-            assert asked() is grpc.StatusCode.UNIMPLEMENTED
-            follow = EmergencyCommandServiceStub(through).FollowIncident(command.FollowIncidentRequest(incident_id="inc-00000000000a"))
-            guest = MeshChild(tmp_path, ["health"], name="guest")
-            with guest:
-                until(lambda: asked() is grpc.StatusCode.OK, "it is called")
+            assert asked(through) is grpc.StatusCode.UNIMPLEMENTED
+            with Remote(city.gateway.address, city.token()) as remote:
+                before = remote.services()
+            stub = EmergencyCommandServiceStub(through)
+            incident = stub.ReportEmergency(REPORT, timeout=LIMIT_S).incident.incident_id
+            follow = stub.FollowIncident(command.FollowIncidentRequest(incident_id=incident))
+            next(follow)
+            with MeshChild(tmp_path, ["health"], name="guest") as guest:
+                until(lambda: asked(through) is grpc.StatusCode.OK, "it is called")
                 guest.kill()
-                # It keeps its place for a while, so callers know that it is only away.
-                assert asked() is grpc.StatusCode.UNAVAILABLE
+                # It keeps its place for a while, so callers are told that it is only away.
+                assert asked(through) is grpc.StatusCode.UNAVAILABLE
                 guest.start()
-                until(lambda: asked() is grpc.StatusCode.OK, "it is called where it answers now")
-            until(lambda: asked() is grpc.StatusCode.UNIMPLEMENTED, "nobody has it any more")
-            # Nothing else has changed meanwhile.
-            assert not follow.done()
+                until(lambda: asked(through) is grpc.StatusCode.OK, "it is called where it answers now")
+                with Remote(city.gateway.address, city.token()) as remote:
+                    assert remote.services() == sorted([*before, "citybrain.health.v1.HealthService"])
+                    assert list(remote.call("health/ListAmbulances", "{}", timeout_s=LIMIT_S, metadata=[]))
+            until(lambda: asked(through) is grpc.StatusCode.UNIMPLEMENTED, "nobody has it any more")
+            assert not follow.done(), "streams of others go on"
             follow.cancel()
     assert said == []
+
+
+def test_what_joins_is_found_by_the_city_and_finds_it(tmp_path: Path) -> None:
+    with LocalCity(Settings(data=tmp_path), without=["health"]) as city, MeshChild(tmp_path, ["health"], name="guest"):
+        assert city.gateway is not None
+        with channel(city.gateway.address, tmp_path) as through:
+            until(lambda: asked(through) is grpc.StatusCode.OK, "it is called")
+        paper = WallCity(city.gateway.address, tmp_path)
+        paper.build()
+        incident = paper.report("call-1")
+        # The workflow asks health for an ambulance, and health asks traffic for the way.
+        paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
+        paper.close()
