@@ -16,6 +16,7 @@ from benchmarks import (
     gateway,
     on_kafka,
     readings_10k,
+    reload,
     rides,
     whole_mesh,
 )  # fmt: skip
@@ -33,6 +34,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "engines-memory": lambda full: engines_memory.measure(60.0 if full else 20.0),
     "gateway": lambda full: gateway.measure(4000 if full else 1500),
     "redaction": lambda full: gateway.redaction(),
+    "reload": lambda full: reload.measure(),
     "mesh": whole_mesh.measure,
     "readings-10k": readings_10k.measure,
     "readings-10k-engines": readings_10k.measure_engines,

@@ -15,6 +15,9 @@ _LOOK_S = 0.5
 # A service that is started again keeps its place meanwhile: callers are told that it is away, and not that nobody has it.
 _KEPT_S = 10.0
 
+# So many times one after the other are told, once.
+_FAILED = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:
@@ -54,18 +57,18 @@ class Guests:
             self._looking.join()
 
     def _look(self) -> None:
-        told = ""
+        failed = 0
         while not self._ending.wait(_LOOK_S):
             try:
                 found = self._there()
                 if found != self._known:
                     self._changed(found)
-                    self._known, told = found, ""
+                    self._known, failed = found, 0
             except Exception as error:
-                # Whatever a guest brings, the city goes on as it was. Said once.
-                if str(error) != told:
-                    told = str(error)
-                    self._say(f"a service beside the city is not taken up: {told}")
+                # Whatever a guest brings, the city goes on as it was. One that was just ended cannot be asked: no word of that.
+                failed += 1
+                if failed == _FAILED:
+                    self._say(f"a service beside the city is not taken up: {error}")
 
     def _there(self) -> Mapping[str, Guest]:
         now = time.monotonic()

@@ -19,6 +19,8 @@ from citybrain.local import guests
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
 from citybrain.local.reflection import Remote
+from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.operations.presence import Presence
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import channel
 from tests.helpers.paper_city import WallCity
@@ -88,3 +90,23 @@ def test_what_joins_is_found_by_the_city_and_finds_it(tmp_path: Path) -> None:
         # The workflow asks health for an ambulance, and health asks traffic for the way.
         paper.until(lambda: paper.step(incident, "at_scene") == "waiting")
         paper.close()
+
+
+def test_what_cannot_be_taken_up_is_told_once_and_changes_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    with LocalCity(Settings(data=tmp_path), only=["emergency_command"], say=said.append) as city:
+        assert city.gateway is not None
+        # It says that it is another service than it is.
+        liar = Manifest(
+            name="parks", title="Parks", team="parks", entry="a:B", grpc="citybrain.parks.v1.ParksService", port=7999
+        )
+        here = Presence(
+            tmp_path, "mesh", "127.0.0.1:1", serves=city.gateway.address, services=[], manifests=[liar.model_dump()]
+        )
+        until(lambda: said, "it is told")
+        with channel(city.gateway.address, tmp_path) as through, MeshChild(tmp_path, ["health"], name="guest"):
+            EmergencyCommandServiceStub(through).ListIncidents(command.ListIncidentsRequest(), timeout=LIMIT_S)
+            here.leave()
+            until(lambda: asked(through) is grpc.StatusCode.OK, "others are taken up when it is gone")
+    (told,) = said
+    assert told.startswith("a service beside the city is not taken up: ")
