@@ -1,4 +1,4 @@
-"""`city events`: how far each consumer group is behind; parked events are listed, tried again, or given up."""
+"""`city events`: which events there are; how far consumer groups are behind; parked ones are listed, tried again, given up."""
 
 from __future__ import annotations
 
@@ -13,12 +13,46 @@ from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.observability.console import Terminal
 
-app = typer.Typer(name="events", no_args_is_help=True, help="How far consumer groups are behind, and what they have set aside.")
+app = typer.Typer(
+    name="events",
+    no_args_is_help=True,
+    help="Which events there are; how far consumer groups are behind, and what they have set aside.",
+)
 _out = Terminal(highlight=False, markup=False)
 _err = Terminal(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A consumer group, e.g. health.view.ambulances.")]
+
+
+@app.command("list")
+def list_all(
+    of: Annotated[str, typer.Option(metavar="SERVICE", help="Only those that it publishes or hears.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Lists every event of the city: what it means, who publishes it, who hears it, who may see it. Nothing has to run."""
+    from citybrain.cli import catalogue
+
+    found = catalogue.of_service(of, catalogue.events())
+    if as_json:
+        _out.print(json.dumps(list(map(catalogue.plain, found)), ensure_ascii=False, indent=2), soft_wrap=True)
+    else:
+        _out.print(catalogue.table(found))
+
+
+@app.command()
+def describe(
+    event: Annotated[str, typer.Argument(metavar="TYPE", help="Its name, e.g. IncidentOpened, or its full name.")],
+    as_json: Json = False,
+) -> None:
+    """Describes one type of events: its fields, who may see them, who publishes and hears it, and an example."""
+    from citybrain.cli import catalogue
+
+    found = catalogue.one(event, catalogue.events())
+    if as_json:
+        _out.print(json.dumps(catalogue.plain(found), ensure_ascii=False, indent=2), soft_wrap=True)
+    else:
+        _out.print(catalogue.described(found))
 
 
 @app.command()

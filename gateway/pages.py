@@ -1,4 +1,4 @@
-"""The pages of the API at `/docs/`: Envoy answers them itself, from its configuration. They need no token, and lead nowhere."""
+"""The pages of API and events at `/docs/`: Envoy answers them from its configuration. They need no token, and lead nowhere."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from citybrain.gateway.asyncapi import asyncapi
 from citybrain.gateway.openapi import openapi
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.mesh.manifest import Manifest
 
 PREFIX = "/docs/"
-DOCUMENT = f"{PREFIX}openapi.json"
+DOCUMENTS = (f"{PREFIX}openapi.json", f"{PREFIX}asyncapi.json")
+"""The API, and the events."""
 # The parts of the page, by path, with their types. `index.html` names the others.
 FILES = {
     PREFIX: ("index.html", "text/html; charset=utf-8"),
+    f"{PREFIX}events": ("events.html", "text/html; charset=utf-8"),
     f"{PREFIX}page.css": ("page.css", "text/css; charset=utf-8"),
-    **{f"{PREFIX}{name}": (name, "text/javascript; charset=utf-8") for name in ("page.js", "calls.js", "schema.js")},
+    **{
+        f"{PREFIX}{name}": (name, "text/javascript; charset=utf-8")
+        for name in ("page.js", "events.js", "calls.js", "schema.js")
+    },
 }
 # Nothing from elsewhere, nothing written into the page: only our own files, and calls to this gateway.
 _POLICY = (
@@ -41,9 +47,10 @@ def page_routes(manifests: Sequence[Manifest], descriptors: bytes, settings: Gat
     """Envoy's routes of the pages, one for each exact path. They must stand before all others."""
     if not settings.pages:
         return []
-    document = openapi(manifests, descriptors, driven=settings.driven)
+    documents = (openapi(manifests, descriptors, driven=settings.driven), asyncapi(manifests, descriptors))
     found = [_page(path, (_HERE / name).read_text(encoding="utf-8"), kind) for path, (name, kind) in FILES.items()]
-    found.append(_page(DOCUMENT, json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json"))
+    for path, document in zip(DOCUMENTS, documents, strict=True):
+        found.append(_page(path, json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json"))
     without_slash = PREFIX.rstrip("/")
     return [*found, {"name": "docs", "match": _match(without_slash), "redirect": {"path_redirect": PREFIX}} | _unfiltered()]
 

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from citybrain.gateway.asyncapi import asyncapi
 from citybrain.gateway.openapi import openapi
-from citybrain.gateway.pages import DOCUMENT, FILES, PREFIX
+from citybrain.gateway.pages import DOCUMENTS, FILES, PREFIX
 from tests.gateway.conftest import BEARER, ROOT, Answer, call_json
 
 pytestmark = pytest.mark.envoy
 
-PAGES = [*FILES, DOCUMENT]
+DOCUMENT, EVENTS = DOCUMENTS
+PAGES = [*FILES, *DOCUMENTS]
 
 
 def get(address: str, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
@@ -72,10 +74,11 @@ def test_each_page_is_the_file_as_it_was_written(gateway: Any) -> None:
         assert get(gateway.address, f"{path}?again=1").body == (ROOT / "gateway" / "page" / name).read_bytes()
 
 
-def test_nothing_of_the_page_comes_from_elsewhere(gateway: Any) -> None:
+def test_nothing_of_the_pages_comes_from_elsewhere(gateway: Any) -> None:
     links = Links()
-    links.feed(get(gateway.address, PREFIX).body.decode())
-    local = {f"{PREFIX}{link}" for link in links.found if not link.startswith(("#", "data:"))}
+    for page in (PREFIX, f"{PREFIX}events"):
+        links.feed(get(gateway.address, page).body.decode())
+    local = {PREFIX + link.removeprefix("./") for link in links.found if not link.startswith(("#", "data:"))}
     assert local <= set(PAGES)
     assert links.refused == []
     scripts = {path: get(gateway.address, path).body.decode() for path in FILES if path.endswith(".js")}
@@ -83,7 +86,7 @@ def test_nothing_of_the_page_comes_from_elsewhere(gateway: Any) -> None:
     assert imported | local | {PREFIX} == set(PAGES)
     for path in FILES:
         text = get(gateway.address, path).body.decode()
-        assert re.findall(r"https?://|@import|\burl\(|innerHTML|eval\(", text) == [], path
+        assert re.findall(r"https?://|@import|\burl\((?!#)|innerHTML|eval\(", text) == [], path
 
 
 def test_the_document_is_the_one_made_from_the_contracts(gateway: Any, manifest: Any, descriptors: bytes) -> None:
@@ -91,6 +94,17 @@ def test_the_document_is_the_one_made_from_the_contracts(gateway: Any, manifest:
     assert told == openapi([manifest], descriptors)
     assert told["tags"][0]["x-displayName"] == "Emergency command and dispatch (应急指挥调度)"
     assert told["paths"]["/v1/incidents"]["get"]["description"] == "Newest first."
+
+
+def test_the_events_are_those_of_the_services_with_their_meaning(gateway: Any, manifest: Any, descriptors: bytes) -> None:
+    told = get(gateway.address, EVENTS).json()
+    assert told == asyncapi([manifest], descriptors)
+    opened = told["components"]["messages"]["citybrain.emergency_command.v1.IncidentOpened"]
+    assert (opened["title"], opened["summary"], opened["x-classification"]) == (
+        "IncidentOpened",
+        "Somebody needs help.",
+        "INTERNAL",
+    )
 
 
 def test_without_the_slash_it_leads_to_the_page(gateway: Any) -> None:

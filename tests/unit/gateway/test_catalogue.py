@@ -1,0 +1,87 @@
+"""The catalogue of events, held against the contracts of the whole city."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import protovalidate
+import pytest
+from google.protobuf import json_format
+
+from citybrain.gateway.asyncapi import asyncapi
+from citybrain.gateway.catalogue import Catalogue, Event
+from citybrain.local.contracts import descriptors
+from citybrain.mesh.events import message_class
+from citybrain.mesh.startup.serve import choose
+
+MANIFESTS = choose([], [])
+CONTRACTS = descriptors().read_bytes()
+CATALOGUE = Catalogue(MANIFESTS, CONTRACTS)
+BY_NAME = {event.type: event for event in CATALOGUE.events}
+DOCUMENT = asyncapi(MANIFESTS, CONTRACTS)
+
+
+def test_it_has_every_event_of_every_service() -> None:
+    assert sorted(BY_NAME) == sorted(name for manifest in MANIFESTS for name in manifest.publishes)
+
+
+@pytest.mark.parametrize("event", CATALOGUE.events, ids=lambda event: event.type)
+def test_an_event_says_what_it_means_and_its_example_is_one_that_its_contract_allows(event: Event) -> None:
+    assert event.meaning.endswith("."), "write a comment above the message in its contract"
+    importlib.import_module(f"{event.type.rpartition('.')[0]}.events_pb2")
+    message = json_format.ParseDict(dict(event.example), message_class(event.type)())
+    protovalidate.validate(message)
+    assert {field.name for field in event.fields} >= set(event.example)
+    # The document's schema allows it too.
+    schema = {"$ref": f"#/components/schemas/{event.type}", "components": {"schemas": DOCUMENT["components"]["schemas"]}}
+    jsonschema.Draft202012Validator(schema).validate(event.example)
+
+
+def test_who_publishes_and_who_hears_an_event_follows_from_the_manifests() -> None:
+    opened = BY_NAME["citybrain.emergency_command.v1.IncidentOpened"]
+    assert opened.publisher.name == "emergency_command"
+    assert "sagas" in [one.name for one in opened.hearers]
+    for manifest in MANIFESTS:
+        for name in manifest.subscribes:
+            if name in BY_NAME:
+                assert manifest in BY_NAME[name].hearers
+
+
+def test_a_field_says_who_may_see_it_and_whom_it_is_about() -> None:
+    fields = {field.name: field for field in BY_NAME["citybrain.emergency_command.v1.IncidentOpened"].fields}
+    assert (fields["reporter"].person, fields["reporter"].of) == ("reporter_id", "citybrain.emergency_command.v1.Contact")
+    assert fields["incidentId"].person == ""
+    assert BY_NAME["citybrain.health.v1.PatientAnnounced"].classification == "RESTRICTED"
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def test_everything_that_the_document_refers_to_is_in_it() -> None:
+    found = list(references(DOCUMENT))
+    assert len(found) > len(BY_NAME)
+    for reference in found:
+        part = DOCUMENT
+        for name in reference.removeprefix("#/").split("/"):
+            part = part[name]
+    assert set(DOCUMENT["channels"]) == set(DOCUMENT["components"]["messages"]) == set(BY_NAME)
+    assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
+
+
+def test_each_event_is_sent_by_one_service_and_received_by_those_that_hear_it() -> None:
+    sent = [name.split(".", 2)[2] for name, one in DOCUMENT["operations"].items() if one["action"] == "send"]
+    assert sorted(sent) == sorted(BY_NAME)
+    received = {name for name, one in DOCUMENT["operations"].items() if one["action"] == "receive"}
+    assert "receive.sagas.citybrain.emergency_command.v1.IncidentOpened" in received
