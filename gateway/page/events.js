@@ -1,4 +1,5 @@
 // The events of the city: a list with a search, a picture of who tells whom, and the page of one event.
+import { searching } from "./search.js";
 import { el, example, fields, prose, resolve, use } from "./schema.js";
 
 const byId = (id) => document.getElementById(id);
@@ -6,6 +7,7 @@ const main = byId("main");
 const short = (type) => type.split(".").pop();
 let events = [];
 let services = [];
+const search = searching(byId("events"), () => events);
 
 function found(api) {
   const all = Object.entries(api.components.messages).map(([type, message]) => ({ ...message, type, publisher: "", hearers: [] }));
@@ -72,7 +74,7 @@ function overview(info) {
 }
 
 function page(one) {
-  const who = (name) => el("a", { href: "#", onclick: () => { byId("search").value = name; byId("search").dispatchEvent(new Event("input")); } }, name);
+  const who = (name) => el("a", { href: "#", onclick: () => { search.value = name; search.dispatchEvent(new Event("input")); } }, name);
   main.replaceChildren(
     el("h1", {}, one.title), el("p", { class: "address" }, el("code", {}, one.type)), ...prose(one.summary),
     el("p", {}, "Published by ", who(one.publisher), ". Heard by ", ...(one.hearers.length ? one.hearers.flatMap((name, n) => [n ? ", " : "", who(name)]) : ["no service of the city"]), ". "),
@@ -89,20 +91,6 @@ function show() {
   if (one) main.focus();
   scrollTo(0, 0);
 }
-
-const search = byId("search");
-search.addEventListener("input", () => {
-  const wanted = search.value.toLowerCase().split(/\s+/);
-  for (const one of events) one.link.parentElement.hidden = !wanted.every((word) => one.words.includes(word));
-  for (const section of byId("events").children) section.hidden = !section.querySelector("li:not([hidden])");
-  byId("none").hidden = !!byId("events").querySelector("section:not([hidden])");
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !/INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) {
-    event.preventDefault();
-    search.focus();
-  }
-});
 
 const answer = await fetch("asyncapi.json");
 if (answer.ok) {

@@ -1,5 +1,6 @@
 // The list of methods, the token, and the page of one method.
 import { newId, send } from "./calls.js";
+import { searching } from "./search.js";
 import { about, choices, el, example, fields, prose, resolve, use } from "./schema.js";
 
 const byId = (id) => document.getElementById(id);
@@ -70,30 +71,7 @@ function list() {
     })))));
 }
 
-const search = byId("search");
-search.addEventListener("input", () => {
-  const wanted = search.value.toLowerCase().split(/\s+/);
-  for (const one of operations) one.link.parentElement.hidden = !wanted.every((word) => one.words.includes(word));
-  for (const section of byId("methods").children) section.hidden = !section.querySelector("li:not([hidden])");
-  byId("none").hidden = !!byId("methods").querySelector("section:not([hidden])");
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !event.target.matches("input, textarea, select")) {
-    event.preventDefault();
-    search.select();
-    search.focus();
-  }
-  if (event.target.closest?.("nav") && ["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) {
-    const links = [...document.querySelectorAll("nav li:not([hidden]) a")].filter((link) => link.offsetParent);
-    const at = links.indexOf(event.target);
-    if (event.key === "Enter" && event.target === search) links[0]?.click();
-    else if (event.key !== "Enter") {
-      event.preventDefault();
-      const next = at + (event.key === "ArrowDown" ? 1 : -1);
-      (next < 0 ? search : links[Math.min(next, links.length - 1)])?.focus();
-    }
-  }
-});
+searching(byId("methods"), () => operations);
 
 // ---- the page of one method
 
