@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ def test_beside_a_city_it_joins_it_and_of_what_runs_there_no_second_is_begun(par
         with developed(parks, data) as said:
             assert not any("gateway at" in line for line in said)
             until(lambda: "site" in called(address, data, "OpenSite", OPEN), said)
+            for page, shown in (("openapi.json", "/v1/parks/sites"), ("asyncapi.json", "citybrain.parks.v1.SiteOpened")):
+                with urllib.request.urlopen(f"http://{address}/docs/{page}", timeout=LIMIT_S) as document:
+                    assert shown in document.read().decode()
             again = subprocess.run(
                 [*CITY, "dev", "parks", "--folder", "."], cwd=parks, capture_output=True, text=True, timeout=100, check=False
             )
