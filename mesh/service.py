@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -19,6 +20,7 @@ from citybrain.mesh.providers.streams import Cause, Streams
 from citybrain.mesh.providers.token_keys import TokenKeys
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.providers.waiting import Waiting, WaitsForPeople
+from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import correlate, current, new_id
 from citybrain.mesh.runtime.greenlets import off_loop, wait
@@ -44,6 +46,7 @@ __all__ = [
     "Source",
     "Streams",
     "TokenKeys",
+    "Usage",
     "View",
     "Waiting",
     "WaitsForPeople",
@@ -127,6 +130,15 @@ class People(Provider):
         return wait(self.container.process.vault.keys.person(kind, value))
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many calls of each class somebody has made today. Limit 0: there is none. `begins_anew`: microseconds since 1970."""
+
+    used: Mapping[str, int]
+    limits: Mapping[str, int]
+    begins_anew: int
+
+
 class Caller(Provider):
     """Who calls; inside a method: `self.caller.require_district(district)`, `self.caller.name`.
 
@@ -141,6 +153,12 @@ class Caller(Provider):
     def name(self) -> str:
         """The subject of who calls; for a service `service:` and its name."""
         return current().caller
+
+    def usage(self) -> Usage:
+        """What the caller has used today, and may use. Unavailable: it is not known now."""
+        quotas = self.container.process.quotas
+        use = wait(quotas.of(current().principal))
+        return Usage(dict(use.used), dict(use.limits), int(quotas.begins_anew * MICROSECONDS))
 
     def require_district(self, district: str) -> None:
         """Forbidden: the caller is bound to another district."""

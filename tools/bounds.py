@@ -21,6 +21,7 @@ WHOLE = {
     "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",
     "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
     "citybrain.identity.v1.IdentityService.GetKeys": "two keys are published at a time",
+    "citybrain.identity.v1.IdentityService.GetUsage": "there are three classes of methods",
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
 }

@@ -243,6 +243,18 @@ class Quotas:
             _log.warning("quotas are counted in this process alone: the store is away", error=repr(error), exc_info=unexpected)
         self._away = True
 
+    # -- for who asks of themselves ---------------------------------------------------------------------------------------
+
+    async def of(self, caller: Principal) -> Use:
+        """What a caller has used today in all processes, and may use. StoreError: it is not known."""
+        self._look()
+        await self.exchange()
+        one = self._known.get(caller.subject)
+        if one is None:
+            # Services have no quota, and are not counted.
+            one = _Consumer(caller, digest_of(caller.subject), [0] * len(CLASSES), (math.inf,) * len(CLASSES))
+        return self._use(one.digest, one, dict(zip(CLASSES, one.used, strict=True)))
+
     # -- for operators ----------------------------------------------------------------------------------------------------
 
     @property

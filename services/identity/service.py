@@ -33,6 +33,13 @@ class IdentityService(Service):
         return pb.IssueTokenResponse(token=token, ends_at=timestamp(ends_at))
 
     @rpc
+    def GetUsage(self, request: pb.GetUsageRequest) -> pb.GetUsageResponse:
+        """What the caller has used today."""
+        usage = self.caller.usage()
+        usages = [pb.Usage(method_class=name, used=used, limit=usage.limits.get(name, 0)) for name, used in usage.used.items()]
+        return pb.GetUsageResponse(usages=usages, begins_anew=timestamp(usage.begins_anew))
+
+    @rpc
     def GetKeys(self, request: pb.GetKeysRequest) -> pb.GetKeysResponse:
         """The ids of the published keys."""
         known = self.keys.known()

@@ -84,3 +84,17 @@ def test_keys_change_by_themselves_when_it_is_time_and_not_before(monkeypatch: p
         (changed,) = identity.events(SigningKeyChanged)
         assert changed.data.key_id != first  # type: ignore[attr-defined]
         assert keys.KeyRing(identity.parts.process.settings.data / "identity", longest_s=60).signing != first
+
+
+def test_who_asks_is_told_what_they_have_used_today_and_may_use_and_of_nobody_else() -> None:
+    with running(IdentityService) as identity:
+        for _ in range(3):
+            identity.fire("GetKeys", pb.GetKeysRequest(), caller="desk")
+        identity.fire("RotateKeys", pb.RotateKeysRequest(reason="it is time"), caller="somebody-else")
+        told = identity.fire("GetUsage", pb.GetUsageRequest(), caller="desk", scopes=["usage.read"])
+        used = {one.method_class: (one.used, one.limit) for one in told.usages}
+        # This call is counted too.
+        assert used == {"read": (4, 1_000_000), "command": (0, 200_000), "stream": (0, 20_000)}
+        assert 0 < told.begins_anew.seconds - time.time() <= 24 * 3600
+        free = identity.fire("GetUsage", pb.GetUsageRequest(), caller="operator", scopes=["*"])
+        assert [one.limit for one in free.usages] == [0, 0, 0]
