@@ -44,11 +44,6 @@ class Described:
             return descriptor_pool.Default(), []
         pool = descriptor_pool.DescriptorPool()
         known: set[str] = set()
-        others: list[str] = []
-        for file in FileDescriptorSet.FromString(self._contracts.read_bytes()).file:
-            pool.Add(file)
-            known.add(file.name)
-            others += [f"{file.package}.{service.name}" for service in file.service]
 
         def add(file: FileDescriptor) -> None:
             if file.name not in known:
@@ -57,6 +52,13 @@ class Described:
                     add(needed)
                 pool.AddSerializedFile(file.serialized_pb)
 
+        # What runs here comes first: the file may leave some of its services out.
         for service in self._needed:
             add(descriptor_pool.Default().FindServiceByName(service).file)
+        others: list[str] = []
+        for file in FileDescriptorSet.FromString(self._contracts.read_bytes()).file:
+            if file.name not in known:
+                known.add(file.name)
+                pool.Add(file)
+                others += [f"{file.package}.{service.name}" for service in file.service]
         return pool, others

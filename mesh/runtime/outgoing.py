@@ -121,8 +121,8 @@ class Outgoing:
     async def unreachable(self, service: str) -> str:
         """Why another service cannot be called; empty: it answers, and says that it is ready."""
         try:
+            stub: Any = HealthStub(self._channel(service))
             address = self._address(service)
-            stub: Any = HealthStub(self._channel(address))
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ASK_S)
         except CallFailed as error:
             return str(error)
@@ -144,7 +144,7 @@ class Outgoing:
     def _stub(self, path: str, request: type[Message]) -> Any:
         """The stub of a method, kept for the next call. CallFailed: its service has no known address."""
         service, _, method = path.partition("/")
-        channel = self._channel(self._address(service))
+        channel = self._channel(service)
         found = self._stubs.get(path)
         if found is None or found[0] is not channel:
             answer = message_class(find_method(service, method).output_type.full_name)
@@ -162,7 +162,8 @@ class Outgoing:
             raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{service} runs nowhere this process knows of")
         return address
 
-    def _channel(self, address: str) -> grpc.aio.Channel:
+    def _channel(self, service: str) -> grpc.aio.Channel:
+        address = self._address(service)
         files = self._own.current() if self._own is not None else None
         found = self._channels.get(address)
         if found is not None and found[1] is files:
