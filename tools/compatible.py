@@ -43,7 +43,7 @@ _SCOPE: Any = options_pb2.scope
 _ANY_DISTRICT: Any = options_pb2.any_district
 _HTTP: Any = annotations_pb2.http
 _RULES: Any = validate_pb2.field
-_RULES_OF_MESSAGE: Any = validate_pb2.message
+_OF_MESSAGE: Any = validate_pb2.message
 _TYPES = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 # What one promises, the next promises too.
 _REPEATABLE = (MethodOptions.IDEMPOTENCY_UNKNOWN, MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS)
@@ -114,12 +114,12 @@ def _of_messages(old: Contracts, new: Contracts, readers: Readers) -> Iterator[F
         unset = options_pb2.CLASSIFICATION_INTERNAL if is_event else options_pb2.CLASSIFICATION_PUBLIC
         was, now_ = (int(one.content.options.Extensions[_CLASSIFICATION]) or unset for one in (message, there))
         if now_ < was:
-            told = "of the events that follow" if is_event else "of what was hidden"
+            shown = "the events that follow" if is_event else "what was hidden from them"
             yield Finding(
                 there.place,
                 name,
-                f"was {_level(was)} and is {_level(now_)}, so more people are shown what is in it, {told}: put it "
-                f"back. Give what more people may see {'an event' if is_event else 'a message'} of its own",
+                f"was {_level(was)} and is {_level(now_)}: more people are shown {shown}. Put it back, and give what more "
+                f"people may see {'an event' if is_event else 'a message'} of its own",
             )
         for one in message.fields.values():
             yield from _of_field(name, one, there, new, readers, name in stored)
@@ -206,20 +206,13 @@ def _of_options(
 
 def _of_rules(name: str, was: MessageThere, now_: MessageThere) -> Iterator[Finding]:
     """Rules of a message that requests bring, or of its fields, which refuse what they took before."""
-    pairs = [
-        (f"{name}.{key}", was.fields[key].options, now_.fields[key].options, now_.places[key])
-        for key in was.fields
-        if key in now_.fields
-    ]
-    ruled = [(full, one.Extensions[_RULES], two.Extensions[_RULES], place) for full, one, two, place in pairs]
-    ruled.append(
-        (
-            name,
-            was.content.options.Extensions[_RULES_OF_MESSAGE],
-            now_.content.options.Extensions[_RULES_OF_MESSAGE],
-            now_.place,
-        )
-    )
+    ruled = [(name, was.content.options.Extensions[_OF_MESSAGE], now_.content.options.Extensions[_OF_MESSAGE], now_.place)]
+    for key, one in was.fields.items():
+        two = now_.fields.get(key)
+        # Of another type the rules are others, and that is told already.
+        if two is not None and _kind(one) == _kind(two):
+            rules = (one.options.Extensions[_RULES], two.options.Extensions[_RULES])
+            ruled.append((f"{name}.{key}", *rules, now_.places[key]))
     for full, before, after, place in ruled:
         for rule in _stricter(before, after):
             yield Finding(
@@ -418,14 +411,12 @@ def buf_breaking(before: FileDescriptorSet, after: FileDescriptorSet, but: Itera
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     if done.returncode not in (0, 100):
         return [f"buf breaking cannot compare: {' '.join(done.stderr.split())}"]
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    told = [(f"protos/{one.get('path', '')}", one) for one in found]
-    lines = [f"{path}:{one['start_line']}" if "start_line" in one else path for path, one in told]
-    return [
-        f"{line}: {one['message']} (buf {one['type']})"
-        for line, (_, one) in zip(lines, told, strict=True)
-        if line not in set(but)
-    ]
+    said, places = [], set(but)
+    for one in map(json.loads, done.stdout.splitlines()):
+        place = f"protos/{one.get('path', '')}" + (f":{one['start_line']}" if "start_line" in one else "")
+        if place not in places:
+            said.append(f"{place}: {one['message']} (buf {one['type']})")
+    return said
 
 
 def upcasters() -> tuple[dict[str, str], list[str]]:

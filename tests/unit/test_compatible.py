@@ -201,7 +201,7 @@ NEW_TYPE = r"give the event a new type .* write an upcaster"
         pytest.param(
             option("citybrain.health.v1.PatientAnnounced", message, "classification", OPTIONS.CLASSIFICATION_INTERNAL),
             at(EVENTS, "message PatientAnnounced {"),
-            r"PatientAnnounced was RESTRICTED and is INTERNAL, so more people are shown what is in it",
+            r"PatientAnnounced was RESTRICTED and is INTERNAL: more people are shown the events that follow",
             id="an event's classification is lowered",
         ),
         pytest.param(
@@ -460,15 +460,20 @@ def test_the_contracts_of_this_tree_break_nothing_that_is_released() -> None:
     assert {one.name for one in released().file} <= {one.name for one in BUILT.file}
 
 
-def test_a_break_ends_make_check_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_breaks_end_make_check_each_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     after = FileDescriptorSet()
     after.CopyFrom(BUILT)
     without(f"{RESERVED}.incident_id")(after)
+    length = field(after, "citybrain.roads.v1.RoadEdge.length_m")
+    length.type = FieldDescriptorProto.TYPE_FLOAT
+    rule("citybrain.roads.v1.RoadEdge.length_m", "float.gte", 1.0)(after)
     monkeypatch.setattr(compatible, "now", lambda: after)
     monkeypatch.setattr(compatible, "released", lambda: to_keep(BUILT))
     lines: list[str] = []
     assert main(lines.append) == 1
-    assert "incident_id is gone, and health (team health) reads it" in lines[0]
+    gone, other = lines
+    assert "incident_id is gone, and health (team health) reads it" in gone
+    assert "length_m is float and was double" in other
 
 
 def test_released_contracts_are_written_anew_until_the_first_release_and_then_with_a_version_only() -> None:
