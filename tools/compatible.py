@@ -26,7 +26,10 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     MethodOptions,
 )
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from protovalidate import Validator
 
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.upcasting import steps
@@ -125,6 +128,7 @@ def _of_messages(old: Contracts, new: Contracts, readers: Readers) -> Iterator[F
             yield from _of_field(name, one, there, new, readers, name in stored)
         if name in asked:
             yield from _of_rules(name, message, there)
+            yield from _of_new_fields(name, message, there, new.all)
 
 
 def _of_field(
@@ -222,6 +226,26 @@ def _of_rules(name: str, was: MessageThere, now_: MessageThere) -> Iterator[Find
                 "with its reason, or add a method. If it must be: name the field in CHOSEN of tools/compatible.py, with why",
                 may_be=True,
             )
+
+
+def _of_new_fields(name: str, was: MessageThere, now_: MessageThere, contracts: FileDescriptorSet) -> Iterator[Finding]:
+    """New fields of a message that requests bring, which callers of today do not fill, and must."""
+    new = now_.fields.keys() - was.fields.keys()
+    if not any(now_.fields[key].options.HasExtension(_RULES) for key in new):
+        return
+    pool = DescriptorPool()
+    for file in contracts.file:
+        pool.Add(file)
+    empty = GetMessageClass(pool.FindMessageTypeByName(name))()
+    paths = [one.proto.field.elements for one in Validator().collect_violations(empty) if one.proto.field is not None]
+    for key in sorted({path[0].field_name for path in paths if path} & new):
+        yield Finding(
+            now_.places[key],
+            f"{name}.{key}",
+            "is new, and a request without it is refused: callers of today do not send it. Let its rules take such a request, "
+            "or add a method",
+            may_be=True,
+        )
 
 
 def _stricter(was: Any, now_: Any) -> Iterator[str]:

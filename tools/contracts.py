@@ -55,6 +55,7 @@ class Contracts:
         self.methods: dict[str, MethodDescriptorProto] = {}
         self.places: dict[str, str] = {}
         self.events: set[str] = set()
+        self.all = contracts
         for file in (one for one in contracts.file if one.name.startswith(OURS)):
             lines = {tuple(one.path): one.span[0] + 1 for one in file.source_code_info.location}
             for number, message in enumerate(file.message_type):

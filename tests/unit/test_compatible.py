@@ -107,7 +107,7 @@ def told(change: Change, upcast: Mapping[str, str] | None = None, before: FileDe
     after = FileDescriptorSet()
     after.CopyFrom(before)
     change(after)
-    return [one.line() for one in findings(before, after, READ, upcast)]
+    return [one.line() for one in findings(to_keep(before), after, READ, upcast)]
 
 
 def at(contract: str, declared: str, inside: str = "") -> str:
@@ -318,6 +318,18 @@ def new_field(of: str, **values: Any) -> Change:
     )
 
 
+def ruled(**rules: Any) -> Change:
+    """A new field of a request with rules."""
+
+    def change(contracts: FileDescriptorSet) -> None:
+        new_field("citybrain.health.v1.ReserveBedRequest")(contracts)
+        of: Any = field(contracts, "citybrain.health.v1.ReserveBedRequest.more").options.Extensions[RULES]
+        for name, value in rules.items():
+            setattr(of if name == "required" else of.string, name, value)
+
+    return change
+
+
 def new_event(contracts: FileDescriptorSet) -> None:
     file(contracts, EVENTS).message_type.add(name="AmbulanceWashed")
 
@@ -340,6 +352,7 @@ def other_comments(contracts: FileDescriptorSet) -> None:
         pytest.param(lambda c: None, id="nothing"),
         pytest.param(new_field(RESERVED), id="a new field of an event"),
         pytest.param(new_field("citybrain.health.v1.ReserveBedRequest"), id="a new field of a request"),
+        pytest.param(ruled(max_bytes=60), id="a new field of a request with a limit"),
         pytest.param(new_event, id="a new event"),
         pytest.param(new_method, id="a new method"),
         pytest.param(other_comments, id="other comments"),
@@ -369,6 +382,12 @@ def other_comments(contracts: FileDescriptorSet) -> None:
 )
 def test_what_breaks_nobody_is_not_told(change: Change) -> None:
     assert told(change) == []
+
+
+@pytest.mark.parametrize("rules", [{"required": True}, {"min_len": 1}])
+def test_a_new_field_that_a_request_must_have_is_told(rules: dict[str, Any]) -> None:
+    (line,) = told(ruled(**rules))
+    assert "citybrain.health.v1.ReserveBedRequest.more is new, and a request without it is refused" in line
 
 
 def test_the_classification_of_a_field_is_never_lowered_because_what_is_stored_would_be_shown() -> None:
