@@ -218,7 +218,7 @@ def _of_rules(name: str, was: MessageThere, now_: MessageThere) -> Iterator[Find
             rules = (one.options.Extensions[_RULES], two.options.Extensions[_RULES])
             ruled.append((f"{name}.{key}", *rules, now_.places[key]))
     for full, before, after, place in ruled:
-        for rule in _stricter(before, after):
+        for rule in stricter(before, after):
             yield Finding(
                 place,
                 full,
@@ -248,13 +248,13 @@ def _of_new_fields(name: str, was: MessageThere, now_: MessageThere, contracts: 
         )
 
 
-def _stricter(was: Any, now_: Any) -> Iterator[str]:
+def stricter(was: Any, now_: Any) -> Iterator[str]:
     """The rules that are new or take less than before."""
     for rule, value in now_.ListFields():
         before = getattr(was, rule.name)
         there = bool(before) if rule.is_repeated else was.HasField(rule.name)
         if isinstance(value, Message) and not value.DESCRIPTOR.full_name.startswith("google.protobuf."):
-            yield from (f"{rule.name}.{inner}" for inner in _stricter(before, value))
+            yield from (f"{rule.name}.{inner}" for inner in stricter(before, value))
         elif rule.is_repeated:
             as_text = [{str(one) for one in some} for some in (before, value)]
             if not there or (as_text[0] - as_text[1] if rule.name == "in" else as_text[1] - as_text[0]):

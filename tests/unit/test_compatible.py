@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from buf.validate import validate_pb2
 from citybrain.options.v1 import options_pb2
 from google.api import annotations_pb2
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
@@ -20,9 +22,11 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from citybrain.local.city import ROOT
+from citybrain.mesh.manifest import find_manifests
 from tools import compatible
-from tools.compatible import buf_breaking, findings, main, unneeded
+from tools.compatible import buf_breaking, findings, main, stricter, unneeded
 from tools.contracts import CONSUMERS, Consumer, written
+from tools.released import main as keep
 from tools.released import now, problem, released, stale, to_keep
 
 HEALTH, TRAFFIC, COMMAND = "citybrain/health/v1", "citybrain/traffic/v1", "citybrain/emergency_command/v1"
@@ -418,6 +422,38 @@ def test_an_upcaster_of_an_event_that_the_contract_does_not_give_up_is_told() ->
     assert "citybrain.traffic.v1.VehicleLost is read as" in line and line.endswith("mark it deprecated")
 
 
+@pytest.mark.parametrize(
+    ("was", "now_", "told"),
+    [
+        ("", "", []),
+        ("string { max_bytes: 9 }", "string { max_bytes: 9 }", []),
+        ("string { max_bytes: 9 }", "", []),
+        ("string { max_bytes: 9 }", "string { max_bytes: 10 }", []),
+        ("string { max_bytes: 9 }", "string { max_bytes: 8 }", ["string.max_bytes"]),
+        ("", "string { max_bytes: 9 }", ["string.max_bytes"]),
+        ("string { min_len: 2 }", "string { min_len: 1 }", []),
+        ("string { min_len: 2 }", "string { min_len: 3 }", ["string.min_len"]),
+        ("double { lt: 2 }", "double { lt: 1 }", ["double.lt"]),
+        ("double { gt: 2 }", "double { gt: 1 }", []),
+        ("required: true", "required: false", []),
+        ("required: false", "required: true", ["required"]),
+        ("string { pattern: 'a' }", "string { pattern: 'b' }", ["string.pattern"]),
+        ("string { in: 'a' }", "string { in: 'a' in: 'b' }", []),
+        ("string { in: 'a' in: 'b' }", "string { in: 'a' }", ["string.in"]),
+        ("", "string { in: 'a' }", ["string.in"]),
+        ("string { not_in: 'a' }", "string { not_in: 'a' not_in: 'b' }", ["string.not_in"]),
+        ("cel { id: 'a' }", "cel { id: 'a' } cel { id: 'b' }", ["cel"]),
+        ("cel { id: 'a' } cel { id: 'b' }", "cel { id: 'a' }", []),
+        ("duration { lte { seconds: 9 } }", "duration { lte { seconds: 10 } }", []),
+        ("duration { lte { seconds: 9 } }", "duration { lte { seconds: 8 nanos: 7 } }", ["duration.lte"]),
+        ("repeated { items { string { len: 2 } } }", "repeated { items { string { len: 3 } } }", ["repeated.items.string.len"]),
+    ],
+)
+def test_a_rule_is_stricter_if_it_takes_less(was: str, now_: str, told: list[str]) -> None:
+    rules = [text_format.Parse(text, validate_pb2.FieldRules()) for text in (was, now_)]
+    assert list(stricter(*rules)) == told
+
+
 def test_what_was_never_released_may_go_unless_somebody_reads_it() -> None:
     before = to_keep(BUILT)
     new_field(RESERVED)(before)
@@ -493,6 +529,37 @@ def test_breaks_end_make_check_each_with_one_sentence(monkeypatch: pytest.Monkey
     gone, other = lines
     assert "incident_id is gone, and health (team health) reads it" in gone
     assert "length_m is float and was double" in other
+
+
+def test_a_released_version_without_its_contracts_and_upcasters_that_do_not_load_end_make_check_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = find_manifests([ROOT / "services"])[0].model_copy(update={"upcasters": "citybrain.no.upcasters"})
+    monkeypatch.setattr(compatible, "find_manifests", lambda _: [manifest])
+    monkeypatch.setattr(compatible, "version", lambda: "0.1.0")
+    monkeypatch.setattr(compatible, "released", lambda: FileDescriptorSet(file=to_keep(BUILT).file[:-1]))
+    monkeypatch.setattr(compatible, "CHOSEN", {"x.Y": "?"})
+    lines: list[str] = []
+    assert main(lines.append) == 1
+    unloaded, unneeded_one, stale_one = lines
+    assert unloaded.startswith("citybrain.no.upcasters cannot be loaded: ModuleNotFoundError")
+    assert "CHOSEN names x.Y, of which nothing is broken" in unneeded_one
+    assert "has not the contracts of 0.1.0: make released" in stale_one
+
+
+def test_released_contracts_are_written_unless_they_may_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "released.binpb"
+    monkeypatch.setattr("tools.released.FILE", kept)
+    assert keep() == 0
+    assert FileDescriptorSet.FromString(kept.read_bytes()) == to_keep(BUILT)
+    assert kept.read_bytes() == to_keep(BUILT).SerializeToString(deterministic=True)
+    monkeypatch.setattr("tools.released.problem", lambda *_: "it is not the day for it")
+    kept.write_bytes(b"")
+    assert keep() == 1
+    assert kept.read_bytes() == b""
+    assert capsys.readouterr().err == "released.binpb stays as it is: it is not the day for it\n"
 
 
 def test_released_contracts_are_written_anew_until_the_first_release_and_then_with_a_version_only() -> None:
