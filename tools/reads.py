@@ -23,8 +23,7 @@ from citybrain.mesh.storage.code_digests import node_of
 
 WHOLE = "*"
 _NONE: Any = object()
-# In calls inside calls: no helper of a read model is that deep.
-_DEEPEST = 40
+# How often a loop is gone through: more than names hand on to each other in one.
 _ROUNDS = 4
 _KEEP = (list, tuple, sorted, set, frozenset, reversed, iter, enumerate, zip, filter)
 _LOOK = (isinstance, issubclass, type, type_name, id, callable, len, any, all, bool)
@@ -342,7 +341,7 @@ class Reader:
         if known is map or _among(known, (*_KEEP, *_ONE_OF)):
             return self._of_builtin(known, given, named)
         code = known if isinstance(known, _Code) else self._code(known)
-        if code is None or code.node in self._open or len(self._open) > _DEEPEST:
+        if code is None or code.node in self._open:
             self._escape(function, *given, *named.values())
             return NOTHING
         return self._of_body(code, given, named)

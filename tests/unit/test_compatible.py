@@ -406,6 +406,15 @@ def test_the_classification_of_a_field_is_never_lowered_because_what_is_stored_w
     assert "was for SECRET and is for PUBLIC" in gone
 
 
+def test_the_classification_of_an_answer_is_never_lowered_either_and_an_answer_is_no_event() -> None:
+    before, answer = FileDescriptorSet(), "citybrain.health.v1.ReserveBedResponse"
+    before.CopyFrom(BUILT)
+    option(answer, message, "classification", OPTIONS.CLASSIFICATION_INTERNAL)(before)
+    (line,) = told(option(answer, message, "classification", None), before=before)
+    assert f"{answer} was INTERNAL and is PUBLIC: more people are shown what was hidden from them" in line
+    assert told(with_(answer, lambda c, n: message(c, n).options, deprecated=True), before=before) == []
+
+
 def test_an_event_is_given_up_with_an_upcaster_and_who_still_hears_the_old_one_is_told() -> None:
     lost, missing = "citybrain.traffic.v1.VehicleLost", "citybrain.traffic.v1.VehicleMissing"
     up = with_(missing, lambda c, n: message(c, n).options, deprecated=True)

@@ -296,7 +296,19 @@ def test_a_service_that_comes_to_read_one_more_field_says_so(make: Make) -> None
     assert after.reads == {ROADS: ["edges.district_id", "edges.edge_id", "edges.length_m"]}
 
 
-def test_a_workflow_that_comes_to_read_one_more_field_says_so(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "reads"),
+    [
+        (
+            'vehicle_id=s.answer("reserve_ambulance").ambulance_id,',
+            'vehicle_id=s.answer("reserve_ambulance").station.edge_id,',
+            "station.edge_id",
+        ),
+        ("LATE_FACTOR * s.answer(leg).route.travel_time_s", "LATE_FACTOR * s.answer(leg).route.length_m", "route.length_m"),
+        ("event.vehicle_id != s.answer", 'event.vehicle_id != s.answer("reserve_ambulance").station or s.answer', "station.*"),
+    ],
+)
+def test_a_workflow_that_comes_to_read_one_more_field_says_so(make: Make, old: str, new: str, reads: str) -> None:
     tail = """
         from citybrain.mesh.service import Service
         from citybrain.sagas.engine.runner import SagaRunner
@@ -304,12 +316,12 @@ def test_a_workflow_that_comes_to_read_one_more_field_says_so(make: Make) -> Non
             name = "parks"
             runner = SagaRunner((EMERGENCY_RESPONSE, EMERGENCY_RESPONSE_1))
     """
-    workflow, old = "sagas/workflows/emergency_response.py", 'vehicle_id=s.answer("reserve_ambulance").ambulance_id,'
+    workflow = "sagas/workflows/emergency_response.py"
     _, before = one_more(make, workflow, old, old, tail)
-    _, after = one_more(make, workflow, old, old.replace(".ambulance_id", ".station.edge_id"), tail)
+    _, after = one_more(make, workflow, old, new, tail)
     answer = "citybrain.health.v1.ReserveAmbulanceResponse"
     assert before.name == "parks/emergency_response"
-    assert sorted({*after.reads[answer]} - {*before.reads[answer]}) == ["station.edge_id"]
+    assert sorted({*after.reads[answer]} - {*before.reads[answer]}) == [reads]
 
 
 def test_a_file_that_the_code_no_longer_makes_has_drifted(monkeypatch: pytest.MonkeyPatch) -> None:
