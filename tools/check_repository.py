@@ -168,12 +168,13 @@ def _drift() -> list[str]:
 
 def _consumers() -> list[str]:
     from citybrain.mesh.manifest import ManifestError
+    from citybrain.mesh.upcasting import UpcastError
     from tools.consumers import made
     from tools.contracts import CONSUMERS
 
     try:
         text = made()
-    except ManifestError as error:
+    except (ManifestError, UpcastError) as error:
         return [f"{CONSUMERS.name} cannot be made: {error}"]
     drifted = not CONSUMERS.is_file() or CONSUMERS.read_text(encoding="utf-8") != text
     return [f"{CONSUMERS.name} has drifted: make consumers"] if drifted else []

@@ -7,6 +7,7 @@ Nobody writes it by hand: `make consumers` finds it in views, reactions, streams
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import sys
 import textwrap
@@ -95,16 +96,14 @@ def _of_workflow(manifest: Manifest, package: str, name: str, versions: Iterable
     for workflow in versions:
         heard.update(type_name(event) for event in workflow.hears)
         state = Value(saga=Saga(_whole([type_name(workflow.starts_on)]), dict(_answers(workflow))))
-        events = {**workflow.undo_on}
-        for event, function in [*workflow.hears.items(), *events.items()]:
+        for event, function in [*workflow.hears.items(), *workflow.undo_on.items()]:
             reader.follow(function, Value(_whole([type_name(event)])))
         for leaf in workflow.leaves():
             if callable(leaf.deadline_s):
                 reader.follow(leaf.deadline_s, state)
             if isinstance(leaf, Wait):
-                hears = {type_name(leaf.event): leaf.matches, **{type_name(e): f for e, f in leaf.fails_on.items()}}
-                for kind, condition in hears.items():
-                    reader.follow(condition, state, Value(_whole([kind])))
+                for event, condition in [(leaf.event, leaf.matches), *leaf.fails_on.items()]:
+                    reader.follow(condition, state, Value(_whole([type_name(event)])))
                 continue
             for command in _commands(leaf):
                 calls.add(command.method.replace("/", "."))
@@ -130,13 +129,15 @@ def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
 def _calls(service: type[Service]) -> Iterator[str]:
     """The methods of others that a class calls through its clients."""
     clients = {name: one.service for name, one in inspect.getmembers(service) if isinstance(one, Client)}
-    for _, method in inspect.getmembers(service, inspect.isfunction) if clients else []:
-        for client, name in _attributes(method):
-            if client in clients and name:
-                yield f"{clients[client]}.{name}"
-            elif client in clients:
-                # It is handed to somebody, who may call any method.
-                found: ServiceDescriptor = descriptor_pool.Default().FindServiceByName(clients[client])
+    methods = [method for _, method in inspect.getmembers(service, inspect.isfunction)] if clients else []
+    used = [pair for method in methods for pair in _attributes(method) if pair[0] in clients]
+    yield from (f"{clients[client]}.{name}" for client, name in used if name)
+    for client, of in clients.items():
+        # If it is handed to somebody, or used where nobody looks, any method may be called.
+        if (client, "") in used or client not in dict(used):
+            # Without its contract nobody can make a request for it.
+            with contextlib.suppress(KeyError):
+                found: ServiceDescriptor = descriptor_pool.Default().FindServiceByName(of)
                 yield from (each.full_name for each in found.methods)
 
 

@@ -13,8 +13,9 @@ from types import ModuleType
 import pytest
 
 from citybrain.local.city import ROOT
-from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.service import Service
+from citybrain.mesh.upcasting import UpcastError
 from tools import check_repository
 from tools.consumers import consumer_of, made
 from tools.contracts import CONSUMERS, Consumer, written
@@ -28,6 +29,7 @@ import functools
 from typing import Any, cast
 from dataclasses import dataclass
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.district_hub.v1 import district_hub_service_pb2
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.traffic.v1.events_pb2 import RoadsPublished, SignalReported, VehicleLost, VehicleMissing
 from citybrain.mesh.service import Client, Follow, Service, Streams, View, rpc, subscribe
@@ -213,6 +215,7 @@ def test_reactions_filters_streams_and_calls_are_followed_too(make: Make) -> Non
         grants = Streams("grant", str, lambda now, event: event.command_id)
         health = Client("citybrain.health.v1.HealthService")
         traffic = Client("citybrain.traffic.v1.TrafficService")
+        hub = Client("citybrain.district_hub.v1.DistrictHubService")
 
         @rpc
         def Watch(self, request):
@@ -233,6 +236,7 @@ def test_reactions_filters_streams_and_calls_are_followed_too(make: Make) -> Non
     assert "citybrain.health.v1.HealthService.HandOver" in found.calls
     assert "citybrain.health.v1.HealthService.CancelBed" not in found.calls
     assert "citybrain.traffic.v1.TrafficService.GetSignal" in found.calls, "a client that is handed on may call anything"
+    assert "citybrain.district_hub.v1.DistrictHubService.GetNotice" in found.calls, "and so may one that nobody sees at work"
 
 
 def test_an_upcaster_reads_the_old_event_for_its_service(make: Make) -> None:
@@ -322,6 +326,29 @@ def test_a_workflow_that_comes_to_read_one_more_field_says_so(make: Make, old: s
     answer = "citybrain.health.v1.ReserveAmbulanceResponse"
     assert before.name == "parks/emergency_response"
     assert sorted({*after.reads[answer]} - {*before.reads[answer]}) == [reads]
+
+
+def test_a_wait_that_an_event_may_end_or_fail_reads_it_for_both(make: Make) -> None:
+    conditions = """
+        from citybrain.sagas.engine.definition import Wait, Workflow
+        from citybrain.sagas.engine.runner import SagaRunner
+        FOUND = Wait("found", VehicleLost, 60, lambda s, e: e.grant_id == "", fails_on={VehicleLost: lambda s, e: e.vehicle_id})
+        WORKFLOW = Workflow("look", 1, IncidentOpened, {IncidentOpened: lambda e: e.incident_id}, (FOUND,))
+    """
+    members = "runner = SagaRunner((WORKFLOW,))"
+    service = make(TEXT.replace("class ParksService", textwrap.dedent(conditions) + "class ParksService"), members=members)
+    _, workflow = consumers(service.ParksService)
+    assert workflow.reads == {OPENED: ["incident_id"], "citybrain.traffic.v1.VehicleLost": ["grant_id", "vehicle_id"]}
+
+
+def test_a_service_that_cannot_be_loaded_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ManifestError("services/parks/manifest.yaml:4: field entry: …"), UpcastError("service parks: …")):
+
+        def fails(error: Exception = error) -> str:
+            raise error
+
+        monkeypatch.setattr("tools.consumers.made", fails)
+        assert check_repository._consumers() == [f"consumers.yaml cannot be made: {error}"]
 
 
 def test_a_file_that_the_code_no_longer_makes_has_drifted(monkeypatch: pytest.MonkeyPatch) -> None:
