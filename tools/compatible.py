@@ -34,6 +34,7 @@ from protovalidate import Validator
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.upcasting import steps
 from tools.contracts import CONSUMERS, PLACES, ROOT, Consumer, Contracts, MessageThere, Readers, inside, written
+from tools.released import FILE as RELEASED
 from tools.released import OURS, now, released, stale, version
 
 # Breaks of permissions and of limits that were chosen: the full name of the method or field, and why. Never of an event.
@@ -457,6 +458,10 @@ def upcasters() -> tuple[dict[str, str], list[str]]:
 
 def main(write: Callable[[str], Any] = sys.stdout.write) -> int:
     """Prints what is broken; 1 if anything is."""
+    for file, target in ((RELEASED, "released"), (CONSUMERS, "consumers")):
+        if not file.is_file():
+            write(f"protos/{file.name} is missing, so nothing can be compared: put it back, or make {target}\n")
+            return 1
     before, after = released(), now()
     upcast, lines = upcasters()
     consumers = written(CONSUMERS.read_text(encoding="utf-8"))

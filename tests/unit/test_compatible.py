@@ -556,6 +556,16 @@ def test_a_released_version_without_its_contracts_and_upcasters_that_do_not_load
     assert "has not the contracts of 0.1.0: make released" in stale_one
 
 
+@pytest.mark.parametrize(("file", "target"), [("RELEASED", "released"), ("CONSUMERS", "consumers")])
+def test_a_file_that_is_missing_ends_make_check_with_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, target: str
+) -> None:
+    monkeypatch.setattr(compatible, file, tmp_path / "gone")
+    lines: list[str] = []
+    assert main(lines.append) == 1
+    assert lines == [f"protos/gone is missing, so nothing can be compared: put it back, or make {target}\n"]
+
+
 def test_released_contracts_are_written_unless_they_may_not_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
