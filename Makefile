@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: consumers released workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,9 +44,10 @@ soak: build/.stubs ## Long loops over many seeds; never in CI
 mechanisms: build/.stubs ## Switches off each security mechanism in turn: the tests that hold it must fail (long; ARGS="ID …" for some)
 	@$(BIN)/python tools/mechanisms_off.py $(ARGS)
 
-check: build/.stubs ## Lint, strict types, import directions, contracts, nothing generated has drifted
+check: build/.stubs ## Lint, broken contracts, strict types, import directions, nothing generated has drifted
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
+	@$(BIN)/python -m tools.compatible
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
@@ -80,6 +81,12 @@ readme: build/.stubs ## Puts the workflow and the newest results into both READM
 
 codeowners: build/.ready ## Makes .github/CODEOWNERS from the teams in the manifests
 	@$(BIN)/python tools/codeowners.py
+
+consumers: build/.stubs ## Makes protos/consumers.yaml: which fields of events each service reads
+	@$(BIN)/python -m tools.consumers
+
+released: build/.stubs ## Keeps the contracts of a release in protos/released.binpb, which `make check` compares with
+	@$(BIN)/python -m tools.released
 
 workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
 	@$(BIN)/python tools/workflows.py

@@ -59,6 +59,11 @@ def newest(name: str) -> str:
     return name
 
 
+def steps() -> list[tuple[str, str, Callable[[Any], Message]]]:
+    """The types that are read as another one, what each is read as, and its upcaster."""
+    return [(old, step.to, step.function) for old, step in _STEPS.items()]
+
+
 def written_as(names: Iterable[str]) -> Collection[str]:
     """The types under which some events stand in the log: their own types, and the older types that are read as these."""
     wanted = set(names)

@@ -148,7 +148,7 @@ def _drift() -> list[str]:
     from tools.third_party import TARGET
     from tools.third_party import made as third_party
 
-    found = []
+    found = _consumers()
     if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != third_party():
         found.append(f"{TARGET.name} has drifted: make third-party")
     if not OWNERS.is_file() or OWNERS.read_text(encoding="utf-8") != owners():
@@ -164,6 +164,20 @@ def _drift() -> list[str]:
         if path.read_text(encoding="utf-8") != readme(language):
             found.append(f"{path.name} has drifted: make readme")
     return found
+
+
+def _consumers() -> list[str]:
+    from citybrain.mesh.manifest import ManifestError
+    from citybrain.mesh.upcasting import UpcastError
+    from tools.consumers import made
+    from tools.contracts import CONSUMERS
+
+    try:
+        text = made()
+    except (ManifestError, UpcastError) as error:
+        return [f"{CONSUMERS.name} cannot be made: {error}"]
+    drifted = not CONSUMERS.is_file() or CONSUMERS.read_text(encoding="utf-8") != text
+    return [f"{CONSUMERS.name} has drifted: make consumers"] if drifted else []
 
 
 def _workflows() -> list[str]:

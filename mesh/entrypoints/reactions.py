@@ -42,7 +42,7 @@ class Subscribe(CityEntrypoint):
         **options: Any,
     ) -> None:
         self.types = [type_name(message) for message in types]
-        self._where = where
+        self.where = where
         self._since = since
         self._concurrency = concurrency
         self._park_after = park_after
@@ -105,7 +105,7 @@ class Subscribe(CityEntrypoint):
 
     def _one(self, method: Callable[..., Any], event: StoredEvent) -> None:
         heard = wait(self.container.process.vault.hear([event]))[0] if event.sealed else hear(event)
-        if self._where is not None and not self._where(heard.data):
+        if self.where is not None and not self.where(heard.data):
             return
         parent = context_from(event.traceparent, {names.INCIDENT_ID: event.correlation_id} if event.correlation_id else {})
         attributes = {names.EVENT_ID: event.id, names.EVENT_TYPE: event.type, names.CONSUMER_GROUP: self.label}

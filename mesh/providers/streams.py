@@ -100,6 +100,11 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             kind = type(self._initial())
             self._kept = KeptStates(self._process, self._service, kind, self._evolve, self._every)
 
+    @property
+    def evolve(self) -> Callable[[S, Message], S]:
+        """The function that makes the next state."""
+        return self._evolve
+
     def get_dependency(self, worker_ctx: Any) -> Streams[S]:
         """The streams themselves: they hold nothing of a single call."""
         return self

@@ -142,6 +142,11 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     kill = stop
 
+    @property
+    def functions(self) -> tuple[Key, Callable[[R | None, Heard], R | None]]:
+        """What makes its rows: `key` and `apply`."""
+        return self._key, self._apply
+
     def _folded_by(self) -> FoldedBy:
         """What this process folds by. The shape includes which fields are sealed; the code includes which events are heard."""
         shape = repr((self.shape.digest, sorted(self._personal.items())))

@@ -36,6 +36,14 @@ def text_of(function: Callable[..., Any]) -> str:
     return "\n".join(_lines(function, ()))
 
 
+def node_of(function: Callable[..., Any]) -> ast.AST | None:
+    """The source of a function, parsed, without docstrings. None: it has no source."""
+    module, code = _module(function.__module__), getattr(function, "__code__", None)
+    if module is None or code is None:
+        return None
+    return next(iter(_own(module.functions.get(code.co_firstlineno, []), code)), None)
+
+
 def _lines(function: Callable[..., Any], above: tuple[Any, ...]) -> list[str]:
     """The same, line by line. `above`: the functions that close over this one."""
     plain = inspect.unwrap(function)

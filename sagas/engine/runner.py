@@ -92,6 +92,7 @@ class SagaRunner(Provider):
         self._workflows = {(w.name, w.version): w for w in workflows}
         self._newest = {w.name: w for w in sorted(workflows, key=lambda w: w.version)}
         self._retired = frozenset(retired)
+        self.workflows = tuple(workflows)
         self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
     def setup(self) -> None:

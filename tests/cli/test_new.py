@@ -40,13 +40,14 @@ def test_a_service_in_the_repository_of_the_city_passes_its_checks_and_its_tests
     done(copy, "tools/build_stubs.py")
     said = done(copy, *CITY, "new", "service", "air_quality", "--title", "Air quality (空气质量)", "--team", "environment")
     assert "services/air_quality/service.py" in said and "pytest tests/unit/air_quality" in said
-    done(copy, "tools/build_stubs.py")
     assert " passed" in done(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/air_quality")
     # What `make check` does, where it can find something in a new service.
     done(copy, "-m", "ruff", "check", "services", "tests/unit")
     done(copy, "-m", "ruff", "format", "--check", "services", "tests/unit")
     done(copy, "-m", "mypy", "services/air_quality", "tests/unit/air_quality")
     assert done(copy, "tools/check_repository.py").endswith("may call: none\n")
+    reads = (copy / "protos" / "consumers.yaml").read_text(encoding="utf-8")
+    assert "air_quality:\n  team: environment\n  reads:\n" in reads
     owners = (copy / ".github" / "CODEOWNERS").read_text(encoding="utf-8")
     assert "/services/air_quality/ @hangzhou-city-brain/environment" in owners
     ports = [manifest.port for manifest in find_manifests([copy / "services", copy / "sagas"])]
