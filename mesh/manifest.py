@@ -23,7 +23,7 @@ def _field(pattern: str | None, description: str) -> Any:
 
 
 class Manifest(BaseModel):
-    """One service: its team, its contract, the events it publishes and hears, whom it calls. docs/kit.md says what each key is for."""
+    """One service: its team, its contract, what it publishes, hears and calls. docs/kit.md says what each key is for."""
 
     model_config = ConfigDict(extra="forbid")
 

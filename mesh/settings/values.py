@@ -292,8 +292,8 @@ class Settings(Section):
     )
     probe_port: int = value(
         0,
-        "Port that answers health checks (grpc.health.v1, Check) in plain text and nothing else, for orchestrators whose probes "
-        "show no certificate. 0: none.",
+        "Port that answers health checks (grpc.health.v1, Check) in plain text and nothing else, for orchestrators whose "
+        "probes show no certificate. 0: none.",
         ge=0,
         le=65535,
     )
