@@ -104,10 +104,11 @@ def service(
 
 
 def _fit_in(folder: Path, python: list[str]) -> None:
-    """Order of imports and breaks of lines depend on the name; who reviews the service stands in a file that is made."""
+    """Order of imports and breaks of lines depend on the name; what lists services stands in files that are made."""
     for command in (["-m", "ruff", "check", "--fix", "-q"], ["-m", "ruff", "format", "-q"]):
         subprocess.run([sys.executable, *command, *python], cwd=folder, check=True)
-    subprocess.run([sys.executable, "tools/codeowners.py"], cwd=folder, check=True)
+    for made in ("tools/codeowners.py", "k8s/generator.py"):
+        subprocess.run([sys.executable, made], cwd=folder, check=True)
 
 
 def _written(root: Path, files: Mapping[str, str], words: Mapping[str, str], *, apart: bool) -> list[Path]:
