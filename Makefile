@@ -10,14 +10,14 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: consumers released workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: k8s consumers released workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: build/.ready ## Installs everything below .venv and build (once; says first what it downloads)
 
-build/.ready: requirements/dev.txt requirements/scenarios.txt pyproject.toml tools/setup.sh
+build/.ready: requirements/dev.txt requirements/scenarios.txt requirements/kubernetes.txt pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" bash tools/setup.sh
 	@touch $@
 
@@ -60,8 +60,8 @@ format: build/.ready ## Puts the code into its form, and mends what the linter c
 lock: build/.ready ## Locks the requirements anew, with hashes
 	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
-	@$(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  requirements/scenarios.in -o requirements/scenarios.txt
+	@for f in scenarios kubernetes; do $(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 	@$(MAKE) --no-print-directory third-party
 
 third-party: build/.ready ## Makes THIRD_PARTY.md from the locks
@@ -87,6 +87,9 @@ consumers: build/.stubs ## Makes protos/consumers.yaml: which fields of events e
 
 released: build/.stubs ## Keeps the contracts of a release in protos/released.binpb, which `make check` compares with
 	@$(BIN)/python -m tools.released
+
+k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/environments.yaml
+	@$(BIN)/python -m citybrain.k8s.generator
 
 workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
 	@$(BIN)/python tools/workflows.py

@@ -13,7 +13,23 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from citybrain.cli import api, audit, backup, configuration, dev, engines, events, log, new, personal, quotas, rebuild, token
+from citybrain.cli import (
+    api,
+    audit,
+    backup,
+    configuration,
+    dev,
+    engines,
+    events,
+    gateway,
+    log,
+    new,
+    personal,
+    prepare,
+    quotas,
+    rebuild,
+    token,
+)
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
@@ -275,6 +291,8 @@ app.add_typer(log.app)
 app.add_typer(audit.app)
 app.add_typer(new.app)
 app.command()(dev.dev)
+app.command()(gateway.gateway)
+app.command()(prepare.prepare)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

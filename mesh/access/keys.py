@@ -107,6 +107,10 @@ class KeyRing:
     def tidy(self, now: float | None = None) -> bool:
         """Removes the key before, if its last token has ended, and makes the next. True: it did."""
         moment = time.time() if now is None else now
+        # Looked at before it is locked: a folder that may only be read (a mounted secret) has no lock, and mostly needs none.
+        before = self._read()
+        if not before.other_ends or moment < before.other_ends:
+            return False
         with self._locked():
             ring = self._read()
             if not ring.other_ends or moment < ring.other_ends:

@@ -74,6 +74,7 @@ class GrpcServer:
         self._handlers: dict[str, dict[str, Any]] = {}
         self._unlisted: set[str] = set()
         self._server: grpc.aio.Server | None = None
+        self._probes: grpc.aio.Server | None = None
         self.health = health
         self.port = 0
         # A port where only this process answers, for operators; `port` may be shared with other processes.
@@ -97,10 +98,11 @@ class GrpcServer:
         """The handler that gRPC calls for a method, with the functions that pack and unpack its messages."""
         return self._handlers[service][method]
 
-    async def start(self, host: str, port: int, *, share_port: bool = False) -> int:
+    async def start(self, host: str, port: int, *, share_port: bool = False, probe_port: int = 0) -> int:
         """Serves everything that was added; returns the port. OSError when it is taken.
 
-        `share_port`: other processes may listen there too.
+        `share_port`: other processes may listen there too. `probe_port`: there health checks are answered in plain text, and
+        nothing else; 0: nowhere.
         """
         server = self._server = grpc.aio.server(
             options=[
@@ -115,23 +117,31 @@ class GrpcServer:
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         server.add_generic_rpc_handlers((self._health_handlers(),))
         server.add_generic_rpc_handlers((self._reflection_handlers(),))
-        try:
-            self.port = self._listen(server, f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
-        self.own_port = self._listen(server, "127.0.0.1:0")
+        self.port = self._listen(server, host, port)
+        self.own_port = self._listen(server, "127.0.0.1", 0)
+        if probe_port:
+            self._probes = probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            probes.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(HEALTH, {"Check": self._check()}),))
+            self._listen(probes, host, probe_port, plain=True)
+            await probes.start()
         await server.start()
         return self.port
 
-    def _listen(self, server: grpc.aio.Server, address: str) -> int:
-        if self._own is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, self._own.server_credentials())
+    def _listen(self, server: grpc.aio.Server, host: str, port: int, *, plain: bool = False) -> int:
+        try:
+            if self._own is None or plain:
+                return server.add_insecure_port(f"{host}:{port}")
+            return server.add_secure_port(f"{host}:{port}", self._own.server_credentials())
+        except RuntimeError as error:
+            raise OSError(f"port {port} on {host} is taken: stop what uses it, or choose another port") from error
+
+    def _check(self) -> Any:
+        return _made(find_method(HEALTH, "Check"), readable(self.health.Check))
 
     def _health_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         """Made as in `add`, so that unreadable requests are refused in the same form."""
         methods = {
-            "Check": _made(find_method(HEALTH, "Check"), readable(self.health.Check)),
+            "Check": self._check(),
             "List": _made(find_method(HEALTH, "List"), readable(self.health.List)),
             "Watch": _made(find_method(HEALTH, "Watch"), readable_stream(self.health.Watch)),
         }
@@ -148,3 +158,6 @@ class GrpcServer:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""
         if self._server is not None:
             await self._server.stop(grace_s)
+        # Until now it has answered that nothing is ready any more.
+        if self._probes is not None:
+            await self._probes.stop(0)

@@ -290,6 +290,13 @@ class Settings(Section):
     share_port: bool = value(
         False, "Other processes of the same services may listen on the same port: the kernel spreads connections over them."
     )
+    probe_port: int = value(
+        0,
+        "Port that answers health checks (grpc.health.v1, Check) in plain text and nothing else, for orchestrators whose "
+        "probes show no certificate. 0: none.",
+        ge=0,
+        le=65535,
+    )
     drain_s: float = value(
         10.0, "How long a process that stops waits for the calls it has begun; it takes no new ones meanwhile.", ge=0, le=3600
     )

@@ -16,6 +16,7 @@ from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.events import message_class
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.providers.views import View
+from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.service import Service
 
 
@@ -32,7 +33,15 @@ def load_entry(manifest: Manifest) -> type[Service]:
     heard = heard_by(service) - own
     what = "what its methods and views hear of other services"
     _listed(manifest, "subscribes", heard, heard, f"heard by {service.__name__}", what)
+    called = called_by(service)
+    _listed(manifest, "calls", called, called, f"called by {service.__name__}", "the services that its providers call")
     return service
+
+
+def called_by(service: type) -> set[str]:
+    """The full names of the gRPC services that a service calls: its `Client`s name them, and other providers that call."""
+    providers = inspect.getmembers(service, lambda member: isinstance(member, DependencyProvider))
+    return {name for _, provider in providers for name in getattr(provider, "calls", ())}
 
 
 def entrypoints(service: type, kind: type) -> dict[str, list[Any]]:
@@ -111,7 +120,7 @@ def _answers(manifest: Manifest, service: type, contract: ServiceDescriptor) -> 
 
 
 def _listed(manifest: Manifest, field: str, wanted: set[str], needed: set[str], is_one: str, those: str) -> None:
-    """Checks a list of the manifest: it names only wanted events, each once, and all needed ones."""
+    """Checks a list of the manifest: it names only what is wanted, each once, and all needed ones."""
     listed: list[str] = getattr(manifest, field)
     for number, name in enumerate(listed):
         if name not in wanted:

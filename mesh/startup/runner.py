@@ -111,7 +111,10 @@ class Mesh:
         # Rest must not be answered before every extension has started.
         process.activity.begin()
         wait(process.quotas.begin())
-        port = wait(process.server.start(settings.host, settings.port, share_port=settings.share_port))
+        listening = process.server.start(
+            settings.host, settings.port, share_port=settings.share_port, probe_port=settings.probe_port
+        )
+        port = wait(listening)
         process.outgoing.addresses.update(settings.peers)
         for manifest in self.manifests:
             process.outgoing.addresses[manifest.grpc] = f"{settings.host}:{port}"

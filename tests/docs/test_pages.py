@@ -7,7 +7,7 @@ import re
 from citybrain.local.city import ROOT
 
 ROOMS = (
-    "cli", "event_store", "gateway", "local", "mesh", "observability", "sagas", "services", "simulation", "stories",
+    "cli", "event_store", "gateway", "k8s", "local", "mesh", "observability", "sagas", "services", "simulation", "stories",
     "tools",
 )  # fmt: skip
 SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sh", ".lua")]
@@ -77,7 +77,7 @@ def test_every_file_that_a_room_says_it_has_is_there() -> None:
 
 def test_every_module_at_the_top_of_a_room_stands_in_its_readme() -> None:
     # Of the others the README names what a reader looks for first.
-    for name in ("cli", "event_store", "local", "stories", "tools"):
+    for name in ("cli", "event_store", "k8s", "local", "stories", "tools"):
         page = (ROOT / name / "README.md").read_text(encoding="utf-8")
         modules = {path.name for path in (ROOT / name).glob("*.py")}
         assert [module for module in sorted(modules) if f"`{module}`" not in page] == [], name

@@ -24,7 +24,7 @@ from citybrain.event_store.cassandra.session import Asked, Place
 from citybrain.event_store.store import StoreError
 from citybrain.local.child import MeshChild
 from citybrain.local.engine_processes import EngineProcesses
-from citybrain.mesh.settings.values import Cassandra, Kafka, Settings
+from citybrain.mesh.settings.values import Cassandra, Kafka, Personal, Settings
 from tests.engines.certificates import Authority
 from tests.engines.commands import city
 from tests.engines.guarded import GuardedCassandra, GuardedKafka
@@ -56,7 +56,7 @@ def guarded(engines: EngineProcesses, tmp_path_factory: pytest.TempPathFactory) 
     kafka, cassandra = GuardedKafka(folder / "kafka", authority), GuardedCassandra(folder / "cassandra", authority)
     passwords = folder / "passwords"
     passwords.mkdir()
-    for name in ("city", "keeper", "cassandra"):
+    for name in ("city", "keeper", "cassandra", "prepare", "modest", "modest_keeper"):
         (passwords / name).write_text("cassandra" if name == "cassandra" else f"{name}'s own password\n")
     certificate, key, _ = authority.vouch("city")
     with ExitStack() as stack:
@@ -97,8 +97,8 @@ def first_user(cassandra: GuardedCassandra, authority: Authority, passwords: Pat
     )
 
 
-async def let_in_at_cassandra(first: Place) -> None:
-    """What an administrator does: keyspaces, a user for each, and for nothing else."""
+async def administered(first: Place, *statements: str) -> None:
+    """What an administrator does."""
     end = time.monotonic() + LIMIT_S
     while True:
         try:
@@ -109,21 +109,30 @@ async def let_in_at_cassandra(first: Place) -> None:
             assert time.monotonic() < end
             await asyncio.sleep(0.2)
     try:
-        for user, keyspace in KEYSPACES.items():
-            await asked.ask(
-                f"CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
-            )
-            await asked.ask(f"CREATE ROLE {user} WITH LOGIN = true AND PASSWORD = '{user}''s own password'")
-            await asked.ask(f"GRANT ALL PERMISSIONS ON KEYSPACE {keyspace} TO {user}")
+        for statement in statements:
+            await asked.ask(statement)
     finally:
         asked.close()
 
 
-def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_them(guarded: Guarded, tmp_path: Path) -> None:
-    with (
-        MeshChild(guarded.settings.data, ["emergency_command"], settings=guarded.settings) as child,
-        calling(child) as channel,
-    ):
+def role(name: str) -> str:
+    return f"CREATE ROLE {name} WITH LOGIN = true AND PASSWORD = '{name}''s own password'"
+
+
+async def let_in_at_cassandra(first: Place) -> None:
+    """Keyspaces, a user for each, and for nothing else."""
+    for user, keyspace in KEYSPACES.items():
+        await administered(
+            first,
+            f"CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}",
+            role(user),
+            f"GRANT ALL PERMISSIONS ON KEYSPACE {keyspace} TO {user}",
+        )
+
+
+def take_an_emergency(settings: Settings) -> None:
+    """Through a service, the log and a view."""
+    with MeshChild(settings.data, ["emergency_command"], settings=settings) as child, calling(child) as channel:
         command: Any = EmergencyCommandServiceStub(channel)
         asked = pb.ReportEmergencyRequest(
             channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
@@ -131,11 +140,14 @@ def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_the
         )  # fmt: skip
         incident = command.ReportEmergency(asked, timeout=LIMIT_S).incident
         end = time.monotonic() + LIMIT_S
-        # Through the log and into a view.
         while not (listed := command.ListIncidents(pb.ListIncidentsRequest(), timeout=LIMIT_S).incidents):
             assert time.monotonic() < end
             time.sleep(0.1)
         assert [(one.incident_id, one.reporter.name) for one in listed] == [(incident.incident_id, "王建国")]
+
+
+def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_them(guarded: Guarded, tmp_path: Path) -> None:
+    take_an_emergency(guarded.settings)
     said = city(guarded.settings, tmp_path, *VERIFY)
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["events"] >= 1
@@ -151,6 +163,36 @@ def test_a_city_that_is_let_in_works_and_nobody_but_the_keeper_of_keys_reads_the
     asyncio.run(read("keeper"))
     with pytest.raises(StoreError, match=r"refused.*city has no SELECT permission on <table streams_keys\.persons>"):
         asyncio.run(read("city"))
+
+
+def test_once_the_engines_are_prepared_services_need_no_right_to_make_anything(guarded: Guarded, tmp_path: Path) -> None:
+    def under(user: str, keeper: str, data: str) -> Settings:
+        names = {"user": user, "keys_user": keeper, "keyspace": "prepared"}
+        files = {"password_file": guarded.passwords / user, "keys_password_file": guarded.passwords / keeper}
+        said = guarded.settings
+        return said.model_copy(
+            update={
+                "data": tmp_path / data,
+                "kafka": said.kafka.model_copy(update={"prefix": "prepared"}),
+                "cassandra": said.cassandra.model_copy(update={**names, **files}),
+            }
+        )
+
+    first = first_user(guarded.cassandra, guarded.authority, guarded.passwords)
+    roles = [role(name) for name in ("prepare", "modest", "modest_keeper")]
+    asyncio.run(administered(first, *roles, "GRANT CREATE ON ALL KEYSPACES TO prepare"))
+    refused = city(under("modest", "modest_keeper", "data"), tmp_path, "prepare")
+    assert refused.returncode == 2 and "modest has no CREATE permission" in refused.stderr, refused
+    # A second time nothing is left to do.
+    for _ in range(2):
+        made = city(under("prepare", "prepare", "job"), tmp_path, "prepare")
+        assert made.returncode == 0, made.stderr
+    granted = [f"GRANT {right} ON KEYSPACE prepared TO modest" for right in ("SELECT", "MODIFY")]
+    granted += [f"GRANT {right} ON KEYSPACE prepared_keys TO modest_keeper" for right in ("SELECT", "MODIFY")]
+    asyncio.run(administered(first, *granted))
+    modest = under("modest", "modest_keeper", "data")
+    # The master key is one for all who open keys; here the job has made it.
+    take_an_emergency(modest.model_copy(update={"personal": Personal(master_key=tmp_path / "job" / "keys" / "master.key")}))
 
 
 # What is wrong, and what is said of it. Who shows Kafka no certificate may be cut off before he hears why.

@@ -20,8 +20,11 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from citybrain.local.certificates import for_mesh
 from citybrain.local.child import MeshChild
+from citybrain.local.tcp_ports import HOST, keep_free_port
 from citybrain.mesh.operations.presence import forget, present
+from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import calling
 from tests.helpers.callers import channel as channel_to
 
@@ -185,3 +188,25 @@ def test_how_a_dependency_comes_and_goes_stands_in_the_log(tmp_path: Path) -> No
             lines = [json.loads(line) for line in sagas.log_path.read_text(encoding="utf-8").splitlines()]
             told = [line["message"] for line in lines if line.get("name") == name]
             assert told in (["is not well", "is well again"], ["is not well", "is well again"] * 2)
+
+
+def test_a_probe_without_a_certificate_learns_of_health_and_of_nothing_else(tmp_path: Path) -> None:
+    certificates = for_mesh(tmp_path / "mesh-tls")
+    certificates.renew()
+    with keep_free_port() as kept:
+        port = kept.getsockname()[1]
+        settings = Settings(data=tmp_path / "data", tls=certificates.tls, probe_port=port)
+        with MeshChild(settings.data, ["audit"], settings=settings) as child, grpc.insecure_channel(f"{HOST}:{port}") as probe:
+            # Of the whole process, of its service, and of what is there as long as the process lives.
+            names = ["", "citybrain.audit.v1.AuditService", "citybrain.mesh.v1.MeshService"]
+            until(lambda: all(check(probe, name) == SERVING for name in names), "ready")
+            with pytest.raises(grpc.RpcError) as caught:
+                MeshServiceStub(probe).GetStatus(pb.GetStatusRequest(), timeout=LIMIT_S)
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+            with pytest.raises(grpc.RpcError) as caught:
+                next(iter(HealthStub(probe).Watch(health_pb2.HealthCheckRequest(), timeout=LIMIT_S)))
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+            # What it is for: the door of the mesh opens for nobody without a certificate.
+            with grpc.insecure_channel(child.address) as door, pytest.raises(grpc.RpcError) as caught:
+                check(door)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

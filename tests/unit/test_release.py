@@ -22,7 +22,9 @@ from tools.release import disagreements
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RELEASED = "# Changelog\n\n## [Unreleased]\n\n## [0.2.0] - a day\n\n## [0.1.0] - a day before\n"
-NOT_OURS = shutil.ignore_patterns(".git", ".venv", "data", "wheel", "scenarios", "__pycache__", "*.egg-info", ".*_cache")
+NOT_OURS = shutil.ignore_patterns(
+    ".git", ".venv", "data", "wheel", "scenarios", "kubernetes", "__pycache__", "*.egg-info", ".*_cache"
+)
 
 
 @pytest.mark.parametrize(

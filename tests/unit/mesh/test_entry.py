@@ -42,6 +42,11 @@ WRONG = [
     (f"{BASE}.DistrictNotified", "citybrain.health.v1.BedReserved", ["field publishes", "not an event of its contract"]),
     ("citybrain.traffic.v1.RoadsPublished", "citybrain.traffic.v1.RoadPublished", ["field subscribes", "do you mean"]),
     ("  - citybrain.traffic.v1.RoadsPublished\n", "  []\n", ["field subscribes", "RoadsPublished is missing: write it there"]),
+    (
+        "subscribes:",
+        "calls: [citybrain.traffic.v1.TrafficService]\nsubscribes:",
+        ["field calls", "is not called by"],
+    ),
 ]
 
 
@@ -61,6 +66,16 @@ def test_what_does_not_fit_is_named_with_its_line_and_what_to_write(
     field = said[0].removeprefix("field ")
     in_field = [text.partition(":")[0] for text in path.read_text(encoding="utf-8").splitlines()[: int(line)] if text[0] != " "]
     assert in_field[-1] == field
+
+
+def test_a_service_that_the_class_calls_must_stand_in_the_manifest(tmp_path: Path) -> None:
+    line = "  - citybrain.health.v1.HealthService\n"
+    text = (ROOT / "sagas" / "manifest.yaml").read_text(encoding="utf-8")
+    assert line in text
+    path = tmp_path / "manifest.yaml"
+    path.write_text(text.replace(line, ""), encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"field calls: .*citybrain.health.v1.HealthService is missing: write it there"):
+        load_entry(read_manifest(path))
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,11 @@ def test_a_folder_with_something_else_is_refused_with_what_to_do(tmp_path: Path,
     (tmp_path / "ring.json").write_text(content)
     with pytest.raises(KeysError, match="put the right one back, or remove it"):
         ring_in(tmp_path)
+
+
+def test_where_no_key_has_ended_looking_after_them_writes_nothing_so_the_folder_may_be_a_mounted_secret(tmp_path: Path) -> None:
+    ring = ring_in(tmp_path)
+    (tmp_path / "lock").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert ring.tidy() is False
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
