@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import grpc
 import grpc.aio
 import pytest
+from citybrain.sagas.v1 import saga_service_pb2
 from citybrain.traffic.v1 import events_pb2 as ev
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -25,7 +26,7 @@ from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
 VIEW, GROUP, TIMER = f"{SERVICE}/watched.view.seen", f"{SERVICE}/watched.hear", f"{SERVICE}/watched.tick"
-NEIGHBOUR = "citybrain.sagas.v1.SagaService"
+NEIGHBOUR = saga_service_pb2.DESCRIPTOR.services_by_name["SagaService"].full_name
 WINDOWS = f"{SERVICE}/watched.fold"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
