@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,12 @@ from citybrain.local.city import LocalCity
 from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import token
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 CITY = (sys.executable, "-c", "from citybrain.cli.main import main; main()")
 LIMIT_S = 60.0
 OPEN = '{"siteId": "s1", "districtId": "xihu", "name": "曲院风荷"}'
-
-
-def until(condition: Callable[[], Any], said: list[str]) -> Any:
-    end = time.monotonic() + LIMIT_S
-    while not (found := condition()):
-        assert time.monotonic() < end, said
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture

@@ -32,18 +32,6 @@ from citybrain.observability.receiver import Receiver
 ROOT = Path(__file__).parents[2]
 
 
-def until(condition: Callable[[], Any], what: str, limit_s: float = 60) -> Any:
-    """What the condition returns once it is true; fails when it never is."""
-    end = time.monotonic() + limit_s
-    pause = threading.Event()
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        pause.wait(0.02)
-    pytest.fail(f"never came: {what}")
-
-
 class EmergencyCommand(pb_grpc.EmergencyCommandServiceServicer):
     """Answers from nothing, and remembers what it saw of each call."""
 

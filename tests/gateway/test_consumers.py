@@ -14,8 +14,9 @@ from grpc_status import rpc_status
 
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import Identity, Upstream, call_json, until
+from tests.gateway.conftest import Identity, Upstream, call_json
 from tests.gateway.test_tokens import PROTOCOLS, Call, in_grpc, in_json
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

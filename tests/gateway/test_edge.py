@@ -29,8 +29,8 @@ from tests.gateway.conftest import (
     channel_to,
     in_bytes,
     settings_before,
-    until,
 )
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

@@ -21,7 +21,8 @@ from grpc_status import rpc_status
 from citybrain.gateway.errors import GatewayError
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import ROOT, Identity, call_json, channel_to, settings_before, until
+from tests.gateway.conftest import ROOT, Identity, call_json, channel_to, settings_before
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

@@ -19,8 +19,9 @@ from typing_extensions import override
 
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import EmergencyCommand, Identity, Upstream, call_json, channel_to, settings_before, until
+from tests.gateway.conftest import EmergencyCommand, Identity, Upstream, call_json, channel_to, settings_before
 from tests.gateway.test_updates import HEALTH, changed, code, standing_in
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

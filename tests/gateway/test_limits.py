@@ -22,7 +22,8 @@ from citybrain.roads.v1 import roads_pb2
 from citybrain.gateway import filters
 from citybrain.gateway.request_checks import request_checks
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import BEARER, Identity, call_json, channel_to, in_bytes, settings_before, until
+from tests.gateway.conftest import BEARER, Identity, call_json, channel_to, in_bytes, settings_before
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

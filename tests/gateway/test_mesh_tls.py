@@ -13,8 +13,9 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2_grpc as
 from citybrain.gateway.errors import GatewayError
 from citybrain.local.certificates import Certificates, for_mesh
 from citybrain.mesh.access.certificates import OwnCertificate
-from tests.gateway.conftest import Upstream, call_json, channel_to, until
+from tests.gateway.conftest import Upstream, call_json, channel_to
 from tests.gateway.test_failures import details_of
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

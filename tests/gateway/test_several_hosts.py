@@ -16,8 +16,9 @@ from typing_extensions import override
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.local.envoy import Envoy
 from citybrain.mesh.manifest import Manifest
-from tests.gateway.conftest import EmergencyCommand, Identity, Upstream, call_json, until
+from tests.gateway.conftest import EmergencyCommand, Identity, Upstream, call_json
 from tests.gateway.test_kindness import stat
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

@@ -23,7 +23,8 @@ from cryptography import x509
 from citybrain.gateway.errors import GatewayError
 from citybrain.local.certificates import Certificates
 from citybrain.local.envoy import Envoy
-from tests.gateway.conftest import BEARER, Identity, Upstream, call_json, channel_to, until
+from tests.gateway.conftest import BEARER, Identity, Upstream, call_json, channel_to
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

@@ -34,8 +34,9 @@ from citybrain.gateway.methods import routes
 from citybrain.gateway.settings import GatewaySettings, Issuer
 from citybrain.local.envoy import Envoy
 from tests.gateway import conftest
-from tests.gateway.conftest import Identity, Upstream, until
+from tests.gateway.conftest import Identity, Upstream
 from tests.gateway.test_updates import Anything, standing_in
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

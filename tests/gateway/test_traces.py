@@ -8,7 +8,8 @@ import pytest
 
 from citybrain.observability import names
 from citybrain.observability.trace_tree import build
-from tests.gateway.conftest import call_json, until
+from tests.gateway.conftest import call_json
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

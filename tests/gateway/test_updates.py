@@ -22,7 +22,8 @@ from citybrain.local.envoy import Envoy
 from citybrain.local.envoy_program import check
 from citybrain.local.issuer_keys import issuer_keys
 from citybrain.mesh.manifest import Manifest, read_manifest
-from tests.gateway.conftest import ROOT, Identity, Upstream, call_json, channel_to, until
+from tests.gateway.conftest import ROOT, Identity, Upstream, call_json, channel_to
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 

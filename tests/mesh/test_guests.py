@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -24,19 +21,13 @@ from citybrain.mesh.operations.presence import Presence
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import channel
 from tests.helpers.paper_city import WallCity
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
 LIMIT_S = 60.0
 REPORT = command.ReportEmergencyRequest(
     channel=command.CHANNEL_PHONE, severity=command.SEVERITY_MINOR, place=RoadPlace(edge_id="e1", position_m=1)
 )
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        time.sleep(0.05)
 
 
 def asked(through: grpc.Channel) -> grpc.StatusCode:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,11 @@ from citybrain.mesh.operations.presence import forget, present
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import calling
 from tests.helpers.callers import channel as channel_to
+from tests.helpers.waiting import until
 
 SERVICE = "citybrain.health.v1.HealthService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 LIMIT_S = 60.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end, pause = time.monotonic() + LIMIT_S, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        pause.wait(0.02)
 
 
 @pytest.fixture

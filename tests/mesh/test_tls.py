@@ -7,8 +7,6 @@ import json
 import shutil
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,6 +31,7 @@ from tests.cli.test_commands import run
 from tests.gateway.conftest import call_json
 from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
+from tests.helpers.waiting import until
 
 LIMIT_S = 60.0
 APART = Processes(groups=(("emergency_command", "district_hub"), ("health",), ("sagas",)))
@@ -54,13 +53,6 @@ def doors(city: LocalCity) -> list[str]:
     told = [one.said for one in present(city.data) if one.said["kind"] == "mesh"]
     assert len(told) == 4
     return [said[name] for said in told for name in ("address", "serves")]
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end, pause = time.monotonic() + LIMIT_S, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        pause.wait(0.02)
 
 
 def test_calls_through_the_gateway_work_in_grpc_and_json(city: LocalCity) -> None:
