@@ -19,8 +19,6 @@ app = typer.Typer(name="new", help="A new service, ready to be changed.", no_arg
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
 
 _TEMPLATE = Path(__file__).with_name("template")
-_NAME = re.compile(r"[a-z][a-z0-9_]{1,40}")
-_TEAM = re.compile(r"[a-z0-9][a-z0-9-]*")
 # The template is a service that could be real. Its own names stand in the texts.
 _PACKAGE, _NAMED, _CLASS, _TITLE, _TEAM_NAME, _PORT = (
     "citybrain.services.parks", "parks", "Parks", "PARKS-TITLE", "PARKS-TEAM", "7999",
@@ -70,13 +68,13 @@ def service(
     the installed package. Nothing that is there is changed.
     """
     # Imported only now, so that `--help` is quick.
-    from citybrain.mesh.manifest import ManifestError, find_manifests
+    from citybrain.mesh.manifest import NAME, TEAM, ManifestError, find_manifests
     from citybrain.mesh.startup.serve import rooms
 
     team = team or name.replace("_", "-")
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not re.fullmatch(NAME, name) or keyword.iskeyword(name):
         raise Problem(f"{name} cannot be the name of a service: take small letters, numbers and _, e.g. parks")
-    if not _TEAM.fullmatch(team):
+    if not re.fullmatch(TEAM, team):
         raise Problem(f"{team} cannot be the name of a team: take small letters, numbers and -, e.g. parks-and-gardens")
     in_the_city = (folder / "services").is_dir() and (folder / "protos" / "citybrain").is_dir()
     try:

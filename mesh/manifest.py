@@ -18,6 +18,12 @@ class ManifestError(Exception):
     """A manifest cannot be used; the message names the file, the line, the field, and what to write instead."""
 
 
+NAME = r"^[a-z][a-z0-9_]{1,40}$"
+"""What the name of a service looks like."""
+TEAM = r"^[a-z0-9][a-z0-9-]*$"
+"""What the name of a team looks like."""
+
+
 def _field(pattern: str | None, description: str) -> Any:
     return Field(pattern=pattern, description=description)
 
@@ -27,9 +33,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = _field(r"^[a-z][a-z0-9_]{1,40}$", "a short name in small letters, as its folder and its class have it: traffic")
+    name: str = _field(NAME, "a short name in small letters, as its folder and its class have it: traffic")
     title: str = _field(None, "what people call it, in English and Chinese: Traffic (交通)")
-    team: str = _field(r"^[a-z0-9][a-z0-9-]*$", "the team that owns it, as the code owners are named: traffic-police")
+    team: str = _field(TEAM, "the team that owns it, as the code owners are named: traffic-police")
     entry: str = _field(r"^[\w.]+:\w+$", "module and class of the service: citybrain.services.traffic.service:TrafficService")
     grpc: str = _field(
         r"^citybrain\.[a-z0-9_]+\.v[0-9]+\.\w+Service$",

@@ -1,10 +1,9 @@
 // The events of the city: a list with a search, a picture of who tells whom, and the page of one event.
 import { searching } from "./search.js";
-import { el, example, fields, prose, resolve, use } from "./schema.js";
+import { el, fields, prose, resolve, use } from "./schema.js";
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
-const short = (type) => type.split(".").pop();
 let events = [];
 let services = [];
 const search = searching(byId("events"), () => events);
@@ -48,8 +47,8 @@ function picture() {
   const heard = {};
   for (const one of events) for (const hearer of one.hearers) if (hearer !== one.publisher) (heard[`${one.publisher} ${hearer}`] ??= []).push(one.title);
   const arrows = Object.entries(heard).map(([pair, titles]) => {
-    const [[x1, y1], [x2, y2]] = pair.split(" ").map((name) => at[name]);
     const [from, to] = pair.split(" ");
+    const [[x1, y1], [x2, y2]] = [at[from], at[to]];
     // Bent, so that two arrows between the same two are apart; it ends before the name.
     const [mx, my] = [(x1 + x2) / 2 + (y2 - y1) * 0.15, (y1 + y2) / 2 - (x2 - x1) * 0.15];
     const [dx, dy] = [x2 - mx, y2 - my];
@@ -80,7 +79,7 @@ function page(one) {
     el("p", {}, "Published by ", who(one.publisher), ". Heard by ", ...(one.hearers.length ? one.hearers.flatMap((name, n) => [n ? ", " : "", who(name)]) : ["no service of the city"]), ". "),
     el("p", { class: "quiet" }, `For clearance ${one["x-classification"]} or higher.`, one["x-deprecated"] ? " Given up: it is still read, and written no more." : ""),
     el("h3", {}, "Fields"), ...fields({ ...resolve(one.payload), description: "" }),
-    el("h3", {}, "Example"), el("pre", {}, JSON.stringify(one.examples?.[0]?.payload ?? example(one.payload), null, 2)));
+    el("h3", {}, "Example"), el("pre", {}, JSON.stringify(one.examples[0].payload, null, 2)));
 }
 
 function show() {

@@ -41,6 +41,11 @@ def test_an_event_says_what_it_means_and_its_example_is_one_that_its_contract_al
     jsonschema.Draft202012Validator(schema).validate(event.example)
 
 
+def test_an_event_whose_contract_is_not_known_is_left_out_and_the_others_are_there() -> None:
+    stranger = MANIFESTS[0].model_copy(update={"publishes": ["citybrain.parks.v1.SiteOpened", *MANIFESTS[1].publishes]})
+    assert [event.type for event in Catalogue([stranger], CONTRACTS).events] == sorted(MANIFESTS[1].publishes)
+
+
 def test_who_publishes_and_who_hears_an_event_follows_from_the_manifests() -> None:
     opened = BY_NAME["citybrain.emergency_command.v1.IncidentOpened"]
     assert opened.publisher.name == "emergency_command"
