@@ -9,12 +9,13 @@ from typing import Any
 
 from citybrain.events.v1 import event_pb2
 from citybrain.options.v1 import options_pb2
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.event_store.store import StoredEvent
+from citybrain.mesh.contracts import find_message
 from citybrain.mesh.upcasting import modern, newest
 
 _CLASSIFICATIONS = {number: name.removeprefix("CLASSIFICATION_") for name, number in options_pb2.Classification.items()}
@@ -57,8 +58,8 @@ def reachable(descriptor: Descriptor) -> Iterator[Descriptor]:
 
 @functools.cache
 def message_class(name: str) -> type[Message]:
-    """The class of a message by its full name. KeyError: no loaded contract has it."""
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+    """The class of a message by its full name. KeyError: no contract that is known here has it."""
+    return message_factory.GetMessageClass(find_message(name))
 
 
 @functools.cache

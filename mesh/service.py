@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from citybrain.mesh.access.hearing import require_events
 from citybrain.mesh.access.rules import require_at_least, require_district
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
@@ -164,6 +165,10 @@ class Caller(Provider):
         """Forbidden: the caller is bound to another district."""
         require_district(current().principal, district)
 
+    def require_events(self, types: Iterable[str]) -> None:
+        """BadRequest: there is no such type of event. Forbidden: the caller may not hear its events."""
+        require_events(current().principal, types)
+
     def require_at_least(self, scopes: Iterable[str], clearance: int, district: str) -> None:
         """Forbidden: the caller may not give all of this on, because their own token does not hold it."""
         require_at_least(current().principal, scopes, clearance, district)
@@ -200,6 +205,6 @@ class Paging(Provider):
         tokens = self.container.process.tokens
         return one_page(tokens, request, rows, key, newest_first=newest_first, default=default)
 
-    def scan(self, request: Any, view: View[R], *, default: int = 500) -> tuple[list[tuple[str, R]], str]:
-        """One page of a view, in the order of its keys, and the token of the next page."""
-        return scan_page(self.container.process.tokens, request, view, default=default)
+    def scan(self, request: Any, view: View[R], *, default: int = 500, prefix: str = "") -> tuple[list[tuple[str, R]], str]:
+        """One page of a view, in the order of its keys, and the token of the next page. `prefix`: how the keys begin."""
+        return scan_page(self.container.process.tokens, request, view, default=default, prefix=prefix)

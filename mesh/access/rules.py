@@ -112,8 +112,17 @@ def scopes_of(services: Iterable[str]) -> frozenset[str]:
 
 def personal_scope(package: str) -> str:
     """The scope for personal fields of the messages of a package: that of citybrain.health.v1 is health.personal."""
+    return f"{_sector(package)}.personal"
+
+
+def events_scope(package: str) -> str:
+    """The scope to hear the events of a package that are not public: that of citybrain.health.v1 is health.events."""
+    return f"{_sector(package)}.events"
+
+
+def _sector(package: str) -> str:
     parts = package.split(".")
-    return f"{parts[1] if len(parts) > 1 else package}.personal"
+    return parts[1] if len(parts) > 1 else package
 
 
 @functools.cache

@@ -143,7 +143,7 @@ class Rpc(CityEntrypoint):
         ended: Exception = process.open_streams.ending()
         try:
             token = getattr(request, "resume_token", "")
-            cursor = process.tokens.read(purpose, token) if token else {}
+            cursor = process.tokens.read(purpose, token) if token else None
             # Headers are sent now: else a follower without events yet would not know that the stream is open (e.g. a browser).
             await _sent(context.send_initial_metadata(()))
             described = follow_log(process, follow, followed, cursor, purpose, self._method.output_type)
@@ -151,6 +151,9 @@ class Rpc(CityEntrypoint):
             async with aclosing(described) as responses:
                 async for response in responses:
                     await context.write(response)
+            if follow.recorded_until and not process.open_streams.is_ending:
+                # A replay has an end.
+                return
         except Exception as error:
             if not expected(error):
                 self.log.error("stream failed", method=self._path, error=repr(error), exc_info=error)

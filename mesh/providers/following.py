@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from citybrain.events.v1 import event_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from citybrain.event_store.store import Cursor, StoredEvent
+from citybrain.event_store.feed import FeedInTime, place_after, place_before, place_now
+from citybrain.event_store.store import Cursor, Partition, StoredEvent
 from citybrain.mesh.access.principal import Principal
 from citybrain.mesh.access.redaction import sees_personal
 from citybrain.mesh.access.rules import sees_district
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import decode, message_class, outward, type_name
+from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.context import Call
 from citybrain.mesh.runtime.shares import Asker, Shares
 from citybrain.mesh.upcasting import written_as
@@ -34,18 +37,37 @@ HEARTBEAT_S = 15.0
 STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
 """Parts of the streams of a process that one caller, one method, and all that only read may have."""
 
+_machine_time = time.monotonic
+
 
 @dataclass(slots=True, frozen=True)
 class Follow:
-    """The subject of a stream. Give a correlation id, or types, or both. `concerns` leaves out more events; it must be pure."""
+    """The subject of a stream. Give a correlation id, or types, or both. All that follows leaves events out."""
 
     # Names the stream's subject in resume tokens: a token of one subject is refused by another.
     purpose: str
     correlation_id: str = ""
-    types: Collection[type[Message]] = ()
+    # Messages, or their full names.
+    types: Collection[type[Message] | str] = ()
+    # Must be pure.
     concerns: Callable[[Message], bool] | None = None
+    # Only events of this district, and those of none. Empty: of all.
+    district: str = ""
+    # Only events of at most this classification. 0: of any.
+    highest: int = 0
     # Only events recorded at or after this moment (microseconds since 1970).
     recorded_from: int = 0
+    # Only what comes from now on.
+    from_now: bool = False
+    # A replay: only events recorded before this moment, in the order of time; the stream ends then. 0: it does not end.
+    recorded_until: int = 0
+    # In a replay: how much faster than they were recorded. 0: without pauses.
+    speed: float = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The full names of its types."""
+        return [one if isinstance(one, str) else type_name(one) for one in self.types]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +109,11 @@ class OpenStreams:
         for stream in list(self._open):
             stream.call.end(self.ending())
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether streams are ended."""
+        return self._ending.is_set()
+
     def ending(self) -> Unavailable:
         """The error that a follower gets when its stream is ended."""
         return Unavailable("this process is stopping: open the stream again with the last resume token", "STREAM_ENDED")
@@ -123,28 +150,46 @@ class OpenStreams:
 
 
 async def follow_log(
-    process: Process, follow: Follow, stream: Followed, cursor: Cursor, purpose: str, response: Descriptor
+    process: Process, follow: Follow, stream: Followed, cursor: Cursor | None, purpose: str, response: Descriptor
 ) -> AsyncGenerator[Message, None]:
-    """Yields responses until the process ends its streams."""
+    """Yields responses from a place on (None: where the subject begins), until it is over or the process ends its streams."""
     response_class = message_class(response.full_name)
-    types = written_as(type_name(message) for message in follow.types)
-    feed = process.store.feed(types or None, follow.correlation_id)
+
+    def told(place: Cursor, events: Sequence[event_pb2.Event] = ()) -> Message:
+        # Counted before the message goes: a client that learns the count can then wait for the message.
+        stream.sent += 1
+        return response_class(events=events, resume_token=process.tokens.make(purpose, place))
+
+    types = written_as(follow.names) or None
+    partitions = {partition.name: partition for partition in process.store.partitions(types)}
+    replays = bool(follow.recorded_until)
+    feed = FeedInTime(partitions, types) if replays else process.store.feed(types, follow.correlation_id)
+    end = await place_after(partitions.values(), follow.recorded_until) if replays else None
     ending = asyncio.ensure_future(process.open_streams.until_ending())
     try:
+        if cursor is None:
+            cursor = await _beginning(follow, partitions.values())
+            if follow.from_now:
+                # Else a follower that goes before anything has happened could not go on from here.
+                yield told(cursor)
         stream.behind = lambda: not feed.ended(cursor)
+        pace = _Pace(follow.speed)
         while not ending.done():
             page = await feed.read(cursor, MAX_BATCH)
-            while (fits := _fitting(page.events)) < len(page.events):
+            while (fits := min(_fitting(page.events), pace.due(page.events))) < len(page.events) and fits:
                 page = await feed.read(cursor, fits)
+            over = end is not None and all(page.cursor.get(name, 0) >= place for name, place in end.items())
+            if page.events and not fits:
+                if await _pause(pace.until(page.events[0]), ending):
+                    yield told(cursor)
+                continue
             wanted = [event for event in page.events if _wanted(follow, stream.call.principal, event)]
             if wanted:
-                opened = await _opened(process, follow, stream, wanted)
-                token = process.tokens.make(purpose, page.cursor)
-                # Counted before the message goes: a client that learns the count can then wait for the message.
-                stream.sent += 1
-                yield response_class(events=opened, resume_token=token)
+                yield told(page.cursor, await _opened(process, follow, stream, wanted))
             cursor = page.cursor
             process.activity.changed()
+            if over:
+                return
             if feed.ended(cursor):
                 grown = asyncio.ensure_future(feed.grown(cursor))
                 try:
@@ -152,12 +197,48 @@ async def follow_log(
                 finally:
                     grown.cancel()
                 if not done:
-                    stream.sent += 1
-                    yield response_class(resume_token=process.tokens.make(purpose, cursor))
+                    yield told(cursor)
     finally:
         ending.cancel()
         stream.behind = None
         process.activity.changed()
+
+
+async def _beginning(follow: Follow, partitions: Iterable[Partition]) -> Cursor:
+    if follow.from_now:
+        return place_now(partitions)
+    if follow.recorded_from and not follow.correlation_id:
+        return await place_before(partitions, follow.recorded_from)
+    return {}
+
+
+class _Pace:
+    """When the events of a replay are due: their pauses, so many times shorter. Speed 0: at once."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._first = 0
+        self._began = 0.0
+
+    def due(self, events: Sequence[StoredEvent]) -> int:
+        """How many of the first events are due."""
+        if not self._speed or not events:
+            return len(events)
+        if not self._first:
+            self._first, self._began = events[0].recorded_at, _machine_time()
+        now = _machine_time()
+        return next((number for number, event in enumerate(events) if self.until(event) > now), len(events))
+
+    def until(self, event: StoredEvent) -> float:
+        """When an event is due, on the machine's clock."""
+        return self._began + (event.recorded_at - self._first) / MICROSECONDS / self._speed
+
+
+async def _pause(until: float, ending: asyncio.Future[None]) -> bool:
+    """Waits until a moment of the machine's clock, or the end of streams. True: it is time to tell that the stream is well."""
+    left = until - _machine_time()
+    done, _ = await asyncio.wait([ending], timeout=min(left, HEARTBEAT_S))
+    return not done and left > HEARTBEAT_S
 
 
 def _fitting(events: Sequence[StoredEvent]) -> int:
@@ -186,6 +267,10 @@ async def _opened(process: Process, follow: Follow, stream: Followed, events: Se
 def _wanted(follow: Follow, caller: Principal, event: StoredEvent) -> bool:
     if event.classification > caller.clearance or not sees_district(caller, event.district):
         return False
-    if event.recorded_at < follow.recorded_from:
+    if event.recorded_at < follow.recorded_from or 0 < follow.recorded_until <= event.recorded_at:
+        return False
+    if follow.district and event.district and event.district != follow.district:
+        return False
+    if 0 < follow.highest < event.classification:
         return False
     return follow.concerns is None or follow.concerns(decode(event))

@@ -43,11 +43,16 @@ def one_page(
     return page, page_token(tokens, request, key(page[-1])) if len(ordered) > size else ""
 
 
-def scan_page(tokens: Tokens, request: Any, view: Scanned[R], *, default: int) -> tuple[list[tuple[str, R]], str]:
-    """One page of a read model in the order of its keys, as `one_page`. Reads only the rows of this page, and one more."""
-    (after,) = page_begin(tokens, request) or ("",)
+def scan_page(
+    tokens: Tokens, request: Any, view: Scanned[R], *, default: int, prefix: str = ""
+) -> tuple[list[tuple[str, R]], str]:
+    """One page of a read model in the order of its keys, as `one_page`. Reads only the rows of this page, and one more.
+
+    `prefix`: only rows whose keys begin so, and that no key is itself.
+    """
+    (after,) = page_begin(tokens, request) or (prefix,)
     size = request.page_size or default
-    rows = view.scan(str(after), size + 1)
+    rows = [(key, row) for key, row in view.scan(str(after), size + 1) if key.startswith(prefix)]
     page = rows[:size]
     return page, page_token(tokens, request, (page[-1][0],)) if len(rows) > size else ""
 

@@ -335,6 +335,9 @@ class Settings(Section):
     token_key: Path | None = value(
         None, "File with 32 random bytes that sign resume and page tokens. None: one is made in the data folder."
     )
+    resume_days: int = value(
+        90, "How long a resume token is good, in days. Who was away longer begins at a moment it chooses.", ge=1, le=3650
+    )
     accepts: tuple[Accepted, ...] = value(
         (),
         "What `production` would refuse and you accept: `one_host` (all events are on one disk of one machine), `no_tls` "

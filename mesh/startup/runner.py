@@ -17,6 +17,7 @@ from citybrain.mesh.access.certificates import CertificateError, certificate_of
 from citybrain.mesh.access.installation import open_access
 from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.audit.trail import ChainedTrail
+from citybrain.mesh.contracts import look_in
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
@@ -69,6 +70,8 @@ class Mesh:
             raise StartError(f"a backup was not put back whole into {settings.data}: run the same `city restore` again")
         settings.data.mkdir(parents=True, exist_ok=True)
         classes = [load_entry(manifest) for manifest in self.manifests]
+        if settings.contracts:
+            look_in(settings.contracts)
         # The classes have loaded their contracts. Now it is checked, before any event is read, that each old type can be read.
         load_upcasters(self.manifests)
         own = certificate_of(settings.tls)
@@ -87,7 +90,9 @@ class Mesh:
             server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.contracts, own),
             outgoing=Outgoing(tracing, access.tokens, own, Neighbours(settings.data).address),
             tracing=tracing,
-            tokens=Tokens.from_file(settings.token_key) if settings.token_key else Tokens.with_key_file(own_key),
+            tokens=Tokens.from_file(settings.token_key, settings.resume_days)
+            if settings.token_key
+            else Tokens.with_key_file(own_key, settings.resume_days),
             open_streams=OpenStreams(settings.max_streams),
             vault=Vault(engine.keys, settings.personal.cipher),
             access=access,

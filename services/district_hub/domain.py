@@ -1,4 +1,4 @@
-"""Notices to districts about an incident, and what districts answer."""
+"""Notices to districts about an incident, what districts answer, and what they send back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.ids import joined
+
+WITHIN_S = 300
+"""How soon a notice must be acknowledged where whoever sends it says nothing. A choice of ours: the plan gives no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,13 @@ class Told:
     notified: ev.DistrictNotified
     acknowledged: bool = False
     withdrawn: bool = False
+    reminded: bool = False
+    escalated: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether its district must still answer."""
+        return not (self.acknowledged or self.withdrawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +67,20 @@ def evolve_notices(notices: Notices, event: Message) -> Notices:
         case ev.DistrictNotified():
             return replace(notices, told={**notices.told, event.notice_id: Told(event)})
         case ev.NoticeAcknowledged():
-            told = replace(notices.told[event.notice_id], acknowledged=True)
-            return replace(notices, told={**notices.told, event.notice_id: told})
+            return _changed(notices, event.notice_id, acknowledged=True)
+        case ev.NoticeReminded():
+            return _changed(notices, event.notice_id, reminded=True)
+        case ev.NoticeEscalated():
+            return _changed(notices, event.notice_id, escalated=True)
         case ev.NoticeWithdrawn():
-            told = replace(notices.told[event.notice_id], withdrawn=True)
-            return replace(notices, told={**notices.told, event.notice_id: told})
+            return _changed(notices, event.notice_id, withdrawn=True)
         case ev.NoticesBarred():
             return replace(notices, barred=notices.barred | {event.round_id})
     return notices
+
+
+def _changed(notices: Notices, notice: str, **changes: bool) -> Notices:
+    return replace(notices, told={**notices.told, notice: replace(notices.told[notice], **changes)})  # type: ignore[arg-type]
 
 
 def by_district(edge_ids: Sequence[str], keeper: Mapping[str, str]) -> dict[str, list[str]]:
@@ -90,6 +106,7 @@ def notify(notices: Notices, request: pb.NotifyDistrictsRequest, roads: Mapping[
         ev.DistrictNotified(
             notice_id=joined(request.incident_id, district, *later), incident_id=request.incident_id,
             round_id=request.round_id, district_id=district, vehicle_id=request.vehicle_id, edge_ids=edges,
+            acknowledge_within_s=request.acknowledge_within.seconds or WITHIN_S,
         )
         for district, edges in roads.items()
         if district not in before
@@ -122,6 +139,48 @@ def acknowledge(notices: Notices, request: pb.AcknowledgeNoticeRequest) -> list[
             notice_id=request.notice_id, incident_id=told.notified.incident_id, district_id=request.district_id
         )
     ]
+
+
+def urge(notices: Notices, notice: str, *, over: bool) -> list[Message]:
+    """Reminds the district of a notice that waits, or tells the city that it has not answered (`over`): each of them once."""
+    told = existing(notices, notice)
+    which = {"notice_id": notice, "incident_id": told.notified.incident_id, "district_id": told.notified.district_id}
+    if not told.waits or told.escalated:
+        return []
+    if over:
+        return [ev.NoticeEscalated(**which)]
+    return [] if told.reminded else [ev.NoticeReminded(**which)]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The reports of one batch of a district; none: it has not come."""
+
+    reports: tuple[ev.DistrictReported, ...] = ()
+
+
+def evolve_batch(batch: Batch, event: Message) -> Batch:
+    """The batch after an event."""
+    return Batch((*batch.reports, event)) if isinstance(event, ev.DistrictReported) else batch
+
+
+def keep(batch: Batch, request: pb.SendReportsRequest) -> list[Message]:
+    """Keeps the reports of a batch, once. Refused where the batch is known with other reports."""
+    reported = tuple(
+        ev.DistrictReported(
+            district_id=request.district_id, batch_id=request.batch_id, number=number, report=report,
+            incident_id=request.incident_id,
+        )
+        for number, report in enumerate(request.reports)
+    )  # fmt: skip
+    if not batch.reports:
+        return list(reported)
+    if batch.reports != reported:
+        raise AlreadyDifferent(
+            f"batch {request.batch_id} of {request.district_id} is kept with other reports: give each batch a name of its own",
+            "OTHER_BATCH",
+        )
+    return []
 
 
 def existing(notices: Notices, notice: str) -> Told:

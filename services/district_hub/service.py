@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
-from citybrain.personal.v1.personal_pb2 import PersonErased
-from google.protobuf.message import Message
+from google.protobuf.duration_pb2 import Duration
 
 from citybrain.mesh.errors import NotFound
-from citybrain.mesh.events import microseconds, timestamp
-from citybrain.mesh.ids import parted
-from citybrain.mesh.service import Follow, Paging, Service, Streams, View, rpc
-from citybrain.services.district_hub import domain, views
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.ids import joined, parted
+from citybrain.mesh.service import Caller, Clock, Follow, Paging, Service, Streams, View, correlate, every, rpc
+from citybrain.services.district_hub import domain, subscribing, views
+
+LOOK_S = 10
+"""How often it looks which notices wait: no notice is given less than twice this time."""
 
 
 class DistrictHubService(Service):
@@ -23,7 +25,12 @@ class DistrictHubService(Service):
     district_list = View(views.DISTRICT_EVENTS, views.district_key, views.district, row=views.DistrictRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer, row=views.AnswerRow)
+    waiting = View(views.WAITING_EVENTS, views.answer_key, views.waiting, row=views.WaitingRow)
+    batches = Streams("batch", domain.Batch, domain.evolve_batch)
+    reports = View(views.REPORT_EVENTS, views.report_key, views.report, row=views.ReportRow)
     paging = Paging()
+    clock = Clock()
+    caller = Caller()
 
     @rpc
     def RegisterDistrict(self, request: pb.RegisterDistrictRequest) -> pb.RegisterDistrictResponse:
@@ -73,6 +80,46 @@ class DistrictHubService(Service):
         return pb.AcknowledgeNoticeResponse(notice=self._with_moment(notices.told[request.notice_id]))
 
     @rpc
+    def ListNotices(self, request: pb.ListNoticesRequest) -> pb.ListNoticesResponse:
+        """The notices that wait for a district's word."""
+        rows = [(key, row) for key, row in self.waiting.scan() if row.district_id == request.district_id]
+        page, more = self.paging.page(request, rows, lambda one: (one[1].told_at, one[0]))
+        return pb.ListNoticesResponse(notices=[views.read_waiting(key, row) for key, row in page], next_page_token=more)
+
+    @every(LOOK_S)
+    def urge_districts(self) -> None:
+        """Reminds districts of notices that wait; where the time is over, the city is told."""
+        now = self.clock.now()
+        for notice_id, row in self.waiting.scan():
+            if (over := views.is_over(row, now)) is None:
+                continue
+            self.notices.handle(
+                parted(notice_id)[0],
+                lambda state, notice=notice_id, over=over: domain.urge(state, notice, over=over),  # type: ignore[misc]
+                lambda after, _: after,
+                label=notice_id,
+                continues=True,
+            )
+
+    @rpc
+    def SendReports(self, request: pb.SendReportsRequest) -> pb.SendReportsResponse:
+        """Keeps the reports of a district."""
+        self._known(request.district_id)
+        if request.incident_id:
+            correlate(request.incident_id)
+        return self.batches.handle(
+            joined(request.district_id, request.batch_id),
+            lambda batch: domain.keep(batch, request),
+            lambda after, events: pb.SendReportsResponse(kept=len(after.reports), known=not events),
+        )
+
+    @rpc
+    def ListReports(self, request: pb.ListReportsRequest) -> pb.ListReportsResponse:
+        """The reports of a district, the newest first."""
+        rows, more = self.paging.scan(request, self.reports, default=50, prefix=views.reports_of(request.district_id))
+        return pb.ListReportsResponse(reports=[views.read_report(row) for _, row in rows], next_page_token=more)
+
+    @rpc
     def GetNotice(self, request: pb.GetNoticeRequest) -> pb.GetNoticeResponse:
         """One notice."""
         told = domain.existing(self.notices.load(parted(request.notice_id)[0]), request.notice_id)
@@ -80,21 +127,15 @@ class DistrictHubService(Service):
 
     @rpc
     def Subscribe(self, request: pb.SubscribeRequest) -> Follow:
-        """Streams the events that concern one district."""
-        if self.districts.load(request.district_id) == domain.District():
-            raise NotFound(f"there is no district {request.district_id}: ListDistricts names them", "NO_SUCH_DISTRICT")
-        district = request.district_id
+        """Streams the events that concern one district, or replays them."""
+        self._known(request.district_id)
+        follow = subscribing.subject(request)
+        self.caller.require_events(request.event_types)
+        return follow
 
-        def concerns(event: Message) -> bool:
-            # An erased person concerns every district: one that holds a copy must act.
-            return isinstance(event, PersonErased) or bool(getattr(event, "district_id", "") == district)
-
-        return Follow(
-            purpose=district,
-            types=(ev.DistrictNotified, ev.NoticeAcknowledged, ev.NoticeWithdrawn, PersonErased),
-            concerns=concerns,
-            recorded_from=microseconds(request.from_time),
-        )
+    def _known(self, district_id: str) -> None:
+        if self.districts.load(district_id) == domain.District():
+            raise NotFound(f"there is no district {district_id}: ListDistricts names them", "NO_SUCH_DISTRICT")
 
     def _with_moment(self, told: domain.Told) -> pb.Notice:
         notice = _show(told)
@@ -108,5 +149,6 @@ def _show(told: domain.Told) -> pb.Notice:
     n = told.notified
     return pb.Notice(
         notice_id=n.notice_id, incident_id=n.incident_id, district_id=n.district_id, vehicle_id=n.vehicle_id,
-        edge_ids=n.edge_ids, withdrawn=told.withdrawn,
+        edge_ids=n.edge_ids, withdrawn=told.withdrawn, reminded=told.reminded, escalated=told.escalated,
+        acknowledge_within=Duration(seconds=n.acknowledge_within_s),
     )  # fmt: skip

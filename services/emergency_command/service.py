@@ -20,6 +20,7 @@ class EmergencyCommandService(Service):
     incidents = Streams("incident", domain.Incident, domain.evolve, district=domain.district_of)
     listed = View(views.EVENTS, views.key, views.apply, row=views.IncidentRow, personal={"reporter": "reporter_id"})
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    unanswered = View(views.ANSWER_EVENTS, views.key, views.answer, row=views.UnansweredRow)
     people = People()
     paging = Paging()
 
@@ -43,7 +44,7 @@ class EmergencyCommandService(Service):
         """One incident, with whom to call back. Its moments are there as soon as the list has it."""
         incident = domain.existing(self.incidents.load(request.incident_id), request.incident_id)
         row = self.listed.get(request.incident_id)
-        shown = _show(incident) if row is None else views.read(row)
+        shown = _show(incident) if row is None else views.read(row, self.unanswered.get(request.incident_id))
         if incident.opened is not None and incident.opened.HasField("reporter"):
             shown.reporter.CopyFrom(incident.opened.reporter)
         return pb.GetIncidentResponse(incident=shown)
@@ -53,7 +54,8 @@ class EmergencyCommandService(Service):
         """The incidents that match the request, newest first, in pages, with whom to call back."""
         rows = [row for _, row in self.listed.scan() if views.is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, views.age, newest_first=True)
-        return pb.ListIncidentsResponse(incidents=map(views.read, page), next_page_token=more)
+        shown = [views.read(row, self.unanswered.get(row.id)) for row in page]
+        return pb.ListIncidentsResponse(incidents=shown, next_page_token=more)
 
     @rpc
     def FollowIncident(self, request: pb.FollowIncidentRequest) -> Follow:

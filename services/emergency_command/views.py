@@ -1,4 +1,4 @@
-"""Read models: the list of incidents, one row each, as callers see it; how long roads are, and who keeps them."""
+"""Read models: the list of incidents, one row each, as callers see it; districts that have not answered; roads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from citybrain.district_hub.v1 import events_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentClosed, IncidentOpened
 from citybrain.traffic.v1 import events_pb2 as traffic
@@ -15,6 +16,9 @@ from citybrain.mesh.events import Heard, is_between, timestamp
 
 EVENTS = (IncidentOpened, IncidentCancelled, IncidentClosed)
 ROAD_EVENTS = (traffic.RoadsPublished,)
+ANSWER_EVENTS = (hub.NoticeEscalated, hub.NoticeAcknowledged, hub.NoticeWithdrawn)
+UnansweredRow = dict[str, str]
+"""Notice → the district that has not answered it in time."""
 RoadRow = dict[str, tuple[float, str]]
 """Road → its length in metres, and the district that keeps it."""
 
@@ -76,12 +80,22 @@ def is_asked_for(row: IncidentRow, request: pb.ListIncidentsRequest) -> bool:
     )
 
 
-def read(row: IncidentRow) -> pb.Incident:
+def read(row: IncidentRow, unanswered: UnansweredRow | None) -> pb.Incident:
     """A row as callers see it."""
     incident = ParseDict(row.incident, pb.Incident())
+    incident.unanswered_district_ids.extend(sorted(set((unanswered or {}).values())))
     if row.reporter is not None:
         ParseDict(row.reporter, incident.reporter)
     return incident
+
+
+def answer(row: UnansweredRow | None, event: Heard) -> UnansweredRow | None:
+    """The notices of an incident that were not answered in time."""
+    data: Any = event.data
+    others = {notice: district for notice, district in (row or {}).items() if notice != data.notice_id}
+    if isinstance(data, hub.NoticeEscalated):
+        others[data.notice_id] = data.district_id
+    return others or None
 
 
 def road_key(event: Heard) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
+from citybrain.event_store.feed import FeedInTime, place_after, place_before, place_now
 from citybrain.event_store.store import (
     ANY,
     NO_STREAM,
@@ -369,6 +370,54 @@ class EventStoreContract(StoreEngine):
                     mine = [one.version for one in found[name] if one.stream == stream]
                     assert mine == sorted(mine)
             assert {one.stream for one in found["correlated"]} == {"a"}
+
+        self.on_store(tmp_path, test)
+
+    def test_the_places_of_a_moment_part_what_was_recorded_before_it_from_what_was_recorded_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("citybrain.event_store.feed._CLOCKS_DIFFER_S", 0)
+
+        async def test(store: EventStore) -> None:
+            async def after(place: Cursor, count: int) -> set[str]:
+                found: set[str] = set()
+                reading = store.feed([TYPE])
+                while len(found) < count or not reading.ended(place):
+                    page = await reading.read(place, 4)
+                    found, place = found | {one.id for one in page.events}, page.cursor
+                return found
+
+            for number in range(20):
+                await store.append(f"s{number % 5}", [event(f"e{number}")], ANY)
+            logged = await self.until_seen(store, 20)
+            for middle in (logged[0], logged[len(logged) // 2]):
+                moment = middle.recorded_at
+                later = {one.id for one in logged if one.recorded_at >= moment}
+                assert await after(await place_before(store.partitions([TYPE]), moment), len(later)) == later
+                assert await after(await place_after(store.partitions([TYPE]), moment), len(later)) == later
+            now = place_now(store.partitions([TYPE]))
+            assert await after(now, 0) == set()
+            await store.append("s1", [event("new")], ANY)
+            await self.until_seen(store, 21)
+            assert await after(now, 1) == {"new"}
+
+        self.on_store(tmp_path, test)
+
+    def test_a_feed_in_time_has_all_events_in_the_order_in_which_they_were_recorded(self, tmp_path: Path) -> None:
+        async def test(store: EventStore) -> None:
+            for number in range(30):
+                await store.append(f"s{number % 7}", [event(f"e{number}")], ANY)
+                await store.append(f"s{number % 7}", [event(kind="city.Other")], ANY)
+            await self.until_seen(store, 60)
+            place: Cursor = {}
+            found: list[StoredEvent] = []
+            while len(found) < 30:
+                # Read anew each time, as who comes back with a token does.
+                partitions = {partition.name: partition for partition in store.partitions([TYPE])}
+                page = await FeedInTime(partitions, [TYPE]).read(place, 4)
+                assert page.events
+                found, place = found + page.events, page.cursor
+            assert [one.id for one in found] == [f"e{number}" for number in range(30)]
 
         self.on_store(tmp_path, test)
 

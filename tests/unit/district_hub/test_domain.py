@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
@@ -16,7 +17,7 @@ ROADS = {"xihu": ["e1", "e3"], "gongshu": ["e2"]}
 def told(district: str, round_id: str = "r1", number: str = "") -> ev.DistrictNotified:
     return ev.DistrictNotified(
         notice_id=f"i1.{district}{number}", incident_id="i1", round_id=round_id, district_id=district, vehicle_id="a1",
-        edge_ids=ROADS[district],
+        edge_ids=ROADS[district], acknowledge_within_s=domain.WITHIN_S,
     )  # fmt: skip
 
 
@@ -107,3 +108,52 @@ def test_roads_that_no_district_keeps_and_roads_driven_twice_add_nothing() -> No
 def test_what_was_seen_and_what_is_over_stays_so() -> None:
     state = notices(told("xihu"), ev.NoticeAcknowledged(notice_id="i1.xihu"), withdrawn("xihu"))
     assert (state.told["i1.xihu"].acknowledged, state.told["i1.xihu"].withdrawn) == (True, True)
+
+
+def test_a_notice_that_waits_is_reminded_of_once_and_then_told_to_the_city_once() -> None:
+    which = {"notice_id": "i1.xihu", "incident_id": "i1", "district_id": "xihu"}
+    (
+        given(domain.evolve_notices, domain.Notices(), told("xihu"), told("gongshu"))
+        .when(domain.urge, "i1.xihu", over=False)
+        .then(ev.NoticeReminded(**which))
+        .when(domain.urge, "i1.xihu", over=False)
+        .then_nothing()
+        .when(domain.urge, "i1.xihu", over=True)
+        .then(ev.NoticeEscalated(**which))
+        .when(domain.urge, "i1.xihu", over=True)
+        .then_nothing()
+        .when(domain.urge, "i1.xihu", over=False)
+        .then_nothing()
+    )
+
+
+@pytest.mark.parametrize("answer", [ev.NoticeAcknowledged(notice_id="i1.xihu"), withdrawn("xihu")])
+def test_nobody_is_urged_to_answer_what_was_answered_or_is_over(answer: Message) -> None:
+    there = given(domain.evolve_notices, domain.Notices(), told("xihu"), answer)
+    there.when(domain.urge, "i1.xihu", over=False).then_nothing().when(domain.urge, "i1.xihu", over=True).then_nothing()
+
+
+def test_whoever_sends_a_notice_may_say_how_soon_it_must_be_acknowledged() -> None:
+    request = notify()
+    request.acknowledge_within.FromSeconds(60)
+    first, second = told("xihu"), told("gongshu")
+    first.acknowledge_within_s = second.acknowledge_within_s = 60
+    given(domain.evolve_notices, domain.Notices()).when(domain.notify, request, ROADS).then(first, second)
+
+
+def reports(*levels: float) -> pb.SendReportsRequest:
+    return pb.SendReportsRequest(
+        district_id="xihu", batch_id="b1", incident_id="i1",
+        reports=[pb.Report(kind="water.level", values={"level_m": level}) for level in levels],
+    )  # fmt: skip
+
+
+def test_a_batch_is_kept_once_and_another_one_under_its_name_is_refused() -> None:
+    kept = [
+        ev.DistrictReported(district_id="xihu", batch_id="b1", number=number, report=report, incident_id="i1")
+        for number, report in enumerate(reports(1.2, 1.3).reports)
+    ]
+    there = given(domain.evolve_batch, domain.Batch()).when(domain.keep, reports(1.2, 1.3)).then(*kept)
+    there.when(domain.keep, reports(1.2, 1.3)).then_nothing()
+    there.when(domain.keep, reports(1.2, 1.4)).then_refused(AlreadyDifferent, "OTHER_BATCH")
+    there.when(domain.keep, reports(1.2)).then_refused(AlreadyDifferent, "OTHER_BATCH")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,18 +14,20 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
 from citybrain.personal.v1.personal_pb2 import PersonErased
 from citybrain.roads.v1.roads_pb2 import RoadEdge
-from citybrain.traffic.v1.events_pb2 import RoadsPublished
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, RoadsPublished
 
 from citybrain.local.child import MeshChild
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.events import microseconds, timestamp, type_name
 from citybrain.mesh.testing import Running, running, service_factory
+from citybrain.services.district_hub import subscribing
 from citybrain.services.district_hub.service import DistrictHubService
 from citybrain.services.district_hub.views import DistrictRow
 from tests.helpers.callers import calling
 
 KEEPERS = {"part": {"e1": "xihu", "e2": "gongshu", "e3": "xihu"}}
 ROADS = RoadsPublished(edges=[RoadEdge(edge_id=edge, district_id=keeper) for edge, keeper in KEEPERS["part"].items()])
+NOTIFIED, ERASED = type_name(ev.DistrictNotified), type_name(PersonErased)
 NOTIFY = pb.NotifyDistrictsRequest(incident_id="i1", round_id="r1", edge_ids=["e1", "e2", "e3"], vehicle_id="a1")
 
 
@@ -102,9 +105,36 @@ def test_a_stream_concerns_one_district_that_must_exist() -> None:
             hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
         hub.RegisterDistrict(register("xihu", "西湖区"))
         follow = hub.Subscribe(pb.SubscribeRequest(district_id="xihu"))
-        assert follow.concerns is not None
-        assert follow.concerns(ev.DistrictNotified(district_id="xihu"))
-        assert not follow.concerns(ev.DistrictNotified(district_id="gongshu"))
+        assert follow.district == "xihu"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"speed": 2.0}, "speed"),
+        ({"until_time": timestamp(2_000_000), "from_now": True}, "from_now"),
+        ({"until_time": timestamp(2_000_000), "from_time": timestamp(2_000_000)}, "until_time"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_by_name(asked: dict[str, Any], field: str) -> None:
+    with service_factory(DistrictHubService) as hub:
+        hub.RegisterDistrict(register("xihu", "西湖区"))
+        with pytest.raises(BadRequest, match=f"^{field}: "):
+            hub.Subscribe(pb.SubscribeRequest(district_id="xihu", **asked))
+
+
+def test_a_token_is_a_place_among_the_types_it_was_given_for_in_whatever_order_they_stand() -> None:
+    def purpose(*types: str) -> str:
+        return subscribing.subject(pb.SubscribeRequest(district_id="xihu", event_types=types)).purpose
+
+    names = [NOTIFIED, "citybrain.traffic.v1.PriorityGranted"]
+    assert purpose(*names) == purpose(*reversed(names))
+    assert len({purpose(), purpose(*names), purpose(names[0]), purpose(names[1])}) == 4
+
+
+def test_a_district_hears_of_erased_persons_whatever_it_asks_for() -> None:
+    for types in ([], [NOTIFIED]):
+        assert ERASED in subscribing.subject(pb.SubscribeRequest(district_id="xihu", event_types=types)).names
 
 
 # -- the service while it runs ----------------------------------------------------------------------------------------------
@@ -118,6 +148,77 @@ def hub() -> Iterator[Running]:
         service.tell(ROADS, stream="traffic/roads-e1")
         service.wait_for_row("roads", "e1")
         yield service
+
+
+def test_a_district_may_choose_types_of_any_sector(hub: Running) -> None:
+    granted = PriorityGranted(grant_id="g1", incident_id="i1", vehicle_id="a1")
+    types = [type_name(granted)]
+    with hub.fire("Subscribe", pb.SubscribeRequest(district_id="gongshu", event_types=types)) as stream:
+        hub.fire("NotifyDistricts", NOTIFY)
+        hub.tell(granted, stream="traffic/grant-g1")
+        (heard,) = next(stream).events
+        assert heard.type == types[0] and PriorityGranted.FromString(heard.data.value) == granted
+
+
+def test_a_notice_that_nobody_acknowledges_is_reminded_of_and_then_told_to_the_city(hub: Running) -> None:
+    hub.fire("NotifyDistricts", NOTIFY, correlation_id="i1")
+    hub.wait_for_row("waiting", "i1.xihu")
+    hub.fire("AcknowledgeNotice", acknowledge("gongshu"))
+    hub.advance(140)
+    assert not hub.events(ev.NoticeReminded)
+    hub.advance(20)
+    (reminded,) = hub.events(ev.NoticeReminded)
+    assert (reminded.data, reminded.stored.correlation_id) == (
+        ev.NoticeReminded(notice_id="i1.xihu", incident_id="i1", district_id="xihu"), "i1",
+    )  # fmt: skip
+    (waits,) = hub.fire("ListNotices", pb.ListNoticesRequest(district_id="xihu")).notices
+    assert (waits.notice_id, waits.reminded, waits.escalated) == ("i1.xihu", True, False)
+    assert microseconds(waits.acknowledge_by) - microseconds(waits.told_at) == 300_000_000
+    hub.advance(160)
+    (escalated,) = hub.events(ev.NoticeEscalated)
+    assert escalated.data == ev.NoticeEscalated(notice_id="i1.xihu", incident_id="i1", district_id="xihu")
+    hub.advance(600)
+    assert len(hub.events(ev.NoticeReminded, ev.NoticeEscalated)) == 2
+    hub.fire("AcknowledgeNotice", acknowledge("xihu"))
+    hub.rest()
+    assert not hub.fire("ListNotices", pb.ListNoticesRequest(district_id="xihu")).notices
+    shown = hub.fire("GetNotice", pb.GetNoticeRequest(notice_id="i1.xihu")).notice
+    assert shown.reminded and shown.escalated and shown.HasField("acknowledged_at")
+
+
+def test_what_a_district_sends_back_belongs_to_its_incident_and_is_listed_the_newest_first(hub: Running) -> None:
+    def send(batch: str, *levels: float) -> pb.SendReportsResponse:
+        told = [
+            pb.Report(kind="water.level", seen_at=timestamp(1_000_000), subject="泵站 3", values={"level_m": level})
+            for level in levels
+        ]
+        request = pb.SendReportsRequest(district_id="xihu", batch_id=batch, incident_id="i7", reports=told)
+        answer: pb.SendReportsResponse = hub.fire("SendReports", request)
+        return answer
+
+    assert send("b1", 1.0, 1.1) == pb.SendReportsResponse(kept=2)
+    assert send("b1", 1.0, 1.1) == pb.SendReportsResponse(kept=2, known=True)
+    hub.advance(1)
+    assert send("b2", 1.2) == pb.SendReportsResponse(kept=1)
+    hub.rest()
+    assert [event.stored.correlation_id for event in hub.events(ev.DistrictReported)] == ["i7"] * 3
+
+    def listed(district: str, **page: Any) -> pb.ListReportsResponse:
+        answer: pb.ListReportsResponse = hub.fire("ListReports", pb.ListReportsRequest(district_id=district, **page))
+        return answer
+
+    first = listed("xihu", page_size=2)
+    second = listed("xihu", page_size=2, page_token=first.next_page_token)
+    assert [dict(one.values) for page in (first, second) for one in page.reports] == [
+        {"level_m": 1.2}, {"level_m": 1.0}, {"level_m": 1.1},
+    ]  # fmt: skip
+    assert first.reports[0].subject == "泵站 3" and not second.next_page_token
+    assert not listed("gongshu").reports and not listed("xi").reports
+
+
+def test_reports_of_a_district_that_nobody_knows_are_refused() -> None:
+    with service_factory(DistrictHubService) as hub, pytest.raises(NotFound, match="ListDistricts names them"):
+        hub.SendReports(pb.SendReportsRequest(district_id="nowhere", batch_id="b", reports=[pb.Report(kind="k")]))
 
 
 def test_a_district_hears_what_concerns_it_and_nothing_else(hub: Running) -> None:

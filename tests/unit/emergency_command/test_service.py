@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from citybrain.district_hub.v1 import events_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as pb
 from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
@@ -196,3 +197,27 @@ def test_who_is_bound_to_a_district_reports_an_emergency_anywhere_and_reads_and_
             command.fire("GetIncident", pb.GetIncidentRequest(incident_id=incident_id), district="east")
         assert get(command, incident_id).state == pb.INCIDENT_STATE_OPEN
         assert command.fire("CancelIncident", cancel, district="west").incident.state == pb.INCIDENT_STATE_CANCELLED
+
+
+def test_an_incident_shows_which_districts_have_not_answered_until_they_do() -> None:
+    with running(EmergencyCommandService) as command:
+        incident_id = command.fire("ReportEmergency", report()).incident.incident_id
+
+        def shown() -> list[str]:
+            command.rest()
+            (listed,) = command.fire("ListIncidents", pb.ListIncidentsRequest()).incidents
+            assert listed.unanswered_district_ids == get(command, incident_id).unanswered_district_ids
+            return list(listed.unanswered_district_ids)
+
+        def notice(district: str) -> dict[str, str]:
+            return {"notice_id": f"{incident_id}.{district}", "incident_id": incident_id, "district_id": district}
+
+        stream = f"district_hub/notices-{incident_id}"
+        assert shown() == []
+        for district in ("xihu", "gongshu"):
+            command.tell(hub.NoticeEscalated(**notice(district)), stream=stream)
+        assert shown() == ["gongshu", "xihu"]
+        command.tell(hub.NoticeAcknowledged(**notice("xihu")), stream=stream)
+        assert shown() == ["gongshu"]
+        command.tell(hub.NoticeWithdrawn(**notice("gongshu")), stream=stream)
+        assert shown() == []

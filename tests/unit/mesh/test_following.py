@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,11 +37,11 @@ class Source(Service):
     """Has one stream."""
 
     name = "source"
-    concerns: ClassVar[list[Callable[[Message], bool]]] = []
+    subject: ClassVar[Follow]
 
     @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
-        return Follow(purpose="all", types=(ev.SignalReported,), concerns=self.concerns[0] if self.concerns else None)
+        return self.subject
 
 
 class Follower:
@@ -69,15 +73,31 @@ class Follower:
         wait(self.channel.close(None))
 
 
-def write(parts: Parts, *names: str, size: int = 1) -> None:
+def write(parts: Parts, *names: str, size: int = 1, **more: Any) -> None:
     data = ev.SignalReported(signal_id="s" * size).SerializeToString()
     for name in names:
-        wait(parts.store.append("s", [NewEvent(id=name, type=REPORTED, data=data, occurred_at=1)], ANY))
+        wait(parts.store.append("s", [NewEvent(id=name, type=REPORTED, data=data, occurred_at=1, **more)], ANY))
 
 
-def on_source(tmp_path: Path, test: Callable[[Parts], None], *concerns: Callable[[Any], bool]) -> None:
+def recorded(parts: Parts, name: str) -> int:
+    """When the store recorded an event."""
+    (event,) = [one for one in wait(parts.store.read("s")) if one.id == name]
+    return event.recorded_at
+
+
+def all_of(follower: Follower) -> list[str]:
+    """What a stream that ends brings."""
+    names: list[str] = []
+    while isinstance(response := wait(follower.call.read()), pb.FollowSignalCommandsResponse):
+        names += [event.id for event in response.events]
+    code, details = follower.end()
+    assert code is grpc.StatusCode.OK, details
+    return names
+
+
+def on_source(tmp_path: Path, test: Callable[[Parts], None], **subject: Any) -> None:
     def run(parts: Parts) -> None:
-        Source.concerns = list(concerns)
+        Source.subject = Follow(**{"purpose": "all", "types": (ev.SignalReported,), **subject})
         parts.add(Source, "citybrain.traffic.v1.TrafficService")
         parts.start()
         test(parts)
@@ -159,7 +179,7 @@ def test_a_filter_that_fails_ends_the_stream_without_the_text_of_its_error(tmp_p
         # The follower hears the end a moment before the stream is counted out.
         parts.until(lambda: not parts.process.open_streams._open)
 
-    on_source(tmp_path, test, fails)
+    on_source(tmp_path, test, concerns=fails)
 
 
 @pytest.mark.parametrize("token", ["forged", "AAAAAAAAAAAAAAAAAAAAAAAAAAA"])
@@ -258,3 +278,165 @@ def test_streams_that_only_read_leave_a_reserve_to_those_that_carry_commands() -
     # The rest is for what commands, half of all at most for one method, until nothing is left.
     assert [opened("FollowMissions", reads=False, caller=n) for n in range(6)].count(True) == 4
     assert len(streams) == 16
+
+
+# -- where a stream begins and ends, and what it leaves out -------------------------------------------------------------------
+
+
+def test_a_stream_from_now_on_has_a_place_to_go_on_from_before_anything_has_happened(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, "before")
+        follower = Follower(parts)
+        first = wait(follower.call.read())
+        assert not first.events and first.resume_token
+        follower.leave()
+        write(parts, "while away")
+        again = Follower(parts, first.resume_token)
+        write(parts, "after")
+        assert again.read(2) == ["while away", "after"]
+        again.leave()
+
+    on_source(tmp_path, test, from_now=True)
+
+
+def test_a_stream_hears_of_its_district_and_of_what_belongs_to_none(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        for name, district in (("a", "xihu"), ("b", "gongshu"), ("c", ""), ("d", "xihu")):
+            write(parts, name, district=district)
+        follower = Follower(parts)
+        assert follower.read(3) == ["a", "c", "d"]
+        follower.leave()
+
+    on_source(tmp_path, test, district="xihu")
+
+
+def test_a_stream_that_asks_for_open_events_only_gets_no_others(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        for closed in (3, 2, 1):
+            write(parts, f"c{closed}", classification=closed)
+        follower = Follower(parts)
+        assert follower.read(2) == ["c2", "c1"]
+        follower.leave()
+
+    on_source(tmp_path, test, highest=2)
+
+
+def test_types_may_be_given_by_name_and_need_not_be_known_to_the_service(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        follower = Follower(parts)
+        assert follower.read(1) == ["a"]
+        follower.leave()
+
+    on_source(tmp_path, test, types=(REPORTED, "citybrain.nowhere.v1.Nothing"))
+
+
+def test_a_replay_has_what_was_recorded_in_its_time_and_an_end(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, *"abcdef")
+        Source.subject = replace(Source.subject, recorded_from=recorded(parts, "b"), recorded_until=recorded(parts, "e"))
+        # Two may have been recorded in the same microsecond.
+        between = [n for n in "abcdef" if recorded(parts, "b") <= recorded(parts, n) < recorded(parts, "e")]
+        assert all_of(Follower(parts)) == between
+
+    on_source(tmp_path, test)
+
+
+def test_a_replay_up_to_a_moment_to_come_ends_with_what_there_is_now(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        assert all_of(Follower(parts)) == []
+        write(parts, *"ab")
+        assert all_of(Follower(parts)) == ["a", "b"]
+
+    on_source(tmp_path, test, recorded_until=2**52)
+
+
+def test_a_replay_that_broke_off_goes_on_from_its_token(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, *(names := [f"n{n}" for n in range(250)]))
+        follower = Follower(parts)
+        first = follower.read(100)
+        follower.leave()
+        assert first + all_of(Follower(parts, follower.token)) == names
+
+    on_source(tmp_path, test, recorded_until=2**52)
+
+
+def test_a_paced_replay_keeps_the_pauses_so_many_times_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def pause(until: float, ending: object) -> bool:
+        pauses.append(until - machine[0])
+        machine[0] = until
+        return False
+
+    machine = [50.0]
+    monkeypatch.setattr(following, "_pause", pause)
+    monkeypatch.setattr(following, "_machine_time", lambda: machine[0])
+
+    def test(parts: Parts) -> None:
+        for name in "abc":
+            write(parts, name)
+            wait(asyncio.sleep(0.002))
+        moments = [recorded(parts, name) for name in "abc"]
+        assert all_of(Follower(parts)) == ["a", "b", "c"]
+        gaps = [(after - before) / 1e6 / 0.5 for before, after in pairwise(moments)]
+        assert pauses == pytest.approx(gaps)
+
+    on_source(tmp_path, test, recorded_until=2**52, speed=0.5)
+
+
+def test_a_paced_replay_says_between_two_events_that_it_is_well_and_ends_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "HEARTBEAT_S", 0.01)
+
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        wait(asyncio.sleep(0.002))
+        write(parts, "b")
+        follower = Follower(parts)
+        assert follower.read(1) == ["a"]
+        heartbeat = wait(follower.call.read())
+        assert not heartbeat.events and heartbeat.resume_token
+        parts.process.open_streams.end()
+        assert follower.end()[0] is grpc.StatusCode.UNAVAILABLE
+
+    # A pause of 2 ms takes 2,000 s.
+    on_source(tmp_path, test, recorded_until=2**52, speed=1e-6)
+
+
+def test_a_token_of_other_days_is_too_old_and_says_what_to_do(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        follower = Follower(parts)
+        follower.read(1)
+        follower.leave()
+        parts.process.tokens._now = lambda: time.time() + 91 * 86_400
+        code, details = Follower(parts, follower.token).end()
+        assert (
+            code is grpc.StatusCode.FAILED_PRECONDITION and "older than 90 days" in details and "begin at a moment" in details
+        )
+
+    on_source(tmp_path, test)
+
+
+def test_a_follower_that_stops_reading_holds_up_nobody_and_nothing_piles_up_for_it(tmp_path: Path) -> None:
+    size, count = 20_000, 2000
+
+    def test(parts: Parts) -> None:
+        slow, quick = Follower(parts, stream_id="slow"), Follower(parts, stream_id="quick")
+        wait(slow.call.initial_metadata())
+        heard: list[str] = []
+        for number in range(0, count, 50):
+            write(parts, *(names := [f"n{n}" for n in range(number, number + 50)]), size=size)
+            heard += quick.read(len(names))
+        assert heard == [f"n{n}" for n in range(count)]
+        sent = parts.process.open_streams.sent()["slow"]
+        # What was sent and not read lies in the buffers of the connection, which hold a few megabytes of these forty.
+        assert sent < count / 4, f"{sent} messages were made for a follower that reads none"
+        assert slow.read(count) == heard
+        slow.leave()
+        quick.leave()
+
+    on_source(tmp_path, test)

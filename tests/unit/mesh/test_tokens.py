@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.subscriptions.tokens import Tokens
 
 ONE, OTHER = Tokens(b"1" * 32), Tokens(b"2" * 32)
@@ -68,3 +68,14 @@ def test_a_key_that_a_crash_left_empty_is_never_used(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(OSError, match="remove it"):
         Tokens.with_key_file(path)
+
+
+def test_a_place_is_good_for_so_many_days_and_not_a_second_longer() -> None:
+    day = [0.0]
+    tokens = Tokens(b"1" * 32, days=2, now=lambda: day[0] * 86_400)
+    token = tokens.make("p", {"": 7})
+    day[0] = 2.0
+    assert tokens.read("p", token) == {"": 7}
+    day[0] = 2.0001
+    with pytest.raises(Refused, match="page_token is older than 2 days"):
+        tokens.read("p", token, "page_token")
