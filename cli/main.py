@@ -28,6 +28,7 @@ from citybrain.cli import (
     prepare,
     quotas,
     rebuild,
+    sandbox,
     token,
 )
 from citybrain.cli.configuration import Data, File
@@ -286,6 +287,7 @@ app.command()(backup.restore)
 app.command()(rebuild.rebuild)
 app.command()(token.token)
 app.command()(quotas.quotas)
+app.command()(sandbox.sandbox)
 app.add_typer(events.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -165,9 +165,12 @@ class Caller(Provider):
         """Forbidden: the caller is bound to another district."""
         require_district(current().principal, district)
 
-    def require_events(self, types: Iterable[str]) -> None:
-        """BadRequest: there is no such type of event. Forbidden: the caller may not hear its events."""
-        require_events(current().principal, types)
+    def require_events(self, types: Iterable[str], *, told: Collection[str] = ()) -> None:
+        """BadRequest: there is no such type of event. Forbidden: the caller may not hear its events.
+
+        Those that are not public need the scope `<package>.events`. `told`: types for which the scope of the method is enough.
+        """
+        require_events(current().principal, types, told=told)
 
     def require_at_least(self, scopes: Iterable[str], clearance: int, district: str) -> None:
         """Forbidden: the caller may not give all of this on, because their own token does not hold it."""

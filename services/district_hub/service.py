@@ -130,7 +130,7 @@ class DistrictHubService(Service):
         """Streams the events that concern one district, or replays them."""
         self._known(request.district_id)
         follow = subscribing.subject(request)
-        self.caller.require_events(request.event_types)
+        self.caller.require_events(request.event_types, told=subscribing.NAMES)
         return follow
 
     def _known(self, district_id: str) -> None:

@@ -14,6 +14,7 @@ from citybrain.mesh.service import Follow
 
 TOLD = (ev.DistrictNotified, ev.NoticeReminded, ev.NoticeEscalated, ev.NoticeAcknowledged, ev.NoticeWithdrawn)
 """What the city tells a district that asks for nothing else."""
+NAMES = [type_name(one) for one in TOLD]
 
 
 def subject(request: pb.SubscribeRequest) -> Follow:
@@ -28,7 +29,7 @@ def subject(request: pb.SubscribeRequest) -> Follow:
         wrong.append(("until_time", "must come after from_time"))
     if wrong:
         raise BadRequest(wrong)
-    types = list(request.event_types) or [type_name(one) for one in TOLD]
+    types = list(request.event_types) or NAMES
     return Follow(
         purpose=_purpose(request),
         # An erased person concerns every district: one that holds a copy must act.

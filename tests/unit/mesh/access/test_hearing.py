@@ -29,6 +29,12 @@ def test_public_events_are_for_everybody_and_others_for_who_has_scope_and_cleara
     require_events(who, types)
 
 
+def test_what_a_method_tells_anyway_needs_no_scope_of_its_own_but_the_clearance() -> None:
+    require_events(caller(), [INTERNAL], told=[INTERNAL])
+    with pytest.raises(Forbidden, match="clearance"):
+        require_events(caller(clearance=CLASSIFICATION_PUBLIC), [INTERNAL], told=[INTERNAL])
+
+
 @pytest.mark.parametrize(
     ("who", "types", "error", "told"),
     [
