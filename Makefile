@@ -107,8 +107,8 @@ coverage: build/.stubs ## Measures the branches of store and sagas that tests ta
 	  -k "not planted and not history[25] and not history[50] and not history[75]" $(ARGS)
 	@$(BIN)/coverage report
 
-wheel: build/.stubs ## Makes the wheel in dist/
-	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && ls -sh dist
+wheel: build/.stubs ## Makes the two wheels in dist/: the mesh, and the client for programs outside of it
+	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && $(BIN)/python tools/client_wheel.py && ls -sh dist
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks .coverage .coverage.* **/__pycache__
 BUILT := build/python build/tests build/third_party build/wheel build/*.binpb build/.stubs dist report.html

@@ -23,7 +23,10 @@ def sandbox(
     district: Annotated[str, typer.Option(help="The district that you play: xihu, gongshu, shangcheng or binjiang.")] = "xihu",
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two emergencies.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Another seed is another day.")] = 1,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes any free one.")] = 8080,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes any free one.", show_default="8080"),
+    ] = None,
     data: Annotated[Path, typer.Option(help="Folder of the city; remove it to begin anew.")] = Path("sandbox"),
     as_json: Annotated[bool, typer.Option("--json", help="Where it answers and where the token is, as JSON.")] = False,
 ) -> None:

@@ -17,7 +17,9 @@ from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("services/*/README.md"))]
+# Tutorials are done as a whole: test_tutorials.py.
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "tutorials"]
+DOCUMENTS = [ROOT / "README.md", *PAGES, *sorted(ROOT.glob("services/*/README.md"))]
 BLOCK = re.compile(r"(?P<before><!-- not run: (?P<reason>.+?) -->\n)?```(?P<kind>console|python)\n(?P<text>.*?)```", re.S)
 
 

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tomllib
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,42 @@ def test_the_wheel_installs_the_command_the_contracts_and_every_room(tmp_path: P
     rooms = [path.name for path in (ROOT / "src" / "citybrain").iterdir()]
     assert [room for room in rooms if not (own / "citybrain" / room / "py.typed").is_file()] == []
     serves_another_teams_service(tmp_path, installed)
+
+
+def test_the_wheel_of_the_client_has_the_contracts_and_nothing_of_the_mesh(tmp_path: Path) -> None:
+    here = {**os.environ, "PIP_NO_INDEX": "1"}
+    build = [sys.executable, str(ROOT / "tools" / "client_wheel.py"), "--into", str(tmp_path)]
+    subprocess.run(build, env=here, check=True, timeout=100)
+    (wheel,) = tmp_path.iterdir()
+    assert wheel.name == f"citybrain_client-{PROJECT['version']}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as packed:
+        names = packed.namelist()
+        packed.extractall(tmp_path / "installed")
+    assert {"citybrain/client/py.typed", "citybrain/health/v1/events_pb2.py", "citybrain/health/v1/events_pb2.pyi"} <= {*names}
+    # Of the mesh's rooms only their contracts.
+    rooms = {path.name for path in (ROOT / "src" / "citybrain").iterdir()} - {"client"}
+    assert [name for name in names if name.split("/")[1] in rooms and name.split("/")[2] != "v1"] == []
+    (metadata,) = (tmp_path / "installed").glob("*.dist-info/METADATA")
+    needs = re.findall(r"^Requires-Dist: (\S+)", metadata.read_text(encoding="utf-8"), re.M)
+    assert sorted(needs) == ["googleapis-common-protos", "grpcio", "protobuf", "typing_extensions"]
+    script = (
+        f"sys.path[:0] = [{str(tmp_path / 'installed')!r}]\n"
+        "import google.rpc.status_pb2, grpc\n"
+        "before = set(sys.modules)\n"
+        "from citybrain.client import City\n"
+        "from citybrain.client.contracts import _kind\n"
+        "import citybrain\n"
+        "assert _kind('citybrain.health.v1.AmbulanceReserved') is not None\n"
+        "City('127.0.0.1:1', 'token').close()\n"
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    # Without the site's own paths, and so without the mesh; what the wheel needs is put beside.
+    below = sysconfig.get_path("purelib")
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.append({below!r})\n{script}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert found.stdout == "['buf', 'citybrain', 'google', 'grpc']\n", found
 
 
 @pytest.mark.parametrize(
