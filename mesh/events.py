@@ -111,7 +111,14 @@ def is_between(moment: int, start: Timestamp, end: Timestamp) -> bool:
 
 
 def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
-    """A stored event as subscribers outside see it, in today's type.
+    """A stored event as subscribers outside see it, in today's type. `heard`: see `show_outward`."""
+    shown = event_pb2.Event()
+    show_outward(shown, event, heard)
+    return shown
+
+
+def show_outward(shown: event_pb2.Event, event: StoredEvent, heard: Heard | None = None) -> None:
+    """Fills an empty event with a stored one, as subscribers outside see it, in today's type.
 
     `heard`: the event with its personal data, for a subscriber who may see them.
     """
@@ -119,22 +126,21 @@ def outward(event: StoredEvent, heard: Heard | None = None) -> event_pb2.Event:
     if heard is not None or newest(kind) != kind:
         message = decode(event) if heard is None else heard.data
         kind, data = type_name(message), message.SerializeToString(deterministic=True)
-    shown = event_pb2.Event(
-        id=event.id,
-        type=kind,
-        stream=event.stream,
-        version=event.version,
-        occurred_at=timestamp(event.occurred_at),
-        recorded_at=timestamp(event.recorded_at),
-        traceparent=event.traceparent,
-        correlation_id=event.correlation_id,
-        causation_id=event.causation_id,
-        actor=event.actor,
-        district=event.district,
-        # A later release may know more classifications: those are shown as numbers.
-        classification=_CLASSIFICATIONS.get(event.classification, str(event.classification)),
-        erased=() if heard is None else heard.erased,
-    )
+    # Field by field, in place: this is done for every event and every subscriber, and a new message for each is three times as
+    # slow.
+    shown.id, shown.type, shown.stream, shown.version = event.id, kind, event.stream, event.version
+    _set(shown.occurred_at, event.occurred_at)
+    _set(shown.recorded_at, event.recorded_at)
+    shown.traceparent, shown.correlation_id, shown.causation_id = event.traceparent, event.correlation_id, event.causation_id
+    shown.actor, shown.district = event.actor, event.district
+    # A later release may know more classifications: those are shown as numbers.
+    shown.classification = _CLASSIFICATIONS.get(event.classification, str(event.classification))
+    if heard is not None:
+        shown.erased.extend(heard.erased)
     shown.data.type_url = "type.googleapis.com/" + kind
     shown.data.value = data
-    return shown
+
+
+def _set(moment: Timestamp, microseconds: int) -> None:
+    moment.seconds = microseconds // 1_000_000
+    moment.nanos = microseconds % 1_000_000 * 1000

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
-from citybrain.events.v1 import event_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -20,7 +20,7 @@ from citybrain.mesh.access.principal import Principal
 from citybrain.mesh.access.redaction import sees_personal
 from citybrain.mesh.access.rules import sees_district
 from citybrain.mesh.errors import Overloaded, Unavailable
-from citybrain.mesh.events import decode, message_class, outward, type_name
+from citybrain.mesh.events import Heard, decode, message_class, show_outward, type_name
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.context import Call
 from citybrain.mesh.runtime.shares import Asker, Shares
@@ -32,12 +32,19 @@ if TYPE_CHECKING:
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 1024 * 1024
 """The limit of the events in one message: many clients take at most 4 MiB, and one event may have 256 KiB."""
+PATIENCE_S = 0.0005
+LONGEST_PATIENCE_S = 0.1
+"""With many streams open, each leaves so much time for each of them between two of its messages, so that a message has more
+events: two hundred streams with a message for every event would be more than a process can write."""
 HEARTBEAT_S = 15.0
 """After so long without events, a message with only a token tells that the stream is well."""
 STREAM_SHARES = {"caller": 1 / 4, "method": 1 / 2, "reading": 3 / 4}
 """Parts of the streams of a process that one caller, one method, and all that only read may have."""
 
+# So many streams do not wait for each other.
+_FEW = 32
 _machine_time = time.monotonic
+_leave_time = asyncio.sleep
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,6 +117,11 @@ class OpenStreams:
             stream.call.end(self.ending())
 
     @property
+    def patience_s(self) -> float:
+        """How long a stream waits between two messages, in seconds: nothing while there are few."""
+        return min(LONGEST_PATIENCE_S, PATIENCE_S * len(self._open)) if len(self._open) > _FEW else 0.0
+
+    @property
     def is_ending(self) -> bool:
         """Whether streams are ended."""
         return self._ending.is_set()
@@ -155,10 +167,13 @@ async def follow_log(
     """Yields responses from a place on (None: where the subject begins), until it is over or the process ends its streams."""
     response_class = message_class(response.full_name)
 
-    def told(place: Cursor, events: Sequence[event_pb2.Event] = ()) -> Message:
+    def told(place: Cursor, events: Sequence[StoredEvent] = (), opened: Mapping[str, Heard] = MappingProxyType({})) -> Message:
         # Counted before the message goes: a client that learns the count can then wait for the message.
         stream.sent += 1
-        return response_class(events=events, resume_token=process.tokens.make(purpose, place))
+        response: Any = response_class(resume_token=process.tokens.make(purpose, place))
+        for event in events:
+            show_outward(response.events.add(), event, opened.get(event.id))
+        return cast(Message, response)
 
     types = written_as(follow.names) or None
     partitions = {partition.name: partition for partition in process.store.partitions(types)}
@@ -185,11 +200,13 @@ async def follow_log(
                 continue
             wanted = [event for event in page.events if _wanted(follow, stream.call.principal, event)]
             if wanted:
-                yield told(page.cursor, await _opened(process, follow, stream, wanted))
+                yield told(page.cursor, wanted, await _opened(process, follow, stream, wanted))
             cursor = page.cursor
             process.activity.changed()
             if over:
                 return
+            if wanted and (patience := process.open_streams.patience_s):
+                await _leave_time(patience)
             if feed.ended(cursor):
                 grown = asyncio.ensure_future(feed.grown(cursor))
                 try:
@@ -251,17 +268,17 @@ def _fitting(events: Sequence[StoredEvent]) -> int:
     return len(events)
 
 
-async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> list[event_pb2.Event]:
-    """Events as this follower may see them. If personal data go to it, that is recorded first."""
+async def _opened(process: Process, follow: Follow, stream: Followed, events: Sequence[StoredEvent]) -> Mapping[str, Heard]:
+    """Of events by their ids, those with personal data that this follower may see. That they go to it is recorded first."""
     caller = stream.call.principal
     sealed = [event for event in events if event.sealed and sees_personal(caller, event.type)]
     if not sealed:
-        return [outward(event) for event in events]
+        return {}
     heard = {one.stored.id: one for one in await process.vault.hear(sealed)}
     persons = Counter(person for one in heard.values() for person in one.persons)
     recipient = f"{stream.call.caller or 'unknown'}: {stream.call.method} of {follow.purpose}"
     await process.vault.keys.note_sent(persons, recipient, process.clock.now())
-    return [outward(event, heard.get(event.id)) for event in events]
+    return heard
 
 
 def _wanted(follow: Follow, caller: Principal, event: StoredEvent) -> bool:

@@ -440,3 +440,41 @@ def test_a_follower_that_stops_reading_holds_up_nobody_and_nothing_piles_up_for_
         quick.leave()
 
     on_source(tmp_path, test)
+
+
+def test_many_streams_leave_each_other_time_and_few_do_not() -> None:
+    streams = following.OpenStreams(2000)
+    call = Call("c", "m", "r")
+    waits = []
+    for number in range(400):
+        streams.open("", call, Asker(str(number), str(number), reads=False, outside=True))
+        waits.append(streams.patience_s)
+    assert set(waits[:32]) == {0.0} and waits[32:] == sorted(waits[32:]) and 0 < waits[32] < 0.05
+    assert waits[-1] == following.LONGEST_PATIENCE_S
+
+
+def test_a_stream_that_waits_for_others_sends_more_at_once_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_FEW", 0)
+    gate = asyncio.Event()
+    asked: list[float] = []
+
+    async def leave_time(seconds: float) -> None:
+        asked.append(seconds)
+        await gate.wait()
+
+    monkeypatch.setattr(following, "_leave_time", leave_time)
+
+    def test(parts: Parts) -> None:
+        follower = Follower(parts, stream_id="f")
+        write(parts, "first")
+        assert follower.read(1) == ["first"]
+        write(parts, *(names := [f"n{n}" for n in range(50)]))
+        gate.set()
+        assert follower.read(50) == names
+        assert parts.process.open_streams.sent() == {"f": 2}
+        assert asked[0] == following.PATIENCE_S
+        follower.leave()
+
+    on_source(tmp_path, test)
