@@ -255,8 +255,12 @@ class EventStore(Protocol):
         ...
 
     def partitions(self, types: Collection[str] | None = None) -> Sequence[Partition]:
-        """The partitions of the log that can hold events of these types; None: all partitions."""
+        """The partitions of the log that can hold events of these types; None: all partitions. Only those known here."""
         ...
+
+    async def know(self, types: Collection[str]) -> None:
+        """Makes all partitions known that can hold events of these types, though no service here hears or publishes them."""
+        return None
 
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> Feed:
         """A feed of the events of some types (None: all), of one correlation id (empty: any)."""

@@ -46,6 +46,10 @@ class SharedLog(Broker, Protocol):
         """The partitions that can hold events of these types; None: all."""
         ...
 
+    async def know(self, types: Collection[str]) -> None:
+        """Makes known all partitions that can hold events of these types."""
+        ...
+
 
 class MachineClock:
     """The clock of this machine."""
@@ -140,6 +144,10 @@ class DistributedEventStore(EventStore):
     @override
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:
         return [SharedPartition(log, self.writer.publisher) for log in self._log.partitions(types)]
+
+    @override
+    async def know(self, types: Collection[str]) -> None:
+        await self._log.know(types)
 
     @override
     def feed(self, types: Collection[str] | None = None, correlation_id: str = "") -> Feed:

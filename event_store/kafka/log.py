@@ -38,7 +38,7 @@ class KafkaLog(Broker):
         """
         log = cls(cluster, watch or Watch())
         try:
-            await log.know(set(services))
+            await log.know_services(set(services))
         except BaseException:
             log.close()
             raise
@@ -59,7 +59,7 @@ class KafkaLog(Broker):
     async def publish(self, event: StoredEvent) -> None:
         service = service_of(event.stream)
         if service not in self._partitions:
-            await self.know({service})
+            await self.know_services({service})
         partition = self._partitions[service][partition_of(event.stream, self._cluster.partitions)]
         headers = headers_of(event)
         moment_ms = event.recorded_at // 1000
@@ -77,7 +77,11 @@ class KafkaLog(Broker):
         for partition in self.partitions():
             await partition.grown(ends[TopicPartition(partition.topic, partition.number)] - 1)
 
-    async def know(self, services: set[str]) -> None:
+    async def know(self, types: Collection[str]) -> None:
+        """Adds the partitions of the services that publish events of these types. Missing topics are made."""
+        await self.know_services(services_of(types) or set())
+
+    async def know_services(self, services: set[str]) -> None:
         """Adds the partitions of some services. Missing topics are made."""
         async with self._making:
             missing = services - self._partitions.keys()

@@ -176,6 +176,8 @@ async def follow_log(
         return cast(Message, response)
 
     types = written_as(follow.names) or None
+    if types:
+        await process.store.know(types)
     partitions = {partition.name: partition for partition in process.store.partitions(types)}
     replays = bool(follow.recorded_until)
     feed = FeedInTime(partitions, types) if replays else process.store.feed(types, follow.correlation_id)

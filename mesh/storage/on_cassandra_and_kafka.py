@@ -170,7 +170,7 @@ class OnCassandraAndKafka(Distributed):
     @override
     async def verify(self, repair: bool) -> Verdict:
         # All services that have streams, not only those that this process hears.
-        await self._log.know({service_of(stream) async for stream in self._tables.names()})
+        await self._log.know_services({service_of(stream) async for stream in self._tables.names()})
         return await verify(self._tables.names(), self._log, self.store.writer.publisher, repair)
 
     @override

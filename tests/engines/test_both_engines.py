@@ -28,7 +28,7 @@ from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.limits import LimitsContract
 from tests.contract.log import LogContract
 from tests.contract.machine import MachineContract
-from tests.contract.store import event
+from tests.contract.store import event, fed
 from tests.engines.test_cassandra_store import Placed
 
 
@@ -193,3 +193,18 @@ def test_what_kafka_lost_is_found_by_the_marks_and_published_again(engines: Engi
             assert (again.streams, again.differing) == (2, [])
 
     asyncio.run(test())
+
+
+def test_events_of_a_service_that_nobody_here_runs_or_hears_are_followed_once_their_log_is_known(
+    engines: EngineProcesses, prefix: str
+) -> None:
+    kind = "citybrain.canals.v1.LockOpened"
+
+    async def test() -> None:
+        async with opened(engines, prefix) as elsewhere, opened(engines, prefix) as here:
+            await elsewhere.store.append("canals/lock-1", [event("a", kind=kind)], ANY)
+            assert not here.store.partitions([kind])
+            await here.store.know([kind])
+            assert [found.id for found in await fed(here.store.feed([kind]), 1)] == ["a"]
+
+    asyncio.run(asyncio.wait_for(test(), 60))

@@ -48,6 +48,9 @@ class OneLog(Log):
     def partitions(self, types: Collection[str] | None = None) -> list[OneLog]:
         return [self]
 
+    async def know(self, types: Collection[str]) -> None:
+        """There is one partition for all."""
+
 
 # By place: it outlives who opens it, as a broker does.
 LOGS: dict[str, OneLog] = defaultdict(OneLog)

@@ -158,7 +158,7 @@ def test_a_writer_is_adopted_however_many_streams_it_had_open_and_let_go(engines
             async def is_there() -> bool:
                 return "health/last" in await in_log(other)
 
-            await other.log.know({"health"})
+            await other.log.know_services({"health"})
             await until(is_there)
             assert not other.store.unwell()
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_adopted_is_told_holds_up_no_other_and_is_found_and_publi
                 here.hold()
                 await here.append(stream)
                 here.die()
-            await other.log.know({"health"})
+            await other.log.know_services({"health"})
 
             async def is_there() -> bool:
                 return "health/left" in await in_log(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -475,6 +475,24 @@ def test_a_stream_that_waits_for_others_sends_more_at_once_and_loses_nothing(
         assert follower.read(50) == names
         assert parts.process.open_streams.sent() == {"f": 2}
         assert asked[0] == following.PATIENCE_S
+        follower.leave()
+
+    on_source(tmp_path, test)
+
+
+def test_the_log_of_services_elsewhere_is_known_before_it_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[str] = []
+
+    async def know(store: object, types: Collection[str]) -> None:
+        known.extend(types)
+
+    monkeypatch.setattr("citybrain.event_store.sqlite.store.SqliteEventStore.know", know)
+
+    def test(parts: Parts) -> None:
+        write(parts, "a")
+        follower = Follower(parts)
+        assert follower.read(1) == ["a"]
+        assert known == [REPORTED]
         follower.leave()
 
     on_source(tmp_path, test)
