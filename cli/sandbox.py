@@ -65,12 +65,8 @@ def sandbox(
         except BaseException:
             local.stop()
             raise
-    if as_json:
-        _out.print(json.dumps({"address": address, "district": district, "token": str(token), "pid": os.getpid()}))
-    else:
-        _out.print(f"The sandbox answers at {address}. The token of {DISTRICTS[district]} ({district}) is in {token}.")
-        _out.print(f"In a browser: http://{address}/docs/events has every event, to find what to subscribe to.")
-        _out.print("docs/tutorials/district-developer.md goes on from here. Ctrl-C stops it.")
+    for line in told(address, district, DISTRICTS[district], token, as_json=as_json):
+        _out.print(line)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pause()
@@ -80,3 +76,14 @@ def sandbox(
         life.stop()
         city.close()
         local.stop()
+
+
+def told(address: str, district: str, name: str, token: Path, *, as_json: bool) -> list[str]:
+    """What is said when the city is there."""
+    if as_json:
+        return [json.dumps({"address": address, "district": district, "token": str(token), "pid": os.getpid()})]
+    return [
+        f"The sandbox answers at {address}. The token of {name} ({district}) is in {token}.",
+        f"In a browser: http://{address}/docs/events has every event, to find what to subscribe to.",
+        "docs/tutorials/district-developer.md goes on from here. Ctrl-C stops it.",
+    ]
