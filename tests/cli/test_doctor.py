@@ -33,7 +33,8 @@ from citybrain.local.certificates import for_mesh
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings, Tls
-from tests.cli.test_commands import run, until
+from tests.helpers.city_command import run
+from tests.helpers.waiting import until
 from tests.unit.event_store.test_database import small
 
 __all__ = ["small"]

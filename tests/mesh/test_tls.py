@@ -27,8 +27,8 @@ from citybrain.local.reflection import Remote
 from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, MESH_NAME
 from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings.values import Processes, Settings, Tls
-from tests.cli.test_commands import run
 from tests.gateway.conftest import call_json
+from tests.helpers.city_command import run
 from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
 from tests.helpers.waiting import until
