@@ -467,20 +467,3 @@ def test_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, start: 
     assert demo.process.wait(LIMIT_S) == 130
     until(lambda: not demo.family(), f"nothing is left of {demo.family()}")
     assert "Traceback" not in demo.said
-
-
-# Three rides: on a machine that others use too they take minutes, and the limit is to say only that it hangs.
-@pytest.mark.sumo
-@pytest.mark.timeout(330)
-def test_demo_writes_what_it_measured_as_json(tmp_path: Path) -> None:
-    # Soon after the begin, so that it is soon over.
-    call = {"at_s": 5, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
-    (tmp_path / "calls.jsonl").write_text(json.dumps(call), encoding="utf-8")
-    options = ("--calls", "calls.jsonl", "--emergencies", "1", "--no-kill", "--json", "measured.json")
-    done = run(tmp_path, "demo", *options, limit_s=300)
-    assert done.returncode == 0, done.stderr
-    (first,) = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
-    assert set(first["results"]) == set(first["median_ride_s"]) == {"ordinary", "bluelight", "city"}
-    assert all(result["calls"][0]["finished"] for result in first["results"].values())
-    assert first["killed"] is None
-    assert (tmp_path / "report.html").is_file()
