@@ -76,7 +76,7 @@ def test_a_backup_that_is_made_while_the_city_works_is_put_back_whole(tmp_path: 
         stop = threading.Event()
 
         def work() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.01):
                 acknowledged.append(running.report().incident_id)
 
         workers = [threading.Thread(target=work) for _ in range(3)]

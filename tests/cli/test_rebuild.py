@@ -23,7 +23,7 @@ def test_a_view_is_rebuilt_while_the_city_works(tmp_path: Path) -> None:
         lacking: list[str] = []
 
         def read() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.01):
                 lacking.extend(set(reported[:20]) - running.listed())
                 reported.append(running.report().incident_id)
 

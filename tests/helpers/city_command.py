@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from functools import cache
 from pathlib import Path
 
@@ -50,7 +49,6 @@ class _Loaded:
 
     def __init__(self) -> None:
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._one = threading.Lock()
         command = [sys.executable, str(FORKS), str(theirs.fileno())]
         self._process = subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
         theirs.close()
@@ -64,17 +62,17 @@ class _Loaded:
         self, folder: Path, arguments: tuple[str, ...], variables: dict[str, str], limit_s: float
     ) -> subprocess.CompletedProcess[str]:
         request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": variables}).encode()
-        with self._one, Path(os.devnull).open() as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            socket.send_fds(self._link, [request], [nothing.fileno(), out.fileno(), errors.fileno()])
-            self._link.settimeout(LIMIT_S)
-            process = int(self._link.recv(64))
-            self._link.settimeout(limit_s)
+        heard, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with heard, Path(os.devnull).open() as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            with told:
+                socket.send_fds(self._link, [request], [nothing.fileno(), out.fileno(), errors.fileno(), told.fileno()])
+            heard.settimeout(LIMIT_S)
+            process = int(heard.recv(64))
+            heard.settimeout(limit_s)
             try:
-                ended = int(self._link.recv(64))
+                ended = int(heard.recv(64))
             except TimeoutError:
                 os.kill(process, signal.SIGKILL)
-                self._link.settimeout(LIMIT_S)
-                self._link.recv(64)
                 raise subprocess.TimeoutExpired(["city", *arguments], limit_s) from None
             said = []
             for file in (out, errors):

@@ -1,11 +1,13 @@
 """Runs the `city` command for tests: loads it once, and is forked for each command that comes.
 
-`python city_forks.py DESCRIPTOR`: of a socket. A request is JSON (`arguments`, `folder`, `environment`) with three descriptors,
-for standard input, output and error. The answers are the id of the command's process, and how it ended (as `waitpid` has it).
+`python city_forks.py DESCRIPTOR`: of a socket. A request is JSON (`arguments`, `folder`, `environment`) with four descriptors: the
+first three are for standard input, output and error, the last is of a socket. It is told the id of the command's process, and how
+that ended (as `waitpid` has it).
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -13,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 # What commands load when they begin.
 PRELOADED = (
@@ -26,26 +29,39 @@ LARGEST = 1 << 17
 def commands(link: socket.socket) -> list[str] | None:
     """In a fork: the arguments of the command that it is to run. In the first process: None, when nobody asks any more."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(link, LARGEST, 3)
+        message, descriptors, _, _ = socket.recv_fds(link, LARGEST, 4)
         if not message:
             return None
-        asked = json.loads(message)
-        process = os.fork()
-        if process == 0:
+        # Between this process and the command is one that waits for its end: several may run at a time.
+        if os.fork() == 0:
             link.close()
-            for number, descriptor in enumerate(descriptors):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            os.chdir(asked["folder"])
-            os.environ.clear()
-            os.environ.update(asked["environment"])
-            # As Python does when it begins: a test may bring a package there.
-            sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-            return list(asked["arguments"])
+            *streams, told = descriptors
+            command = os.fork()
+            if command:
+                with socket.socket(fileno=told) as teller:
+                    teller.send(str(command).encode())
+                    teller.send(str(os.waitpid(command, 0)[1]).encode())
+                os._exit(0)
+            os.close(told)
+            return _begun(json.loads(message), streams)
         for descriptor in descriptors:
             os.close(descriptor)
-        link.send(str(process).encode())
-        link.send(str(os.waitpid(process, 0)[1]).encode())
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _begun(asked: Any, streams: list[int]) -> list[str]:
+    """Makes this process what the command finds; returns its arguments."""
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    # As Python does when it begins: a test may bring a package there.
+    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return list(asked["arguments"])
 
 
 def serve() -> None:

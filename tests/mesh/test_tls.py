@@ -219,7 +219,7 @@ class Load(Callers):
         until(lambda: bool(self.failed) or all(now >= then for now, then in zip(self.answered, aim, strict=True)), "answers")
 
     def _call(self, number: int, way: Callable[[], Any]) -> None:
-        while not self.ending.is_set():
+        while self.goes_on():
             try:
                 way()
             except Exception as error:
