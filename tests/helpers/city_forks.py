@@ -1,7 +1,7 @@
 """Runs the `city` command for tests: loads it once, and is forked for each command that comes.
 
-`python city_forks.py DESCRIPTOR`: of a socket. A request is JSON (`arguments`, `folder`, `environment`) with four descriptors: the
-first three are for standard input, output and error, the last is of a socket. It is told the id of the command's process, and how
+`python city_forks.py DESCRIPTOR`: of a socket. A request is JSON (`arguments`, `folder`, `environment`) with four descriptors.
+Three are for standard input, output and error. The last is of a socket that is told the id of the command's process, and how
 that ended (as `waitpid` has it).
 """
 
