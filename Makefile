@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: k8s consumers released workflows configuration codeowners readme help setup demo test test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -101,11 +101,15 @@ picture: build/.stubs ## Makes docs/picture.svg from a run
 	@# Of the seeds 1 to 12 the one in the middle by what the city adds to a siren alone; where two are, the one with less.
 	@$(BIN)/city demo --seed 5 --picture docs/picture.svg --report build/report.html
 
+# Where the branches of store and sagas are measured: by tests that run them in their own process, and are not long.
+MEASURED = $(filter-out tests/contract/test_broken_engines.py tests/distributed/test_linearizable.py tests/distributed/test_protocol.py, \
+  $(wildcard $(foreach room,contract distributed unit/event_store unit/sagas,tests/$(room)/test_*.py)))
+
 coverage: build/.stubs ## Measures the branches of store and sagas that tests take; fails below the floor
-	@$(BIN)/coverage run -m pytest -q tests/contract tests/distributed tests/unit/event_store tests/unit/sagas --ignore=tests/contract/runtime \
-	  --ignore=tests/contract/test_broken_engines.py --ignore=tests/distributed/test_linearizable.py \
-	  -k "not planted and not history[25] and not history[50] and not history[75]" $(ARGS)
-	@$(BIN)/coverage report
+	@$(PYTEST) -q $(MEASURED) --cov $(ARGS)
+
+test-rest: build/.stubs ## What `make test` runs and `make coverage` does not: the two together run each test once
+	@$(PYTEST) tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines $(MEASURED:%=--ignore=%) --durations=15 $(ARGS)
 
 wheel: build/.stubs ## Makes the two wheels in dist/: the mesh, and the client for programs outside of it
 	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && $(BIN)/python tools/client_wheel.py && ls -sh dist

@@ -317,9 +317,13 @@ def serve(context: typer.Context) -> None:
     raise typer.Exit(run(context.args))
 
 
-def main() -> None:
-    """Runs the command. An error that people can mend is one line, without a traceback."""
-    from citybrain.event_store.sqlite.database import is_refused, refused
+def _mendable(error: Exception) -> bool:
+    """Whether people can mend what went wrong by what the message says.
+
+    The errors are loaded only when there is one: with them come gRPC and cryptography, which most commands do not need.
+    """
+    if isinstance(error, Problem):
+        return True
     from citybrain.event_store.store import StoreError
     from citybrain.gateway.errors import GatewayError
     from citybrain.local.child import ChildError
@@ -328,13 +332,13 @@ def main() -> None:
     from citybrain.mesh.manifest import ManifestError
     from citybrain.mesh.settings.configuration import ConfigurationError
 
+    return isinstance(error, (CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError))
+
+
+def main() -> None:
+    """Runs the command. An error that people can mend is one line, without a traceback."""
     try:
         app()
-    except (
-        Problem, CallError, EngineError, GatewayError, ChildError, ConfigurationError, ManifestError, StoreError,
-    ) as problem:  # fmt: skip
-        sys.stderr.write(f"city: {escaped(str(problem), lines=True)}\n")
-        sys.exit(2)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -347,9 +351,16 @@ def main() -> None:
         os.close(sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
+        from citybrain.event_store.sqlite.database import is_refused, refused
+
         if not (error.filename and is_refused(error)):
             raise
         sys.stderr.write(f"city: {refused(Path(error.filename), error)}\n")
+        sys.exit(2)
+    except Exception as problem:
+        if not _mendable(problem):
+            raise
+        sys.stderr.write(f"city: {escaped(str(problem), lines=True)}\n")
         sys.exit(2)
 
 

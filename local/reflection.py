@@ -87,6 +87,9 @@ class Remote:
             yield
         except grpc.RpcError as error:
             raise CallError(explain(self._address, error)) from None
+        except KeyError as missing:
+            # It is asked for its services first. If it is started anew meanwhile, it may know them no more, or not yet.
+            raise CallError(f"{self._address} names {missing.args[0]}, and has no contract for it: ask again") from None
 
     def _add_services(self, known: list[str]) -> None:
         for name in known:

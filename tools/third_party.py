@@ -63,6 +63,7 @@ WHAT_FOR = {
     "import-linter": "import directions",
     "buf-bin": "lints contracts",
     "coverage": "branches that tests take",
+    "pytest-cov": "the same, where tests run in two processes",
     "vulture": "finds unused code",
     "jsonschema": "checks JSON against the document of the API",
     "openapi-spec-validator": "checks that the document of the API is OpenAPI 3.1",

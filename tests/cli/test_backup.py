@@ -18,8 +18,9 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.local.child import MeshChild
-from tests.cli.test_commands import refused, run, until
 from tests.helpers.callers import calling
+from tests.helpers.city_command import refused, run
+from tests.helpers.waiting import until
 
 
 class City:
@@ -75,7 +76,7 @@ def test_a_backup_that_is_made_while_the_city_works_is_put_back_whole(tmp_path: 
         stop = threading.Event()
 
         def work() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.01):
                 acknowledged.append(running.report().incident_id)
 
         workers = [threading.Thread(target=work) for _ in range(3)]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from citybrain.cli import catalogue
 from citybrain.local.problems import Problem
-
-CITY = (sys.executable, "-c", "from citybrain.cli.main import main; main()")
+from tests.helpers import city_command
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CITY, "events", *words], capture_output=True, text=True, timeout=100, check=False)
+    return city_command.run(Path.cwd(), "events", *words)
 
 
 def test_an_event_is_described_by_its_name_alone() -> None:

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,9 @@ from typer.testing import CliRunner
 from citybrain.cli.main import app
 from citybrain.observability.spans import Span
 from citybrain.observability.trace_store import TraceStore
+from tests.helpers.city_command import CITY, LIMIT_S, environment, refused, run
+from tests.helpers.waiting import until
 
-CITY = str(Path(sys.executable).parent / "city")
-LIMIT_S = 60
 # What a full disk does, for one process: no file of it can grow beyond a size.
 LIMITED = "import os, resource, sys; size = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
 LIMITED += "os.execv(sys.argv[2], sys.argv[2:])"
@@ -45,35 +44,6 @@ OPTIONS = {
     ],
     "serve": ["services", "--folder", "--without", "--data", "--host", "--port", "--driven", "--peer", "--config"],
 }  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CITY_", "OTEL_"))}
-    return {**kept, "COLUMNS": "160", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def run(folder: Path, *arguments: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CITY, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=limit_s, check=False
-    )
-
-
-def refused(folder: Path, *arguments: str, lines: int = 1) -> str:
-    """What it says on standard error; fails unless that is one line, and the exit status 2."""
-    done = run(folder, *arguments)
-    assert "Traceback" not in done.stdout + done.stderr, done.stderr
-    assert done.returncode == 2, done
-    assert len(done.stderr.splitlines()) == lines, done.stderr
-    assert done.stderr.startswith("city: ")
-    return done.stderr
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        pause.wait(0.02)
 
 
 @dataclass
@@ -181,8 +151,10 @@ def test_help_of_a_command_tells_all_it_can_be_given(tmp_path: Path, monkeypatch
 
 
 def test_to_begin_a_command_loads_nothing_of_what_only_the_demo_or_the_mesh_needs(tmp_path: Path) -> None:
+    # A command that ends well, because the errors are loaded only for one that does not.
+    script = "import atexit, sys, citybrain.cli.main as city; atexit.register(lambda: print(*sys.modules)); city.main()"
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, citybrain.cli.main; print(*sys.modules)"],
+        [sys.executable, "-c", script, "--version"],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=True,
     ).stdout.split()  # fmt: skip
     assert [name for name in ("libsumo", "numpy", "eventlet", "nameko", "opentelemetry", "grpc") if name in loaded] == []
@@ -209,11 +181,9 @@ def test_a_token_is_for_whom_and_what_it_was_asked_for(folder: Path, city: str) 
     made = run(folder, "token", "--subject", "desk", "--scope", "health.read", "--clearance", "INTERNAL", "--json")
     told = json.loads(made.stdout)
     assert (told["subject"], told["scopes"], told["clearance"]) == ("desk", ["health.read"], "INTERNAL")
-    as_desk = {**environment(), "CITY_TOKEN": told["token"]}
 
     def call(method: str) -> subprocess.CompletedProcess[str]:
-        command = [CITY, "call", method, "--gateway", city]
-        return subprocess.run(command, cwd=folder, env=as_desk, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        return run(folder, "call", method, "--gateway", city, more={"CITY_TOKEN": told["token"]})
 
     assert call("health/ListAmbulances").returncode == 0
     assert "needs the scope traffic.read" in call("traffic/GetSignal").stderr
@@ -497,20 +467,3 @@ def test_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, start: 
     assert demo.process.wait(LIMIT_S) == 130
     until(lambda: not demo.family(), f"nothing is left of {demo.family()}")
     assert "Traceback" not in demo.said
-
-
-# Three rides: on a machine that others use too they take minutes, and the limit is to say only that it hangs.
-@pytest.mark.sumo
-@pytest.mark.timeout(330)
-def test_demo_writes_what_it_measured_as_json(tmp_path: Path) -> None:
-    # Soon after the begin, so that it is soon over.
-    call = {"at_s": 5, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
-    (tmp_path / "calls.jsonl").write_text(json.dumps(call), encoding="utf-8")
-    options = ("--calls", "calls.jsonl", "--emergencies", "1", "--no-kill", "--json", "measured.json")
-    done = run(tmp_path, "demo", *options, limit_s=300)
-    assert done.returncode == 0, done.stderr
-    (first,) = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
-    assert set(first["results"]) == set(first["median_ride_s"]) == {"ordinary", "bluelight", "city"}
-    assert all(result["calls"][0]["finished"] for result in first["results"].values())
-    assert first["killed"] is None
-    assert (tmp_path / "report.html").is_file()

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from citybrain.local.city import LocalCity
 from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import token
+from tests.helpers.city_command import CITY, refused, run
 from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.envoy
-CITY = (sys.executable, "-c", "from citybrain.cli.main import main; main()")
 LIMIT_S = 60.0
 OPEN = '{"siteId": "s1", "districtId": "xihu", "name": "曲院风荷"}'
 
@@ -32,14 +31,14 @@ OPEN = '{"siteId": "s1", "districtId": "xihu", "name": "曲院风荷"}'
 def parks(tmp_path: Path) -> Path:
     """A service in a repository of its own, with its stubs."""
     for command in (("new", "service", "parks"), ("stubs", "parks/protos", "--into", "parks/stubs")):
-        subprocess.run([*CITY, *command], cwd=tmp_path, check=True, capture_output=True, timeout=100)
+        assert run(tmp_path, *command).returncode == 0
     return tmp_path / "parks"
 
 
 @contextlib.contextmanager
 def developed(parks: Path, data: Path) -> Iterator[list[str]]:
     """`city dev parks`, and the lines that it prints."""
-    command = [*CITY, "dev", "parks", "--folder", ".", "--data", str(data), "--port", "0"]
+    command = [CITY, "dev", "parks", "--folder", ".", "--data", str(data), "--port", "0"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=parks, stdout=pipe, stderr=subprocess.STDOUT, text=True, env={**os.environ})
     said: list[str] = []
@@ -111,8 +110,5 @@ def test_beside_a_city_it_joins_it_and_of_what_runs_there_no_second_is_begun(par
             for page, shown in (("openapi.json", "/v1/parks/sites"), ("asyncapi.json", "citybrain.parks.v1.SiteOpened")):
                 with urllib.request.urlopen(f"http://{address}/docs/{page}", timeout=LIMIT_S) as document:
                     assert shown in document.read().decode()
-            again = subprocess.run(
-                [*CITY, "dev", "parks", "--folder", "."], cwd=parks, capture_output=True, text=True, timeout=100, check=False
-            )
-            assert again.returncode == 2 and "runs on data already" in again.stderr
-            assert "city up --without parks" in again.stderr
+            again = refused(parks, "dev", "parks", "--folder", ".")
+            assert "runs on data already" in again and "city up --without parks" in again

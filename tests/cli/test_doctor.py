@@ -33,7 +33,8 @@ from citybrain.local.certificates import for_mesh
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings, Tls
-from tests.cli.test_commands import run, until
+from tests.helpers.city_command import run
+from tests.helpers.waiting import until
 from tests.unit.event_store.test_database import small
 
 __all__ = ["small"]
@@ -60,6 +61,13 @@ def is_wrong(finding: Finding, *words: str) -> None:
     assert finding.state == "wrong", finding
     assert finding.do
     assert [word for word in words if word not in f"{finding.said} → {finding.do}"] == [], finding
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCity]:
+    """A city that runs and is well, for those who only look."""
+    with LocalCity(Settings(data=tmp_path_factory.mktemp("well") / "data")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -216,16 +224,14 @@ def test_a_limit_of_open_files_is_found_where_it_holds(tmp_path: Path) -> None:
     assert f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} may be open" in found["said"]
 
 
-def test_a_clock_behind_the_log_is_wrong(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_a_clock_behind_the_log_is_wrong(city: LocalCity) -> None:
     before = time.time_ns() // 1000
-    with LocalCity(Settings(data=data)) as city:
-        assert city.gateway is not None
-        report = '{"channel": 1, "severity": 3, "place": {"edge_id": "e1"}}'
-        made = run(tmp_path, "call", "emergency_command/ReportEmergency", report, "--gateway", city.gateway.address)
-        assert made.returncode == 0, made.stderr
-    assert machine.clock(data, time.time_ns() // 1000).state == "well"
-    is_wrong(machine.clock(data, before - 90 * 1_000_000), "s behind the newest event", "set the clock")
+    assert city.gateway is not None
+    report = '{"channel": 1, "severity": 3, "place": {"edge_id": "e1"}}'
+    made = run(city.data.parent, "call", "emergency_command/ReportEmergency", report, "--gateway", city.gateway.address)
+    assert made.returncode == 0, made.stderr
+    assert machine.clock(city.data, time.time_ns() // 1000).state == "well"
+    is_wrong(machine.clock(city.data, before - 90 * 1_000_000), "s behind the newest event", "set the clock")
 
 
 def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
@@ -304,12 +310,12 @@ def said_of(findings: list[dict[str, Any]], what: str) -> list[str]:
     return [finding["said"] for finding in findings if finding["what"] == what]
 
 
-def test_of_a_city_that_runs_and_is_well_nothing_is_wrong(tmp_path: Path) -> None:
-    with LocalCity(Settings(data=tmp_path / "data")) as city:
-        assert city.gateway is not None
-        (tmp_path / "city.yaml").write_text(f"gateway: {{port: {city.gateway.port}}}\n", encoding="utf-8")
-        until(lambda: run(tmp_path, "status").returncode == 0, "ready")
-        code, findings = doctor(tmp_path)
+def test_of_a_city_that_runs_and_is_well_nothing_is_wrong(city: LocalCity) -> None:
+    assert city.gateway is not None
+    here = city.data.parent
+    (here / "city.yaml").write_text(f"gateway: {{port: {city.gateway.port}}}\n", encoding="utf-8")
+    until(lambda: run(here, "status").returncode == 0, "ready")
+    code, findings = doctor(here)
     assert code == 0, findings
     assert said_of(findings, "mesh") == ["what runs on data: 1 process; all is ready"]
     assert f"{city.gateway.port} on 127.0.0.1 is this city's own" in said_of(findings, "port of the gateway")
@@ -351,10 +357,9 @@ def test_parked_events_are_wrong_and_say_where_their_reason_stands(tmp_path: Pat
     assert f"`city events parked {group}` names them" in found["do"]
 
 
-def test_files_that_are_left_of_a_city_are_in_nobodys_way(tmp_path: Path, settings: str) -> None:
-    with LocalCity(Settings(data=tmp_path / "data")):
-        kept = tmp_path / "kept"
-        shutil.copytree(tmp_path / "data", kept)
+def test_files_that_are_left_of_a_city_are_in_nobodys_way(tmp_path: Path, settings: str, city: LocalCity) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(city.data, kept)
     assert wrongs(tmp_path, "--data", "kept") == []
     with LocalCity(Settings(data=kept)):
         assert len(list((kept / "processes").iterdir())) == 3, "what others left was not taken away"

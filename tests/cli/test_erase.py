@@ -10,8 +10,9 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 
 from citybrain.local.child import MeshChild
-from tests.cli.test_commands import refused, run, until
 from tests.helpers.callers import calling
+from tests.helpers.city_command import refused, run
+from tests.helpers.waiting import until
 
 PHONE = "+8613800001111"
 

@@ -17,9 +17,10 @@ from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
 from citybrain.cli import groups
 from citybrain.local.child import MeshChild
-from tests.cli.test_commands import refused, run, until
 from tests.contract.runtime.probing import PROBE, Probe
 from tests.contract.runtime.test_nameko import Nameko
+from tests.helpers.city_command import refused, run
+from tests.helpers.waiting import until
 
 GROUP = "probe.answer"
 

@@ -19,7 +19,7 @@ from citybrain.local.calling import channel
 from citybrain.local.child import MeshChild
 from citybrain.mesh.access.installation import caller_token, open_ring
 from citybrain.mesh.settings.values import Settings
-from tests.cli.test_commands import CITY, LIMIT_S, environment
+from tests.helpers.city_command import CITY, LIMIT_S, environment
 
 pytestmark = pytest.mark.envoy
 

@@ -13,8 +13,8 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from citybrain.local.child import ChildError, MeshChild
 from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.values import Personal, Settings
-from tests.cli.test_commands import refused, run
 from tests.helpers.callers import calling
+from tests.helpers.city_command import refused, run
 
 PHONE = "+8613800001111"
 

@@ -11,23 +11,17 @@ import pytest
 
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import find_manifests, read_manifest
+from tests.helpers.city_command import run
 from tools.copying import copy_tree
 
 CITY = ("-c", "from citybrain.cli.main import main; main()")
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command of the interpreter of a copy of the tree, or of this one where the folder has none."""
-    own = folder / ".venv" / "bin" / "python"
-    python = own if own.exists() else ROOT / ".venv" / "bin" / "python"
+def done(copy: Path, *command: str) -> str:
+    """What a command of the interpreter of a copy of the tree says."""
     here = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
-    return subprocess.run(
-        [str(python), *command], cwd=folder, env=here, capture_output=True, text=True, timeout=110, check=False
-    )
-
-
-def done(folder: Path, *command: str) -> str:
-    one = run(folder, *command)
+    python = str(copy / ".venv" / "bin" / "python")
+    one = subprocess.run([python, *command], cwd=copy, env=here, capture_output=True, text=True, timeout=110, check=False)
     assert one.returncode == 0, one
     return one.stdout
 
@@ -56,7 +50,7 @@ def test_a_service_in_the_repository_of_the_city_passes_its_checks_and_its_tests
 
 def test_a_service_anywhere_else_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     # A name that holds names of the template.
-    said = done(tmp_path, *CITY, "new", "service", "parks_domain")
+    said = run(tmp_path, "new", "service", "parks_domain").stdout
     assert "cd parks_domain && city stubs protos" in said
     manifest = read_manifest(tmp_path / "parks_domain" / "parks_domain" / "manifest.yaml")
     assert manifest.entry == "parks_domain.service:ParksDomainService"
@@ -77,7 +71,7 @@ def test_a_service_anywhere_else_gets_a_folder_of_its_own(tmp_path: Path) -> Non
     ],
 )
 def test_what_cannot_be_made_is_told_in_one_line_and_nothing_is_written(tmp_path: Path, words: list[str], problem: str) -> None:
-    one = run(tmp_path, *CITY, "new", "service", *words)
+    one = run(tmp_path, "new", "service", *words)
     assert one.returncode == 2
     assert problem in one.stderr and len(one.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
@@ -87,6 +81,6 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "parks" / "README.md"
     mine.parent.mkdir()
     mine.write_text("mine", encoding="utf-8")
-    one = run(tmp_path, *CITY, "new", "service", "parks")
+    one = run(tmp_path, "new", "service", "parks")
     assert one.returncode == 2 and "is there already, and nothing is overwritten" in one.stderr
     assert [path.name for path in mine.parent.iterdir()] == ["README.md"] and mine.read_text(encoding="utf-8") == "mine"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.test_backup import city
-from tests.cli.test_commands import run, until
+from tests.helpers.city_command import run
+from tests.helpers.waiting import until
 
 SERVICE = "citybrain.emergency_command.v1.EmergencyCommandService"
 COMMAND = "`city rebuild emergency_command listed` folds all of them anew"

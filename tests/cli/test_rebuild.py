@@ -11,7 +11,8 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 
 from citybrain.cli import rebuild
 from tests.cli.test_backup import city
-from tests.cli.test_commands import refused, run, until
+from tests.helpers.city_command import refused, run
+from tests.helpers.waiting import until
 
 
 def test_a_view_is_rebuilt_while_the_city_works(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_a_view_is_rebuilt_while_the_city_works(tmp_path: Path) -> None:
         lacking: list[str] = []
 
         def read() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.01):
                 lacking.extend(set(reported[:20]) - running.listed())
                 reported.append(running.report().incident_id)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from citybrain.local.child import MeshChild
-from tests.cli.test_commands import run
+from tests.helpers.city_command import run
 
 
 def test_what_operators_do_without_a_process_is_recorded_too(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Processes, Restarts, Settings
-from tests.cli.test_commands import refused, run, until
+from tests.helpers.city_command import refused, run
 from tests.helpers.paper_city import PaperCity
+from tests.helpers.waiting import until
 
 EVERYBODY = "audit, district_hub, emergency_command, health, identity, sagas, traffic"
 

@@ -35,11 +35,3 @@ def found_at(parts: Parts) -> int | None:
         except AssertionError:
             return seed
     return None
-
-
-def test_a_seed_is_one_history() -> None:
-    first, second = History(7), History(7)
-    first.run()
-    second.run()
-    assert first.log.records and first.log.records == second.log.records
-    assert first.told == second.told

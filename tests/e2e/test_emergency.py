@@ -1,23 +1,27 @@
-"""One emergency in real SUMO traffic through real Envoy: everything the demo claims, asserted."""
+"""One emergency in real SUMO traffic through real Envoy, played by `city demo`: everything the demo claims, asserted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from citybrain.health.v1 import events_pb2 as health
 from citybrain.traffic.v1 import events_pb2 as traffic
+from typer.testing import CliRunner
 
+from citybrain.cli.main import app
 from citybrain.local.city import ROOT
 from citybrain.mesh.settings.values import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
-from citybrain.stories import timeline
+from citybrain.stories import command, timeline
 from citybrain.stories.run import STEPS, Options, Outcome, drive
 from tests.memory_engine.installing import install
 
-WHERE = ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--until", "1000"]
+CALL = {"at_s": 300, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
 EDGES = Path(__file__).with_name("edges.txt")
 
 
@@ -27,22 +31,48 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(folder: Path) -> Iterator[Outcome]:
-    yield drive(Options(WHERE, 1, 1, folder), lambda _v, _l: None, lambda _t: None)
+def calls(folder: Path) -> Path:
+    """A file with one call."""
+    file = folder / "calls.jsonl"
+    file.write_text(json.dumps(CALL), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+def where(calls: Path) -> list[str]:
+    """What the demo gives to the drives."""
+    return ["--city", "cologne8", "--scenarios", str(ROOT / "build" / "scenarios"), "--calls", str(calls), "--until", "1500"]
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path, calls: Path) -> Outcome:
+    """What came of the demo, which is run as the command does, in this process."""
+    seen: list[Outcome] = []
+
+    def driven(*given: Any) -> Outcome:
+        seen.append(drive(*given))
+        return seen[-1]
+
+    written = ["--json", str(folder / "measured.json"), "--report", str(folder / "report.html"), "--data", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "drive", driven)
+        done = CliRunner().invoke(app, ["demo", "--calls", str(calls), "--no-kill", *written], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return seen[0]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, where: list[str]) -> Iterator[Outcome]:
     step = STEPS.index("at_hospital") + 1
-    options = Options(WHERE, 1, 1, tmp_path_factory.mktemp("killed"), kill_step=step, baselines=())
+    options = Options(where, 1, 1, tmp_path_factory.mktemp("killed"), kill_step=step, baselines=())
     yield drive(options, lambda _v, _l: None, lambda _t: None)
 
 
 @pytest.fixture(scope="module")
-def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+def in_memory(tmp_path_factory: pytest.TempPathFactory, where: list[str]) -> Iterator[Outcome]:
     with pytest.MonkeyPatch.context() as patch:
         install(patch)
-        options = Options(WHERE, 1, 1, tmp_path_factory.mktemp("memory"), settings=Settings(store="memory"), baselines=())
+        options = Options(where, 1, 1, tmp_path_factory.mktemp("memory"), settings=Settings(store="memory"), baselines=())
         yield drive(options, lambda _v, _l: None, lambda _t: None)
 
 
@@ -66,6 +96,15 @@ def test_the_patient_reaches_the_hospital_in_every_drive_and_signals_stay_safe(o
 
 
 @pytest.mark.sumo
+def test_what_the_demo_measured_is_written_as_json(outcome: Outcome, folder: Path) -> None:
+    (first,) = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+    assert first["results"] == outcome.results
+    assert set(first["results"]) == set(first["median_ride_s"]) == {"ordinary", "bluelight", "city"}
+    assert first["killed"] is None
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.sumo
 def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Outcome) -> None:
     (events,) = outcome.incidents.values()
     names = [event.type.rpartition(".")[2] for event in events]
@@ -86,7 +125,7 @@ def test_the_story_holds_every_department_in_order_and_nothing_twice(outcome: Ou
 @pytest.mark.sumo
 def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome: Outcome, folder: Path) -> None:
     (incident,) = outcome.incidents
-    store = TraceStore(folder / "traces.db")
+    store = TraceStore(folder / "seed-1" / "traces.db")
     spans = store.by_incident(incident)
     store.close()
     found = {f"{e.parent_service} : {e.parent_name} → {e.child_service} : {e.child_name}" for e in edges(spans)}
@@ -101,9 +140,9 @@ def test_every_signal_command_ends_back_in_the_plan(outcome: Outcome) -> None:
     (events,) = outcome.incidents.values()
     commands = [traffic.SignalCommanded.FromString(e.data.value) for e in events if e.type.endswith(".SignalCommanded")]
     assert commands
-    for command in commands:
-        assert command.program_id != "" and command.plan_phase_left_s > 0
-        held = sum(interval.duration_s for interval in command.intervals if interval.purpose == "priority")
+    for one in commands:
+        assert one.program_id != "" and one.plan_phase_left_s > 0
+        held = sum(interval.duration_s for interval in one.intervals if interval.purpose == "priority")
         assert held <= 60
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from citybrain.event_store.distributed.interfaces import Batch
@@ -14,8 +12,7 @@ from citybrain.event_store.store import ANY, StoredEvent
 from citybrain.mesh.settings.values import Settings
 from citybrain.mesh.storage.distributed import Distributed
 from tests.contract.store import event
-
-CITY = str(Path(sys.executable).parent / "city")
+from tests.helpers.city_command import run
 
 
 def verify(settings: Settings, *options: str) -> subprocess.CompletedProcess[str]:
@@ -27,8 +24,7 @@ def verify(settings: Settings, *options: str) -> subprocess.CompletedProcess[str
         "CITY_CASSANDRA_ADDRESSES": settings.cassandra.addresses,
         "CITY_CASSANDRA_KEYSPACE": settings.cassandra.keyspace,
     }
-    command = [CITY, "log", "verify", *options]
-    return subprocess.run(command, env=os.environ | said, capture_output=True, text=True, timeout=100, check=False)
+    return run(Path.cwd(), "log", "verify", *options, limit_s=100, more=said)
 
 
 async def lose_one(settings: Settings) -> None:

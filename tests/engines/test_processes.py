@@ -20,8 +20,8 @@ from citybrain.local.errors import EngineError, NotFetched
 from citybrain.local.jars import CACHE_VARIABLE, class_path
 from citybrain.local.kafka import Kafka
 from citybrain.local.tcp_ports import HOST
+from tests.helpers.city_command import run
 
-CITY = str(Path(sys.executable).parent / "city")
 LIMIT_S = 60
 STARTER = "import sys, time; from citybrain.local.kafka import Kafka; from pathlib import Path\n"
 STARTER += "kafka = Kafka(Path(sys.argv[1])); kafka.start(); print('up', flush=True); time.sleep(600)"
@@ -43,8 +43,8 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def city(*arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("CITY_CONFIG")}
-    return subprocess.run([CITY, "engines", *arguments], capture_output=True, text=True, env=kept, timeout=110, check=False)
+    jars = {name: text for name, text in os.environ.items() if name == CACHE_VARIABLE}
+    return run(Path.cwd(), "engines", *arguments, limit_s=110, more=jars)
 
 
 def test_both_answer_within_the_memory_that_is_theirs(engines: EngineProcesses) -> None:

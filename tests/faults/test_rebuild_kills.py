@@ -11,8 +11,8 @@ from citybrain.mesh.v1 import mesh_service_pb2 as pb
 from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 
 from tests.cli.test_backup import city
-from tests.cli.test_commands import until
 from tests.helpers.callers import calling
+from tests.helpers.waiting import until
 
 REPORTED = 120
 

@@ -152,7 +152,7 @@ def test_a_service_that_crashes_at_each_call_is_unavailable_and_no_other_is_touc
         end, failed = threading.Event(), []
 
         def on() -> None:
-            while not end.is_set():
+            while not end.wait(0.01):
                 found = code(gateway.address)
                 if found != grpc.StatusCode.OK:
                     failed.append(found)

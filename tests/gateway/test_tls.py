@@ -159,7 +159,7 @@ def test_a_renewed_certificate_is_taken_up_while_connections_stay_open(
         end, failed = threading.Event(), []
 
         def on() -> None:
-            while not end.is_set():
+            while not end.wait(0.01):
                 try:
                     over_https(both.address, context)
                 except OSError as error:

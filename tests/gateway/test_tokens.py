@@ -276,7 +276,7 @@ def test_keys_change_while_calls_go_on_and_none_is_refused(guarded: Envoy, ident
     signing = [old]
 
     def on() -> None:
-        while not end.is_set():
+        while not end.wait(0.01):
             outcome = in_json(guarded.address, {"authorization": f"Bearer {identity.token(key=signing[0])}"})
             refused.extend([outcome] if outcome[0] else [])
 

@@ -76,7 +76,7 @@ def calling(address: str) -> Iterator[list[int]]:
     end = threading.Event()
 
     def on() -> None:
-        while not end.is_set():
+        while not end.wait(0.01):
             answers.append(call_json(address, "GET", ONE).status)
 
     caller = threading.Thread(target=on)

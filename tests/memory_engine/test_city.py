@@ -18,7 +18,7 @@ from citybrain.mesh.settings.engines import names
 from citybrain.mesh.settings.values import Processes, Settings
 from citybrain.mesh.startup.serve import rooms
 from citybrain.mesh.storage.engine import engine_named, open_engine
-from tests.cli.test_commands import refused
+from tests.helpers.city_command import refused
 from tests.helpers.paper_city import PaperCity
 from tests.memory_engine.engine import InMemory
 

@@ -121,7 +121,7 @@ class Load(Callers):
         with channel(self._address, self._data) as opened:
             stub = HealthServiceStub(opened)
             turn = 0
-            while not self.ending.is_set():
+            while self.goes_on():
                 turn += 1
                 name = f"{self._prefix}-{number}-{turn}"
                 request = health.RegisterAmbulanceRequest(ambulance_id=name, station=RoadPlace(edge_id="e1", position_m=1))

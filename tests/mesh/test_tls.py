@@ -27,8 +27,8 @@ from citybrain.local.reflection import Remote
 from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, MESH_NAME
 from citybrain.mesh.operations.presence import present
 from citybrain.mesh.settings.values import Processes, Settings, Tls
-from tests.cli.test_commands import run
 from tests.gateway.conftest import call_json
+from tests.helpers.city_command import run
 from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
 from tests.helpers.waiting import until
@@ -219,7 +219,7 @@ class Load(Callers):
         until(lambda: bool(self.failed) or all(now >= then for now, then in zip(self.answered, aim, strict=True)), "answers")
 
     def _call(self, number: int, way: Callable[[], Any]) -> None:
-        while not self.ending.is_set():
+        while self.goes_on():
             try:
                 way()
             except Exception as error:

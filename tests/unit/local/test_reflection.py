@@ -49,13 +49,13 @@ class Counting(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
 
 @contextlib.contextmanager
-def serving(code: grpc.StatusCode | None = None) -> Iterator[tuple[Remote, Counting]]:
+def serving(code: grpc.StatusCode | None = None, *names: str) -> Iterator[tuple[Remote, Counting]]:
     counting = Counting(code)
     server = grpc.server(ThreadPoolExecutor(4), interceptors=[counting])
     health.add_HealthServiceServicer_to_server(Health(), server)
     command.add_EmergencyCommandServiceServicer_to_server(command.EmergencyCommandServiceServicer(), server)
     traffic.add_TrafficServiceServicer_to_server(traffic.TrafficServiceServicer(), server)
-    reflection.enable_server_reflection(SERVICES, server)
+    reflection.enable_server_reflection([*SERVICES, *names], server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -63,6 +63,13 @@ def serving(code: grpc.StatusCode | None = None) -> Iterator[tuple[Remote, Count
             yield remote, counting
     finally:
         server.stop(None).wait()
+
+
+def test_of_a_service_that_is_named_and_not_known_it_says_so() -> None:
+    with serving(None, "citybrain.parks.v1.ParksService") as (remote, _):
+        with pytest.raises(CallError, match=r"names citybrain\.parks\.v1\.ParksService, and has no contract for it: ask again"):
+            remote.method("parks/ListSites")
+        assert remote.method("health/ListAmbulances").name == "ListAmbulances"
 
 
 def test_a_call_asks_for_its_own_service_alone() -> None:

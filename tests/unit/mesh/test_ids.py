@@ -21,7 +21,9 @@ from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.sagas import listing
 from citybrain.services.traffic.domain import command_id, commanded_at
 
-LETTERS = [chr(code) for code in (*range(0x3000), *range(0x4E00, 0x4F00), 0x1F691) if chr(code).isprintable()]
+# Each letter of one and of two bytes, and some of those of three and four.
+CODES = (*range(0x800), *range(0x800, 0x3000, 16), *range(0x4E00, 0x4F00), 0x1F691)
+LETTERS = [chr(code) for code in CODES if chr(code).isprintable()]
 SHAPES = ("{0}", "a{0}b", "{0}{0}", "a.{0}", "{0}.1", "a/{0}/1", "%{0}", "{0}%2E")
 IDS = [shape.format(letter) for letter in LETTERS for shape in SHAPES]
 
