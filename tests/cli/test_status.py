@@ -18,7 +18,7 @@ from citybrain.mesh.settings.values import Processes, Restarts, Settings
 from tests.cli.test_commands import refused, run, until
 from tests.helpers.paper_city import PaperCity
 
-EVERYBODY = "audit, district_hub, emergency_command, health, identity, sagas, traffic"
+EVERYBODY = "audit, catalogue, district_hub, emergency_command, health, identity, sagas, traffic"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(here
     (process,) = found["processes"]
     services = {service["name"] for service in process["status"]["services"]}
     assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
-    assert services == {"audit", "district_hub", "emergency_command", "health", "identity", "sagas", "traffic"}
+    assert services == {"audit", "catalogue", "district_hub", "emergency_command", "health", "identity", "sagas", "traffic"}
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
 
 
