@@ -74,13 +74,16 @@ class EveryEvent(View[R]):
     @override
     async def _fold(self, generation: int, part: Part, batch: Batch) -> None:
         await super()._fold(generation, part, batch)
-        if len(batch.events) < _FULL and part.subscription is not None:
-            # For those who look whether the group goes on, this is no stall.
-            part.subscription.pauses = True
-            try:
-                await asyncio.sleep(_PAUSE_S)
-            finally:
-                part.subscription.pauses = False
+        subscription = part.subscription
+        if len(batch.events) >= _FULL or subscription is None or batch.unparked:
+            return
+        # All of it is kept: nobody who looks how far the group is has to wait for the end of the pause, or finds it stalled.
+        subscription.position = batch.reached
+        subscription.pauses = True
+        try:
+            await asyncio.sleep(_PAUSE_S)
+        finally:
+            subscription.pauses = False
 
     @override
     async def _look(self) -> None:

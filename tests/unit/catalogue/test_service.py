@@ -109,6 +109,15 @@ def test_rest_does_not_wait_for_the_catalogue(catalogue: Running, monkeypatch: p
     catalogue.rest()
 
 
+def test_what_is_counted_is_behind_no_longer_although_it_pauses(catalogue: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citybrain.mesh.providers.every_event._PAUSE_S", 3600.0)
+    member = catalogue._view("events").member
+    write(catalogue, STRANGE, b"")
+    until_counted(catalogue, STRANGE, 1)
+    until(lambda: greenlets().do(member.standing()).lag == 0, "that nothing is left to do")
+    assert greenlets().do(member.standing()).still_s == 0
+
+
 def test_types_come_in_pages_and_a_token_of_another_question_is_refused(catalogue: Running) -> None:
     for kind in ("a.v1.One", "a.v1.Two", "a.v1.Three"):
         write(catalogue, kind, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from google.protobuf import json_format
 
 from citybrain.gateway.asyncapi import asyncapi
 from citybrain.gateway.catalogue import Catalogue, Event
+from citybrain.gateway.openapi import openapi
+from citybrain.local.city import ROOT
 from citybrain.local.contracts import descriptors
 from citybrain.mesh.events import message_class
 from citybrain.mesh.startup.serve import choose
@@ -90,3 +93,14 @@ def test_each_event_is_sent_by_one_service_and_received_by_those_that_hear_it() 
     assert sorted(sent) == sorted(BY_NAME)
     received = {name for name, one in DOCUMENT["operations"].items() if one["action"] == "receive"}
     assert "receive.sagas.citybrain.emergency_command.v1.IncidentOpened" in received
+
+
+def test_the_page_asks_for_the_counts_where_the_contract_of_the_catalogue_has_them() -> None:
+    page = (ROOT / "gateway" / "page" / "log.js").read_text(encoding="utf-8")
+    (address,) = re.findall(r'ADDRESS = "([^"]+)"', page)
+    method = openapi(MANIFESTS, CONTRACTS)["paths"][address]["get"]
+    assert "type" in json.dumps(method["parameters"])
+    assert method["security"] == [{"bearer": ["catalogue.read"]}] and "scope catalogue.read" in page
+    schema = json.dumps(openapi(MANIFESTS, CONTRACTS)["components"]["schemas"])
+    for name in re.findall(r"(?:found|lateness|day)\??\.(\w+)", page):
+        assert f'"{name}"' in schema or name in ("map", "reduce"), name
