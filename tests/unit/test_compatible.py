@@ -21,13 +21,15 @@ from google.protobuf.descriptor_pb2 import (
     MethodOptions,
 )
 
+from citybrain.cli.compatibility.breaks import buf_breaking, findings, stricter, unneeded
+from citybrain.cli.compatibility.contracts import Consumer, to_keep, written
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import find_manifests
 from tools import compatible
-from tools.compatible import buf_breaking, findings, main, stricter, unneeded
-from tools.contracts import CONSUMERS, Consumer, written
+from tools.compatible import main
+from tools.contracts import CONSUMERS
 from tools.released import main as keep
-from tools.released import now, problem, released, stale, to_keep
+from tools.released import now, problem, released, stale
 
 HEALTH, TRAFFIC, COMMAND = "citybrain/health/v1", "citybrain/traffic/v1", "citybrain/emergency_command/v1"
 RESERVED = "citybrain.health.v1.AmbulanceReserved"
