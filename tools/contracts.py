@@ -28,9 +28,8 @@ def readers(contracts: FileDescriptorSet, others: Path = OTHERS) -> list[Consume
         try:
             outside = written(path.read_text(encoding="utf-8"))
         except NotWritten as error:
-            raise NotWritten(
-                f"protos/{others.name}/{path.name}: {error}: take the file that `city contracts reads` makes"
-            ) from None
+            hint = "take the file that `city contracts reads` makes"
+            raise NotWritten(f"protos/{others.name}/{path.name}: {error}: {hint}") from None
         for one in outside:
             reads = {name: paths for name, paths in one.reads.items() if _package(name) in packages}
             calls = [name for name in one.calls if _package(name.rpartition(".")[0]) in packages]

@@ -32,8 +32,8 @@ from protovalidate import Validator
 from citybrain.cli.compatibility.contracts import OURS, READS, Consumer, Contracts, MessageThere, Readers, inside
 
 RULES = {"use": ["FILE"], "except": ["RPC_SAME_IDEMPOTENCY_LEVEL"], "ignore": ["google", "buf"]}
-"""The rules of `buf breaking`. FILE: stubs are imported by file, so a message that moves breaks code. A method may come to promise
-more, never less: a rule of ours holds that."""
+"""The rules of `buf breaking`. FILE: stubs are imported by file, so a message that moves breaks code. A method may come to
+promise more, never less: a rule of ours holds that."""
 _CLASSIFICATION: Any = options_pb2.classification
 _OF_FIELD: Any = options_pb2.field_classification
 _PERSONAL: Any = options_pb2.personal

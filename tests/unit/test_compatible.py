@@ -26,7 +26,7 @@ from citybrain.cli.compatibility.contracts import Consumer, to_keep, written
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import find_manifests
 from tools import compatible
-from tools.compatible import main
+from tools.compatible import BUF, CHOSEN_IN, main
 from tools.contracts import CONSUMERS
 from tools.released import main as keep
 from tools.released import now, problem, released, stale
@@ -488,8 +488,8 @@ def test_a_break_of_a_permission_may_be_chosen_and_one_of_an_event_may_not() -> 
     without(f"{RESERVED}.place")(after)
     chosen = {f"{SERVICE}.ReserveBed": "beds have people of their own", f"{RESERVED}.place": "nobody needs it", "x.Y": "?"}
     assert [one.name for one in findings(BUILT, after, chosen=chosen)] == [f"{RESERVED}.place"]
-    lines = unneeded(findings(BUILT, after, chosen={}), chosen)
-    assert sorted(line.split()[3] for line in lines) == [f"{RESERVED}.place,", "x.Y,"]
+    lines = unneeded(findings(BUILT, after), chosen, CHOSEN_IN)
+    assert sorted(line.split()[4] for line in lines) == [f"{RESERVED}.place,", "x.Y,"]
 
 
 def test_buf_tells_what_no_rule_of_ours_does_and_nothing_twice() -> None:
@@ -503,21 +503,21 @@ def test_buf_tells_what_no_rule_of_ours_does_and_nothing_twice() -> None:
     without(f"{RESERVED}.incident_id")(after)
     ours = findings(BUILT, after)
     assert [one.name for one in ours] == [f"{RESERVED}.incident_id"]
-    said = buf_breaking(to_keep(BUILT), after, [one.place for one in ours])
+    said = buf_breaking(BUF, to_keep(BUILT), after, [one.place for one in ours])
     assert sorted(line.rpartition("(")[2] for line in said) == ["buf ENUM_VALUE_SAME_NAME)", "buf MESSAGE_NO_DELETE)"]
     assert all(line.startswith("protos/citybrain/") for line in said)
-    assert len(buf_breaking(to_keep(BUILT), after)) == 3
+    assert len(buf_breaking(BUF, to_keep(BUILT), after)) == 3
 
 
 def test_a_method_that_comes_to_promise_more_is_nothing_to_buf_either() -> None:
     after = FileDescriptorSet()
     after.CopyFrom(BUILT)
     method(after, f"{SERVICE}.HandOver").options.idempotency_level = MethodOptions.IDEMPOTENT
-    assert buf_breaking(to_keep(BUILT), after) == []
+    assert buf_breaking(BUF, to_keep(BUILT), after) == []
 
 
 def test_contracts_that_buf_cannot_compare_are_told() -> None:
-    (line,) = buf_breaking(to_keep(BUILT), to_keep(BUILT))
+    (line,) = buf_breaking(BUF, to_keep(BUILT), to_keep(BUILT))
     assert line.startswith("buf breaking cannot compare: ")
 
 
@@ -555,7 +555,7 @@ def test_a_released_version_without_its_contracts_and_upcasters_that_do_not_load
     assert main(lines.append) == 1
     unloaded, unneeded_one, stale_one = lines
     assert unloaded.startswith("citybrain.no.upcasters cannot be loaded: ModuleNotFoundError")
-    assert "CHOSEN names x.Y, of which nothing is broken" in unneeded_one
+    assert "CHOSEN of tools/compatible.py names x.Y, of which nothing is broken" in unneeded_one
     assert "has not the contracts of 0.1.0: make released" in stale_one
 
 
