@@ -30,7 +30,7 @@ Folder = Annotated[Path, typer.Option(help="The repository: the folder with `pro
 def check(
     folder: Folder = Path(),
     city: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Compare with the contracts of the city that answers there.")
+        str, typer.Option(metavar="HOST:PORT", help="Compare with the contracts of the services that run there.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     data: Data = None,
@@ -81,8 +81,12 @@ def _apart(folder: Path, city: str = "", data: Path | None = None, config: Path 
 
     if not folder.is_dir():
         raise Problem(f"there is no folder {folder}: name the repository of the service with --folder")
+    packed = FileDescriptorSet.FromString(descriptors().read_bytes())
     if not city:
-        return Apart(folder, FileDescriptorSet.FromString(descriptors().read_bytes()))
+        return Apart(folder, packed)
     settings = configuration.load(config, data=("--data", data))
     with Remote(city, token_here(settings), tls_at(city, settings)) as remote:
-        return Apart(folder, FileDescriptorSet(file=remote.files()))
+        told = remote.files()
+    # What does not run there is compared with the installed package.
+    known = {file.package for file in told}
+    return Apart(folder, FileDescriptorSet(file=[*told, *(file for file in packed.file if file.package not in known)]))

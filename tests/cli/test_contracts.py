@@ -17,6 +17,7 @@ from citybrain.cli.compatibility import apart
 from citybrain.cli.compatibility.apart import Apart
 from citybrain.cli.compatibility.breaks import findings
 from citybrain.cli.compatibility.contracts import Consumer, NotWritten, written
+from citybrain.local.child import MeshChild
 from citybrain.local.city import ROOT
 from citybrain.local.contracts import descriptors
 from citybrain.local.problems import Problem
@@ -156,6 +157,22 @@ def test_a_field_of_the_city_that_it_reads_and_that_breaks_is_told_with_each_pla
     assert sentence in told and "the city's protos/citybrain/emergency_command/v1/events.proto:" in told
     place = line_of(parks / "parks" / "service.py", "== event.data.district_id")
     assert f"parks/service.py:{place}" in told.partition(": the city's")[0]
+
+
+def test_a_running_city_is_asked_for_its_contracts(parks: Path, tmp_path: Path) -> None:
+    # As if the city had once had a field more, which the code reads.
+    kept = FileDescriptorSet.FromString((parks / "protos" / "city.binpb").read_bytes())
+    (opened,) = [one for file in kept.file for one in file.message_type if one.name == "IncidentOpened"]
+    opened.field.add(
+        name="ward_id", number=99, type=FieldDescriptorProto.TYPE_STRING, label=FieldDescriptorProto.LABEL_OPTIONAL
+    )
+    (parks / "protos" / "city.binpb").write_bytes(kept.SerializeToString())
+    edited(parks / "protos" / "consumers.yaml", "incident_id]", "incident_id, ward_id]")
+    with MeshChild(tmp_path / "data", ["emergency_command"]) as child:
+        done = city(parks, "contracts", "check", "--city", child.address, "--data", str(tmp_path / "data"))
+    assert done.returncode == 1, done
+    told = [line for line in done.stdout.splitlines() if "the city's" in line]
+    assert len(told) == 1 and "IncidentOpened.ward_id is gone, and parks (team gardens) reads it" in told[0]
 
 
 def test_what_it_does_not_read_of_the_city_is_none_of_its_business(parks: Path) -> None:
