@@ -91,9 +91,8 @@ def made() -> str:
         rows.append(f"| {name} | {version} | {_licence(name)} | {WHAT_FOR.get(name, 'needed by another package')} |")
     if unsaid := sorted(direct() - WHAT_FOR.keys()):
         raise SystemExit(f"tools/third_party.py: WHAT_FOR says nothing of {', '.join(unsaid)}: say what each is for")
-    head = (
-        "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of these packages is copied into this repository.\n\n"
-    )
+    head = "# Third-party software\n\nMade by `make third-party` from the lock. "
+    head += "Nothing of these packages is copied into this repository.\n\n"
     return head + "| package | version | licence | what for |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" + DATA
 
 
