@@ -66,8 +66,11 @@ def test_what_comes_after_a_minute_is_late_and_what_comes_a_second_early_is_ahea
 
 
 def test_what_happened_before_an_event_that_stood_there_already_is_out_of_order() -> None:
-    row = folded(event(moment(), 0), event(moment() + 10, 1), event(moment() + 20, 0.5), event(moment() + SECOND, 0))
-    assert all_days(row).out_of_order == 2
+    row = folded(
+        event(moment(), 0), event(moment() + 5 * SECOND, 0), event(moment() + 6 * SECOND, 2), event(moment() + 7 * SECOND, 0)
+    )
+    assert all_days(row).out_of_order == 1
+    assert all_days(counted(row, event(moment() + 8 * SECOND, 1.5))).out_of_order == 2
 
 
 def test_bytes_that_are_no_message_are_counted() -> None:
