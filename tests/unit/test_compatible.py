@@ -609,3 +609,10 @@ def test_what_is_kept_of_contracts_has_no_comments_and_nothing_of_others() -> No
     kept = to_keep(BUILT)
     assert not any(one.HasField("source_code_info") for one in kept.file)
     assert {one.name.partition("/")[0] for one in kept.file} == {"citybrain"}
+
+
+def test_a_file_of_another_repository_that_says_nothing_ends_make_check_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "parks.yaml").write_text("- 1", encoding="utf-8")
+    lines: list[str] = []
+    assert main(lines.append, tmp_path) == 1
+    assert len(lines) == 1 and "parks.yaml: it does not say who reads what" in lines[0]
