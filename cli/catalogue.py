@@ -56,8 +56,8 @@ def table(listed: Sequence[Event]) -> Table:
     return shown
 
 
-def described(event: Event) -> RenderableType:
-    """One event, for people."""
+def described(event: Event, log: Sequence[str]) -> RenderableType:
+    """One event, for people. `log`: what stands in the log, in lines."""
     fields = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("field", "kind", "for", "meaning"):
         fields.add_column(title, no_wrap=title != "meaning", overflow="fold")
@@ -69,7 +69,8 @@ def described(event: Event) -> RenderableType:
         Text(f"{event.meaning}{given_up}\n"),
         Text(f"published by  {_who(event.publisher)}"),
         Text(f"heard by      {', '.join(_names(event.hearers)) or 'no service of the city'}"),
-        Text(f"for           {event.classification}\n"),
+        Text(f"for           {event.classification}"),
+        Text(f"in the log    {(chr(10) + ' ' * 14).join(log)}\n"),
         fields,
         Text("\nan example, as JSON"),
         Text(json.dumps(event.example, ensure_ascii=False, indent=2)),

@@ -44,15 +44,23 @@ def list_all(
 def describe(
     event: Annotated[str, typer.Argument(metavar="TYPE", help="Its name, e.g. IncidentOpened, or its full name.")],
     as_json: Json = False,
+    gateway: Annotated[str | None, typer.Option(help="The gateway of the city: host:port.", show_default="configured")] = None,
+    data: Data = None,
+    config: File = None,
 ) -> None:
-    """Describes one type of events: its fields, who may see them, who publishes and hears it, and an example."""
+    """Describes one type of events: its fields, who may see them, who publishes and hears it, and an example.
+
+    If a city answers, also what stands in its log: how many, since when, how late they come, and what is odd about them.
+    """
     from citybrain.cli import catalogue
+    from citybrain.cli.in_the_log import in_the_log, lines, plain
 
     found = catalogue.one(event, catalogue.events())
+    log = in_the_log(found.type, configuration.load(config, remote=("--gateway", gateway), data=("--data", data)))
     if as_json:
-        _out.print(json.dumps(catalogue.plain(found), ensure_ascii=False, indent=2), soft_wrap=True)
+        _out.print(json.dumps(catalogue.plain(found) | plain(log), ensure_ascii=False, indent=2), soft_wrap=True)
     else:
-        _out.print(catalogue.described(found))
+        _out.print(catalogue.described(found, list(lines(log))))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from citybrain.cli import (
     audit,
     backup,
     configuration,
+    contracts,
     dev,
     engines,
     events,
@@ -67,8 +68,8 @@ def _city(
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
-    # Files that these four make are for everybody to read; files of all other commands are only for the city's account.
-    if context.invoked_subcommand not in ("api", "demo", "new", "stubs"):
+    # Files that these five make are for everybody to read; files of all other commands are only for the city's account.
+    if context.invoked_subcommand not in ("api", "contracts", "demo", "new", "stubs"):
         os.umask(OWN_FILES)
 
 
@@ -279,6 +280,7 @@ def trace(
 
 app.command()(api.api)
 app.add_typer(configuration.app)
+app.add_typer(contracts.app)
 app.add_typer(engines.app)
 app.command()(personal.erase)
 app.add_typer(personal.keys)

@@ -37,7 +37,7 @@ Failed = Callable[[Parked, Exception, float], None]
 
 
 class Subscription:
-    """Reads the log behind `position` and hands batches to `handle`, which also stores the checkpoint.
+    """Reads the log behind `position` and hands batches to `handle`, which also stores the checkpoint. Types None: all.
 
     `park_after`: how often one event is tried before it waits for a person (`on_parked` tells); None: it is tried for ever, and
     everything waits for it. `lasting` says whether an error is the event's own fault. `keeps_place`: whether the checkpoint is
@@ -49,7 +49,7 @@ class Subscription:
         log: Log,
         memory: GroupMemory,
         position: int,
-        types: Collection[str],
+        types: Collection[str] | None,
         handle: Handle,
         *,
         batch: int = 500,
@@ -62,7 +62,7 @@ class Subscription:
     ) -> None:
         self._log = log
         self._memory = memory
-        self._types = frozenset(types)
+        self._types = None if types is None else frozenset(types)
         self._handle = handle
         self._batch = batch
         self._park_after = park_after

@@ -22,7 +22,7 @@ FILES = {
     f"{PREFIX}page.css": ("page.css", "text/css; charset=utf-8"),
     **{
         f"{PREFIX}{name}": (name, "text/javascript; charset=utf-8")
-        for name in ("page.js", "events.js", "calls.js", "schema.js", "search.js")
+        for name in ("page.js", "events.js", "calls.js", "log.js", "schema.js", "search.js", "token.js")
     },
 }
 # Nothing from elsewhere, nothing written into the page: only our own files, and calls to this gateway.

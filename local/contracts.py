@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -79,14 +80,25 @@ def build_stubs(folder: Path, into: Path) -> list[str]:
 
     Problem: there are no such files, or they cannot be compiled. The compiler writes the reason to standard error.
     """
+    into.mkdir(parents=True, exist_ok=True)
+    return _compiled(folder, [f"--{kind}_out={into}" for kind in ("python", "pyi", "grpc_python")])
+
+
+def described(folder: Path) -> FileDescriptorSet:
+    """The contracts below a folder, with places and comments, without what they import. Problem: as `build_stubs`."""
+    with tempfile.TemporaryDirectory() as made:
+        image = Path(made) / "contracts.binpb"
+        _compiled(folder, [f"--descriptor_set_out={image}", "--include_source_info"])
+        return FileDescriptorSet.FromString(image.read_bytes())
+
+
+def _compiled(folder: Path, outputs: Sequence[str]) -> list[str]:
     from grpc_tools import protoc
 
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.proto"))
     if not names:
         raise Problem(f"{folder} has no .proto file: name the folder below which they lie as they are imported")
-    into.mkdir(parents=True, exist_ok=True)
     options = [f"-I{folder}", f"-I{files('grpc_tools') / '_proto'}", f"--descriptor_set_in={descriptors()}"]
-    outputs = [f"--{kind}_out={into}" for kind in ("python", "pyi", "grpc_python")]
     if protoc.main(["protoc", *options, *outputs, *names]):
         raise Problem(f"the contracts below {folder} cannot be compiled: mend what stands above")
     return names

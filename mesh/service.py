@@ -13,6 +13,7 @@ from citybrain.mesh.access.rules import require_at_least, require_district
 from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.auditing import AuditRecords
+from citybrain.mesh.providers.every_event import EveryEvent, Recorded
 from citybrain.mesh.providers.following import Follow
 from citybrain.mesh.providers.paging import Key, one_page, scan_page
 from citybrain.mesh.providers.readings import Readings
@@ -35,6 +36,7 @@ __all__ = [
     "Cause",
     "Client",
     "Clock",
+    "EveryEvent",
     "Follow",
     "Heard",
     "Log",
@@ -43,6 +45,7 @@ __all__ = [
     "Provider",
     "Reading",
     "Readings",
+    "Recorded",
     "Service",
     "Source",
     "Streams",

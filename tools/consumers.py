@@ -1,195 +1,21 @@
-"""Makes protos/consumers.yaml: which events each service hears, and which fields of them its code reads.
+"""Makes protos/consumers.yaml: which events each service of this repository hears, and which fields of them its code reads.
 
-Nobody writes it by hand: `make consumers` finds it in views, reactions, streams, upcasters and workflows. With it
-`make check` says whom a change of a contract breaks (tools/compatible.py).
+`make consumers` writes it. With it `make check` says whom a change of a contract breaks (tools/compatible.py).
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import inspect
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
 
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
-
-from citybrain.mesh.entrypoints.calls import Rpc
-from citybrain.mesh.entrypoints.reactions import Subscribe
-from citybrain.mesh.events import message_class, type_name
-from citybrain.mesh.manifest import Manifest, find_manifests
-from citybrain.mesh.providers.streams import Streams
-from citybrain.mesh.providers.views import View
-from citybrain.mesh.service import Client, Follow, Service
-from citybrain.mesh.startup.entry import entrypoints, load_entry
-from citybrain.mesh.upcasting import load_upcasters, steps
-from citybrain.sagas.engine.definition import Command, Step, Wait, Workflow
-from citybrain.sagas.engine.runner import SagaRunner
-from citybrain.sagas.engine.state import unpack
-from tools.contracts import CONSUMERS, PLACES, Consumer
-from tools.reads import NOTHING, WHOLE, Instance, Reader, Ref, Saga, Told, Value, paths
-
-_HEAD = """\
-# Which events each service hears, and which fields of them its code reads; `*` is all of a message. Of a workflow also: which
-# methods it calls, and what it reads of their answers. Made by `make consumers` from the code.
-"""
-
-
-def consumer_of(manifest: Manifest, service: type[Service]) -> Iterator[Consumer]:
-    """The consumer that a service is, and one for each workflow that it runs."""
-    package = service.__module__.rpartition(".")[0] or service.__module__
-    runners = _members(service, SagaRunner)
-    workflows = [workflow for runner in runners for workflow in runner.workflows]
-    begins = [type_name(event) for workflow in workflows for event in workflow.hears]
-    heard: set[str] = set()
-
-    def follow(_: Sequence[Value], named: Mapping[str, Value]) -> Value:
-        """What callers are given of the log: which types, chosen by which function."""
-        types = named["types"].known if "types" in named else ()
-        names = [type_name(one) for one in types if isinstance(one, type)] if isinstance(types, tuple) else []
-        heard.update(names)
-        if "concerns" in named:
-            reader.follow(named["concerns"].known, Value(_whole(names)))
-        return NOTHING
-
-    told: dict[Any, Told] = {unpack: lambda *_: Value(_whole(begins)), Follow: follow}
-    # What the engine of the sagas does with an event is the same for all; what a workflow reads of it is found below.
-    told |= {one: lambda *_: NOTHING for one in vars(SagaRunner).values() if inspect.isfunction(one)}
-    reader = Reader(package, told)
-    for view in _members(service, View):
-        heard.update(view.types)
-        events = Value(heard=_whole(view.types))
-        key, apply = view.functions
-        reader.follow(key, events)
-        reader.follow(apply, NOTHING, events)
-    for streams in _members(service, Streams):
-        reader.follow(streams.evolve, NOTHING, Value(_whole(manifest.publishes)))
-    for name, reactions in entrypoints(service, Subscribe).items():
-        for reaction in reactions:
-            heard.update(reaction.types)
-            if reaction.where is not None:
-                reader.follow(reaction.where, Value(_whole(reaction.types)))
-            reader.follow(getattr(service, name), Value(known=Instance(service)), Value(heard=_whole(reaction.types)))
-    for name in entrypoints(service, Rpc):
-        reader.follow(getattr(service, name), Value(known=Instance(service)))
-    for old, _, function in steps():
-        if manifest.upcasters and function.__module__ == manifest.upcasters:
-            reader.follow(function, Value(_whole([old])))
-    reads = _reads(reader, heard)
-    if runners:
-        # The engine of the sagas reads their streams by itself.
-        reads |= {name: [WHOLE] for name in manifest.publishes}
-    yield Consumer(manifest.name, manifest.team, dict(sorted(reads.items())), sorted(set(_calls(service))))
-    for name in sorted({workflow.name for workflow in workflows}):
-        yield _of_workflow(manifest, package, name, [one for one in workflows if one.name == name])
-
-
-def _of_workflow(manifest: Manifest, package: str, name: str, versions: Iterable[Workflow]) -> Consumer:
-    """A workflow, in all its versions: sagas may still be on each."""
-    reader = Reader(package)
-    heard: set[str] = set()
-    calls: set[str] = set()
-    for workflow in versions:
-        heard.update(type_name(event) for event in workflow.hears)
-        state = Value(saga=Saga(_whole([type_name(workflow.starts_on)]), dict(_answers(workflow))))
-        for event, function in [*workflow.hears.items(), *workflow.undo_on.items()]:
-            reader.follow(function, Value(_whole([type_name(event)])))
-        for leaf in workflow.leaves():
-            if callable(leaf.deadline_s):
-                reader.follow(leaf.deadline_s, state)
-            if isinstance(leaf, Wait):
-                for event, condition in [(leaf.event, leaf.matches), *leaf.fails_on.items()]:
-                    reader.follow(condition, state, Value(_whole([type_name(event)])))
-                continue
-            for command in _commands(leaf):
-                calls.add(command.method.replace("/", "."))
-                reader.follow(command.request, state, NOTHING)
-    return Consumer(f"{manifest.name}/{name}", manifest.team, _reads(reader, heard), sorted(calls))
-
-
-def _commands(step: Step) -> list[Command]:
-    return [command for command in (step.command, step.undo) if command is not None]
-
-
-def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
-    """What each step of a workflow is answered: the response of its method, or the event that it waits for."""
-    for leaf in workflow.leaves():
-        if isinstance(leaf, Wait):
-            yield leaf.name, _whole([type_name(leaf.event)])
-        else:
-            service, _, method = leaf.command.method.partition("/")
-            found: MethodDescriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
-            yield leaf.name, _whole([found.output_type.full_name])
-
-
-def _calls(service: type[Service]) -> Iterator[str]:
-    """The methods of others that a class calls through its clients."""
-    clients = {name: one.service for name, one in inspect.getmembers(service) if isinstance(one, Client)}
-    methods = [method for _, method in inspect.getmembers(service, inspect.isfunction)] if clients else []
-    used = [pair for method in methods for pair in _attributes(method) if pair[0] in clients]
-    yield from (f"{clients[client]}.{name}" for client, name in used if name)
-    for client, of in clients.items():
-        # If it is handed to somebody, or used where nobody looks, any method may be called.
-        if (client, "") in used or client not in dict(used):
-            # Without its contract nobody can make a request for it.
-            with contextlib.suppress(KeyError):
-                found: ServiceDescriptor = descriptor_pool.Default().FindServiceByName(of)
-                yield from (each.full_name for each in found.methods)
-
-
-def _attributes(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """Each attribute that a function names, and the attribute that is read of that one; empty: it is used as a whole."""
-    nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
-    of_another = {id(one.value): one.attr for one in nodes if isinstance(one, ast.Attribute)}
-    for node in nodes:
-        if isinstance(node, ast.Attribute):
-            yield node.attr, of_another.get(id(node), "")
-
-
-def _members(service: type[Service], kind: type) -> list[Any]:
-    return [one for _, one in inspect.getmembers(service, lambda member: isinstance(member, kind))]
-
-
-def _whole(names: Iterable[str]) -> frozenset[Ref]:
-    return frozenset(Ref(name, (), _kind(name)) for name in names)
-
-
-def _kind(name: str) -> Descriptor:
-    kind: Any = message_class(name).DESCRIPTOR
-    return cast(Descriptor, kind)
-
-
-def _reads(reader: Reader, heard: Iterable[str]) -> dict[str, list[str]]:
-    """Of each event that is heard or read, the fields that are read."""
-    return {name: paths(reader.reads.get(name, ())) for name in sorted({*heard, *reader.reads})}
-
-
-def consumers(places: Iterable[Path] = PLACES) -> list[Consumer]:
-    """All consumers among the services of some folders. ManifestError: one of them cannot be loaded."""
-    manifests = find_manifests(places)
-    loaded = [(manifest, load_entry(manifest)) for manifest in manifests]
-    load_upcasters(manifests)
-    found = [one for manifest, service in loaded for one in consumer_of(manifest, service)]
-    return [one for one in found if one.reads or one.calls]
+from citybrain.cli.compatibility.consumers import consumers, text_of
+from tools.contracts import CONSUMERS, PLACES
 
 
 def made(places: Iterable[Path] = PLACES) -> str:
-    """The file as it must be."""
-    lines = []
-    for one in consumers(places):
-        lines += ["", f"{one.name}:", f"  team: {one.team}"]
-        lines += ["  reads:"] * bool(one.reads)
-        lines += [f"    {name}: [{', '.join(map(_quoted, fields))}]" for name, fields in one.reads.items()]
-        lines += ["  calls:"] * bool(one.calls) + [f"    - {method}" for method in one.calls]
-    return _HEAD + "\n".join(lines) + "\n"
-
-
-def _quoted(path: str) -> str:
-    return f'"{path}"' if WHOLE in path else path
+    """The file as it must be. ManifestError: a service cannot be loaded."""
+    return text_of(consumers(places), "make consumers")
 
 
 if __name__ == "__main__":

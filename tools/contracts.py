@@ -1,161 +1,43 @@
-"""Contracts by full names, each with the file and the line where it stands, and who reads what of them."""
+"""Where the contracts of this repository are used, and who reads them: its own services, and those of other repositories."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from citybrain.options.v1 import options_pb2
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
-    MethodDescriptorProto,
-)
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from tools.reads import WHOLE
-from tools.released import OURS
+from citybrain.cli.compatibility.contracts import OURS, READS, Consumer, NotWritten, written
 
 ROOT = Path(__file__).resolve().parent.parent
-CONSUMERS = ROOT / "protos" / "consumers.yaml"
+CONSUMERS = ROOT / "protos" / READS
+OTHERS = ROOT / "protos" / "consumers.d"
+"""What services of other repositories read, one file for each repository, as `city contracts reads` makes it there."""
 # Where the services of this repository are.
 PLACES = (ROOT / "services", ROOT / "sagas")
-_CLASSIFICATION: Any = options_pb2.classification
 
 
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """What reads messages: a service, or a workflow (`sagas/emergency_response`). `reads`: paths of fields by message."""
+def readers(contracts: FileDescriptorSet, others: Path = OTHERS) -> list[Consumer]:
+    """Who reads what of these contracts. NotWritten: one of the files says nothing of the kind.
 
-    name: str
-    team: str
-    reads: Mapping[str, list[str]] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class MessageThere:
-    """A message, and where it and its fields stand."""
-
-    content: DescriptorProto
-    place: str
-    places: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, FieldDescriptorProto] = field(default_factory=dict)
-
-
-class Contracts:
-    """The city's contracts by full names, each with the file and the line where it stands."""
-
-    def __init__(self, contracts: FileDescriptorSet) -> None:
-        self.messages: dict[str, MessageThere] = {}
-        self.methods: dict[str, MethodDescriptorProto] = {}
-        self.places: dict[str, str] = {}
-        self.events: set[str] = set()
-        self.all = contracts
-        for file in (one for one in contracts.file if one.name.startswith(OURS)):
-            lines = {tuple(one.path): one.span[0] + 1 for one in file.source_code_info.location}
-            for number, message in enumerate(file.message_type):
-                self._add(file, f"{file.package}.{message.name}", message, (4, number), lines)
-            for number, service in enumerate(file.service):
-                for method_number, method in enumerate(service.method):
-                    name = f"{file.package}.{service.name}.{method.name}"
-                    self.methods[name] = method
-                    self.places[name] = _place(file, lines, (6, number, 2, method_number), (6, number))
-            if not file.name.endswith("_service.proto"):
-                self.events |= _events(file)
-
-    def _add(
-        self, file: FileDescriptorProto, name: str, content: DescriptorProto, path: tuple[int, ...], lines: Mapping[Any, int]
-    ) -> None:
-        made = MessageThere(content, _place(file, lines, path))
-        for number, one in enumerate(content.field):
-            made.fields[one.name] = one
-            made.places[one.name] = _place(file, lines, (*path, 2, number), path)
-        self.messages[name] = made
-        for number, inner in enumerate(content.nested_type):
-            self._add(file, f"{name}.{inner.name}", inner, (*path, 3, number), lines)
-
-    def below(self, names: Iterable[str]) -> set[str]:
-        """These messages, and all that are inside them."""
-        seen: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in self.messages and name not in seen:
-                seen.add(name)
-                waiting += [inside(one) for one in self.messages[name].fields.values()]
-        return seen
-
-    def along(self, root: str, path: str) -> set[tuple[str, str]] | None:
-        """The fields, each with its message, that whoever reads a path reads. None: it leads nowhere."""
-        found: set[tuple[str, str]] = set()
-        at = root
-        for name in path.split("."):
-            if at not in self.messages:
-                return None
-            if name == WHOLE:
-                return found | {(one, each) for one in self.below([at]) for each in self.messages[one].fields}
-            if name not in self.messages[at].fields:
-                return None
-            found.add((at, name))
-            at = inside(self.messages[at].fields[name])
-        return found
+    A service of another repository also reads messages of its own, which are not known here: they are left out.
+    """
+    packages = {file.package for file in contracts.file if file.name.startswith(OURS)}
+    found = written(CONSUMERS.read_text(encoding="utf-8"))
+    for path in sorted(others.glob("*.yaml")):
+        try:
+            outside = written(path.read_text(encoding="utf-8"))
+        except NotWritten as error:
+            hint = "take the file that `city contracts reads` makes"
+            raise NotWritten(f"protos/{others.name}/{path.name}: {error}: {hint}") from None
+        for one in outside:
+            reads = {name: paths for name, paths in one.reads.items() if _package(name) in packages}
+            calls = [name for name in one.calls if _package(name.rpartition(".")[0]) in packages]
+            found.append(replace(one, reads=reads, calls=calls))
+    return found
 
 
-class Readers:
-    """Who reads which field, which event and which method."""
-
-    def __init__(self, consumers: Sequence[Consumer], contracts: Sequence[Contracts]) -> None:
-        self._of: dict[str, list[str]] = {}
-        for one in consumers:
-            who = f"{one.name} (team {one.team})"
-            names: set[str] = set(one.calls)
-            for root, paths in one.reads.items():
-                names.add(root)
-                for path in paths:
-                    there = [found for known in contracts if (found := known.along(root, path)) is not None]
-                    for message, name in {pair for found in there for pair in found}:
-                        names.update((message, f"{message}.{name}"))
-            for name in sorted(names):
-                self._of.setdefault(name, []).append(who)
-
-    def of(self, name: str) -> list[str]:
-        """Who reads or calls it."""
-        return self._of.get(name, [])
-
-    def and_(self, name: str, verb: str = "read", nobody: str = "") -> str:
-        """Who reads or calls it, as the end of a sentence."""
-        who = self.of(name)
-        if not who:
-            return nobody
-        return f", and {', '.join(who)} {verb}{'s' if len(who) == 1 else ''} it"
-
-
-def _events(file: FileDescriptorProto) -> set[str]:
-    """The events of a file: what has a classification, and what stands in an events.proto and is no part of another message."""
-    parts = {inside(one) for message in file.message_type for one in message.field}
-    names = {f"{file.package}.{message.name}": message for message in file.message_type}
-    own = file.name.endswith("/events.proto")
-    return {
-        name for name, message in names.items() if message.options.Extensions[_CLASSIFICATION] or (own and name not in parts)
-    }
-
-
-def written(text: str) -> list[Consumer]:
-    """What the file says."""
-    content = yaml.safe_load(text) or {}
-    return [Consumer(name, one["team"], one.get("reads", {}), one.get("calls", [])) for name, one in content.items()]
-
-
-def inside(one: FieldDescriptorProto) -> str:
-    """The message or enum that a field holds; empty: it holds neither."""
-    return one.type_name.lstrip(".")
-
-
-def _place(file: FileDescriptorProto, lines: Mapping[Any, int], *paths: tuple[int, ...]) -> str:
-    line = next((lines[path] for path in paths if path in lines), 0)
-    return f"protos/{file.name}:{line}" if line else f"protos/{file.name}"
+def _package(name: str) -> str:
+    """The package of a message or a service, which may be inside another message."""
+    parts = name.split(".")
+    return ".".join(parts[:3])

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from citybrain.cli.compatibility.contracts import to_keep
 from tools.build_stubs import DESCRIPTORS
 from tools.release import DEVELOPED, HEADING
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "protos" / "released.binpb"
-OURS = "citybrain/"
 
 
 def now() -> FileDescriptorSet:
@@ -28,14 +28,6 @@ def now() -> FileDescriptorSet:
 def released() -> FileDescriptorSet:
     """The contracts of the last release, without what they import."""
     return FileDescriptorSet.FromString(FILE.read_bytes())
-
-
-def to_keep(contracts: FileDescriptorSet) -> FileDescriptorSet:
-    """What is kept of contracts: ours, without comments, so that only a change of a contract changes the file."""
-    kept = FileDescriptorSet(file=[file for file in contracts.file if file.name.startswith(OURS)])
-    for file in kept.file:
-        file.ClearField("source_code_info")
-    return kept
 
 
 def problem(version: str, changelog: str, before: FileDescriptorSet, after: FileDescriptorSet, broken: int) -> str:
@@ -63,7 +55,7 @@ def version() -> str:
 
 def main() -> int:
     """Writes the file; ends with 1 where it may not be written."""
-    from tools.compatible import findings
+    from citybrain.cli.compatibility.breaks import findings
 
     contracts = now()
     if FILE.is_file():

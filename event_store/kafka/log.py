@@ -93,6 +93,10 @@ class KafkaLog(Broker):
                     for number in range(self._cluster.partitions)
                 ]
 
+    async def know_all(self) -> None:
+        """Adds the partitions of every service that has a topic on this cluster. BrokerError: Kafka does not say."""
+        await self.know_services(await self._topics.services())
+
     def _meant(self, record: Message) -> StoredEvent:
         """The event of a record. Refused: it is no event, or stands in another partition than its stream."""
         event = event_of(record)

@@ -107,6 +107,12 @@ class Topics:
         earliest: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._offsets, list(names), earliest)
 
+    async def services(self) -> set[str]:
+        """The services that have a topic of events."""
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._listed)
+        named = re.compile(re.escape(f"{self._cluster.prefix}.") + r"([^.]+)\.events")
+        return {match[1] for name in found if (match := named.fullmatch(name)) and SERVICE_NAME.fullmatch(match[1])}
+
     def close(self) -> None:
         """Disconnects from the cluster."""
         self._thread.shutdown()
@@ -140,6 +146,12 @@ class Topics:
             return f"does not let us in: {self._trouble}"
         hint = "if it speaks TLS, or asks for a password, say so: `kafka.tls`, `kafka.sasl_mechanism`"
         return f"does not do as asked: {error.str()}; {hint}"
+
+    def _listed(self) -> list[str]:
+        try:
+            return list(self._admin.list_topics(timeout=self._cluster.answer_s).topics)
+        except KafkaException as error:
+            raise BrokerError(f"Kafka at {self._cluster.addresses} {self._why(error.args[0])}") from error
 
     def _once(self, names: list[str]) -> dict[TopicPartition, int]:
         found = self._admin.list_topics(timeout=self._cluster.answer_s).topics

@@ -1,6 +1,8 @@
 // The events of the city: a list with a search, a picture of who tells whom, and the page of one event.
 import { searching } from "./search.js";
+import { inTheLog } from "./log.js";
 import { el, fields, prose, resolve, use } from "./schema.js";
+import { whenChanged } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
@@ -78,6 +80,7 @@ function page(one) {
     el("h1", {}, one.title), el("p", { class: "address" }, el("code", {}, one.type)), ...prose(one.summary),
     el("p", {}, "Published by ", who(one.publisher), ". Heard by ", ...(one.hearers.length ? one.hearers.flatMap((name, n) => [n ? ", " : "", who(name)]) : ["no service of the city"]), ". "),
     el("p", { class: "quiet" }, `For clearance ${one["x-classification"]} or higher.`, one["x-deprecated"] ? " Given up: it is still read, and written no more." : ""),
+    el("h3", {}, "In the log"), inTheLog(one.type),
     el("h3", {}, "Fields"), ...fields({ ...resolve(one.payload), description: "" }),
     el("h3", {}, "Example"), el("pre", {}, JSON.stringify(one.examples[0].payload, null, 2)));
 }
@@ -100,6 +103,7 @@ if (answer.ok) {
   list();
   show();
   addEventListener("hashchange", show);
+  whenChanged(() => document.querySelector(".log")?.replaceWith(inTheLog(decodeURIComponent(location.hash.slice(1)))));
 } else {
   main.replaceChildren(el("p", { class: "problem" }, `The events cannot be shown: the gateway answers ${answer.status}.`));
 }

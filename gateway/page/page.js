@@ -1,7 +1,8 @@
-// The list of methods, the token, and the page of one method.
+// The list of methods, and the page of one method.
 import { newId, send } from "./calls.js";
 import { searching } from "./search.js";
 import { about, choices, el, example, fields, prose, resolve, use } from "./schema.js";
+import { authorization, lacks, whenChanged } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
@@ -9,43 +10,12 @@ let api;
 let operations = [];
 let running;
 
-// ---- the token: only in this tab, and only ever in a header
-
-const tokenField = byId("token");
-const claims = () => {
-  try {
-    const middle = tokenField.value.trim().split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(middle), (letter) => letter.charCodeAt(0))));
-  } catch {
-    return null;
-  }
-};
-
-function tellHolder() {
-  const known = claims();
-  const left = known?.exp ? Math.round((known.exp * 1000 - Date.now()) / 60000) : null;
-  const ends = left === null ? "" : left < 0 ? ", has run out" : `, ${left} min left`;
-  byId("holder").textContent = tokenField.value ? (known ? `${known.sub ?? "nobody"}${ends}` : "is no JWT") : "";
-  byId("forget").hidden = !tokenField.value;
+// Tells beside a method that the token has not its scope.
+function tellScope() {
   const warning = byId("scope-warning");
-  if (warning) {
-    const lacks = known && !`${known.scope ?? ""}`.split(" ").includes(warning.dataset.scope);
-    warning.textContent = lacks ? "Your token does not have it." : "";
-  }
+  if (warning) warning.textContent = lacks(warning.dataset.scope) ? "Your token does not have it." : "";
 }
-
-tokenField.value = sessionStorage.getItem("token") ?? "";
-tokenField.addEventListener("input", () => {
-  sessionStorage.setItem("token", tokenField.value.trim());
-  tellHolder();
-});
-byId("token-form").addEventListener("submit", (event) => event.preventDefault());
-byId("token-form").addEventListener("reset", () => {
-  sessionStorage.removeItem("token");
-  tokenField.value = "";
-  tokenField.defaultValue = "";
-  setTimeout(tellHolder);
-});
+whenChanged(tellScope);
 
 // ---- the list
 
@@ -173,7 +143,7 @@ function show(one) {
     running?.abort();
     const mine = (running = new AbortController());
     const request = requestOf(one, form);
-    if (tokenField.value) request.headers.authorization = `Bearer ${tokenField.value.trim()}`;
+    Object.assign(request.headers, authorization());
     stop.hidden = false;
     answer.scrollIntoView({ block: "nearest" });
     // The next time it goes on where it was.
@@ -208,7 +178,7 @@ function open() {
   else if (location.hash.slice(1) !== "main") home();
   document.title = `${one ? `${one.summary} · ` : ""}City Brain API`;
   one?.link.scrollIntoView({ block: "nearest" });
-  tellHolder();
+  tellScope();
 }
 
 api = await fetch("openapi.json").then((answer) => answer.json()).catch((error) => {

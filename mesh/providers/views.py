@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, get_args
 from google.protobuf.message import Message
 
 from citybrain.event_store.read_models import FoldedBy, Parked, Row, RowChanged, given_over
+from citybrain.event_store.store import StoredEvent
 from citybrain.event_store.subscription import Batch
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.personal.sealed_rows import SealedRows
@@ -72,6 +73,8 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     """
 
     container: Container
+    rests = True
+    """Whether rest waits until its events are folded."""
 
     def __init__(
         self,
@@ -129,7 +132,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     def start(self) -> None:
         """Folds past events, then new ones; rebuilds when somebody asks for it."""
-        self.member.follow(functools.partial(self._fold, self._live), when_changed_elsewhere=self._changed_elsewhere)
+        self._follow()
         self._begin(self._tend())
 
     def stop(self) -> None:
@@ -164,8 +167,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     async def _fold(self, generation: int, part: Part, batch: Batch) -> None:
         name = table(self._name, generation)
-        heard = await self._vault.hear(batch.events) if self._personal else [hear(event) for event in batch.events]
-        keyed = [(key, event) for event in heard if (key := self._key(event)) is not None]
+        keyed = await self._keyed(part, batch.events)
         while True:
             kept = await part.models.load(name, {key for key, _ in keyed}) if keyed else {}
             standing = await self._opened(generation, {key: one.row for key, one in kept.items() if one.row is not None})
@@ -185,6 +187,11 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
                 continue
         self._changed()
         self.container.process.activity.changed()
+
+    async def _keyed(self, part: Part, events: Sequence[StoredEvent]) -> list[tuple[str, Any]]:
+        """The events as `apply` gets them, each with the key of its row; those without one are left out."""
+        heard = await self._vault.hear(events) if self._personal else [hear(event) for event in events]
+        return [(key, event) for event in heard if (key := self._key(event)) is not None]
 
     def _encoded(self, rows: Mapping[str, R | None]) -> dict[str, Row | None]:
         try:
@@ -290,7 +297,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
             self.builder = self._member_of(now.building)
             # Other processes see how far it is only by its stored checkpoint.
             self.builder.keeps_place = True
-            self.builder.follow(functools.partial(self._fold, now.building))
+            self.builder.follow(functools.partial(self._fold, now.building), rests=self.rests)
         if await self._caught_up():
             built = self._building
             done = await self._switch.change(
@@ -328,7 +335,8 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
             self.member.tell_changes(self._changed_elsewhere)
         else:
             self.member = self._member_of(live)
-            self.member.follow(functools.partial(self._fold, live), when_changed_elsewhere=self._changed_elsewhere)
+            self._live = live
+            self._follow()
         self._live, self._live_by = live, by
         self._unreadable, self._tried = "", False
         self._changed()
@@ -346,6 +354,11 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     def _member_of(self, generation: int) -> GroupMember:
         return GroupMember(self._process, self._service, table(self._group, generation), self.types)
+
+    def _follow(self) -> None:
+        """Begins to fold what is new into the live generation."""
+        fold = functools.partial(self._fold, self._live)
+        self.member.follow(fold, when_changed_elsewhere=self._changed_elsewhere, rests=self.rests)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._process.loop.create_task(work)

@@ -86,7 +86,7 @@ class Embedded(Engine):
         return Leadership(self._data / f"{service}.lead")
 
     @override
-    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+    def assignment(self, group: str, types: Collection[str] | None, lead: Lead) -> Assignment:
         return AllOrNothing(self.store, lead)
 
     @override

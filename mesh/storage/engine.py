@@ -101,8 +101,8 @@ class Engine(Protocol):
         """The lead of a service."""
         ...
 
-    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
-        """The partitions that this process works on for a group. `lead`: that of the group's service."""
+    def assignment(self, group: str, types: Collection[str] | None, lead: Lead) -> Assignment:
+        """The partitions that this process works on for a group; types None: of all types. `lead`: of the group's service."""
         ...
 
     def partition_of(self, stream: str) -> str:
@@ -112,6 +112,13 @@ class Engine(Protocol):
     async def up_to_now(self) -> None:
         """Returns when everything that is in the log now is known in this process."""
         ...
+
+    async def know_all(self) -> None:
+        """Makes the partitions of every service's events known here, also of services that run and are written elsewhere.
+
+        StoreError: they cannot be found now. An engine whose partitions are all known has nothing to do.
+        """
+        return None
 
     async def verify(self, repair: bool) -> Verdict:
         """Compares log and streams of the whole city; `repair`: publishes what is missing in the log."""

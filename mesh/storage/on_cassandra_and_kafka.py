@@ -156,7 +156,7 @@ class OnCassandraAndKafka(Distributed):
         return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch))
 
     @override
-    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+    def assignment(self, group: str, types: Collection[str] | None, lead: Lead) -> Assignment:
         return Membership(self._cluster, group, self.store.partitions(types), self._watch)
 
     @override
@@ -166,6 +166,10 @@ class OnCassandraAndKafka(Distributed):
     @override
     async def up_to_now(self) -> None:
         await self._log.up_to_now()
+
+    @override
+    async def know_all(self) -> None:
+        await self._log.know_all()
 
     @override
     async def verify(self, repair: bool) -> Verdict:

@@ -73,7 +73,7 @@ class ServiceReadModels:
             process.read_models[service] = cls(process, service)
         return process.read_models[service]
 
-    def assignment(self, group: str, types: Collection[str]) -> Assignment:
+    def assignment(self, group: str, types: Collection[str] | None) -> Assignment:
         """What this process works on for a group of the service."""
         return self._engine.assignment(group, types, self.leadership)
 
@@ -169,11 +169,14 @@ PartHandle = Callable[[Part, Batch], Awaitable[None]]
 class GroupMember:
     """A consumer group of a service, as one process sees it. Its name is `service.method` or `service.view.name`."""
 
-    def __init__(self, process: Process, service: str, group: str, types: Collection[str], since: Since = "beginning") -> None:
+    def __init__(
+        self, process: Process, service: str, group: str, types: Collection[str] | None, since: Since = "beginning"
+    ) -> None:
+        """`types`: None for every event of the log."""
         self._process = process
         self.service_models = ServiceReadModels.of(process, service)
         self.group = group
-        self.types = written_as(types)
+        self.types = None if types is None else written_as(types)
         self._since = since
         self._log = logger(service)
         self._failure = ""
@@ -193,15 +196,16 @@ class GroupMember:
         batch: int = 500,
         park_after: int | None = PARK_AFTER,
         when_changed_elsewhere: Callable[[], None] | None = None,
+        rests: bool = True,
     ) -> None:
         """Handles events from where the group stopped, in this process's partitions. Rest waits until all are handled.
 
-        `when_changed_elsewhere`: called when another process may have changed rows.
+        `when_changed_elsewhere`: called when another process may have changed rows. `rests`: False: rest does not wait.
         """
         self._options = (handle, batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
         self._assignment = self.service_models.assignment(self.group, self.types)
-        self._unwatch = self._process.activity.watch(self._at_rest)
+        self._unwatch = self._process.activity.watch(self._at_rest) if rests else lambda: None
         self._task = self._process.loop.create_task(self._stay())
 
     def tell_changes(self, when_changed_elsewhere: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from tests.helpers.city_command import refused, run
 from tests.helpers.paper_city import PaperCity
 from tests.helpers.waiting import until
 
-EVERYBODY = "audit, district_hub, emergency_command, health, identity, sagas, traffic"
+EVERYBODY = "audit, catalogue, district_hub, emergency_command, health, identity, sagas, traffic"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(here
     (process,) = found["processes"]
     services = {service["name"] for service in process["status"]["services"]}
     assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
-    assert services == {"audit", "district_hub", "emergency_command", "health", "identity", "sagas", "traffic"}
+    assert services == {"audit", "catalogue", "district_hub", "emergency_command", "health", "identity", "sagas", "traffic"}
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import pytest
 from citybrain.audit.v1 import audit_service_pb2
+from citybrain.catalogue.v1 import catalogue_service_pb2
 from citybrain.clock.v1 import clock_pb2
 from citybrain.district_hub.v1 import district_hub_service_pb2
 from citybrain.emergency_command.v1 import emergency_command_service_pb2
@@ -56,6 +57,7 @@ OUR_FAULT = {
 }
 CONTRACTS = (
     audit_service_pb2,
+    catalogue_service_pb2,
     clock_pb2,
     district_hub_service_pb2,
     emergency_command_service_pb2,

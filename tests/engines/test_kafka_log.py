@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 from typing_extensions import override
 
 from citybrain.event_store.distributed.reading import GroupReader
@@ -323,6 +323,23 @@ def test_one_process_hears_what_another_publishes(kafka: Cluster) -> None:
             assert await waiting == 1
             (heard,) = (await partition(there, "s").read_log(0)).events
             assert (heard.id, heard.stream, heard.version, heard.position) == ("s1", "s", 1, 1)
+
+    asyncio.run(test())
+
+
+def test_every_service_that_has_published_can_be_known_and_other_topics_of_the_cluster_are_let_be(kafka: Cluster) -> None:
+    async def test() -> None:
+        log = await KafkaLog.open(kafka, ["health"])
+        other = await KafkaLog.open(kafka, ["parks"])
+        stranger = NewTopic(f"{kafka.prefix}.parks.extra.events", 1, 1)
+        admin = AdminClient(kafka.options())
+        admin.create_topics([stranger])[stranger.topic].result(LIMIT_S)
+        try:
+            await log.know_all()
+            assert {one.topic for one in log.partitions()} == {event_topic(kafka, "health"), event_topic(kafka, "parks")}
+        finally:
+            log.close()
+            other.close()
 
     asyncio.run(test())
 

@@ -79,7 +79,7 @@ class InMemory(Engine):
         return AlwaysLeads()
 
     @override
-    def assignment(self, group: str, types: Collection[str], lead: Lead) -> Assignment:
+    def assignment(self, group: str, types: Collection[str] | None, lead: Lead) -> Assignment:
         return AllOrNothing(self.store, lead)
 
     @override

@@ -21,13 +21,15 @@ from google.protobuf.descriptor_pb2 import (
     MethodOptions,
 )
 
+from citybrain.cli.compatibility.breaks import buf_breaking, findings, stricter, unneeded
+from citybrain.cli.compatibility.contracts import Consumer, to_keep, written
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import find_manifests
 from tools import compatible
-from tools.compatible import buf_breaking, findings, main, stricter, unneeded
-from tools.contracts import CONSUMERS, Consumer, written
+from tools.compatible import BUF, CHOSEN_IN, main
+from tools.contracts import CONSUMERS
 from tools.released import main as keep
-from tools.released import now, problem, released, stale, to_keep
+from tools.released import now, problem, released, stale
 
 HEALTH, TRAFFIC, COMMAND = "citybrain/health/v1", "citybrain/traffic/v1", "citybrain/emergency_command/v1"
 RESERVED = "citybrain.health.v1.AmbulanceReserved"
@@ -486,8 +488,8 @@ def test_a_break_of_a_permission_may_be_chosen_and_one_of_an_event_may_not() -> 
     without(f"{RESERVED}.place")(after)
     chosen = {f"{SERVICE}.ReserveBed": "beds have people of their own", f"{RESERVED}.place": "nobody needs it", "x.Y": "?"}
     assert [one.name for one in findings(BUILT, after, chosen=chosen)] == [f"{RESERVED}.place"]
-    lines = unneeded(findings(BUILT, after, chosen={}), chosen)
-    assert sorted(line.split()[3] for line in lines) == [f"{RESERVED}.place,", "x.Y,"]
+    lines = unneeded(findings(BUILT, after), chosen, CHOSEN_IN)
+    assert sorted(line.split()[4] for line in lines) == [f"{RESERVED}.place,", "x.Y,"]
 
 
 def test_buf_tells_what_no_rule_of_ours_does_and_nothing_twice() -> None:
@@ -501,21 +503,21 @@ def test_buf_tells_what_no_rule_of_ours_does_and_nothing_twice() -> None:
     without(f"{RESERVED}.incident_id")(after)
     ours = findings(BUILT, after)
     assert [one.name for one in ours] == [f"{RESERVED}.incident_id"]
-    said = buf_breaking(to_keep(BUILT), after, [one.place for one in ours])
+    said = buf_breaking(BUF, to_keep(BUILT), after, [one.place for one in ours])
     assert sorted(line.rpartition("(")[2] for line in said) == ["buf ENUM_VALUE_SAME_NAME)", "buf MESSAGE_NO_DELETE)"]
     assert all(line.startswith("protos/citybrain/") for line in said)
-    assert len(buf_breaking(to_keep(BUILT), after)) == 3
+    assert len(buf_breaking(BUF, to_keep(BUILT), after)) == 3
 
 
 def test_a_method_that_comes_to_promise_more_is_nothing_to_buf_either() -> None:
     after = FileDescriptorSet()
     after.CopyFrom(BUILT)
     method(after, f"{SERVICE}.HandOver").options.idempotency_level = MethodOptions.IDEMPOTENT
-    assert buf_breaking(to_keep(BUILT), after) == []
+    assert buf_breaking(BUF, to_keep(BUILT), after) == []
 
 
 def test_contracts_that_buf_cannot_compare_are_told() -> None:
-    (line,) = buf_breaking(to_keep(BUILT), to_keep(BUILT))
+    (line,) = buf_breaking(BUF, to_keep(BUILT), to_keep(BUILT))
     assert line.startswith("buf breaking cannot compare: ")
 
 
@@ -553,7 +555,7 @@ def test_a_released_version_without_its_contracts_and_upcasters_that_do_not_load
     assert main(lines.append) == 1
     unloaded, unneeded_one, stale_one = lines
     assert unloaded.startswith("citybrain.no.upcasters cannot be loaded: ModuleNotFoundError")
-    assert "CHOSEN names x.Y, of which nothing is broken" in unneeded_one
+    assert "CHOSEN of tools/compatible.py names x.Y, of which nothing is broken" in unneeded_one
     assert "has not the contracts of 0.1.0: make released" in stale_one
 
 
@@ -607,3 +609,10 @@ def test_what_is_kept_of_contracts_has_no_comments_and_nothing_of_others() -> No
     kept = to_keep(BUILT)
     assert not any(one.HasField("source_code_info") for one in kept.file)
     assert {one.name.partition("/")[0] for one in kept.file} == {"citybrain"}
+
+
+def test_a_file_of_another_repository_that_says_nothing_ends_make_check_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "parks.yaml").write_text("- 1", encoding="utf-8")
+    lines: list[str] = []
+    assert main(lines.append, tmp_path) == 1
+    assert len(lines) == 1 and "parks.yaml: it does not say who reads what" in lines[0]

@@ -12,13 +12,15 @@ from types import ModuleType
 
 import pytest
 
+from citybrain.cli.compatibility.consumers import consumer_of
+from citybrain.cli.compatibility.contracts import Consumer, written
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import Manifest, ManifestError
 from citybrain.mesh.service import Service
 from citybrain.mesh.upcasting import UpcastError
 from tools import check_repository
-from tools.consumers import consumer_of, made
-from tools.contracts import CONSUMERS, Consumer, written
+from tools.consumers import made
+from tools.contracts import CONSUMERS
 
 ROADS = "citybrain.traffic.v1.RoadsPublished"
 OPENED = "citybrain.emergency_command.v1.IncidentOpened"

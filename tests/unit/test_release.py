@@ -160,6 +160,8 @@ def serves_another_teams_service(folder: Path, installed: Path) -> None:
     assert "parks/service.py" in run("city", "new", "service", "parks", "--title", "Parks (公园)", cwd=folder)
     assert "citybrain/parks/v1/parks_service.proto → stubs" in run("city", "stubs", "protos")
     assert " passed" in run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "protos/consumers.yaml" in run("city", "contracts", "reads") and run("city", "contracts", "release")
+    assert "✓ nothing is broken" in run("city", "contracts", "check")
     up = subprocess.Popen(
         ["city", "up", "--port", "0", "--folder", "."], env=here, cwd=parks, stdout=subprocess.PIPE, text=True
     )

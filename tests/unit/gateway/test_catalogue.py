@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import importlib
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import protovalidate
 import pytest
 from google.protobuf import json_format
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 
 from citybrain.gateway.asyncapi import asyncapi
 from citybrain.gateway.catalogue import Catalogue, Event
+from citybrain.gateway.openapi import openapi
+from citybrain.local.city import ROOT
 from citybrain.local.contracts import descriptors
 from citybrain.mesh.events import message_class
 from citybrain.mesh.startup.serve import choose
@@ -85,8 +92,50 @@ def test_everything_that_the_document_refers_to_is_in_it() -> None:
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
 
 
+@pytest.fixture(scope="module")
+def official() -> jsonschema.Draft7Validator:
+    """The official schema of AsyncAPI 3.0.0, unchanged; nothing is fetched."""
+    schema = json.loads(gzip.decompress(Path(__file__).with_name("asyncapi-3.0.0.json.gz").read_bytes()))
+    return jsonschema.Draft7Validator(schema, registry=SPECIFICATIONS)
+
+
+def test_the_document_is_one_by_the_official_schema(official: jsonschema.Draft7Validator) -> None:
+    assert [f"{error.json_path}: {error.message}" for error in official.iter_errors(DOCUMENT)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("asyncapi",), "2.6.0"),
+        (("operations", "send.sagas.citybrain.sagas.v1.SagaStarted", "action"), "emit"),
+        (("channels", "citybrain.sagas.v1.SagaStarted", "publisher"), "sagas"),
+        (("components", "messages", "citybrain.sagas.v1.SagaStarted", "examples"), {"payload": 1}),
+    ],
+)
+def test_the_official_schema_refuses_what_is_no_such_document(
+    official: jsonschema.Draft7Validator, path: tuple[str, ...], value: object
+) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    part: Any = document
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    assert not official.is_valid(document)
+
+
 def test_each_event_is_sent_by_one_service_and_received_by_those_that_hear_it() -> None:
     sent = [name.split(".", 2)[2] for name, one in DOCUMENT["operations"].items() if one["action"] == "send"]
     assert sorted(sent) == sorted(BY_NAME)
     received = {name for name, one in DOCUMENT["operations"].items() if one["action"] == "receive"}
     assert "receive.sagas.citybrain.emergency_command.v1.IncidentOpened" in received
+
+
+def test_the_page_asks_for_the_counts_where_the_contract_of_the_catalogue_has_them() -> None:
+    page = (ROOT / "gateway" / "page" / "log.js").read_text(encoding="utf-8")
+    (address,) = re.findall(r'ADDRESS = "([^"]+)"', page)
+    method = openapi(MANIFESTS, CONTRACTS)["paths"][address]["get"]
+    assert "type" in json.dumps(method["parameters"])
+    assert method["security"] == [{"bearer": ["catalogue.read"]}] and "scope catalogue.read" in page
+    schema = json.dumps(openapi(MANIFESTS, CONTRACTS)["components"]["schemas"])
+    for name in re.findall(r"(?:found|lateness|day)\??\.(\w+)", page):
+        assert f'"{name}"' in schema or name in ("map", "reduce"), name
