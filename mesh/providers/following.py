@@ -180,6 +180,9 @@ async def follow_log(
         await process.store.know(types)
     partitions = {partition.name: partition for partition in process.store.partitions(types)}
     replays = bool(follow.recorded_until)
+    if replays or follow.from_now:
+        # What another process wrote a moment ago is part of it, though nobody here has heard of it yet.
+        await process.engine.up_to_now()
     feed = FeedInTime(partitions, types) if replays else process.store.feed(types, follow.correlation_id)
     end = await place_after(partitions.values(), follow.recorded_until) if replays else None
     ending = asyncio.ensure_future(process.open_streams.until_ending())

@@ -496,3 +496,23 @@ def test_the_log_of_services_elsewhere_is_known_before_it_is_followed(tmp_path: 
         follower.leave()
 
     on_source(tmp_path, test)
+
+
+@pytest.mark.parametrize(("subject", "looks"), [({}, 0), ({"from_now": True}, 1), ({"recorded_until": 2**52}, 1)])
+def test_where_now_is_in_the_log_is_looked_up_for_whoever_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subject: dict[str, Any], looks: int
+) -> None:
+    looked: list[bool] = []
+
+    async def up_to_now(engine: object) -> None:
+        looked.append(True)
+
+    def test(parts: Parts) -> None:
+        monkeypatch.setattr(type(parts.process.engine), "up_to_now", up_to_now)
+        write(parts, "a")
+        follower = Follower(parts)
+        wait(follower.call.read())
+        assert len(looked) == looks
+        follower.leave()
+
+    on_source(tmp_path, test, **subject)
