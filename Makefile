@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: reference k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,7 +58,7 @@ format: build/.ready ## Puts the code into its form, and mends what the linter c
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 lock: build/.ready ## Locks the requirements anew, with hashes
-	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --no-strip-extras --universal --generate-hashes --no-emit-index-url \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 	@for f in scenarios kubernetes; do $(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
@@ -93,6 +93,9 @@ k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/
 
 workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
 	@$(BIN)/python tools/workflows.py
+
+reference: build/.stubs ## Makes docs/reference.md: every public name, as the code says
+	@$(BIN)/python tools/reference.py
 
 configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
 	@$(BIN)/python tools/configuration.py

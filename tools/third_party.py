@@ -105,7 +105,7 @@ def direct() -> set[str]:
 
 def _locked() -> list[tuple[str, str]]:
     found: dict[str, str] = {}
-    for match in re.finditer(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(encoding="utf-8"), re.M):
+    for match in re.finditer(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", LOCK.read_text(encoding="utf-8"), re.M):
         found.setdefault(match.group(1), match.group(2))
     return sorted(found.items())
 

@@ -70,6 +70,7 @@ class Parallel:
 
 
 Node = Step | Wait | Parallel
+"""A part of a workflow: one step, one wait, or several branches at a time."""
 
 
 @dataclass(frozen=True, slots=True)
