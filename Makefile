@@ -94,8 +94,8 @@ k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/
 workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
 	@$(BIN)/python tools/workflows.py
 
-reference: build/.stubs ## Makes docs/reference.md: every public name, as the code says
-	@$(BIN)/python tools/reference.py
+reference: build/.stubs ## Makes docs/reference.md, every public name as the code says, and the picture docs/architecture.svg
+	@$(BIN)/python tools/reference.py && $(BIN)/python tools/architecture.py
 
 configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
 	@$(BIN)/python tools/configuration.py

@@ -16,7 +16,7 @@ from citybrain.local.problems import Problem
 from citybrain.observability.console import Terminal
 
 _out = Terminal(highlight=False, markup=False, soft_wrap=True)
-_SCOPES = ("district.read", "district.acknowledge", "district.report", "usage.read")
+_SCOPES = ("district.read", "district.acknowledge", "district.report", "usage.read", "catalogue.read")
 
 
 def sandbox(

@@ -139,7 +139,7 @@ def _closed() -> list[str]:
 
 def _drift() -> list[str]:
     from citybrain.k8s.generator import drift as drift_of_k8s
-    from tools import reference
+    from tools import architecture, reference
     from tools.benchmarks import PAGE as BENCHMARKS
     from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
@@ -160,8 +160,9 @@ def _drift() -> list[str]:
         for page, text in configuration().items()
         if page.read_text(encoding="utf-8") != text
     ]
-    if reference.PAGE.read_text(encoding="utf-8") != reference.made():
-        found.append(f"{reference.PAGE.name} has drifted: make reference")
+    for page, text in ((reference.PAGE, reference.made()), (architecture.PICTURE, architecture.made())):
+        if page.read_text(encoding="utf-8") != text:
+            found.append(f"{page.name} has drifted: make reference")
     found += [f"{name} is public and says nothing: give it a docstring" for name in reference.silent()]
     found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
