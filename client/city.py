@@ -49,6 +49,8 @@ class City:
             ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.keepalive_time_ms", alive),
             ("grpc.keepalive_timeout_ms", alive),
+            # Another ping may be under way, and the next one waits for it.
+            ("grpc.http2.ping_timeout_ms", alive),
             ("grpc.http2.max_pings_without_data", 0),
         ]
         if plain or (roots is None and _is_here(address)):

@@ -18,58 +18,11 @@ from citybrain.local.engine_processes import EngineProcesses
 from tests.contract.store import event
 from tests.engines.test_cassandra_store import LOGS, opened
 from tests.faults.engines.record import compare
+from tests.helpers.line import Wire
 
 WRITERS = 16
 STREAMS = [f"s{number}" for number in range(12)]
 LIMIT_S = 100
-
-
-class Wire:
-    """A TCP proxy. While it is held nothing goes through and nothing is refused: what was sent arrives when it is let go."""
-
-    def __init__(self, target: str) -> None:
-        self._host, _, port = target.rpartition(":")
-        self._port = int(port)
-        self._open = asyncio.Event()
-        self._open.set()
-        self._ways: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    async def listen(self) -> str:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def hold(self) -> None:
-        self._open.clear()
-
-    def let_go(self) -> None:
-        self._open.set()
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for way in list(self._ways):
-            way.cancel()
-        await asyncio.gather(*self._ways, return_exceptions=True)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._open.wait()
-        back, forth = await asyncio.open_connection(self._host, self._port)
-        for source, target in ((reader, forth), (back, writer)):
-            way = asyncio.ensure_future(self._carry(source, target))
-            self._ways.add(way)
-            way.add_done_callback(self._ways.discard)
-
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            while part := await source.read(65_536):
-                await self._open.wait()
-                target.write(part)
-                await target.drain()
-        except ConnectionError:
-            pass
-        finally:
-            target.close()
 
 
 class Load:
@@ -131,7 +84,7 @@ def test_cut_off_for_longer_than_every_timeout_what_was_on_its_way_is_decided_on
             # Longer than an answer may take, and than a writer may be silent before it is held to be gone.
             with pytest.raises(Undecided, match="retry with the same request id"):
                 await writing.stores[0].append(STREAMS[0], [event("on-its-way")], ANY, timeout_s=5)
-            wire.let_go()
+            wire.mend()
             outcome = await writing.stores[1].append(STREAMS[0], [event("on-its-way")], ANY)
             assert isinstance(outcome, Committed)
             writing.told["on-its-way"] = (STREAMS[0], outcome.first)
