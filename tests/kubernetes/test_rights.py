@@ -1,0 +1,79 @@
+"""What accounts of our pods may ask of the cluster: nothing. The job that prepares engines does its work without it."""
+
+from __future__ import annotations
+
+import pytest
+
+from citybrain.k8s.configurations import GIVEN, PREPARER
+from tests.kubernetes.cluster import Object
+from tests.kubernetes.conftest import ENVIRONMENTS, City
+
+NAMESPACE = ENVIRONMENTS["production"].namespace
+THERE = ("--namespace", NAMESPACE)
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+pytestmark = pytest.mark.timeout(600)
+
+
+def rules(city: City, account: str) -> set[str]:
+    """What an account may, one rule a line."""
+    return set(city.cluster.kubectl("auth", "can-i", "--list", *THERE, f"--as={account}").splitlines())
+
+
+def accounts(city: City) -> list[str]:
+    return [one["metadata"]["name"] for one in city.cluster.get("serviceaccounts", *THERE)]
+
+
+def test_our_accounts_may_what_everybody_may_who_has_a_name_and_no_more(production: City) -> None:
+    everybody = rules(production, f"system:serviceaccount:{NAMESPACE}:of-nobody")
+    # To ask who one is and what one may.
+    resources = {line.split()[0] for line in everybody if line and not line.startswith((" ", "Resources"))}
+    assert {one.partition(".")[0] for one in resources} == {
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+        "selfsubjectreviews",
+    }
+    assert "prepare" in accounts(production)
+    for name in accounts(production):
+        assert rules(production, f"system:serviceaccount:{NAMESPACE}:{name}") == everybody, name
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_with_a_token_of_the_account_of_the_job_nothing_is_read_or_changed_anywhere(production: City, verb: str) -> None:
+    token = production.cluster.kubectl("create", "token", "prepare", *THERE).strip()
+    for resource in (
+        "secrets",
+        "configmaps",
+        "pods",
+        "pods/exec",
+        "jobs.batch",
+        "deployments.apps",
+        "roles",
+        "nodes",
+        "namespaces",
+    ):
+        for where in (THERE, ("--all-namespaces",)):
+            asked = production.cluster.asked("auth", "can-i", verb, resource, *where, f"--token={token}")
+            assert (asked.stdout.strip(), asked.returncode) == ("no", 1), f"{verb} {resource}: {asked}"
+    refused = production.cluster.asked("get", "secrets", *THERE, f"--token={token}")
+    assert "Forbidden" in refused.stderr
+
+
+def test_the_job_does_its_work_with_nothing_but_its_own_secrets_and_without_a_token(production: City) -> None:
+    (pod,) = production.cluster.get("pods", *THERE, "--selector=app.kubernetes.io/name=prepare")
+    assert pod["status"]["phase"] == "Succeeded"
+    # What the cluster adds to pods on its own would be here too.
+    given: set[tuple[str, str]] = set()
+    volumes: list[Object] = pod["spec"]["volumes"]
+    for volume in volumes:
+        sources = volume.get("projected", {}).get("sources", [])
+        assert [source.keys() for source in sources if source.keys() != {"secret"}] == [], "a token of an account"
+        secrets = [source["secret"] for source in sources]
+        secrets += [{"name": volume["secret"]["secretName"], **volume["secret"]}] if "secret" in volume else []
+        given |= {(one["name"], item["key"]) for one in secrets for item in one["items"]}
+    assert given == {
+        ("citybrain-master-key", *GIVEN["citybrain-master-key"]),
+        ("citybrain-cassandra", "prepare"),
+        (PREPARER, "user.crt"),
+        (PREPARER, "user.key"),
+        ("city-cluster-ca-cert", "ca.crt"),
+    }
