@@ -1,7 +1,7 @@
-"""The overlay `light`: a city for a laptop's cluster. It has one plain Kafka and one plain Cassandra, which forget, and no operators.
+"""The overlay `light`: a city for a laptop's cluster, on one plain Kafka and one plain Cassandra, which forget. No operators.
 
-It is made from the objects of the base, without what needs cert-manager, Strimzi or passwords, and without what only a city that
-must not stand still needs. Code and calls are the same. `Tiltfile` uses it.
+It is made from the objects of the base, without what needs cert-manager, Strimzi or passwords, and without what is there so
+that a city does not stand still. Code and calls are the same. `Tiltfile` uses it.
 """
 
 from __future__ import annotations

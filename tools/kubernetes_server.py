@@ -154,10 +154,10 @@ def _copy(module: Path, patterns: Sequence[str], target: Path) -> None:
 
 
 def _environment(folder: Path) -> Mapping[str, str]:
-    """Go keeps what it downloads and compiles below the target, and no network but that of modules is asked."""
+    """Go keeps what it downloads and compiles below the target, unless the shell says another place."""
     kept = folder.parent / "go"
     own = {"GOMODCACHE": str(kept / "modules"), "GOCACHE": str(kept / "compiled"), "GOFLAGS": "-modcacherw -buildvcs=false"}
-    return {**own, **os.environ, "CGO_ENABLED": "0"}
+    return {**own, **os.environ}
 
 
 def _go(folder: Path, *words: str, cwd: Path) -> str:
