@@ -41,9 +41,7 @@ _KINDS_OF_CERTIFICATES = ["deploy/crds/*.yaml"]
 
 def main(target: Path = TARGET) -> None:
     """Builds what is not there. SystemExit, with one line that says what to do: it cannot be built here."""
-    parts: dict[str, Callable[[Path], None]] = {name: _program for name in PROGRAMS}
-    parts |= {"cert-manager": _certificates, "strimzi": _strimzi}
-    missing = [name for name in parts if not _is_made(target / name)]
+    missing = [name for name in PARTS if not _is_made(target / name)]
     if not missing:
         return
     _check(target)
@@ -54,7 +52,7 @@ def main(target: Path = TARGET) -> None:
     for name in missing:
         shutil.rmtree(target / name, ignore_errors=True)
         (target / name).mkdir(parents=True)
-        parts[name](target / name)
+        PARTS[name](target / name)
         (target / name / ".pins").write_text(_pins(name), encoding="utf-8")
     # Only what is made is kept.
     shutil.rmtree(target / "go", ignore_errors=True)
@@ -143,6 +141,14 @@ def _strimzi(folder: Path) -> None:
         raise SystemExit(f"test-k8s: {problem}") from None
     _run([*generator, "-o", str(folder), jars.split(os.pathsep)[-1]], folder)
     _say(f"{folder.name}: {len(list(folder.glob('*.yml')))} kinds")
+
+
+PARTS: dict[str, Callable[[Path], None]] = {
+    **dict.fromkeys(PROGRAMS, _program),
+    "cert-manager": _certificates,
+    "strimzi": _strimzi,
+}
+"""What is made, each in a folder of its name, and how."""
 
 
 def _copy(module: Path, patterns: Sequence[str], target: Path) -> None:
