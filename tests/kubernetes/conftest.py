@@ -30,7 +30,11 @@ class City:
         self.root = root
         copy_tree(root)
         # Nothing is to be installed in the copy.
+        (root / "build").mkdir(exist_ok=True)
         (root / "build" / ".ready").touch()
+        city = root / ".venv" / "bin" / "city"
+        city.write_text(f"#!{root}/.venv/bin/python\nfrom citybrain.cli.main import main\n\nmain()\n", encoding="utf-8")
+        city.chmod(0o755)
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """A line of a shell, in the copy."""

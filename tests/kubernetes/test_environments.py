@@ -30,7 +30,7 @@ def there(cluster: Cluster, objects: list[Object]) -> dict[tuple[str, str], Obje
             if one["metadata"].get("namespace", "") == namespace
         }
         words = ["--namespace", namespace] if namespace else []
-        found += cluster.get(",".join(sorted(kinds)), *words)
+        found += cluster.get(",".join(sorted(kinds)).lower(), *words)
     wanted = {(one["kind"], one["metadata"]["name"]) for one in objects}
     kept = {}
     for one in found:

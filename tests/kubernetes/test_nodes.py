@@ -13,7 +13,7 @@ from tests.kubernetes.watching import Watching
 
 SAID = ENVIRONMENTS["production"]
 THERE = ("--namespace", SAID.namespace)
-DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data", "--force")
+DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data")
 pytestmark = pytest.mark.timeout(600)
 
 
