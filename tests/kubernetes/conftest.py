@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -14,7 +15,7 @@ from citybrain.k8s import generator
 from citybrain.k8s.environments import read
 from tests.helpers.waiting import until
 from tests.kubernetes.cluster import Cluster
-from tools.copying import copy_tree
+from tools.copying import ROOT, copy_tree
 from tools.kubernetes_server import TARGET
 
 ENVIRONMENTS = read(generator.ENVIRONMENTS)
@@ -29,8 +30,8 @@ class City:
         self.cluster = cluster
         self.root = root
         copy_tree(root)
-        # Nothing is to be installed in the copy.
-        (root / "build").mkdir(exist_ok=True)
+        # Nothing is to be installed or built in the copy.
+        shutil.copytree(ROOT / "build" / "python", root / "build" / "python")
         (root / "build" / ".ready").touch()
         city = root / ".venv" / "bin" / "city"
         city.write_text(f"#!{root}/.venv/bin/python\nfrom citybrain.cli.main import main\n\nmain()\n", encoding="utf-8")

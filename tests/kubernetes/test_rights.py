@@ -31,13 +31,10 @@ def accounts(city: City) -> list[str]:
 
 def test_our_accounts_may_what_everybody_may_who_has_a_name_and_no_more(production: City) -> None:
     everybody = rules(production, f"system:serviceaccount:{NAMESPACE}:of-nobody")
-    # To ask who one is and what one may.
+    # To ask who one is and what one may, and certificates that are public.
     resources = {line.split()[0] for line in everybody if line and not line.startswith((" ", "Resources"))}
-    assert {one.partition(".")[0] for one in resources} == {
-        "selfsubjectaccessreviews",
-        "selfsubjectrulesreviews",
-        "selfsubjectreviews",
-    }
+    asking = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
+    assert {one.partition(".")[0] for one in resources} == {*asking, "clustertrustbundles"}
     assert "prepare" in accounts(production)
     for name in accounts(production):
         assert rules(production, f"system:serviceaccount:{NAMESPACE}:{name}") == everybody, name

@@ -44,14 +44,9 @@ class Watching:
         self._thread.join(60)
 
     def _follow(self, told: IO[str]) -> None:
-        reader, text = json.JSONDecoder(), ""
         for line in told:
-            text += line
-            # An event is one object, which ends with a brace at the beginning of a line.
-            if line.startswith("}"):
-                event, _ = reader.raw_decode(text)
-                text = ""
-                self._take(event["type"], event["object"])
+            event = json.loads(line)
+            self._take(event["type"], event["object"])
 
     def _take(self, kind: str, pod: dict[str, Any]) -> None:
         meta = pod["metadata"]
