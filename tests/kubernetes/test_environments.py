@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from citybrain.k8s.light import NAMESPACE
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import ENVIRONMENTS, City
+from tests.unit.test_tiltfile import Tilt
 
 Object = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
@@ -64,6 +66,27 @@ def test_an_environment_that_is_applied_again_is_not_changed(city: City, environ
     again = city.cluster.get("pods", "--namespace", namespace)
     assert {one["metadata"]["uid"] for one in again} == {one["metadata"]["uid"] for one in pods}
     assert city.run(f"kubectl diff --server-side -k k8s/overlays/{environment}").returncode == 0
+
+
+def test_the_city_of_a_laptop_is_applied_without_a_warning_and_becomes_ready(city: City) -> None:
+    assert "Warning" not in city.done("kubectl apply --server-side -k k8s/overlays/light")
+    workloads = city.cluster.get("deployments,statefulsets", "--namespace", NAMESPACE)
+    assert len(workloads) > 9
+    for one in workloads:
+        name = f"{one['kind']}/{one['metadata']['name']}"
+        city.cluster.kubectl("rollout", "status", name, "--namespace", NAMESPACE, "--timeout=120s")
+    city.cluster.wait("Complete", "jobs", "--all", "--namespace", NAMESPACE)
+
+
+@pytest.mark.parametrize("engines", ["light", "real"])
+def test_the_cluster_takes_what_the_tiltfile_makes_of_them(city: City, engines: str) -> None:
+    objects = Tilt(engines=engines).objects
+    (namespace,) = [one for one in objects if one["kind"] == "Namespace"]
+    city.cluster.kubectl("apply", "--server-side", "--filename=-", given=namespace)
+    # Jobs that are there cannot be changed: theirs is not compared with the one of the overlay.
+    compared = [one for one in objects if one["kind"] != "Job"]
+    tried = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", "--filename=-"]
+    assert len(city.cluster.kubectl(*tried, given=compared).splitlines()) == len(compared)
 
 
 def test_the_cluster_refuses_a_field_that_no_kind_of_an_operator_has(city: City) -> None:
