@@ -135,8 +135,8 @@ def _certificates(folder: Path) -> None:
 def _strimzi(folder: Path) -> None:
     """The kinds of Strimzi are made from its own classes.
 
-    They are written for two versions of its API, and some say the older one only. Served as v1, so a field that v1 does not have any
-    more is let through.
+    They are written for two versions of its API, and some say the older one only. All are served as v1, so a field that v1 has
+    no more is let through.
     """
     try:
         jars = class_path("strimzi", _say, PINNED / folder.name)
