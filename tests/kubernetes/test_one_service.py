@@ -113,12 +113,16 @@ def test_a_service_that_is_removed_leaves_nothing_behind_and_no_other_is_touched
         production.done(command)
     production.ready("production")
 
-    def left() -> dict[str, set[str]]:
+    left: dict[str, set[str]] = {}
+
+    def is_gone() -> bool:
+        left.clear()
         there = everything(cluster)
-        return {kind: more for kind, names in there.items() if (more := {name for name in names if "parks" in name})}
+        left.update({kind: more for kind, names in there.items() if (more := {name for name in names if "parks" in name})})
+        return not left
 
     # Pods and EndpointSlices go with what owned them.
-    until(lambda: left() == {}, lambda: left())
+    until(is_gone, left)
     after = everything(cluster)
     new = {name for kind, names in after.items() for name in names - before.get(kind, set())}
     assert {name for name in new if not name.startswith("gateway-")} == set(), "the gateway alone knows of services"

@@ -289,6 +289,8 @@ def test_a_saved_file_is_taken_up_by_the_process_and_its_end_ends_the_pod(light:
         steps = light.images["citybrain-traffic"]
         (target,) = [more[0] for step, path, *more in steps if step == "sync" and path == "services"]
         saved = Path(target.replace("/live", str(live))) / "traffic" / "domain.py"
+        # What Python compiled is good for code of this time only.
+        assert saved.stat().st_mtime == (code / "domain.py").stat().st_mtime
         saved.unlink()
         saved.write_text("SAID = 'second'\n", encoding="utf-8")
         subprocess.run(["sh", "-c", steps[-1][1].replace("/live", str(live))], check=True)
