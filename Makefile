@@ -9,8 +9,10 @@ export PYTHONDONTWRITEBYTECODE =
 # How many tests run at a time, each file in one place; WORKERS=0: one, in this process.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Tests with a target of their own.
+APART := faults soak engines kubernetes
 
-.PHONY: reference k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: reference k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults test-k8s soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,13 +32,17 @@ demo: build/.stubs ## One emergency, end to end, without and with the city (unde
 	@$(BIN)/city demo $(if $(ENGINES),--engines) $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
-	@$(PYTEST) tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines --durations=15 $(ARGS)
+	@$(PYTEST) tests $(APART:%=--ignore=tests/%) --durations=15 $(ARGS)
 
 test-engines: build/.stubs ## The store and the log on real Kafka and Cassandra (downloads 109 MB of jars, once)
 	@$(PYTEST) tests/engines --durations=10 $(ARGS)
 
 test-faults: build/.stubs ## A few kills per victim, at fixed seeds: meshes, writers, Kafka, Cassandra, a full disk, a cut network
 	@$(PYTEST) tests/faults --durations=10 $(ARGS)
+
+test-k8s: build/.stubs ## What `make k8s` makes, on a real API server with kwok's nodes (compiles Kubernetes with Go, once; never in CI)
+	@$(BIN)/python -m tools.kubernetes_server
+	@$(BIN)/python -m pytest tests/kubernetes --durations=10 $(ARGS)
 
 soak: build/.stubs ## Long loops over many seeds; never in CI
 	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
@@ -112,7 +118,7 @@ coverage: build/.stubs ## Measures the branches of store and sagas that tests ta
 	@$(PYTEST) -q $(MEASURED) --cov $(ARGS)
 
 test-rest: build/.stubs ## What `make test` runs and `make coverage` does not: the two together run each test once
-	@$(PYTEST) tests --ignore=tests/faults --ignore=tests/soak --ignore=tests/engines $(MEASURED:%=--ignore=%) --durations=15 $(ARGS)
+	@$(PYTEST) tests $(APART:%=--ignore=tests/%) $(MEASURED:%=--ignore=%) --durations=15 $(ARGS)
 
 wheel: build/.stubs ## Makes the two wheels in dist/: the mesh, and the client for programs outside of it
 	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && $(BIN)/python tools/client_wheel.py && ls -sh dist

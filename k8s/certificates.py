@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from citybrain.k8s.pods import Object, meta
+from citybrain.k8s.pods import Object, labels, meta
 from citybrain.mesh.access.certificates import MESH_NAME
 
 # Of this namespace alone.
@@ -73,9 +73,11 @@ def _issuer(name: str, how: Object) -> Object:
 
 def _certificate(name: str, component: str, of: str, spec: Object) -> Object:
     secret = name if name == AUTHORITY else f"{name}-tls"
+    # cert-manager leaves the Secret when the Certificate goes: by its label it is found, and removed with the rest.
+    labelled = {"secretTemplate": {"labels": labels(of or name, component)}}
     return {
         "apiVersion": "cert-manager.io/v1",
         "kind": "Certificate",
         "metadata": meta(name, component, of),
-        "spec": {"secretName": secret, **spec},
+        "spec": {"secretName": secret, **labelled, **spec},
     }

@@ -50,6 +50,7 @@ CASSANDRA: dict[str, Any] = {
     "role_manager": "CassandraRoleManager",
 }
 """What local/cassandra.py runs with, for several nodes, with names and passwords."""
+_NAMES_AND_PASSWORDS = ("authenticator", "authorizer", "role_manager")
 
 # The image's own files, with our cassandra.yaml in place of its. Its start script writes the addresses of the node into it.
 _LAY_OUT = f"cp -R {_CONFIG}/. /laid-out/ && cp /given/cassandra.yaml /laid-out/cassandra.yaml"
@@ -220,12 +221,16 @@ def cassandra_here(engines: Engines) -> list[Object]:
     return [{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "cassandra"}, "spec": spec}]
 
 
-def cassandra_yaml() -> str:
-    """The text of cassandra.yaml. The image's start script adds the lines it would change, so they stand in it, empty."""
+def cassandra_yaml(*, open_to_all: bool = False) -> str:
+    """The text of cassandra.yaml. The image's start script adds the lines it would change, so they stand in it, empty.
+
+    `open_to_all`: without names and passwords.
+    """
+    said = {key: value for key, value in CASSANDRA.items() if not (open_to_all and key in _NAMES_AND_PASSWORDS)}
     addresses = "".join(
         f"{name}:\n" for name in ("listen_address", "broadcast_address", "rpc_address", "broadcast_rpc_address")
     )
-    return yaml.safe_dump(CASSANDRA, sort_keys=False) + addresses
+    return yaml.safe_dump(said, sort_keys=False) + addresses
 
 
 def _volume(size: str) -> Object:

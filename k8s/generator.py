@@ -4,6 +4,7 @@ base/<component>/             the objects of one component, the same everywhere
 base/                         all of them
 overlays/<environment>/<component>/   the same with its namespace, its tag and its numbers: what `kubectl apply -k` takes
 overlays/<environment>/       all of them
+overlays/light/               a city for a laptop, which needs no operators (light.py)
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 import yaml
 from typing_extensions import override
 
-from citybrain.k8s import certificates, components, engines, network
+from citybrain.k8s import certificates, components, engines, light, network
 from citybrain.k8s.configurations import ENVIRONMENT, name_of, of_gateway, of_preparation, of_service, variables
 from citybrain.k8s.environments import Environment, read
-from citybrain.k8s.pods import Object, meta
+from citybrain.k8s.pods import Object, chosen, meta
 from citybrain.mesh.manifest import Manifest, find_manifests
 
 ROOM = Path(__file__).resolve().parent
@@ -45,7 +46,17 @@ def made(services: Sequence[Manifest], environments: Mapping[str, Environment]) 
     names = [path.split("/")[1] for path in files if path.count("/") == 2 and path.endswith("kustomization.yaml")]
     for environment, said in environments.items():
         files |= _overlay(environment, said, services, names)
-    return files
+    return files | _light(services)
+
+
+def _light(services: Sequence[Manifest]) -> Files:
+    """The overlay for laptops, whose objects are all its own."""
+    files: Files = {}
+    parts = light.made(services)
+    for name, (objects, file, content) in parts.items():
+        text = content if isinstance(content, str) else _yaml([content])
+        files |= _component(name, objects, (file, text) if file else None, f"overlays/{light.LIGHT}", light.NAMESPACE)
+    return files | {f"overlays/{light.LIGHT}/kustomization.yaml": _kustomization({"resources": list(parts)})}
 
 
 def _base(services: Sequence[Manifest]) -> Files:
@@ -64,15 +75,19 @@ def _base(services: Sequence[Manifest]) -> Files:
     return files | {"base/kustomization.yaml": _kustomization({"resources": folders})}
 
 
-def _component(name: str, objects: Sequence[Object], configuration: tuple[str, str] | None = None) -> Files:
+def _component(
+    name: str, objects: Sequence[Object], configuration: tuple[str, str] | None = None, where: str = "base", namespace: str = ""
+) -> Files:
     """A kustomization of its own. With another configuration its ConfigMap has another name, and pods start anew."""
-    files = {f"base/{name}/objects.yaml": _HEAD + _yaml(objects)}
-    said: Object = {"resources": ["objects.yaml"]}
+    files = {f"{where}/{name}/objects.yaml": _HEAD + _yaml(objects)}
+    said: Object = {**({"namespace": namespace} if namespace else {}), "resources": ["objects.yaml"]}
     if configuration is not None:
         file, text = configuration
-        files[f"base/{name}/{file}"] = _HEAD + text
-        said["configMapGenerator"] = [{"name": components.configuration(name), "files": [file]}]
-    return files | {f"base/{name}/kustomization.yaml": _kustomization(said)}
+        files[f"{where}/{name}/{file}"] = _HEAD + text
+        # Found by its label when the component goes: the ones of earlier configurations are in no file any more.
+        found = {"labels": chosen(name)}
+        said["configMapGenerator"] = [{"name": components.configuration(name), "files": [file], "options": found}]
+    return files | {f"{where}/{name}/kustomization.yaml": _kustomization(said)}
 
 
 def _overlay(environment: str, said: Environment, services: Sequence[Manifest], names: Sequence[str]) -> Files:

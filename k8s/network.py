@@ -34,7 +34,8 @@ def policy(name: str, component: str, *, ingress: Iterable[Object], egress: Iter
         "spec": {
             "podSelector": {"matchLabels": chosen(name)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": list(ingress),
+            # Without a rule the list is left out: the server drops an empty one, and each time it is applied would be a change.
+            **({"ingress": rules} if (rules := list(ingress)) else {}),
             "egress": [_dns(), *egress],
         },
     }

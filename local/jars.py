@@ -43,9 +43,12 @@ def cache() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "city-engines")
 
 
-def class_path(name: str, say: Callable[[str], None]) -> str:
-    """The class path of an engine. Missing jars are downloaded first; a jar that is not as in the lock is never used."""
-    lock = tomllib.loads(Path(__file__).with_name(f"{name}.lock.toml").read_text(encoding="utf-8"))
+def class_path(name: str, say: Callable[[str], None], locks: Path | None = None) -> str:
+    """The class path of a program. Missing jars are downloaded first; a jar that is not as in the lock is never used.
+
+    `locks`: the folder of its lock, NAME.lock.toml; None: this one.
+    """
+    lock = tomllib.loads(((locks or Path(__file__).parent) / f"{name}.lock.toml").read_text(encoding="utf-8"))
     jars = [
         Jar(one["groupId"], one["artifactId"], one["version"], one.get("classifier", ""), one["sha256"])
         for one in lock["dependencies"]

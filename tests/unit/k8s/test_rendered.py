@@ -268,9 +268,19 @@ def test_a_new_service_is_there_with_its_manifest_and_changes_of_the_others_only
     )
     before, after = overlay("production"), rendering(ENVIRONMENTS["production"], [*SERVICES, parks])
     new = {(one["kind"], one["metadata"]["labels"][NAME]) for one in after if one not in before and "labels" in one["metadata"]}
-    own = {(kind, "city-parks") for kind in KINDS - {"ConfigMap"}}
+    own = {(kind, "city-parks") for kind in KINDS}
     called = ("NetworkPolicy", name_of(SERVICES[1]))
-    assert new == own | {("Deployment", "gateway"), ("NetworkPolicy", "gateway"), called}
+    assert new == own | {("ConfigMap", "gateway"), ("Deployment", "gateway"), ("NetworkPolicy", "gateway"), called}
+
+
+@environments
+def test_what_is_left_when_a_component_goes_is_found_by_its_label(environment: str) -> None:
+    # Configurations of before, and Secrets of cert-manager, are in no file.
+    for one in overlay(environment):
+        if one["kind"] == "ConfigMap":
+            assert one["metadata"]["labels"][NAME] in one["metadata"]["name"]
+        if one["kind"] == "Certificate":
+            assert one["spec"]["secretTemplate"]["labels"][NAME] == one["metadata"]["labels"][NAME]
 
 
 def test_the_base_gathers_every_component() -> None:
