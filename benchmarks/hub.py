@@ -88,6 +88,13 @@ def fanout(seconds: float) -> list[Row]:
     ]
 
 
+def _report() -> pb.Report:
+    measures = [pb.Measure(name="level", value=1.2, unit="m")]
+    report = pb.Report(kind="water.level", subject="pump 7", measures=measures, text="within the usual range")
+    report.seen_at.GetCurrentTime()
+    return report
+
+
 @contextmanager
 def _hub(settings: Settings) -> Iterator[tuple[MeshChild, Envoy]]:
     given = {"CITY_LOG_LEVEL": "error", "CITY_MAX_STREAMS": "2000", "OTEL_SDK_DISABLED": "true"}
@@ -126,7 +133,12 @@ def _write(hub: MeshChild, events: int) -> None:
     """Writes at an even pace."""
     with calling(hub) as channel:
         stub = DistrictHubServiceStub(channel)
-        report = pb.Report(kind="water.level", subject="pump 7", values={"level_m": 1.2}, text="within the usual range")
+        report = pb.Report(
+            kind="water.level",
+            subject="pump 7",
+            measures=[pb.Measure(name="level", value=1.2, unit="m")],
+            text="within the usual range",
+        )
         report.seen_at.GetCurrentTime()
         began = time.perf_counter()
         for number in range(events // _A_BATCH):
@@ -141,7 +153,12 @@ async def _filled(data: Path, events: int) -> float:
     """Writes the past into the store; returns how many of its events can be read there a second."""
     store = SqliteEventStore(data / "events.db")
     kind = ev.DistrictReported.DESCRIPTOR.full_name
-    report = pb.Report(kind="water.level", subject="pump 7", values={"level_m": 1.2}, text="within the usual range")
+    report = pb.Report(
+        kind="water.level",
+        subject="pump 7",
+        measures=[pb.Measure(name="level", value=1.2, unit="m")],
+        text="within the usual range",
+    )
     for first in range(0, events, _APPENDED):
         batch = [
             NewEvent(

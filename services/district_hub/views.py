@@ -123,7 +123,8 @@ class ReportRow:
     kind: str
     seen_at: int
     subject: str
-    values: dict[str, float]
+    # Name, value, unit.
+    measures: tuple[tuple[str, float, str], ...]
     text: str
 
 
@@ -143,9 +144,11 @@ def report(row: ReportRow | None, event: Heard) -> ReportRow | None:
     """What was reported."""
     assert isinstance(event.data, ev.DistrictReported)
     told = event.data.report
-    return ReportRow(told.kind, microseconds(told.seen_at), told.subject, dict(told.values), told.text)
+    measures = tuple((one.name, one.value, one.unit) for one in told.measures)
+    return ReportRow(told.kind, microseconds(told.seen_at), told.subject, measures, told.text)
 
 
 def read_report(row: ReportRow) -> pb.Report:
     """As callers see it."""
-    return pb.Report(kind=row.kind, seen_at=timestamp(row.seen_at), subject=row.subject, values=row.values, text=row.text)
+    measures = [pb.Measure(name=name, value=value, unit=unit) for name, value, unit in row.measures]
+    return pb.Report(kind=row.kind, seen_at=timestamp(row.seen_at), subject=row.subject, measures=measures, text=row.text)

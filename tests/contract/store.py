@@ -373,11 +373,7 @@ class EventStoreContract(StoreEngine):
 
         self.on_store(tmp_path, test)
 
-    def test_the_places_of_a_moment_part_what_was_recorded_before_it_from_what_was_recorded_later(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("citybrain.event_store.feed._CLOCKS_DIFFER_S", 0)
-
+    def test_the_places_of_a_moment_part_what_was_recorded_before_it_from_what_was_recorded_later(self, tmp_path: Path) -> None:
         async def test(store: EventStore) -> None:
             async def after(place: Cursor, count: int) -> set[str]:
                 found: set[str] = set()
@@ -401,7 +397,9 @@ class EventStoreContract(StoreEngine):
             await self.until_seen(store, 21)
             assert await after(now, 1) == {"new"}
 
-        self.on_store(tmp_path, test)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("citybrain.event_store.feed._CLOCKS_DIFFER_S", 0)
+            self.on_store(tmp_path, test)
 
     def test_a_feed_in_time_has_all_events_in_the_order_in_which_they_were_recorded(self, tmp_path: Path) -> None:
         async def test(store: EventStore) -> None:

@@ -268,7 +268,10 @@ def test_a_token_of_another_district_a_forged_one_or_one_of_other_types_is_refus
 
 def test_reports_are_kept_once_however_often_they_are_sent_and_bad_ones_not_at_all(capital: Capital, xihu: City) -> None:
     seen = Timestamp(seconds=START)
-    reports = [pb.Report(kind="water.level", seen_at=seen, values={"level_m": n / 10}) for n in range(250)]
+    reports = [
+        pb.Report(kind="water.level", seen_at=seen, measures=[pb.Measure(name="level", value=n / 10, unit="m")])
+        for n in range(250)
+    ]
     for _ in range(2):
         assert xihu.send_reports("xihu", "first", reports) == 250
     listed: list[pb.Report] = []
@@ -278,7 +281,7 @@ def test_reports_are_kept_once_however_often_they_are_sent_and_bad_ones_not_at_a
     while not listed or page.next_page_token:
         page = hub.ListReports(pb.ListReportsRequest(district_id="xihu", page_size=100, page_token=page.next_page_token))
         listed += page.reports
-    assert sorted(one.values["level_m"] for one in listed) == [n / 10 for n in range(250)]
+    assert sorted(one.measures[0].value for one in listed) == [n / 10 for n in range(250)]
     bad = refused(lambda: xihu.send_reports("xihu", "second", [*reports[:3], pb.Report(kind="Not a kind", seen_at=seen)]))
     assert bad.fields.keys() == {"reports[3].kind"}
     other = refused(lambda: xihu.send_reports("xihu", "first.0", reports[:3]))

@@ -144,7 +144,7 @@ def test_whoever_sends_a_notice_may_say_how_soon_it_must_be_acknowledged() -> No
 def reports(*levels: float) -> pb.SendReportsRequest:
     return pb.SendReportsRequest(
         district_id="xihu", batch_id="b1", incident_id="i1",
-        reports=[pb.Report(kind="water.level", values={"level_m": level}) for level in levels],
+        reports=[pb.Report(kind="water.level", measures=[pb.Measure(name="level", value=level, unit="m")]) for level in levels],
     )  # fmt: skip
 
 

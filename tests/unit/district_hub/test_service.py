@@ -189,7 +189,12 @@ def test_a_notice_that_nobody_acknowledges_is_reminded_of_and_then_told_to_the_c
 def test_what_a_district_sends_back_belongs_to_its_incident_and_is_listed_the_newest_first(hub: Running) -> None:
     def send(batch: str, *levels: float) -> pb.SendReportsResponse:
         told = [
-            pb.Report(kind="water.level", seen_at=timestamp(1_000_000), subject="泵站 3", values={"level_m": level})
+            pb.Report(
+                kind="water.level",
+                seen_at=timestamp(1_000_000),
+                subject="泵站 3",
+                measures=[pb.Measure(name="level", value=level, unit="m")],
+            )
             for level in levels
         ]
         request = pb.SendReportsRequest(district_id="xihu", batch_id=batch, incident_id="i7", reports=told)
@@ -209,9 +214,7 @@ def test_what_a_district_sends_back_belongs_to_its_incident_and_is_listed_the_ne
 
     first = listed("xihu", page_size=2)
     second = listed("xihu", page_size=2, page_token=first.next_page_token)
-    assert [dict(one.values) for page in (first, second) for one in page.reports] == [
-        {"level_m": 1.2}, {"level_m": 1.0}, {"level_m": 1.1},
-    ]  # fmt: skip
+    assert [one.measures[0].value for page in (first, second) for one in page.reports] == [1.2, 1.0, 1.1]
     assert first.reports[0].subject == "泵站 3" and not second.next_page_token
     assert not listed("gongshu").reports and not listed("xi").reports
 
