@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
-from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
+from citybrain.traffic.v1 import events_pb2 as traffic
 
 from benchmarks.kit.measure import processor_s
 from benchmarks.rows import Aim, Row
@@ -115,7 +115,11 @@ def _hub(settings: Settings) -> Iterator[tuple[MeshChild, Envoy]]:
 def _subscribe(address: str, settings: Settings, count: int, events: int, hub: MeshChild | None = None) -> dict[str, float]:
     """What the subscribers saw. `hub`: writes for them, as soon as all of them listen."""
     # One caller has a quarter of the streams: so each ten are a caller.
-    claims: dict[str, Any] = {"scopes": ["district.read", "district_hub.events"], "district": "xihu", "clearance": "INTERNAL"}
+    claims: dict[str, Any] = {
+        "scopes": ["district.read", "district_hub.events", "traffic.events"],
+        "district": "xihu",
+        "clearance": "INTERNAL",
+    }
     tokens = [token(settings.data, f"desk-{number}", **claims) for number in range(max(1, count // 10))]
     command = [sys.executable, "-m", "benchmarks.kit.subscribers", address, str(count), str(events)]
     environment = {**os.environ, "BENCH_TOKENS": " ".join(tokens)}
@@ -150,24 +154,28 @@ def _write(hub: MeshChild, events: int) -> None:
 
 
 async def _filled(data: Path, events: int) -> float:
-    """Writes the past into the store; returns how many of its events can be read there a second."""
+    """Writes the past into the store; returns how many of its events can be read there a second.
+
+    They are of another sector: of its own the hub would fold a view at the same time.
+    """
     store = SqliteEventStore(data / "events.db")
-    kind = ev.DistrictReported.DESCRIPTOR.full_name
-    report = pb.Report(
-        kind="water.level",
-        subject="pump 7",
-        measures=[pb.Measure(name="level", value=1.2, unit="m")],
-        text="within the usual range",
+    kind = traffic.PriorityGranted.DESCRIPTOR.full_name
+    granted = traffic.PriorityGranted(
+        incident_id="inc-000000000001",
+        grant_id="g1",
+        vehicle_id="ambulance-7",
+        edge_ids=["e1", "e2", "e3"],
+        signal_ids=["s1", "s2"],
     )
     for first in range(0, events, _APPENDED):
         batch = [
             NewEvent(
                 id=f"{first + n:032x}", type=kind, occurred_at=1, actor="bench", district="xihu",
-                data=ev.DistrictReported(district_id="xihu", batch_id="b", number=n, report=report).SerializeToString(),
+                data=granted.SerializeToString(),
             )
             for n in range(min(_APPENDED, events - first))
         ]  # fmt: skip
-        await store.append(f"district_hub/batch-{first}", batch, ANY)
+        await store.append(f"traffic/grant-{first}", batch, ANY)
     store.close()
     store = SqliteEventStore(data / "events.db")
     began, position, found = time.perf_counter(), 0, 0

@@ -17,9 +17,11 @@ import grpc.aio
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.district_hub.v1.district_hub_service_pb2_grpc import DistrictHubServiceStub
+from citybrain.traffic.v1 import events_pb2 as traffic
 
 from benchmarks.rows import quantile
 
+TYPES = (ev.DistrictReported, traffic.PriorityGranted)
 _EVERY = 37
 
 
@@ -34,7 +36,7 @@ async def main(address: str, count: int, events: int) -> dict[str, float]:
     async def subscriber(number: int) -> None:
         nonlocal heard, first, last
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            request = pb.SubscribeRequest(district_id="xihu", event_types=[ev.DistrictReported.DESCRIPTOR.full_name])
+            request = pb.SubscribeRequest(district_id="xihu", event_types=[one.DESCRIPTOR.full_name for one in TYPES])
             request.from_now = count > 1
             metadata = [("authorization", f"Bearer {tokens[number % len(tokens)]}")]
             call = DistrictHubServiceStub(channel).Subscribe(request, metadata=metadata)
