@@ -25,7 +25,7 @@ from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.traffic.v1.traffic_service_pb2_grpc import TrafficServiceStub
 
-from citybrain.client import City, problem_of
+from citybrain.client import City, Subscription, problem_of
 
 DISTRICTS = {"xihu": "西湖区", "gongshu": "拱墅区", "shangcheng": "上城区", "binjiang": "滨江区"}
 """Each keeps a quarter of the grid."""
@@ -77,7 +77,7 @@ class SyntheticCity:
         self._city = city
         self._roads = roads()
         self._stopped = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._desks: list[Subscription] = []
         self._token = ""
 
     def begin(self, emergencies: int = 3) -> None:
@@ -97,15 +97,15 @@ class SyntheticCity:
             self._once_known(self._health.RegisterHospital, request)
         quiet = [district for district in DISTRICTS if district not in self._played]
         for run in (self._drive, self._live, *(lambda district=one: self._acknowledge(district) for one in quiet)):
-            thread = threading.Thread(target=run, name="synthetic city", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            threading.Thread(target=run, name="synthetic city", daemon=True).start()
         for _ in range(emergencies):
             self._report()
 
     def stop(self) -> None:
         """Ends its life. To be called before the city's connection is closed."""
         self._stopped.set()
+        for desk in self._desks:
+            desk.close()
 
     def _once_known(self, method: Callable[[Any], Any], request: Any) -> None:
         """Health hears of the roads a moment after they were published."""
@@ -171,7 +171,9 @@ class SyntheticCity:
 
     def _acknowledge(self, district: str) -> None:
         """A desk that sees each notice."""
-        for heard in self._city.subscribe(district, begin="now"):
+        desk = self._city.subscribe(district, begin="now")
+        self._desks.append(desk)
+        for heard in desk:
             notice = heard.message
             if isinstance(notice, hub_events.DistrictNotified):
                 self._quietly(self._city.acknowledge, notice.district_id, notice.notice_id)

@@ -59,7 +59,7 @@ class Reader:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CITY_")},
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "CITY_PORT": "0",
+            "CITY_GATEWAY_PORT": "0",
             "COLUMNS": "200",
         }
         self.sandbox = self.start(SANDBOX)
