@@ -21,7 +21,7 @@ _SCOPES = ("district.read", "district.acknowledge", "district.report", "usage.re
 
 def sandbox(
     district: Annotated[str, typer.Option(help="The district that you play: xihu, gongshu, shangcheng or binjiang.")] = "xihu",
-    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two emergencies.")] = 10.0,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two emergencies.")] = 3.0,
     seed: Annotated[int, typer.Option(help="Another seed is another day.")] = 1,
     port: Annotated[
         int | None,
