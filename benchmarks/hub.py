@@ -37,7 +37,7 @@ from citybrain.mesh.settings.values import Settings
 from tests.helpers.callers import calling, token
 
 SUBSCRIBERS = 200
-_A_SECOND, _A_BATCH = 125, 5
+_A_SECOND, _A_BATCH = 105, 15
 _APPENDED = 100
 _HUB = ROOT / "services" / "district_hub" / "manifest.yaml"
 

@@ -160,7 +160,7 @@ def _inside(message: Any, one: _Field, value: Any, caller: Principal, touched: T
 
 def _show_packed(packed: Any, caller: Principal, touched: Touched) -> bool:
     try:
-        kind = message_class(packed.TypeName()) if packed.type_url else None
+        kind = message_class(packed.type_url.rpartition("/")[2]) if packed.type_url else None
     except KeyError:
         # No contract here says what is in it.
         touched.removed += 1
