@@ -35,16 +35,8 @@ def stored(name: str, position: int, at: int) -> StoredEvent:
     return StoredEvent(f"{name}{position}", "t", b"", at, "", "", "", "", "", 2, name, position, at, position)
 
 
-@given(
-    st.lists(st.lists(st.one_of(st.none(), st.integers(0, 50)), max_size=30), max_size=4),
-    st.integers(1, 7),
-    st.booleans(),
-    st.integers(1, 9),
-)
-def test_a_feed_in_time_merges_what_is_there_once_and_each_partition_in_its_order(
-    moments: list[list[int | None]], limit: int, anew: bool, ahead: int
-) -> None:
-    logs = {name: Listed(name, found) for name, found in zip("abcd", moments, strict=False)}
+def merged(logs: dict[str, Listed], limit: int, *, anew: bool, ahead: int) -> list[StoredEvent]:
+    """All that a feed in time has. `anew`: it is opened again for each page; `ahead`: so far it reads ahead."""
 
     async def read() -> list[StoredEvent]:
         feed, place, found = FeedInTime(logs), dict[str, int](), list[StoredEvent]()
@@ -58,13 +50,45 @@ def test_a_feed_in_time_merges_what_is_there_once_and_each_partition_in_its_orde
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("citybrain.event_store.feed._READ_AHEAD", ahead)
-        found = asyncio.run(read())
+        return asyncio.run(read())
+
+
+def in_order(moments: list[int | None]) -> list[int | None]:
+    """The same moments, each not before the one before; the places without an event stay."""
+    known = iter(sorted(at for at in moments if at is not None))
+    return [None if at is None else next(known) for at in moments]
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.none(), st.integers(0, 50)), max_size=30), max_size=4),
+    st.integers(1, 7),
+    st.booleans(),
+    st.integers(1, 9),
+)
+def test_a_feed_in_time_merges_what_is_there_once_and_each_partition_in_its_order(
+    moments: list[list[int | None]], limit: int, anew: bool, ahead: int
+) -> None:
+    logs = {name: Listed(name, found) for name, found in zip("abcd", moments, strict=False)}
+
+    found = merged(logs, limit, anew=anew, ahead=ahead)
     every = [event for log in logs.values() for event in log.events if event is not None]
     assert sorted(found) == sorted(every)
     for name in logs:
         assert [event.position for event in found if event.stream == name] == [e.position for e in every if e.stream == name]
-    if all(list(times) == sorted(times) for times in ([at for at in one if at is not None] for one in moments)):
-        assert [event.recorded_at for event in found] == sorted(event.recorded_at for event in every)
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.none(), st.integers(0, 50)), max_size=30).map(in_order), min_size=2, max_size=4),
+    st.integers(1, 7),
+    st.booleans(),
+    st.integers(1, 9),
+)
+def test_a_feed_in_time_is_in_the_order_of_time_where_each_partition_is(
+    moments: list[list[int | None]], limit: int, anew: bool, ahead: int
+) -> None:
+    logs = {name: Listed(name, found) for name, found in zip("abcd", moments, strict=False)}
+    times = [event.recorded_at for event in merged(logs, limit, anew=anew, ahead=ahead)]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize("kind", [PartitionsFeed, FeedInTime])
