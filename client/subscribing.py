@@ -101,6 +101,9 @@ class Subscription:
         if self._place.token:
             request.resume_token = self._place.token
         self._call = self._open(request)
+        if self._closed.is_set():
+            # Whoever closed it meanwhile saw no call to end.
+            self._call.cancel()
         for response in self._call:
             done = list(self._place.done)
             for event in response.events:
