@@ -97,7 +97,9 @@ def hear(event: StoredEvent) -> Heard:
 
 def timestamp(microseconds: int) -> Timestamp:
     """Microseconds since 1970 as a proto timestamp."""
-    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
+    moment = Timestamp()
+    _set(moment, microseconds)
+    return moment
 
 
 def microseconds(moment: Timestamp) -> int:

@@ -8,13 +8,11 @@ from typing import Any
 from citybrain.options.v1 import options_pb2
 from google.protobuf.descriptor import Descriptor
 
-from citybrain.mesh.access.principal import CLEARANCES, Principal
-from citybrain.mesh.access.rules import events_scope
+from citybrain.mesh.access.principal import Principal
+from citybrain.mesh.access.rules import clearance_name, events_scope
 from citybrain.mesh.contracts import find_message
 from citybrain.mesh.errors import BadRequest, Forbidden
 from citybrain.mesh.events import classification_of
-
-_NAMES: dict[int, str] = {number: name for name, number in CLEARANCES.items()}
 
 
 def require_events(caller: Principal, types: Iterable[str], *, told: Collection[str] = ()) -> None:
@@ -44,9 +42,7 @@ def require_events(caller: Principal, types: Iterable[str], *, told: Collection[
                 "NO_SCOPE",
             )
         if classification > caller.clearance:
-            raise Forbidden(
-                f"events of the type {name} need the clearance {_NAMES.get(classification, classification)}", "LOW_CLEARANCE"
-            )
+            raise Forbidden(f"events of the type {name} need the clearance {clearance_name(classification)}", "LOW_CLEARANCE")
 
 
 def _is_event(message: Descriptor) -> bool:
