@@ -47,7 +47,7 @@ def main(target: Path = TARGET) -> None:
     _check(target)
     _say(
         f"makes {', '.join(missing)} in {target}. All of them: downloads 0.2 GB of Go modules and 22 MB of jars, compiles for "
-        "eight minutes on two quiet cores, with 3 GB of memory, and keeps 0.4 GB; once for each version"
+        "up to an hour on two busy cores, and keeps 0.4 GB; once for each version"
     )
     for name in missing:
         shutil.rmtree(target / name, ignore_errors=True)
