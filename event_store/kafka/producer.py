@@ -1,5 +1,9 @@
 """Sends records to Kafka. Every replica in sync acknowledges a record, and retries of one producer make no duplicates.
 
+An acknowledgement is believed only if it says where the record stands. If a later request was taken, librdkafka counts the
+earlier ones of the same partition as stored ("implicit acknowledgement"), and that can be wrong: a leader that has just changed
+turns the first request away and, as it does not know the producer yet, takes the next one.
+
 A producer that is broken for good is replaced. The records it had under way were not acknowledged: their senders send them
 again, and readers drop duplicates.
 """
@@ -56,7 +60,7 @@ class Sender:
     async def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[Header], moment_ms: int = 0
     ) -> None:
-        """Returns when the record is in its partition. TimedOut: it may be there, or may come there later."""
+        """Returns when the record is in its partition. TimedOut: it may be there, or may come there later, or be nowhere."""
         done: asyncio.Future[None] = self._loop.create_future()
         told: Callable[[KafkaError | None, Message], None] = functools.partial(self._delivered, done)
         while True:
@@ -112,6 +116,8 @@ class Sender:
         self._broken = self._broken or error.fatal()
 
     def _delivered(self, done: asyncio.Future[None], error: KafkaError | None, message: Message) -> None:
+        if error is None and message.offset() is None:
+            error = KafkaError(KafkaError._MSG_TIMED_OUT, "nobody knows where the record stands: it is to be sent again")
         self._outcomes.append((done, error))
 
     def _hand_over(self) -> None:

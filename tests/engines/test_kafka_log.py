@@ -35,6 +35,7 @@ from tests.contract.log import LogContract, Member, running, write
 from tests.contract.readings import ReadingsContract
 from tests.contract.store import event
 from tests.engines.kafka_on_memory import OnMemory, these
+from tests.helpers.kafka_door import Door
 
 LIMIT_S = 60.0
 
@@ -432,6 +433,24 @@ def test_a_producer_that_is_broken_for_good_is_replaced_and_nothing_is_left_out(
             assert list(first.items()) == [(one.version, one.id) for one in events]
 
     asyncio.run(test())
+
+
+def test_a_record_that_the_leader_turned_away_is_not_taken_for_stored_because_a_later_one_was(kafka: Cluster) -> None:
+    async def test() -> None:
+        door = Door(kafka.addresses)
+        through_door = replace(kafka, addresses=await door.listen(), partitions=1)
+        async with opened(replace(kafka, partitions=1)) as read, opened(through_door) as store:
+            await write(store, "s1")
+            await door.first_is_here.wait()
+            await write(store, "t1")
+            await store.writer.settled()
+            assert door.turned_away
+            await read.log.up_to_now()
+            (log,) = read.log.partitions()
+            assert {one.id for one in (await log.read_log(0)).events} == {"s1", "t1"}
+        await door.close()
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 
 
 # -- who works on what ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,10 @@ async def compare(
         if record.version == len(heard[record.stream]) + 1:
             heard[record.stream].append(record.id)
         # What comes twice is what came before; nothing comes too soon.
-        assert heard[record.stream][record.version - 1] == record.id
+        before = heard[record.stream]
+        assert before[record.version - 1 : record.version] == [record.id], (
+            f"{record.stream} {record.version} ({record.id}, position {record.position}) came when {len(before)} had come"
+        )
     streams: dict[str, list[str]] = {}
     for stream in wanted.keys() | heard.keys():
         kept = await store.read(stream, limit=1_000_000)
