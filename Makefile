@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Tests with a target of their own.
 APART := faults soak engines kubernetes
 
-.PHONY: reference k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults test-k8s soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
+.PHONY: reference dashboards k8s consumers released workflows configuration codeowners readme help setup demo test test-rest test-engines test-faults test-k8s soak mechanisms check format lock stubs bench picture third-party coverage wheel clean purge
 
 help: ## Shows this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ released: build/.stubs ## Keeps the contracts of a release in protos/released.bi
 
 k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/environments.yaml
 	@$(BIN)/python -m citybrain.k8s.generator
+
+dashboards: build/.stubs ## Makes a dashboard for each service in observability/grafana/, from its manifest and its class
+	@$(BIN)/python tools/dashboards.py
 
 workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
 	@$(BIN)/python tools/workflows.py

@@ -19,6 +19,7 @@ from citybrain.cli import (
     backup,
     configuration,
     contracts,
+    dashboards,
     dev,
     engines,
     events,
@@ -68,8 +69,8 @@ def _city(
     ] = False,
 ) -> None:
     """The City Brain on this machine: run it, call it, follow an incident through it."""
-    # Files that these five make are for everybody to read; files of all other commands are only for the city's account.
-    if context.invoked_subcommand not in ("api", "contracts", "demo", "new", "stubs"):
+    # Files that these six make are for everybody to read; files of all other commands are only for the city's account.
+    if context.invoked_subcommand not in ("api", "contracts", "dashboards", "demo", "new", "stubs"):
         os.umask(OWN_FILES)
 
 
@@ -296,6 +297,7 @@ app.add_typer(audit.app)
 app.add_typer(new.app)
 app.command()(dev.dev)
 app.command()(gateway.gateway)
+app.command()(dashboards.dashboards)
 app.command()(prepare.prepare)
 
 

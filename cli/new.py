@@ -111,6 +111,7 @@ def _fit_in(folder: Path, python: list[str]) -> None:
         ["-m", "tools.consumers"],
         ["-m", "citybrain.k8s.generator"],
         ["tools/architecture.py"],
+        ["tools/dashboards.py"],
     )
     for command in made:
         subprocess.run([sys.executable, *command], cwd=folder, check=True)

@@ -168,6 +168,7 @@ def of_gateway(everybody: Sequence[Manifest]) -> list[Object]:
     ]
 
 
+_TELLING = ("traces", "metrics")
 COLLECTOR = {
     "extensions": {"health_check": {"endpoint": f"0.0.0.0:{_HEALTH_PORT}"}},
     "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"0.0.0.0:{network.OTLP_PORT}"}}}},
@@ -175,13 +176,22 @@ COLLECTOR = {
         "memory_limiter": {"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20},
         "batch": {},
     },
-    "exporters": {"otlp": {"endpoint": "${env:TRACES_BACKEND}", "tls": {"insecure": "${env:TRACES_PLAIN}"}}},
+    "exporters": {
+        f"otlp/{kind}": {
+            "endpoint": f"${{env:{kind.upper()}_BACKEND}}",
+            "tls": {"insecure": f"${{env:{kind.upper()}_PLAIN}}"},
+        }
+        for kind in _TELLING
+    },
     "service": {
         "extensions": ["health_check"],
-        "pipelines": {"traces": {"receivers": ["otlp"], "processors": ["memory_limiter", "batch"], "exporters": ["otlp"]}},
+        "pipelines": {
+            kind: {"receivers": ["otlp"], "processors": ["memory_limiter", "batch"], "exporters": [f"otlp/{kind}"]}
+            for kind in _TELLING
+        },
     },
 }
-"""Takes spans in and sends them on, in batches; no more."""
+"""Takes spans and metrics in and sends each on, in batches; no more."""
 
 
 def of_collector() -> list[Object]:

@@ -140,6 +140,7 @@ def _common() -> Object:
         "data": DATA,
         "log": {"format": "json"},
         "traces": {"endpoint": f"http://collector:{OTLP_PORT}"},
+        "metrics": {"endpoint": f"http://collector:{OTLP_PORT}"},
     }
 
 

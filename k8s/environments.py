@@ -56,8 +56,8 @@ class AtTheEdge(_Said):
     issuer: Name | None = None
 
 
-class Traces(_Said):
-    """Where the collector sends spans (OTLP/gRPC)."""
+class Backend(_Said):
+    """Where the collector sends spans, or metrics (OTLP/gRPC)."""
 
     backend: Address
     tls: bool = True
@@ -74,7 +74,8 @@ class Environment(_Said):
     copies: Copies
     engines: Engines
     gateway: AtTheEdge
-    traces: Traces
+    traces: Backend
+    metrics: Backend
 
     def tag_of(self, service: str) -> str:
         """The tag of a service, by its name in its manifest."""

@@ -120,6 +120,7 @@ def _own(name: str, said: Environment) -> list[Object]:
         return [namespace, _variables(ENVIRONMENT, SHARED, variables(said))]
     if name == COLLECTOR:
         told = {"TRACES_BACKEND": said.traces.backend, "TRACES_PLAIN": "false" if said.traces.tls else "true"}
+        told |= {"METRICS_BACKEND": said.metrics.backend, "METRICS_PLAIN": "false" if said.metrics.tls else "true"}
         return [_variables("collector-environment", COLLECTOR, told)]
     return [components.preparation(said.tag)] if name == PREPARE else []
 
@@ -139,8 +140,8 @@ def _patches(name: str, said: Environment, is_service: bool) -> Iterable[Object]
             signed["issuerRef"] = {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": said.gateway.issuer}
         yield _replacing("Certificate", "gateway", signed)
     if name == COLLECTOR:
-        port = int(said.traces.backend.rpartition(":")[2])
-        yield _replacing("NetworkPolicy", name, {"egress/-": network.opened("to", [], port)}, how="add")
+        ports = sorted({int(one.backend.rpartition(":")[2]) for one in (said.traces, said.metrics)})
+        yield _replacing("NetworkPolicy", name, {"egress/-": network.opened("to", [], *ports)}, how="add")
     for merged in engines.kafka_here(said.engines) if name == KAFKA else ():
         yield {"patch": _yaml([merged])}
     for merged in engines.cassandra_here(said.engines) if name == CASSANDRA else ():

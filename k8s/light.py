@@ -58,8 +58,8 @@ def _shared() -> list[Object]:
 
 
 def _plain(values: Object) -> Object:
-    """A configuration without certificates and passwords. Spans stay in the data folder of each process."""
-    kept = {key: value for key, value in values.items() if key not in ("tls", "traces")} | {"profile": "laptop"}
+    """A configuration without certificates and passwords. Spans stay in the data folder of each process, metrics go nowhere."""
+    kept = {key: value for key, value in values.items() if key not in ("tls", "traces", "metrics")} | {"profile": "laptop"}
     if "kafka" in kept:
         kept["kafka"] = {"addresses": f"{_KAFKA}:{_KAFKA_PORT}"}
         kept["cassandra"] = {"addresses": f"cassandra:{CASSANDRA_PORT}", "data_centre": DATA_CENTRE}

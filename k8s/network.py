@@ -69,7 +69,7 @@ def to_engines() -> list[Object]:
 
 
 def to_collector() -> Object:
-    """Spans."""
+    """Spans and metrics."""
     return opened("to", pods("collector"), OTLP_PORT)
 
 

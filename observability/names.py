@@ -46,3 +46,34 @@ NAMESPACE = "citybrain"
 
 GATEWAY = "gateway"
 """`service.name` of the spans Envoy writes."""
+
+CITY_SERVICE = "city.service"
+"""Attribute of every metric: the service it tells of. Many services may share a process, and then its resource too."""
+
+STATUS_CODE = "rpc.response.status_code"
+"""How a call ended, as gRPC names it: OK, NOT_FOUND … CANCELLED: nobody waited for it any more."""
+
+ERROR_TYPE = "error.type"
+"""The class of the error with which an event was not handled; missing: it was."""
+
+CALL_DURATION = "rpc.server.call.duration"
+"""Metric, histogram of seconds: calls that a service got, with `rpc.method` and `rpc.response.status_code`.
+
+A stream is counted when it ends."""
+
+HANDLING_DURATION = "messaging.process.duration"
+"""Metric, histogram of seconds: events that a service's methods heard, with `messaging.consumer.group.name`.
+
+Where a method failed, with `error.type` too."""
+
+EVENTS_APPENDED = "city.events.appended"
+"""Metric, counter: events that a service wrote, with `event.type`."""
+
+GROUP_LAG = "city.group.lag"
+"""Metric, gauge: positions of the log that a consumer group has yet to look at (`messaging.consumer.group.name`)."""
+
+GROUP_PARKED = "city.group.parked"
+"""Metric, gauge: events of a consumer group that wait for a person."""
+
+GROUP_STILL = "city.group.still"
+"""Metric, gauge of seconds: for how long a consumer group has done nothing though there is work."""

@@ -145,6 +145,7 @@ def _drift() -> list[str]:
     from tools.codeowners import TARGET as OWNERS
     from tools.codeowners import made as owners
     from tools.configuration import made as configuration
+    from tools.dashboards import drift as drift_of_dashboards
     from tools.readme import READMES
     from tools.readme import made as readme
     from tools.third_party import TARGET
@@ -165,6 +166,7 @@ def _drift() -> list[str]:
             found.append(f"{page.name} has drifted: make reference")
     found += [f"{name} is public and says nothing: give it a docstring" for name in reference.silent()]
     found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
+    found += [f"observability/grafana/{name} has drifted: make dashboards" for name in drift_of_dashboards()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():

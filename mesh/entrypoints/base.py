@@ -10,6 +10,7 @@ from citybrain.mesh.access.principal import service_subject
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.nameko import Entrypoint
 from citybrain.observability.logs import logger
+from citybrain.observability.metrics import ServiceMetrics
 
 
 class CityEntrypoint(Entrypoint):  # type: ignore[misc]
@@ -39,6 +40,11 @@ class CityEntrypoint(Entrypoint):  # type: ignore[misc]
     def tracer(self) -> trace.Tracer:
         """The tracer of this service."""
         return self.container.process.tracing.tracer(self.service)
+
+    @property
+    def metrics(self) -> ServiceMetrics:
+        """The numbers of this service."""
+        return self.container.process.metrics.of(self.service)
 
     @property
     def log(self) -> Any:

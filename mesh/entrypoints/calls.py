@@ -57,7 +57,8 @@ class Rpc(CityEntrypoint):
         self._method = find_method(contract, self.method_name)
         prepare(self._method.input_type)
         one = not self._method.client_streaming and not self._method.server_streaming
-        self.container.process.server.add(contract, self.method_name, self._unary if one else self._stream)
+        handler = self._unary if one else self._stream
+        self.container.process.server.add(contract, self.method_name, handler, named=self.service)
 
     # -- unary ----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ once for all of them, and a context and a span for each event.
 from __future__ import annotations
 
 import contextvars
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -50,6 +51,7 @@ class Subscribe(CityEntrypoint):
 
     def setup(self) -> None:
         """Opens the service's file."""
+        self._numbers = self.metrics
         self.member = GroupMember(self.container.process, self.service, self.label, self.types, self._since)
 
     def start(self) -> None:
@@ -121,7 +123,14 @@ class Subscribe(CityEntrypoint):
                 behalf=behalf_of(event.actor),
             )
             ctx.enter(work)
-            method(heard)
+            begun, failed = time.perf_counter(), ""
+            try:
+                method(heard)
+            except BaseException as error:
+                failed = type(error).__name__
+                raise
+            finally:
+                self._numbers.handled(self.label, time.perf_counter() - begun, failed)
 
 
 def _lanes(events: Sequence[StoredEvent], most: int) -> list[list[StoredEvent]]:

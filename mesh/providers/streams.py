@@ -94,6 +94,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 )
         self._cache: OrderedDict[str, _Loaded[S]] = OrderedDict()
         self._log = logger(self._service)
+        self._numbers = self._process.metrics.of(self._service)
         self._process.vault.when_erased(self._forget)
         self._kept: KeptStates | None = None
         if self._every:
@@ -324,5 +325,6 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     def _note(self, stream: str, events: Sequence[NewEvent]) -> None:
         span = trace.get_current_span()
         for event in events:
+            self._numbers.appended(event.type)
             span.add_event(names.APPENDED, {names.EVENT_TYPE: event.type, names.EVENT_ID: event.id, names.STREAM: stream})
         self._log.info("appended", stream=stream, types=[event.type.rpartition(".")[2] for event in events])

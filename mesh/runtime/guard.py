@@ -5,6 +5,7 @@ A call comes here however it came to this process: through the gateway, from ano
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import time
@@ -27,6 +28,7 @@ from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.errors import ServiceError, Unauthenticated, status_of
 from citybrain.mesh.runtime.context import AUTHORIZATION, REQUEST_ID, header
 from citybrain.mesh.runtime.refusing import Context, Handler, abort
+from citybrain.observability.metrics import Metrics
 
 _BEARER = "bearer "
 # A call that ends so was not allowed, whoever found that out.
@@ -140,20 +142,26 @@ class GuardedContext:
 
 
 class Guard:
-    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` what they have used; `trail` keeps what they did."""
+    """Wraps handlers. `verifier` knows whose tokens are good, `quotas` what they have used; `trail` keeps what they did.
 
-    def __init__(self, verifier: Verifier, trail: Trail, quotas: Quotas) -> None:
+    `metrics` counts the calls, also those that are refused here.
+    """
+
+    def __init__(self, verifier: Verifier, trail: Trail, quotas: Quotas, metrics: Metrics) -> None:
         self._verifier = verifier
         self._trail = trail
         self._quotas = quotas
+        self._metrics = metrics
 
-    def guarded(self, method: MethodDescriptor, handler: Handler) -> Handler:
-        """A handler that is called only for callers who may call the method."""
+    def guarded(self, method: MethodDescriptor, handler: Handler, service: str) -> Handler:
+        """A handler that is called only for callers who may call the method. `service`: the one whose calls these are."""
         rule = rule_of(method)
+        numbers = self._metrics.of(service)
         number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
             call = GuardedContext(context, rule, self._trail)
+            begun, ended = time.perf_counter(), ""
             try:
                 await self._admit(call, request, number)
                 if rule.streams:
@@ -170,8 +178,18 @@ class Guard:
                 return answer
             except (ServiceError, TrailAway) as error:
                 await abort(call, status_of(error))
+            except asyncio.CancelledError:
+                # Nobody waits any more. Whether the caller has gone or their deadline has passed cannot be told apart here: a
+                # caller whose deadline passes also hangs up.
+                ended = "CANCELLED"
+                raise
+            except Exception:
+                # Not by `abort`, which says how: gRPC answers UNKNOWN then.
+                ended = "UNKNOWN" if call.code is grpc.StatusCode.OK else ""
+                raise
             finally:
                 call.note()
+                numbers.called(rule.path, ended or call.code.name, time.perf_counter() - begun)
 
         return guarded
 

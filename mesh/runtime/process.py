@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from citybrain.mesh.storage.engine import Engine
     from citybrain.mesh.subscriptions.groups import ServiceReadModels
     from citybrain.mesh.subscriptions.tokens import Tokens
+    from citybrain.observability.metrics import Metrics
     from citybrain.observability.tracing import Tracing
 
 
@@ -36,6 +37,7 @@ class Process:
     server: GrpcServer
     outgoing: Outgoing
     tracing: Tracing
+    metrics: Metrics
     tokens: Tokens
     open_streams: OpenStreams
     vault: Vault

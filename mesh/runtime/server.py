@@ -85,13 +85,16 @@ class GrpcServer:
         """Full names of the services that have methods here."""
         return sorted(self._handlers)
 
-    def add(self, service: str, method: str, handler: Handler, *, listed: bool = True) -> None:
-        """Adds a method. Its contract says whether it streams. `listed`: reflection shows its service, also outside."""
+    def add(self, service: str, method: str, handler: Handler, *, named: str = "mesh", listed: bool = True) -> None:
+        """Adds a method. Its contract says whether it streams. `named`: the service as its manifest has it.
+
+        `listed`: reflection shows its service, also outside.
+        """
         if not listed:
             self._unlisted.add(service)
         descriptor = find_method(service, method)
         handler = handler if descriptor.client_streaming else readable(handler)
-        made = _made(descriptor, self._guard.guarded(descriptor, handler))
+        made = _made(descriptor, self._guard.guarded(descriptor, handler, named))
         self._handlers.setdefault(service, {})[method] = made
 
     def handler(self, service: str, method: str) -> Any:

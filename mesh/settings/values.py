@@ -43,6 +43,16 @@ class Log(Section):
     files_kept: int = value(3, "How many older files of log lines are kept beside the newest one.", ge=1)
 
 
+def _collector(endpoint: str) -> str:
+    """The address of an OTLP receiver, checked."""
+    if "@" in endpoint:
+        raise ValueError("must hold no password, since it is printed: give OTEL_EXPORTER_OTLP_HEADERS instead")
+    scheme, _, rest = endpoint.rpartition("://")
+    if endpoint and (scheme not in ("", "http", "https") or not rest.rstrip("/").rpartition(":")[2].isdigit()):
+        raise ValueError("must be an address with its port: write http://127.0.0.1:4317")
+    return endpoint
+
+
 class Traces(Section):
     """Where spans go."""
 
@@ -53,15 +63,19 @@ class Traces(Section):
         also="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
     )
 
-    @field_validator("endpoint")
-    @classmethod
-    def _without_credentials(cls, endpoint: str) -> str:
-        if "@" in endpoint:
-            raise ValueError("must hold no password, since it is printed: give OTEL_EXPORTER_OTLP_HEADERS instead")
-        scheme, _, rest = endpoint.rpartition("://")
-        if endpoint and (scheme not in ("", "http", "https") or not rest.rstrip("/").rpartition(":")[2].isdigit()):
-            raise ValueError("must be an address with its port: write http://127.0.0.1:4317")
-        return endpoint
+    _without_credentials = field_validator("endpoint")(_collector)
+
+
+class Metrics(Section):
+    """Where metrics go: numbers of calls, events and consumer groups, every ten seconds."""
+
+    endpoint: str = value(
+        "",
+        "Where metrics are sent: the address of an OTLP/gRPC collector, e.g. http://127.0.0.1:4317. Empty: nowhere.",
+        also="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+
+    _without_credentials = field_validator("endpoint")(_collector)
 
 
 class Personal(Section):
@@ -355,6 +369,7 @@ class Settings(Section):
     cassandra: Cassandra = Cassandra()
     log: Log = Log()
     traces: Traces = Traces()
+    metrics: Metrics = Metrics()
     processes: Processes = Processes()
     tls: Tls = Tls()
     personal: Personal = Personal()

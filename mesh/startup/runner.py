@@ -43,6 +43,7 @@ from citybrain.mesh.storage.engine import open_engine
 from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import logger
+from citybrain.observability.metrics import GroupNumbers, Metrics
 from citybrain.observability.tracing import Tracing
 
 _log = logger("runner")
@@ -77,7 +78,7 @@ class Mesh:
         own = certificate_of(settings.tls)
         engine = wait(open_engine(settings, self.manifests))
         clock = DrivenClock(wait(last_moment(engine.store))) if settings.time == "driven" else WallClock()
-        tracing = Tracing(endpoint=settings.traces.endpoint)
+        tracing, metrics = Tracing(endpoint=settings.traces.endpoint), Metrics(endpoint=settings.metrics.endpoint)
         own_key = settings.data / "token.key"
         access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
         quotas = Quotas(lambda: engine.quotas, settings.quotas)
@@ -87,9 +88,10 @@ class Mesh:
             engine=engine,
             clock=clock,
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, trail, quotas), Health(), settings.contracts, own),
+            server=GrpcServer(Guard(access.verifier, trail, quotas, metrics), Health(), settings.contracts, own),
             outgoing=Outgoing(tracing, access.tokens, own, Neighbours(settings.data).address),
             tracing=tracing,
+            metrics=metrics,
             tokens=Tokens.from_file(settings.token_key, settings.resume_days)
             if settings.token_key
             else Tokens.with_key_file(own_key, settings.resume_days),
@@ -113,6 +115,7 @@ class Mesh:
             container.take_scopes()
         self.readiness = Readiness(process, self.containers)
         serve_status(process, self.containers, self.readiness)
+        metrics.watch_groups(self._groups)
         # Rest must not be answered before every extension has started.
         process.activity.begin()
         wait(process.quotas.begin())
@@ -141,6 +144,15 @@ class Mesh:
             settings.data, "mesh", address=address, serves=serves, services=names, manifests=manifests, tls=tls
         )
         return port
+
+    def _groups(self) -> list[GroupNumbers]:
+        """The consumer groups as readiness last saw them. Of several processes the one that works on a group tells of it."""
+        return [
+            GroupNumbers(manifest.name, name, one.lag, one.parked, one.still_s)
+            for manifest in self.manifests
+            for name, one in self.readiness.states[manifest.grpc].groups.items()
+            if one.leads
+        ]
 
     def request_stop(self) -> None:
         """Asks for a graceful stop; `wait_until_stopped` returns."""
@@ -173,6 +185,7 @@ class Mesh:
             models.close()
         wait(process.engine.close())
         process.tracing.shutdown()
+        process.metrics.shutdown()
 
 
 def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[int], None]) -> int:

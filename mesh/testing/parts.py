@@ -41,6 +41,7 @@ from citybrain.mesh.storage.engine import open_engine
 from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.testing.errors import Misused, NeverCame
 from citybrain.mesh.upcasting import load_upcasters
+from citybrain.observability.metrics import Metrics
 from citybrain.observability.tracing import Tracing
 
 T = TypeVar("T")
@@ -133,7 +134,9 @@ class ListedTrail(Trail):
 class Parts:
     """The parts of one mesh process, inside the test process. Use them inside `greenlets().run`."""
 
-    def __init__(self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8) -> None:
+    def __init__(
+        self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8, metrics: Metrics | None = None
+    ) -> None:
         loop = greenlets().loop
         data.mkdir(parents=True, exist_ok=True)
         settings = Settings(data=data, max_workers=max_workers)
@@ -149,9 +152,10 @@ class Parts:
             engine=engine,
             clock=clock or DrivenClock(),
             activity=Activity(),
-            server=GrpcServer(Guard(access.verifier, self.trail, quotas), Health()),
+            server=GrpcServer(Guard(access.verifier, self.trail, quotas, metrics := metrics or Metrics()), Health()),
             outgoing=Outgoing(tracing := Tracing(), access.tokens),
             tracing=tracing,
+            metrics=metrics,
             tokens=Tokens(b"k" * 32),
             open_streams=OpenStreams(64),
             vault=Vault(engine.keys, settings.personal.cipher),

@@ -59,6 +59,7 @@ class Records:
         self._vault = process.vault
         self._service = service
         self._log = logger(service)
+        self._numbers = process.metrics.of(service)
 
     def stream(self, saga_id: str) -> str:
         """The stream of a saga."""
@@ -138,6 +139,7 @@ class Records:
             version = outcome.last
         span = trace.get_current_span()
         for new in stored:
+            self._numbers.appended(new.type)
             span.add_event(
                 names.APPENDED, {names.EVENT_TYPE: new.type, names.EVENT_ID: new.id, names.STREAM: self.stream(saga_id)}
             )

@@ -44,6 +44,9 @@ def test_a_service_in_the_repository_of_the_city_passes_its_checks_and_its_tests
     assert "air_quality:\n  team: environment\n  reads:\n" in reads
     owners = (copy / ".github" / "CODEOWNERS").read_text(encoding="utf-8")
     assert "/services/air_quality/ @hangzhou-city-brain/environment" in owners
+    assert '"title": "Air quality (空气质量)"' in (copy / "observability" / "grafana" / "air_quality.json").read_text(
+        encoding="utf-8"
+    )
     ports = [manifest.port for manifest in find_manifests([copy / "services", copy / "sagas"])]
     assert len(ports) == len(set(ports))
 

@@ -22,6 +22,15 @@ CONTRACT = {
     "SERVICE_NAMESPACE": "service.namespace",
     "NAMESPACE": "citybrain",
     "GATEWAY": "gateway",
+    "CITY_SERVICE": "city.service",
+    "STATUS_CODE": "rpc.response.status_code",
+    "ERROR_TYPE": "error.type",
+    "CALL_DURATION": "rpc.server.call.duration",
+    "HANDLING_DURATION": "messaging.process.duration",
+    "EVENTS_APPENDED": "city.events.appended",
+    "GROUP_LAG": "city.group.lag",
+    "GROUP_PARKED": "city.group.parked",
+    "GROUP_STILL": "city.group.still",
 }
 
 

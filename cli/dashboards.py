@@ -1,0 +1,66 @@
+"""`city dashboards`: one dashboard of Grafana for each service, made from its manifest and its class."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from citybrain.local.problems import Problem
+from citybrain.observability.console import Terminal
+
+_out = Terminal(highlight=False, markup=False, soft_wrap=True)
+
+
+def dashboards(
+    services: Annotated[list[str] | None, typer.Argument(help="Services; all when none is named.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the files, one a service.")] = Path("dashboards"),
+    folder: Annotated[
+        list[Path] | None, typer.Option(help="A folder with more services, each with its manifest. May be given again.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Prints them as one JSON object, and writes no file.")] = False,
+) -> None:
+    """Makes a dashboard of Grafana for each service: its calls, its events, its consumer groups.
+
+    Import a file in Grafana, or have its provisioning read the folder. The numbers come from Prometheus, where the metrics of
+    the mesh go (`metrics.endpoint`).
+    """
+    made = texts(services or [], folder or [])
+    if as_json:
+        _out.print(json.dumps({name: json.loads(text) for name, text in made.items()}, ensure_ascii=False, indent=2))
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            (out / f"{name}.json").write_text(text, encoding="utf-8")
+            _out.print(f"  {out / name}.json")
+    except OSError as error:
+        raise Problem(f"{error.filename} cannot be written: {error.strerror}") from None
+
+
+def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
+    """The dashboards, by the names of their services. Problem: there is no such service, or it cannot be loaded."""
+    # Imported only now, so that `--help` is quick.
+    from citybrain.mesh.entrypoints.reactions import Subscribe
+    from citybrain.mesh.manifest import Manifest, ManifestError
+    from citybrain.mesh.providers.views import View
+    from citybrain.mesh.startup.entry import entrypoints, load_entry
+    from citybrain.mesh.startup.serve import choose, importable
+    from citybrain.observability.dashboards import Told, dashboard
+
+    def told(manifest: Manifest) -> Told:
+        service = load_entry(manifest)
+        hears = bool(entrypoints(service, Subscribe))
+        follows = hears or bool(inspect.getmembers(service, lambda member: isinstance(member, View)))
+        return Told(manifest.name, manifest.title, manifest.team, bool(manifest.publishes), hears, follows)
+
+    importable(folders)
+    try:
+        chosen = choose(services, folders)
+        made = {one.name: dashboard(told(one)) for one in chosen}
+    except ManifestError as error:
+        raise Problem(str(error)) from None
+    return {name: json.dumps(one, ensure_ascii=False, indent=2) + "\n" for name, one in made.items()}

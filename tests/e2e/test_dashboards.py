@@ -1,0 +1,106 @@
+"""What the dashboards show is what the services really send: one emergency on paper, and every expression finds its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+from citybrain.audit.v1 import audit_service_pb2 as audit
+from citybrain.audit.v1.audit_service_pb2_grpc import AuditServiceStub
+from citybrain.catalogue.v1 import catalogue_service_pb2 as catalogue
+from citybrain.catalogue.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from citybrain.identity.v1 import identity_service_pb2 as identity
+from citybrain.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from citybrain.local.child import MeshChild
+from citybrain.mesh.settings.values import Metrics, Settings
+from citybrain.observability import names
+from citybrain.observability.dashboards import label
+from tests.helpers.metrics_receiver import MetricsReceiver, Series
+from tests.helpers.paper_city import PaperCity
+
+FOLDER = Path(__file__).parents[2] / "observability" / "grafana"
+DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+EXPRESSIONS = [
+    (service, panel["title"], target["expr"])
+    for service, dashboard in DASHBOARDS.items()
+    for panel in dashboard["panels"]
+    for target in panel["targets"]
+]
+# Only where something fails.
+SELDOM = {label(names.ERROR_TYPE)}
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
+    """What a mesh has sent by its end."""
+    with MetricsReceiver() as receiver:
+        settings = Settings(time="driven", metrics=Metrics(endpoint=receiver.endpoint))
+        with MeshChild(tmp_path_factory.mktemp("city"), settings=settings) as mesh:
+            city = PaperCity(mesh.address, mesh.log_path.parent)
+            city.build()
+            incident = city.report("call")
+            city.until(lambda: bool(city.ambulance_of(incident)))
+            city.drive(incident)
+            city.until(lambda: city.ended(incident))
+            city.call(AuditServiceStub(city.channel).ListRecords, audit.ListRecordsRequest())
+            city.call(CatalogueServiceStub(city.channel).ListEventTypes, catalogue.ListEventTypesRequest())
+            city.call(IdentityServiceStub(city.channel).GetUsage, identity.GetUsageRequest())
+            city.call(IdentityServiceStub(city.channel).RotateKeys, identity.RotateKeysRequest(reason="as every month"))
+            city.close()
+        yield receiver.series()
+
+
+def test_there_is_a_dashboard_for_every_service(series: Series) -> None:
+    seen = {labels[label(names.CITY_SERVICE)] for found in series.values() for labels in found}
+    assert DASHBOARDS.keys() == seen - {"mesh"}
+
+
+@pytest.mark.parametrize(("service", "panel", "expression"), EXPRESSIONS, ids=[f"{one[0]}-{one[1]}" for one in EXPRESSIONS])
+def test_a_panel_finds_numbers_of_its_service(service: str, panel: str, expression: str, series: Series) -> None:
+    parsed = promql_parser.parse(expression.replace("$__rate_interval", "5m"))
+    selectors = list(walked(parsed))
+    assert selectors
+    for name, wanted, used in selectors:
+        fitting = [one for one in series.get(name, []) if wanted.items() <= one.items()]
+        assert fitting, f"{panel}: nothing sends {name} with {wanted}; there are {sorted(series)}"
+        assert wanted[label(names.CITY_SERVICE)] == service
+        assert all(used - SELDOM <= one.keys() for one in fitting)
+
+
+@pytest.mark.parametrize("service", DASHBOARDS)
+def test_a_dashboard_has_the_form_that_grafana_reads(service: str) -> None:
+    kept: Any = Dashboard.from_json(DASHBOARDS[service]).to_json()
+    panels = DASHBOARDS[service]["panels"]
+    assert kept["title"] == DASHBOARDS[service]["title"]
+    assert [one.to_json()["title"] for one in kept["panels"]] == [panel["title"] for panel in panels]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(set(places)) == len(places) == len({panel["id"] for panel in panels})
+
+
+def walked(part: Any, used: frozenset[str] = frozenset()) -> Iterator[tuple[str, dict[str, str], frozenset[str]]]:
+    """Each selector in an expression: its metric, the values it asks for, and every label that the expression uses of it."""
+    match part:
+        case promql_parser.VectorSelector():
+            matchers = part.matchers.matchers
+            wanted = {one.name: one.value for one in matchers if one.op == promql_parser.MatchOp.Equal}
+            yield str(part.name), wanted, used | {one.name for one in matchers}
+        case promql_parser.MatrixSelector():
+            yield from walked(part.vector_selector, used)
+        case promql_parser.AggregateExpr():
+            yield from walked(part.expr, used | set(part.modifier.labels if part.modifier else ()))
+        case promql_parser.Call():
+            for one in part.args:
+                yield from walked(one, used)
+        case promql_parser.BinaryExpr():
+            yield from walked(part.lhs, used)
+            yield from walked(part.rhs, used)
+        case promql_parser.NumberLiteral():
+            pass
+        case _:
+            raise AssertionError(f"an expression holds what this test cannot read: {part}")
