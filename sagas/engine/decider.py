@@ -29,6 +29,20 @@ _WAIT = "wait/"
 _LONGEST_REASON = 500
 
 
+def misfit(workflow: Workflow, state: SagaState) -> str:
+    """Why a definition cannot be the one that a saga has gone by so far; empty where it can."""
+    for name, step in state.steps.items():
+        try:
+            now = "a step" if isinstance(workflow.leaf(name), Step) else "a wait"
+        except KeyError:
+            return f"it has no {name}"
+        # Only a step sends a command.
+        before = "a step" if step.key else "a wait"
+        if now != before:
+            return f"{name} is {now} in it, and was {before}"
+    return ""
+
+
 class Try(NamedTuple):
     """A try of a step's command, or of its undo."""
 
@@ -43,23 +57,32 @@ def shortened(reason: str) -> str:
     return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
-def react(workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int) -> tuple[list[Message], SagaState]:
+def react(
+    workflow: Workflow, state: SagaState, inputs: Iterable[Message], now: int, *, settled: bool = False
+) -> tuple[list[Message], SagaState]:
     """Takes inputs in, and goes on until a further input is needed.
 
     Returns the events to append, inputs first, and the state after them. `now` is city time in microseconds. `inputs` may be
     empty: events that follow from the state alone are made too. Only its own timer ends a wait that was in vain, and the caller
     fires that timer only when every event that happened in time has been heard.
+
+    `settled`: the state is one that this function returned. Then of what was heard before nothing follows any more, and events
+    that are heard now are looked at alone: else each would cost as much as all before it.
     """
     events: list[Message] = []
     fired: set[str] = set()
+    before, only_heard = len(state.heard), settled
     for event in inputs:
         events.append(event)
         state = evolve(state, event, now)
+        only_heard = only_heard and isinstance(event, ev.EventHeard)
         if isinstance(event, ev.TimerFired):
             fired.add(event.timer)
-    while (following := next(_next(workflow, state, now, fired), None)) is not None:
+    looked_at = before if only_heard else 0
+    while (following := next(_next(workflow, state, now, fired, looked_at), None)) is not None:
         events.append(following)
-        state = evolve(state, following, now)
+        # Another state: what was heard before may fit now.
+        state, looked_at = evolve(state, following, now), 0
     return events, state
 
 
@@ -132,23 +155,24 @@ def tries_out(state: SagaState) -> Iterator[Try]:
 # -- what comes next ----------------------------------------------------------------------------------------------------
 
 
-def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
+def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str], looked_at: int) -> Iterator[Message]:
     """The events that follow from the state. The caller takes the first, folds it in, and asks again.
 
-    Events that were heard come before deadlines that have passed: an event that happened in time counts.
+    Events that were heard come before deadlines that have passed: an event that happened in time counts. `looked_at`: of the
+    first so many that were heard nothing follows.
     """
     if state.phase == "running":
-        yield from _called_off(workflow, state)
-        yield from _waited_for(workflow, state)
-        yield from _in_vain(workflow, state)
+        yield from _called_off(workflow, state, looked_at)
+        yield from _waited_for(workflow, state, looked_at)
+        yield from _in_vain(workflow, state, looked_at)
         yield from _overdue(state, now, fired)
         yield from _failed(workflow, state)
         yield from _go_on(workflow.nodes, state, now)
         if _ended(workflow.nodes, state):
             yield ev.SagaCompleted()
     elif state.phase == "needs human" and not state.undo_begun:
-        yield from _called_off(workflow, state)
-        yield from _came_after_all(workflow, state)
+        yield from _called_off(workflow, state, looked_at)
+        yield from _came_after_all(workflow, state, looked_at)
     elif state.phase == "undoing":
         yield from _undo(workflow, state, now)
 
@@ -162,32 +186,33 @@ def _waiting(workflow: Workflow, state: SagaState) -> Iterator[tuple[str, StepSt
             yield name, step, node
 
 
-def _waited_for(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+def _waited_for(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
     for name, step, node in _waiting(workflow, state):
-        for event_id, message in state.heard.items():
-            in_time = event_id not in state.used and state.heard_at[event_id] <= step.deadline
+        for event_id, message in state.heard.since(looked_at):
+            in_time = event_id not in state.used and state.heard.at(event_id) <= step.deadline
             if in_time and isinstance(message, node.event) and node.matches(state, message):
                 yield ev.WaitEnded(step=name, event_id=event_id, event_stays=node.implied)
 
 
-def _in_vain(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+def _in_vain(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
     """Waits that may never end. An event from before the wait began says nothing: it was known when the wait began."""
     for name, step, node in _waiting(workflow, state):
-        for event_id, message in state.heard.items():
+        for event_id, message in state.heard.since(looked_at):
             why = node.fails_on.get(type(message))
-            if why is not None and state.heard_at[event_id] > step.changed_at and (reason := why(state, message)):
+            if why is not None and state.heard.at(event_id) > step.changed_at and (reason := why(state, message)):
                 yield ev.StepFailed(step=name, code=type(message).__name__, message=shortened(reason))
 
 
-def _came_after_all(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+def _came_after_all(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
     """The events that a human was asked about have come after all: no human is needed any more."""
-    asked = [name for name, step in state.steps.items() if step.status in ("failed", "timed out")]
-    if asked and all(_has_come(workflow.leaf(name), state) for name in asked):
+    asked = [workflow.leaf(name) for name, step in state.steps.items() if step.status in ("failed", "timed out")]
+    # If none has come now, none follows from those before.
+    if any(_has_come(node, state, looked_at) for node in asked) and all(_has_come(node, state, 0) for node in asked):
         yield ev.SagaResumed()
 
 
-def _has_come(node: Step | Wait, state: SagaState) -> bool:
-    unused = (message for event_id, message in state.heard.items() if event_id not in state.used)
+def _has_come(node: Step | Wait, state: SagaState, looked_at: int) -> bool:
+    unused = (message for event_id, message in state.heard.since(looked_at) if event_id not in state.used)
     return isinstance(node, Wait) and any(isinstance(one, node.event) and node.matches(state, one) for one in unused)
 
 
@@ -198,8 +223,8 @@ def _overdue(state: SagaState, now: int, fired: Collection[str]) -> Iterator[Mes
             yield ev.StepTimedOut(step=name, key=step.key)
 
 
-def _called_off(workflow: Workflow, state: SagaState) -> Iterator[Message]:
-    for message in state.heard.values():
+def _called_off(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
+    for _, message in state.heard.since(looked_at):
         reason = workflow.undo_on.get(type(message))
         if reason is not None:
             yield ev.UndoBegan(reason=shortened(reason(message)))

@@ -44,6 +44,13 @@ class Known:
     unreadable: str = ""
     # The id of the newest event that sent each command, by the key of the command. What the command does has this cause.
     sent: Mapping[str, str] = field(default_factory=dict)
+    # This process has just appended it with all that follows from it.
+    settled: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a saga. Before, there may be events for it, which came early."""
+        return bool(self.state.saga_id)
 
     @property
     def ended(self) -> bool:
@@ -82,7 +89,8 @@ class Records:
         if self.must_be_forgotten(known):
             # The person was erased while the stream was read, or since.
             return await self.read(saga_id, Known())
-        if known.version and not known.state.saga_id:
+        if known.unreadable and not known.state.saga_id:
+            # Its beginning does not read: it is a saga all the same.
             known = replace(known, state=replace(known.state, saga_id=saga_id))
         return known
 
@@ -146,7 +154,7 @@ class Records:
         self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
         traceparent = known.traceparent or stored[0].traceparent
         sent = {**known.sent, **{event.key: new.id for new, event in zip(stored, events, strict=True) if _is_sent(event)}}
-        return replace(known, state=state, version=version, traceparent=traceparent, persons=known.persons | persons, sent=sent)
+        return Known(state, version, traceparent, known.persons | persons, known.unreadable, sent, settled=True)
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:

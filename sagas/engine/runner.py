@@ -40,6 +40,7 @@ from citybrain.sagas.engine.decider import (
     Try,
     due_timers,
     ends_a_wait,
+    misfit,
     on_failure,
     on_undo_failure,
     react,
@@ -150,7 +151,7 @@ class SagaRunner(Provider):
         """
         running = self._sagas.get(saga_id)
         known = wait(self._records.read(saga_id, Known() if running is None else running.known))
-        if known.version == 0:
+        if not known.begun:
             raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
         if gone := self._gone(known):
             return replace(known.state, phase="needs human", reason=gone)
@@ -170,8 +171,9 @@ class SagaRunner(Provider):
         return self.load(saga_id)
 
     def workflow(self, state: SagaState) -> Workflow | None:
-        """The definition that a saga began with; None where this release does not have it."""
-        return self._workflows.get((state.workflow, state.workflow_version))
+        """The definition that a saga began with; None where this release does not have it, or has another by its name."""
+        found = self._workflows.get((state.workflow, state.workflow_version))
+        return None if found is None or misfit(found, state) else found
 
     # -- what Ownership calls -----------------------------------------------------------------------------------------------
 
@@ -256,7 +258,7 @@ class SagaRunner(Provider):
             self._drop_unless_needed(saga_id, running)
 
     def _drop_unless_needed(self, saga_id: str, running: _Running) -> None:
-        is_open = running.known.version > 0 and not running.known.ended
+        is_open = running.known.begun and not running.known.ended
         is_ours = is_open and self._ownership.owns(saga_id)
         moment = running.due
         is_due = moment is not None and moment[0] <= self._process.clock.now()
@@ -318,15 +320,21 @@ class SagaRunner(Provider):
             return react(self._workflows[first[0].workflow, first[0].workflow_version], state, first, now)
         workflow = self.workflow(state)
         if workflow is not None and not known.unreadable:
-            return react(workflow, state, first, now)
+            return react(workflow, state, first, now, settled=known.settled)
         # The event is kept. A release that knows the saga decides what follows.
         return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
 
     def _gone(self, known: Known) -> str:
         """Why a saga cannot be carried on by this release or a newer one; empty where it can be, or has ended."""
         name, version = known.state.workflow, known.state.workflow_version
-        if known.version == 0 or known.ended or known.unreadable or (name, version) in self._workflows:
+        if not known.begun or known.ended or known.unreadable:
             return ""
+        if (here := self._workflows.get((name, version))) is not None:
+            why = misfit(here, known.state)
+            return why and (
+                f"version {version} of workflow {name} was changed after this saga began: {why}. Start a release that has it "
+                "as it was, and resume the saga there; the change belongs into another version"
+            )
         # Without a newer version here it may be one that a newer release has brought.
         if (name, version) not in self._retired and all(n != name or v < version for n, v in self._workflows):
             return ""
@@ -338,7 +346,7 @@ class SagaRunner(Provider):
     def _strange(self, known: Known) -> str:
         """Why this release does not carry a saga on; empty where it does, or where the saga has ended."""
         state = known.state
-        if known.version == 0 or known.ended:
+        if not known.begun or known.ended:
             return ""
         problem = known.unreadable
         if not problem and self.workflow(state) is None:
@@ -556,8 +564,9 @@ def _whose(workflow: Workflow, event: Message) -> str:
 
 def _hearing(heard: Heard, definition: Callable[[SagaState], Workflow | None]) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if not state.saga_id or state.phase in _ENDED or heard.stored.id in state.heard:
+        if state.phase in _ENDED or heard.stored.id in state.heard:
             return []
+        # What comes before its saga is kept in the stream, and counts when the saga begins.
         workflow = definition(state)
         # A saga whose definition is not here keeps what any definition says that it hears.
         if workflow is not None and _whose(workflow, heard.data) != state.saga_id:

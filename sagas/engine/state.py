@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from typing_extensions import override
 
 from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.upcasting import modern
@@ -36,6 +38,71 @@ class StepState:
     undo_retry_at: int = 0
 
 
+class HeardEvents(Mapping[str, Message]):
+    """The events that a saga has heard, by their ids, in the order in which they were heard.
+
+    One more costs the same however many there are: a saga may hear ten thousand. States share one list, and each sees its own
+    part of it. Only where two states go on from the same one is the list copied.
+    """
+
+    __slots__ = ("_count", "_list", "_places")
+
+    def __init__(self) -> None:
+        self._list: list[tuple[str, Message, int]] = []
+        self._places: dict[str, int] = {}
+        self._count = 0
+
+    def added(self, event_id: str, message: Message, at: int) -> HeardEvents:
+        """With one more event, which happened at `at` (microseconds of city time)."""
+        longer = HeardEvents()
+        if len(self._list) == self._count:
+            longer._list, longer._places = self._list, self._places
+        else:
+            longer._list = self._list[: self._count]
+            longer._places = {one: place for one, place in self._places.items() if place < self._count}
+        longer._list.append((event_id, message, at))
+        longer._places[event_id] = self._count
+        longer._count = self._count + 1
+        return longer
+
+    def at(self, event_id: str) -> int:
+        """When an event happened; when it was heard, if that was earlier."""
+        return self._list[self._place(event_id)][2]
+
+    def since(self, number: int) -> Iterator[tuple[str, Message]]:
+        """All but the first `number` of them."""
+        for place in range(number, self._count):
+            event_id, message, _ = self._list[place]
+            yield event_id, message
+
+    @override
+    def __getitem__(self, event_id: str) -> Message:
+        return self._list[self._place(event_id)][1]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return (event_id for event_id, _ in self.since(0))
+
+    @override
+    def __len__(self) -> int:
+        return self._count
+
+    @override
+    def __contains__(self, event_id: object) -> bool:
+        return self._places.get(event_id, self._count) < self._count  # type: ignore[call-overload,no-any-return]
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HeardEvents) and self._list[: self._count] == other._list[: other._count]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _place(self, event_id: str) -> int:
+        if event_id not in self:
+            raise KeyError(event_id)
+        return self._places[event_id]
+
+
 @dataclass(slots=True)
 class SagaState:
     """A saga as its events tell it."""
@@ -51,9 +118,8 @@ class SagaState:
     reason: str = ""
     steps: dict[str, StepState] = field(default_factory=dict)
     answers: dict[str, Message] = field(default_factory=dict)
-    heard: dict[str, Message] = field(default_factory=dict)
-    # When each happened; when it was heard, if that was earlier.
-    heard_at: dict[str, int] = field(default_factory=dict)
+    # Also those from before it began.
+    heard: HeardEvents = field(default_factory=HeardEvents)
     used: set[str] = field(default_factory=set)
 
     @property
@@ -123,9 +189,8 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
         case ev.WaitBegan():
             state.steps[event.step] = StepState("waiting", deadline=microseconds(event.deadline), changed_at=at)
         case ev.EventHeard():
-            state.heard = {**state.heard, event.event_id: unpack(event.event)}
             # An earlier release did not record when the event happened.
-            state.heard_at = {**state.heard_at, event.event_id: min(_moment(event.occurred_at) or at, at)}
+            state.heard = state.heard.added(event.event_id, unpack(event.event), min(_moment(event.occurred_at) or at, at))
         case ev.WaitEnded():
             if not event.event_stays:
                 state.used = {*state.used, event.event_id}

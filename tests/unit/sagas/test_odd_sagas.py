@@ -17,12 +17,12 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.store import NewEvent
-from citybrain.mesh.errors import Refused
+from citybrain.mesh.errors import NotFound, Refused, Unavailable
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
-from citybrain.sagas.engine.definition import Parallel, Wait, Workflow
+from citybrain.sagas.engine.definition import Node, Parallel, Wait, Workflow
 from citybrain.sagas.engine.records import Known, _within_limits
-from citybrain.sagas.engine.state import SagaState, pack
+from citybrain.sagas.engine.state import HeardEvents, SagaState, pack
 from citybrain.sagas.service import SagaService
 from tests.unit.sagas.saga_city import City, Department, city, runner_of, step
 
@@ -279,7 +279,7 @@ def test_an_old_saga_hears_what_its_own_version_hears_and_a_new_one_does_not(tmp
         city.hear(MissionReported(incident_id="t"), "arrived there")
         city.rest()
         assert (city.phase(), city.runner.load("t").phase) == ("completed", "running")
-        assert city.runner.load("t").heard == {}
+        assert city.runner.load("t").heard == HeardEvents()
         assert city.runner.load("t").workflow_version == 2, "only the newest version begins sagas"
         city.hear(IncidentCancelled(incident_id="t"), "cancelled")
         city.rest()
@@ -294,6 +294,80 @@ def test_an_old_saga_hears_what_its_own_version_hears_and_a_new_one_does_not(tmp
         older=first,
         kinds=(IncidentOpened, IncidentCancelled),
     )
+
+
+def test_what_comes_before_its_saga_counts_when_it_begins(tmp_path: Path) -> None:
+    def before(city: City) -> None:
+        city.start()
+        city.hear(MissionReported(incident_id="s"), "early")
+        city.rest()
+        with pytest.raises(NotFound):
+            city.runner.load("s")
+        assert city.recorded() == ["EventHeard"]
+
+    def afterwards(city: City) -> None:
+        city.start()
+        city.hear(MissionReported(incident_id="s"), "early")
+        city.open().rest()
+        assert city.phase() == "completed"
+        assert city.recorded()[:3] == ["EventHeard", "SagaStarted", "WaitBegan"], "a second delivery changes nothing"
+
+    nodes = (Wait("w", MissionReported, 60),)
+    city(tmp_path, before, *nodes)
+    city(tmp_path, afterwards, *nodes)
+
+
+def test_a_saga_that_was_called_off_before_it_began_does_nothing(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start()
+        city.hear(IncidentCancelled(incident_id="s"), "cancelled")
+        city.rest()
+        city.open().rest()
+        assert (city.phase(), Department.calls) == ("undone", [])
+
+    city(tmp_path, test, step("a"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ((step("renamed"), step("b")), "it has no a"),
+        ((step("b"),), "it has no a"),
+        ((Wait("a", MissionReported, 60), step("b")), "a is a wait in it, and was a step"),
+    ],
+    ids=["renamed", "taken out", "made a wait"],
+)
+def test_a_definition_that_was_changed_under_its_version_sends_and_undoes_nothing_until_it_is_put_back(
+    tmp_path: Path, changed: tuple[Node, ...], why: str
+) -> None:
+    as_it_was = (step("a"), step("b"))
+
+    def before(city: City) -> None:
+        Department.fails["a"] = Unavailable("not now")
+        city.start().open().rest()
+        assert city.status("a") == "pausing"
+        city.end()
+
+    def with_another(city: City) -> None:
+        city.start().advance(5)
+        city.hear(IncidentCancelled(incident_id="s"), "cancelled")
+        city.rest()
+        assert city.phase() == "needs human"
+        told = city.runner.load("s").reason
+        assert why in told and "was changed after this saga began" in told
+        assert Department.calls == [], "nothing is sent, and nothing undone"
+        with pytest.raises(Refused, match="nothing of saga s can be decided here"):
+            city.runner.resume("s")
+
+    def put_back(city: City) -> None:
+        city.start().rest()
+        city.runner.resume("s")
+        city.rest()
+        assert (city.phase(), Department.calls) == ("undone", ["undo a"])
+
+    city(tmp_path, before, *as_it_was)
+    city(tmp_path, with_another, *changed)
+    city(tmp_path, put_back, *as_it_was)
 
 
 # -- what can never be kept ---------------------------------------------------------------------------------------------------
