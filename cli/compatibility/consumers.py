@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from citybrain.sagas.v1.events_pb2 import HumanDecided
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
 
 from citybrain.cli.compatibility.contracts import Consumer
 from citybrain.cli.compatibility.reads import NOTHING, WHOLE, Instance, Reader, Ref, Saga, Told, Value, paths
@@ -28,7 +30,18 @@ from citybrain.mesh.providers.views import View
 from citybrain.mesh.service import Client, Follow, Service
 from citybrain.mesh.startup.entry import entrypoints, load_entry
 from citybrain.mesh.upcasting import load_upcasters, steps
-from citybrain.sagas.engine.definition import Command, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import (
+    Choice,
+    Command,
+    During,
+    Human,
+    Node,
+    Repeat,
+    Step,
+    Wait,
+    Workflow,
+    parts,
+)
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import unpack
 
@@ -97,21 +110,36 @@ def _of_workflow(manifest: Manifest, package: str, name: str, versions: Iterable
         state = Value(saga=Saga(_whole([type_name(workflow.starts_on)]), dict(_answers(workflow))))
         for event, function in [*workflow.hears.items(), *workflow.undo_on.items()]:
             reader.follow(function, Value(_whole([type_name(event)])))
-        for leaf in workflow.leaves():
-            if callable(leaf.deadline_s):
-                reader.follow(leaf.deadline_s, state)
-            if isinstance(leaf, Wait):
-                for event, condition in [(leaf.event, leaf.matches), *leaf.fails_on.items()]:
-                    reader.follow(condition, state, Value(_whole([type_name(event)])))
-                continue
-            for command in _commands(leaf):
+        for part in parts(workflow.nodes):
+            for function, sees in _functions(part):
+                reader.follow(function, state, NOTHING if sees is None else Value(_whole([type_name(sees)])))
+            for command in _commands(part):
                 calls.add(command.method.replace("/", "."))
                 reader.follow(command.request, state, NOTHING)
     return Consumer(f"{manifest.name}/{name}", manifest.team, _reads(reader, heard), sorted(calls))
 
 
-def _commands(step: Step) -> list[Command]:
-    return [command for command in (step.command, step.undo) if command is not None]
+def _functions(part: Node) -> Iterator[tuple[Callable[..., Any], type[Message] | None]]:
+    """The functions of a part that see the saga, each with the event that it sees too."""
+    match part:
+        case Wait():
+            if callable(part.deadline_s):
+                yield part.deadline_s, None
+            yield part.matches, part.event
+            yield from ((why, event) for event, why in part.fails_on.items())
+        case Human():
+            yield part.question, None
+            yield part.validator, None
+        case Choice():
+            yield from ((condition, None) for condition, _ in part.ways)
+        case Repeat():
+            yield part.until, None
+        case During():
+            yield from ((reaction.why, event) for event, reaction in part.on.items())
+
+
+def _commands(part: Node) -> list[Command]:
+    return [command for command in (part.command, part.undo) if command is not None] if isinstance(part, Step) else []
 
 
 def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
@@ -119,6 +147,8 @@ def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
     for leaf in workflow.leaves():
         if isinstance(leaf, Wait):
             yield leaf.name, _whole([type_name(leaf.event)])
+        elif isinstance(leaf, Human):
+            yield leaf.name, _whole([type_name(HumanDecided)])
         else:
             service, _, method = leaf.command.method.partition("/")
             found: MethodDescriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]

@@ -5,41 +5,35 @@ The events say which commands are to be sent (StepSent, UndoSent), so that the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
-from citybrain.sagas.engine.definition import Node, Parallel, Step, Wait, Workflow
-from citybrain.sagas.engine.state import SagaState, StepState, evolve
+from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow
+from citybrain.sagas.engine.following import ASKED, WAIT, following, shortened
+from citybrain.sagas.engine.state import TRANSIENT, SagaState, evolve
 
-# Failures that may be over in a moment. Every other failure is an answer.
-TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
 # How often an undo is tried before a human is asked.
 UNDO_TRIES = 12
 UNDO_PAUSE_S = 2.0
 UNDO_LONGEST_PAUSE_S = 30.0
-UNDO_DEADLINE_S = 30.0
 # Pauses grow: thousands of sagas that wait for one thing must not ask for it all the time.
 _GROWTH = 1.5
-_WAIT = "wait/"
-# In bytes: every contract takes a reason of this length.
-_LONGEST_REASON = 500
+_KINDS = {Step: "step", Wait: "wait", Human: "question"}
 
 
 def misfit(workflow: Workflow, state: SagaState) -> str:
     """Why a definition cannot be the one that a saga has gone by so far; empty where it can."""
     for name, step in state.steps.items():
         try:
-            now = "a step" if isinstance(workflow.leaf(name), Step) else "a wait"
+            kind = _KINDS[type(workflow.leaf(name))]
         except KeyError:
             return f"it has no {name}"
-        # Only a step sends a command.
-        before = "a step" if step.key else "a wait"
-        if now != before:
-            return f"{name} is {now} in it, and was {before}"
+        if kind != step.kind:
+            return f"{name} is a {kind} in it, and was a {step.kind}"
     return ""
 
 
@@ -50,11 +44,6 @@ class Try(NamedTuple):
     key: str
     number: int
     undo: bool
-
-
-def shortened(reason: str) -> str:
-    """The reason, cut to a length that every undo command can carry, without half a character at its end."""
-    return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def react(
@@ -79,10 +68,10 @@ def react(
         if isinstance(event, ev.TimerFired):
             fired.add(event.timer)
     looked_at = before if only_heard else 0
-    while (following := next(_next(workflow, state, now, fired, looked_at), None)) is not None:
-        events.append(following)
+    while (then := next(following(workflow, state, now, fired, looked_at), None)) is not None:
+        events.append(then)
         # Another state: what was heard before may fit now.
-        state, looked_at = evolve(state, following, now), 0
+        state, looked_at = evolve(state, then, now), 0
     return events, state
 
 
@@ -99,10 +88,10 @@ def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: 
     return failed
 
 
-def on_undo_failure(state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
+def on_undo_failure(state: SagaState, step: str, undo_key: str, code: str, message: str, now: int) -> Message:
     """The input for an undo that failed: tried again, or a human is needed."""
-    failed = ev.UndoFailed(step=step, key=key, code=code, message=shortened(message))
-    tries = state.steps[step].undo_tries
+    failed = ev.UndoFailed(step=step, key=undo_key, code=code, message=shortened(message))
+    tries = next((one.undo_tries for one in state.attempts() if one.undo_key == undo_key), state.steps[step].undo_tries)
     if code in TRANSIENT and tries < UNDO_TRIES:
         failed.retry_at.CopyFrom(timestamp(now + _pause(UNDO_PAUSE_S, UNDO_LONGEST_PAUSE_S, tries)))
     return failed
@@ -125,16 +114,18 @@ def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:
             elif step.status == "sent":
                 yield step.deadline, f"deadline/{name}/{step.key}"
             elif step.status == "waiting":
-                yield step.deadline, _WAIT + name
-    elif state.phase == "undoing":
-        for name, step in state.steps.items():
-            if step.undo == "pausing":
-                yield step.undo_retry_at, f"undo/{name}/{step.undo_tries}"
+                yield step.deadline, WAIT + name
+            elif step.status == "asked":
+                yield step.deadline, f"{ASKED}{name}/{step.times}"
+    if state.phase in ("running", "undoing"):
+        for one in state.attempts():
+            if one.undo == "pausing":
+                yield one.undo_retry_at, f"undo/{one.key}/{one.undo_tries}"
 
 
 def ends_a_wait(timer: str) -> bool:
     """Whether a timer is the deadline of a wait."""
-    return timer.startswith(_WAIT)
+    return timer.startswith(WAIT)
 
 
 def tries_before(timer: str) -> int:
@@ -145,155 +136,11 @@ def tries_before(timer: str) -> int:
 
 def tries_out(state: SagaState) -> Iterator[Try]:
     """The tries that are recorded as sent and have no recorded outcome yet."""
-    for name, step in state.steps.items():
-        if state.phase in ("running", "needs human") and not state.undo_begun and step.status == "sent":
-            yield Try(name, step.key, step.tries, undo=False)
-        elif state.phase == "undoing" and step.undo == "sent":
-            yield Try(name, step.undo_key, step.undo_tries, undo=True)
-
-
-# -- what comes next ----------------------------------------------------------------------------------------------------
-
-
-def _next(workflow: Workflow, state: SagaState, now: int, fired: Collection[str], looked_at: int) -> Iterator[Message]:
-    """The events that follow from the state. The caller takes the first, folds it in, and asks again.
-
-    Events that were heard come before deadlines that have passed: an event that happened in time counts. `looked_at`: of the
-    first so many that were heard nothing follows.
-    """
-    if state.phase == "running":
-        yield from _called_off(workflow, state, looked_at)
-        yield from _waited_for(workflow, state, looked_at)
-        yield from _in_vain(workflow, state, looked_at)
-        yield from _overdue(state, now, fired)
-        yield from _failed(workflow, state)
-        yield from _go_on(workflow.nodes, state, now)
-        if _ended(workflow.nodes, state):
-            yield ev.SagaCompleted()
-    elif state.phase == "needs human" and not state.undo_begun:
-        yield from _called_off(workflow, state, looked_at)
-        yield from _came_after_all(workflow, state, looked_at)
-    elif state.phase == "undoing":
-        yield from _undo(workflow, state, now)
-
-
-def _waiting(workflow: Workflow, state: SagaState) -> Iterator[tuple[str, StepState, Wait]]:
-    """The waits that have begun and not ended."""
-    for name, step in state.steps.items():
-        if step.status == "waiting":
-            node = workflow.leaf(name)
-            assert isinstance(node, Wait)
-            yield name, step, node
-
-
-def _waited_for(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
-    for name, step, node in _waiting(workflow, state):
-        for event_id, message in state.heard.since(looked_at):
-            in_time = event_id not in state.used and state.heard.at(event_id) <= step.deadline
-            if in_time and isinstance(message, node.event) and node.matches(state, message):
-                yield ev.WaitEnded(step=name, event_id=event_id, event_stays=node.implied)
-
-
-def _in_vain(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
-    """Waits that may never end. An event from before the wait began says nothing: it was known when the wait began."""
-    for name, step, node in _waiting(workflow, state):
-        for event_id, message in state.heard.since(looked_at):
-            why = node.fails_on.get(type(message))
-            if why is not None and state.heard.at(event_id) > step.changed_at and (reason := why(state, message)):
-                yield ev.StepFailed(step=name, code=type(message).__name__, message=shortened(reason))
-
-
-def _came_after_all(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
-    """The events that a human was asked about have come after all: no human is needed any more."""
-    asked = [workflow.leaf(name) for name, step in state.steps.items() if step.status in ("failed", "timed out")]
-    # If none has come now, none follows from those before.
-    if any(_has_come(node, state, looked_at) for node in asked) and all(_has_come(node, state, 0) for node in asked):
-        yield ev.SagaResumed()
-
-
-def _has_come(node: Step | Wait, state: SagaState, looked_at: int) -> bool:
-    unused = (message for event_id, message in state.heard.since(looked_at) if event_id not in state.used)
-    return isinstance(node, Wait) and any(isinstance(one, node.event) and node.matches(state, one) for one in unused)
-
-
-def _overdue(state: SagaState, now: int, fired: Collection[str]) -> Iterator[Message]:
-    for name, step in state.steps.items():
-        ends = step.status in ("sent", "pausing") or (step.status == "waiting" and _WAIT + name in fired)
-        if ends and step.deadline <= now:
-            yield ev.StepTimedOut(step=name, key=step.key)
-
-
-def _called_off(workflow: Workflow, state: SagaState, looked_at: int) -> Iterator[Message]:
-    for _, message in state.heard.since(looked_at):
-        reason = workflow.undo_on.get(type(message))
-        if reason is not None:
-            yield ev.UndoBegan(reason=shortened(reason(message)))
-
-
-def _failed(workflow: Workflow, state: SagaState) -> Iterator[Message]:
-    for name, step in state.steps.items():
-        if step.status in ("failed", "timed out"):
-            definition = workflow.leaf(name)
-            why = shortened(f"{name}: {step.reason}")
-            if definition.otherwise == "go on":
-                yield ev.StepSkipped(step=name, reason=step.reason)
-            elif definition.otherwise == "needs human":
-                yield ev.SagaNeedsHuman(step=name, reason=why)
-            else:
-                yield ev.UndoBegan(reason=why)
-
-
-def _go_on(nodes: Iterable[Node], state: SagaState, now: int) -> Iterator[Message]:
-    for node in nodes:
-        if isinstance(node, Parallel):
-            for branch in node.branches:
-                yield from _go_on(branch, state, now)
-        elif isinstance(node, Wait):
-            yield from _wait(node, state, now)
-        else:
-            yield from _send(node, state, now)
-        if not _ended([node], state):
-            return
-
-
-def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
-    step = state.steps.get(node.name)
-    if step is None or step.status == "resumed":
-        deadline = timestamp(now + int(node.deadline_s * 1_000_000))
-        yield ev.StepSent(step=node.name, key=state.key(node.name), try_number=1, deadline=deadline)
-    elif step.status == "pausing" and step.retry_at <= now:
-        yield ev.StepSent(step=node.name, key=step.key, try_number=step.tries + 1, deadline=timestamp(step.deadline))
-
-
-def _wait(node: Wait, state: SagaState, now: int) -> Iterator[Message]:
-    step = state.steps.get(node.name)
-    if step is None or step.status == "resumed":
-        seconds = node.deadline_s(state) if callable(node.deadline_s) else node.deadline_s
-        yield ev.WaitBegan(step=node.name, deadline=timestamp(now + int(seconds * 1_000_000)))
-
-
-def _ended(nodes: Iterable[Node], state: SagaState) -> bool:
-    for node in nodes:
-        if isinstance(node, Parallel):
-            if not all(_ended(branch, state) for branch in node.branches):
-                return False
-        elif node.name not in state.steps or state.steps[node.name].status not in ("done", "skipped"):
-            return False
-    return True
-
-
-def _undo(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
-    """Undoes in reverse, one after the other. A command that was sent counts as carried out, whether it was answered or not."""
-    for name in reversed(state.steps):
-        step = state.steps[name]
-        definition = workflow.leaf(name)
-        if not isinstance(definition, Step) or definition.undo is None or step.undo in ("done", "skipped"):
-            continue
-        key = f"{step.key}/undo"
-        deadline = timestamp(now + int(UNDO_DEADLINE_S * 1_000_000))
-        if step.undo == "" or (step.undo == "pausing" and step.undo_retry_at <= now):
-            yield ev.UndoSent(step=name, key=key, try_number=step.undo_tries + 1, deadline=deadline)
-        elif step.undo == "failed":
-            yield ev.SagaNeedsHuman(step=name, reason=f"{name} could not be undone: {step.reason}")
+    if state.phase not in ("running", "needs human", "undoing"):
         return
-    yield ev.SagaUndone(reason=state.reason)
+    for name, step in state.steps.items():
+        if step.status == "sent" and not step.undo and not state.undo_begun:
+            yield Try(name, step.key, step.tries, undo=False)
+    for one in state.attempts():
+        if one.undo == "sent":
+            yield Try(one.name, one.undo_key, one.undo_tries, undo=True)

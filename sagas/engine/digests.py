@@ -43,7 +43,7 @@ def _lines(value: Any) -> Iterator[str]:
         for field in dataclasses.fields(value):
             held = getattr(value, field.name)
             # A word that the vocabulary gets later changes no definition that does not use it.
-            if not _is_default(field, held):
+            if field.init and not _is_default(field, held):
                 yield field.name
                 yield from _lines(held)
     elif callable(value) and (text := text_of(value)):

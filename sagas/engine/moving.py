@@ -80,7 +80,7 @@ def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> 
     match data:
         case ev.StepSent() | ev.UndoSent():
             steps[data.step] = NOW
-        case ev.WaitBegan():
+        case ev.WaitBegan() | ev.HumanAsked():
             steps[data.step] = microseconds(data.deadline)
         case ev.StepFailed() | ev.UndoFailed() if data.HasField("retry_at"):
             # This is before the deadline of the step; else there would be no retry.

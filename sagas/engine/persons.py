@@ -1,31 +1,99 @@
-"""Decisions of a person about a step of a saga: go on without it, or give it up. Pure."""
+"""Decisions of a person about a saga: an answer to a question; that a step is left out, given up, or may be undone.
+
+All of them are pure, and none records the same decision twice.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import NotFound, Refused
-from citybrain.sagas.engine.decider import shortened
-from citybrain.sagas.engine.state import SagaState, StepState
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
+from citybrain.sagas.engine.definition import Human, Workflow
+from citybrain.sagas.engine.following import shortened
+from citybrain.sagas.engine.state import UNDO, SagaState, StepState
 
 GIVEN_UP = "GIVEN_UP"
+
+May = Callable[[str], bool]
+"""Whether the person may act for an authority."""
+
+
+def authority_scope(who: str) -> str:
+    """The scope of those who may decide for an authority: sagas.decide.fire_command."""
+    return f"sagas.decide.{who}"
+
+
+def decide(
+    workflow: Workflow, state: SagaState, question: str, option: str, reason: str, by: str, may: May
+) -> list[Message]:  # fmt: skip
+    """The inputs of an answer to a question. Forbidden: they are not of an authority that was asked. Refused: not now."""
+    known = _begun(state, question)
+    node = workflow.leaf(question)
+    if not isinstance(node, Human):
+        raise Refused(f"{question} of saga {state.saga_id} is no question: nobody is asked there", "NO_QUESTION")
+    asked = node.who[: known.times] or node.who[:1]
+    if not any(map(may, asked)):
+        scopes = " or ".join(map(authority_scope, asked))
+        raise Forbidden(f"{question} is decided by {', '.join(asked)}: this token needs the scope {scopes}", "NOT_ASKED")
+    if option not in node.options:
+        raise BadRequest([("option", f"is none of {question}: choose one of {', '.join(node.options)}")])
+    if known.status == "done":
+        decided = state.decision(question)
+        if decided == option:
+            return []
+        raise Refused(f"{question} of saga {state.saga_id} was decided: {decided}", "WAS_DECIDED")
+    if state.phase in ("completed", "undone", "undoing") or state.undo_begun or known.status not in ("asked", "timed out"):
+        raise Refused(f"nobody is asked for {question} of saga {state.saga_id} now: it is {state.phase}", "NOT_ASKED_NOW")
+    if why_not := node.validator(state, option):
+        raise Refused(f"{option} cannot be chosen for {question} now: {why_not}", "DECISION_REFUSED")
+    return [ev.HumanDecided(step=question, option=option, reason=reason, by=by)]
+
+
+def clear(workflow: Workflow, state: SagaState, step: str, reason: str, by: str, may: May) -> list[Message]:
+    """The inputs that let a step be undone which protects life. Forbidden: they are not of the authority that clears it."""
+    known = _begun(state, step)
+    definition = workflow.leaf(step)
+    authority = getattr(definition, "clearance", "")
+    if not authority:
+        raise Refused(f"{step} of saga {state.saga_id} needs no clearance to be undone", "NO_CLEARANCE_NEEDED")
+    if not may(authority):
+        raise Forbidden(f"{authority} clears {step}: this token needs the scope {authority_scope(authority)}", "NOT_ASKED")
+    waiting = [one for one in state.attempts() if one.name == step and one.key and one.undo not in ("done", "skipped")]
+    left = [one for one in waiting if not one.cleared]
+    if waiting and not left:
+        return []
+    if not left or not (state.undo_begun or any(one.undo for one in left)):
+        raise Refused(
+            f"{step} of saga {state.saga_id} is not being undone: it is {known.undo or known.status}", "NOT_BEING_UNDONE"
+        )
+    cleared: list[Message] = [ev.UndoCleared(step=step, key=one.key, reason=reason, by=by) for one in left]
+    return [*cleared, ev.SagaResumed()] if state.phase == "needs human" else cleared
 
 
 def skip(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
     """The inputs that make a saga go on without a step, or without undoing it. None where that was decided before."""
     known = _begun(state, step)
-    if state.phase == "undoing" or state.undo_begun:
-        if known.undo in ("", "done"):
+    back = next((one for one in state.taking_back if one.name == step), None)
+    if state.undo_begun or back is not None:
+        if state.undo_begun:
+            undone = [one for one in state.attempts() if one.name == step and one.undo not in ("", "done")]
+            back = next((one for one in undone if one.undo != "skipped"), undone[0] if undone else None)
+        if back is None:
             raise Refused(f"saga {state.saga_id} is undone in reverse, and not at {step} now", "NOT_BEING_UNDONE")
-        skipped: Message = ev.UndoSkipped(step=step, reason=reason, by=by)
-        said = known.undo == "skipped"
+        skipped: Message = ev.UndoSkipped(step=step, reason=reason, by=by, key=back.key + UNDO)
+        said = back.undo == "skipped"
     else:
         skipped = ev.StepSkipped(step=step, reason=reason, by=by)
         said = known.status == "skipped"
     if said:
         return []
-    _not_ended(state, step, known)
+    if back is None:
+        _not_ended(state, step, known)
+    elif state.phase in ("completed", "undone"):
+        raise Refused(f"saga {state.saga_id} has ended: it is {state.phase}", "SAGA_ENDED")
     return [skipped, ev.SagaResumed()] if state.phase == "needs human" else [skipped]
 
 
@@ -34,7 +102,7 @@ def fail(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
     known = _begun(state, step)
     if known.reason.startswith(f"{GIVEN_UP}: "):
         return []
-    if state.phase == "undoing" or state.undo_begun:
+    if state.undo_begun:
         raise Refused(f"saga {state.saga_id} is being undone already", "IS_BEING_UNDONE")
     _not_ended(state, step, known)
     return [

@@ -52,7 +52,7 @@ from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.ownership import Ownership
 from citybrain.sagas.engine.records import Known, Records
-from citybrain.sagas.engine.state import SagaState, evolve, pack
+from citybrain.sagas.engine.state import UNDO, SagaState, evolve, pack
 from citybrain.sagas.engine.turns import Turns
 
 # In machine time, for every call: a call that hangs is tried again under the same key.
@@ -62,6 +62,8 @@ _FIRST_PAUSE_S = 0.05
 _LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
 _ENDED = ("completed", "undone")
+# A step that the saga does not wait for any more, though its command may still take effect.
+_GIVEN_UP = ("skipped", "failed", "timed out")
 
 Inputs = Callable[[SagaState], Sequence[Message]]
 Outcome = Callable[[Message | CallFailed], Inputs]
@@ -386,7 +388,7 @@ class SagaRunner(Provider):
         command = step.undo if one.undo else step.command
         assert command is not None
         # The request of an undo names the command that it undoes.
-        key = known.state.steps[one.step].key if one.undo else one.key
+        key = one.key.removesuffix(UNDO) if one.undo else one.key
         outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
         trigger = trace.get_current_span().get_span_context()
         links = [trace.Link(trigger)] if trigger.is_valid else []
@@ -399,7 +401,7 @@ class SagaRunner(Provider):
                 cause = known.sent.get(one.key, "")
                 work = ctx.Call(self._me, what, one.key, correlation_id=saga_id, causation_id=cause, behalf=known.state.behalf)
                 ctx.enter(work)
-                result = await self._call(command, known.state, key, one, what)
+                result = await self._call(command, _as_it_is_for(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
                 # Recording may take long, and must not hold up other calls.
@@ -433,11 +435,17 @@ class SagaRunner(Provider):
         def outcome(result: Message | CallFailed) -> Inputs:
             def inputs(state: SagaState) -> Sequence[Message]:
                 now = self._process.clock.now()
-                sent = state.steps.get(one.step)
-                if state.phase not in ("running", "needs human") or state.undo_begun or not sent or sent.status != "sent":
+                attempt = state.attempt_of(one.key)
+                if state.phase not in ("running", "needs human") or state.undo_begun or attempt is None or attempt.undo:
                     # The saga went another way meanwhile. Its undo names this command by its key.
                     return []
+                is_out = attempt.status == "sent"
+                # An answer counts also when the saga has given the step up.
+                if attempt is not state.steps[one.step] or not (is_out or attempt.status in _GIVEN_UP):
+                    return []
                 if isinstance(result, CallFailed):
+                    if not is_out:
+                        return []
                     return [on_failure(workflow, state, one.step, one.key, result.code.name, str(result), now)]
                 return [ev.StepAnswered(step=one.step, key=one.key, response=pack(result))]
 
@@ -449,7 +457,7 @@ class SagaRunner(Provider):
         def outcome(result: Message | CallFailed) -> Inputs:
             def inputs(state: SagaState) -> Sequence[Message]:
                 now = self._process.clock.now()
-                if state.phase != "undoing" or state.steps[one.step].undo != "sent":
+                if not any(attempt.undo == "sent" and attempt.undo_key == one.key for attempt in state.attempts()):
                     return []
                 if isinstance(result, CallFailed):
                     return [on_undo_failure(state, one.step, one.key, result.code.name, str(result), now)]
@@ -554,6 +562,12 @@ def _starting(workflow: Workflow, saga_id: str, first: Heard) -> Inputs:
         return [started]
 
     return inputs
+
+
+def _as_it_is_for(state: SagaState, one: Try) -> SagaState:
+    """The state as the function of a command sees it: the reason of an undo is that of its own, where it has one."""
+    attempt = state.attempt_of(one.key.removesuffix(UNDO)) if one.undo else None
+    return replace(state, reason=attempt.undo_reason) if attempt is not None and attempt.undo_reason else state
 
 
 def _whose(workflow: Workflow, event: Message) -> str:

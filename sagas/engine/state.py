@@ -1,10 +1,13 @@
-"""Where a saga stands: folded from its own event stream and from nothing else."""
+"""Where a saga stands: folded from its own event stream and from nothing else.
+
+It is long because every event has its line here.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from citybrain.sagas.v1 import events_pb2 as ev
@@ -16,26 +19,50 @@ from typing_extensions import override
 from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.upcasting import modern
 
+# Failures that may be over in a moment, and after which nobody knows whether the command took effect. Every other is an answer.
+TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED", "UNKNOWN", "INTERNAL"})
+_NOTHING = {"waiting": "not heard of in time", "asked": "nobody decided in time"}
+UNDO = "/undo"
+"""Ends the key of an undo; before it stands the key of what it takes back."""
+
 # "unknown" is only shown: no event leads to it.
 Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]
 
 
 @dataclass(slots=True)
 class StepState:
-    """One step or wait. Moments are microseconds of city time; 0 means none."""
+    """One attempt of a step, a wait or a question. Moments are microseconds of city time; 0 means none."""
 
-    # "resumed": a human wants it done again, and it was not sent again yet.
-    status: Literal["sent", "pausing", "waiting", "done", "skipped", "failed", "timed out", "resumed"]
+    # "resumed": a human wants it done again, under the same key. "again": the saga has gone back, and it has yet to begin anew.
+    status: Literal[
+        "sent", "pausing", "waiting", "asked", "done", "skipped", "failed", "timed out", "resumed", "again"
+    ]  # fmt: skip
     key: str = ""
     tries: int = 1
     deadline: int = 0
     retry_at: int = 0
     reason: str = ""
     changed_at: int = 0
-    undo: Literal["", "sent", "pausing", "done", "failed", "skipped"] = ""
+    # "wanted": it is to be taken back while the saga goes on.
+    undo: Literal["", "wanted", "sent", "pausing", "done", "failed", "skipped"] = ""
     undo_key: str = ""
     undo_tries: int = 0
     undo_retry_at: int = 0
+    undo_reason: str = ""
+    # A person with authority has said that it may be undone.
+    cleared: bool = False
+    name: str = ""
+    kind: Literal["step", "wait", "question"] = "step"
+    attempt: int = 1
+    # The place of its command among all that were sent. 0: none was.
+    number: int = 0
+    # When its first attempt began.
+    began_at: int = 0
+    # Nobody knows whether its command took effect.
+    unsure: bool = False
+    # Of a question: who is asked, and for the how manieth time.
+    who: str = ""
+    times: int = 0
 
 
 class HeardEvents(Mapping[str, Message]):
@@ -116,16 +143,28 @@ class SagaState:
     # For whom it runs; empty: for a service.
     behalf: str = ""
     reason: str = ""
+    # The present attempt of each.
     steps: dict[str, StepState] = field(default_factory=dict)
+    # Earlier attempts, the oldest first.
+    past: tuple[StepState, ...] = ()
     answers: dict[str, Message] = field(default_factory=dict)
     # Also those from before it began.
     heard: HeardEvents = field(default_factory=HeardEvents)
     used: set[str] = field(default_factory=set)
-
-    @property
-    def undo_begun(self) -> bool:
-        """Whether the undo of any step has begun. From then on no step is sent."""
-        return any(step.undo for step in self.steps.values())
+    # The events that the saga has gone back for.
+    reacted: set[str] = field(default_factory=set)
+    # The way that each choice has gone.
+    ways: dict[str, int] = field(default_factory=dict)
+    # How often the saga has gone back for a loop or a scope.
+    rounds: dict[str, int] = field(default_factory=dict)
+    # Loops, scopes and branches that are over; with the reason where they did not come to their end.
+    ended_parts: dict[str, str] = field(default_factory=dict)
+    # How many commands were sent.
+    sent: int = 0
+    # Everything is undone; from then on no step is sent.
+    undo_begun: bool = False
+    # The part for whose sake a human is asked; empty: for another reason.
+    asked_for: str = ""
 
     def answer(self, step: str) -> Any:
         """What a step answered; KeyError when it has not."""
@@ -135,9 +174,40 @@ class SagaState:
         """Whether a step was done."""
         return step in self.answers
 
+    def decision(self, question: str) -> str:
+        """The option that was chosen for a question; KeyError when none was."""
+        decided: Any = self.answers[question]
+        return str(decided.option)
+
+    def attempt(self, step: str) -> int:
+        """The number of the present attempt of a step, also if it has not begun."""
+        return self.steps[step].attempt if step in self.steps else 1
+
     def key(self, step: str) -> str:
-        """The request id of a step's command: the same for every try."""
-        return f"{self.saga_id}/{step}/1"
+        """The request id of a step's command in its present attempt: the same for every try."""
+        return f"{self.saga_id}/{step}/{self.attempt(step)}"
+
+    def attempts(self) -> Iterator[StepState]:
+        """All attempts: those of the past, and the present ones."""
+        yield from self.past
+        yield from self.steps.values()
+
+    def attempt_of(self, key: str) -> StepState | None:
+        """The attempt whose command has a key."""
+        return next((one for one in self.attempts() if one.key == key), None)
+
+    @property
+    def taking_back(self) -> list[StepState]:
+        """The attempts that are to be taken back while the saga goes on, in the order in which that is done."""
+        if self.undo_begun:
+            return []
+        wanted = [one for one in self.attempts() if one.undo in ("wanted", "sent", "pausing", "failed")]
+        return sorted(wanted, key=lambda one: one.number, reverse=True)
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What the saga went on without: parts that were left before their end, each with the reason."""
+        return {part: reason for part, reason in self.ended_parts.items() if reason}
 
 
 def unpack(packed: PackedAny) -> Message:
@@ -167,27 +237,29 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.input, state.started_at, state.phase = unpack(event.input), at, "running"
             state.behalf = event.behalf
         case ev.StepSent():
-            before = state.steps.get(event.step)
-            # The reason of the try before is kept until this try has one: its deadline may pass without any answer.
-            reason = before.reason if before is not None and event.try_number > 1 else ""
-            state.steps[event.step] = StepState(
-                "sent", event.key, event.try_number, microseconds(event.deadline), changed_at=at, reason=reason
-            )
+            _begin(state, event.step, at, "step", "sent", key=event.key, tries=event.try_number, deadline=event.deadline)
+        case ev.WaitBegan():
+            _begin(state, event.step, at, "wait", "waiting", deadline=event.deadline)
+        case ev.HumanAsked():
+            _begin(state, event.step, at, "question", "asked", deadline=event.deadline, who=event.who, times=event.time)
         case ev.StepAnswered():
             state.answers = {**state.answers, event.step: unpack(event.response)}
+            _change(state, event.step, at, status="done")
+        case ev.HumanDecided():
+            state.answers = {**state.answers, event.step: event}
             _change(state, event.step, at, status="done")
         case ev.StepFailed():
             retry_at = _moment(event.retry_at)
             status = "pausing" if retry_at else "failed"
-            _change(state, event.step, at, status=status, retry_at=retry_at, reason=f"{event.code}: {event.message}")
+            reason, unsure = f"{event.code}: {event.message}", event.code in TRANSIENT
+            _change(state, event.step, at, status=status, retry_at=retry_at, reason=reason, unsure=unsure)
         case ev.StepTimedOut():
             late = state.steps[event.step]
-            nothing = "not heard of in time" if late.status == "waiting" else "no answer in time"
-            _change(state, event.step, at, status="timed out", reason=late.reason or nothing)
+            reason = late.reason or _NOTHING.get(late.status, "no answer in time")
+            _change(state, event.step, at, status="timed out", reason=reason, unsure=bool(late.key))
         case ev.StepSkipped():
-            _change(state, event.step, at, status="skipped", reason=event.reason)
-        case ev.WaitBegan():
-            state.steps[event.step] = StepState("waiting", deadline=microseconds(event.deadline), changed_at=at)
+            unsure = state.steps[event.step].unsure or state.steps[event.step].status == "sent"
+            _change(state, event.step, at, status="skipped", reason=event.reason, unsure=unsure)
         case ev.EventHeard():
             # An earlier release did not record when the event happened.
             state.heard = state.heard.added(event.event_id, unpack(event.event), min(_moment(event.occurred_at) or at, at))
@@ -196,20 +268,37 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
                 state.used = {*state.used, event.event_id}
             state.answers = {**state.answers, event.step: state.heard[event.event_id]}
             _change(state, event.step, at, status="done")
+        case ev.ChoiceMade():
+            state.ways = {**state.ways, event.step: event.way}
+        case ev.PartEnded():
+            state.ended_parts = {**state.ended_parts, event.step: event.reason}
+        case ev.WentBack():
+            _go_back(state, event, at)
+        case _:
+            _apply_undoing(state, event, at)
+
+
+def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
+    """What undoes a saga, what stops it, and what ends it."""
+    match event:
         case ev.UndoBegan():
-            state.phase, state.reason = "undoing", event.reason
+            state.phase, state.reason, state.undo_begun = "undoing", event.reason, True
         case ev.UndoSent():
-            _change(state, event.step, at, undo="sent", undo_key=event.key, undo_tries=event.try_number, undo_retry_at=0)
+            values: dict[str, Any] = {"undo": "sent", "undo_key": event.key, "undo_tries": event.try_number, "undo_retry_at": 0}
+            _change_attempt(state, event.step, _undone(event.key), at, **values)
         case ev.UndoAnswered():
-            _change(state, event.step, at, undo="done")
+            _change_attempt(state, event.step, _undone(event.key), at, undo="done")
         case ev.UndoFailed():
             retry_at = _moment(event.retry_at)
             undo = "pausing" if retry_at else "failed"
-            _change(state, event.step, at, undo=undo, undo_retry_at=retry_at, reason=f"{event.code}: {event.message}")
+            reason = f"{event.code}: {event.message}"
+            _change_attempt(state, event.step, _undone(event.key), at, undo=undo, undo_retry_at=retry_at, reason=reason)
         case ev.UndoSkipped():
-            _change(state, event.step, at, undo="skipped", reason=event.reason)
+            _change_attempt(state, event.step, _undone(event.key), at, undo="skipped", reason=event.reason)
+        case ev.UndoCleared():
+            _change_attempt(state, event.step, event.key, at, cleared=True)
         case ev.SagaNeedsHuman():
-            state.phase, state.reason = "needs human", event.reason
+            state.phase, state.reason, state.asked_for = "needs human", event.reason, event.step
         case ev.SagaResumed():
             _resume(state)
         case ev.SagaCompleted():
@@ -218,15 +307,63 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.phase = "undone"
 
 
+def _begin(state: SagaState, name: str, at: int, kind: Any, status: Any, *, deadline: Timestamp, **values: Any) -> None:
+    """An attempt begins, or a try of it."""
+    before = state.steps.get(name)
+    began = StepState(status, deadline=microseconds(deadline), changed_at=at, name=name, kind=kind, began_at=at, **values)
+    if before is not None:
+        began.attempt, began.began_at, began.number = before.attempt, before.began_at or at, before.number
+        if began.tries > 1 or began.times > 1:
+            # The reason of the try before is kept until this try has one: its deadline may pass without any answer.
+            began.reason = before.reason
+    if kind == "step" and (before is None or before.key != began.key):
+        state.sent += 1
+        began.number = state.sent
+    state.steps[name] = began
+
+
+def _go_back(state: SagaState, event: ev.WentBack, at: int) -> None:
+    state.rounds = {**state.rounds, event.step: state.rounds.get(event.step, 0) + 1}
+    if event.event_id:
+        state.reacted = {*state.reacted, event.event_id}
+    for key in event.take_back:
+        _change_attempt(state, "", key, at, undo="wanted", undo_reason=event.reason)
+    if event.leaves:
+        state.ended_parts = {**state.ended_parts, event.step: event.reason}
+    again = set(event.again)
+    state.ways = {name: way for name, way in state.ways.items() if name not in again}
+    state.ended_parts = {name: reason for name, reason in state.ended_parts.items() if name not in again}
+    state.answers = {name: answer for name, answer in state.answers.items() if name not in again}
+    # A loop inside begins its rounds anew.
+    state.rounds = {name: count for name, count in state.rounds.items() if name not in again}
+    for name in event.again:
+        before = state.steps.get(name)
+        if before is None or before.status == "again":
+            continue
+        if before.key:
+            state.past = (*state.past, before)
+        state.steps[name] = StepState(
+            "again", name=name, kind=before.kind, attempt=before.attempt + 1, began_at=before.began_at, changed_at=at
+        )
+
+
 def _resume(state: SagaState) -> None:
     """A human has mended the cause: steps that failed are tried anew, and steps under way get their whole time again."""
-    undoing = state.undo_begun
-    state.phase = "undoing" if undoing else "running"
-    for step in state.steps.values():
-        if step.undo == "failed":
-            step.undo, step.undo_tries = "", 0
-        elif not undoing and step.status not in ("done", "skipped"):
+    state.phase = "undoing" if state.undo_begun else "running"
+    # A loop that a human was asked about gets all its rounds again.
+    state.rounds = {name: count for name, count in state.rounds.items() if name != state.asked_for}
+    state.asked_for = ""
+    state.past = tuple(map(_undo_anew, state.past))
+    for name, step in state.steps.items():
+        state.steps[name] = step = _undo_anew(step)
+        if not state.undo_begun and step.status not in ("done", "skipped", "again"):
             step.status = "resumed"
+
+
+def _undo_anew(step: StepState) -> StepState:
+    if step.undo != "failed":
+        return step
+    return replace(step, undo="wanted" if step.undo_reason else "", undo_tries=0)
 
 
 def _change(state: SagaState, step: str, at: int, **values: Any) -> None:
@@ -234,6 +371,21 @@ def _change(state: SagaState, step: str, at: int, **values: Any) -> None:
     for name, value in values.items():
         setattr(changed, name, value)
     changed.changed_at = at
+
+
+def _change_attempt(state: SagaState, step: str, key: str, at: int, **values: Any) -> None:
+    """Changes the attempt whose command has a key. Without a key: the present one, as an earlier release meant it."""
+    for number, one in enumerate(state.past):
+        if one.key == key:
+            state.past = (*state.past[:number], replace(one, **values, changed_at=at), *state.past[number + 1 :])
+            return
+    present = next((name for name, one in state.steps.items() if key and one.key == key), step)
+    _change(state, present, at, **values)
+
+
+def _undone(key: str) -> str:
+    """The key of the command that an undo takes back."""
+    return key.removesuffix(UNDO)
 
 
 def _moment(moment: Timestamp) -> int:

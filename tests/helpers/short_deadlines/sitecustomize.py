@@ -7,19 +7,23 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from citybrain.sagas.engine.definition import Node, Parallel
+from citybrain.sagas.engine.definition import Human, Node, Parallel, Step, Wait
 from citybrain.sagas.workflows import emergency_response
 
 DEADLINES_S: dict[str, Any] = json.loads(os.environ.get("TEST_DEADLINES_S", "{}"))
 
 
 def _shorter(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    return tuple(
-        Parallel(tuple(map(_shorter, node.branches)))
-        if isinstance(node, Parallel)
-        else replace(node, deadline_s=DEADLINES_S.get(node.name, node.deadline_s))
-        for node in nodes
-    )
+    return tuple(map(_shortened, nodes))
+
+
+def _shortened(node: Node) -> Node:
+    match node:
+        case Step() | Wait() | Human():
+            return replace(node, deadline_s=DEADLINES_S.get(node.name, node.deadline_s))
+        case Parallel():
+            return Parallel(tuple(map(_shorter, node.branches)))
+    raise ValueError(f"{node} has deadlines inside that are not shortened: say here how")
 
 
 whole = emergency_response.EMERGENCY_RESPONSE
