@@ -6,6 +6,7 @@ The events say which commands are to be sent (StepSent, UndoSent), so that the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from citybrain.sagas.v1 import events_pb2 as ev
@@ -14,7 +15,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import timestamp
 from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow
 from citybrain.sagas.engine.following import ASKED, WAIT, following, shortened
-from citybrain.sagas.engine.state import TRANSIENT, SagaState, evolve
+from citybrain.sagas.engine.state import TRANSIENT, UNDO, SagaState, evolve
 
 # How often an undo is tried before a human is asked.
 UNDO_TRIES = 12
@@ -144,3 +145,9 @@ def tries_out(state: SagaState) -> Iterator[Try]:
     for one in state.attempts():
         if one.undo == "sent":
             yield Try(one.name, one.undo_key, one.undo_tries, undo=True)
+
+
+def seen_by(state: SagaState, one: Try) -> SagaState:
+    """The state as the function of a command sees it: an undo sees the reason why its own command is taken back."""
+    attempt = state.attempt_of(one.key.removesuffix(UNDO)) if one.undo else None
+    return replace(state, reason=attempt.undo_reason) if attempt is not None and attempt.undo_reason else state

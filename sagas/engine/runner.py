@@ -44,6 +44,7 @@ from citybrain.sagas.engine.decider import (
     on_failure,
     on_undo_failure,
     react,
+    seen_by,
     tries_before,
     tries_out,
 )
@@ -401,7 +402,7 @@ class SagaRunner(Provider):
                 cause = known.sent.get(one.key, "")
                 work = ctx.Call(self._me, what, one.key, correlation_id=saga_id, causation_id=cause, behalf=known.state.behalf)
                 ctx.enter(work)
-                result = await self._call(command, _as_it_is_for(known.state, one), key, one, what)
+                result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
                 # Recording may take long, and must not hold up other calls.
@@ -562,12 +563,6 @@ def _starting(workflow: Workflow, saga_id: str, first: Heard) -> Inputs:
         return [started]
 
     return inputs
-
-
-def _as_it_is_for(state: SagaState, one: Try) -> SagaState:
-    """The state as the function of a command sees it: the reason of an undo is that of its own, where it has one."""
-    attempt = state.attempt_of(one.key.removesuffix(UNDO)) if one.undo else None
-    return replace(state, reason=attempt.undo_reason) if attempt is not None and attempt.undo_reason else state
 
 
 def _whose(workflow: Workflow, event: Message) -> str:

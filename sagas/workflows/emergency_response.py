@@ -1,4 +1,7 @@
-"""S1, medical emergency: from the report to the hospital door, across health, traffic and the districts."""
+"""S1, medical emergency: from the report to the hospital door, across health, traffic and the districts.
+
+It is long because sagas that began with an older version go on with it: all versions stand here.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,24 @@ from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
-from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.health.v1.events_pb2 import AmbulanceBrokenDown, MissionReported, PatientDiverted, PatientRefused
+from citybrain.roads.v1.roads_pb2 import RoadPlace
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.traffic.v1.events_pb2 import VehicleMissing
 from google.protobuf.message import Message
 
-from citybrain.sagas.engine.definition import Command, Parallel, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import (
+    Choice,
+    Command,
+    During,
+    Leave,
+    Parallel,
+    Reaction,
+    RestartFrom,
+    Step,
+    Wait,
+    Workflow,
+)
 from citybrain.sagas.engine.state import SagaState
 
 HEALTH = "citybrain.health.v1.HealthService"
@@ -202,7 +217,7 @@ def _outcome(s: SagaState) -> str:
 _REPORTED = Parallel(((GRANT_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,)))
 _ARRIVED = Parallel(((HAND_OVER,), (RELEASE_PRIORITY,)))
 
-EMERGENCY_RESPONSE = Workflow(
+EMERGENCY_RESPONSE_2 = Workflow(
     name="emergency_response",
     version=2,
     starts_on=IncidentOpened,
@@ -228,7 +243,7 @@ EMERGENCY_RESPONSE = Workflow(
 
 # What began before the patient on board was a stage of its own goes on in its stages, and with the times it had for them.
 EMERGENCY_RESPONSE_1 = replace(
-    EMERGENCY_RESPONSE,
+    EMERGENCY_RESPONSE_2,
     version=1,
     nodes=(
         RESERVE_AMBULANCE,
@@ -239,5 +254,128 @@ EMERGENCY_RESPONSE_1 = replace(
         _ARRIVED,
         RELEASE_AMBULANCE,
         CLOSE,
+    ),
+)
+
+# -- version 3: what may happen on the way has a way out ---------------------------------------------------------------------
+
+
+def _patient_at(s: SagaState) -> RoadPlace:
+    """Where the patient is: at the place that was reported, or in an ambulance that broke down with them."""
+    at: RoadPlace = s.input.place
+    on_board = False
+    for event in s.heard.values():
+        if isinstance(event, MissionReported):
+            on_board = on_board or event.stage >= health.MISSION_STAGE_PATIENT_ON_BOARD
+        elif isinstance(event, AmbulanceBrokenDown) and on_board and event.HasField("place"):
+            at = event.place
+    return at
+
+
+def _ours(s: SagaState, ambulance_id: str) -> bool:
+    return s.answered("reserve_ambulance") and bool(s.answer("reserve_ambulance").ambulance_id == ambulance_id)
+
+
+def _ours_at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
+    """As before, for the ambulance that drives now."""
+    return lambda s, event: isinstance(event, MissionReported) and event.stage >= stage and _ours(s, event.ambulance_id)
+
+
+def _broken_down(s: SagaState, event: Message) -> str:
+    if not isinstance(event, AmbulanceBrokenDown) or not _ours(s, event.ambulance_id):
+        return ""
+    return f"ambulance {event.ambulance_id} broke down: {event.reason}"
+
+
+def _diverted(s: SagaState, event: Message) -> str:
+    if not isinstance(event, PatientDiverted) or not s.answered("reserve_bed"):
+        return ""
+    hospital = s.answer("reserve_bed").hospital_id
+    # Why is between the hospital and the patient.
+    return f"hospital {hospital} cannot take the patient" if event.hospital_id == hospital else ""
+
+
+def _refuses(s: SagaState, event: Message) -> str:
+    return "the patient stays" if isinstance(event, PatientRefused) and _ours(s, event.ambulance_id) else ""
+
+
+def _stops_3(s: SagaState) -> list[traffic.PlannedStop]:
+    at_scene = len(s.answer("reserve_ambulance").route.edge_ids) - 1
+    door = s.answer("reserve_bed").entrance
+    return [
+        traffic.PlannedStop(route_index=at_scene, position_m=_patient_at(s).position_m),
+        traffic.PlannedStop(route_index=len(_way(s)) - 1, position_m=door.position_m),
+    ]
+
+
+def _outcome_3(s: SagaState) -> str:
+    return s.flags["response"] if "response" in s.flags else _outcome(s)
+
+
+_FIND_AMBULANCE = replace(
+    RESERVE_AMBULANCE,
+    command=Command(
+        f"{HEALTH}/ReserveAmbulance", lambda s, k: health.ReserveAmbulanceRequest(place=_patient_at(s), **_whose(s, k))
+    ),
+)
+_FIND_BED = replace(
+    RESERVE_BED,
+    command=Command(
+        f"{HEALTH}/ReserveBed",
+        lambda s, k: health.ReserveBedRequest(
+            place=_patient_at(s), ambulance_id=s.answer("reserve_ambulance").ambulance_id, **_whose(s, k)
+        ),
+    ),
+)
+_ASK_FOR_PRIORITY = replace(
+    GRANT_PRIORITY,
+    command=Command(
+        f"{TRAFFIC}/GrantPriority",
+        lambda s, k: traffic.GrantPriorityRequest(
+            incident_id=s.saga_id,
+            grant_id=k,
+            vehicle_id=s.answer("reserve_ambulance").ambulance_id,
+            edge_ids=_way(s),
+            stops=_stops_3(s),
+        ),
+    ),
+)
+_RESPONSE = During(
+    "response",
+    (
+        _FIND_AMBULANCE,
+        _FIND_BED,
+        Parallel(((_ASK_FOR_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,))),
+        replace(AT_SCENE, matches=_ours_at(health.MISSION_STAGE_AT_SCENE)),
+        replace(ON_BOARD, matches=_ours_at(health.MISSION_STAGE_PATIENT_ON_BOARD)),
+        replace(AT_HOSPITAL, matches=_ours_at(health.MISSION_STAGE_AT_HOSPITAL)),
+    ),
+    on={
+        AmbulanceBrokenDown: Reaction(RestartFrom("reserve_ambulance"), _broken_down),
+        PatientDiverted: Reaction(RestartFrom("reserve_bed"), _diverted),
+        PatientRefused: Reaction(Leave(), _refuses),
+    },
+    at_most=5,
+)
+
+EMERGENCY_RESPONSE = replace(
+    EMERGENCY_RESPONSE_2,
+    version=3,
+    hears={
+        **EMERGENCY_RESPONSE_2.hears,
+        AmbulanceBrokenDown: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        PatientDiverted: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        PatientRefused: lambda event: event.incident_id,  # type: ignore[attr-defined]
+    },
+    nodes=(
+        _RESPONSE,
+        Choice("arrived", ((lambda s: "response" not in s.flags, (_ARRIVED, RELEASE_AMBULANCE)),)),
+        replace(
+            CLOSE,
+            command=Command(
+                f"{COMMAND}/CloseIncident",
+                lambda s, k: command.CloseIncidentRequest(incident_id=s.saga_id, outcome=_outcome_3(s)),
+            ),
+        ),
     ),
 )

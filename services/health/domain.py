@@ -31,6 +31,8 @@ class Ambulance:
     # All stages of this mission that were reported, in order or late.
     reported: frozenset[int] = frozenset()
     ended: tuple[str, ...] = ()
+    out_of_service: bool = False
+    refused: bool = False
 
 
 def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
@@ -40,8 +42,19 @@ def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
             return replace(unit, ambulance_id=event.ambulance_id, station=event.station)
         case ev.AmbulanceReserved():
             return replace(
-                unit, incident_id=event.incident_id, reservation_id=event.reservation_id, stage=0, reported=frozenset()
+                unit,
+                incident_id=event.incident_id,
+                reservation_id=event.reservation_id,
+                stage=0,
+                reported=frozenset(),
+                refused=False,
             )
+        case ev.AmbulanceBrokenDown():
+            return replace(unit, out_of_service=True)
+        case ev.AmbulanceReturnedToService():
+            return replace(unit, out_of_service=False)
+        case ev.PatientRefused():
+            return replace(unit, refused=True)
         case ev.MissionReported():
             return replace(unit, stage=event.stage, reported=unit.reported | {event.stage})
         case ev.MissionReportedLate():
@@ -71,6 +84,8 @@ def reserve_ambulance(unit: Ambulance, choice: Choice, request: pb.ReserveAmbula
         raise Refused(f"reservation {request.reservation_id} was released before it came", "RESERVATION_ENDED")
     if unit.reservation_id:
         raise Refused(f"ambulance {choice.chosen_id} is on its way for another incident", "AMBULANCE_TAKEN")
+    if unit.out_of_service:
+        raise Refused(f"ambulance {choice.chosen_id} has broken down", "AMBULANCE_OUT_OF_SERVICE")
     return [
         ev.AmbulanceReserved(
             ambulance_id=choice.chosen_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
@@ -93,14 +108,49 @@ def release_ambulance(unit: Ambulance, ambulance_id: str, request: pb.ReleaseAmb
 
 def report_mission(unit: Ambulance, request: pb.ReportMissionRequest) -> list[Message]:
     """Records a report, each stage once. A mission only goes forward: a stage that comes after a later one is late."""
-    if unit.station is None:
-        raise NotFound(f"there is no ambulance {request.ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
-    if unit.incident_id != request.incident_id:
-        raise Refused(f"ambulance {request.ambulance_id} has no mission for {request.incident_id}", "NOT_ON_THIS_MISSION")
+    _on_mission(unit, request.ambulance_id, request.incident_id)
     if request.stage in unit.reported:
         return []
     reported = ev.MissionReported if request.stage > unit.stage else ev.MissionReportedLate
     return [reported(ambulance_id=request.ambulance_id, incident_id=request.incident_id, stage=request.stage)]
+
+
+def report_breakdown(unit: Ambulance, request: pb.ReportBreakdownRequest) -> list[Message]:
+    """Takes it out of service, once."""
+    _known(unit, request.ambulance_id)
+    if unit.out_of_service:
+        return []
+    broken = ev.AmbulanceBrokenDown(ambulance_id=request.ambulance_id, incident_id=unit.incident_id, reason=request.reason)
+    if request.HasField("place"):
+        broken.place.CopyFrom(request.place)
+    return [broken]
+
+
+def return_to_service(unit: Ambulance, request: pb.ReturnToServiceRequest) -> list[Message]:
+    """Takes it back into service, once."""
+    _known(unit, request.ambulance_id)
+    return [ev.AmbulanceReturnedToService(ambulance_id=request.ambulance_id)] if unit.out_of_service else []
+
+
+def report_refusal(unit: Ambulance, request: pb.ReportRefusalRequest) -> list[Message]:
+    """Records that the patient stays, once a mission."""
+    _on_mission(unit, request.ambulance_id, request.incident_id)
+    if unit.refused:
+        return []
+    return [
+        ev.PatientRefused(ambulance_id=request.ambulance_id, incident_id=request.incident_id, reason=request.reason)
+    ]  # fmt: skip
+
+
+def _known(unit: Ambulance, ambulance_id: str) -> None:
+    if unit.station is None:
+        raise NotFound(f"there is no ambulance {ambulance_id}: register it first", "NO_SUCH_AMBULANCE")
+
+
+def _on_mission(unit: Ambulance, ambulance_id: str, incident_id: str) -> None:
+    _known(unit, ambulance_id)
+    if unit.incident_id != incident_id:
+        raise Refused(f"ambulance {ambulance_id} has no mission for {incident_id}", "NOT_ON_THIS_MISSION")
 
 
 # -- the choice, written before the chosen one is asked -------------------------------------------------------------------

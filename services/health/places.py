@@ -28,6 +28,8 @@ class Hospital:
     # Incidents of the last patients who left: discharged (empty), or moved to another hospital (the reservation there).
     left: Mapping[str, str] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
+    # The last incidents whose patients it could not take.
+    diverted: tuple[str, ...] = ()
 
     @property
     def free_places(self) -> int:
@@ -54,6 +56,14 @@ def evolve_hospital(hospital: Hospital, event: Message) -> Hospital:
                 expected=_without(hospital.expected, event.incident_id),
                 announced=hospital.announced - {event.incident_id},
                 ended=ended,
+            )
+        case ev.PatientDiverted():
+            return replace(
+                hospital,
+                expected=_without(hospital.expected, event.incident_id),
+                announced=hospital.announced - {event.incident_id},
+                ended=(*hospital.ended, event.reservation_id)[-REMEMBERED:],
+                diverted=(*hospital.diverted, event.incident_id)[-REMEMBERED:],
             )
         case ev.PatientAnnounced():
             return replace(hospital, announced=hospital.announced | {event.incident_id})
@@ -90,6 +100,8 @@ def reserve_bed(hospital: Hospital, choice: Choice, request: pb.ReserveBedReques
         return []
     if request.reservation_id in hospital.ended:
         raise Refused(f"reservation {request.reservation_id} was cancelled before it came", "RESERVATION_ENDED")
+    if request.incident_id in hospital.diverted:
+        raise Refused(f"hospital {choice.chosen_id} cannot take the patient of {request.incident_id}", "HOSPITAL_DIVERTS")
     if hospital.free_places <= 0:
         raise Refused(f"hospital {choice.chosen_id} has no free place any more", "HOSPITAL_FULL")
     return [
@@ -108,6 +120,19 @@ def cancel_bed(hospital: Hospital, hospital_id: str, request: pb.CancelBedReques
         ev.BedCancelled(
             hospital_id=hospital_id, incident_id=request.incident_id, reservation_id=request.reservation_id,
             reason=request.reason,
+        )
+    ]  # fmt: skip
+
+
+def divert(hospital: Hospital, request: pb.DivertPatientRequest) -> list[Message]:
+    """Says that a patient who is expected cannot be taken, once."""
+    if request.incident_id in hospital.diverted and request.incident_id not in hospital.expected:
+        return []
+    _expecting(hospital, request.hospital_id, request.incident_id)
+    return [
+        ev.PatientDiverted(
+            hospital_id=request.hospital_id, incident_id=request.incident_id,
+            reservation_id=hospital.expected[request.incident_id], reason=request.reason,
         )
     ]  # fmt: skip
 

@@ -10,11 +10,11 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
-from citybrain.mesh.service import Follow, Paging, Service, Streams, View, off_loop, rpc
+from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, off_loop, rpc
 from citybrain.services.health import domain, places, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
-TAKEN = frozenset({"AMBULANCE_TAKEN", "HOSPITAL_FULL"})
+TAKEN = frozenset({"AMBULANCE_TAKEN", "AMBULANCE_OUT_OF_SERVICE", "HOSPITAL_FULL", "HOSPITAL_DIVERTS"})
 
 
 class HealthService(Service):
@@ -58,7 +58,10 @@ class HealthService(Service):
     def ListAmbulances(self, request: pb.ListAmbulancesRequest) -> pb.ListAmbulancesResponse:
         """By id, in pages."""
         rows, more = self.paging.scan(request, self.ambulance_list)
-        shown = [pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row.incident) for key, row in rows]
+        shown = [
+            pb.Ambulance(ambulance_id=key, station=_place(row), incident_id=row.incident, out_of_service=row.out)
+            for key, row in rows
+        ]
         return pb.ListAmbulancesResponse(ambulances=shown, next_page_token=more)
 
     @rpc
@@ -113,7 +116,7 @@ class HealthService(Service):
             self.bed_searches,
             request.incident_id,
             request.reservation_id,
-            candidates=lambda without: self._hospitals_by_time(request.place, without),
+            candidates=lambda without: self._hospitals_by_time(request.place, request.incident_id, without),
             chosen=lambda c: ev.HospitalChosen(
                 incident_id=request.incident_id, reservation_id=request.reservation_id, hospital_id=c.name, entrance=c.place,
                 route=c.route,
@@ -154,6 +157,43 @@ class HealthService(Service):
             lambda state: domain.report_mission(state, request),
             lambda _after, _: pb.ReportMissionResponse(),
             continues=True,
+        )
+
+    @rpc
+    def ReportBreakdown(self, request: pb.ReportBreakdownRequest) -> pb.ReportBreakdownResponse:
+        """Takes an ambulance out of service."""
+        return self.ambulances.handle(
+            request.ambulance_id,
+            lambda state: domain.report_breakdown(state, request),
+            lambda _after, _: pb.ReportBreakdownResponse(),
+            continues=True,
+        )
+
+    @rpc
+    def ReturnToService(self, request: pb.ReturnToServiceRequest) -> pb.ReturnToServiceResponse:
+        """Takes it back into service."""
+        return self.ambulances.handle(
+            request.ambulance_id,
+            lambda state: domain.return_to_service(state, request),
+            lambda _after, _: pb.ReturnToServiceResponse(),
+        )
+
+    @rpc
+    def ReportRefusal(self, request: pb.ReportRefusalRequest) -> pb.ReportRefusalResponse:
+        """Takes in that the patient stays."""
+        return self.ambulances.handle(
+            request.ambulance_id,
+            lambda state: domain.report_refusal(state, request),
+            lambda _after, _: pb.ReportRefusalResponse(),
+            continues=True,
+        )
+
+    @rpc
+    def DivertPatient(self, request: pb.DivertPatientRequest) -> pb.DivertPatientResponse:
+        """A hospital cannot take the patient it expects."""
+        correlate(request.incident_id)
+        return self.hospitals.handle(
+            request.hospital_id, lambda state: places.divert(state, request), lambda _after, _: pb.DivertPatientResponse()
         )
 
     @rpc
@@ -201,11 +241,15 @@ class HealthService(Service):
     # -- who is nearest -----------------------------------------------------------------------------------------------
 
     def _ambulances_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
-        free = {k: _place(row) for k, row in self.ambulance_list.scan() if not row.reservation and k not in without}
+        free = {k: _place(row) for k, row in self.ambulance_list.scan() if _is_free(row) and k not in without}
         return self._by_time(place, free, travel.routes_to, "no ambulance is free: the next one will be when it is released")
 
-    def _hospitals_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
-        open_ = {k: _place(row) for k, row in self.hospital_list.scan() if _free(row) > 0 and k not in without}
+    def _hospitals_by_time(self, place: RoadPlace, incident_id: str, without: Iterable[str]) -> list[Candidate]:
+        open_ = {
+            k: _place(row)
+            for k, row in self.hospital_list.scan()
+            if _free(row) > 0 and k not in without and incident_id not in row.diverted
+        }
         return self._by_time(place, open_, travel.routes_from, "no hospital has a free place: try again when one has")
 
     def _by_time(
@@ -230,6 +274,10 @@ class HealthService(Service):
 
 def _place(row: views.AmbulanceRow | views.HospitalRow) -> RoadPlace:
     return RoadPlace(edge_id=row.edge_id, position_m=row.position_m)
+
+
+def _is_free(row: views.AmbulanceRow) -> bool:
+    return not row.reservation and not row.out
 
 
 def _free(row: views.HospitalRow) -> int:

@@ -8,12 +8,20 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.mesh.events import Heard
+from citybrain.services.health.domain import REMEMBERED
 
-AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
+AMBULANCE_EVENTS = (
+    ev.AmbulanceRegistered,
+    ev.AmbulanceReserved,
+    ev.AmbulanceReleased,
+    ev.AmbulanceBrokenDown,
+    ev.AmbulanceReturnedToService,
+)
 HOSPITAL_EVENTS = (
     ev.HospitalRegistered,
     ev.BedReserved,
     ev.BedCancelled,
+    ev.PatientDiverted,
     ev.PatientHandedOver,
     ev.PatientDischarged,
     ev.PatientTransferred,
@@ -25,17 +33,24 @@ Edge = tuple[str, float, float, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class AmbulanceRow:
-    """An ambulance: its station, and for which incident and reservation it drives; both are empty while it is free."""
+    """An ambulance: its station, and for which incident and reservation it drives; both are empty while it is free.
+
+    `out`: it has broken down.
+    """
 
     edge_id: str
     position_m: float
     incident: str = ""
     reservation: str = ""
+    out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HospitalRow:
-    """A hospital. `expected`: incident → reservation; `present`: incidents whose patients are there."""
+    """A hospital. `expected`: incident → reservation; `present`: incidents whose patients are there.
+
+    `diverted`: the last incidents whose patients it could not take.
+    """
 
     name: str
     edge_id: str
@@ -43,6 +58,7 @@ class HospitalRow:
     places: int
     expected: dict[str, str] = field(default_factory=dict)
     present: tuple[str, ...] = ()
+    diverted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,8 @@ def ambulance(row: AmbulanceRow | None, event: Heard) -> AmbulanceRow | None:
         return replace(row, incident=data.incident_id, reservation=data.reservation_id)
     if row is not None and isinstance(data, ev.AmbulanceReleased) and row.reservation == data.reservation_id:
         return replace(row, incident="", reservation="")
+    if row is not None and isinstance(data, ev.AmbulanceBrokenDown | ev.AmbulanceReturnedToService):
+        return replace(row, out=isinstance(data, ev.AmbulanceBrokenDown))
     return row
 
 
@@ -89,6 +107,9 @@ def hospital(row: HospitalRow | None, event: Heard) -> HospitalRow | None:
         case ev.BedCancelled():
             if expected.get(data.incident_id) == data.reservation_id:
                 del expected[data.incident_id]
+        case ev.PatientDiverted():
+            expected.pop(data.incident_id, None)
+            row = replace(row, diverted=(*row.diverted, data.incident_id)[-REMEMBERED:])
         case ev.PatientHandedOver():
             expected.pop(data.incident_id, None)
             present.add(data.incident_id)

@@ -263,3 +263,81 @@ def test_a_list_gives_the_place_of_an_old_reservation_back_and_not_that_of_a_new
     health.tell(ev.BedCancelled(hospital_id="h1", incident_id="i1", reservation_id="newer"), stream="health/later")
     health.rest()
     assert free_places(health) == {"h1": 1}
+
+
+def test_an_ambulance_that_broke_down_is_chosen_for_nothing_until_it_is_back(health: Running) -> None:
+    for _ in range(2):
+        health.fire("ReportBreakdown", pb.ReportBreakdownRequest(ambulance_id="a2", reason="engine"))
+    health.rest()
+    listed = {
+        one.ambulance_id: one.out_of_service for one in health.fire("ListAmbulances", pb.ListAmbulancesRequest()).ambulances
+    }
+    assert listed == {"a1": False, "a2": True}
+    # a2 is nearer.
+    assert health.fire("ReserveAmbulance", reserve("i1")).ambulance_id == "a1"
+    with pytest.raises(NoneFree):
+        health.fire("ReserveAmbulance", reserve("i2"))
+    for _ in range(2):
+        health.fire("ReturnToService", pb.ReturnToServiceRequest(ambulance_id="a2"))
+    health.rest()
+    assert health.fire("ReserveAmbulance", reserve("i3")).ambulance_id == "a2"
+    broken, back = health.events(ev.AmbulanceBrokenDown), health.events(ev.AmbulanceReturnedToService)
+    assert (len(broken), len(back)) == (1, 1)
+
+
+def test_an_ambulance_that_broke_down_a_moment_ago_is_passed_over_though_the_list_says_it_is_free() -> None:
+    broken = ev.AmbulanceBrokenDown(ambulance_id="a2", reason="engine")
+    fleet = {"a1": stands("e1"), "a2": stands("e2")}
+    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, ambulances={"a2": [broken]}) as health:
+        assert health.ReserveAmbulance(reserve()).ambulance_id == "a1"
+
+
+def test_a_breakdown_on_a_mission_names_the_mission_and_where_it_stands(health: Running) -> None:
+    unit = health.fire("ReserveAmbulance", reserve("i1")).ambulance_id
+    at = RoadPlace(edge_id="e2", position_m=5)
+    health.fire("ReportBreakdown", pb.ReportBreakdownRequest(ambulance_id=unit, place=at, reason="tyre"))
+    told: ev.AmbulanceBrokenDown = health.events(ev.AmbulanceBrokenDown)[0].data  # type: ignore[assignment]
+    assert (told.incident_id, told.place, told.reason) == ("i1", at, "tyre")
+
+
+def test_a_hospital_that_diverts_a_patient_has_the_place_free_and_is_not_chosen_for_them_again(health: Running) -> None:
+    health.fire("RegisterHospital", pb.RegisterHospitalRequest(hospital_id="h2", entrance=RoadPlace(edge_id="e3"), places=1))
+    health.rest()
+    bed = pb.ReserveBedRequest(incident_id="i1", reservation_id="b1", place=RoadPlace(edge_id="e3"))
+    assert health.fire("ReserveBed", bed).hospital_id == "h2"
+    for _ in range(2):
+        health.fire("DivertPatient", pb.DivertPatientRequest(hospital_id="h2", incident_id="i1", reason="no surgeon"))
+    health.fire("CancelBed", pb.CancelBedRequest(incident_id="i1", reservation_id="b1", reason="diverted"))
+    health.rest()
+    again = pb.ReserveBedRequest(incident_id="i1", reservation_id="b2", place=RoadPlace(edge_id="e3"))
+    assert health.fire("ReserveBed", again).hospital_id == "h1"
+    other = pb.ReserveBedRequest(incident_id="i2", reservation_id="b3", place=RoadPlace(edge_id="e3"))
+    assert health.fire("ReserveBed", other).hospital_id == "h2"
+    assert len(health.events(ev.PatientDiverted)) == 1
+
+
+def test_a_hospital_that_diverted_a_moment_ago_is_passed_over_though_the_list_says_it_has_a_place() -> None:
+    expects = ev.BedReserved(hospital_id="h2", incident_id="i1", reservation_id="b0")
+    diverted = ev.PatientDiverted(hospital_id="h2", incident_id="i1", reservation_id="b0", reason="no surgeon")
+    houses = {"h1": HospitalRow("", "e1", 0.0, 3), "h2": HospitalRow("", "e3", 0.0, 3)}
+    registered = ev.HospitalRegistered(hospital_id="h2", entrance=RoadPlace(edge_id="e3"), places=3)
+    first = ev.HospitalRegistered(hospital_id="h1", entrance=RoadPlace(edge_id="e1"), places=3)
+    streams = {"h1": [first], "h2": [registered, expects, diverted]}
+    with service_factory(HealthService, roads=ROADS, hospital_list=houses, hospitals=streams) as health:
+        bed = pb.ReserveBedRequest(incident_id="i1", reservation_id="b1", place=RoadPlace(edge_id="e3"))
+        assert health.ReserveBed(bed).hospital_id == "h1"
+
+
+def test_only_the_ambulance_on_a_mission_says_that_the_patient_stays_and_once(health: Running) -> None:
+    unit = health.fire("ReserveAmbulance", reserve("i1")).ambulance_id
+    stays = pb.ReportRefusalRequest(ambulance_id=unit, incident_id="i1", reason="feels better")
+    for number in range(2):
+        health.fire("ReportRefusal", stays, request_id=f"refusal-{number}")
+    assert len(health.events(ev.PatientRefused)) == 1
+    with pytest.raises(Refused, match="has no mission for i9"):
+        health.fire("ReportRefusal", pb.ReportRefusalRequest(ambulance_id=unit, incident_id="i9", reason="x"))
+
+
+def test_nobody_diverts_a_patient_who_is_not_expected(health: Running) -> None:
+    with pytest.raises(Refused, match="hospital h1 expects nobody for i9"):
+        health.fire("DivertPatient", pb.DivertPatientRequest(hospital_id="h1", incident_id="i9", reason="full"))

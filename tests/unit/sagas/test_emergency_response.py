@@ -6,7 +6,7 @@ from typing import Any
 
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
-from citybrain.health.v1.events_pb2 import MissionReported
+from citybrain.health.v1.events_pb2 import AmbulanceBrokenDown, MissionReported, PatientDiverted, PatientRefused
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.traffic.v1.events_pb2 import VehicleMissing
@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import message_class, timestamp
 from citybrain.mesh.runtime.server import find_method
 from citybrain.mesh.runtime.validation import check
-from citybrain.sagas.engine.decider import due_timers, on_failure, react, tries_out
+from citybrain.sagas.engine.decider import due_timers, on_failure, react, seen_by, tries_out
 from citybrain.sagas.engine.definition import Step, Workflow
-from citybrain.sagas.engine.state import SagaState, pack
-from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE, EMERGENCY_RESPONSE_1
+from citybrain.sagas.engine.state import UNDO, SagaState, pack
+from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE, EMERGENCY_RESPONSE_1, EMERGENCY_RESPONSE_2
 
 INCIDENT = "inc-0123456789ab"
 PLACE = RoadPlace(edge_id="e3", position_m=20)
@@ -64,7 +64,7 @@ class Emergency:
                 command = step.undo if one.undo else step.command
                 assert command is not None
                 name = command.method.rpartition("/")[2]
-                request = command.request(self.state, self.state.steps[one.step].key if one.undo else one.key)
+                request = command.request(seen_by(self.state, one), one.key.removesuffix(UNDO))
                 check(request)
                 self.made[name] = request
                 sent.append(name)
@@ -84,7 +84,8 @@ class Emergency:
 
     def undone(self, name: str) -> list[str]:
         """What a step did is undone."""
-        return self.put(ev.UndoAnswered(step=name, key=f"{self.state.key(name)}/undo"))
+        (key,) = [one.key for one in tries_out(self.state) if one.undo and one.step == name]
+        return self.put(ev.UndoAnswered(step=name, key=key))
 
     def hear(self, message: Message) -> list[str]:
         """Something happens."""
@@ -260,3 +261,95 @@ def test_an_emergency_that_began_under_the_first_release_goes_on_to_its_end_as_i
     for name in ("release_priority", "hand_over", "release_ambulance", "close_incident"):
         run.answer(name)
     assert run.phase == "completed"
+
+
+# -- what may happen on the way -----------------------------------------------------------------------------------------------
+
+TAKEN_BACK = ("notify_districts", "grant_priority", "reserve_bed", "reserve_ambulance")
+
+
+def test_an_ambulance_that_breaks_down_is_replaced_after_all_that_was_done_with_it_is_taken_back() -> None:
+    run = Emergency().on_the_way().later(10)
+    first = {name: run.made[name] for name in ("ReserveAmbulance", "ReserveBed", "GrantPriority")}
+    broken = AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, reason="engine")
+    assert run.hear(broken) == ["WithdrawNotices"]
+    sent = [run.undone(name) for name in TAKEN_BACK]
+    assert sent == [["ReleasePriority"], ["CancelBed"], ["ReleaseAmbulance"], ["ReserveAmbulance"]]
+    assert run.made["ReleaseAmbulance"].reservation_id == first["ReserveAmbulance"].reservation_id
+    assert run.made["ReleaseAmbulance"].reason == "ambulance a1 broke down: engine"
+    assert run.made["ReserveAmbulance"].reservation_id != first["ReserveAmbulance"].reservation_id
+    run.answers["reserve_ambulance"] = health.ReserveAmbulanceResponse(ambulance_id="a2", route=Route(edge_ids=["e2", "e3"]))
+    run.on_the_way()
+    assert run.made["GrantPriority"].vehicle_id == "a2"
+    # The first one may still report, and nobody waits for it.
+    assert run.report(AT_HOSPITAL) == []
+    arrived = MissionReported(ambulance_id="a2", incident_id=INCIDENT, stage=AT_HOSPITAL)
+    assert run.hear(arrived) == ["HandOver", "ReleasePriority"]
+    assert run.made["ReleasePriority"].grant_id == run.made["GrantPriority"].grant_id
+    run.answer("release_priority")
+    run.answer("hand_over")
+    assert run.made["ReleaseAmbulance"].reservation_id == run.made["ReserveAmbulance"].reservation_id
+
+
+def test_a_patient_in_an_ambulance_that_breaks_down_is_fetched_where_it_stands() -> None:
+    run = Emergency().on_the_way()
+    run.report(ON_BOARD)
+    at = RoadPlace(edge_id="e4", position_m=7)
+    run.later(10).hear(AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, place=at, reason="tyre"))
+    for name in TAKEN_BACK:
+        run.undone(name)
+    assert run.made["ReserveAmbulance"].place == at
+    run.answers["reserve_ambulance"] = health.ReserveAmbulanceResponse(ambulance_id="a2", route=Route(edge_ids=["e2", "e4"]))
+    run.on_the_way()
+    assert run.made["ReserveBed"].place == at
+    assert run.made["GrantPriority"].stops[0].position_m == 7
+
+
+def test_another_ambulance_that_breaks_down_means_nothing() -> None:
+    run = Emergency().on_the_way().later(10)
+    assert run.hear(AmbulanceBrokenDown(ambulance_id="a9", incident_id=INCIDENT, reason="engine")) == []
+
+
+def test_a_hospital_that_cannot_take_the_patient_is_replaced_and_the_ambulance_stays() -> None:
+    run = Emergency().on_the_way()
+    run.report(AT_SCENE)
+    diverted = PatientDiverted(hospital_id="h1", incident_id=INCIDENT, reason="no surgeon: confidential")
+    assert run.later(10).hear(diverted) == ["WithdrawNotices"]
+    assert [run.undone(name) for name in TAKEN_BACK[:3]] == [["ReleasePriority"], ["CancelBed"], ["ReserveBed"]]
+    assert "confidential" not in run.made["CancelBed"].reason, "why is between the hospital and the patient"
+    run.answers["reserve_bed"] = health.ReserveBedResponse(hospital_id="h2", route=Route(edge_ids=["e3", "e4"]))
+    run.answer("reserve_bed")
+    assert (run.made["AnnouncePatient"].hospital_id, run.made["GrantPriority"].vehicle_id) == ("h2", "a1")
+    for name in ("grant_priority", "notify_districts", "announce_patient"):
+        run.answer(name)
+    # The stages that were reported before still count.
+    assert run.state.steps["on_board"].status == "waiting"
+    assert run.report(AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
+    assert run.made["HandOver"].hospital_id == "h2"
+
+
+def test_a_patient_who_stays_ends_the_emergency_and_nothing_stays_reserved() -> None:
+    run = Emergency().on_the_way()
+    run.report(AT_SCENE)
+    refuses = PatientRefused(ambulance_id="a1", incident_id=INCIDENT, reason="feels better")
+    assert set(run.later(10).hear(refuses)) == {"WithdrawNotices", "CloseIncident"}
+    assert run.made["CloseIncident"].outcome == "the patient stays"
+    for name in TAKEN_BACK:
+        run.undone(name)
+    assert run.phase == "running"
+    run.answer("close_incident")
+    assert run.phase == "completed"
+
+
+def test_an_ambulance_that_is_missing_and_then_says_that_it_broke_down_needs_no_human_any_more() -> None:
+    run = Emergency().on_the_way().later(10)
+    run.silent_for_a_minute()
+    assert run.phase == "needs human"
+    assert run.hear(AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, reason="accident")) == ["WithdrawNotices"]
+    assert run.phase == "running"
+
+
+def test_an_emergency_that_began_under_the_second_release_knows_no_breakdown_and_goes_on_as_it_began() -> None:
+    run = Emergency(EMERGENCY_RESPONSE_2).on_the_way().later(10)
+    assert run.hear(AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, reason="engine")) == []
+    assert run.report(AT_HOSPITAL) == ["HandOver", "ReleasePriority"]
