@@ -19,6 +19,7 @@ from benchmarks import (
     readings_10k,
     reload,
     rides,
+    sagas,
     whole_mesh,
 )  # fmt: skip
 from benchmarks.kit import events, measure
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "mesh": whole_mesh.measure,
     "readings-10k": readings_10k.measure,
     "readings-10k-engines": readings_10k.measure_engines,
+    "sagas": sagas.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""
