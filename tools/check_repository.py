@@ -83,8 +83,8 @@ def findings() -> list[str]:
             if unexplained(name, text):
                 found.append(f"{name}: has more than {LONG} lines, and its docstring does not say why it is long")
     found += _contracts()
-    found += _drift()
-    found += _workflows()
+    # Nothing that is made from services can be made while a workflow is broken: they do not load.
+    found += _broken_workflows() or [*_drift(), *_workflows()]
     return found
 
 
@@ -189,11 +189,23 @@ def _consumers() -> list[str]:
     return [f"{CONSUMERS.name} has drifted: make consumers"] if drifted else []
 
 
+def _broken_workflows() -> list[str]:
+    from citybrain.sagas.engine.checking import WorkflowError
+    from citybrain.sagas.workflows import published
+
+    try:
+        published()
+    except WorkflowError as error:
+        return list(error.problems)
+    return []
+
+
 def _workflows() -> list[str]:
     from citybrain.sagas.workflows import PINS, pins, published
-    from tools.workflows import problems
+    from tools.workflows import problems, unpublished
 
-    return [f"sagas/workflows/{PINS}: {problem}" for problem in problems(published(), pins())]
+    pinned = [f"sagas/workflows/{PINS}: {problem}" for problem in problems(published(), pins())]
+    return pinned + unpublished(published())
 
 
 def main() -> int:
