@@ -249,7 +249,7 @@ def _ids(method: MethodDescriptor) -> set[str]:
 def _asked_for(workflow: Workflow) -> _Found:
     """Steps that functions ask for by a name that nothing has. A name that is made by a function is not seen."""
     known = [leaf.name for leaf in leaves(workflow.nodes)]
-    for name in dict.fromkeys(one for function in _functions(workflow) for one in named(function)):
+    for name in dict.fromkeys(one for function in functions(workflow) for one in named(function)):
         if name not in known:
             yield (
                 name,
@@ -288,7 +288,7 @@ def _nearest(name: str, known: Iterable[str], what: str) -> str:
 
 def _place(workflow: Workflow, name: str) -> str:
     """File and line where a name stands in the module of the definition, as far as its functions tell. Empty: they do not."""
-    for function in _functions(workflow):
+    for function in functions(workflow):
         code = getattr(inspect.unwrap(function), "__code__", None)
         if code is not None and function.__module__ != definition.__name__:
             path = Path(code.co_filename)
@@ -311,7 +311,7 @@ def _place(workflow: Workflow, name: str) -> str:
     return str(shown)
 
 
-def _functions(workflow: Workflow) -> Iterator[Callable[..., Any]]:
+def functions(workflow: Workflow) -> Iterator[Callable[..., Any]]:
     """All functions of a definition, those of its module first."""
     yield from workflow.hears.values()
     yield from workflow.undo_on.values()

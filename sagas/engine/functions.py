@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dis
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-_ASKS = ("answer", "answered", "key")
+ASKS = ("answer", "answered", "key")
+"""The methods of the state that take the name of a step or a wait."""
 _METHOD = ("LOAD_METHOD", "LOAD_ATTR")
 
 
@@ -41,8 +42,8 @@ def _both(names: Any) -> tuple[Any, ...]:
     return names if isinstance(names, tuple) else ()
 
 
-def named(function: Callable[..., Any], seen: set[Any] | None = None) -> Iterator[str]:
-    """The names that a function, and those of its module that it uses, give to `answer`, `answered` and `key` of the state."""
+def named(function: Callable[..., Any], asks: Collection[str] = ASKS, seen: set[Any] | None = None) -> Iterator[str]:
+    """The names that a function, and those of its module that it uses, give to some methods of the state: `asks`."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     seen = set() if seen is None else seen
     if code is None or code in seen:
@@ -52,10 +53,10 @@ def named(function: Callable[..., Any], seen: set[Any] | None = None) -> Iterato
     for one in codes:
         codes += [inner for inner in one.co_consts if inspect.iscode(inner)]
         steps = [step for step in dis.get_instructions(one) if step.opname not in ("PRECALL", "CACHE")]
-        for asks, names, calls in zip(steps, steps[1:], steps[2:], strict=False):
-            if asks.opname in _METHOD and asks.argval in _ASKS and names.opname == "LOAD_CONST" and calls.opname == "CALL":
+        for method, names, calls in zip(steps, steps[1:], steps[2:], strict=False):
+            if method.opname in _METHOD and method.argval in asks and names.opname == "LOAD_CONST" and calls.opname == "CALL":
                 yield str(names.argval)
         for name in one.co_names:
             used = getattr(function, "__globals__", {}).get(name)
             if inspect.isfunction(used) and used.__module__ == function.__module__:
-                yield from named(used, seen)
+                yield from named(used, asks, seen)
