@@ -139,7 +139,7 @@ def _closed() -> list[str]:
 
 def _drift() -> list[str]:
     from citybrain.k8s.generator import drift as drift_of_k8s
-    from tools import architecture, reference
+    from tools import architecture, reference, workflow_pages
     from tools.benchmarks import PAGE as BENCHMARKS
     from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
@@ -167,6 +167,7 @@ def _drift() -> list[str]:
     found += [f"{name} is public and says nothing: give it a docstring" for name in reference.silent()]
     found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
     found += [f"observability/grafana/{name} has drifted: make dashboards" for name in drift_of_dashboards()]
+    found += [f"docs/workflows/{name} has drifted: make workflows" for name in workflow_pages.drift()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():
