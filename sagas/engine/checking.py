@@ -279,8 +279,8 @@ def _hear(event: type[Message]) -> str:
 
 def _nearest(name: str, known: Iterable[str], what: str) -> str:
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, 3)
-    return f"do you mean {' or '.join(close)}?" if close else f"its {what} are {', '.join(known)}"
+    close = difflib.get_close_matches(name, known, 1)
+    return f"do you mean {close[0]}?" if close else f"its {what} are {', '.join(known)}"
 
 
 # -- where --------------------------------------------------------------------------------------------------------------
