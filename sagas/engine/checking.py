@@ -314,7 +314,6 @@ def _place(workflow: Workflow, name: str) -> str:
 def functions(workflow: Workflow) -> Iterator[Callable[..., Any]]:
     """All functions of a definition, those of its module first."""
     yield from workflow.hears.values()
-    yield from workflow.undo_on.values()
     for leaf in leaves(workflow.nodes):
         match leaf:
             case Step():

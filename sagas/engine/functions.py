@@ -22,14 +22,11 @@ def takes(function: Callable[..., Any], many: int) -> bool:
 
 
 def uses_key(request: Callable[..., Any]) -> bool:
-    """Whether a function reads its second argument, as its code says."""
-    code = getattr(request, "__code__", None)
-    if code is None:
+    """Whether a function reads its second argument, as its code says. False for what is no plain function."""
+    if not inspect.isfunction(request) or request.__code__.co_argcount < 2:
         return False
-    first = 1 if inspect.ismethod(request) else 0
-    if code.co_argcount < first + 2:
-        return False
-    name = code.co_varnames[first + 1]
+    code = request.__code__
+    name = code.co_varnames[1]
     kinds = ("FAST", "DEREF", "CLOSURE")
     return any(
         "LOAD" in one.opname and any(kind in one.opname for kind in kinds) and (one.argval == name or name in _both(one.argval))

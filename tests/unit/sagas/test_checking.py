@@ -132,12 +132,18 @@ class Callable:
     def __call__(self, state: SagaState, key: str) -> Message:
         return cancel(state, key)
 
+    def method(self, key: str, other: str) -> Message:
+        # What is the second argument of the method is the first of the call.
+        return health.CancelBedRequest(reservation_id=key)
+
 
 def test_an_undo_and_what_it_undoes_both_use_the_key() -> None:
     says = "has an undo, and the request of its {} does not use the key: put the second argument of the function into the id"
     assert says.format("undo") in one(replace(BED, undo=Command(CANCEL.method, without_key)))
     assert says.format("command") in one(replace(BED, command=Command(RESERVE.method, without_key)))
     assert says.format("undo") in one(replace(BED, undo=Command(CANCEL.method, Callable())))
+    method: Any = Callable().method
+    assert says.format("undo") in one(replace(BED, undo=Command(CANCEL.method, method)))
     assert of(replace(BED, undo=Command(CANCEL.method, deeper))) == []
     assert of(replace(BED, undo=Command(CANCEL.method, lambda s, k: cancel(s, k)))) == []
     assert of(Step("bed", Command(RESERVE.method, without_key), 60)) == [], "without an undo nobody has to name what was done"
