@@ -192,6 +192,13 @@ def test_what_a_workflow_hears_is_an_event_that_somebody_publishes() -> None:
     assert "no manifest publishes citybrain.health.v1.ReserveBedRequest" in found
 
 
+def test_the_check_of_the_repository_asks_the_manifests_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_repository._workflows() == []
+    monkeypatch.setattr("tools.workflows.find_manifests", lambda folders: [])
+    found = check_repository._workflows()
+    assert any("no manifest publishes citybrain.emergency_command.v1.IncidentOpened" in each for each in found)
+
+
 def test_an_event_that_was_given_up_is_not_heard() -> None:
     from citybrain.probe.v1 import events_pb2 as probe
 
