@@ -206,6 +206,12 @@ def test_a_deadline_that_is_over_when_it_begins_is_found() -> None:
     )
 
 
+def test_a_timer_that_changes_nothing_ends_no_test_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = tell(HERE)
+    monkeypatch.setattr("citybrain.sagas.testing.react", lambda workflow, state, inputs, now: (list(inputs), state))
+    assert "timer wait/here fires again and again: nothing follows from it" in refused(lambda: story.time_passes(200))
+
+
 def test_a_broken_definition_is_refused_with_its_sentence() -> None:
     with pytest.raises(WorkflowError, match=r"step bed: deadline_s is 0: write seconds of city time"):
         tell(bed(deadline_s=0))
