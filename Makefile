@@ -100,8 +100,9 @@ k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/
 dashboards: build/.stubs ## Makes a dashboard for each service in observability/grafana/, from its manifest and its class
 	@$(BIN)/python tools/dashboards.py
 
-workflows: build/.stubs ## Pins the definitions of new workflows and versions in sagas/workflows/published.toml
-	@$(BIN)/python tools/workflows.py
+workflows: build/.stubs ## Pins new workflows and versions in sagas/workflows/published.toml, and makes their pages in docs/workflows/
+	@$(BIN)/python -m tools.workflows
+	@$(BIN)/python -m tools.workflow_pages
 
 reference: build/.stubs ## Makes docs/reference.md, every public name as the code says, and the picture docs/architecture.svg
 	@$(BIN)/python tools/reference.py && $(BIN)/python tools/architecture.py

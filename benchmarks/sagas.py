@@ -106,7 +106,7 @@ class _Sagas:
 def measure(full: bool) -> list[Row]:
     """All rows of the workflows."""
     # A line for each append would be measured too.
-    configure(level="warning")
+    configure("warning")
     with tempfile.TemporaryDirectory() as folder:
         alone_ms, together = on_parts(Path(folder) / "ours", _sequential, clock=WallClock(), max_workers=64)
         theirs = peer("dbos_sqlite", folder=folder, steps=_STEPS, one_by_one=100, at_once=200)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 # Only contracts are imported, whatever name somebody asks for.
@@ -28,13 +28,34 @@ def find_message(name: str) -> Descriptor:
     try:
         return pool.FindMessageTypeByName(name)
     except KeyError:
-        package = name.rpartition(".")[0]
-        if not _PACKAGE.fullmatch(package):
-            raise
+        _load(name.rpartition(".")[0])
+        return pool.FindMessageTypeByName(name)
+
+
+def find_service(name: str) -> ServiceDescriptor:
+    """The descriptor of a gRPC service. KeyError: no contract that is known here has it."""
+    pool = descriptor_pool.Default()
+    try:
+        return pool.FindServiceByName(name)
+    except KeyError:
+        _load(name.rpartition(".")[0])
+        return pool.FindServiceByName(name)
+
+
+def services() -> list[str]:
+    """The full names of the gRPC services of every contract that can be imported here."""
+    import citybrain
+
+    paths = [path for folder in citybrain.__path__ for path in Path(folder).glob("*/v*/*_service_pb2.py")]
+    modules = [importlib.import_module(".".join(("citybrain", *path.parts[-3:-1], path.stem))) for path in paths]
+    return sorted({one.full_name for module in modules for one in module.DESCRIPTOR.services_by_name.values()})
+
+
+def _load(package: str) -> None:
+    if _PACKAGE.fullmatch(package):
         _import(package)
         for contracts in _FILES:
             _add(contracts, package)
-        return pool.FindMessageTypeByName(name)
 
 
 def _import(package: str) -> None:

@@ -83,8 +83,8 @@ def findings() -> list[str]:
             if unexplained(name, text):
                 found.append(f"{name}: has more than {LONG} lines, and its docstring does not say why it is long")
     found += _contracts()
-    found += _drift()
-    found += _workflows()
+    # Nothing that is made from services can be made while a workflow is broken: they do not load.
+    found += _broken_workflows() or [*_drift(), *_workflows()]
     return found
 
 
@@ -139,7 +139,7 @@ def _closed() -> list[str]:
 
 def _drift() -> list[str]:
     from citybrain.k8s.generator import drift as drift_of_k8s
-    from tools import architecture, reference
+    from tools import architecture, reference, workflow_pages
     from tools.benchmarks import PAGE as BENCHMARKS
     from tools.benchmarks import made as benchmarks
     from tools.codeowners import TARGET as OWNERS
@@ -167,6 +167,7 @@ def _drift() -> list[str]:
     found += [f"{name} is public and says nothing: give it a docstring" for name in reference.silent()]
     found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
     found += [f"observability/grafana/{name} has drifted: make dashboards" for name in drift_of_dashboards()]
+    found += [f"docs/workflows/{name} has drifted: make workflows" for name in workflow_pages.drift()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")
     for language, path in READMES.items():
@@ -189,11 +190,23 @@ def _consumers() -> list[str]:
     return [f"{CONSUMERS.name} has drifted: make consumers"] if drifted else []
 
 
+def _broken_workflows() -> list[str]:
+    from citybrain.sagas.engine.checking import WorkflowError
+    from citybrain.sagas.workflows import published
+
+    try:
+        published()
+    except WorkflowError as error:
+        return list(error.problems)
+    return []
+
+
 def _workflows() -> list[str]:
     from citybrain.sagas.workflows import PINS, pins, published
-    from tools.workflows import problems
+    from tools.workflows import problems, unpublished
 
-    return [f"sagas/workflows/{PINS}: {problem}" for problem in problems(published(), pins())]
+    pinned = [f"sagas/workflows/{PINS}: {problem}" for problem in problems(published(), pins())]
+    return pinned + unpublished(published())
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ MODULES = {
     "citybrain.mesh.errors": "what a service raises",
     "citybrain.mesh.testing": "how a service is tried",
     "citybrain.sagas.engine.definition": "the vocabulary of workflows",
+    "citybrain.sagas.testing": "how a workflow is tried",
     "citybrain.client": "for programs outside of the mesh",
 }
 _HEAD = """\

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from citybrain.mesh.manifest import find_manifests
+from citybrain.mesh.startup.serve import rooms
+from citybrain.sagas.engine import checking
 from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.engine.digests import digest
 from citybrain.sagas.workflows import PINS, RETIRED, pins, published
@@ -43,6 +46,12 @@ def problems(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str
         if pin != RETIRED and (name, version) not in there
     ]
     return found
+
+
+def unpublished(workflows: Iterable[Workflow]) -> list[str]:
+    """Events that workflows hear and no manifest of this repository publishes, a sentence each."""
+    events = {event for manifest in find_manifests(rooms()) for event in manifest.publishes}
+    return [problem for workflow in workflows for problem in checking.problems(workflow, events)]
 
 
 def pinned_anew(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str]) -> str:

@@ -119,9 +119,11 @@ def due_timers(state: SagaState) -> Iterator[tuple[int, str]]:
             elif step.status == "asked":
                 yield step.deadline, f"{ASKED}{name}/{step.times}"
     if state.phase in ("running", "undoing"):
-        for one in state.attempts():
+        under_way = [one for one in state.attempts() if one.undo in ("sent", "pausing")]
+        # One after the other: what is not at its turn yet waits for that, and for no moment.
+        for one in sorted(under_way, key=lambda one: one.number, reverse=True)[:1]:
             if one.undo == "pausing":
-                yield one.undo_retry_at, f"undo/{one.key}/{one.undo_tries}"
+                yield one.undo_retry_at, f"undo/{one.name}/{one.attempt}/{one.undo_tries}"
 
 
 def ends_a_wait(timer: str) -> bool:

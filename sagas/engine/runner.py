@@ -36,6 +36,7 @@ from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from
+from citybrain.sagas.engine.checking import check
 from citybrain.sagas.engine.decider import (
     Try,
     due_timers,
@@ -92,7 +93,8 @@ class SagaRunner(Provider):
     """The sagas of a service: `hear(event)` delivers an event, `load(saga_id)` reads one, `resume(saga_id)` goes on."""
 
     def __init__(self, workflows: Sequence[Workflow], retired: Collection[tuple[str, int]] = ()) -> None:
-        """`retired`: names and versions of definitions that were published once and are gone."""
+        """`retired`: names and versions of definitions that were published once and are gone. WorkflowError: one is broken."""
+        check(workflows)
         self._workflows = {(w.name, w.version): w for w in workflows}
         self._newest = {w.name: w for w in sorted(workflows, key=lambda w: w.version)}
         self._retired = frozenset(retired)

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 
+from citybrain.sagas.engine.checking import check
 from citybrain.sagas.engine.definition import Workflow
 
 PINS = "published.toml"
@@ -20,7 +21,10 @@ RETIRED = "retired"
 
 
 def published() -> tuple[Workflow, ...]:
-    """All workflows of this folder, every version of each, by name, the newest version first."""
+    """All workflows of this folder, every version of each, by name, the newest version first.
+
+    WorkflowError: a definition is broken; its sentences say what to change, and where.
+    """
     found: dict[tuple[str, int], Workflow] = {}
     for module in pkgutil.iter_modules(__path__):
         for one in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
@@ -29,7 +33,14 @@ def published() -> tuple[Workflow, ...]:
                 if there is not one:
                     what = f"{module.name}.py has a second {one.name} of version {one.version}"
                     raise ValueError(f"{what}: give it another name or version")
-    return tuple(found[key] for key in sorted(found))
+    workflows = tuple(found[key] for key in sorted(found))
+    check(workflows)
+    return workflows
+
+
+def newest() -> tuple[Workflow, ...]:
+    """The newest version of each workflow of this folder, by name."""
+    return tuple({one.name: one for one in reversed(published())}.values())[::-1]
 
 
 def pins() -> Mapping[tuple[str, int], str]:

@@ -1,4 +1,7 @@
-"""Every fenced `console` and `python` block of the README and the docs runs, or says beside it why it does not."""
+"""Every fenced `console` and `python` block of the README and the docs runs, or says beside it why it does not.
+
+A python block behind `<!-- goes on -->` runs after those above it, as one script.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Tutorials are done as a whole: test_tutorials.py.
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "tutorials"]
 DOCUMENTS = [ROOT / "README.md", *PAGES, *sorted(ROOT.glob("services/*/README.md"))]
-BLOCK = re.compile(r"(?P<before><!-- not run: (?P<reason>.+?) -->\n)?```(?P<kind>console|python)\n(?P<text>.*?)```", re.S)
+BLOCK = re.compile(
+    r"(?:<!-- (?:not run: (?P<reason>.+?)|(?P<goes_on>goes on)) -->\n)?```(?P<kind>console|python)\n(?P<text>.*?)```", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,12 @@ class Block:
 def blocks() -> list[Block]:
     found = []
     for document in DOCUMENTS:
-        text = document.read_text(encoding="utf-8")
+        text, above = document.read_text(encoding="utf-8"), ""
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start("kind")) + 1
-            found.append(Block(document, line, match["kind"], match["text"], match["reason"] or ""))
+            whole = above + match["text"] if match["goes_on"] else match["text"]
+            above = whole if match["kind"] == "python" else above
+            found.append(Block(document, line, match["kind"], whole, match["reason"] or ""))
     return found
 
 

@@ -335,12 +335,14 @@ def test_a_wait_that_an_event_may_end_or_fail_reads_it_for_both(make: Make) -> N
         from citybrain.sagas.engine.definition import Wait, Workflow
         from citybrain.sagas.engine.runner import SagaRunner
         FOUND = Wait("found", VehicleLost, 60, lambda s, e: e.grant_id == "", fails_on={VehicleLost: lambda s, e: e.vehicle_id})
-        WORKFLOW = Workflow("look", 1, IncidentOpened, {IncidentOpened: lambda e: e.incident_id}, (FOUND,))
+        HEARS = {IncidentOpened: lambda e: e.incident_id, VehicleLost: lambda e: e.incident_id}
+        WORKFLOW = Workflow("look", 1, IncidentOpened, HEARS, (FOUND,))
     """
     members = "runner = SagaRunner((WORKFLOW,))"
     service = make(TEXT.replace("class ParksService", textwrap.dedent(conditions) + "class ParksService"), members=members)
     _, workflow = consumers(service.ParksService)
-    assert workflow.reads == {OPENED: ["incident_id"], "citybrain.traffic.v1.VehicleLost": ["grant_id", "vehicle_id"]}
+    lost = "citybrain.traffic.v1.VehicleLost"
+    assert workflow.reads == {OPENED: ["incident_id"], lost: ["grant_id", "incident_id", "vehicle_id"]}
 
 
 def test_a_service_that_cannot_be_loaded_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

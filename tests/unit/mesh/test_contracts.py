@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from citybrain.mesh.contracts import find_message, look_in
+from citybrain.mesh.contracts import find_message, find_service, look_in, services
 from citybrain.mesh.events import message_class
 
 
@@ -48,3 +48,24 @@ def test_a_contract_of_another_repository_is_taken_from_the_file_even_if_that_co
     path.write_bytes(FileDescriptorSet(file=[file, gates]).SerializeToString())
     assert find_message(name).file.name == file.name
     assert message_class(name)().DESCRIPTOR.full_name == name
+
+
+def test_a_service_is_found_by_its_name_too_and_all_of_this_city_are_known() -> None:
+    code = (
+        "from citybrain.mesh.contracts import find_service; print(find_service('citybrain.health.v1.HealthService').file.name)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "citybrain/health/v1/health_service.proto\n"
+    for name in ("citybrain.nowhere.v1.HealthService", "citybrain.health.v1.NoService", "HealthService", ""):
+        with pytest.raises(KeyError):
+            find_service(name)
+    assert {"citybrain.health.v1.HealthService", "citybrain.sagas.v1.SagaService"} <= set(services())
+
+
+def test_a_service_of_another_repository_is_taken_from_the_file(tmp_path: Path) -> None:
+    path, name = tmp_path / "contracts.binpb", "citybrain.locks.v1.LockService"
+    look_in(path)
+    file = FileDescriptorProto(name="citybrain/locks/v1/lock_service.proto", package="citybrain.locks.v1", syntax="proto3")
+    file.service.add(name="LockService")
+    path.write_bytes(FileDescriptorSet(file=[file]).SerializeToString())
+    assert find_service(name).full_name == name

@@ -55,7 +55,8 @@ class Department(Service):
 
 
 def command(name: str) -> Command:
-    return Command(GET, lambda state, key: traffic.GetSignalRequest(signal_id=name))
+    # The department knows what it is asked by its name. A definition with an undo must use its key all the same.
+    return Command(GET, lambda state, key: traffic.GetSignalRequest(signal_id=name if key else ""))
 
 
 def step(name: str, **options: Any) -> Step:

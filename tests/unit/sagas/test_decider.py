@@ -7,29 +7,30 @@ from typing import Any
 
 import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
-from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.sagas.v1 import events_pb2 as ev
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
+from citybrain.traffic.v1.events_pb2 import VehicleMissing
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citybrain.mesh.events import timestamp
-from citybrain.sagas.engine.decider import UNDO_TRIES, due_timers, on_failure, on_undo_failure, react, tries_out
+from citybrain.sagas.engine.decider import UNDO_TRIES, due_timers, react, tries_out
 from citybrain.sagas.engine.definition import Command, Parallel, Step, Wait, Workflow
 from citybrain.sagas.engine.state import SagaState, evolve, pack
+from citybrain.sagas.testing import Story
 
 SECOND = 1_000_000
-ANSWER = health.ReportMissionResponse()
+ANSWER = traffic.GetSignalResponse()
 
 
-def command(name: str) -> Command:
-    return Command(f"city.Test/{name}", lambda state, key: ANSWER)
+def command() -> Command:
+    return Command("citybrain.traffic.v1.TrafficService/GetSignal", lambda state, key: traffic.GetSignalRequest(signal_id=key))
 
 
 def step(name: str, **options: Any) -> Step:
-    options.setdefault("undo", command(f"undo-{name}"))
-    return Step(name, command(name), deadline_s=10, **options)
+    options.setdefault("undo", command())
+    return Step(name, command(), deadline_s=10, **options)
 
 
 def workflow(*nodes: Any) -> Workflow:
@@ -37,57 +38,58 @@ def workflow(*nodes: Any) -> Workflow:
         name="test",
         version=1,
         starts_on=IncidentOpened,
-        hears={IncidentOpened: lambda e: "s", MissionReported: lambda e: "s", IncidentCancelled: lambda e: "s"},
+        hears=dict.fromkeys((IncidentOpened, MissionReported, IncidentCancelled, VehicleMissing), lambda e: "s"),
         undo_on={IncidentCancelled: lambda e: "false call"},
         nodes=nodes,
     )
 
 
 class Run:
-    """A saga driven by hand: gives inputs, collects what is decided."""
+    """A story of one saga, told by inputs as the runner makes them. Each gives what followed from it."""
 
     def __init__(self, *nodes: Any) -> None:
         self.workflow = workflow(*nodes)
-        self.state = SagaState()
-        self.now = 0
-        self.log: list[Message] = []
-        self.times: list[int] = []
-        self.put(ev.SagaStarted(saga_id="s", workflow="test", workflow_version=1, input=pack(IncidentOpened())))
+        self.story = Story(self.workflow).starts_with(IncidentOpened())
+
+    @property
+    def state(self) -> SagaState:
+        return self.story.state
+
+    @property
+    def log(self) -> list[Message]:
+        return self.story.recorded
+
+    @property
+    def now(self) -> float:
+        """Seconds since it began."""
+        return self.story.now
+
+    def due(self) -> list[float]:
+        """When something is due, in seconds since it began."""
+        return [round(self.now + after, 6) for after in self.story.timers().values()]
 
     def put(self, *inputs: Message) -> list[str]:
-        events, state = react(self.workflow, self.state, inputs, self.now)
-        # A state that was decided on needs no second look at what was heard before.
-        assert react(self.workflow, self.state, inputs, self.now, settled=True) == (events, state)
-        self.state = state
-        self.log += events
-        self.times += [self.now] * len(events)
-        return [told(event) for event in events[len(inputs) :]]
+        return self.story._put(*inputs).followed
 
     def answer(self, name: str) -> list[str]:
-        return self.put(ev.StepAnswered(step=name, key=self.state.steps[name].key, response=pack(ANSWER)))
+        return self.story.answers(name).followed
 
     def fail(self, name: str, code: str = "FAILED_PRECONDITION") -> list[str]:
-        key = self.state.steps[name].key
-        return self.put(on_failure(self.workflow, self.state, name, key, code, "no", self.now))
+        return self.story.fails(name, code).followed
 
     def undone(self, name: str) -> list[str]:
-        return self.put(ev.UndoAnswered(step=name, key="k"))
+        return self.story.undone(name).followed
 
-    def hear(self, name: str, message: Message, happened_s: float | None = None) -> list[str]:
-        happened = self.now if happened_s is None else int(happened_s * SECOND)
-        return self.put(ev.EventHeard(event_id=name, event=pack(message), occurred_at=timestamp(happened)))
-
-    def folded(self) -> SagaState:
-        """What the log alone tells."""
-        state = SagaState()
-        for event, at in zip(self.log, self.times, strict=True):
-            state = evolve(state, event, at)
-        return state
+    def hear(self, message: Message, at: float | None = None) -> list[str]:
+        return self.story.hears(message, at).followed
 
     def at(self, seconds: float) -> list[str]:
         """Time goes on, and the timers that are due then fire."""
-        self.now = int(seconds * SECOND)
-        return self.put(*(ev.TimerFired(timer=name) for moment, name in due_timers(self.state) if moment <= self.now))
+        return self.story.time_passes(seconds - self.story.now).followed
+
+    def late(self, seconds: float) -> None:
+        """Time goes on, and no timer fires."""
+        self.story.stands_still(seconds - self.story.now)
 
 
 def told(event: Message) -> str:
@@ -140,17 +142,16 @@ def test_a_passing_failure_is_tried_again_under_the_same_key_until_the_deadline(
 
 def tried(run: Run, name: str) -> list[float]:
     """When a step is tried whose department is away, until it is given up."""
-    moments = [run.now / SECOND]
+    moments = [run.now]
     while run.state.phase == "running":
         run.fail(name, "UNAVAILABLE")
-        due = [moment for moment, _ in due_timers(run.state)]
-        if due and run.at(min(due) / SECOND) == [f"StepSent {name}"]:
-            moments.append(run.now / SECOND)
+        if run.due() and run.at(min(run.due())) == [f"StepSent {name}"]:
+            moments.append(run.now)
     return moments
 
 
 def test_pauses_grow_up_to_the_longest_and_the_last_try_is_shortly_before_the_deadline() -> None:
-    run = Run(Step("a", command("a"), deadline_s=900, pause_s=5, longest_pause_s=30, otherwise="needs human"))
+    run = Run(Step("a", command(), deadline_s=900, pause_s=5, longest_pause_s=30, otherwise="needs human"))
     moments = tried(run, "a")
     pauses = [after - before for before, after in itertools.pairwise(moments)]
     assert pauses[:5] == [5, 7.5, 11.25, 16.875, 25.3125]
@@ -161,7 +162,7 @@ def test_pauses_grow_up_to_the_longest_and_the_last_try_is_shortly_before_the_de
 
 
 def test_a_first_pause_that_is_longer_than_the_longest_stays_as_it_is() -> None:
-    run = Run(Step("a", command("a"), deadline_s=200, pause_s=50, otherwise="needs human"))
+    run = Run(Step("a", command(), deadline_s=200, pause_s=50, otherwise="needs human"))
     assert tried(run, "a") == [0, 50, 100, 150]
 
 
@@ -179,8 +180,8 @@ def test_a_step_the_saga_can_do_without_is_skipped_and_says_why() -> None:
 def test_a_wait_ends_by_an_event_that_matches_and_only_by_one() -> None:
     arrived = Wait("arrived", MissionReported, 60, lambda s, e: e.stage == 2)  # type: ignore[attr-defined]
     run = Run(arrived, step("a"))
-    assert run.hear("e1", MissionReported(stage=1)) == []  # type: ignore[arg-type]
-    assert run.hear("e2", MissionReported(stage=2)) == ["WaitEnded arrived", "StepSent a"]  # type: ignore[arg-type]
+    assert run.hear(MissionReported(stage=1)) == []  # type: ignore[arg-type]
+    assert run.hear(MissionReported(stage=2)) == ["WaitEnded arrived", "StepSent a"]  # type: ignore[arg-type]
 
 
 def test_a_later_stage_ends_the_waits_for_the_earlier_ones_and_is_left_for_its_own() -> None:
@@ -191,56 +192,54 @@ def test_a_later_stage_ends_the_waits_for_the_earlier_ones_and_is_left_for_its_o
         (4, ["WaitEnded scene", "WaitBegan door", "WaitEnded door", "SagaCompleted"]),
     ):
         run = Run(scene, door)
-        assert run.hear("e", MissionReported(stage=stage)) == follows  # type: ignore[arg-type]
-        assert run.folded() == run.state
+        assert run.hear(MissionReported(stage=stage)) == follows  # type: ignore[arg-type]
 
 
 def test_an_event_that_came_before_its_wait_counts() -> None:
     run = Run(step("a"), Wait("arrived", MissionReported, 60), step("b"))
-    assert run.hear("e1", MissionReported()) == []
+    assert run.hear(MissionReported()) == []
     assert run.answer("a") == ["WaitBegan arrived", "WaitEnded arrived", "StepSent b"]
 
 
 def test_a_wait_nobody_ends_asks_a_human_who_can_go_on() -> None:
     run = Run(Wait("arrived", MissionReported, 60), step("a"))
     assert run.at(60) == ["StepTimedOut arrived", "SagaNeedsHuman arrived"]
-    run.now = 61 * SECOND
+    run.late(61)
     assert run.put(ev.SagaResumed()) == ["WaitBegan arrived"]
-    assert run.hear("e", MissionReported()) == ["WaitEnded arrived", "StepSent a"]
+    assert run.hear(MissionReported()) == ["WaitEnded arrived", "StepSent a"]
 
 
 def test_what_comes_after_all_ends_its_wait_without_a_human_and_what_ended_another_wait_does_not() -> None:
     run = Run(Wait("one", MissionReported, 60), Wait("two", MissionReported, 60), step("a"))
-    run.hear("e1", MissionReported())
+    run.hear(MissionReported())
     assert run.at(60) == ["StepTimedOut two", "SagaNeedsHuman two"]
     assert run.at(3600) == []
-    assert run.hear("e2", MissionReported()) == ["SagaResumed", "WaitBegan two", "WaitEnded two", "StepSent a"]
-    assert run.folded() == run.state
+    assert run.hear(MissionReported()) == ["SagaResumed", "WaitBegan two", "WaitEnded two", "StepSent a"]
 
 
 def test_an_event_that_happened_in_time_ends_its_wait_however_late_it_is_heard() -> None:
     run = Run(Wait("arrived", MissionReported, 60, otherwise="undo"), step("a"))
-    run.now = 75 * SECOND
-    assert run.hear("e", MissionReported(), happened_s=57) == ["WaitEnded arrived", "StepSent a"]
+    run.late(75)
+    assert run.hear(MissionReported(), at=57) == ["WaitEnded arrived", "StepSent a"]
     assert run.at(75) == []
 
 
 def test_an_event_that_happened_at_the_very_end_of_a_wait_is_in_time_and_one_after_it_is_not() -> None:
     for happened_s, follows in ((60, ["WaitEnded arrived", "SagaCompleted"]), (60.001, [])):
         run = Run(Wait("arrived", MissionReported, 60))
-        run.now = 75 * SECOND
-        assert run.hear("e", MissionReported(), happened_s) == follows
+        run.late(75)
+        assert run.hear(MissionReported(), happened_s) == follows
 
 
 def test_an_event_that_was_heard_in_time_is_in_time_whatever_the_clock_of_its_service_said() -> None:
     run = Run(Wait("arrived", MissionReported, 60))
-    run.now = 59 * SECOND
-    assert run.hear("e", MissionReported(), happened_s=61) == ["WaitEnded arrived", "SagaCompleted"]
+    run.late(59)
+    assert run.hear(MissionReported(), at=61) == ["WaitEnded arrived", "SagaCompleted"]
 
 
 def test_what_an_earlier_release_heard_is_in_time_by_when_it_was_heard() -> None:
     run = Run(Wait("arrived", MissionReported, 60))
-    run.now = 59 * SECOND
+    run.late(59)
     assert run.put(ev.EventHeard(event_id="e", event=pack(MissionReported()))) == ["WaitEnded arrived", "SagaCompleted"]
 
 
@@ -248,11 +247,11 @@ def test_a_wait_is_over_by_its_own_timer_and_by_nothing_else_that_comes_late() -
     run = Run(Parallel(((Wait("arrived", MissionReported, 60, otherwise="undo"),), (step("a", pause_s=5),))))
     run.fail("a", "UNAVAILABLE")
     retry = next(name for _, name in due_timers(run.state) if name.startswith("retry"))
-    run.now = 61 * SECOND
+    run.late(61)
     assert "arrived" not in " ".join(run.put(ev.TimerFired(timer=retry)))
     run = Run(Wait("arrived", MissionReported, 60, otherwise="undo"))
-    run.now = 61 * SECOND
-    assert run.hear("other", IncidentOpened()) == []
+    run.late(61)
+    assert run.hear(IncidentOpened()) == []
     assert run.put() == []
     assert run.at(61) == ["StepTimedOut arrived", "UndoBegan", "SagaUndone"]
 
@@ -260,7 +259,7 @@ def test_a_wait_is_over_by_its_own_timer_and_by_nothing_else_that_comes_late() -
 def test_a_false_call_that_is_heard_when_a_wait_is_over_undoes_and_asks_nobody() -> None:
     run = Run(step("a"), Wait("arrived", MissionReported, 60))
     run.answer("a")
-    run.now = 61 * SECOND
+    run.late(61)
     timer = ev.TimerFired(timer="wait/arrived")
     heard = ev.EventHeard(event_id="e", event=pack(IncidentCancelled()))
     assert run.put(heard, timer) == ["UndoBegan", "UndoSent a"]
@@ -271,9 +270,9 @@ def test_what_was_heard_while_a_human_was_needed_counts_when_he_resumes_late() -
         Parallel(((step("a", otherwise="needs human"),), (Wait("arrived", MissionReported, 60, otherwise="undo"), step("b"))))
     )
     assert run.fail("a") == ["SagaNeedsHuman a"]
-    run.now = 30 * SECOND
-    assert run.hear("e", MissionReported()) == []
-    run.now = 1000 * SECOND
+    run.late(30)
+    assert run.hear(MissionReported()) == []
+    run.late(1000)
     assert run.put(ev.SagaResumed()) == ["StepSent a", "WaitBegan arrived", "WaitEnded arrived", "StepSent b"]
 
 
@@ -292,27 +291,25 @@ def test_while_a_human_is_needed_no_time_runs_out_and_his_resume_undoes_nothing(
     assert run.at(1000) == []
     begun = ["StepSent a", "StepSent pausing", "StepSent out", "WaitBegan arrived"]
     assert run.put(ev.SagaResumed()) == begun
-    assert {name: (step.deadline - run.now) / SECOND for name, step in run.state.steps.items() if name != "done"} == {
-        "a": 10, "pausing": 10, "out": 10, "arrived": 60,
-    }  # fmt: skip
-    assert run.folded() == run.state
+    assert run.story.timers() == {"a": 10, "pausing": 10, "out": 10, "arrived": 60}
 
 
 def test_a_resume_that_an_earlier_release_recorded_with_what_it_made_of_it_still_reads() -> None:
     run = Run(Parallel(((step("a", otherwise="needs human"),), (step("b", pause_s=3),))))
     run.fail("b", "UNAVAILABLE")
     run.fail("a")
+    state = run.state
     for event in (ev.SagaResumed(), ev.StepTimedOut(step="b", key="s/b/1"), ev.UndoBegan(reason="b: no answer in time")):
-        run.state = evolve(run.state, event, 1000 * SECOND)
-    assert run.put() == ["UndoSent b"]
+        state = evolve(state, event, 1000 * SECOND)
+    assert [told(event) for event in react(run.workflow, state, [], 1000 * SECOND)[0]] == ["UndoSent b"]
 
 
 def test_what_follows_from_the_state_alone_follows_without_an_input() -> None:
     run = Run(step("a"), step("b"))
     assert run.put() == []
     # Only the input was recorded, and what recorded it ended then.
-    run.state = evolve(run.state, ev.StepAnswered(step="a", key="s/a/1", response=pack(ANSWER)), 0)
-    assert run.put() == ["StepSent b"]
+    state = evolve(run.state, ev.StepAnswered(step="a", key="s/a/1", response=pack(ANSWER)), 0)
+    assert [told(event) for event in react(run.workflow, state, [], 0)[0]] == ["StepSent b"]
 
 
 def test_what_is_out_is_known_from_the_state() -> None:
@@ -322,7 +319,7 @@ def test_what_is_out_is_known_from_the_state() -> None:
     assert list(tries_out(run.state)) == []
     run.at(1)
     assert [one.number for one in tries_out(run.state)] == [2]
-    run.hear("e", IncidentCancelled())
+    run.hear(IncidentCancelled())
     assert [tuple(one) for one in tries_out(run.state)] == [("a", "s/a/1/undo", 1, True)]
 
 
@@ -347,7 +344,7 @@ def test_a_reason_in_any_script_fits_into_the_commands_that_carry_it() -> None:
 def test_a_false_call_undoes_what_was_sent_though_its_answer_is_still_out() -> None:
     run = Run(step("a"), step("b"))
     run.answer("a")
-    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
+    assert run.hear(IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
     assert run.undone("b") == ["UndoSent a"]
 
 
@@ -356,13 +353,12 @@ def test_an_undo_has_tries_of_its_own_and_then_a_human_is_needed_who_can_resume(
     run.fail("a")
     pauses = []
     for _ in range(UNDO_TRIES - 1):
-        run.put(on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now))
-        (due,) = [moment for moment, _ in due_timers(run.state)]
-        pauses.append((due - run.now) / SECOND)
-        assert run.at(due / SECOND) == ["UndoSent a"]
+        run.fail("a", "UNAVAILABLE")
+        (due,) = run.due()
+        pauses.append(due - run.now)
+        assert run.at(due) == ["UndoSent a"]
     assert pauses[:4] == [2, 3, 4.5, 6.75] and pauses[-1] == 30 and sum(pauses) > 120
-    last = on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now)
-    assert run.put(last) == ["SagaNeedsHuman a"]
+    assert run.fail("a", "UNAVAILABLE") == ["SagaNeedsHuman a"]
     assert run.put(ev.SagaResumed()) == ["UndoSent a"]
     assert run.undone("a") == ["SagaUndone"]
 
@@ -375,13 +371,12 @@ def test_an_undo_that_is_resumed_has_all_of_its_tries_again_and_nothing_else_of_
     for _ in range(2):
         for number in range(UNDO_TRIES):
             assert run.state.steps["a"].undo_tries == number + 1
-            run.put(on_undo_failure(run.state, "a", "k", "UNAVAILABLE", "down", run.now))
-            run.at(max([run.now, *(moment for moment, _ in due_timers(run.state))]) / SECOND)
+            run.fail("a", "UNAVAILABLE")
+            run.at(max([run.now, *run.due()]))
         assert run.state.phase == "needs human"
         assert run.put(ev.SagaResumed()) == ["UndoSent a"]
         assert [(one.status, one.undo) for one in run.state.steps.values()] == [("done", "sent"), ("failed", "done")]
     assert run.undone("a") == ["SagaUndone"]
-    assert run.folded() == run.state
 
 
 def test_a_saga_that_was_resumed_is_undone_as_any_other() -> None:
@@ -393,10 +388,10 @@ def test_a_saga_that_was_resumed_is_undone_as_any_other() -> None:
     # The command is the same one, so that its undo is its undo.
     assert run.state.steps["b"].key == key
     assert run.answer("b") == ["WaitBegan arrived"]
-    run.now = 60 * SECOND
+    run.late(60)
     assert run.at(60) == ["StepTimedOut arrived", "SagaNeedsHuman arrived"]
     run.put(ev.SagaResumed())
-    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
+    assert run.hear(IncidentCancelled()) == ["UndoBegan", "UndoSent b"]
     sent = run.log[-1]
     assert isinstance(sent, ev.UndoSent) and (sent.key, sent.try_number) == (f"{key}/undo", 1)
     assert run.undone("b") == ["UndoSent a"]
@@ -406,18 +401,18 @@ def test_a_saga_that_was_resumed_is_undone_as_any_other() -> None:
 def test_a_saga_that_waits_for_a_human_can_still_be_called_off() -> None:
     run = Run(step("a", otherwise="needs human"))
     assert run.fail("a") == ["SagaNeedsHuman a"]
-    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
+    assert run.hear(IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
     assert run.undone("a") == ["SagaUndone"]
 
 
 def test_only_moments_that_matter_are_timers() -> None:
     run = Run(step("a", pause_s=3))
-    assert list(due_timers(run.state)) == [(10 * SECOND, "deadline/a/s/a/1")]
+    assert run.story.timers() == {"a": 10}
     run.fail("a", "UNAVAILABLE")
-    assert list(due_timers(run.state)) == [(3 * SECOND, "retry/a/1")]
+    assert run.story.timers() == {"a": 3}
     run.at(3)
     run.answer("a")
-    assert list(due_timers(run.state)) == []
+    assert run.story.timers() == {}
 
 
 @pytest.mark.parametrize("phase", ["completed", "undone"])
@@ -429,7 +424,7 @@ def test_an_ended_saga_does_nothing_more(phase: str) -> None:
         run.fail("a")
         run.undone("a")
     assert run.state.phase == phase
-    assert run.hear("late", IncidentCancelled()) == []
+    assert run.hear(IncidentCancelled()) == []
     assert run.at(1000) == []
 
 
@@ -446,14 +441,13 @@ def test_whatever_happens_undos_come_in_reverse_every_step_once_and_the_fold_is_
             name = sent[number % len(sent)]
             run.answer(name) if choice == "answer" else run.fail(name, "UNAVAILABLE" if choice == "fail" else "NOT_FOUND")
         elif choice == "cancel":
-            run.hear(f"cancel-{number}", IncidentCancelled())
+            run.hear(IncidentCancelled())
         elif choice == "undo" and undoing:
             run.undone(undoing[0])
         elif choice == "undo fails" and undoing:
-            run.put(on_undo_failure(run.state, undoing[0], "k", "UNAVAILABLE", "down", run.now))
+            run.fail(undoing[0], "UNAVAILABLE")
         elif choice == "later":
-            run.at(run.now / SECOND + 3)
-    assert run.folded() == run.state
+            run.at(run.now + 3)
     first_sent = list(dict.fromkeys(e.step for e in run.log if isinstance(e, ev.StepSent)))
     first_undone = list(dict.fromkeys(e.step for e in run.log if isinstance(e, ev.UndoSent)))
     assert first_undone == [name for name in reversed(first_sent)][: len(first_undone)]
@@ -468,9 +462,8 @@ def test_whatever_happens_undos_come_in_reverse_every_step_once_and_the_fold_is_
 
 def test_a_false_call_whose_undo_fails_for_good_waits_for_a_human() -> None:
     run = Run(step("a"))
-    assert run.hear("e", IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
-    refused = on_undo_failure(run.state, "a", "k", "FAILED_PRECONDITION", "no", run.now)
-    assert run.put(refused) == ["SagaNeedsHuman a"]
+    assert run.hear(IncidentCancelled()) == ["UndoBegan", "UndoSent a"]
+    assert run.fail("a") == ["SagaNeedsHuman a"]
     assert run.put(ev.SagaResumed()) == ["UndoSent a"]
     assert run.undone("a") == ["SagaUndone"]
 
@@ -502,14 +495,14 @@ def test_whatever_happens_what_was_in_time_counts_and_while_a_human_is_needed_no
             if before.phase == "needs human":
                 run.put(ev.SagaResumed())
         elif happening == "fire":
-            run.at(run.now / SECOND)
+            run.at(run.now)
         elif happening == "fire one":
-            due = [name for moment, name in due_timers(run.state) if moment <= run.now]
+            due = [name for moment, name in due_timers(run.state) if moment <= run.story._now]
             run.put(*(ev.TimerFired(timer=name) for name in due[:1]))
         elif happening[0] == "later":
-            run.now += happening[1] * SECOND
+            run.late(run.now + happening[1])
         else:
-            run.hear(f"e{number}", MissionReported(), max(0.0, run.now / SECOND - happening[1]))
+            run.hear(MissionReported(), max(0.0, run.now - happening[1]))
         new = run.log[length:]
         timed_out = [str(event.step) for event in new if isinstance(event, ev.StepTimedOut)]
         fired = {event.timer for event in new if isinstance(event, ev.TimerFired)}
@@ -528,7 +521,6 @@ def test_whatever_happens_what_was_in_time_counts_and_while_a_human_is_needed_no
             waiting = [step for step in run.state.steps.values() if step.status == "waiting"]
             unused = [run.state.heard.at(one) for one in run.state.heard if one not in run.state.used]
             assert not any(at <= step.deadline for step in waiting for at in unused)
-        assert run.folded() == run.state
 
 
 def test_why_a_step_failed_is_told_though_its_last_try_had_no_answer_in_time() -> None:

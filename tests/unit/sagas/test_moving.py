@@ -20,11 +20,11 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.engine import persons
-from citybrain.sagas.engine.decider import due_timers, on_undo_failure, tries_out
+from citybrain.sagas.engine.decider import due_timers, tries_out
 from citybrain.sagas.engine.definition import Parallel, Wait
 from citybrain.sagas.engine.moving import NOW, MovingRow, due, moved
 from citybrain.sagas.engine.runner import SagaRunner
-from tests.unit.sagas.saga_city import SECOND, City, Department, city, step
+from tests.unit.sagas.saga_city import City, Department, city, step
 from tests.unit.sagas.test_decider import BRANCHES, Run
 from tests.unit.sagas.test_decider import step as pure_step
 from tests.unit.sagas.test_ownership import Shares
@@ -65,14 +65,13 @@ def happen(run: Run, happening: Any, number: int) -> None:
     elif happening == "resume" and phase == "needs human":
         run.put(ev.SagaResumed())
     elif happening == "fire":
-        run.at(run.now / SECOND)
+        run.at(run.now)
     elif happening in ("hear", "cancel") and phase not in ("completed", "undone"):
-        run.hear(f"e{number}", MissionReported() if happening == "hear" else IncidentCancelled())
+        run.hear(MissionReported() if happening == "hear" else IncidentCancelled())
     elif happening == "undone" and undos:
         run.undone(undos[0])
     elif happening in ("undo fails", "undo refused") and undos:
-        code = "UNAVAILABLE" if happening == "undo fails" else "NOT_FOUND"
-        run.put(on_undo_failure(run.state, undos[0], "k", code, "no", run.now))
+        run.fail(undos[0], "UNAVAILABLE" if happening == "undo fails" else "NOT_FOUND")
     elif happening in ("skip", "give up") and run.state.steps:
         name = list(run.state.steps)[number % len(run.state.steps)]
         decide = persons.skip if happening == "skip" else persons.fail
@@ -81,7 +80,7 @@ def happen(run: Run, happening: Any, number: int) -> None:
         except Refused:
             return
     elif isinstance(happening, tuple):
-        run.now += happening[1] * SECOND
+        run.late(run.now + happening[1])
 
 
 @given(st.lists(Happening, max_size=40))

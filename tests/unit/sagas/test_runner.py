@@ -22,11 +22,11 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import together
 from citybrain.sagas.engine.definition import Command, Parallel, Wait, Workflow
 from citybrain.sagas.engine.state import SagaState
-from tests.unit.sagas.saga_city import GET, SECOND, City, Department, city, command, step
+from tests.unit.sagas.saga_city import GET, SECOND, City, Department, city, step
 
 
 def broken(state: SagaState, key: str) -> Message:
-    raise LookupError("the function of the step is wrong")
+    raise LookupError(f"the function of the step is wrong for {key}")
 
 
 def test_a_saga_runs_to_its_end_and_is_not_kept_in_memory(tmp_path: Path) -> None:
@@ -134,15 +134,14 @@ def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -
     city(tmp_path, test, step("a"))
 
 
-@pytest.mark.parametrize("what", [Command(GET, broken), Command(GET.replace("Get", "No"), command("a").request)])
-def test_a_step_whose_command_cannot_be_made_fails_at_once_and_the_saga_goes_on(tmp_path: Path, what: Command) -> None:
+def test_a_step_whose_command_cannot_be_made_fails_at_once_and_the_saga_goes_on(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()
         assert city.phase() == "completed"
         assert "INVALID_ARGUMENT" in city.runner.load("s").steps["a"].reason
         assert Department.calls == ["b"]
 
-    city(tmp_path, test, step("a", command=what, otherwise="go on"), step("b"))
+    city(tmp_path, test, step("a", command=Command(GET, broken), otherwise="go on"), step("b"))
 
 
 def test_an_undo_whose_command_cannot_be_made_asks_a_human(tmp_path: Path) -> None:
