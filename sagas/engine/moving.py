@@ -23,11 +23,12 @@ from citybrain.sagas.engine.definition import Workflow
 
 EVENTS: tuple[type[Message], ...] = tuple(getattr(ev, name) for name in ev.DESCRIPTOR.message_types_by_name)
 NOW = 0
+_UNDO = "undo/"
 
 
 @dataclass(frozen=True, slots=True)
 class MovingRow:
-    """A saga that must move. `steps`: when each step is due, in microseconds of city time; NOW: it is out.
+    """A saga that must move. `steps`: when each step, or undo by its key, is due, in microseconds of city time; NOW: it is out.
 
     `look`: a process must look at it. `human`: it needs a human.
     """
@@ -61,8 +62,12 @@ def due(row: MovingRow) -> int:
 def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> MovingRow | None:
     """The row of a saga after one of its events. `calls_off`: types of events that undo a saga even if it needs a human."""
     match data:
-        case ev.SagaStarted() | ev.SagaResumed() | ev.UndoBegan():
+        case ev.SagaStarted():
             return MovingRow(look=True)
+        case ev.SagaResumed() | ev.UndoBegan():
+            # Steps are begun anew, or not waited for any more. What is being taken back is taken back to its end.
+            undos = {} if row is None else {name: moment for name, moment in row.steps.items() if name.startswith(_UNDO)}
+            return MovingRow(undos, look=True)
         case ev.SagaCompleted() | ev.SagaUndone():
             return None
         case ev.EventHeard() if row is None or row.human:
@@ -73,18 +78,27 @@ def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> 
         return None
     steps = dict(row.steps)
     if isinstance(data, ev.SagaNeedsHuman):
-        # Timers stop; commands that are under way are not taken back.
-        out = {step: moment for step, moment in steps.items() if moment == NOW}
+        # Timers of steps stop; commands that are under way are not taken back.
+        out = {step: moment for step, moment in steps.items() if moment == NOW or step.startswith(_UNDO)}
         return MovingRow(out, human=True) if out else None
     look = False
     match data:
-        case ev.StepSent() | ev.UndoSent():
+        case ev.StepSent():
             steps[data.step] = NOW
+        case ev.UndoSent():
+            steps[_UNDO + data.key] = NOW
         case ev.WaitBegan() | ev.HumanAsked():
             steps[data.step] = microseconds(data.deadline)
-        case ev.StepFailed() | ev.UndoFailed() if data.HasField("retry_at"):
+        case ev.StepFailed() if data.HasField("retry_at"):
             # This is before the deadline of the step; else there would be no retry.
             steps[data.step] = microseconds(data.retry_at)
+        case ev.UndoFailed() if data.HasField("retry_at"):
+            steps[_UNDO + data.key] = microseconds(data.retry_at)
+        case ev.UndoAnswered() | ev.UndoFailed() | ev.UndoSkipped():
+            # An earlier release named only the step.
+            over = [_UNDO + data.key] if data.key else [name for name in steps if f"/{data.step}/" in name]
+            steps = {name: moment for name, moment in steps.items() if name not in over}
+            look = True
         case _:
             # What follows may not be recorded yet.
             steps.pop(getattr(data, "step", ""), None)
