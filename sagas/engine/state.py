@@ -161,8 +161,9 @@ class SagaState:
     ended_parts: dict[str, str] = field(default_factory=dict)
     # How many commands were sent.
     sent: int = 0
-    # Everything is undone; from then on no step is sent.
+    # Everything is undone; from then on no step is sent. And why.
     undo_begun: bool = False
+    undo_because: str = ""
     # The part for whose sake a human is asked; empty: for another reason.
     asked_for: str = ""
 
@@ -283,6 +284,7 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
     match event:
         case ev.UndoBegan():
             state.phase, state.reason, state.undo_begun = "undoing", event.reason, True
+            state.undo_because = event.reason
         case ev.UndoSent():
             values: dict[str, Any] = {"undo": "sent", "undo_key": event.key, "undo_tries": event.try_number, "undo_retry_at": 0}
             _change_attempt(state, event.step, _undone(event.key), at, **values)
@@ -350,6 +352,8 @@ def _go_back(state: SagaState, event: ev.WentBack, at: int) -> None:
 def _resume(state: SagaState) -> None:
     """A human has mended the cause: steps that failed are tried anew, and steps under way get their whole time again."""
     state.phase = "undoing" if state.undo_begun else "running"
+    # Why a human was asked is over; why all is undone is not.
+    state.reason = state.undo_because
     # A loop that a human was asked about gets all its rounds again.
     state.rounds = {name: count for name, count in state.rounds.items() if name != state.asked_for}
     state.asked_for = ""

@@ -272,3 +272,15 @@ def test_an_emergency_that_began_under_the_second_release_knows_no_breakdown_and
     story.reports(AT_HOSPITAL).must_send(*ARRIVED)
     with pytest.raises(StoryError, match="does not hear"):
         story.hears(AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, reason="engine"))
+
+
+def test_what_a_human_was_asked_about_is_over_when_the_saga_goes_on_and_why_it_is_undone_is_not() -> None:
+    late = on_the_way().time_passes(400).must_be("needs human", "not heard of in time").reports(AT_HOSPITAL)
+    assert late.reason == ""
+    late.answers("hand_over").answers("release_priority")
+    assert late.requests["release_ambulance"].reason == "handed over"
+    false = on_the_way().hears(IncidentCancelled(incident_id=INCIDENT, reason="a prank"))
+    false.fails("notify_districts").must_be("needs human", "could not be undone").human_resumes()
+    for name in TAKEN_BACK:
+        assert false.requests[f"undo {name}"].reason == "false call: a prank"
+        false.undone(name)
