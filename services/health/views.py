@@ -8,6 +8,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.mesh.events import Heard
+from citybrain.mesh.roads import Edge
 
 AMBULANCE_EVENTS = (ev.AmbulanceRegistered, ev.AmbulanceReserved, ev.AmbulanceReleased)
 HOSPITAL_EVENTS = (
@@ -19,8 +20,6 @@ HOSPITAL_EVENTS = (
     ev.PatientTransferred,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
-Edge = tuple[str, float, float, list[str]]
-"""A road: its id, its length in metres, its speed in free flow in metres per second, and the roads that follow."""
 
 
 @dataclass(frozen=True, slots=True)
