@@ -80,7 +80,7 @@ def test_the_same_assignment_again_sends_nobody_and_another_one_under_its_id_is_
 
 
 def test_where_too_few_can_come_nobody_is_sent_and_it_is_said_how_many_there_are() -> None:
-    with pytest.raises(NotEnoughUnits, match="^of 2 fire engines only 1 can be sent, so nobody was") as caught:
+    with pytest.raises(NotEnoughUnits, match=r"^of 2 fire engines only 1 can be sent, so nobody was") as caught:
         fleet.assign(THREE.state, ask(engines=2), PLACE, "xihu", WAYS)
     assert (caught.value.reason, caught.value.code.name) == ("NOT_ENOUGH_UNITS", "RESOURCE_EXHAUSTED")
     assert caught.value.told == {"police_cars": "2", "fire_engines": "1"}
