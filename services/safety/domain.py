@@ -12,7 +12,8 @@ from citybrain.safety.v1 import safety_service_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.mesh.errors import NotFound, Refused
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
+from citybrain.mesh.roads import ROUNDED_M
 from citybrain.services.safety import grading
 
 
@@ -127,6 +128,19 @@ def still_open(incident: Incident, incident_id: str) -> Incident:
 
 
 # -- reports ----------------------------------------------------------------------------------------------------------------
+
+
+def check_somewhere(request: pb.ReportSignalRequest, lengths_m: Mapping[str, float]) -> None:
+    """BadRequest where a report says nowhere where it is, or names a place beyond the end of its road.
+
+    A road that is not known here passes: others may know it.
+    """
+    if not request.HasField("place") and not request.HasField("position"):
+        raise BadRequest([("place", "is missing, and so is position: say where it is, by a road or in WGS 84")])
+    length_m = lengths_m.get(request.place.edge_id)
+    if length_m is not None and request.place.position_m > length_m + ROUNDED_M:
+        road = f"road {request.place.edge_id!r} is {length_m:g} m long"
+        raise BadRequest([("place.position_m", f"is {request.place.position_m:g} m, and {road}: give a place on it")])
 
 
 def receive(

@@ -64,12 +64,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All units. `holders`: unit → the assignment that it is in, while it is in one."""
+    """All units. `holders`: unit → the assignment that it is in, while it is in one. `ended`: assignment → the units it had."""
 
     units: Mapping[str, Unit] = field(default_factory=dict)
     holders: Mapping[str, str] = field(default_factory=dict)
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
-    ended: tuple[str, ...] = ()
+    ended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def evolve(fleet: Fleet, event: Message) -> Fleet:
@@ -88,11 +88,12 @@ def evolve(fleet: Fleet, event: Message) -> Fleet:
             )
         case ev.UnitsReleased():
             key = event.assignment_id
+            ended = {**fleet.ended, key: tuple(event.unit_ids)}
             return replace(
                 fleet,
                 holders={unit: holder for unit, holder in fleet.holders.items() if holder != key},
                 assignments={each: one for each, one in fleet.assignments.items() if each != key},
-                ended=(*fleet.ended, key)[-REMEMBERED:],
+                ended=dict(list(ended.items())[-REMEMBERED:]),
             )
     return fleet
 

@@ -42,6 +42,9 @@ REACHES: Mapping[pb.EventKind, Reach] = {
 EARTH_M = 6_371_008.8
 """The mean radius of the Earth in metres (IUGG)."""
 
+REMEMBERED = 1000
+"""So many reports the board remembers, to answer a retry without reading its long stream. Older ones are found there."""
+
 _MINUTE = 60_000_000  # in microseconds
 
 
@@ -58,17 +61,23 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The spots of the open incidents of one kind, by their numbers: an older one has a lower number."""
+    """The spots of the open incidents of one kind, by their numbers: an older one has a lower number.
+
+    `sorted_to`: the newest reports, and the incidents that they were sorted to.
+    """
 
     spots: Mapping[int, Spot] = field(default_factory=dict)
     newest: int = 0
+    sorted_to: Mapping[str, str] = field(default_factory=dict)
 
 
 def evolve(board: Board, event: Message) -> Board:
     """The board after an event."""
     match event:
         case ev.SignalSorted():
-            return _with(board, event)
+            newest = {} if event.split_off else {event.signal_id: event.incident_id}
+            kept = list({**board.sorted_to, **newest}.items())[-REMEMBERED:]
+            return _with(replace(board, sorted_to=dict(kept)), event)
         case ev.SortingEnded() if event.into_incident_id:
             into = event.into_incident_id
             moved = {
@@ -88,12 +97,26 @@ def _with(board: Board, event: ev.SignalSorted) -> Board:
     at = microseconds(event.observed_at)
     if not mine:
         number = board.newest + 1
-        return Board({**board.spots, number: Spot(event.incident_id, place, position, at, at)}, number)
+        spot = Spot(event.incident_id, place, position, at, at)
+        return replace(board, spots={**board.spots, number: spot}, newest=number)
     for number, spot in mine.items():
         # A later report may know the place in the other way. Of several spots nobody knows for which one.
         known = (spot.place, spot.position) if len(mine) > 1 else (spot.place or place, spot.position or position)
         mine[number] = Spot(spot.incident_id, *known, min(spot.first, at), max(spot.last, at))
     return replace(board, spots={**board.spots, **mine})
+
+
+def to_sort(incident_id: str, signal: pb.Signal, district_id: str) -> ev.SignalSorted:
+    """What the board needs of a report. `incident_id`: the one that it opens, or that a person has given it."""
+    report = ev.SignalSorted(
+        signal_id=signal.signal_id, incident_id=incident_id, kind=signal.kind, observed_at=signal.observed_at,
+        district_id=district_id,
+    )  # fmt: skip
+    if signal.HasField("place"):
+        report.place.CopyFrom(signal.place)
+    if signal.HasField("position"):
+        report.position.CopyFrom(signal.position)
+    return report
 
 
 def sort(board: Board, report: ev.SignalSorted, roads: Roads) -> list[Message]:

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, Forbidden, Refused
 from citybrain.mesh.events import timestamp
-from citybrain.mesh.roads import ROUNDED_M, Roads, routes_to
+from citybrain.mesh.roads import routes_to
 from citybrain.mesh.service import (
     Caller,
     Clock,
@@ -28,6 +28,7 @@ from citybrain.mesh.service import (
     rpc,
 )
 from citybrain.services.safety import domain, fleet, merging, views
+from citybrain.services.safety.long_streams import done
 
 CITY = "city"
 """The key of the one stream of units."""
@@ -56,20 +57,21 @@ class SafetyService(Service):
     def ReportSignal(self, request: pb.ReportSignalRequest) -> pb.ReportSignalResponse:
         """Takes a report in: it joins the open incident that it fits, or opens one."""
         roads = self.roads.derived(views.network)
-        _require_somewhere(request, roads)
+        domain.check_somewhere(request, roads.length_m)
         signal = self._signal(request)
         keeper = self.roads.derived(views.keepers).get(request.place.edge_id, "")
-        report = _to_sort(new_id("saf"), signal, keeper or request.district_id)
+        report = merging.to_sort(new_id("saf"), signal, keeper or request.district_id)
         board = _board_of(signal.kind)
+        incident_id = self.boards.load(board).sorted_to.get(signal.signal_id, "")
         attempt = 0
         while True:
-            found = self.boards.handle(
-                board,
-                lambda state: merging.sort(state, report, roads),
-                lambda _after, events: events[0],
-                label=f"sort-{attempt}",
-            )
-            incident_id = found.incident_id
+            if not incident_id:
+                incident_id = self.boards.handle(
+                    board,
+                    lambda state: merging.sort(state, report, roads),
+                    lambda _after, events: str(events[0].incident_id),
+                    label=f"sort-{attempt}",
+                )
             correlate(incident_id)
             try:
                 after, opened = self.incidents.handle(
@@ -78,7 +80,6 @@ class SafetyService(Service):
                         state, key, signal, report.district_id, signal.received_at
                     ),
                     lambda after, events: (after, isinstance(events[0], ev.SafetyIncidentOpened)),
-                    label=f"receive-{attempt}",
                 )
                 return pb.ReportSignalResponse(signal_id=signal.signal_id, incident=domain.show(after), opened=opened)
             except Refused as refusal:
@@ -87,6 +88,7 @@ class SafetyService(Service):
                     raise
             into = self.incidents.load(incident_id).merged_into
             self._end_sorting(signal.kind, incident_id, into, f"end-{attempt}")
+            incident_id = ""
             attempt += 1
 
     @rpc
@@ -111,8 +113,9 @@ class SafetyService(Service):
             to_id, lambda state: domain.receive(state, to_id, signal, district_id, now, from_id), lambda after, _: after
         )
         if after.state == pb.INCIDENT_STATE_OPEN:
-            report = _to_sort(to_id, signal, district_id)
-            self.boards.handle(_board_of(signal.kind), lambda board: merging.put(board, report), lambda _after, _: None)
+            report = merging.to_sort(to_id, signal, district_id)
+            report.split_off = True
+            done(self.boards, _board_of(signal.kind), lambda board: merging.put(board, report))
         return pb.SplitSignalResponse(incident=domain.show(after))
 
     @rpc
@@ -187,7 +190,7 @@ class SafetyService(Service):
         roads = self.roads.derived(views.network)
         if roads.length_m:
             roads.require(request.station, f"the station of unit {request.unit_id}")
-        after = self.fleet.handle(CITY, lambda state: fleet.register(state, request), lambda after, _: after)
+        after = done(self.fleet, CITY, lambda state: fleet.register(state, request))
         return pb.RegisterUnitResponse(unit=fleet.show(after, request.unit_id))
 
     @rpc
@@ -211,20 +214,16 @@ class SafetyService(Service):
             domain.still_open(found, request.incident_id)
             return fleet.assign(state, request, place, domain.district_of(found), routes)
 
-        units = self.fleet.handle(CITY, decide, lambda after, _: after.assignments[request.assignment_id].units)
-        return pb.AssignUnitsResponse(units=units)
+        after = done(self.fleet, CITY, decide)
+        return pb.AssignUnitsResponse(units=after.assignments[request.assignment_id].units)
 
     @rpc
     def ReleaseUnits(self, request: pb.ReleaseUnitsRequest) -> pb.ReleaseUnitsResponse:
         """Lets units go, or bars the assignment that may still come."""
         district_id = domain.district_of(self.incidents.load(request.incident_id))
         correlate(request.incident_id)
-        freed = self.fleet.handle(
-            CITY,
-            lambda state: fleet.release(state, request, district_id),
-            lambda _after, events: [unit for event in events for unit in event.unit_ids],
-        )
-        return pb.ReleaseUnitsResponse(unit_ids=freed)
+        after = done(self.fleet, CITY, lambda state: fleet.release(state, request, district_id))
+        return pb.ReleaseUnitsResponse(unit_ids=after.ended[request.assignment_id])
 
     # -- what they share --------------------------------------------------------------------------------------------------
 
@@ -253,9 +252,7 @@ class SafetyService(Service):
         return self.incidents.handle(incident_id, decide, lambda after, _: after)
 
     def _end_sorting(self, kind: pb.EventKind, incident_id: str, into: str = "", label: str = "") -> None:
-        self.boards.handle(
-            _board_of(kind), lambda board: merging.end(board, incident_id, into), lambda _after, _: None, label=label
-        )
+        done(self.boards, _board_of(kind), lambda board: merging.end(board, incident_id, into), label)
 
     def _all_of(self, incident_id: str) -> Iterator[tuple[str, domain.Incident]]:
         """The incident and those that were merged into it, as far as the caller may see their districts."""
@@ -294,29 +291,3 @@ def _opened(incident: domain.Incident) -> ev.SafetyIncidentOpened:
 def _received(signal: pb.Signal) -> tuple[int | str, ...]:
     """What reports are ordered by."""
     return signal.received_at.ToMicroseconds(), signal.signal_id
-
-
-def _to_sort(incident_id: str, signal: pb.Signal, district_id: str) -> ev.SignalSorted:
-    """What the board needs of a report. `incident_id`: the one that it opens, or that a person has given it."""
-    report = ev.SignalSorted(
-        signal_id=signal.signal_id, incident_id=incident_id, kind=signal.kind, observed_at=signal.observed_at,
-        district_id=district_id,
-    )  # fmt: skip
-    if signal.HasField("place"):
-        report.place.CopyFrom(signal.place)
-    if signal.HasField("position"):
-        report.position.CopyFrom(signal.position)
-    return report
-
-
-def _require_somewhere(request: pb.ReportSignalRequest, roads: Roads) -> None:
-    """BadRequest where a report says nowhere where it is, or names a place beyond the end of its road.
-
-    A road that is not known here passes: others may know it.
-    """
-    if not request.HasField("place") and not request.HasField("position"):
-        raise BadRequest([("place", "is missing, and so is position: say where it is, by a road or in WGS 84")])
-    length_m = roads.length_m.get(request.place.edge_id)
-    if length_m is not None and request.place.position_m > length_m + ROUNDED_M:
-        road = f"road {request.place.edge_id!r} is {length_m:g} m long"
-        raise BadRequest([("place.position_m", f"is {request.place.position_m:g} m, and {road}: give a place on it")])

@@ -151,6 +151,15 @@ def test_what_a_person_sorted_is_on_the_board_once() -> None:
     assert sorted_in(report("c", position=north(9)), board=put)[1] == ["b"]
 
 
+def test_the_board_remembers_where_the_newest_reports_were_sorted_to_by_itself() -> None:
+    board, _ = sorted_in(report("a", position=WEST_LAKE), report("b", position=WEST_LAKE))
+    split = report("b", position=WEST_LAKE)
+    split.split_off = True
+    assert after(board, split).sorted_to == {"sig-a": "a", "sig-b": "a"}
+    many = after(board, *(report(f"n{number}") for number in range(merging.REMEMBERED)))
+    assert (len(many.sorted_to), next(iter(many.sorted_to))) == (merging.REMEMBERED, "sig-n0")
+
+
 # -- whatever comes ---------------------------------------------------------------------------------------------------------
 
 

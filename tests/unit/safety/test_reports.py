@@ -43,6 +43,15 @@ def test_the_same_request_twice_is_one_report_also_after_the_end(safety: Running
     assert len(safety.events(ev.SignalReceived)) == 1
 
 
+def test_a_report_again_is_answered_as_before_also_where_it_was_split_off_since(safety: Running) -> None:
+    report(safety)
+    first = safety.fire("ReportSignal", signal(), request_id="r1")
+    incident_id = first.incident.incident_id
+    split = pb.SplitSignalRequest(incident_id=incident_id, signal_id=first.signal_id, reason="another house")
+    assert safety.fire("SplitSignal", split).incident.incident_id != incident_id
+    assert safety.fire("ReportSignal", signal(), request_id="r1") == first
+
+
 def test_an_incident_that_is_closed_takes_no_report(safety: Running) -> None:
     before = report(safety)
     assert close(safety, before).state == pb.INCIDENT_STATE_CLOSED

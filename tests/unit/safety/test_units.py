@@ -123,7 +123,7 @@ def test_an_assignment_again_is_the_same_also_after_everything_has_ended(fleet: 
     close(fleet, incident_id)
     assert assign(fleet, incident_id, "k1", request_id="r1") == ["p4"]
     assert release(fleet, incident_id, "k1", request_id="r3") == ["p4"]
-    assert release(fleet, incident_id, "k1", request_id="r4") == []
+    assert release(fleet, incident_id, "k1", request_id="r4") == ["p4"]
     assert set(units(fleet).values()) == {""}
     assert len(fleet.events(ev.UnitAssigned)) == len(fleet.events(ev.UnitsReleased)) == 1
 
