@@ -16,10 +16,11 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NoneFree, Refused
 from citybrain.mesh.roads import Driving
+from citybrain.services.safety.long_streams import newest
 
-# How many ended assignments the fleet remembers, to refuse one that comes after its own end. A command is retried for minutes
-# at most, and a city of ten million sends its units less than two thousand times an hour.
-REMEMBERED = 2000
+# How many ended assignments the fleet remembers at least, to refuse one that comes after its own end. A command is retried for
+# minutes at most, and a city of ten million sends its units less than a thousand times in ten minutes.
+REMEMBERED = 1000
 
 DRIVING: Mapping[int, Driving] = MappingProxyType(
     {
@@ -93,7 +94,7 @@ def evolve(fleet: Fleet, event: Message) -> Fleet:
                 fleet,
                 holders={unit: holder for unit, holder in fleet.holders.items() if holder != key},
                 assignments={each: one for each, one in fleet.assignments.items() if each != key},
-                ended=dict(list(ended.items())[-REMEMBERED:]),
+                ended=newest(ended, REMEMBERED),
             )
     return fleet
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -11,6 +11,12 @@ from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.service import Streams
 
 S = TypeVar("S")
+V = TypeVar("V")
+
+
+def newest(known: Mapping[str, V], most: int) -> Mapping[str, V]:
+    """The newest of what is remembered: at least `most`, and at most twice as many, so that few events have to cut it."""
+    return known if len(known) <= 2 * most else dict(list(known.items())[-most:])
 
 
 def done(streams: Streams[S], key: str, decide: Callable[[S], list[Message]], label: str = "") -> S:
@@ -18,10 +24,10 @@ def done(streams: Streams[S], key: str, decide: Callable[[S], list[Message]], la
 
     Where nothing is left to do that is the newest one. The kit would read the whole stream to find what this call has written.
     """
-    newest = streams.load(key)
+    state = streams.load(key)
     try:
-        if not decide(newest):
-            return newest
+        if not decide(state):
+            return state
     except ServiceError:
         # It may have been carried out before the state became so: then it is answered as it was.
         pass

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.events import microseconds
 from citybrain.mesh.roads import Roads, metres_around
+from citybrain.services.safety.long_streams import newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ REACHES: Mapping[pb.EventKind, Reach] = {
 EARTH_M = 6_371_008.8
 """The mean radius of the Earth in metres (IUGG)."""
 
-REMEMBERED = 1000
-"""So many reports the board remembers, to answer a retry without reading its long stream. Older ones are found there."""
+REMEMBERED = 500
+"""So many reports at least the board remembers, to answer a retry without reading its long stream, where older ones are."""
 
 _MINUTE = 60_000_000  # in microseconds
 
@@ -75,9 +76,10 @@ def evolve(board: Board, event: Message) -> Board:
     """The board after an event."""
     match event:
         case ev.SignalSorted():
-            newest = {} if event.split_off else {event.signal_id: event.incident_id}
-            kept = list({**board.sorted_to, **newest}.items())[-REMEMBERED:]
-            return _with(replace(board, sorted_to=dict(kept)), event)
+            if not event.split_off:
+                sorted_to = {**board.sorted_to, event.signal_id: event.incident_id}
+                board = replace(board, sorted_to=newest(sorted_to, REMEMBERED))
+            return _with(board, event)
         case ev.SortingEnded() if event.into_incident_id:
             into = event.into_incident_id
             moved = {

@@ -112,9 +112,9 @@ def test_a_release_that_overtakes_its_assignment_bars_it() -> None:
 
 def test_of_ended_assignments_the_newest_are_remembered() -> None:
     state = Fleet()
-    for number in range(fleet.REMEMBERED + 1):
+    for number in range(2 * fleet.REMEMBERED + 1):
         state = fleet.evolve(state, released(key=f"k{number}"))
-    assert (len(state.ended), next(iter(state.ended))) == (fleet.REMEMBERED, "k1")
+    assert (len(state.ended), next(iter(state.ended))) == (fleet.REMEMBERED, f"k{fleet.REMEMBERED + 1}")
 
 
 def test_the_units_of_some_incidents_are_those_on_their_way_there_by_id() -> None:

@@ -156,8 +156,8 @@ def test_the_board_remembers_where_the_newest_reports_were_sorted_to_by_itself()
     split = report("b", position=WEST_LAKE)
     split.split_off = True
     assert after(board, split).sorted_to == {"sig-a": "a", "sig-b": "a"}
-    many = after(board, *(report(f"n{number}") for number in range(merging.REMEMBERED)))
-    assert (len(many.sorted_to), next(iter(many.sorted_to))) == (merging.REMEMBERED, "sig-n0")
+    many = after(board, *(report(f"n{number}") for number in range(2 * merging.REMEMBERED - 1)))
+    assert (len(many.sorted_to), list(many.sorted_to)[-1]) == (merging.REMEMBERED, f"sig-n{2 * merging.REMEMBERED - 2}")
 
 
 # -- whatever comes ---------------------------------------------------------------------------------------------------------
