@@ -95,18 +95,15 @@ class SafetyService(Service):
     def SplitSignal(self, request: pb.SplitSignalRequest) -> pb.SplitSignalResponse:
         """Gives a report an incident of its own. A call that was cut off goes on where it stopped."""
         domain.existing(self.incidents.load(request.incident_id), request.incident_id)
-        holding = [key for key, one in self._all_of(request.incident_id) if request.signal_id in one.signals]
-        from_id = holding[0] if holding else request.incident_id
-        new = new_id("saf")
+        name, new = request.signal_id, new_id("saf")
+        holding = {key: one.split.get(name, "") for key, one in self._all_of(request.incident_id) if name in one.signals}
+        # Where this call has split it off before; else where it is now; else where it was until somebody split it off.
+        from_id = min(holding, key=lambda key: (holding[key] != new, holding[key] != ""), default=request.incident_id)
         correlate(from_id)
         before = self.incidents.handle(
-            from_id, lambda state: domain.split_off(state, request.signal_id, new, request), lambda after, _: after
+            from_id, lambda state: domain.split_off(state, name, new, request), lambda after, _: after
         )
-        signal, to_id, district_id = (
-            before.signals[request.signal_id],
-            before.split[request.signal_id],
-            domain.district_of(before),
-        )
+        signal, to_id, district_id = before.signals[name], before.split[name], domain.district_of(before)
         now = self._now()
         correlate(to_id)
         after = self.incidents.handle(

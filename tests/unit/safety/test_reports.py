@@ -256,6 +256,21 @@ def test_a_report_of_what_was_merged_is_split_off_from_what_it_is_now(safety: Ru
     assert len(get(safety, older).signals) == len(get(safety, new.incident_id).signals) == 1
 
 
+def test_a_report_that_was_split_off_and_merged_back_may_be_split_off_again_and_a_retry_is_not_that(safety: Running) -> None:
+    older = report(safety)
+    name = safety.fire("ReportSignal", signal()).signal_id
+    split = pb.SplitSignalRequest(incident_id=older, signal_id=name, reason="another house")
+    safety.advance(60)
+    first = safety.fire("SplitSignal", split, request_id="r1").incident
+    merge = pb.MergeIncidentsRequest(incident_id=older, other_incident_id=first.incident_id, reason="the same house")
+    safety.fire("MergeIncidents", merge)
+    assert safety.fire("SplitSignal", split, request_id="r1").incident == first
+    second = safety.fire("SplitSignal", split, request_id="r2").incident
+    assert second.incident_id not in (older, first.incident_id)
+    assert [each.signal_id for each in get(safety, second.incident_id).signals] == [name]
+    assert name not in [each.signal_id for each in get(safety, older).signals]
+
+
 # -- lists --------------------------------------------------------------------------------------------------------------------
 
 
