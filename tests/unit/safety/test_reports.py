@@ -271,6 +271,17 @@ def test_a_report_that_was_split_off_and_merged_back_may_be_split_off_again_and_
     assert name not in [each.signal_id for each in get(safety, older).signals]
 
 
+def test_what_has_ended_leaves_the_board_at_once_so_that_it_does_not_grow(safety: Running) -> None:
+    older = report(safety, "e1")
+    safety.advance(60)
+    younger = report(safety, "e3")
+    safety.fire("MergeIncidents", pb.MergeIncidentsRequest(incident_id=older, other_incident_id=younger, reason="one fire"))
+    moved = ev.SortingEnded(incident_id=younger, into_incident_id=older)
+    assert [event.data for event in safety.events(ev.SortingEnded)] == [moved]
+    close(safety, older)
+    assert [event.data for event in safety.events(ev.SortingEnded)] == [moved, ev.SortingEnded(incident_id=older)]
+
+
 # -- lists --------------------------------------------------------------------------------------------------------------------
 
 
