@@ -23,6 +23,8 @@ WHOLE = {
     "citybrain.identity.v1.IdentityService.GetKeys": "two keys are published at a time",
     "citybrain.identity.v1.IdentityService.GetUsage": "there are three classes of methods",
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
+    "citybrain.safety.v1.SafetyService.AssignUnits": "at most 20 units of each kind are asked for",
+    "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one assignment",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
 }
 _SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")

@@ -8,6 +8,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.mesh.events import Heard
+from citybrain.mesh.roads import Edge
 from citybrain.services.health.domain import REMEMBERED
 
 AMBULANCE_EVENTS = (
@@ -27,8 +28,6 @@ HOSPITAL_EVENTS = (
     ev.PatientTransferred,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
-Edge = tuple[str, float, float, list[str]]
-"""A road: its id, its length in metres, its speed in free flow in metres per second, and the roads that follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ import pytest
 
 from citybrain.local.child import MeshChild
 from citybrain.local.city import LocalCity
+from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.settings.values import Processes, Restarts, Settings
+from citybrain.mesh.startup.serve import rooms
 from tests.helpers.city_command import refused, run
 from tests.helpers.paper_city import PaperCity
 from tests.helpers.waiting import until
 
-EVERYBODY = "audit, catalogue, district_hub, emergency_command, health, identity, sagas, traffic"
+EVERYBODY = ", ".join(sorted(manifest.name for manifest in find_manifests(rooms())))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_of_a_city_that_runs_it_tells_gateway_processes_services_and_groups(here
     (process,) = found["processes"]
     services = {service["name"] for service in process["status"]["services"]}
     assert (found["ready"], found["troubles"], process["pid"]) == (True, [], mesh_of(city).pid)
-    assert services == {"audit", "catalogue", "district_hub", "emergency_command", "health", "identity", "sagas", "traffic"}
+    assert services == set(EVERYBODY.split(", "))
     assert [gateway["address"] for gateway in found["gateways"]] == [city.gateway.address]
 
 

@@ -15,6 +15,9 @@ from citybrain.catalogue.v1 import catalogue_service_pb2 as catalogue
 from citybrain.catalogue.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from citybrain.identity.v1 import identity_service_pb2 as identity
 from citybrain.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.safety.v1 import safety_service_pb2 as safety
+from citybrain.safety.v1.safety_service_pb2_grpc import SafetyServiceStub
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from citybrain.local.child import MeshChild
@@ -48,6 +51,10 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
             city.until(lambda: bool(city.ambulance_of(incident)))
             city.drive(incident)
             city.until(lambda: city.ended(incident))
+            smoke = safety.ReportSignalRequest(
+                source=safety.SIGNAL_SOURCE_119, kind=safety.EVENT_KIND_FIRE, place=RoadPlace(edge_id="e3", position_m=20)
+            )
+            city.call(SafetyServiceStub(city.channel).ReportSignal, smoke)
             city.call(AuditServiceStub(city.channel).ListRecords, audit.ListRecordsRequest())
             city.call(CatalogueServiceStub(city.channel).ListEventTypes, catalogue.ListEventTypesRequest())
             city.call(IdentityServiceStub(city.channel).GetUsage, identity.GetUsageRequest())

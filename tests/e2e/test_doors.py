@@ -25,6 +25,7 @@ from citybrain.district_hub.v1 import district_hub_service_pb2
 from citybrain.emergency_command.v1 import emergency_command_service_pb2
 from citybrain.health.v1 import health_service_pb2
 from citybrain.identity.v1 import identity_service_pb2
+from citybrain.safety.v1 import safety_service_pb2
 from citybrain.sagas.v1 import saga_service_pb2
 from citybrain.traffic.v1 import traffic_service_pb2
 from google.protobuf import descriptor_pool, json_format, message_factory, text_format
@@ -63,6 +64,7 @@ CONTRACTS = (
     emergency_command_service_pb2,
     health_service_pb2,
     identity_service_pb2,
+    safety_service_pb2,
     saga_service_pb2,
     traffic_service_pb2,
 )
@@ -228,6 +230,8 @@ def request_for(method: MethodDescriptor) -> Message:
 def plausible(field: FieldDescriptor) -> Any:
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         known = {"incident_id": "inc-0123456789ab", "state": "Gr"}
+        if field.full_name.startswith(f"{safety_service_pb2.DESCRIPTOR.package}."):
+            known = {"incident_id": "saf-0123456789ab", "other_incident_id": "saf-ba9876543210"}
         return b"x" if field.type == FieldDescriptor.TYPE_BYTES else known.get(field.name, "x")
     return field.cpp_type == FieldDescriptor.CPPTYPE_BOOL or 1
 

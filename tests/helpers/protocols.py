@@ -27,10 +27,12 @@ from citybrain.mesh.startup.serve import rooms
 
 # So that every method is known, and events inside of answers in JSON can be read.
 for _name, _service in {
-    **{name: name for name in ("audit", "district_hub", "emergency_command", "health", "identity", "traffic")}, "sagas": "saga"
+    **{name: name for name in ("audit", "district_hub", "emergency_command", "health", "identity", "safety", "traffic")},
+    "sagas": "saga",
 }.items():  # fmt: skip
     importlib.import_module(f"citybrain.{_name}.v1.{_service}_service_pb2")
     importlib.import_module(f"citybrain.{_name}.v1.{'records' if _name == 'audit' else 'events'}_pb2")
+importlib.import_module("citybrain.catalogue.v1.catalogue_service_pb2")
 importlib.import_module("citybrain.clock.v1.clock_pb2")
 
 LIMIT_S = 30

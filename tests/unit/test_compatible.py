@@ -146,7 +146,7 @@ NEW_TYPE = r"give the event a new type .* write an upcaster"
             without("citybrain.roads.v1.RoadEdge.length_m"),
             at("citybrain/roads/v1/roads.proto", "message RoadEdge {"),
             r"RoadEdge\.length_m is gone, and emergency_command \(team emergency-command\), health \(team health\), "
-            r"traffic \(team traffic-police\) read it:",
+            r"safety \(team public-safety\), traffic \(team traffic-police\) read it:",
             id="a field inside of a field that services read",
         ),
         pytest.param(

@@ -190,7 +190,8 @@ def test_only_what_may_be_repeated_is_tried_again_where_it_may_have_been_begun()
     again = {path for path, action in paths.items() if "unavailable" in action.get("retry_policy", {}).get("retry_on", "")}
     health = "/citybrain.health.v1.HealthService"
     # Their contracts say that they may be repeated.
-    marked = {f"{health}/RegisterAmbulance", f"{health}/RegisterHospital"}
+    unit = "/citybrain.safety.v1.SafetyService/RegisterUnit"
+    marked = {f"{health}/RegisterAmbulance", f"{health}/RegisterHospital", unit}
     assert again == marked | {route.path for route in routes(MANIFESTS, DESCRIPTORS) if route.scope.endswith(".read")}
 
 

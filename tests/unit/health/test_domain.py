@@ -13,6 +13,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.mesh.roads import Roads
 from citybrain.mesh.testing import given
 from citybrain.services.health import domain, places, travel
 from citybrain.services.health.views import RoadRow
@@ -221,7 +222,7 @@ def test_a_place_for_a_transfer_is_held_as_any_other_and_given_back_where_it_doe
     unknown.when(places.expect_transfer, TRANSFER).then_refused(NotFound, "NO_SUCH_HOSPITAL")
 
 
-def roads() -> travel.Roads:
+def roads() -> Roads:
     return travel.build(
         [RoadRow([("e1", 100, 10, ["e2", "e3"]), ("e2", 100, 10, ["e4"]), ("e3", 300, 10, ["e4"]), ("e4", 100, 10, [])])]
     )
@@ -258,7 +259,7 @@ def test_to_a_place_that_was_passed_on_the_same_road_one_drives_around() -> None
 
 
 @st.composite
-def towns(draw: st.DrawFn) -> tuple[travel.Roads, RoadPlace, RoadPlace]:
+def towns(draw: st.DrawFn) -> tuple[Roads, RoadPlace, RoadPlace]:
     """Some roads that lead into each other anyhow, and two places on them."""
     names = [f"e{n}" for n in range(draw(st.integers(1, 6)))]
     follow = {name: draw(st.lists(st.sampled_from(names), unique=True, max_size=3)) for name in names}
@@ -271,7 +272,7 @@ def towns(draw: st.DrawFn) -> tuple[travel.Roads, RoadPlace, RoadPlace]:
 
 
 @for_all(towns())
-def test_every_way_is_one_that_can_be_driven_and_the_shortest_there_is(town: tuple[travel.Roads, RoadPlace, RoadPlace]) -> None:
+def test_every_way_is_one_that_can_be_driven_and_the_shortest_there_is(town: tuple[Roads, RoadPlace, RoadPlace]) -> None:
     roads, start, end = town
     there = travel.routes_to(roads, end, {"a": start})
     assert there.keys() == travel.routes_from(roads, start, {"a": end}).keys()
@@ -284,7 +285,7 @@ def test_every_way_is_one_that_can_be_driven_and_the_shortest_there_is(town: tup
         assert there["a"].length_m == shortest == travel.routes_from(roads, start, {"a": end})["a"].length_m
 
 
-def metres(roads: travel.Roads, start: RoadPlace, end: RoadPlace) -> float | None:
+def metres(roads: Roads, start: RoadPlace, end: RoadPlace) -> float | None:
     """How far it is, looked for metre by road: every road once more than it can be needed."""
     if start.edge_id == end.edge_id and end.position_m >= start.position_m:
         return end.position_m - start.position_m

@@ -13,6 +13,8 @@ from citybrain.emergency_command.v1 import events_pb2 as command
 from citybrain.health.v1 import events_pb2 as health
 from citybrain.probe.v1 import events_pb2 as ev
 from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.safety.v1 import events_pb2 as safety
+from citybrain.safety.v1 import safety_service_pb2 as safety_service
 from citybrain.traffic.v1 import events_pb2 as traffic
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +32,7 @@ from citybrain.services.district_hub import domain as districts
 from citybrain.services.emergency_command import domain as incidents
 from citybrain.services.health import domain as care
 from citybrain.services.health import places
+from citybrain.services.safety import fleet, merging
 from citybrain.services.traffic import domain as signals
 from citybrain.services.traffic import grants
 
@@ -77,6 +80,28 @@ STATES: list[tuple[Any, Callable[[Any, Any], Any], st.SearchStrategy[list[Messag
         built(health.AmbulanceChosen, health.AmbulanceChoiceRefused, health.AmbulanceDispatchEnded, station=PLACES, **IDS),
     ),
     (incidents.Incident, incidents.evolve, built(command.IncidentOpened, command.IncidentClosed, place=PLACES, **IDS)),
+    (
+        merging.Board,
+        merging.evolve,
+        built(
+            safety.SignalSorted, safety.SortingEnded, signal_id=NAMES, into_incident_id=st.just("") | NAMES, place=PLACES, **IDS
+        ),
+    ),
+    (
+        fleet.Fleet,
+        fleet.evolve,
+        built(
+            safety.UnitRegistered,
+            safety.UnitAssigned,
+            safety.UnitsReleased,
+            unit_id=NAMES,
+            unit_ids=st.lists(NAMES, max_size=2),
+            assignment_id=NAMES,
+            unit=st.builds(safety_service.AssignedUnit, unit_id=NAMES, assignment_id=NAMES),
+            station=PLACES,
+            **IDS,
+        ),
+    ),
     (districts.Notices, districts.evolve_notices, built(hub.DistrictNotified, hub.NoticesBarred, notice_id=NAMES, **IDS)),
     (grants.PriorityState, grants.evolve, built(traffic.PriorityGranted, traffic.PriorityReleased, traffic.VehicleLost, **IDS)),
     (
