@@ -1,4 +1,4 @@
-"""The lists of sagas: one of all, with the fields that callers filter and order by, and one of those that need a human."""
+"""The rows of sagas: of all, with what a list shows and is filtered by, and of those that need a human."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.mesh.events import Heard
 from citybrain.mesh.service import Waiting
-from citybrain.sagas.engine.state import unpack
+from citybrain.sagas.engine.state import terminated, unpack
 
-EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)
+EVENTS = (
+    ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
+)  # fmt: skip
+Age = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SagaRow:
-    """A saga as far as a list shows it. `started_at` in microseconds of city time; `undo`: its undo has begun."""
+    """A saga as a list shows it: what GetSaga tells of it, without its steps.
+
+    `started_at` and `since` (when it came into its state) in microseconds of city time; `undo`: its undo has begun.
+    """
 
     saga_id: str
     started_at: int
     state: str = "running"
     undo: bool = False
     district: str = ""
+    workflow: str = ""
+    version: int = 0
+    incident: str = ""
+    reason: str = ""
+    since: int = 0
 
 
 def key(event: Heard) -> str:
@@ -30,24 +41,30 @@ def key(event: Heard) -> str:
 
 
 def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
-    """The row of a saga after one of its events."""
-    data = event.data
+    """The row of a saga after one of its events. If it meets events again, in order, the row is the same in the end."""
+    data, at = event.data, event.stored.occurred_at
     if isinstance(data, ev.SagaStarted):
-        return SagaRow(data.saga_id, event.stored.occurred_at, district=district_of(_input(data)))
+        return SagaRow(
+            data.saga_id, at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
+            incident=event.stored.correlation_id or data.saga_id, since=at,
+        )  # fmt: skip
     if row is None:
         return None
+    state, reason, undo = row.state, row.reason, row.undo
     match data:
         case ev.UndoBegan():
-            return replace(row, state="undoing", undo=True)
+            state, reason, undo = "undoing", data.reason, True
         case ev.SagaNeedsHuman():
-            return replace(row, state="needs human")
+            state, reason = "needs human", data.reason
         case ev.SagaResumed():
-            return replace(row, state="undoing" if row.undo else "running")
+            state = "undoing" if undo else "running"
         case ev.SagaCompleted():
-            return replace(row, state="completed")
+            state = "completed"
         case ev.SagaUndone():
-            return replace(row, state="undone")
-    return row
+            state = "undone"
+        case ev.SagaTerminated():
+            state, reason = "terminated", terminated(data)
+    return replace(row, state=state, reason=reason, undo=undo, since=row.since if state == row.state else at)
 
 
 def waits(row: Waiting | None, event: Heard) -> Waiting | None:
@@ -71,6 +88,6 @@ def _input(started: ev.SagaStarted) -> object:
         return None
 
 
-def age(row: SagaRow) -> tuple[int | str, ...]:
+def age(row: SagaRow) -> Age:
     """What sagas are ordered by. It never changes for a saga."""
     return (row.started_at, row.saga_id)

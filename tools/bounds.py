@@ -23,6 +23,7 @@ WHOLE = {
     "citybrain.identity.v1.IdentityService.GetKeys": "two keys are published at a time",
     "citybrain.identity.v1.IdentityService.GetUsage": "there are three classes of methods",
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
+    "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
 }
 _SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")

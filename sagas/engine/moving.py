@@ -63,7 +63,7 @@ def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> 
     match data:
         case ev.SagaStarted() | ev.SagaResumed() | ev.UndoBegan():
             return MovingRow(look=True)
-        case ev.SagaCompleted() | ev.SagaUndone():
+        case ev.SagaCompleted() | ev.SagaUndone() | ev.SagaTerminated():
             return None
         case ev.EventHeard() if row is None or row.human:
             if data.event.type_url.rpartition("/")[2] not in calls_off:

@@ -15,7 +15,9 @@ from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.upcasting import modern
 
 # "unknown" is only shown: no event leads to it.
-Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]
+Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "terminated", "unknown"]
+ENDED = ("completed", "undone", "terminated")
+"""The phases in which nothing follows any more."""
 
 
 @dataclass(slots=True)
@@ -46,9 +48,13 @@ class SagaState:
     phase: Phase = "new"
     input: Any = None
     started_at: int = 0
+    # Since when it is in its phase.
+    since: int = 0
     # For whom it runs; empty: for a service.
     behalf: str = ""
     reason: str = ""
+    # Why its undo began.
+    undo_reason: str = ""
     steps: dict[str, StepState] = field(default_factory=dict)
     answers: dict[str, Message] = field(default_factory=dict)
     heard: dict[str, Message] = field(default_factory=dict)
@@ -90,7 +96,10 @@ def evolve(state: SagaState, event: Message, at: int) -> SagaState:
     """The state after an event that happened at city time `at`. Returns a new state."""
     state = copy.copy(state)
     state.steps = {name: copy.copy(step) for name, step in state.steps.items()}
+    before = state.phase
     _apply(state, event, at)
+    if state.phase != before:
+        state.since = at
     return state
 
 
@@ -132,7 +141,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.answers = {**state.answers, event.step: state.heard[event.event_id]}
             _change(state, event.step, at, status="done")
         case ev.UndoBegan():
-            state.phase, state.reason = "undoing", event.reason
+            state.phase, state.reason, state.undo_reason = "undoing", event.reason, event.reason
         case ev.UndoSent():
             _change(state, event.step, at, undo="sent", undo_key=event.key, undo_tries=event.try_number, undo_retry_at=0)
         case ev.UndoAnswered():
@@ -147,10 +156,15 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
             state.phase, state.reason = "needs human", event.reason
         case ev.SagaResumed():
             _resume(state)
+        case ev.StepRetried():
+            _again(state.steps[event.step], undoing=state.undo_begun)
+            state.steps[event.step].changed_at = at
         case ev.SagaCompleted():
             state.phase = "completed"
         case ev.SagaUndone():
             state.phase = "undone"
+        case ev.SagaTerminated():
+            state.phase, state.reason = "terminated", terminated(event)
 
 
 def _resume(state: SagaState) -> None:
@@ -158,10 +172,21 @@ def _resume(state: SagaState) -> None:
     undoing = state.undo_begun
     state.phase = "undoing" if undoing else "running"
     for step in state.steps.values():
-        if step.undo == "failed":
-            step.undo, step.undo_tries = "", 0
-        elif not undoing and step.status not in ("done", "skipped"):
-            step.status = "resumed"
+        if step.undo == "failed" or (not undoing and step.status not in ("done", "skipped")):
+            _again(step, undoing)
+
+
+def _again(step: StepState, undoing: bool) -> None:
+    """A step, or its undo, is begun anew, with all of its tries."""
+    if undoing:
+        step.undo, step.undo_tries, step.undo_retry_at = "", 0, 0
+    else:
+        step.status = "resumed"
+
+
+def terminated(event: ev.SagaTerminated) -> str:
+    """Why a saga was terminated, and by whom."""
+    return f"terminated by {event.by or 'somebody'}: {event.reason}"
 
 
 def _change(state: SagaState, step: str, at: int, **values: Any) -> None:
