@@ -8,7 +8,7 @@ from typing import cast
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.events import microseconds
 from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
@@ -16,24 +16,15 @@ from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import ENDED, SagaState
 from citybrain.sagas.kept import Sagas
-from citybrain.sagas.listing import Age, age
+from citybrain.sagas.listing import Age, SagaRow, age
 from citybrain.sagas.ordered import Wanted
+from citybrain.sagas.showing import STATES, in_a_list, shown
 from citybrain.sagas.workflows import published, retired
 
 WORKFLOWS = published()
 HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
-_STATES = {
-    "running": pb.SAGA_STATE_RUNNING,
-    "undoing": pb.SAGA_STATE_UNDOING,
-    "needs human": pb.SAGA_STATE_NEEDS_HUMAN,
-    "completed": pb.SAGA_STATE_COMPLETED,
-    "undone": pb.SAGA_STATE_UNDONE,
-    "unknown": pb.SAGA_STATE_UNKNOWN,
-    "terminated": pb.SAGA_STATE_TERMINATED,
-}
-_NAMES = {number: name for name, number in _STATES.items()}
-_OPEN = frozenset(_STATES) - {*ENDED, "unknown"}
-_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed", "skipped": "undo skipped"}
+_NAMES = {number: name for name, number in STATES.items()}
+_OPEN = frozenset(STATES) - {*ENDED, "unknown"}
 # After so long without a change a saga that is watched is told again.
 _HEARTBEAT_S = 15.0
 # Stands for a district that cannot be read: nobody who is bound to a district is bound to this one.
@@ -148,48 +139,15 @@ class SagaService(Service):
             states, districts, request.workflow, request.correlation_id, microseconds(request.started_from), began_before
         )
 
-    def _listed(self, row: listing.SagaRow) -> pb.Saga:
-        """A saga as a list shows it: without its steps."""
+    def _listed(self, row: SagaRow) -> pb.Saga:
         state, reason = row.state, row.reason
         # Rows of an earlier release do not say their workflow before the view is rebuilt.
         if row.workflow and state not in ENDED and (missing := self.runner.not_here(row.workflow, row.version)):
             state, reason = missing
-        return pb.Saga(
-            saga_id=row.saga_id,
-            workflow=row.workflow,
-            workflow_version=row.version,
-            state=_STATES[state],
-            correlation_id=row.incident,
-            started_at=timestamp(row.started_at),
-            reason=reason,
-            district_id=row.district,
-            state_since=timestamp(row.since),
-        )
+        return in_a_list(row, state, reason)
 
     def _show(self, state: SagaState) -> pb.Saga:
-        workflow = self.runner.workflow(state)
-        # Of a workflow that this release has not, what was begun is known.
-        leaves = list(state.steps) if workflow is None else [leaf.name for leaf in workflow.leaves()]
-        steps = []
-        for name in leaves:
-            step = state.steps.get(name)
-            if step is None:
-                steps.append(pb.SagaStep(name=name, status="not begun"))
-                continue
-            status = _UNDO_STATUS.get(step.undo, step.status)
-            steps.append(pb.SagaStep(name=name, status=status, reason=step.reason, changed_at=timestamp(step.changed_at)))
-        return pb.Saga(
-            saga_id=state.saga_id,
-            workflow=state.workflow,
-            workflow_version=state.workflow_version,
-            state=_STATES[state.phase],
-            correlation_id=state.saga_id,
-            steps=steps,
-            started_at=timestamp(state.started_at),
-            reason=state.reason,
-            district_id=listing.district_of(state.input),
-            state_since=timestamp(state.since),
-        )
+        return shown(state, self.runner.workflow(state))
 
     def _require_district(self, saga_id: str) -> None:
         """Forbidden: the caller is bound to another district than that of the saga, or that cannot be read."""

@@ -18,8 +18,12 @@ from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import Fake, Running, fake, running
 from citybrain.mesh.testing.parts import greenlets
+from citybrain.sagas.engine.definition import Parallel, Workflow
+from citybrain.sagas.engine.state import SagaState
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.service import SagaService
+from citybrain.sagas.showing import shown
+from tests.unit.sagas.saga_city import step as named
 
 
 def away() -> Fake:
@@ -117,6 +121,47 @@ def test_a_list_shows_what_get_saga_shows_without_the_steps_and_reads_neither_st
         for name in ("scan", "get"):
             monkeypatch.setattr(view.member.service_models.models, name, reads)
         assert list(sagas.fire("ListSagas", pb.ListSagasRequest()).sagas) == whole
+
+
+def test_a_step_says_how_often_it_was_tried_when_it_is_tried_again_when_it_is_late_and_what_it_stands_beside() -> None:
+    with running(SagaService, away()) as sagas:
+
+        def step(name: str = "reserve_ambulance") -> pb.SagaStep:
+            sagas.rest()
+            saga: pb.Saga = sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga
+            return next(one for one in saga.steps if one.name == name)
+
+        opened(sagas, "i1")
+        began = sagas._process.clock.now()
+        assert (step().status, step().tries) == ("pausing", 1)
+        assert step().next_try_at.ToMicroseconds() == began + 5_000_000
+        assert step().deadline.ToMicroseconds() == began + 900_000_000
+        sagas.advance(5)
+        assert (step().tries, step().next_try_at.ToMicroseconds() > began + 5_000_000) == (2, True)
+        waits = step("at_scene")
+        assert (waits.status, waits.tries, waits.branch) == ("not begun", 0, "")
+        branches = [step(name).branch for name in ("grant_priority", "announce_patient", "hand_over", "release_priority")]
+        assert branches == ["3.1", "3.3", "7.1", "7.2"]
+        sagas.fire("CancelSaga", pb.CancelSagaRequest(saga_id="i1", reason="a test"))
+        # Of its undo, from now on.
+        assert (step().status, step().tries, step().HasField("deadline")) == ("undoing", 1, False)
+        assert step().next_try_at.ToMicroseconds() == sagas._process.clock.now() + 2_000_000
+        sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="a test"))
+        assert not step().HasField("next_try_at"), "nothing is sent any more"
+
+
+def test_branches_inside_of_branches_have_names_that_say_so() -> None:
+    inner = Parallel(((named("c"),), (named("d"), named("e"))))
+    nodes = (named("a"), Parallel(((named("b"),), (inner,))))
+    workflow = Workflow("w", 1, IncidentOpened, {}, nodes)
+    steps = shown(SagaState(phase="running"), workflow).steps
+    assert {one.name: one.branch for one in steps} == {
+        "a": "",
+        "b": "2.1",
+        "c": "2.2/1.1",
+        "d": "2.2/1.2",
+        "e": "2.2/1.2",
+    }
 
 
 def test_who_is_bound_to_a_district_gets_whole_pages_of_it() -> None:
