@@ -177,10 +177,12 @@ class SagaRunner(Provider):
 
     def not_here(self, name: str, version: int) -> tuple[Phase, str] | None:
         """What an open saga of a definition is that this release has not, and why; None: it has it."""
+        if (name, version) in self._workflows:
+            return None
         known = Known(SagaState(workflow=name, workflow_version=version, phase="running"), version=1)
         if gone := self._gone(known):
             return "needs human", gone
-        return ("unknown", strange) if (strange := self._strange(known)) else None
+        return "unknown", self._strange(known)
 
     def workflow(self, state: SagaState) -> Workflow | None:
         """The definition that a saga began with; None where this release does not have it."""
