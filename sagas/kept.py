@@ -128,8 +128,10 @@ class Sagas(View[SagaRow]):
             try:
                 await self._read_and_follow()
             except Exception as error:
-                self._problem = error
+                # What cannot be read is not waited for.
+                self._problem, self._at_end = error, lambda: True
                 self._read.set()
+                self._process.activity.changed()
                 logger(self._service).error("sagas cannot be listed, which is tried again", again_in_s=_AGAIN_S, exc_info=error)
             await asyncio.sleep(_AGAIN_S)
 
@@ -137,7 +139,7 @@ class Sagas(View[SagaRow]):
         """Reads the rows, then the log behind them.
 
         The rows hold everything up to the position of the view, and perhaps more. So the position is read first, and events
-        that a row holds already change nothing in the end.
+        that are in a row already are passed over.
         """
         store, models = self._process.store, self.member.service_models.models
         await store.know(_TYPES)

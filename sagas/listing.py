@@ -20,7 +20,8 @@ Age = tuple[int, str]
 class SagaRow:
     """A saga as a list shows it: what GetSaga tells of it, without its steps.
 
-    `started_at` and `since` (when it came into its state) in microseconds of city time; `undo`: its undo has begun.
+    `started_at` and `since` (when it came into its state) in microseconds of city time; `undo`: its undo has begun; `seen`: the
+    version of its stream up to which events are in the row.
     """
 
     saga_id: str
@@ -33,6 +34,7 @@ class SagaRow:
     incident: str = ""
     reason: str = ""
     since: int = 0
+    seen: int = 0
 
 
 def key(event: Heard) -> str:
@@ -41,12 +43,15 @@ def key(event: Heard) -> str:
 
 
 def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
-    """The row of a saga after one of its events. If it meets events again, in order, the row is the same in the end."""
-    data, at = event.data, event.stored.occurred_at
+    """The row of a saga after one of its events. An event that is in the row already changes nothing."""
+    data, at, version = event.data, event.stored.occurred_at, event.stored.version
+    if row is not None and version <= row.seen:
+        return row
     if isinstance(data, ev.SagaStarted):
         return SagaRow(
             data.saga_id, at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
             incident=event.stored.correlation_id or data.saga_id, since=at,
+            seen=version,
         )  # fmt: skip
     if row is None:
         return None
@@ -64,7 +69,8 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
             state = "undone"
         case ev.SagaTerminated():
             state, reason = "terminated", terminated(data)
-    return replace(row, state=state, reason=reason, undo=undo, since=row.since if state == row.state else at)
+    since = row.since if state == row.state else at
+    return replace(row, state=state, reason=reason, undo=undo, since=since, seen=version)
 
 
 def waits(row: Waiting | None, event: Heard) -> Waiting | None:

@@ -19,6 +19,7 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Command, Parallel, Wait
+from citybrain.sagas.engine.runner import _Running
 from citybrain.sagas.engine.state import SagaState
 from citybrain.sagas.engine.turns import AT_A_TIME
 from tests.unit.sagas.saga_city import GET, SECOND, City, Department, city, step
@@ -338,7 +339,10 @@ def test_an_answer_that_comes_after_the_end_changes_nothing(tmp_path: Path, undo
     city(tmp_path, test, step("a"), *([ARRIVED] if undoing else [step("b")]))
 
 
-def test_a_command_that_waits_for_its_turn_is_not_sent_when_a_person_has_ended_its_saga(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_looked_at", [False, True])
+def test_a_command_that_waits_for_its_turn_is_not_sent_when_a_person_has_ended_its_saga(
+    tmp_path: Path, is_looked_at: bool
+) -> None:
     names = [f"s{number}" for number in range(AT_A_TIME + 1)]
     named = Command(GET, lambda state, key: traffic.GetSignalRequest(signal_id=state.saga_id))
     node = step("a", command=named, pause_s=5)
@@ -359,6 +363,9 @@ def test_a_command_that_waits_for_its_turn_is_not_sent_when_a_person_has_ended_i
         (waits,) = set(names) - set(Department.calls)
         city.parts.until(lambda: city.runner.load(waits).steps["a"].tries == 2)
         terminate(city, waits)
+        if is_looked_at:
+            # Somebody begins to look at it, and has not read it yet.
+            city.runner._sagas[waits] = _Running()
         for held in Department.held.values():
             held.set()
         city.parts.until(lambda: {city.runner.load(name).phase for name in names if name != waits} == {"completed"})
@@ -396,9 +403,17 @@ def test_what_one_process_ends_another_that_carries_it_on_lets_go_of(tmp_path: P
     def test(city: City) -> None:
         city.start().open().rest()
         assert city.status("arrived") == "waiting" and "s" in city.runner._sagas
+        look_at, told = city.runner.look_at, []
+
+        def looks(saga_id: str, version: int, ended: bool) -> None:
+            told.append((saga_id, ended))
+            look_at(saga_id, version, ended)
+
+        city.runner.look_at = looks  # type: ignore[method-assign]
         with city.beside() as other:
             terminate(other)
             city.parts.until(lambda: "s" not in city.runner._sagas)
+        assert told[-1] == ("s", True), "what has ended and is not in memory is not read"
         city.advance(1000)
         city.rest()
         assert city.recorded()[-1] == "SagaTerminated"

@@ -19,7 +19,7 @@ from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import Fake, Running, fake, running
 from citybrain.mesh.testing.parts import greenlets
 from citybrain.sagas.engine.definition import Parallel, Workflow
-from citybrain.sagas.engine.state import SagaState
+from citybrain.sagas.engine.state import SagaState, StepState
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.service import SagaService
 from citybrain.sagas.showing import shown
@@ -150,6 +150,12 @@ def test_a_step_says_how_often_it_was_tried_when_it_is_tried_again_when_it_is_la
         assert not step().HasField("next_try_at"), "nothing is sent any more"
 
 
+def test_a_wait_has_no_tries_and_says_when_it_is_late() -> None:
+    state = SagaState(phase="running", steps={"w": StepState("waiting", deadline=7_000_000)})
+    (told,) = shown(state, None).steps
+    assert (told.status, told.tries, told.deadline.seconds, told.HasField("next_try_at")) == ("waiting", 0, 7, False)
+
+
 def test_branches_inside_of_branches_have_names_that_say_so() -> None:
     inner = Parallel(((named("c"),), (named("d"), named("e"))))
     nodes = (named("a"), Parallel(((named("b"),), (inner,))))
@@ -248,13 +254,20 @@ def test_who_cancels_retries_resumes_or_ends_a_saga_is_named_and_says_why() -> N
                 sagas.fire(method, request)
 
 
-def test_who_watches_a_saga_sees_it_now_and_at_each_change_until_it_ends() -> None:
+def test_who_watches_a_saga_sees_it_now_and_at_each_change_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than a test waits: each change wakes the method.
+    monkeypatch.setattr("citybrain.sagas.service._HEARTBEAT_S", 600.0)
     with running(SagaService, away()) as sagas:
         opened(sagas, "i1")
         opened(sagas, "i2")
         with sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1")) as watched:
             first = next(watched).saga
             assert first == sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga
+            # That nothing has changed is not told, whatever wakes the method.
+            (view,) = [one for one in sagas._container.dependencies if isinstance(one, Sagas)]
+            (news,) = view._watched["i1"]
+            greenlets().run(news.come.set)
+            sagas.rest()
             # What happens to others is no news, and who watches does not keep city time from going on.
             sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i2", reason="a test"))
             sagas.advance(900)
@@ -264,7 +277,6 @@ def test_who_watches_a_saga_sees_it_now_and_at_each_change_until_it_ends() -> No
             assert all(one != other for one, other in itertools.pairwise(seen))
             sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="a test"))
             assert [answer.saga.state for answer in watched] == [pb.SAGA_STATE_TERMINATED]
-        (view,) = [one for one in sagas._container.dependencies if isinstance(one, Sagas)]
         assert view._watched == {}
         # One that has ended is told once; of one that there is not, an error.
         assert len(list(sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1")))) == 1
