@@ -19,6 +19,7 @@ from benchmarks import (
     readings_10k,
     reload,
     rides,
+    saga_list,
     sagas,
     whole_mesh,
 )  # fmt: skip
@@ -42,6 +43,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "readings-10k": readings_10k.measure,
     "readings-10k-engines": readings_10k.measure_engines,
     "sagas": sagas.measure,
+    "saga-list": lambda full: saga_list.measure(5000 if full else 2000),
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

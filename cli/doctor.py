@@ -164,7 +164,10 @@ def _mesh(data: Path, picture: Picture) -> Iterator[Finding]:
                 )
     for line in waiting.lines(one.status for one in picture.processes if one.status is not None):
         yield Finding(
-            what, "note", line.plain.removeprefix("! "), "ask for it (`ListSagas`), then resume, skip or fail its step"
+            what,
+            "note",
+            line.plain.removeprefix("! "),
+            "`city sagas list --state needs-human` says why; docs/on-duty.md what to do",
         )
     if not troubles:
         yield well(what, f"what runs on {data}: {counted(len(picture.processes), 'process')}; all is ready")

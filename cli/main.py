@@ -30,6 +30,7 @@ from citybrain.cli import (
     prepare,
     quotas,
     rebuild,
+    sagas,
     sandbox,
     token,
 )
@@ -292,6 +293,7 @@ app.command()(token.token)
 app.command()(quotas.quotas)
 app.command()(sandbox.sandbox)
 app.add_typer(events.app)
+app.add_typer(sagas.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)
 app.add_typer(new.app)

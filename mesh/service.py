@@ -15,7 +15,7 @@ from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.auditing import AuditRecords
 from citybrain.mesh.providers.every_event import EveryEvent, Recorded
 from citybrain.mesh.providers.following import Follow
-from citybrain.mesh.providers.paging import Key, one_page, scan_page
+from citybrain.mesh.providers.paging import Key, one_page, ordered_page, scan_page
 from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
 from citybrain.mesh.providers.streams import Cause, Streams
@@ -158,6 +158,15 @@ class Caller(Provider):
         """The subject of who calls; for a service `service:` and its name."""
         return current().caller
 
+    @property
+    def district(self) -> str:
+        """The district that the caller is bound to; empty: to none."""
+        return current().principal.district
+
+    def holds(self, scope: str) -> bool:
+        """Whether the caller's token holds a scope, besides the one that the contract asks for."""
+        return current().principal.holds(scope)
+
     def usage(self) -> Usage:
         """What the caller has used today, and may use. Unavailable: it is not known now."""
         quotas = self.container.process.quotas
@@ -210,6 +219,12 @@ class Paging(Provider):
         """One page of rows in the order of `key`, which must never change for a row, and the token of the next page."""
         tokens = self.container.process.tokens
         return one_page(tokens, request, rows, key, newest_first=newest_first, default=default)
+
+    def ordered(
+        self, request: Any, rows: Callable[[Key | None], Iterable[R]], key: Callable[[R], Key], *, default: int = 50
+    ) -> tuple[list[R], str]:
+        """As `page`, of rows that are in order already. `rows` gives those after a key; only those of this page are taken."""
+        return ordered_page(self.container.process.tokens, request, rows, key, default=default)
 
     def scan(self, request: Any, view: View[R], *, default: int = 500, prefix: str = "") -> tuple[list[tuple[str, R]], str]:
         """One page of a view, in the order of its keys, and the token of the next page. `prefix`: how the keys begin."""

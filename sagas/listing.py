@@ -1,4 +1,4 @@
-"""The lists of sagas: one of all, with the fields that callers filter and order by, and one of those that need a human."""
+"""The rows of sagas: of all, with what a list shows and is filtered by, and of those that need a human."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from citybrain.sagas.v1 import events_pb2 as ev
 
 from citybrain.mesh.events import Heard
 from citybrain.mesh.service import Waiting
-from citybrain.sagas.engine.state import unpack
+from citybrain.sagas.engine.state import terminated, unpack
 
-EVENTS = (ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone)
+EVENTS = (
+    ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
+)  # fmt: skip
+WAITING_EVENTS = (*EVENTS, ev.HumanAsked, ev.HumanDecided)
+Age = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SagaRow:
-    """A saga as far as a list shows it. `started_at` in microseconds of city time; `undo`: its undo has begun."""
+    """A saga as a list shows it: what GetSaga tells of it, without its steps.
+
+    `started_at` and `since` (when it came into its state) in microseconds of city time; `undo`: its undo has begun,
+    for `undo_reason`; `seen`: the version of its stream up to which events are in the row.
+    """
 
     saga_id: str
     started_at: int
     state: str = "running"
     undo: bool = False
+    undo_reason: str = ""
     district: str = ""
+    workflow: str = ""
+    version: int = 0
+    incident: str = ""
+    reason: str = ""
+    since: int = 0
+    seen: int = 0
 
 
 def key(event: Heard) -> str:
@@ -30,31 +45,43 @@ def key(event: Heard) -> str:
 
 
 def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
-    """The row of a saga after one of its events."""
-    data = event.data
+    """The row of a saga after one of its events. An event that is in the row already changes nothing."""
+    data, at, version = event.data, event.stored.occurred_at, event.stored.version
+    if row is not None and version <= row.seen:
+        return row
     if isinstance(data, ev.SagaStarted):
-        return SagaRow(data.saga_id, event.stored.occurred_at, district=district_of(_input(data)))
+        return SagaRow(
+            data.saga_id, at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
+            incident=event.stored.correlation_id or data.saga_id, since=at,
+            seen=version,
+        )  # fmt: skip
     if row is None:
         return None
+    state, reason, undo, undo_reason = row.state, row.reason, row.undo, row.undo_reason
     match data:
         case ev.UndoBegan():
-            return replace(row, state="undoing", undo=True)
+            state, reason, undo, undo_reason = "undoing", data.reason, True, data.reason
         case ev.SagaNeedsHuman():
-            return replace(row, state="needs human")
+            state, reason = "needs human", data.reason
         case ev.SagaResumed():
-            return replace(row, state="undoing" if row.undo else "running")
+            state, reason = "undoing" if undo else "running", undo_reason
         case ev.SagaCompleted():
-            return replace(row, state="completed")
+            state = "completed"
         case ev.SagaUndone():
-            return replace(row, state="undone")
-    return row
+            state = "undone"
+        case ev.SagaTerminated():
+            state, reason = "terminated", terminated(data)
+    since = row.since if state == row.state else at
+    return replace(row, state=state, reason=reason, undo=undo, undo_reason=undo_reason, since=since, seen=version)
 
 
 def waits(row: Waiting | None, event: Heard) -> Waiting | None:
-    """The row of a saga that needs a human; None as soon as it does not."""
-    data = event.data
-    if isinstance(data, ev.SagaNeedsHuman):
-        return Waiting(event.stored.occurred_at, data.reason)
+    """The row of a saga that needs a human, or asks one; None as soon as it does not."""
+    match event.data:
+        case ev.SagaNeedsHuman(reason=reason):
+            return Waiting(event.stored.occurred_at, reason)
+        case ev.HumanAsked(who=who, question=question):
+            return Waiting(event.stored.occurred_at, f"{who} is asked: {question}")
     return None
 
 
@@ -71,6 +98,6 @@ def _input(started: ev.SagaStarted) -> object:
         return None
 
 
-def age(row: SagaRow) -> tuple[int | str, ...]:
+def age(row: SagaRow) -> Age:
     """What sagas are ordered by. It never changes for a saga."""
     return (row.started_at, row.saga_id)

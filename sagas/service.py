@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.events import is_between, timestamp
-from citybrain.mesh.service import Caller, Heard, Paging, Service, View, WaitsForPeople, rpc, subscribe
+from citybrain.mesh.events import microseconds
+from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
+from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
-from citybrain.sagas.engine.state import SagaState
+from citybrain.sagas.engine.state import ENDED, SagaState
+from citybrain.sagas.kept import Sagas
+from citybrain.sagas.listing import Age, SagaRow, age
+from citybrain.sagas.ordered import Wanted
+from citybrain.sagas.showing import STATES, in_a_list, shown
 from citybrain.sagas.workflows import published, retired
 
 WORKFLOWS = published()
 HEARD: tuple[type[Message], ...] = tuple({event: None for workflow in WORKFLOWS for event in workflow.hears})
-_STATES = {
-    "running": pb.SAGA_STATE_RUNNING,
-    "undoing": pb.SAGA_STATE_UNDOING,
-    "needs human": pb.SAGA_STATE_NEEDS_HUMAN,
-    "completed": pb.SAGA_STATE_COMPLETED,
-    "undone": pb.SAGA_STATE_UNDONE,
-    "unknown": pb.SAGA_STATE_UNKNOWN,
-}
-_UNDO_STATUS = {"sent": "undoing", "pausing": "undoing", "done": "undone", "failed": "undo failed", "skipped": "undo skipped"}
+_NAMES = {number: name for name, number in STATES.items()}
+_OPEN = frozenset(STATES) - {*ENDED, "unknown"}
+# After so long without a change a saga that is watched is told again.
+_HEARTBEAT_S = 15.0
+# Stands for a district that cannot be read: nobody who is bound to a district is bound to this one.
+_UNREADABLE = "?"
 
 
 class SagaService(Service):
@@ -33,10 +38,11 @@ class SagaService(Service):
     name = "sagas"
     runner = SagaRunner(WORKFLOWS, retired())
     moving = Moving(WORKFLOWS)
-    sagas = View(listing.EVENTS, listing.key, listing.apply, row=listing.SagaRow)
-    waiting = WaitsForPeople(listing.EVENTS, listing.key, listing.waits)
+    sagas = Sagas()
+    waiting = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits)
     paging = Paging()
     caller = Caller()
+    clock = Clock()
 
     @subscribe(*HEARD)
     def hear(self, event: Heard) -> None:
@@ -51,64 +57,133 @@ class SagaService(Service):
     @rpc
     def ListSagas(self, request: pb.ListSagasRequest) -> pb.ListSagasResponse:
         """Newest first, in pages; those that are asked for."""
-        rows = [row for _, row in self.sagas.scan() if _is_asked_for(row, request)]
-        page, more = self.paging.page(request, rows, listing.age, newest_first=True)
-        return pb.ListSagasResponse(sagas=[self._show(self.runner.load(row.saga_id)) for row in page], next_page_token=more)
+        wanted = self._wanted(request)
+        page, more = self.paging.ordered(request, lambda after: self.sagas.find(wanted, cast("Age | None", after)), age)
+        return pb.ListSagasResponse(sagas=map(self._listed, page), next_page_token=more)
+
+    @rpc
+    def WatchSaga(self, request: pb.WatchSagaRequest) -> Iterator[pb.WatchSagaResponse]:
+        """One saga, again at each change, until it has ended."""
+        before: pb.Saga | None = None
+        with self.sagas.watched(request.saga_id) as news:
+            changed = True
+            while True:
+                news.seen()
+                state = self.runner.load(request.saga_id)
+                saga = self._show(state)
+                if saga != before or not changed:
+                    yield pb.WatchSagaResponse(saga=saga)
+                if state.phase in ENDED:
+                    return
+                before, changed = saga, news.wait(_HEARTBEAT_S)
 
     @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
         self._require_district(request.saga_id)
-        return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id)))
+        return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id, request.reason, self.caller.name)))
 
     @rpc
     def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
         """A person has it go on without a step."""
-        self._require_district(request.saga_id)
-        by = self.caller.name
-        decided = self.runner.decide(request.saga_id, lambda state: persons.skip(state, request.step, request.reason, by))
-        return pb.SkipStepResponse(saga=self._show(decided))
+        return pb.SkipStepResponse(saga=self._decided_of_step(request, persons.skip))
 
     @rpc
     def FailStep(self, request: pb.FailStepRequest) -> pb.FailStepResponse:
         """A person gives a step up; all is undone."""
+        return pb.FailStepResponse(saga=self._decided_of_step(request, persons.fail))
+
+    @rpc
+    def RetryStep(self, request: pb.RetryStepRequest) -> pb.RetryStepResponse:
+        """A person has a step, or its undo, tried again at once."""
+        return pb.RetryStepResponse(saga=self._decided_of_step(request, persons.retry))
+
+    @rpc
+    def AnswerQuestion(self, request: pb.AnswerQuestionRequest) -> pb.AnswerQuestionResponse:
+        """A person of an authority that was asked decides."""
+        by = self.caller.name
+
+        def answers(workflow: Workflow, state: SagaState) -> Sequence[Message]:
+            return persons.decide(workflow, state, request.question, request.option, request.reason, by, self._acts_for)
+
+        return pb.AnswerQuestionResponse(saga=self._decided_by_authority(request.saga_id, answers))
+
+    @rpc
+    def ClearUndo(self, request: pb.ClearUndoRequest) -> pb.ClearUndoResponse:
+        """A person of the authority lets a step be undone that protects life."""
+        by = self.caller.name
+
+        def clears(workflow: Workflow, state: SagaState) -> Sequence[Message]:
+            return persons.clear(workflow, state, request.step, request.reason, by, self._acts_for)
+
+        return pb.ClearUndoResponse(saga=self._decided_by_authority(request.saga_id, clears))
+
+    @rpc
+    def CancelSaga(self, request: pb.CancelSagaRequest) -> pb.CancelSagaResponse:
+        """A person has everything undone."""
         self._require_district(request.saga_id)
         by = self.caller.name
-        decided = self.runner.decide(request.saga_id, lambda state: persons.fail(state, request.step, request.reason, by))
-        return pb.FailStepResponse(saga=self._show(decided))
+        decided = self.runner.decide(request.saga_id, lambda state: persons.cancel(state, request.reason, by))
+        return pb.CancelSagaResponse(saga=self._show(decided))
 
-    def _show(self, state: SagaState) -> pb.Saga:
-        workflow = self.runner.workflow(state)
-        # Of a workflow that this release has not, what was begun is known.
-        leaves = list(state.steps) if workflow is None else [leaf.name for leaf in workflow.leaves()]
-        steps = []
-        for name in leaves:
-            step = state.steps.get(name)
-            if step is None:
-                steps.append(pb.SagaStep(name=name, status="not begun"))
-                continue
-            status = _UNDO_STATUS.get(step.undo, step.status)
-            steps.append(pb.SagaStep(name=name, status=status, reason=step.reason, changed_at=timestamp(step.changed_at)))
-        return pb.Saga(
-            saga_id=state.saga_id,
-            workflow=state.workflow,
-            workflow_version=state.workflow_version,
-            state=_STATES[state.phase],
-            correlation_id=state.saga_id,
-            steps=steps,
-            started_at=timestamp(state.started_at),
-            reason=state.reason,
-            district_id=listing.district_of(state.input),
+    @rpc
+    def TerminateSaga(self, request: pb.TerminateSagaRequest) -> pb.TerminateSagaResponse:
+        """A person ends it where it stands."""
+        self._require_district(request.saga_id)
+        by = self.caller.name
+        decided = self.runner.decide(
+            request.saga_id, lambda state: persons.terminate(state, request.reason, by), of_any=True
+        )  # fmt: skip
+        left = persons.not_undone(self.runner.workflow(decided), decided)
+        return pb.TerminateSagaResponse(saga=self._show(decided), not_undone=left)
+
+    def _decided_by_authority(self, saga_id: str, decision: Callable[[Workflow, SagaState], Sequence[Message]]) -> pb.Saga:
+        self._require_district(saga_id)
+
+        def decided(state: SagaState) -> Sequence[Message]:
+            workflow = self.runner.workflow(state)
+            # Of a saga that has ended and whose definition is gone nothing is asked.
+            return [] if workflow is None else decision(workflow, state)
+
+        return self._show(self.runner.decide(saga_id, decided))
+
+    def _acts_for(self, authority: str) -> bool:
+        return self.caller.holds(persons.authority_scope(authority))
+
+    def _decided_of_step(
+        self,
+        request: pb.SkipStepRequest | pb.FailStepRequest | pb.RetryStepRequest,
+        decision: Callable[[SagaState, str, str, str], Sequence[Message]],
+    ) -> pb.Saga:
+        self._require_district(request.saga_id)
+        by = self.caller.name
+        decided = self.runner.decide(request.saga_id, lambda state: decision(state, request.step, request.reason, by))
+        return self._show(decided)
+
+    def _wanted(self, request: pb.ListSagasRequest) -> Wanted:
+        began_before = microseconds(request.started_before) if request.HasField("started_before") else None
+        states = frozenset(_NAMES[state] for state in request.states) or None
+        if request.HasField("open_for"):
+            long_ago = self.clock.now() - request.open_for.ToMicroseconds() + 1
+            began_before = long_ago if began_before is None else min(began_before, long_ago)
+            states = _OPEN if states is None else states & _OPEN
+        own = self.caller.district
+        districts = [request.district_id] if request.district_id else [own, ""] if own else None
+        return Wanted(
+            states, districts, request.workflow, request.correlation_id, microseconds(request.started_from), began_before
         )
 
+    def _listed(self, row: SagaRow) -> pb.Saga:
+        state, reason = row.state, row.reason
+        # Rows of an earlier release do not say their workflow before the view is rebuilt.
+        if row.workflow and state not in ENDED and (missing := self.runner.not_here(row.workflow, row.version)):
+            state, reason = missing
+        return in_a_list(row, state, reason)
+
+    def _show(self, state: SagaState) -> pb.Saga:
+        return shown(state, self.runner.workflow(state))
+
     def _require_district(self, saga_id: str) -> None:
-        """Forbidden: the caller is bound to another district than that of the saga."""
-        self.caller.require_district(listing.district_of(self.runner.load(saga_id).input))
-
-
-def _is_asked_for(row: listing.SagaRow, request: pb.ListSagasRequest) -> bool:
-    return (
-        (not request.states or _STATES[row.state] in request.states)
-        and (not request.district_id or row.district == request.district_id)
-        and is_between(row.started_at, request.started_from, request.started_before)
-    )
+        """Forbidden: the caller is bound to another district than that of the saga, or that cannot be read."""
+        began_with = self.runner.load(saga_id).input
+        self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))

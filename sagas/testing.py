@@ -32,14 +32,13 @@ from citybrain.sagas.engine.checking import check as check_definitions
 from citybrain.sagas.engine.checking import method_of
 from citybrain.sagas.engine.decider import Try, due_timers, on_failure, on_undo_failure, react, seen_by, tries_out
 from citybrain.sagas.engine.definition import Command, Step, Workflow
-from citybrain.sagas.engine.state import UNDO, Phase, SagaState, evolve, pack
+from citybrain.sagas.engine.state import ENDED, UNDO, Phase, SagaState, evolve, pack
 
 __all__ = ["Story", "StoryError"]
 
 _SECOND = 1_000_000
 # The first of January 2026, when every story begins.
 _START = 1_767_225_600 * _SECOND
-_ENDED = ("completed", "undone")
 # Definitions that have been looked at.
 _SOUND: list[Workflow] = []
 
@@ -129,7 +128,7 @@ class Story:
         if type(event) not in self.workflow.hears:
             self._fail(f"{self.workflow.name} does not hear {type_name(event)}: its `hears` does not name it")
         mine = self._ask(self.workflow.hears[type(event)], event) == self.state.saga_id
-        if not mine or type(event) is self.workflow.starts_on or self.phase in _ENDED:
+        if not mine or type(event) is self.workflow.starts_on or self.phase in ENDED:
             return self._put()
         self._heard += 1
         happened = self._now if at is None else _START + round(at * _SECOND)

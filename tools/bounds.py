@@ -25,6 +25,7 @@ WHOLE = {
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
     "citybrain.safety.v1.SafetyService.AssignUnits": "at most 20 units of each kind are asked for",
     "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one assignment",
+    "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
 }
 _SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")

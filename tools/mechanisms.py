@@ -502,8 +502,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "district-saga",
         "nor decides for its workflows",
         "sagas/service.py",
-        "        self.caller.require_district(listing.district_of(self.runner.load(saga_id).input))\n",
-        "        del saga_id\n",
+        "        self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))\n",
+        "        del began_with\n",
         OTHERS,
     ),
     _m(

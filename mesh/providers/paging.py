@@ -6,6 +6,7 @@ that is there all the time is in exactly one page.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
@@ -41,6 +42,19 @@ def one_page(
     size = request.page_size or default
     page = ordered[:size]
     return page, page_token(tokens, request, key(page[-1])) if len(ordered) > size else ""
+
+
+def ordered_page(
+    tokens: Tokens, request: Any, rows: Callable[[Key | None], Iterable[R]], key: Callable[[R], Key], *, default: int
+) -> tuple[list[R], str]:
+    """One page of rows that are in the order of their `key` already, as `one_page`.
+
+    `rows`: those after a key (None: all). Of these only the rows of this page are taken, and one more.
+    """
+    size = request.page_size or default
+    found = list(itertools.islice(rows(page_begin(tokens, request)), size + 1))
+    page = found[:size]
+    return page, page_token(tokens, request, key(page[-1])) if len(found) > size else ""
 
 
 def scan_page(

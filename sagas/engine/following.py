@@ -203,7 +203,7 @@ def _nobody_decided(workflow: Workflow, name: str, step: StepState, now: int) ->
     node = workflow.leaf(name)
     assert isinstance(node, Human)
     if step.times < len(node.who):
-        return _question(node, step.reason, step.times, now)
+        return _question(node, step.question, step.times, now)
     if node.unanswered:
         return ev.HumanDecided(step=name, option=node.unanswered, reason="nobody decided in time")
     return ev.StepTimedOut(step=name)

@@ -68,7 +68,7 @@ def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> 
             # Steps are begun anew, or not waited for any more. What is being taken back is taken back to its end.
             undos = {} if row is None else {name: moment for name, moment in row.steps.items() if name.startswith(_UNDO)}
             return MovingRow(undos, look=True)
-        case ev.SagaCompleted() | ev.SagaUndone():
+        case ev.SagaCompleted() | ev.SagaUndone() | ev.SagaTerminated():
             return None
         case ev.EventHeard() if row is None or row.human:
             if data.event.type_url.rpartition("/")[2] not in calls_off:

@@ -22,7 +22,7 @@ from citybrain.observability.logs import logger
 from citybrain.sagas.engine.moving import NOW, Moving, due
 from citybrain.sagas.engine.records import Records
 
-_ENDED = (type_name(ev.SagaCompleted), type_name(ev.SagaUndone))
+_ENDED = tuple(map(type_name, (ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated)))
 _TYPES = frozenset(message.full_name for message in ev.DESCRIPTOR.message_types_by_name.values())
 _LOOK_S = 1.0
 _AGAIN_S = 1.0

@@ -1,4 +1,5 @@
-"""Decisions of a person about a saga: an answer to a question; that a step is left out, given up, or may be undone.
+"""Decisions of a person about a saga: an answer to a question; that a step is left out, tried again, given up, or may be
+undone; that the saga goes on, is undone, or just ends.
 
 All of them are pure, and none records the same decision twice.
 """
@@ -11,9 +12,9 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
-from citybrain.sagas.engine.definition import Human, Workflow
+from citybrain.sagas.engine.definition import Human, Step, Workflow
 from citybrain.sagas.engine.following import shortened
-from citybrain.sagas.engine.state import UNDO, SagaState, StepState
+from citybrain.sagas.engine.state import ENDED, UNDO, SagaState, StepState
 
 GIVEN_UP = "GIVEN_UP"
 
@@ -45,7 +46,7 @@ def decide(
         if decided == option:
             return []
         raise Refused(f"{question} of saga {state.saga_id} was decided: {decided}", "WAS_DECIDED")
-    if state.phase in ("completed", "undone", "undoing") or state.undo_begun or known.status not in ("asked", "timed out"):
+    if state.phase in ENDED or state.undo_begun or known.status not in ("asked", "timed out"):
         raise Refused(f"nobody is asked for {question} of saga {state.saga_id} now: it is {state.phase}", "NOT_ASKED_NOW")
     if why_not := node.validator(state, option):
         raise Refused(f"{option} cannot be chosen for {question} now: {why_not}", "DECISION_REFUSED")
@@ -70,7 +71,12 @@ def clear(workflow: Workflow, state: SagaState, step: str, reason: str, by: str,
             f"{step} of saga {state.saga_id} is not being undone: it is {known.undo or known.status}", "NOT_BEING_UNDONE"
         )
     cleared: list[Message] = [ev.UndoCleared(step=step, key=one.key, reason=reason, by=by) for one in left]
-    return [*cleared, ev.SagaResumed()] if state.phase == "needs human" else cleared
+    return [*cleared, *resume(state, reason, by)]
+
+
+def resume(state: SagaState, reason: str, by: str) -> list[Message]:
+    """The inputs that let a saga go on that needs a human. None where it needs nobody."""
+    return [ev.SagaResumed(reason=reason, by=by)] if state.phase == "needs human" else []
 
 
 def skip(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
@@ -92,9 +98,9 @@ def skip(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
         return []
     if back is None:
         _not_ended(state, step, known)
-    elif state.phase in ("completed", "undone"):
-        raise Refused(f"saga {state.saga_id} has ended: it is {state.phase}", "SAGA_ENDED")
-    return [skipped, ev.SagaResumed()] if state.phase == "needs human" else [skipped]
+    elif state.phase in ENDED:
+        raise _has_ended(state)
+    return [skipped, *resume(state, reason, by)]
 
 
 def fail(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
@@ -107,8 +113,55 @@ def fail(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
     _not_ended(state, step, known)
     return [
         ev.StepFailed(step=step, key=known.key, code=GIVEN_UP, message=reason, by=by),
-        ev.UndoBegan(reason=shortened(f"{step} was given up by {by or 'somebody'}: {reason}")),
+        ev.UndoBegan(reason=shortened(f"{step} was given up by {by or 'somebody'}: {reason}"), by=by),
     ]
+
+
+def retry(state: SagaState, step: str, reason: str, by: str) -> list[Message]:
+    """The inputs that have a step tried again at once, or its undo. None where it is being tried."""
+    known = _begun(state, step)
+    if state.phase in ENDED:
+        raise _has_ended(state)
+    backs = [one for one in state.attempts() if one.name == step and one.undo in ("sent", "pausing", "failed")]
+    if not state.undo_begun and not backs:
+        _not_ended(state, step, known)
+    if any(one.undo == "sent" for one in backs) or (not state.undo_begun and known.status in ("sent", "resumed")):
+        return []
+    if not backs and (state.undo_begun or known.status not in ("pausing", "failed", "timed out")):
+        stands = f"its undo is {known.undo or 'not begun'}" if state.undo_begun else f"it is {known.status}"
+        raise Refused(f"step {step} of saga {state.saga_id} has not failed: {stands}", "NOT_FAILED")
+    return [ev.StepRetried(step=step, reason=reason, by=by), *resume(state, reason, by)]
+
+
+def cancel(state: SagaState, reason: str, by: str) -> list[Message]:
+    """The inputs that undo all that a saga has done. None where the same was decided before."""
+    why = shortened(f"cancelled by {by or 'somebody'}: {reason}")
+    if state.undo_reason == why:
+        return []
+    if state.phase in ENDED:
+        raise _has_ended(state)
+    if state.undo_begun:
+        raise Refused(f"saga {state.saga_id} is being undone already: {state.undo_reason}", "IS_BEING_UNDONE")
+    return [ev.UndoBegan(reason=why, by=by)]
+
+
+def terminate(state: SagaState, reason: str, by: str) -> list[Message]:
+    """The inputs that end a saga where it stands, whatever it is. None where that was decided before."""
+    if state.phase == "terminated":
+        return []
+    if state.phase in ENDED:
+        raise _has_ended(state)
+    return [ev.SagaTerminated(reason=reason, by=by)]
+
+
+def not_undone(workflow: Workflow | None, state: SagaState) -> list[str]:
+    """The steps whose commands were sent and not undone, in the order in which they began.
+
+    Without a definition nobody knows which steps have an undo: then all that were sent.
+    """
+    undoable = {one.name for one in workflow.leaves() if isinstance(one, Step) and one.undo} if workflow else set(state.steps)
+    left = [one.name for one in state.attempts() if one.name in undoable and one.key and one.undo not in ("done", "skipped")]
+    return list(dict.fromkeys(left))
 
 
 def _begun(state: SagaState, step: str) -> StepState:
@@ -118,8 +171,12 @@ def _begun(state: SagaState, step: str) -> StepState:
     return state.steps[step]
 
 
+def _has_ended(state: SagaState) -> Refused:
+    return Refused(f"saga {state.saga_id} has ended: it is {state.phase}", "SAGA_ENDED")
+
+
 def _not_ended(state: SagaState, step: str, known: StepState) -> None:
-    if state.phase in ("completed", "undone"):
-        raise Refused(f"saga {state.saga_id} has ended: it is {state.phase}", "SAGA_ENDED")
+    if state.phase in ENDED:
+        raise _has_ended(state)
     if not state.undo_begun and known.status in ("done", "skipped"):
         raise Refused(f"step {step} of saga {state.saga_id} is {known.status}", "STEP_ENDED")

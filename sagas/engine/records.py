@@ -23,7 +23,7 @@ from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent
-from citybrain.sagas.engine.state import SagaState, evolve
+from citybrain.sagas.engine.state import ENDED, SagaState, evolve
 
 _NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
 _PAGE = 1000
@@ -55,7 +55,7 @@ class Known:
     @property
     def ended(self) -> bool:
         """Whether the saga is over."""
-        return self.state.phase in ("completed", "undone")
+        return self.state.phase in ENDED
 
 
 class Records:

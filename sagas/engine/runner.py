@@ -20,7 +20,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from typing_extensions import override
 
-from citybrain.event_store.store import LimitExceeded
+from citybrain.event_store.store import LimitExceeded, StoreError
 from citybrain.event_store.subscription import describe
 from citybrain.mesh.access.principal import behalf_of, service_subject
 from citybrain.mesh.entrypoints.reactions import Subscribe
@@ -36,6 +36,7 @@ from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from
+from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.checking import check
 from citybrain.sagas.engine.decider import (
     Try,
@@ -54,7 +55,7 @@ from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.ownership import Ownership
 from citybrain.sagas.engine.records import Known, Records
-from citybrain.sagas.engine.state import UNDO, SagaState, evolve, pack
+from citybrain.sagas.engine.state import ENDED, UNDO, Phase, SagaState, evolve, pack
 from citybrain.sagas.engine.turns import Turns
 
 # In machine time, for every call: a call that hangs is tried again under the same key.
@@ -63,7 +64,6 @@ _FIRST_PAUSE_S = 0.05
 # In the order of tries: sagas that other processes left go behind all that this process knows.
 _LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
-_ENDED = ("completed", "undone")
 # A step that the saga does not wait for any more, though its command may still take effect.
 _GIVEN_UP = ("skipped", "failed", "timed out")
 
@@ -163,17 +163,32 @@ class SagaRunner(Provider):
         strange = self._strange(known)
         return replace(known.state, phase="unknown", reason=strange) if strange else known.state
 
-    def resume(self, saga_id: str) -> SagaState:
+    def resume(self, saga_id: str, reason: str = "", by: str = "") -> SagaState:
         """Goes on with a saga that needs a human."""
-        return self.decide(saga_id, lambda state: [ev.SagaResumed()] if state.phase == "needs human" else [])
+        return self.decide(saga_id, lambda state: persons.resume(state, reason, by))
 
-    def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]]) -> SagaState:
-        """Records a person's decision. Refused where this release cannot carry the saga on; raises what `decision` raises."""
+    def decide(self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]], *, of_any: bool = False) -> SagaState:
+        """Records a person's decision. Raises what `decision` raises.
+
+        Refused where this release cannot carry the saga on. `of_any`: it may also be about such a saga, as far as that reads.
+        """
         state = self.load(saga_id)
-        if state.phase == "unknown" or (state.phase not in _ENDED and self.workflow(state) is None):
-            raise Refused(f"nothing of saga {saga_id} can be decided here: {state.reason}", "UNKNOWN_SAGA")
+        if not of_any and (state.phase == "unknown" or (state.phase not in ENDED and self.workflow(state) is None)):
+            raise Refused(
+                f"nothing of saga {saga_id} can be decided here: {state.reason}. TerminateSaga ends it all the same",
+                "UNKNOWN_SAGA",
+            )
         wait(self._put(saga_id, decision))
         return self.load(saga_id)
+
+    def not_here(self, name: str, version: int) -> tuple[Phase, str] | None:
+        """What an open saga of a definition is that this release has not, and why; None: it has it."""
+        if (name, version) in self._workflows:
+            return None
+        known = Known(SagaState(workflow=name, workflow_version=version, phase="running"), version=1)
+        if gone := self._gone(known):
+            return "needs human", gone
+        return "unknown", self._strange(known)
 
     def workflow(self, state: SagaState) -> Workflow | None:
         """The definition that a saga began with; None where this release does not have it, or has another by its name."""
@@ -399,6 +414,8 @@ class SagaRunner(Provider):
         tracer = self._process.tracing.tracer(self._name)
         async with contextlib.AsyncExitStack() as turn:
             await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
+            if await self._is_terminated(saga_id, known):
+                return
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
                 cause = known.sent.get(one.key, "")
@@ -418,6 +435,17 @@ class SagaRunner(Provider):
                     return lambda state: [*failed(reason)(state), *_asking(reason)(state)]
 
                 await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
+
+    async def _is_terminated(self, saga_id: str, known: Known) -> bool:
+        """Whether a person has ended the saga while a command of it waited for its turn."""
+        running = self._sagas.get(saga_id)
+        if running is None or running.known.version < known.version:
+            # It is not in memory any more. If it cannot be read now, what is recorded counts: the command is sent.
+            with contextlib.suppress(StoreError):
+                known = await self._records.read(saga_id, known)
+        else:
+            known = running.known
+        return known.state.phase == "terminated"
 
     async def _call(self, command: Command, state: SagaState, key: str, one: Try, what: str) -> Message | CallFailed:
         try:
@@ -460,7 +488,9 @@ class SagaRunner(Provider):
         def outcome(result: Message | CallFailed) -> Inputs:
             def inputs(state: SagaState) -> Sequence[Message]:
                 now = self._process.clock.now()
-                if not any(attempt.undo == "sent" and attempt.undo_key == one.key for attempt in state.attempts()):
+                if state.phase in ENDED or not any(
+                    attempt.undo == "sent" and attempt.undo_key == one.key for attempt in state.attempts()
+                ):
                     return []
                 if isinstance(result, CallFailed):
                     return [on_undo_failure(state, one.step, one.key, result.code.name, str(result), now)]
@@ -575,7 +605,7 @@ def _whose(workflow: Workflow, event: Message) -> str:
 
 def _hearing(heard: Heard, definition: Callable[[SagaState], Workflow | None]) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
-        if state.phase in _ENDED or heard.stored.id in state.heard:
+        if state.phase in ENDED or heard.stored.id in state.heard:
             return []
         # What comes before its saga is kept in the stream, and counts when the saga begins.
         workflow = definition(state)

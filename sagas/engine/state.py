@@ -26,7 +26,9 @@ UNDO = "/undo"
 """Ends the key of an undo; before it stands the key of what it takes back."""
 
 # "unknown" is only shown: no event leads to it.
-Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "unknown"]
+Phase = Literal["new", "running", "undoing", "needs human", "completed", "undone", "terminated", "unknown"]
+ENDED = ("completed", "undone", "terminated")
+"""The phases in which nothing follows any more."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class StepState:
     began_at: int = 0
     # Nobody knows whether its command took effect.
     unsure: bool = False
-    # Of a question: who is asked, and for the how manieth time.
+    # Of a question: what is asked, who is asked now, and how many have been.
+    question: str = ""
     who: str = ""
     times: int = 0
 
@@ -140,9 +143,13 @@ class SagaState:
     phase: Phase = "new"
     input: Any = None
     started_at: int = 0
+    # Since when it is in its phase.
+    since: int = 0
     # For whom it runs; empty: for a service.
     behalf: str = ""
     reason: str = ""
+    # Why its undo began.
+    undo_reason: str = ""
     # The present attempt of each.
     steps: dict[str, StepState] = field(default_factory=dict)
     # Earlier attempts, the oldest first.
@@ -161,9 +168,8 @@ class SagaState:
     ended_parts: dict[str, str] = field(default_factory=dict)
     # How many commands were sent.
     sent: int = 0
-    # Everything is undone; from then on no step is sent. And why.
+    # Everything is undone; from then on no step is sent.
     undo_begun: bool = False
-    undo_because: str = ""
     # The part for whose sake a human is asked; empty: for another reason.
     asked_for: str = ""
 
@@ -227,7 +233,10 @@ def evolve(state: SagaState, event: Message, at: int) -> SagaState:
     """The state after an event that happened at city time `at`. Returns a new state."""
     state = copy.copy(state)
     state.steps = {name: copy.copy(step) for name, step in state.steps.items()}
+    before = state.phase
     _apply(state, event, at)
+    if state.phase != before:
+        state.since = at
     return state
 
 
@@ -242,7 +251,8 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
         case ev.WaitBegan():
             _begin(state, event.step, at, "wait", "waiting", deadline=event.deadline)
         case ev.HumanAsked():
-            _begin(state, event.step, at, "question", "asked", deadline=event.deadline, who=event.who, times=event.time)
+            asked = {"question": event.question, "who": event.who, "times": event.time}
+            _begin(state, event.step, at, "question", "asked", deadline=event.deadline, **asked)
         case ev.StepAnswered():
             state.answers = {**state.answers, event.step: unpack(event.response)}
             _change(state, event.step, at, status="done")
@@ -284,7 +294,7 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
     match event:
         case ev.UndoBegan():
             state.phase, state.reason, state.undo_begun = "undoing", event.reason, True
-            state.undo_because = event.reason
+            state.undo_reason = event.reason
         case ev.UndoSent():
             values: dict[str, Any] = {"undo": "sent", "undo_key": event.key, "undo_tries": event.try_number, "undo_retry_at": 0}
             _change_attempt(state, event.step, _undone(event.key), at, **values)
@@ -303,10 +313,14 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
             state.phase, state.reason, state.asked_for = "needs human", event.reason, event.step
         case ev.SagaResumed():
             _resume(state)
+        case ev.StepRetried():
+            _retry(state, event.step, at)
         case ev.SagaCompleted():
             state.phase = "completed"
         case ev.SagaUndone():
             state.phase = "undone"
+        case ev.SagaTerminated():
+            state.phase, state.reason = "terminated", terminated(event)
 
 
 def _begin(state: SagaState, name: str, at: int, kind: Any, status: Any, *, deadline: Timestamp, **values: Any) -> None:
@@ -353,7 +367,7 @@ def _resume(state: SagaState) -> None:
     """A human has mended the cause: steps that failed are tried anew, and steps under way get their whole time again."""
     state.phase = "undoing" if state.undo_begun else "running"
     # Why a human was asked is over; why all is undone is not.
-    state.reason = state.undo_because
+    state.reason = state.undo_reason
     # A loop that a human was asked about gets all its rounds again.
     state.rounds = {name: count for name, count in state.rounds.items() if name != state.asked_for}
     state.asked_for = ""
@@ -364,10 +378,31 @@ def _resume(state: SagaState) -> None:
             step.status = "resumed"
 
 
+def _retry(state: SagaState, step: str, at: int) -> None:
+    """A step, or its undo, is tried anew, with all of its tries."""
+    for number, one in enumerate(state.past):
+        if one.name == step and one.undo in ("pausing", "failed"):
+            state.past = (*state.past[:number], _undo_again(one), *state.past[number + 1 :])
+            return
+    present = state.steps[step]
+    if present.undo in ("pausing", "failed"):
+        state.steps[step] = _undo_again(present)
+    else:
+        present.status = "resumed"
+    state.steps[step].changed_at = at
+
+
+def terminated(event: ev.SagaTerminated) -> str:
+    """Why a saga was terminated, and by whom."""
+    return f"terminated by {event.by or 'somebody'}: {event.reason}"
+
+
 def _undo_anew(step: StepState) -> StepState:
-    if step.undo != "failed":
-        return step
-    return replace(step, undo="wanted" if step.undo_reason else "", undo_tries=0)
+    return _undo_again(step) if step.undo == "failed" else step
+
+
+def _undo_again(step: StepState) -> StepState:
+    return replace(step, undo="wanted" if step.undo_reason else "", undo_tries=0, undo_retry_at=0)
 
 
 def _change(state: SagaState, step: str, at: int, **values: Any) -> None:

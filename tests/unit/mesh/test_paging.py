@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.read_models import Row
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.providers.paging import Key, one_page, scan_page
+from citybrain.mesh.providers.paging import Key, one_page, ordered_page, scan_page
 from citybrain.mesh.subscriptions.tokens import Tokens
 
 TOKENS = Tokens(b"1" * 32)
@@ -62,6 +62,31 @@ def test_what_is_there_all_the_time_is_listed_once_and_in_order_whatever_comes_a
         lambda request: one_page(TOKENS, request, rows, lambda row: row, newest_first=newest_first, default=50), change, size
     )
     assert found == sorted(set(found), reverse=newest_first)
+    assert always <= set(found)
+
+
+@given(st.sets(KEYS, max_size=12), st.lists(st.lists(Change, max_size=4), max_size=8), st.integers(1, 4))
+def test_of_rows_that_are_in_order_only_those_of_a_page_are_taken_and_each_is_listed_once_whatever_comes_and_goes(
+    keys: set[Key], changes: list[list[tuple[bool, Key]]], size: int
+) -> None:
+    rows, always, waiting = set(keys), set(keys), list(changes)
+    taken: list[Key] = []
+
+    def change() -> None:
+        for comes, key in waiting.pop() if waiting else ():
+            rows.add(key) if comes else rows.discard(key)
+            always.intersection_update(rows)
+        taken.clear()
+
+    def after(last: Key | None) -> Iterator[Key]:
+        for key in sorted(rows, reverse=True):
+            if last is None or key < last:
+                taken.append(key)
+                assert len(taken) <= size + 1
+                yield key
+
+    found = all_pages(lambda request: ordered_page(TOKENS, request, after, lambda row: row, default=50), change, size)
+    assert found == sorted(set(found), reverse=True)
     assert always <= set(found)
 
 

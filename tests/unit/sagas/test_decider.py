@@ -60,6 +60,11 @@ class Run:
         return self.story.recorded
 
     @property
+    def times(self) -> list[int]:
+        """When each was recorded, in microseconds."""
+        return [at for _, _, at in self.story._stored]
+
+    @property
     def now(self) -> float:
         """Seconds since it began."""
         return self.story.now

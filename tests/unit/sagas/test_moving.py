@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from citybrain.sagas.engine.decider import due_timers, tries_out
 from citybrain.sagas.engine.definition import Parallel, Wait
 from citybrain.sagas.engine.moving import NOW, MovingRow, due, moved
 from citybrain.sagas.engine.runner import SagaRunner
+from citybrain.sagas.engine.state import ENDED
 from tests.unit.sagas.saga_city import City, Department, city, step
 from tests.unit.sagas.test_decider import BRANCHES, Run
 from tests.unit.sagas.test_decider import step as pure_step
@@ -48,6 +50,9 @@ Happening = st.one_of(
             "undo refused",
             "skip",
             "give up",
+            "retry",
+            "cancel by hand",
+            "terminate",
         ]
     ),
     st.tuples(st.just("later"), st.integers(1, 40)),
@@ -66,19 +71,21 @@ def happen(run: Run, happening: Any, number: int) -> None:
         run.put(ev.SagaResumed())
     elif happening == "fire":
         run.at(run.now)
-    elif happening in ("hear", "cancel") and phase not in ("completed", "undone"):
+    elif happening in ("hear", "cancel") and phase not in ENDED:
         run.hear(MissionReported() if happening == "hear" else IncidentCancelled())
     elif happening == "undone" and undos:
         run.undone(undos[0])
     elif happening in ("undo fails", "undo refused") and undos:
         run.fail(undos[0], "UNAVAILABLE" if happening == "undo fails" else "NOT_FOUND")
-    elif happening in ("skip", "give up") and run.state.steps:
+    elif happening in ("skip", "give up", "retry") and run.state.steps:
         name = list(run.state.steps)[number % len(run.state.steps)]
-        decide = persons.skip if happening == "skip" else persons.fail
-        try:
+        decide = {"skip": persons.skip, "give up": persons.fail, "retry": persons.retry}[happening]
+        with contextlib.suppress(Refused):
             run.put(*decide(run.state, name, "so it is", "tester"))
-        except Refused:
-            return
+    elif happening in ("cancel by hand", "terminate"):
+        decided = persons.cancel if happening == "cancel by hand" else persons.terminate
+        with contextlib.suppress(Refused):
+            run.put(*decided(run.state, f"said {number}", "tester"))
     elif isinstance(happening, tuple):
         run.late(run.now + happening[1])
 
@@ -104,7 +111,7 @@ def test_whatever_happens_a_row_says_what_is_out_and_never_later_than_it_is_when
         elif run.state.undo_begun and run.state.phase == "needs human":
             # Whether it is undone already, a row does not know: one that is called off once more is looked at once too often.
             assert row is None or (row.look and not row.steps)
-        elif run.state.phase in ("completed", "undone", "needs human"):
+        elif run.state.phase in (*ENDED, "needs human"):
             assert row is None, run.state.phase
 
 

@@ -17,9 +17,11 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.feed import log_position
 from citybrain.event_store.store import NewEvent
-from citybrain.mesh.errors import NotFound, Refused, Unavailable
+from citybrain.mesh.errors import Forbidden, NotFound, Refused, Unavailable
 from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.testing import running
 from citybrain.mesh.testing.parts import on_parts
+from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Node, Parallel, Wait, Workflow
 from citybrain.sagas.engine.records import Known, _within_limits
 from citybrain.sagas.engine.state import HeardEvents, SagaState, pack
@@ -531,3 +533,44 @@ def test_what_cannot_be_told_in_any_way_is_given_up_and_not_tried_for_ever(tmp_p
         assert (city.phase(), Department.calls) == ("running", ["a"])
 
     city(tmp_path, test, step("a"))
+
+
+# -- ended by a person ------------------------------------------------------------------------------------------------------
+
+
+def ended(city: City, saga_id: str) -> SagaState:
+    return city.runner.decide(saga_id, lambda state: persons.terminate(state, "all is lost", "李梅"), of_any=True)
+
+
+def test_what_cannot_be_read_or_is_of_no_known_workflow_is_ended_by_a_person_all_the_same(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        write_odd(city)
+        append(city, "gone", ev.SagaStarted(saga_id="gone", workflow="no", workflow_version=3, input=pack(IncidentOpened())))
+        append(city, "gone", ev.StepSent(step="a", key="gone/a/1"), waiting())
+        city.start().rest()
+        for name in (*ODD, "gone"):
+            assert city.runner.load(name).phase in ("unknown", "needs human")
+            with pytest.raises(Refused, match="TerminateSaga ends it all the same"):
+                city.runner.decide(name, lambda state: persons.cancel(state, "no", "李梅"))
+            assert (ended(city, name).phase, ended(city, name).reason) == ("terminated", "terminated by 李梅: all is lost")
+            city.hear(MissionReported(incident_id=name), f"late {name}")
+        city.rest()
+        for name in (*ODD, "gone"):
+            stream = [event.type.rpartition(".")[2] for event in wait(city.parts.store.read(f"sagas/saga-{name}"))]
+            assert (stream.count("SagaTerminated"), stream[-1]) == (1, "SagaTerminated")
+        # Nobody here knows which steps have an undo: all whose commands were sent are named, and no wait.
+        assert persons.not_undone(None, city.runner.load("gone")) == ["a"]
+
+    city(tmp_path, test, Wait("w", MissionReported, 60), retired=[("no", 3)])
+
+
+def test_who_is_bound_to_a_district_decides_nothing_of_a_saga_whose_district_cannot_be_read() -> None:
+    with running(SagaService) as sagas:
+        beginning = ev.SagaStarted(saga_id="s", workflow="emergency_response", workflow_version=1)
+        beginning.input.type_url = "type.googleapis.com/citybrain.health.v1.NotYet"
+        sagas.tell(beginning, stream="sagas/saga-s")
+        sagas.rest()
+        request = pb.TerminateSagaRequest(saga_id="s", reason="all is lost")
+        with pytest.raises(Forbidden, match="another district"):
+            sagas.fire("TerminateSaga", request, district="west")
+        assert sagas.fire("TerminateSaga", request).saga.state == pb.SAGA_STATE_TERMINATED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,14 +10,20 @@ from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.sagas.v1 import saga_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Forbidden, Unavailable
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Unavailable
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import Fake, Running, fake, running
 from citybrain.mesh.testing.parts import greenlets
+from citybrain.sagas.engine.definition import Parallel, Workflow
+from citybrain.sagas.engine.state import SagaState, StepState
+from citybrain.sagas.kept import Sagas
 from citybrain.sagas.service import SagaService
+from citybrain.sagas.showing import shown
+from tests.unit.sagas.saga_city import step as named
 
 
 def away() -> Fake:
@@ -61,6 +68,119 @@ def test_sagas_are_listed_newest_first_by_state_time_and_district() -> None:
             listed(sagas, states=[pb.SAGA_STATE_UNKNOWN])
 
 
+def test_sagas_are_listed_by_workflow_by_incident_and_by_how_long_they_are_open() -> None:
+    with running(SagaService, away()) as sagas:
+        for number in range(3):
+            sagas.advance(60)
+            opened(sagas, f"i{number}")
+        sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i0", reason="a test"))
+        sagas.rest()
+        assert listed(sagas, workflow="emergency_response") == ["i2", "i1", "i0"]
+        assert listed(sagas, workflow="emergency") == []
+        assert listed(sagas, correlation_id="i1") == ["i1"]
+        assert listed(sagas, correlation_id="i1", states=[pb.SAGA_STATE_TERMINATED]) == []
+        assert listed(sagas, correlation_id="i9") == []
+        # One that has ended is not open, however old it is; one that began just so long ago counts.
+        assert listed(sagas, open_for=Duration(seconds=60)) == ["i1"]
+        assert listed(sagas, open_for=Duration(seconds=61)) == []
+        assert listed(sagas, open_for=Duration(seconds=1), states=[pb.SAGA_STATE_RUNNING]) == ["i1"]
+        assert listed(sagas, open_for=Duration(seconds=1), states=[pb.SAGA_STATE_TERMINATED]) == []
+        assert listed(sagas, states=[pb.SAGA_STATE_TERMINATED]) == ["i0"]
+        with pytest.raises(BadRequest, match="open_for"):
+            listed(sagas, open_for=Duration())
+
+
+def test_a_list_shows_what_get_saga_shows_without_the_steps_and_reads_neither_streams_nor_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(SagaService, away()) as sagas:
+        for number in range(5):
+            opened(sagas, f"i{number}", district_id="west")
+            sagas.advance(10)
+        sagas.advance(900)
+        by_hand = {"reason": "nobody is there"}
+        sagas.fire("ResumeSaga", pb.ResumeSagaRequest(saga_id="i1", reason="mended"))
+        sagas.fire("CancelSaga", pb.CancelSagaRequest(saga_id="i2", **by_hand))
+        sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i3", **by_hand))
+        sagas.advance(10)
+        sagas.rest()
+        whole = [sagas.fire("GetSaga", pb.GetSagaRequest(saga_id=f"i{number}")).saga for number in reversed(range(5))]
+        assert [len(one.steps) > 5 for one in whole] == [True] * 5
+        assert [one.state for one in reversed(whole)] == [
+            pb.SAGA_STATE_NEEDS_HUMAN, pb.SAGA_STATE_RUNNING, pb.SAGA_STATE_UNDOING, pb.SAGA_STATE_TERMINATED,
+            pb.SAGA_STATE_NEEDS_HUMAN,
+        ]  # fmt: skip
+        for one in whole:
+            del one.steps[:]
+
+        async def reads(*_: Any, **__: Any) -> Any:
+            raise AssertionError("a list reads")
+
+        monkeypatch.setattr(sagas.parts.store, "read", reads)
+        (view,) = [one for one in sagas._container.dependencies if isinstance(one, Sagas)]
+        for name in ("scan", "get"):
+            monkeypatch.setattr(view.member.service_models.models, name, reads)
+        assert list(sagas.fire("ListSagas", pb.ListSagasRequest()).sagas) == whole
+
+
+def test_a_step_says_how_often_it_was_tried_when_it_is_tried_again_when_it_is_late_and_what_it_stands_beside() -> None:
+    with running(SagaService, away()) as sagas:
+
+        def step(name: str = "reserve_ambulance") -> pb.SagaStep:
+            sagas.rest()
+            saga: pb.Saga = sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga
+            return next(one for one in saga.steps if one.name == name)
+
+        opened(sagas, "i1")
+        began = sagas._process.clock.now()
+        assert (step().status, step().tries) == ("pausing", 1)
+        assert step().next_try_at.ToMicroseconds() == began + 5_000_000
+        assert step().deadline.ToMicroseconds() == began + 900_000_000
+        sagas.advance(5)
+        assert (step().tries, step().next_try_at.ToMicroseconds() > began + 5_000_000) == (2, True)
+        waits = step("at_scene")
+        assert (waits.status, waits.tries, waits.branch) == ("not begun", 0, "")
+        branches = [step(name).branch for name in ("grant_priority", "announce_patient", "hand_over", "release_priority")]
+        assert branches == ["1.1", "1.3", "2.1", "2.2"]
+        sagas.fire("CancelSaga", pb.CancelSagaRequest(saga_id="i1", reason="a test"))
+        # Of its undo, from now on.
+        assert (step().status, step().tries, step().HasField("deadline")) == ("undoing", 1, False)
+        assert step().next_try_at.ToMicroseconds() == sagas._process.clock.now() + 2_000_000
+        sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="a test"))
+        assert not step().HasField("next_try_at"), "nothing is sent any more"
+
+
+def test_a_wait_has_no_tries_and_says_when_it_is_late() -> None:
+    state = SagaState(phase="running", steps={"w": StepState("waiting", deadline=7_000_000)})
+    (told,) = shown(state, None).steps
+    assert (told.status, told.tries, told.deadline.seconds, told.HasField("next_try_at")) == ("waiting", 0, 7, False)
+
+
+def test_branches_inside_of_branches_have_names_that_say_so() -> None:
+    inner = Parallel(((named("c"),), (named("d"), named("e"))))
+    nodes = (named("a"), Parallel(((named("b"),), (inner,))))
+    workflow = Workflow("w", 1, IncidentOpened, {}, nodes)
+    steps = shown(SagaState(phase="running"), workflow).steps
+    assert {one.name: one.branch for one in steps} == {
+        "a": "",
+        "b": "1.1",
+        "c": "1.2/2.1",
+        "d": "1.2/2.2",
+        "e": "1.2/2.2",
+    }
+
+
+def test_who_is_bound_to_a_district_gets_whole_pages_of_it() -> None:
+    with running(SagaService, away()) as sagas:
+        for number in range(6):
+            opened(sagas, f"i{number}", district_id=("west", "east", "")[number % 3])
+        page = sagas.fire("ListSagas", pb.ListSagasRequest(page_size=3), district="west")
+        assert [saga.saga_id for saga in page.sagas] == ["i5", "i3", "i2"]
+        rest = sagas.fire("ListSagas", pb.ListSagasRequest(page_size=3, page_token=page.next_page_token), district="west")
+        assert [saga.saga_id for saga in rest.sagas] == ["i0"]
+        assert not rest.next_page_token
+
+
 def test_what_needs_a_human_is_told_with_the_oldest_until_somebody_has_seen_to_it() -> None:
     with running(SagaService, away()) as sagas:
 
@@ -82,6 +202,8 @@ def test_what_needs_a_human_is_told_with_the_oldest_until_somebody_has_seen_to_i
         sagas.fire("ResumeSaga", pb.ResumeSagaRequest(saga_id="i1"))
         assert (waits().count, waits().oldest) == (1, "i2")
         assert listed(sagas, states=[pb.SAGA_STATE_RUNNING]) == ["i1"]
+        sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i2", reason="a test"))
+        assert waits() is None
 
 
 def test_who_skips_a_step_or_gives_it_up_is_named_and_says_why() -> None:
@@ -102,6 +224,74 @@ def test_who_skips_a_step_or_gives_it_up_is_named_and_says_why() -> None:
             sagas.fire("SkipStep", pb.SkipStepRequest(saga_id="i1", step="reserve_bed"))
 
 
+def test_who_cancels_retries_resumes_or_ends_a_saga_is_named_and_says_why() -> None:
+    with running(SagaService, away()) as sagas:
+        for number in range(4):
+            opened(sagas, f"i{number}")
+        sagas.advance(900)
+        reason = {"reason": "so it is"}
+        shown = sagas.fire("CancelSaga", pb.CancelSagaRequest(saga_id="i0", **reason), caller="李梅").saga
+        assert (shown.state, shown.reason) == (pb.SAGA_STATE_UNDOING, "cancelled by 李梅: so it is")
+        retry = pb.RetryStepRequest(saga_id="i1", step="reserve_ambulance", **reason)
+        assert sagas.fire("RetryStep", retry, caller="李梅").saga.state == pb.SAGA_STATE_RUNNING
+        sagas.fire("ResumeSaga", pb.ResumeSagaRequest(saga_id="i2", **reason), caller="李梅")
+        ended = sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i3", **reason), caller="李梅")
+        assert (ended.saga.state, ended.saga.reason) == (pb.SAGA_STATE_TERMINATED, "terminated by 李梅: so it is")
+        assert list(ended.not_undone) == ["reserve_ambulance"]
+        again = sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i3", reason="another"))
+        assert again == ended
+        sagas.rest()
+        for kind, number in ((ev.UndoBegan, 1), (ev.StepRetried, 1), (ev.SagaResumed, 2), (ev.SagaTerminated, 1)):
+            found = messages(sagas, kind)
+            assert [one.by for one in found] == ["李梅"] * number
+            assert all("so it is" in one.reason for one in found)
+        for method, request in (
+            ("CancelSaga", pb.CancelSagaRequest(saga_id="i1")),
+            ("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1")),
+            ("RetryStep", pb.RetryStepRequest(saga_id="i1", step="reserve_ambulance")),
+        ):
+            with pytest.raises(BadRequest, match="reason"):
+                sagas.fire(method, request)
+
+
+def test_who_watches_a_saga_sees_it_now_and_at_each_change_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than a test waits: each change wakes the method.
+    monkeypatch.setattr("citybrain.sagas.service._HEARTBEAT_S", 600.0)
+    with running(SagaService, away()) as sagas:
+        opened(sagas, "i1")
+        opened(sagas, "i2")
+        with sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1")) as watched:
+            first = next(watched).saga
+            assert first == sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga
+            # That nothing has changed is not told, whatever wakes the method.
+            (view,) = [one for one in sagas._container.dependencies if isinstance(one, Sagas)]
+            (news,) = view._watched["i1"]
+            greenlets().run(news.come.set)
+            sagas.rest()
+            # What happens to others is no news, and who watches does not keep city time from going on.
+            sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i2", reason="a test"))
+            sagas.advance(900)
+            seen = [first]
+            while seen[-1].state != pb.SAGA_STATE_NEEDS_HUMAN:
+                seen.append(next(watched).saga)
+            assert all(one != other for one, other in itertools.pairwise(seen))
+            sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="a test"))
+            assert [answer.saga.state for answer in watched] == [pb.SAGA_STATE_TERMINATED]
+        assert view._watched == {}
+        # One that has ended is told once; of one that there is not, an error.
+        assert len(list(sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1")))) == 1
+        with pytest.raises(NotFound, match="there is no saga i9"):
+            next(sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i9")))
+
+
+def test_a_saga_that_is_watched_and_does_not_change_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citybrain.sagas.service._HEARTBEAT_S", 0.01)
+    with running(SagaService, away()) as sagas:
+        opened(sagas, "i1")
+        with sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1")) as watched:
+            assert next(watched) == next(watched)
+
+
 def test_who_is_bound_to_a_district_reads_and_decides_nothing_of_another() -> None:
     with running(SagaService, away()) as sagas:
         opened(sagas, "i1", district_id="west")
@@ -116,9 +306,14 @@ def test_who_is_bound_to_a_district_reads_and_decides_nothing_of_another() -> No
             ("ResumeSaga", pb.ResumeSagaRequest(saga_id="i1")),
             ("SkipStep", pb.SkipStepRequest(**step)),
             ("FailStep", pb.FailStepRequest(**step)),
+            ("RetryStep", pb.RetryStepRequest(**step)),
+            ("CancelSaga", pb.CancelSagaRequest(saga_id="i1", reason="nobody is there")),
+            ("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="nobody is there")),
         ):
             with pytest.raises(Forbidden, match="another district"):
                 sagas.fire(method, request, district="east")
+        with pytest.raises(Forbidden, match="another district"):
+            next(sagas.fire("WatchSaga", pb.WatchSagaRequest(saga_id="i1"), district="east"))
         assert len(sagas.events()) == before
         assert sagas.fire("ListSagas", pb.ListSagasRequest(), district="east").sagas == []
         assert sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1"), district="west").saga.district_id == "west"

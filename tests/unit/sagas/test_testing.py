@@ -151,7 +151,7 @@ def test_what_is_stored_must_tell_the_state(monkeypatch: pytest.MonkeyPatch) -> 
     # As if an event were kept with another moment.
     monkeypatch.setattr("citybrain.sagas.testing._stored", lambda event, at: (type(event), event.SerializeToString(), at + 1))
     said = refused(lambda: story.hears(MissionReported(incident_id="i")))
-    assert said.startswith("what is stored does not tell the state: steps")
+    assert said.startswith("what is stored does not tell the state: since, steps")
 
 
 def test_a_definition_that_raises_fails_the_test_with_the_story_and_the_place() -> None:
