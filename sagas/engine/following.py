@@ -216,8 +216,11 @@ def _question(node: Human, question: str, asked: int, now: int) -> Message:
 
 def _failures(workflow: Workflow, state: SagaState) -> list[tuple[str, StepState]]:
     """The steps, waits and questions that have failed, without those of parts that were left."""
+    failed = [(name, step) for name, step in state.steps.items() if step.status in ("failed", "timed out")]
+    if not failed:
+        return []
     left = {leaf.name for part in parts(workflow.nodes) if _is_left(part, state) for leaf in leaves([part])}
-    return [(name, step) for name, step in state.steps.items() if step.status in ("failed", "timed out") and name not in left]
+    return [(name, step) for name, step in failed if name not in left]
 
 
 def _is_left(part: Node, state: SagaState) -> bool:

@@ -138,7 +138,8 @@ def test_what_the_validator_refuses_is_not_recorded() -> None:
 def test_who_does_not_decide_in_time_is_passed_over_and_may_still_decide() -> None:
     run = Run(question(), step("b"))
     assert run.at(300) == ["HumanAsked evacuate"]
-    assert run.state.steps["evacuate"].who == "fire_command"
+    asked = run.state.steps["evacuate"]
+    assert (asked.who, asked.question) == ("fire_command", "evacuate the houses?")
     assert decided(run, "approve", "duty_officer") == ["HumanDecided evacuate"]
 
 
