@@ -12,6 +12,7 @@ The kit looks besides at every input whether what is stored tells the state, and
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -26,7 +27,7 @@ from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.events import message_class
 from citybrain.sagas.engine.checking import functions, leaves, method_of
 from citybrain.sagas.engine.decider import tries_out
-from citybrain.sagas.engine.definition import Step, Wait, Workflow
+from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow
 from citybrain.sagas.engine.functions import named
 from citybrain.sagas.engine.state import UNDO
 from citybrain.sagas.testing import Story
@@ -215,9 +216,11 @@ class Schedule:
         self._fly()
 
     def _human(self) -> None:
-        how = self.chance.choice(["resumes", "resumes", "skips", "gives up"])
+        how = self.chance.choice(["resumes", "resumes", "skips", "gives up", "decides", "decides", "clears"])
         begun = list(self.story.state.steps)
-        if how == "resumes":
+        if how in ("decides", "clears"):
+            self._decide(how)
+        elif how == "resumes":
             if self.story.phase == "needs human":
                 self.story.human_resumes()
         elif begun:
@@ -228,6 +231,17 @@ class Schedule:
             except ServiceError:
                 return
         self._fly()
+
+    def _decide(self, how: str) -> bool:
+        """A person of an authority answers what is asked, or clears an undo. False: nothing is asked."""
+        before = len(self.story.recorded)
+        for leaf in leaves(self.workflow.nodes):
+            with contextlib.suppress(ServiceError):
+                if how == "decides" and isinstance(leaf, Human):
+                    self.story.human_decides(leaf.name, self.chance.choice(leaf.options))
+                elif how == "clears" and isinstance(leaf, Step) and leaf.clearance:
+                    self.story.human_clears(leaf.name)
+        return len(self.story.recorded) > before
 
     def _may_skip(self, name: str) -> bool:
         return name not in self.needed or self.story.state.undo_begun
@@ -262,6 +276,9 @@ class Schedule:
         assert not self.helped, f"humans help, and it comes to no end\n{self.story}"
 
     def _help(self) -> None:
+        if self._decide("decides") or self._decide("clears"):
+            self._fly()
+            return
         asked = [name for name, step in self.story.state.steps.items() if step.status in ("failed", "timed out")]
         if not self.story.state.undo_begun and asked and self._may_skip(asked[0]) and self.chance.random() < 0.5:
             self.story.human_skips(asked[0])

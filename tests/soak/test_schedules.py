@@ -9,16 +9,15 @@ import time
 import pytest
 
 from citybrain.sagas.engine.definition import Workflow
-from citybrain.sagas.workflows import published
 from tests.helpers.schedules import play
-from tests.unit.sagas.test_schedules import EVERY_WORD
+from tests.unit.sagas.test_schedules import WORKFLOWS
 
 MANY = int(os.environ.get("SCHEDULES", "10000"))
 FIRST = int(os.environ.get("FIRST", "1000"))
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("workflow", [*published(), EVERY_WORD], ids=lambda one: f"{one.name}-{one.version}")
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda one: f"{one.name}-{one.version}")
 def test_each_saga_ends_as_it_should_in_many_schedules(workflow: Workflow) -> None:
     began, seeds = time.monotonic(), range(FIRST, FIRST + MANY)
     ends = play(workflow, seeds)
