@@ -57,6 +57,7 @@ def following(workflow: Workflow, state: SagaState, now: int, fired: Collection[
         yield from _reacted(workflow, state, looked_at)
         yield from _waited_for(workflow, state, looked_at)
         yield from _in_vain(workflow, state, looked_at)
+        yield from _left_over(workflow, state)
         yield from _overdue(workflow, state, now, fired)
         yield from _failed(workflow, state)
         yield from _given_up(workflow, state)
@@ -225,6 +226,16 @@ def _failures(workflow: Workflow, state: SagaState) -> list[tuple[str, StepState
 
 def _is_left(part: Node, state: SagaState) -> bool:
     return isinstance(part, During | CarryOn) and part.name in state.ended_parts
+
+
+def _left_over(workflow: Workflow, state: SagaState) -> Iterator[Message]:
+    """What was not done yet in a part that was left is not waited for, tried again or asked any more."""
+    for part in parts(workflow.nodes) if state.ended_parts else ():
+        if isinstance(part, During | CarryOn) and part.name in state.ended_parts:
+            for leaf in leaves([part]):
+                step = state.steps.get(leaf.name)
+                if step is not None and step.status in ("pausing", "waiting", "asked", "again", "resumed"):
+                    yield ev.StepSkipped(step=leaf.name, reason=state.ended_parts[part.name])
 
 
 def _failed(workflow: Workflow, state: SagaState) -> Iterator[Message]:

@@ -261,14 +261,17 @@ EMERGENCY_RESPONSE_1 = replace(
 
 
 def _patient_at(s: SagaState) -> RoadPlace:
-    """Where the patient is: at the place that was reported, or in an ambulance that broke down with them."""
+    """Where the patient is: at the place that was reported, or in an ambulance that broke down with them.
+
+    Only a breakdown for which the saga has gone back counts: so a command is the same at each of its tries.
+    """
     at: RoadPlace = s.input.place
-    on_board = False
-    for event in s.heard.values():
-        if isinstance(event, MissionReported):
-            on_board = on_board or event.stage >= health.MISSION_STAGE_PATIENT_ON_BOARD
-        elif isinstance(event, AmbulanceBrokenDown) and on_board and event.HasField("place"):
-            at = event.place
+    on_board = set()
+    for event_id, event in s.heard.items():
+        if isinstance(event, MissionReported) and event.stage >= health.MISSION_STAGE_PATIENT_ON_BOARD:
+            on_board.add(event.ambulance_id)
+        elif isinstance(event, AmbulanceBrokenDown) and event_id in s.reacted and event.ambulance_id in on_board:
+            at = event.place if event.HasField("place") else at
     return at
 
 

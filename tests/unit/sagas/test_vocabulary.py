@@ -194,6 +194,25 @@ def test_a_branch_that_must_succeed_undoes_everything_though_another_need_not() 
     assert run.fail("a") == ["UndoBegan", "UndoSent b"]
 
 
+def test_what_a_left_branch_had_open_is_waited_for_tried_again_and_asked_no_more() -> None:
+    open_ones = Parallel(((step("b"),), (step("c", pause_s=2),), (ARRIVED,), (question(),)))
+    run = Run(Parallel(((CarryOn("telling", (open_ones,)),), (step("a"),))))
+    run.fail("c", "UNAVAILABLE")
+    left = run.fail("b")
+    assert left[0] == "PartEnded telling"
+    assert {one for one in left if one.startswith("StepSkipped")} == {
+        "StepSkipped c", "StepSkipped arrived", "StepSkipped evacuate",
+    }  # fmt: skip
+    assert [name.partition("/")[0] for _, name in due_timers(run.state)] == ["deadline"], "only that of the other branch"
+    assert run.answer("a") == ["SagaCompleted"]
+
+
+def test_a_command_of_a_left_branch_that_fails_for_a_moment_is_not_tried_again() -> None:
+    run = Run(Parallel(((CarryOn("telling", (Parallel(((step("b"),), (step("c"),))),)),), (step("a"),))))
+    run.fail("b")
+    assert run.fail("c", "UNAVAILABLE") == ["StepSkipped c"]
+
+
 # -- loops ------------------------------------------------------------------------------------------------------------------
 
 
