@@ -39,7 +39,7 @@ from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.helpers import schedules
 from tests.helpers.schedules import Departments, Schedule, play
 
-SEEDS = range(250)
+SEEDS = range(120)
 ENDS = ("completed", "undone", "needs human")
 HEALTH = "citybrain.health.v1.HealthService"
 
