@@ -37,9 +37,15 @@ _WAYS = {
 def made(language: str) -> str:
     """The README as it should stand."""
     text = READMES[language].read_text(encoding="utf-8")
-    text = between(text, "saga", "```py\n" + SAGA.read_text(encoding="utf-8") + "```")
+    text = between(text, "saga", "```py\n" + _newest() + "```")
     text = between(text, "results", _results(language))
     return between(text, "ways", ways(language))
+
+
+def _newest() -> str:
+    """The newest version of the workflow, from its scope on: what it does stands there, and how stands above it in the file."""
+    text = SAGA.read_text(encoding="utf-8")
+    return text[text.index("_RESPONSE = During(") :]
 
 
 def between(text: str, name: str, content: str) -> str:
