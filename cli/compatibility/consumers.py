@@ -107,7 +107,8 @@ def _of_workflow(manifest: Manifest, package: str, name: str, versions: Iterable
     calls: set[str] = set()
     for workflow in versions:
         heard.update(type_name(event) for event in workflow.hears)
-        state = Value(saga=Saga(_whole([type_name(workflow.starts_on)]), dict(_answers(workflow))))
+        hears = _whole([type_name(event) for event in workflow.hears])
+        state = Value(saga=Saga(_whole([type_name(workflow.starts_on)]), dict(_answers(workflow)), hears))
         for event, function in [*workflow.hears.items(), *workflow.undo_on.items()]:
             reader.follow(function, Value(_whole([type_name(event)])))
         for part in parts(workflow.nodes):

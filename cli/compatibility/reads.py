@@ -41,15 +41,16 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Saga:
-    """The state of a saga, as functions of a workflow get it: what it began with, and what each step was answered."""
+    """The state of a saga, as functions of a workflow get it: what it began with, what it heard, and each step's answer."""
 
     began: frozenset[Ref]
     answers: Mapping[str, frozenset[Ref]] = field(hash=False)
+    heard: frozenset[Ref] = frozenset()
 
     @property
     def all(self) -> frozenset[Ref]:
         """Every message in it."""
-        return self.began.union(*self.answers.values())
+        return self.began.union(self.heard, *self.answers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class Reader:
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 inner = scope.copy()
                 for loop in node.generators:
-                    self._bind(loop.target, self._of_expression(loop.iter, inner).inside(), inner)
+                    self._of_round(loop.target, loop.iter, inner, inner)
                     for test in loop.ifs:
                         self._of_expression(test, inner)
                         inner = self._under(test, inner, True)
@@ -269,7 +270,9 @@ class Reader:
         if value.saga is not None:
             if name == "input":
                 return Value(value.saga.began)
-            if name in ("answers", "heard"):
+            if name == "heard":
+                return Value(many=value.saga.heard)
+            if name == "answers":
                 self._escape(value)
             return NOTHING
         if value.one:
@@ -466,15 +469,27 @@ class Reader:
         """Goes round until nothing new comes; what still changes then is no longer followed."""
         for _ in range(_ROUNDS):
             before = {name: value.refs for name, value in scope.names.items()}
-            held = self._of_expression(node.test if isinstance(node, ast.While) else node.iter, scope)
             inner = scope.copy()
-            if not isinstance(node, ast.While):
-                self._bind(node.target, held.inside(), inner)
+            if isinstance(node, ast.While):
+                self._of_expression(node.test, scope)
+            else:
+                self._of_round(node.target, node.iter, scope, inner)
             self._run(node.body, inner)
             scope.become([scope.copy(), inner])
             if before == {name: value.refs for name, value in scope.names.items()}:
                 return
         self._escape(*(value for name, value in scope.names.items() if value.refs != before.get(name)))
+
+    def _of_round(self, target: ast.expr, over: ast.expr, scope: _Scope, inner: _Scope) -> None:
+        """Binds what one round of a loop is about. The key of an item is never a message: those can be no keys."""
+        inside = self._of_expression(over, scope).inside()
+        match target, over:
+            case ast.Tuple(elts=[ast.Name() as key, one]), ast.Call(func=ast.Attribute(value=holder, attr="items"), args=[]):
+                if self._of_expression(holder, scope).many:
+                    self._bind(key, NOTHING, inner)
+                    self._bind(one, inside, inner)
+                    return
+        self._bind(target, inside, inner)
 
     def _branches(self, ways: Sequence[tuple[Sequence[ast.stmt], _Scope]], scope: _Scope) -> bool:
         """Ways that may be gone; goes on as any of those ended that does not leave the function."""

@@ -64,14 +64,14 @@ class KeyRing:
         self._folder = folder
         self.longest_s = longest_s
         self._looked = float("-inf")
-        self._seen: tuple[int, int] | None = None
         if not (folder / _RING).exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._locked():
                 if not (folder / _RING).exists():
                     first = _new_key()
                     self._write(_Ring(first | _new_key(), next(iter(first)), time.time()))
-        self._ring = self._read()
+        # Which file it was, and what stood in it: always together, as several threads look.
+        self._known = self._read()
 
     # -- signing ----------------------------------------------------------------------------------------------------------
 
@@ -82,13 +82,14 @@ class KeyRing:
         self._look()
         now = int(time.time())
         times = {"iat": now, "exp": now + max(1, int(lasts_s)), "jti": secrets.token_hex(8)}
-        signs = self._ring.keys[self._ring.signs]
+        ring = self._known[1]
+        signs = ring.keys[ring.signs]
         return jwt.encode({"alg": ALGORITHM, "kid": signs.kid}, {**claims, **times}, signs)
 
     def published(self) -> KeySet:
         """The public keys, as they are in the folder now."""
         self._look()
-        return KeySet(list(self._ring.keys.values()))
+        return KeySet(list(self._known[1].keys.values()))
 
     # -- rotating ---------------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class KeyRing:
         """Lets the next key sign. False: it is not published for long enough, or the key before is still needed."""
         moment = time.time() if now is None else now
         with self._locked():
-            ring = self._read()
+            _, ring = self._read()
             if ring.other_ends or (ring.other_since and moment < ring.other_since + KNOWN_S):
                 return False
             following = next(kid for kid in ring.keys if kid != ring.signs)
@@ -108,11 +109,11 @@ class KeyRing:
         """Removes the key before, if its last token has ended, and makes the next. True: it did."""
         moment = time.time() if now is None else now
         # Looked at before it is locked: a folder that may only be read (a mounted secret) has no lock, and mostly needs none.
-        before = self._read()
+        _, before = self._read()
         if not before.other_ends or moment < before.other_ends:
             return False
         with self._locked():
-            ring = self._read()
+            _, ring = self._read()
             if not ring.other_ends or moment < ring.other_ends:
                 return False
             keys = {ring.signs: ring.keys[ring.signs], **_new_key()}
@@ -124,13 +125,13 @@ class KeyRing:
     def signing(self) -> str:
         """The id of the key that signs."""
         self._look()
-        return self._ring.signs
+        return self._known[1].signs
 
     @property
     def since(self) -> float:
         """Since when it signs, in seconds since 1970."""
         self._look()
-        return self._ring.since
+        return self._known[1].since
 
     # -- the folder -------------------------------------------------------------------------------------------------------
 
@@ -141,14 +142,14 @@ class KeyRing:
             return
         self._looked = now
         stat = (self._folder / _RING).stat()
-        if (stat.st_ino, stat.st_mtime_ns) != self._seen:
-            self._ring = self._read()
+        if (stat.st_ino, stat.st_mtime_ns) != self._known[0]:
+            self._known = self._read()
 
     def look_again(self) -> None:
         """Reads the folder at the next use, however short ago it was read: a token names an unknown key."""
         self._looked = min(self._looked, time.monotonic() - _LOOK_S)
 
-    def _read(self) -> _Ring:
+    def _read(self) -> tuple[tuple[int, int], _Ring]:
         path = self._folder / _RING
         try:
             with path.open(encoding="utf-8") as file:
@@ -164,8 +165,7 @@ class KeyRing:
             raise KeysError(
                 f"{path} is no ring of keys ({error}): put the right one back, or remove it, and all tokens end"
             ) from None
-        self._seen = (stat.st_ino, stat.st_mtime_ns)
-        return ring
+        return (stat.st_ino, stat.st_mtime_ns), ring
 
     def _write(self, ring: _Ring) -> None:
         """Public keys first: a key must be published before it signs."""

@@ -127,6 +127,17 @@ def consumers(service: type[Service], **given: str | list[str]) -> list[Consumer
         ("return Row(max(data.edges, key=lambda e: e.length_m).edge_id)", ROADS, ["edges.edge_id", "edges.length_m"]),
         ("return Row(next(iter(sorted(data.edges, key=_keeper))).edge_id)", ROADS, ["edges.district_id", "edges.edge_id"]),
         ("return Row([e.edge_id for _, e in enumerate(data.edges)])", ROADS, ["edges.edge_id"]),
+        # The key of an item is never a message; its value is.
+        (
+            "x = {e.edge_id: e for e in data.edges}\nreturn Row([k in {} and e.length_m for k, e in x.items()])",
+            ROADS,
+            ["edges.edge_id", "edges.length_m"],
+        ),
+        (
+            "x = {e.edge_id: e for e in data.edges}\nfor k, e in x.items():\n    Row(k in {} or e.length_m)\nreturn Row('')",
+            ROADS,
+            ["edges.edge_id", "edges.length_m"],
+        ),
         ("return Row([e.edge_id for e in _all(data.edges)])", ROADS, ["edges.edge_id"]),
         (
             "for e in data.edges:\n    if e.district_id:\n        break\nreturn Row(e.edge_id)",
@@ -275,7 +286,9 @@ def test_a_workflow_says_what_it_hears_what_it_calls_and_what_it_reads_of_answer
     assert workflow.team == "city-brain"
     assert workflow.reads[OPENED] == ["incident_id", "place.*"]
     assert workflow.reads[MISSING] == ["edge_id", "incident_id", "position_m", "silent_s", "vehicle_id"]
-    assert workflow.reads["citybrain.health.v1.MissionReported"] == ["incident_id", "stage"]
+    assert workflow.reads["citybrain.health.v1.MissionReported"] == ["ambulance_id", "incident_id", "stage"]
+    # Its place is read where the saga looks back at what it heard.
+    assert workflow.reads["citybrain.health.v1.AmbulanceBrokenDown"] == ["ambulance_id", "incident_id", "place.*", "reason"]
     bed = workflow.reads["citybrain.health.v1.ReserveBedResponse"]
     assert bed == ["entrance.position_m", "hospital_id", "route.edge_ids", "route.travel_time_s"]
     assert "citybrain.traffic.v1.TrafficService.GrantPriority" in workflow.calls

@@ -260,7 +260,9 @@ def test_a_process_that_crashes_again_and_again_is_unavailable_and_no_other_is_t
         def crash() -> None:
             while not crashing.is_set():
                 if broken.running:
-                    os.kill(broken.pid, signal.SIGKILL)
+                    # It may have ended since.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(broken.pid, signal.SIGKILL)
                 crashing.wait(0.01)
 
         crasher = threading.Thread(target=crash)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,3 +107,16 @@ def test_where_no_key_has_ended_looking_after_them_writes_nothing_so_the_folder_
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert ring.tidy() is False
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("looks_after", [KeyRing.rotate, KeyRing.tidy])
+def test_a_process_that_looks_after_keys_in_vain_still_learns_what_another_one_changed(
+    tmp_path: Path, looks_after: Callable[[KeyRing], bool]
+) -> None:
+    ring, other = ring_in(tmp_path), ring_in(tmp_path)
+    first = ring.signing
+    assert other.rotate()
+    # It reads the folder to decide, and finds nothing to do.
+    assert not looks_after(ring)
+    ring.look_again()
+    assert ring.signing == other.signing != first
