@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +36,7 @@ def gateway(data: Data = None, config: File = None) -> None:
     from citybrain.local.contracts import descriptors
     from citybrain.local.envoy import Envoy
     from citybrain.local.issuer_keys import other_issuers, own_issuer
+    from citybrain.local.stopping import Stop
     from citybrain.mesh.manifest import find_manifests
     from citybrain.mesh.settings.configuration import GivenValue, load
     from citybrain.mesh.startup.serve import addresses, rooms
@@ -49,35 +49,33 @@ def gateway(data: Data = None, config: File = None) -> None:
     if not open_here:
         raise Problem("there is no service to give access to: name some in `peers`, e.g. {traffic: 127.0.0.1:7103}")
     folder: Path = settings.data / "gateway"
-    try:
-        envoy = Envoy(
-            open_here,
-            descriptors().read_bytes(),
-            GatewaySettings(
-                **dict(settings.gateway),
-                upstreams={manifest.name: known[manifest.grpc] for manifest in open_here},
-                otlp_endpoint=settings.traces.endpoint or None,
-                own_tls=settings.data / "tls",
-                mesh_tls=settings.tls,
-                identity=own_issuer(settings),
-                issuers=other_issuers(settings),
-            ),
-            folder,
-        )
-        ending = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ending.set())
-        _out.print(f"The gateway answers at {envoy.start()}.")
-    except GatewayError as error:
-        raise Problem(str(error)) from None
     ended: list[str] = []
+    with Stop() as stop:
+        try:
+            envoy = Envoy(
+                open_here,
+                descriptors().read_bytes(),
+                GatewaySettings(
+                    **dict(settings.gateway),
+                    upstreams={manifest.name: known[manifest.grpc] for manifest in open_here},
+                    otlp_endpoint=settings.traces.endpoint or None,
+                    own_tls=settings.data / "tls",
+                    mesh_tls=settings.tls,
+                    identity=own_issuer(settings),
+                    issuers=other_issuers(settings),
+                ),
+                folder,
+            )
+            _out.print(f"The gateway answers at {envoy.start()}.")
+        except GatewayError as error:
+            raise Problem(str(error)) from None
 
-    def watch() -> None:
-        ended.append(envoy.wait())
-        ending.set()
+        def watch() -> None:
+            ended.append(envoy.wait())
+            stop.tell()
 
-    threading.Thread(target=watch, name="envoy", daemon=True).start()
-    ending.wait()
+        threading.Thread(target=watch, name="envoy", daemon=True).start()
+        stop.wait()
     if ended:
         raise Problem(f"Envoy {ended[0]}; its log is {envoy.log}")
     envoy.stop()

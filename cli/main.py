@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -111,6 +110,7 @@ def up(
     Values that are not given here come from the environment (CITY_…), then from city.yaml: `city config explain` shows them.
     """
     from citybrain.local.city import LocalCity
+    from citybrain.local.stopping import Stop
     from citybrain.mesh.startup.serve import choose
 
     names, left_out = ([name.strip() for name in given.split(",") if name.strip()] for given in (only, without))
@@ -131,18 +131,20 @@ def up(
     )
     with Console(stderr=True).status("Starting the mesh and its gateway"):
         address = city.start()
-    _out.print(f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it.")
-    _out.print("Try, in another terminal:")
-    where = "" if data is None else f" --data {data}"
-    gateway = "" if address == asked else f" --gateway {address}"
-    _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}{where}", markup=False)
-    _out.print(f'  curl -s -H "authorization: Bearer $(city token{where})" http://{address}/v1/incidents', markup=False)
-    if chosen.gateway.pages:
-        _out.print(f"In a browser: http://{address}/docs/ has every method, to read and to try.", markup=False)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.pause()
-    except KeyboardInterrupt:
+        with Stop() as stop:
+            _out.print(
+                f"The city answers at [bold]{address}[/] (gRPC and JSON). Events are kept in {city.data}/. Ctrl-C stops it."
+            )
+            _out.print("Try, in another terminal:")
+            where = "" if data is None else f" --data {data}"
+            gateway = "" if address == asked else f" --gateway {address}"
+            _out.print(f"  city call emergency_command/ListIncidents '{{}}'{gateway}{where}", markup=False)
+            bearer = f'-H "authorization: Bearer $(city token{where})"'
+            _out.print(f"  curl -s {bearer} http://{address}/v1/incidents", markup=False)
+            if chosen.gateway.pages:
+                _out.print(f"In a browser: http://{address}/docs/ has every method, to read and to try.", markup=False)
+            stop.wait()
         _out.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Stopping.", markup=False)
     finally:
         city.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +37,7 @@ def sandbox(
     # Imported only now, so that `--help` is quick.
     from citybrain.client import City
     from citybrain.local.city import LocalCity
+    from citybrain.local.stopping import Stop
     from citybrain.mesh.access.installation import caller_token, open_ring
     from citybrain.mesh.access.rules import events_scope
     from citybrain.mesh.startup.serve import choose
@@ -65,12 +65,11 @@ def sandbox(
         except BaseException:
             local.stop()
             raise
-    for line in told(address, district, DISTRICTS[district], token, as_json=as_json):
-        _out.print(line)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.pause()
-    except KeyboardInterrupt:
+        with Stop() as stop:
+            for line in told(address, district, DISTRICTS[district], token, as_json=as_json):
+                _out.print(line)
+            stop.wait()
         _out.print("Stopping.")
     finally:
         life.stop()
