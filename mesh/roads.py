@@ -24,6 +24,17 @@ UNKNOWN_M = 1e6
 """The length in metres of a road that is only named by another one: nobody drives there."""
 
 
+def beyond_the_end(lengths_m: Mapping[str, float], edge_id: str, position_m: float) -> str:
+    """What is wrong with a position on a road, for a BadRequest; empty: nothing, or nobody here knows the road.
+
+    `lengths_m`: road → metres. A road that is not known passes: others may know it.
+    """
+    length_m = lengths_m.get(edge_id)
+    if length_m is None or position_m <= length_m + ROUNDED_M:
+        return ""
+    return f"is {position_m:g} m, and road {edge_id!r} is {length_m:g} m long: give a place on it"
+
+
 @dataclass(frozen=True, slots=True)
 class Driving:
     """How a kind of vehicle drives: its speed as a share of free flow, and seconds that each way takes beyond that."""

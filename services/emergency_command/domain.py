@@ -11,9 +11,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-
-ROUNDED_M = 1.0
-"""In metres: callers round lengths and positions, so a position this little beyond the end of a road is its end."""
+from citybrain.mesh.roads import beyond_the_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,8 @@ def existing(incident: Incident, incident_id: str) -> Incident:
 
 
 def check_place(lengths_m: Mapping[str, float], place: RoadPlace) -> None:
-    """BadRequest where a place is beyond the end of its road. A road that is not known here passes: others may know it."""
-    length_m = lengths_m.get(place.edge_id)
-    if length_m is not None and place.position_m > length_m + ROUNDED_M:
-        problem = f"is {place.position_m:g} m, and road {place.edge_id!r} is {length_m:g} m long: give a place on it"
+    """BadRequest where a place is beyond the end of its road."""
+    if problem := beyond_the_end(lengths_m, place.edge_id, place.position_m):
         raise BadRequest([("place.position_m", problem)])
 
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-from citybrain.mesh.roads import ROUNDED_M
+from citybrain.mesh.roads import beyond_the_end
 from citybrain.services.safety import grading
 
 
@@ -131,16 +131,11 @@ def still_open(incident: Incident, incident_id: str) -> Incident:
 
 
 def check_somewhere(request: pb.ReportSignalRequest, lengths_m: Mapping[str, float]) -> None:
-    """BadRequest where a report says nowhere where it is, or names a place beyond the end of its road.
-
-    A road that is not known here passes: others may know it.
-    """
+    """BadRequest where a report says nowhere where it is, or names a place beyond the end of its road."""
     if not request.HasField("place") and not request.HasField("position"):
         raise BadRequest([("place", "is missing, and so is position: say where it is, by a road or in WGS 84")])
-    length_m = lengths_m.get(request.place.edge_id)
-    if length_m is not None and request.place.position_m > length_m + ROUNDED_M:
-        road = f"road {request.place.edge_id!r} is {length_m:g} m long"
-        raise BadRequest([("place.position_m", f"is {request.place.position_m:g} m, and {road}: give a place on it")])
+    if problem := beyond_the_end(lengths_m, request.place.edge_id, request.place.position_m):
+        raise BadRequest([("place.position_m", problem)])
 
 
 def receive(

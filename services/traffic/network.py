@@ -10,10 +10,8 @@ from citybrain.roads.v1.roads_pb2 import RoadEdge
 from citybrain.traffic.v1.traffic_service_pb2 import GrantPriorityRequest, Signal
 
 from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.roads import beyond_the_end
 from citybrain.services.traffic.conflicts import Lights, Way, prepare
-
-ROUNDED_M = 1.0
-"""In metres: callers round lengths and positions, so a position this little beyond the end of a road is its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,7 @@ def check_way(network: Network, request: GrantPriorityRequest) -> None:
             )
             continue
         edge = request.edge_ids[stop.route_index]
-        length_m = network.length_m.get(edge, stop.position_m)
-        if stop.position_m > length_m + ROUNDED_M:
-            problem = f"is {stop.position_m:g} m, and road {edge!r} is {length_m:g} m long: give a place on it"
+        if problem := beyond_the_end(network.length_m, edge, stop.position_m):
             problems.append((f"stops[{number}].position_m", problem))
     if problems:
         raise BadRequest(problems)
