@@ -18,9 +18,9 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import Resource
 
 from citybrain.observability import names
+from citybrain.observability.otlp import PATIENCE_S, sends, timeout_s
 
 _EVERY_MS = 10_000
-_PATIENCE_S = 3
 # From what a cache answers to what nobody waits for.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -103,12 +103,8 @@ class Metrics:
 
 
 def _reader(endpoint: str) -> MetricReader | None:
-    environment = os.environ
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_METRICS_EXPORTER") == "none":
+    if not sends("METRICS", endpoint):
         return None
-    if not endpoint:
-        return None
-    own = "OTEL_EXPORTER_OTLP_TIMEOUT" in environment or "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT" in environment
-    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=None if own else _PATIENCE_S)
-    every = None if "OTEL_METRIC_EXPORT_INTERVAL" in environment else _EVERY_MS
-    return PeriodicExportingMetricReader(exporter, export_interval_millis=every, export_timeout_millis=_PATIENCE_S * 1000)
+    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=timeout_s("METRICS"))
+    every = None if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ else _EVERY_MS
+    return PeriodicExportingMetricReader(exporter, export_interval_millis=every, export_timeout_millis=PATIENCE_S * 1000)

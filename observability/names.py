@@ -1,4 +1,4 @@
-"""The names of span attributes, span events and services. People search traces and draw dashboards by them.
+"""The names of span attributes, span events, services and metrics. People search traces and draw dashboards by them.
 
 So a name that is here never changes, and a new meaning gets a new name.
 """

@@ -24,14 +24,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import override
 
 from citybrain.observability import names
+from citybrain.observability.otlp import sends, timeout_s
 
 # Short, so that a trace is complete when somebody asks for it right after an incident.
 _BATCH_DELAY_MS = 20
 # A burst of a whole city's calls must fit: other spans are lost.
 _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
-# How many seconds a receiver that does not answer is tried, also when the process ends.
-_PATIENCE_S = 3
 
 _trace_context = TraceContextTextMapPropagator()
 _propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
@@ -168,10 +167,4 @@ def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) ->
 
 
 def _exporter(endpoint: str) -> SpanExporter | None:
-    environment = os.environ
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
-        return None
-    if not endpoint:
-        return None
-    own = "OTEL_EXPORTER_OTLP_TIMEOUT" in environment or "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" in environment
-    return OTLPSpanExporter(endpoint=endpoint, timeout=None if own else _PATIENCE_S)
+    return OTLPSpanExporter(endpoint=endpoint, timeout=timeout_s("TRACES")) if sends("TRACES", endpoint) else None
