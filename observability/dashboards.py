@@ -122,11 +122,12 @@ def _of_handling(mine: str) -> Iterator[_Panel]:
 
 def _of_groups(mine: str) -> Iterator[_Panel]:
     group = label(names.CONSUMER_GROUP)
-    lag, parked, still = (prometheus_name(name) for name in (names.GROUP_LAG, names.GROUP_PARKED, names.GROUP_STILL))
+    lag, parked = prometheus_name(names.GROUP_LAG), prometheus_name(names.GROUP_PARKED)
+    still = prometheus_name(names.GROUP_STILL, "seconds")
     for title, told, unit, metric in (
         ("Events yet to look at", "Positions of the log that a group has before it.", "short", lag),
         ("Events that wait for a person", "`city events parked` lists them.", "short", parked),
-        ("Stands still", "For how long nothing was done though there is work.", "s", f"{still}_seconds"),
+        ("Stands still", "For how long nothing was done though there is work.", "s", still),
     ):
         yield _Panel(title, told, unit, [(f"sum by ({group}) ({metric}{{{mine}}})", f"{{{{{group}}}}}")])
 
