@@ -98,7 +98,7 @@ k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/
 	@$(BIN)/python -m citybrain.k8s.generator
 
 dashboards: build/.stubs ## Makes a dashboard for each service in observability/grafana/, from its manifest and its class
-	@$(BIN)/python tools/dashboards.py
+	@$(BIN)/python -m tools.dashboards
 
 workflows: build/.stubs ## Pins new workflows and versions in sagas/workflows/published.toml, and makes their pages in docs/workflows/
 	@$(BIN)/python -m tools.workflows

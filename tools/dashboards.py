@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-FOLDER = ROOT / "observability" / "grafana"
+from tools import made_files
+
+FOLDER = Path(__file__).resolve().parent.parent / "observability" / "grafana"
 
 
 def made() -> dict[str, str]:
@@ -22,20 +22,12 @@ def made() -> dict[str, str]:
 
 def drift() -> list[str]:
     """The names of files that are missing, too many, or other than they should be."""
-    wanted = made()
-    found = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
-    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    return made_files.drift(FOLDER, "*.json", made())
 
 
 def main() -> int:
     """Writes them, and removes those of services that are gone."""
-    wanted = made()
-    FOLDER.mkdir(exist_ok=True)
-    for path in FOLDER.glob("*.json"):
-        if path.name not in wanted:
-            path.unlink()
-    for name, text in wanted.items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    made_files.write(FOLDER, "*.json", made())
     return 0
 
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import type_name
-from citybrain.sagas.engine.checking import leaves
 from citybrain.sagas.engine.definition import (
     CarryOn,
     Choice,
@@ -33,9 +32,11 @@ from citybrain.sagas.engine.definition import (
     Undo,
     Wait,
     Workflow,
+    leaves,
     parts,
 )
 from citybrain.sagas.workflows import newest
+from tools import made_files
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "workflows"
@@ -72,9 +73,7 @@ def made(workflows: Iterable[Workflow] | None = None) -> dict[str, str]:
 
 def drift() -> list[str]:
     """The names of pages that are not as they should be, or of no workflow."""
-    wanted = made()
-    there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
-    return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+    return made_files.drift(FOLDER, "*.md", made())
 
 
 def page(workflow: Workflow) -> str:
@@ -349,13 +348,7 @@ def _events(events: Iterable[Any]) -> str:
 
 def main() -> int:
     """Writes the pages, and removes those of no workflow."""
-    FOLDER.mkdir(exist_ok=True)
-    wanted = made()
-    for path in FOLDER.glob("*.md"):
-        if path.name not in wanted:
-            path.unlink()
-    for name, text in wanted.items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    made_files.write(FOLDER, "*.md", made())
     return 0
 
 
