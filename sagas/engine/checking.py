@@ -39,6 +39,8 @@ from citybrain.sagas.engine.definition import (
     Undo,
     Wait,
     Workflow,
+    branches,
+    leaves,
     parts,
 )
 from citybrain.sagas.engine.functions import named, takes, uses_key
@@ -83,28 +85,10 @@ def problems(workflow: Workflow, published: Collection[str] | None = None) -> li
 
 
 def inside(node: Node) -> tuple[tuple[Node, ...], ...]:
-    """The sequences of nodes inside a node. TypeError: a kind of node that is not known here."""
-    match node:
-        case Step() | Wait() | Human():
-            return ()
-        case Parallel():
-            return node.branches
-        case Choice():
-            # That nothing is done where no condition is so is no mistake.
-            return (*(way for _, way in node.ways), *((node.otherwise,) if node.otherwise else ()))
-        case CarryOn() | Repeat() | During():
-            return (node.nodes,)
-        case _:
-            raise TypeError(f"{type(node).__name__} is a new word of the vocabulary: say here what is inside of one")
-
-
-def leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
-    """All steps, waits and questions, in the order in which the definition names them."""
-    for node in nodes:
-        if isinstance(node, Step | Wait | Human):
-            yield node
-        for branch in inside(node):
-            yield from leaves(branch)
+    """The sequences of parts inside a part. TypeError: a kind of part that is not known here."""
+    if not isinstance(node, Node):
+        raise TypeError(f"{type(node).__name__} is a new word of the vocabulary: say here what is inside of one")
+    return branches(node)
 
 
 _Found = Iterator[tuple[str, str]]
@@ -130,10 +114,10 @@ def _empty(nodes: Iterable[Node], what: str, near: str) -> _Found:
         yield near, f"{what} has no step and no wait: write one, or take {what} out"
     for node in nodes:
         name = type(node).__name__
-        branches = inside(node)
-        if not branches and not isinstance(node, Step | Wait | Human):
+        sequences = inside(node)
+        if not sequences and not isinstance(node, Step | Wait | Human):
             yield near, f"a {name} has no branches: write some, or take it out"
-        for number, branch in enumerate(branches, 1):
+        for number, branch in enumerate(sequences, 1):
             yield from _empty(branch, f"branch {number} of a {name}", near)
         near = next((leaf.name for leaf in leaves([node])), near)
 

@@ -246,16 +246,22 @@ class Workflow:
         return self._by_name[name]
 
 
-def inside(node: Node) -> tuple[Node, ...]:
-    """The parts that a part is made of, whatever way it goes."""
+def branches(node: Node) -> tuple[tuple[Node, ...], ...]:
+    """The sequences of parts inside a part."""
     match node:
         case Parallel():
-            return tuple(one for branch in node.branches for one in branch)
+            return node.branches
         case Choice():
-            return (*(one for _, way in node.ways for one in way), *node.otherwise)
+            # That nothing is done where no condition is so is no mistake.
+            return (*(way for _, way in node.ways), *((node.otherwise,) if node.otherwise else ()))
         case CarryOn() | Repeat() | During():
-            return node.nodes
+            return (node.nodes,)
     return ()
+
+
+def inside(node: Node) -> tuple[Node, ...]:
+    """The parts that a part is made of, whatever way it goes."""
+    return tuple(one for branch in branches(node) for one in branch)
 
 
 def parts(nodes: Iterable[Node]) -> Iterator[Node]:

@@ -6,6 +6,7 @@ It is long because it is one table: for each part of the vocabulary, what comes 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TypeGuard
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
@@ -224,14 +225,14 @@ def _failures(workflow: Workflow, state: SagaState) -> list[tuple[str, StepState
     return [(name, step) for name, step in failed if name not in left]
 
 
-def _is_left(part: Node, state: SagaState) -> bool:
+def _is_left(part: Node, state: SagaState) -> TypeGuard[During | CarryOn]:
     return isinstance(part, During | CarryOn) and part.name in state.ended_parts
 
 
 def _left_over(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     """What was not done yet in a part that was left is not waited for, tried again or asked any more."""
     for part in parts(workflow.nodes) if state.ended_parts else ():
-        if isinstance(part, During | CarryOn) and part.name in state.ended_parts:
+        if _is_left(part, state):
             for leaf in leaves([part]):
                 step = state.steps.get(leaf.name)
                 if step is not None and step.status in ("pausing", "waiting", "asked", "again", "resumed"):

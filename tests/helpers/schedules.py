@@ -25,9 +25,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.events import message_class
-from citybrain.sagas.engine.checking import functions, leaves, method_of
+from citybrain.sagas.engine.checking import functions, method_of
 from citybrain.sagas.engine.decider import tries_out
-from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow, leaves
 from citybrain.sagas.engine.functions import named
 from citybrain.sagas.engine.state import UNDO
 from citybrain.sagas.testing import Story
