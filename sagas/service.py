@@ -80,8 +80,9 @@ class SagaService(Service):
     @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
-        self._require_district(request.saga_id)
-        return pb.ResumeSagaResponse(saga=self._show(self.runner.resume(request.saga_id, request.reason, self.caller.name)))
+        by = self.caller.name
+        decided = self._decided(request.saga_id, lambda state: persons.resume(state, request.reason, by))
+        return pb.ResumeSagaResponse(saga=self._show(decided))
 
     @rpc
     def SkipStep(self, request: pb.SkipStepRequest) -> pb.SkipStepResponse:
@@ -121,31 +122,32 @@ class SagaService(Service):
     @rpc
     def CancelSaga(self, request: pb.CancelSagaRequest) -> pb.CancelSagaResponse:
         """A person has everything undone."""
-        self._require_district(request.saga_id)
         by = self.caller.name
-        decided = self.runner.decide(request.saga_id, lambda state: persons.cancel(state, request.reason, by))
+        decided = self._decided(request.saga_id, lambda state: persons.cancel(state, request.reason, by))
         return pb.CancelSagaResponse(saga=self._show(decided))
 
     @rpc
     def TerminateSaga(self, request: pb.TerminateSagaRequest) -> pb.TerminateSagaResponse:
         """A person ends it where it stands."""
-        self._require_district(request.saga_id)
         by = self.caller.name
-        decided = self.runner.decide(
-            request.saga_id, lambda state: persons.terminate(state, request.reason, by), of_any=True
-        )  # fmt: skip
+        decided = self._decided(request.saga_id, lambda state: persons.terminate(state, request.reason, by), of_any=True)
         left = persons.not_undone(self.runner.workflow(decided), decided)
         return pb.TerminateSagaResponse(saga=self._show(decided), not_undone=left)
 
-    def _decided_by_authority(self, saga_id: str, decision: Callable[[Workflow, SagaState], Sequence[Message]]) -> pb.Saga:
+    def _decided(
+        self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]], *, of_any: bool = False
+    ) -> SagaState:  # fmt: skip
+        """Every decision of a person is about a saga of their district."""
         self._require_district(saga_id)
+        return self.runner.decide(saga_id, decision, of_any=of_any)
 
+    def _decided_by_authority(self, saga_id: str, decision: Callable[[Workflow, SagaState], Sequence[Message]]) -> pb.Saga:
         def decided(state: SagaState) -> Sequence[Message]:
             workflow = self.runner.workflow(state)
             # Of a saga that has ended and whose definition is gone nothing is asked.
             return [] if workflow is None else decision(workflow, state)
 
-        return self._show(self.runner.decide(saga_id, decided))
+        return self._show(self._decided(saga_id, decided))
 
     def _acts_for(self, authority: str) -> bool:
         return self.caller.holds(persons.authority_scope(authority))
@@ -155,10 +157,8 @@ class SagaService(Service):
         request: pb.SkipStepRequest | pb.FailStepRequest | pb.RetryStepRequest,
         decision: Callable[[SagaState, str, str, str], Sequence[Message]],
     ) -> pb.Saga:
-        self._require_district(request.saga_id)
         by = self.caller.name
-        decided = self.runner.decide(request.saga_id, lambda state: decision(state, request.step, request.reason, by))
-        return self._show(decided)
+        return self._show(self._decided(request.saga_id, lambda state: decision(state, request.step, request.reason, by)))
 
     def _wanted(self, request: pb.ListSagasRequest) -> Wanted:
         began_before = microseconds(request.started_before) if request.HasField("started_before") else None
