@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
+D = TypeVar("D", Descriptor, ServiceDescriptor)
 # Only contracts are imported, whatever name somebody asks for.
 _PACKAGE = re.compile(r"citybrain\.[a-z0-9_]+\.v[0-9]+")
 _FILES: list[Path] = []
@@ -24,22 +27,12 @@ def look_in(contracts: Path) -> None:
 
 def find_message(name: str) -> Descriptor:
     """The descriptor of a message. KeyError: no contract that is known here has it."""
-    pool = descriptor_pool.Default()
-    try:
-        return pool.FindMessageTypeByName(name)
-    except KeyError:
-        _load(name.rpartition(".")[0])
-        return pool.FindMessageTypeByName(name)
+    return _found(descriptor_pool.Default().FindMessageTypeByName, name)
 
 
 def find_service(name: str) -> ServiceDescriptor:
     """The descriptor of a gRPC service. KeyError: no contract that is known here has it."""
-    pool = descriptor_pool.Default()
-    try:
-        return pool.FindServiceByName(name)
-    except KeyError:
-        _load(name.rpartition(".")[0])
-        return pool.FindServiceByName(name)
+    return _found(descriptor_pool.Default().FindServiceByName, name)
 
 
 def services() -> list[str]:
@@ -49,6 +42,14 @@ def services() -> list[str]:
     paths = [path for folder in citybrain.__path__ for path in Path(folder).glob("*/v*/*_service_pb2.py")]
     modules = [importlib.import_module(".".join(("citybrain", *path.parts[-3:-1], path.stem))) for path in paths]
     return sorted({one.full_name for module in modules for one in module.DESCRIPTOR.services_by_name.values()})
+
+
+def _found(find: Callable[[str], D], name: str) -> D:
+    try:
+        return find(name)
+    except KeyError:
+        _load(name.rpartition(".")[0])
+        return find(name)
 
 
 def _load(package: str) -> None:
