@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from citybrain.sagas.v1 import saga_service_pb2 as pb
-from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.cells import cell_len
 from rich.text import Text
@@ -23,12 +21,6 @@ _MARKS = {
 _STYLES = {"✓": "green", "✗": "red", "…": "yellow", "·": "dim", "-": "dim", "↺": "cyan"}
 _LOUD = {pb.SAGA_STATE_NEEDS_HUMAN: "bold red", pb.SAGA_STATE_UNKNOWN: "bold red"}
 _REASON = 60
-
-
-def plain(message: Any) -> dict[str, Any]:
-    """As the API has it in JSON."""
-    found: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
-    return found
 
 
 def state(saga: pb.Saga) -> str:

@@ -80,8 +80,7 @@ def list_them(
             if not request.page_token or len(found) >= limit:
                 break
     if as_json:
-        plain = {"sagas": list(map(saga_view.plain, found)), "nextPageToken": request.page_token}
-        _out.print(json.dumps(plain, ensure_ascii=False, indent=2))
+        _print_json(pb.ListSagasResponse(sagas=found, next_page_token=request.page_token))
     elif found:
         for line in saga_view.lines(found):
             _out.print(line)
@@ -117,7 +116,7 @@ def watch(saga: Saga, as_json: Json = False, gateway: Gateway = None, data: Data
             if now == before:
                 continue
             if as_json:
-                _out.print(json.dumps(saga_view.plain(now), ensure_ascii=False))
+                _print_json(now, indent=None)
             elif before is None:
                 _tree.print(saga_view.drawn(now))
             else:
@@ -218,12 +217,8 @@ def terminate(
     _decide(pb.TerminateSagaRequest(saga_id=saga), reason, as_json, config, data, gateway)
 
 
-def _decide(
-    request: Any, reason: str, as_json: bool, config: configuration.File, data: configuration.Data, gateway: str | None
-) -> None:
+def _decide(request: Any, reason: str, as_json: bool, config: File, data: Data, gateway: str | None) -> None:
     """Makes a decision of a person, and shows where the saga stands then."""
-    from citybrain.cli import saga_view
-
     if not reason.strip():
         raise Problem("say why with --reason: it is kept for ever, with your name")
     if len(reason.encode()) > _REASON_BYTES:
@@ -233,7 +228,7 @@ def _decide(
         answer = ask(request.DESCRIPTOR.name.removesuffix("Request"), request)
     left = list(getattr(answer, "not_undone", ()))
     if as_json:
-        _out.print(json.dumps(saga_view.plain(answer), ensure_ascii=False, indent=2))
+        _print_json(answer)
         return
     _print(answer.saga, as_json=False)
     if left:
@@ -244,13 +239,19 @@ def _print(saga: pb.Saga, as_json: bool) -> None:
     from citybrain.cli import saga_view
 
     if as_json:
-        _out.print(json.dumps(saga_view.plain(saga), ensure_ascii=False, indent=2))
+        _print_json(saga)
     else:
         _tree.print(saga_view.drawn(saga))
 
 
+def _print_json(message: Any, indent: int | None = 2) -> None:
+    from citybrain.cli.groups import plain
+
+    _out.print(json.dumps(plain(message), ensure_ascii=False, indent=indent))
+
+
 @contextlib.contextmanager
-def _asking(config: configuration.File, data: configuration.Data, gateway: str | None) -> Iterator[Ask]:
+def _asking(config: File, data: Data, gateway: str | None) -> Iterator[Ask]:
     """Asks the sagas of a city: `ask(method, request)`. Problem: it says no, or does not answer."""
     import grpc
     from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
