@@ -481,7 +481,7 @@ class Reader:
         self._escape(*(value for name, value in scope.names.items() if value.refs != before.get(name)))
 
     def _of_round(self, target: ast.expr, over: ast.expr, scope: _Scope, inner: _Scope) -> None:
-        """Binds what one round of a loop is about. The key of an item is never a message: those can be no keys."""
+        """Binds the names of a loop for one round. A message cannot be the key of a dict, so the key of an item is none."""
         inside = self._of_expression(over, scope).inside()
         match target, over:
             case ast.Tuple(elts=[ast.Name() as key, one]), ast.Call(func=ast.Attribute(value=holder, attr="items"), args=[]):
