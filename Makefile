@@ -48,7 +48,7 @@ soak: build/.stubs ## Long loops over many seeds; never in CI
 	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
 
 mechanisms: build/.stubs ## Switches off each security mechanism in turn: the tests that hold it must fail (long; ARGS="ID …" for some)
-	@$(BIN)/python tools/mechanisms_off.py $(ARGS)
+	@$(BIN)/python -m tools.mechanisms_off $(ARGS)
 
 check: build/.stubs ## Lint, broken contracts, strict types, import directions, nothing generated has drifted
 	@$(BIN)/ruff check .
@@ -58,7 +58,7 @@ check: build/.stubs ## Lint, broken contracts, strict types, import directions, 
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
 	@$(BIN)/buf lint build/descriptors.binpb --config buf.yaml
-	@$(BIN)/python tools/check_repository.py
+	@$(BIN)/python -m tools.check_repository
 
 format: build/.ready ## Puts the code into its form, and mends what the linter can
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
@@ -71,7 +71,7 @@ lock: build/.ready ## Locks the requirements anew, with hashes
 	@$(MAKE) --no-print-directory third-party
 
 third-party: build/.ready ## Makes THIRD_PARTY.md from the locks
-	@$(BIN)/python tools/third_party.py
+	@$(BIN)/python -m tools.third_party
 
 build/.peers: requirements/peers.txt
 	@rm -rf build/peers && $(PYTHON) -m venv build/peers
@@ -82,11 +82,11 @@ bench: build/.stubs build/.peers ## Measures, beside a peer or a floor in the sa
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 readme: build/.stubs ## Puts the workflow and the newest results into both READMEs and docs/benchmarks.md
-	@$(BIN)/python tools/readme.py
-	@$(BIN)/python tools/benchmarks.py
+	@$(BIN)/python -m tools.readme
+	@$(BIN)/python -m tools.benchmarks
 
 codeowners: build/.ready ## Makes .github/CODEOWNERS from the teams in the manifests
-	@$(BIN)/python tools/codeowners.py
+	@$(BIN)/python -m tools.codeowners
 
 consumers: build/.stubs ## Makes protos/consumers.yaml: which fields of events each service reads
 	@$(BIN)/python -m tools.consumers
@@ -105,10 +105,10 @@ workflows: build/.stubs ## Pins new workflows and versions in sagas/workflows/pu
 	@$(BIN)/python -m tools.workflow_pages
 
 reference: build/.stubs ## Makes docs/reference.md, every public name as the code says, and the picture docs/architecture.svg
-	@$(BIN)/python tools/reference.py && $(BIN)/python tools/architecture.py
+	@$(BIN)/python -m tools.reference && $(BIN)/python -m tools.architecture
 
 configuration: build/.stubs ## Puts every value of the configuration into docs/configuration.md
-	@$(BIN)/python tools/configuration.py
+	@$(BIN)/python -m tools.configuration
 
 picture: build/.stubs ## Makes docs/picture.svg from a run
 	@# Of the seeds 1 to 12 the one in the middle by what the city adds to a siren alone; where two are, the one with less.
@@ -125,7 +125,7 @@ test-rest: build/.stubs ## What `make test` runs and `make coverage` does not: t
 	@$(PYTEST) tests $(APART:%=--ignore=tests/%) $(MEASURED:%=--ignore=%) --durations=15 $(ARGS)
 
 wheel: build/.stubs ## Makes the two wheels in dist/: the mesh, and the client for programs outside of it
-	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && $(BIN)/python tools/client_wheel.py && ls -sh dist
+	@rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . && $(BIN)/python -m tools.client_wheel && ls -sh dist
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks .coverage .coverage.* **/__pycache__
 BUILT := build/python build/tests build/third_party build/wheel build/*.binpb build/.stubs dist report.html

@@ -105,16 +105,16 @@ def _fit_in(folder: Path, python: list[str]) -> None:
     """Order of imports and breaks of lines depend on the name; what lists services stands in files that are made."""
     for command in (["-m", "ruff", "check", "--fix", "-q"], ["-m", "ruff", "format", "-q"]):
         subprocess.run([sys.executable, *command, *python], cwd=folder, check=True)
-    made = (
-        ["tools/codeowners.py"],
-        ["tools/build_stubs.py"],
-        ["-m", "tools.consumers"],
-        ["-m", "citybrain.k8s.generator"],
-        ["tools/architecture.py"],
-        ["tools/dashboards.py"],
+    makers = (
+        "tools.codeowners",
+        "tools.build_stubs",
+        "tools.consumers",
+        "citybrain.k8s.generator",
+        "tools.architecture",
+        "tools.dashboards",
     )
-    for command in made:
-        subprocess.run([sys.executable, *command], cwd=folder, check=True)
+    for maker in makers:
+        subprocess.run([sys.executable, "-m", maker], cwd=folder, check=True)
 
 
 def _written(root: Path, files: Mapping[str, str], words: Mapping[str, str], *, apart: bool) -> list[Path]:

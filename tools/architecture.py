@@ -10,7 +10,6 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 PICTURE = ROOT / "docs" / "architecture.svg"
 
 _WIDTH, _EDGE, _GAP = 1160, 20, 12

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "benchmarks.md"
 LATEST = ROOT / "benchmarks" / "latest.json"
 RIDES = ROOT / "benchmarks" / "rides.json"

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "configuration.md"
 KIT = ROOT / "docs" / "kit.md"
 

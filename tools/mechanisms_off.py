@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from tools.copying import copy_tree
+from tools.mechanisms import MECHANISMS, Mechanism
 
-from tools.copying import copy_tree  # noqa: E402
-from tools.mechanisms import MECHANISMS, Mechanism  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 _LIMIT_S = 600
 # What pytest says: nothing failed, something failed.

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "reference.md"
 MODULES = {
     "citybrain.mesh.service": "what a service is made of",

@@ -31,7 +31,7 @@ def test_a_service_in_the_repository_of_the_city_passes_its_checks_and_its_tests
     copy_tree(copy)
     shutil.copytree(ROOT / "build" / "third_party", copy / "build" / "third_party")
     subprocess.run(["git", "init", "-q", "."], cwd=copy, check=True)
-    done(copy, "tools/build_stubs.py")
+    done(copy, "-m", "tools.build_stubs")
     said = done(copy, *CITY, "new", "service", "air_quality", "--title", "Air quality (空气质量)", "--team", "environment")
     assert "services/air_quality/service.py" in said and "pytest tests/unit/air_quality" in said
     assert " passed" in done(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/air_quality")
@@ -39,7 +39,7 @@ def test_a_service_in_the_repository_of_the_city_passes_its_checks_and_its_tests
     done(copy, "-m", "ruff", "check", "services", "tests/unit")
     done(copy, "-m", "ruff", "format", "--check", "services", "tests/unit")
     done(copy, "-m", "mypy", "services/air_quality", "tests/unit/air_quality")
-    assert done(copy, "tools/check_repository.py").endswith("may call: none\n")
+    assert done(copy, "-m", "tools.check_repository").endswith("may call: none\n")
     reads = (copy / "protos" / "consumers.yaml").read_text(encoding="utf-8")
     assert "air_quality:\n  team: environment\n  reads:\n" in reads
     owners = (copy / ".github" / "CODEOWNERS").read_text(encoding="utf-8")
