@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -75,16 +74,21 @@ class MeshChild(Kept):
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=self._environment)
         assert self._process.stdout is not None
         limit_s = (self._settings or Settings()).processes.restarts.start_s
-        late = threading.Timer(limit_s, self._process.kill)
+        process, was_late = self._process, threading.Event()
+
+        def end() -> None:
+            was_late.set()
+            process.kill()
+
+        late = threading.Timer(limit_s, end)
         late.start()
-        begun = time.monotonic()
         try:
             line = self._process.stdout.readline()
         finally:
             late.cancel()
         if not line:
             self.stop()
-            if time.monotonic() - begun >= limit_s:
+            if was_late.is_set():
                 raise ChildError(f"it had not started after {limit_s:g} s, and was ended: {self.log_path} may say why")
             raise ChildError(_last_word(self.log_path.read_text(encoding="utf-8")))
         self.address = str(json.loads(line)["ready"])
