@@ -47,6 +47,7 @@ def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
     from citybrain.mesh.entrypoints.reactions import Subscribe
     from citybrain.mesh.manifest import Manifest, ManifestError
     from citybrain.mesh.providers.views import View
+    from citybrain.mesh.providers.waiting import WaitsForPeople
     from citybrain.mesh.startup.entry import entrypoints, load_entry
     from citybrain.mesh.startup.serve import choose, importable
     from citybrain.observability.dashboards import Told, dashboard
@@ -55,7 +56,8 @@ def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
         service = load_entry(manifest)
         hears = bool(entrypoints(service, Subscribe))
         follows = hears or bool(inspect.getmembers(service, lambda member: isinstance(member, View)))
-        return Told(manifest.name, manifest.title, manifest.team, bool(manifest.publishes), hears, follows)
+        asks = bool(inspect.getmembers(service, lambda member: isinstance(member, WaitsForPeople)))
+        return Told(manifest.name, manifest.title, manifest.team, bool(manifest.publishes), hears, follows, asks)
 
     importable(folders)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from citybrain.sagas.v1 import saga_service_pb2 as pb
@@ -30,10 +30,16 @@ def state(saga: pb.Saga) -> str:
 
 def lines(sagas: Sequence[pb.Saga]) -> Iterator[Text]:
     """One line each, below a line of titles. A line is never cut: a saga is asked for by its whole id."""
-    rows = [("saga", "state", "since", "began", "workflow", "district", "why"), *map(_cells, sagas)]
+    titles = ("saga", "state", "since", "began", "workflow", "district", "why")
+    loud = {number: _LOUD[one.state] for number, one in enumerate(sagas, 1) if one.state in _LOUD}
+    yield from _table([titles, *map(_cells, sagas)], loud)
+
+
+def _table(rows: Sequence[tuple[str, ...]], styles: Mapping[int, str]) -> Iterator[Text]:
+    """Rows below their titles. `styles`: of the second cell, by the number of the row."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
-        style = _LOUD.get(sagas[number - 1].state, "") if number else "bold"
+        style = styles.get(number, "") if number else "bold"
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
         yield Text.assemble(padded[0], "  ", (padded[1], style), "  ", "  ".join(padded[2:]).rstrip())
 
@@ -43,6 +49,19 @@ def _cells(saga: pb.Saga) -> tuple[str, ...]:
     workflow = f"{saga.workflow} {saga.workflow_version}" if saga.workflow else ""
     at = (_at(saga.state_since), _at(saga.started_at))
     return tuple(map(escaped, (saga.saga_id, state(saga), *at, workflow, saga.district_id, why)))
+
+
+def tasks(found: Sequence[pb.Task]) -> Iterator[Text]:
+    """One line each, below a line of titles; none where there are none."""
+    titles = ("saga", "kind", "of", "asked", "since", "until", "what")
+    yield from _table([titles, *map(_task_cells, found)] if found else [], {})
+
+
+def _task_cells(task: pb.Task) -> tuple[str, ...]:
+    kind = pb.TaskKind.Name(task.kind).removeprefix("TASK_KIND_").lower()
+    what = f"{task.text} ({', '.join(task.options)})" if task.options else task.text
+    asked = ", ".join(task.authorities) or "on duty"
+    return tuple(map(escaped, (task.saga_id, kind, task.step, asked, _at(task.since), _at(task.until), what)))
 
 
 def drawn(saga: pb.Saga) -> Tree:

@@ -21,7 +21,7 @@ from citybrain.mesh.providers.sources import Source
 from citybrain.mesh.providers.streams import Cause, Streams
 from citybrain.mesh.providers.token_keys import TokenKeys
 from citybrain.mesh.providers.views import View
-from citybrain.mesh.providers.waiting import Waiting, WaitsForPeople
+from citybrain.mesh.providers.waiting import Task, Waiting, WaitsForPeople
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import correlate, current, new_id
@@ -49,6 +49,7 @@ __all__ = [
     "Service",
     "Source",
     "Streams",
+    "Task",
     "TokenKeys",
     "Usage",
     "View",

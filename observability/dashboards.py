@@ -24,7 +24,7 @@ class Told:
     """What a dashboard has to know of a service.
 
     `publishes`: it writes events; `hears`: it has methods that hear events; `follows`: it has consumer groups, for these
-    methods or for its read models.
+    methods or for its read models; `asks_people`: tasks of it wait for people.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Told:
     publishes: bool = False
     hears: bool = False
     follows: bool = False
+    asks_people: bool = False
 
 
 @dataclass(slots=True)
@@ -100,6 +101,8 @@ def _panels(service: Told) -> Iterator[_Panel]:
         yield from _of_handling(mine)
     if service.follows:
         yield from _of_groups(mine)
+    if service.asks_people:
+        yield from _of_tasks(mine)
 
 
 def _of_handling(mine: str) -> Iterator[_Panel]:
@@ -130,6 +133,18 @@ def _of_groups(mine: str) -> Iterator[_Panel]:
         ("Stands still", "For how long nothing was done though there is work.", "s", still),
     ):
         yield _Panel(title, told, unit, [(f"sum by ({group}) ({metric}{{{mine}}})", f"{{{{{group}}}}}")])
+
+
+def _of_tasks(mine: str) -> Iterator[_Panel]:
+    authority = label(names.AUTHORITY)
+    for title, told, unit, metric in (
+        ("Tasks that wait for people", "By the authority that is asked now; without one: whoever is on duty.", "short",
+         prometheus_name(names.TASKS)),
+        ("How long the oldest task has waited", "In city time, by authority.", "s",
+         prometheus_name(names.TASKS_AGE, "seconds")),
+    ):  # fmt: skip
+        # Each process of a service tells of all of its tasks.
+        yield _Panel(title, told, unit, [(f"max by ({authority}) ({metric}{{{mine}}})", f"{{{{{authority}}}}}")])
 
 
 def _quantile(part: float, buckets: str, by: str) -> str:

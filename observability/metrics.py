@@ -36,6 +36,16 @@ class GroupNumbers:
     still_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingNumbers:
+    """Tasks of a service that wait for an authority now: how many, and for how long the oldest has."""
+
+    service: str
+    authority: str
+    count: int
+    oldest_s: float
+
+
 class ServiceMetrics:
     """The numbers of one service."""
 
@@ -93,6 +103,19 @@ class Metrics:
         gauge(names.GROUP_LAG, "{event}", "What a group has yet to look at.", lambda one: one.lag)
         gauge(names.GROUP_PARKED, "{event}", "Events of a group that wait for a person.", lambda one: one.parked)
         gauge(names.GROUP_STILL, "s", "For how long a group has done nothing though there is work.", lambda one: one.still_s)
+
+    def watch_waiting(self, waiting: Callable[[], Iterable[WaitingNumbers]]) -> None:
+        """Asks for the tasks that wait for people each time the metrics are read; from a thread of its own."""
+
+        def gauge(name: str, unit: str, description: str, value: Callable[[WaitingNumbers], float]) -> None:
+            def observed(_options: CallbackOptions) -> Iterable[Observation]:
+                for one in waiting():
+                    yield Observation(value(one), {names.CITY_SERVICE: one.service, names.AUTHORITY: one.authority})
+
+            self._meter.create_observable_gauge(name, [observed], unit, description)
+
+        gauge(names.TASKS, "{task}", "Tasks that wait for people.", lambda one: one.count)
+        gauge(names.TASKS_AGE, "s", "For how long the oldest task has waited.", lambda one: one.oldest_s)
 
     def shutdown(self) -> None:
         """Sends what there is, and stops the thread that sends."""

@@ -75,5 +75,14 @@ GROUP_LAG = "city.group.lag"
 GROUP_PARKED = "city.group.parked"
 """Metric, gauge: events of a consumer group that wait for a person."""
 
+TASKS = "city.tasks"
+"""Metric, gauge: tasks of a service that wait for people, with `city.authority`."""
+
+TASKS_AGE = "city.tasks.age"
+"""Metric, gauge of seconds of city time: for how long the oldest such task has waited, with `city.authority`."""
+
+AUTHORITY = "city.authority"
+"""The authority that is asked now; empty: whoever is on duty."""
+
 GROUP_STILL = "city.group.still"
 """Metric, gauge of seconds: for how long a consumer group has done nothing though there is work."""

@@ -100,6 +100,10 @@ class Sagas(View[SagaRow]):
             raise self._problem
         return self._ordered.find(wanted, after)
 
+    def one(self, saga_id: str) -> SagaRow | None:
+        """The row of a saga; None: there is none, or rows have not been read yet."""
+        return self._ordered.get(saga_id)
+
     @contextlib.contextmanager
     def watched(self, saga_id: str) -> Iterator[News]:
         """Has news of a saga, of which there need not be one."""

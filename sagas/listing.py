@@ -1,19 +1,26 @@
-"""The rows of sagas: of all, with what a list shows and is filtered by, and of those that need a human."""
+"""The rows of sagas: of all, with what a list shows and is filtered by, and of those of which tasks wait for people."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from citybrain.sagas.v1 import events_pb2 as ev
+from google.protobuf.message import Message
 
-from citybrain.mesh.events import Heard
-from citybrain.mesh.service import Waiting
-from citybrain.sagas.engine.state import terminated, unpack
+from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.service import Task, Waiting
+from citybrain.sagas.engine.state import UNDO, terminated, unpack
 
 EVENTS = (
     ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
 )  # fmt: skip
-WAITING_EVENTS = (*EVENTS, ev.HumanAsked, ev.HumanDecided)
+WAITING_EVENTS = (
+    ev.HumanAsked, ev.HumanDecided, ev.StepSkipped, ev.WentBack, ev.ClearanceAsked, ev.UndoCleared, ev.UndoSkipped,
+    ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
+)  # fmt: skip
+QUESTION, CLEARANCE, TROUBLE = "question", "clearance", "trouble"
+"""The kinds of tasks: a question is to be answered, an undo to be cleared, a saga to be helped that cannot go on."""
 Age = tuple[int, str]
 
 
@@ -76,13 +83,40 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
 
 
 def waits(row: Waiting | None, event: Heard) -> Waiting | None:
-    """The row of a saga that needs a human, or asks one; None as soon as it does not."""
-    match event.data:
-        case ev.SagaNeedsHuman(reason=reason):
-            return Waiting(event.stored.occurred_at, reason)
-        case ev.HumanAsked(who=who, question=question):
-            return Waiting(event.stored.occurred_at, f"{who} is asked: {question}")
-    return None
+    """The tasks of a saga that wait for people; None: there are none."""
+    before = () if row is None else row.tasks
+    tasks = tuple(_tasks(before, event.data, event.stored.occurred_at))
+    return Waiting(tasks) if tasks else None
+
+
+def _tasks(before: tuple[Task, ...], data: Message, at: int) -> Iterable[Task]:
+    match data:
+        case ev.HumanAsked(step=name, who=who, question=question, time=time):
+            asked = [one for one in before if (one.kind, one.name) == (QUESTION, name) and time > 1]
+            since, who_before = (asked[0].since, asked[0].who) if asked else (at, ())
+            until = microseconds(data.deadline)
+            return (*_without(before, QUESTION, name), Task(QUESTION, name, question, since, (*who_before, who), until))
+        case ev.HumanDecided(step=name) | ev.StepSkipped(step=name):
+            return _without(before, QUESTION, name)
+        case ev.WentBack():
+            again = set(data.again)
+            return (one for one in before if not (one.kind == QUESTION and one.name in again))
+        case ev.ClearanceAsked(step=name, key=of, authority=who, reason=why):
+            return (*before, Task(CLEARANCE, name, why, at, (who,), key=of))
+        case ev.UndoCleared(key=of) | ev.UndoSkipped(key=of):
+            return (one for one in before if one.kind != CLEARANCE or one.key != of.removesuffix(UNDO))
+        case ev.UndoBegan():
+            return (one for one in before if one.kind != QUESTION)
+        case ev.SagaNeedsHuman(step=name, reason=why):
+            return (*_without(before, TROUBLE), Task(TROUBLE, name, why, at))
+        case ev.SagaResumed():
+            return _without(before, TROUBLE)
+    # It has ended.
+    return ()
+
+
+def _without(tasks: tuple[Task, ...], kind: str, name: str | None = None) -> tuple[Task, ...]:
+    return tuple(one for one in tasks if one.kind != kind or name not in (None, one.name))
 
 
 def district_of(began_with: object) -> str:

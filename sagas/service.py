@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from citybrain.sagas.v1 import saga_service_pb2 as pb
-from google.protobuf.message import Message
+from google.protobuf.any_pb2 import Any as PackedAny
+from google.protobuf.message import DecodeError, Message
 
+from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import microseconds
 from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing
@@ -15,11 +17,12 @@ from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
-from citybrain.sagas.engine.state import ENDED, SagaState
+from citybrain.sagas.engine.state import ENDED, SagaState, unpack
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.listing import Age, SagaRow, age
 from citybrain.sagas.ordered import Wanted
 from citybrain.sagas.showing import STATES, in_a_list, shown
+from citybrain.sagas.tasks import KINDS_OF_TASKS, Told, place, task_of
 from citybrain.sagas.workflows import published, retired
 
 WORKFLOWS = published()
@@ -39,7 +42,7 @@ class SagaService(Service):
     runner = SagaRunner(WORKFLOWS, retired())
     moving = Moving(WORKFLOWS)
     sagas = Sagas()
-    waiting = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits)
+    tasks = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits)
     paging = Paging()
     caller = Caller()
     clock = Clock()
@@ -78,6 +81,41 @@ class SagaService(Service):
                 before, changed = saga, news.wait(_HEARTBEAT_S)
 
     @rpc
+    def ListTasks(self, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
+        """What waits for people, the oldest first."""
+        kinds = {KINDS_OF_TASKS[kind] for kind in request.kinds}
+        districts = self._districts(request.district_id)
+
+        def wanted(after: tuple[int | str, ...] | None) -> Iterator[Told]:
+            told = (Told(saga_id, task) for saga_id, row in self.tasks.scan() for task in row.tasks)
+            for one in sorted(told, key=place):
+                known = (not kinds or one.task.kind in kinds) and (not request.authority or request.authority in one.task.who)
+                saga = self.sagas.one(one.saga_id)
+                here = districts is None or (saga is not None and saga.district in districts)
+                if known and here and (after is None or place(one) > after):
+                    yield one
+
+        page, more = self.paging.ordered(request, wanted, place)
+        return pb.ListTasksResponse(tasks=map(self._task, page), next_page_token=more)
+
+    @rpc
+    def StartSaga(self, request: pb.StartSagaRequest) -> pb.StartSagaResponse:
+        """A person, or another program, starts one."""
+        began_with = _given(request.input, "input")
+        self.caller.require_district(listing.district_of(began_with))
+        return pb.StartSagaResponse(saga=self._show(self.runner.begin(request.workflow, began_with, self.caller.name)))
+
+    @rpc
+    def SignalSaga(self, request: pb.SignalSagaRequest) -> pb.SignalSagaResponse:
+        """A person tells one what has happened."""
+        event, by, now = _given(request.event, "event"), self.caller.name, self.clock.now()
+
+        def tells(workflow: Workflow, state: SagaState) -> Sequence[Message]:
+            return persons.signal(workflow, state, request.signal_id, event, request.reason, by, now)
+
+        return pb.SignalSagaResponse(saga=self._decided_by_definition(request.saga_id, tells))
+
+    @rpc
     def ResumeSaga(self, request: pb.ResumeSagaRequest) -> pb.ResumeSagaResponse:
         """Goes on with one that needs a human."""
         by = self.caller.name
@@ -107,7 +145,7 @@ class SagaService(Service):
         def answers(workflow: Workflow, state: SagaState) -> Sequence[Message]:
             return persons.decide(workflow, state, request.question, request.option, request.reason, by, self._acts_for)
 
-        return pb.AnswerQuestionResponse(saga=self._decided_by_authority(request.saga_id, answers))
+        return pb.AnswerQuestionResponse(saga=self._decided_by_definition(request.saga_id, answers))
 
     @rpc
     def ClearUndo(self, request: pb.ClearUndoRequest) -> pb.ClearUndoResponse:
@@ -117,7 +155,7 @@ class SagaService(Service):
         def clears(workflow: Workflow, state: SagaState) -> Sequence[Message]:
             return persons.clear(workflow, state, request.step, request.reason, by, self._acts_for)
 
-        return pb.ClearUndoResponse(saga=self._decided_by_authority(request.saga_id, clears))
+        return pb.ClearUndoResponse(saga=self._decided_by_definition(request.saga_id, clears))
 
     @rpc
     def CancelSaga(self, request: pb.CancelSagaRequest) -> pb.CancelSagaResponse:
@@ -141,7 +179,7 @@ class SagaService(Service):
         self._require_district(saga_id)
         return self.runner.decide(saga_id, decision, of_any=of_any)
 
-    def _decided_by_authority(self, saga_id: str, decision: Callable[[Workflow, SagaState], Sequence[Message]]) -> pb.Saga:
+    def _decided_by_definition(self, saga_id: str, decision: Callable[[Workflow, SagaState], Sequence[Message]]) -> pb.Saga:
         def decided(state: SagaState) -> Sequence[Message]:
             workflow = self.runner.workflow(state)
             # Of a saga that has ended and whose definition is gone nothing is asked.
@@ -167,11 +205,17 @@ class SagaService(Service):
             long_ago = self.clock.now() - request.open_for.ToMicroseconds() + 1
             began_before = long_ago if began_before is None else min(began_before, long_ago)
             states = _OPEN if states is None else states & _OPEN
+        districts, began_from = self._districts(request.district_id), microseconds(request.started_from)
+        return Wanted(states, districts, request.workflow, request.correlation_id, began_from, began_before)
+
+    def _districts(self, asked: str) -> list[str] | None:
+        """Which districts a list is about; None: all."""
         own = self.caller.district
-        districts = [request.district_id] if request.district_id else [own, ""] if own else None
-        return Wanted(
-            states, districts, request.workflow, request.correlation_id, microseconds(request.started_from), began_before
-        )
+        return [asked] if asked else [own, ""] if own else None
+
+    def _task(self, one: Told) -> pb.Task:
+        row = self.sagas.one(one.saga_id)
+        return task_of(one, row, None if row is None else self.runner.definition(row.workflow, row.version))
 
     def _listed(self, row: SagaRow) -> pb.Saga:
         state, reason = row.state, row.reason
@@ -187,3 +231,13 @@ class SagaService(Service):
         """Forbidden: the caller is bound to another district than that of the saga, or that cannot be read."""
         began_with = self.runner.load(saga_id).input
         self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))
+
+
+def _given(packed: PackedAny, field: str) -> Message:
+    """The message that a caller has packed. BadRequest: it cannot be read here."""
+    try:
+        return unpack(packed)
+    except LookupError:
+        raise BadRequest([(field, f"is a {packed.type_url or 'message without a type'}, which no contract here has")]) from None
+    except DecodeError:
+        raise BadRequest([(field, f"does not read as the {packed.type_url} that it says it is")]) from None

@@ -27,6 +27,7 @@ from citybrain.mesh.operations.presence import Presence
 from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.providers.following import OpenStreams
+from citybrain.mesh.providers.waiting import WaitsForPeople
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import DrivenClock, WallClock
 from citybrain.mesh.runtime.container import Container
@@ -43,7 +44,7 @@ from citybrain.mesh.storage.engine import open_engine
 from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import logger
-from citybrain.observability.metrics import GroupNumbers, Metrics
+from citybrain.observability.metrics import GroupNumbers, Metrics, WaitingNumbers
 from citybrain.observability.tracing import Tracing
 
 _log = logger("runner")
@@ -116,6 +117,7 @@ class Mesh:
         self.readiness = Readiness(process, self.containers)
         serve_status(process, self.containers, self.readiness)
         metrics.watch_groups(self._groups)
+        metrics.watch_waiting(self._waiting)
         # Rest must not be answered before every extension has started.
         process.activity.begin()
         wait(process.quotas.begin())
@@ -153,6 +155,10 @@ class Mesh:
             for name, one in self.readiness.states[manifest.grpc].groups.items()
             if one.leads
         ]
+
+    def _waiting(self) -> list[WaitingNumbers]:
+        views = [one for container in self.containers for one in container.dependencies if isinstance(one, WaitsForPeople)]
+        return [numbers for view in views for numbers in view.numbers()]
 
     def request_stop(self) -> None:
         """Asks for a graceful stop; `wait_until_stopped` returns."""

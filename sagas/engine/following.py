@@ -392,7 +392,9 @@ def _stuck(workflow: Workflow, one: StepState) -> bool:
 
 def _undo(workflow: Workflow, state: SagaState, now: int) -> Iterator[Message]:
     """Undoes everything in reverse, one after the other. A command that was sent counts as carried out, answered or not."""
-    for one in sorted(state.attempts(), key=lambda one: one.number, reverse=True):
+    backwards = sorted(state.attempts(), key=lambda one: one.number, reverse=True)
+    yield from _clearances(workflow, backwards, state)
+    for one in backwards:
         if (definition := _to_undo(workflow, one)) is not None:
             if _stuck(workflow, one):
                 yield _asked_about(definition, one, state)
@@ -407,6 +409,7 @@ def _take_back(workflow: Workflow, state: SagaState, now: int) -> Iterator[Messa
 
     What cannot be taken back stops the saga only where something waits for that: the life of a patient may depend on the rest.
     """
+    yield from _clearances(workflow, state.taking_back, state)
     for one in state.taking_back:
         if (definition := _to_undo(workflow, one)) is None:
             continue
@@ -423,6 +426,15 @@ def _undo_one(one: StepState, now: int) -> Iterator[Message]:
     if one.undo in ("", "wanted") or (one.undo == "pausing" and one.undo_retry_at <= now):
         deadline = timestamp(now + int(UNDO_DEADLINE_S * _SECOND))
         yield ev.UndoSent(step=one.name, key=one.key + UNDO, try_number=one.undo_tries + 1, deadline=deadline)
+
+
+def _clearances(workflow: Workflow, attempts: Iterable[StepState], state: SagaState) -> Iterator[Message]:
+    """Authorities are asked as soon as their clearance is wanted, and not only when the saga waits for nothing else."""
+    for one in attempts:
+        definition = _to_undo(workflow, one)
+        if definition is not None and definition.clearance and not (one.cleared or one.clearance_asked):
+            why = shortened(one.undo_reason or state.reason)
+            yield ev.ClearanceAsked(step=one.name, key=one.key, authority=definition.clearance, reason=why)
 
 
 def _asked_about(definition: Step, one: StepState, state: SagaState) -> Message:

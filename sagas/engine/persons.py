@@ -1,5 +1,5 @@
-"""Decisions of a person about a saga: an answer to a question; that a step is left out, tried again, given up, or may be
-undone; that the saga goes on, is undone, or just ends.
+"""Decisions of a person about a saga: an answer to a question; that something has happened; that a step is left out, tried
+again, given up, or may be undone; that the saga goes on, is undone, or just ends.
 
 All of them are pure, and none records the same decision twice.
 """
@@ -12,9 +12,10 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
+from citybrain.mesh.events import timestamp, type_name
 from citybrain.sagas.engine.definition import Human, Step, Workflow
 from citybrain.sagas.engine.following import shortened
-from citybrain.sagas.engine.state import ENDED, UNDO, SagaState, StepState
+from citybrain.sagas.engine.state import ENDED, UNDO, SagaState, StepState, pack
 
 GIVEN_UP = "GIVEN_UP"
 
@@ -72,6 +73,29 @@ def clear(workflow: Workflow, state: SagaState, step: str, reason: str, by: str,
         )
     cleared: list[Message] = [ev.UndoCleared(step=step, key=one.key, reason=reason, by=by) for one in left]
     return [*cleared, *resume(state, reason, by)]
+
+
+def signal(
+    workflow: Workflow, state: SagaState, signal_id: str, event: Message, reason: str, by: str, now: int
+) -> list[Message]:  # fmt: skip
+    """The inputs of an event that a person tells the saga of. BadRequest: the saga does not hear such an event.
+
+    `now`: city time in microseconds, at which it counts as having happened.
+    """
+    event_id = f"signal/{signal_id}"
+    if event_id in state.heard:
+        if state.heard[event_id] == event:
+            return []
+        raise Refused(f"signal {signal_id} told saga {state.saga_id} something else: give this one another id", "SIGNAL_GIVEN")
+    if state.phase in ENDED:
+        raise _has_ended(state)
+    kind = type(event)
+    if kind not in workflow.hears or kind is workflow.starts_on:
+        heard = ", ".join(sorted(type_name(one) for one in workflow.hears if one is not workflow.starts_on))
+        raise BadRequest([("event", f"is a {type_name(event)}, which {workflow.name} does not hear; it hears: {heard}")])
+    if (named := workflow.hears[kind](event)) != state.saga_id:
+        raise BadRequest([("event", f"is for saga {named or 'none'}, and was sent to {state.saga_id}")])
+    return [ev.EventHeard(event_id=event_id, event=pack(event), occurred_at=timestamp(now), by=by, reason=reason)]
 
 
 def resume(state: SagaState, reason: str, by: str) -> list[Message]:

@@ -24,7 +24,7 @@ from citybrain.event_store.store import LimitExceeded, StoreError
 from citybrain.event_store.subscription import describe
 from citybrain.mesh.access.principal import behalf_of, service_subject
 from citybrain.mesh.entrypoints.reactions import Subscribe
-from citybrain.mesh.errors import CallFailed, Contended, NotFound, Refused, ServiceError
+from citybrain.mesh.errors import BadRequest, CallFailed, Contended, NotFound, Refused, ServiceError
 from citybrain.mesh.events import Heard, timestamp, type_name
 from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.runtime import context as ctx
@@ -163,6 +163,30 @@ class SagaRunner(Provider):
         strange = self._strange(known)
         return replace(known.state, phase="unknown", reason=strange) if strange else known.state
 
+    def begin(self, name: str, began_with: Message, by: str = "") -> SagaState:
+        """Starts a saga by hand, of the newest version of a workflow; where it runs already, nothing happens.
+
+        NotFound: there is no such workflow. BadRequest: it does not start on such an input, or the input names no saga.
+        Refused: the saga was begun with something else.
+        """
+        workflow = self._newest.get(name)
+        if workflow is None:
+            raise NotFound(f"there is no workflow {name}; there are: {', '.join(sorted(self._newest))}", "NO_SUCH_WORKFLOW")
+        if type(began_with) is not workflow.starts_on:
+            raise BadRequest([("input", f"is a {type_name(began_with)}: {name} starts on {type_name(workflow.starts_on)}")])
+        saga_id = workflow.hears[workflow.starts_on](began_with)
+        if not saga_id:
+            raise BadRequest([("input", "does not say which saga it is for: fill in what the id is made of")])
+        wait(self._put(saga_id, _starting(workflow, saga_id, began_with, behalf_of(by))))
+        state = self.load(saga_id)
+        if (state.workflow, state.input) != (name, began_with):
+            raise Refused(f"saga {saga_id} was begun with another input: GetSaga shows it", "WAS_BEGUN_OTHERWISE")
+        return state
+
+    def definition(self, name: str, version: int) -> Workflow | None:
+        """One version of a workflow; None: this release does not have it."""
+        return self._workflows.get((name, version))
+
     def resume(self, saga_id: str, reason: str = "", by: str = "") -> SagaState:
         """Goes on with a saga that needs a human."""
         return self.decide(saga_id, lambda state: persons.resume(state, reason, by))
@@ -251,7 +275,7 @@ class SagaRunner(Provider):
             hearing[_whose(workflow, heard.data)] = None
             if kind is workflow.starts_on and workflow is self._newest[workflow.name]:
                 saga_id = workflow.hears[kind](heard.data)
-                await self._put(saga_id, _starting(workflow, saga_id, heard))
+                await self._put(saga_id, _starting(workflow, saga_id, heard.data, behalf_of(heard.stored.actor)))
         for saga_id in filter(None, hearing):
             await self._put_heard(saga_id, heard)
 
@@ -584,14 +608,13 @@ class SagaRunner(Provider):
             self._begin(self._record(saga_id, fired, tries=tries))
 
 
-def _starting(workflow: Workflow, saga_id: str, first: Heard) -> Inputs:
+def _starting(workflow: Workflow, saga_id: str, began_with: Message, behalf: str) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
         if state.saga_id:
             return []
         started = ev.SagaStarted(
-            saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version, behalf=behalf_of(first.stored.actor)
+            saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version, behalf=behalf, input=pack(began_with)
         )
-        started.input.CopyFrom(pack(first.data))
         return [started]
 
     return inputs

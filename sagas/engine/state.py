@@ -51,7 +51,8 @@ class StepState:
     undo_tries: int = 0
     undo_retry_at: int = 0
     undo_reason: str = ""
-    # A person with authority has said that it may be undone.
+    # The authority was asked whether it may be undone; it has said that it may.
+    clearance_asked: bool = False
     cleared: bool = False
     name: str = ""
     kind: Literal["step", "wait", "question"] = "step"
@@ -307,6 +308,8 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
             _change_attempt(state, event.step, _undone(event.key), at, undo=undo, undo_retry_at=retry_at, reason=reason)
         case ev.UndoSkipped():
             _change_attempt(state, event.step, _undone(event.key), at, undo="skipped", reason=event.reason)
+        case ev.ClearanceAsked():
+            _change_attempt(state, event.step, event.key, at, clearance_asked=True)
         case ev.UndoCleared():
             _change_attempt(state, event.step, event.key, at, cleared=True)
         case ev.SagaNeedsHuman():

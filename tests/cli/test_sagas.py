@@ -84,6 +84,10 @@ def test_a_saga_that_needs_a_human_is_found_seen_and_resumed(duty: Duty) -> None
     shown = duty.sagas("show", stuck).stdout
     assert "✗ reserve_ambulance  " in shown and " tries  " in shown and "no ambulance is free" in shown
     assert "· close_incident  not begun" in shown
+    until(lambda: stuck in {one["sagaId"] for one in duty.json("tasks")["tasks"]}, "its task is listed")
+    (line,) = [one for one in duty.sagas("tasks", "--kind", "trouble").stdout.splitlines() if stuck in one]
+    assert "trouble  reserve_ambulance  on duty" in line
+    assert duty.sagas("tasks", "--authority", "fire_command").stdout == "nothing waits for people\n"
     after = duty.sagas("resume", stuck, *WHY).stdout
     assert f"{stuck}  emergency_response 3  running" in after and "… reserve_ambulance  " in after
 
@@ -131,6 +135,18 @@ def test_a_person_skips_fails_retries_cancels_and_terminates(duty: Duty) -> None
     assert "has ended: it is terminated: `city sagas show` says where it stands" in duty.refused("cancel", ended, *WHY)
 
 
+def test_a_person_starts_a_saga_by_hand_and_tells_it_what_has_happened(duty: Duty) -> None:
+    kind = "citybrain.emergency_command.v1.Incident"
+    started = duty.json("start", "emergency_response", f"{kind}Opened", '{"incidentId": "by-hand", "place": {"edgeId": "e1"}}')
+    assert (started["sagaId"], started["state"]) == ("by-hand", "SAGA_STATE_RUNNING")
+    called_off = ("by-hand", f"{kind}Cancelled", '{"incidentId": "by-hand", "reason": "nobody there"}', "--id", "1")
+    for _ in range(2):
+        shown = duty.json("signal", *called_off, *WHY)
+    assert shown["saga"]["reason"] == "false call: nobody there"
+    assert "there is no type citybrain.x.v1.Y" in duty.refused("signal", "by-hand", "citybrain.x.v1.Y", "{}", *WHY)
+    assert "this is no " in duty.refused("signal", "by-hand", f"{kind}Cancelled", '{"sender": "x"}', *WHY)
+
+
 def test_who_watches_sees_each_change_until_the_end_and_how_it_ended(duty: Duty, tmp_path: Path) -> None:
     incident = duty.report()
     command = [CITY, "sagas", "watch", incident, "--gateway", duty.address]
@@ -166,6 +182,7 @@ def test_who_watches_sees_each_change_until_the_end_and_how_it_ended(duty: Duty,
         (["cancel", "inc-none", "--reason", " "], "say why with --reason"),
         (["cancel", "inc-none", "--reason", "杭" * 200], "say it in fewer words"),
         (["list", "--state", "lost"], "there is no state lost; there are: running, undoing, needs-human"),
+        (["tasks", "--kind", "lost"], "there is no kind lost; there are: question, clearance, trouble"),
         (["list", "--open-for", "2"], "2 is no time: write 90s, 15m, 2h or 3d"),
         (["list", "--open-for", "9999d"], "open_for"),
         (["list", "--page", "nonsense"], "page_token"),
@@ -210,6 +227,8 @@ def test_what_others_wrote_is_no_command_to_the_terminal_and_no_line_of_its_own(
         saga_id=f"s{EVIL}", workflow=EVIL, district_id=EVIL, reason=EVIL, steps=[step], state=pb.SAGA_STATE_UNDONE
     )  # fmt: skip
     other = pb.Saga(saga_id=saga.saga_id)
+    task = pb.Task(saga_id=saga.saga_id, step=EVIL, text=EVIL, authorities=[EVIL], options=[EVIL])
+    assert "forged" not in [line.split()[0] for line in printed(*saga_view.tasks([task])).splitlines()]
     for text in (printed(*saga_view.lines([saga])), printed(saga_view.drawn(saga)), printed(*saga_view.changes(other, saga))):
         assert "\\u001b[2J\\u009b\\u202e\\u000aforged" in text
         assert {letter for letter in text if not letter.isprintable()} == {"\n"}

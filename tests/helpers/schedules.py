@@ -5,7 +5,8 @@ A schedule is played from its seed alone, so a seed that failed fails again. Wha
 - it ends: completed, undone, or with a human asked; and where humans help, completed or undone;
 - no command takes effect twice, and a step that is done took effect once;
 - undo runs in exact reverse order of what was sent;
-- after *undone* nothing stays reserved, though commands may come after their undo.
+- after *undone* nothing stays reserved, though commands may come after their undo;
+- what is listed for people is what waits for them, no more and no less.
 
 The kit looks besides at every input whether what is stored tells the state, and at every crash whether the same is sent again.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,13 +24,16 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from citybrain.event_store.store import StoredEvent
 from citybrain.mesh.errors import ServiceError
-from citybrain.mesh.events import message_class
+from citybrain.mesh.events import Heard, message_class
+from citybrain.mesh.service import Waiting
+from citybrain.sagas import listing
 from citybrain.sagas.engine.checking import functions, method_of
 from citybrain.sagas.engine.decider import tries_out
 from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow, leaves
 from citybrain.sagas.engine.functions import named
-from citybrain.sagas.engine.state import UNDO
+from citybrain.sagas.engine.state import ENDED, UNDO, SagaState
 from citybrain.sagas.testing import Story
 
 # As the ids of incidents look, which contracts ask for.
@@ -316,6 +320,8 @@ class Schedule:
             if one.status == "done" and one.key:
                 times = departments.effects[one.key]
                 assert times == 1, f"{one.name} is done, and was carried out {times} times\n{story}"
+        listed, waits = tasks_listed(story.recorded), tasks_of(story.state)
+        assert listed == waits, f"for people are listed {listed}, and {waits} wait for them\n{story}"
 
     # -- messages -------------------------------------------------------------------------------------------------------
 
@@ -377,6 +383,31 @@ class Schedule:
         step = self.workflow.leaf(name.removeprefix("undo "))
         assert isinstance(step, Step)
         return step
+
+
+def tasks_listed(events: Iterable[Message]) -> set[tuple[str, str, str]]:
+    """What the list of tasks has of a saga: kinds, names and keys."""
+    row: Waiting | None = None
+    for version, event in enumerate(events):
+        name = event.DESCRIPTOR.full_name
+        stored = StoredEvent(str(version), name, b"", 1, "", "", "", "", "", 0, f"sagas/saga-{SAGA}", version, 0, 1)
+        if type(event) in listing.WAITING_EVENTS:
+            row = listing.waits(row, Heard(event, stored))
+    return {(one.kind, one.name, one.key) for one in (row.tasks if row is not None else ())}
+
+
+def tasks_of(state: SagaState) -> set[tuple[str, str, str]]:
+    """What waits for people, as the saga stands."""
+    if state.phase in ENDED:
+        return set()
+    attempts = [
+        one for one in state.attempts() if one.clearance_asked and not one.cleared and one.undo not in ("done", "skipped")
+    ]
+    clearances = {(listing.CLEARANCE, one.name, one.key) for one in attempts}
+    asked = [name for name, one in state.steps.items() if one.kind == "question" and one.status in ("asked", "timed out")]
+    questions = set() if state.undo_begun else {(listing.QUESTION, name, "") for name in asked}
+    trouble = {(listing.TROUBLE, state.asked_for, "")} if state.phase == "needs human" else set()
+    return clearances | questions | trouble
 
 
 def texts(message: Message) -> Iterator[str]:

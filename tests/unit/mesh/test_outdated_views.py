@@ -19,7 +19,7 @@ from citybrain.mesh.operations.mesh_service import _waits
 from citybrain.mesh.operations.readiness import Readiness, Trouble
 from citybrain.mesh.providers.rows import RowUnreadable
 from citybrain.mesh.runtime.greenlets import wait
-from citybrain.mesh.service import Heard, Service, View, Waiting, WaitsForPeople
+from citybrain.mesh.service import Heard, Service, Task, View, Waiting, WaitsForPeople
 from citybrain.mesh.storage.leadership import Leadership
 from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
@@ -259,7 +259,7 @@ def test_a_process_that_stands_by_tells_it_too_and_is_silent_when_another_has_re
 
 
 def waiting(row: Waiting | None, event: Heard) -> Waiting | None:
-    return Waiting(1, "so it is")
+    return Waiting((Task("trouble", "", "so it is", 1),))
 
 
 def test_what_waits_for_people_is_not_told_where_it_cannot_be_read_and_readiness_says_why(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_what_waits_for_people_is_not_told_where_it_cannot_be_read_and_readiness
 
     def test(shelf: Shelf) -> None:
         trouble = shelf.trouble()
-        assert trouble is not None and trouble.stops and "it has no field reason" in trouble.reason
+        assert trouble is not None and trouble.stops and "it has no field tasks" in trouble.reason
         (container,) = shelf.parts.containers
         assert wait(_waits(container)) is None
 

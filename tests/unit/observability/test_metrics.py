@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.samples import Sample
 
 from citybrain.observability import dashboards, names
-from citybrain.observability.metrics import GroupNumbers, Metrics
+from citybrain.observability.metrics import GroupNumbers, Metrics, WaitingNumbers
 from tests.helpers.metrics_receiver import MetricsReceiver
 
 METHOD = "citybrain.health.v1.HealthService/GetIncident"
@@ -19,6 +19,7 @@ METHOD = "citybrain.health.v1.HealthService/GetIncident"
 def told(metrics: Metrics) -> None:
     """One of everything."""
     metrics.watch_groups(lambda: [GroupNumbers("health", "health.on_roads", lag=3, parked=2, still_s=1.5)])
+    metrics.watch_waiting(lambda: [WaitingNumbers("health", "fire_command", count=2, oldest_s=60.0)])
     health = metrics.of("health")
     health.called(METHOD, "OK", 0.02)
     health.called(METHOD, "NOT_FOUND", 0.3)
@@ -38,7 +39,15 @@ def samples() -> Iterator[list[Sample]]:
 
 def of(samples: list[Sample], name: str) -> dict[frozenset[tuple[str, str]], float]:
     """The values of a metric by its labels."""
-    ours = (names.CITY_SERVICE, names.RPC_METHOD, names.STATUS_CODE, names.CONSUMER_GROUP, names.ERROR_TYPE, names.EVENT_TYPE)
+    ours = (
+        names.CITY_SERVICE,
+        names.RPC_METHOD,
+        names.STATUS_CODE,
+        names.CONSUMER_GROUP,
+        names.ERROR_TYPE,
+        names.EVENT_TYPE,
+        names.AUTHORITY,
+    )
     known = {dashboards.label(one) for one in ours} | {"le"}
     return {
         # For Prometheus an empty label is none.
@@ -64,6 +73,12 @@ def test_every_number_is_there_under_the_name_that_dashboards_ask_for(samples: l
     assert of(samples, "city_events_appended_total") == {frozenset({service, event}): 2}
     for name, value in (("city_group_lag", 3), ("city_group_parked", 2), ("city_group_still_seconds", 1.5)):
         assert of(samples, name) == {frozenset({service, group}): value}
+
+
+def test_tasks_that_wait_for_people_are_told_by_authority(samples: list[Sample]) -> None:
+    asked = frozenset({("city_service", "health"), ("city_authority", "fire_command")})
+    assert of(samples, "city_tasks") == {asked: 2}
+    assert of(samples, "city_tasks_age_seconds") == {asked: 60}
 
 
 def test_short_calls_are_told_apart_to_the_millisecond(samples: list[Sample]) -> None:

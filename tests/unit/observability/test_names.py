@@ -30,6 +30,9 @@ CONTRACT = {
     "EVENTS_APPENDED": "city.events.appended",
     "GROUP_LAG": "city.group.lag",
     "GROUP_PARKED": "city.group.parked",
+    "TASKS": "city.tasks",
+    "TASKS_AGE": "city.tasks.age",
+    "AUTHORITY": "city.authority",
     "GROUP_STILL": "city.group.still",
 }
 

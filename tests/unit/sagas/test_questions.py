@@ -8,18 +8,16 @@ from typing import Any
 
 import grpc
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
-from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
-from citybrain.event_store.store import NewEvent, StoredEvent
-from citybrain.mesh.events import Heard, hear
+from citybrain.event_store.store import NewEvent
+from citybrain.mesh.runtime.clock import DrivenClock
 from citybrain.mesh.runtime.greenlets import off_loop, wait
-from citybrain.mesh.service import Service, rpc
+from citybrain.mesh.service import Service, WaitsForPeople, rpc
 from citybrain.mesh.testing.parts import Parts, on_parts
-from citybrain.sagas import listing
 from citybrain.sagas.engine.definition import Command, Human, Step, Workflow
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
@@ -131,12 +129,40 @@ def test_what_protects_life_is_undone_only_after_a_caller_of_its_authority_has_c
     asking(tmp_path, test)
 
 
-def told(message: Message) -> Heard:
-    data = message.SerializeToString()
-    return hear(StoredEvent("e", message.DESCRIPTOR.full_name, data, 1, "", "", "", "", "", 0, "sagas/saga-s", 1, 0, 1))
+def tasks(call: Callable[..., Any], **question: Any) -> list[tuple[int, str, list[str]]]:
+    answer = call("ListTasks", pb.ListTasksRequest(**question))
+    return [(one.kind, one.step, list(one.authorities)) for one in answer.tasks]
 
 
-def test_who_is_asked_stands_among_what_waits_for_people() -> None:
-    row = listing.waits(None, told(ev.HumanAsked(step="evacuate", who="fire_command", question="evacuate?")))
-    assert row is not None and row.reason == "fire_command is asked: evacuate?"
-    assert listing.waits(row, told(ev.HumanDecided(step="evacuate", option="approve"))) is None
+def test_what_waits_for_people_is_listed_by_authority_until_somebody_has_seen_to_it(tmp_path: Path) -> None:
+    def test(parts: Parts, call: Callable[..., Any]) -> None:
+        (view,) = [one for box in parts.containers for one in box.dependencies if isinstance(one, WaitsForPeople)]
+        question = (pb.TASK_KIND_QUESTION, "evacuate", ["duty_officer"])
+        parts.until(lambda: tasks(call) == [question])
+        (task,) = call("ListTasks", pb.ListTasksRequest()).tasks
+        assert (task.saga_id, task.workflow, task.text, list(task.options)) == (
+            "i1", "asking", "evacuate the houses?", ["approve", "reject"],
+        )  # fmt: skip
+        assert task.until.seconds - task.since.seconds == 300
+        assert tasks(call, authority="duty_officer", kinds=[pb.TASK_KIND_QUESTION]) == [question]
+        assert tasks(call, authority="gas_command") == tasks(call, kinds=[pb.TASK_KIND_TROUBLE]) == []
+        # Nobody has answered: the next one is asked too, and either may answer.
+        clock = parts.process.clock
+        assert isinstance(clock, DrivenClock)
+        wait(clock.advance(301 * 1_000_000))
+        parts.until(lambda: tasks(call, authority="fire_command") != [])
+        assert tasks(call) == [(pb.TASK_KIND_QUESTION, "evacuate", ["duty_officer", "fire_command"])]
+        told = lambda: [(one.authority, one.count, round(one.oldest_s)) for one in view.numbers()]  # noqa: E731
+        parts.until(lambda: told() == [("", 0, 0), ("fire_command", 1, 301)])
+        happens(parts, IncidentCancelled(incident_id="i1"), "cancelled")
+        clearance = (pb.TASK_KIND_CLEARANCE, "close_valve", ["gas_command"])
+        parts.until(lambda: tasks(call) == [clearance, (pb.TASK_KIND_TROUBLE, "close_valve", [])])
+        first = call("ListTasks", pb.ListTasksRequest(page_size=1))
+        assert [one.kind for one in first.tasks] == [pb.TASK_KIND_CLEARANCE]
+        assert tasks(call, page_token=first.next_page_token) == [(pb.TASK_KIND_TROUBLE, "close_valve", [])]
+        clear = pb.ClearUndoRequest(saga_id="i1", step="close_valve", reason="no gas is left")
+        call("ClearUndo", clear, "sagas.decide", "sagas.decide.gas_command")
+        parts.until(lambda: tasks(call) == [])
+        parts.until(lambda: told() == [("", 0, 0)])
+
+    asking(tmp_path, test)
