@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from citybrain.cli.configuration import Data, File
 from citybrain.cli.saga_calls import Gateway, Json, Saga, asking, out, print_json, print_saga
 from citybrain.local.problems import Problem
 from citybrain.observability.terminal import escaped
-
-if TYPE_CHECKING:
-    from google.protobuf.any_pb2 import Any as PackedAny
 
 _REASON_BYTES = 500
 
@@ -87,7 +84,7 @@ def start(
     from citybrain.sagas.v1 import saga_service_pb2 as pb
 
     with asking(config, data, gateway) as ask:
-        print_saga(ask("StartSaga", pb.StartSagaRequest(workflow=workflow, input=_packed(kind, fields))).saga, as_json)
+        print_saga(ask("StartSaga", pb.StartSagaRequest(workflow=workflow, event_type=kind, event_json=fields)).saga, as_json)
 
 
 def signal(
@@ -101,7 +98,7 @@ def signal(
     """Tells a saga what has happened, in place of an event that did not come: the radio is silent, and somebody has phoned."""
     from citybrain.sagas.v1 import saga_service_pb2 as pb
 
-    request = pb.SignalSagaRequest(saga_id=saga, signal_id=signal_id or uuid.uuid4().hex, event=_packed(kind, fields))
+    request = pb.SignalSagaRequest(saga_id=saga, signal_id=signal_id or uuid.uuid4().hex, event_type=kind, event_json=fields)
     _decide(request, reason, as_json, config, data, gateway)
 
 
@@ -138,24 +135,6 @@ def terminate(
 
 DECISIONS = (resume, retry, skip, answer, clear, start, signal, fail, cancel, terminate)
 """The commands, in the order in which the help lists them."""
-
-
-def _packed(kind: str, fields: str) -> PackedAny:
-    """A message as an Any. Problem: there is no such type, or it does not have such fields."""
-    from google.protobuf import json_format
-    from google.protobuf.any_pb2 import Any as Packed
-
-    from citybrain.mesh.events import message_class
-
-    try:
-        message = json_format.Parse(fields, message_class(kind)())
-    except KeyError:
-        raise Problem(f"there is no type {kind}: `city events describe` lists those of events") from None
-    except json_format.ParseError as error:
-        raise Problem(f"this is no {kind}: {' '.join(str(error).split())}") from None
-    packed = Packed()
-    packed.Pack(message)
-    return packed
 
 
 def _decide(request: Any, reason: str, as_json: bool, config: File, data: Data, gateway: str | None) -> None:

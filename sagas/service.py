@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from citybrain.sagas.v1 import saga_service_pb2 as pb
-from google.protobuf.any_pb2 import Any as PackedAny
-from google.protobuf.message import DecodeError, Message
+from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest
-from citybrain.mesh.events import microseconds
+from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
-from citybrain.sagas.engine.state import ENDED, SagaState, unpack
+from citybrain.sagas.engine.state import ENDED, SagaState
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.listing import Age, SagaRow, age
 from citybrain.sagas.ordered import Wanted
@@ -101,14 +101,14 @@ class SagaService(Service):
     @rpc
     def StartSaga(self, request: pb.StartSagaRequest) -> pb.StartSagaResponse:
         """A person, or another program, starts one."""
-        began_with = _given(request.input, "input")
+        began_with = _given(request)
         self.caller.require_district(listing.district_of(began_with))
         return pb.StartSagaResponse(saga=self._show(self.runner.begin(request.workflow, began_with, self.caller.name)))
 
     @rpc
     def SignalSaga(self, request: pb.SignalSagaRequest) -> pb.SignalSagaResponse:
         """A person tells one what has happened."""
-        event, by, now = _given(request.event, "event"), self.caller.name, self.clock.now()
+        event, by, now = _given(request), self.caller.name, self.clock.now()
 
         def tells(workflow: Workflow, state: SagaState) -> Sequence[Message]:
             return persons.signal(workflow, state, request.signal_id, event, request.reason, by, now)
@@ -233,11 +233,11 @@ class SagaService(Service):
         self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))
 
 
-def _given(packed: PackedAny, field: str) -> Message:
-    """The message that a caller has packed. BadRequest: it cannot be read here."""
+def _given(request: pb.StartSagaRequest | pb.SignalSagaRequest) -> Message:
+    """The event that a caller gives. BadRequest: there is no such type, or it does not have such fields."""
     try:
-        return unpack(packed)
-    except LookupError:
-        raise BadRequest([(field, f"is a {packed.type_url or 'message without a type'}, which no contract here has")]) from None
-    except DecodeError:
-        raise BadRequest([(field, f"does not read as the {packed.type_url} that it says it is")]) from None
+        return json_format.Parse(request.event_json, message_class(request.event_type)())
+    except KeyError:
+        raise BadRequest([("event_type", f"is {request.event_type}, which no contract here has")]) from None
+    except json_format.ParseError as error:
+        raise BadRequest([("event_json", f"is no {request.event_type}: {' '.join(str(error).split())}")]) from None

@@ -92,9 +92,9 @@ def signal(
     kind = type(event)
     if kind not in workflow.hears or kind is workflow.starts_on:
         heard = ", ".join(sorted(type_name(one) for one in workflow.hears if one is not workflow.starts_on))
-        raise BadRequest([("event", f"is a {type_name(event)}, which {workflow.name} does not hear; it hears: {heard}")])
+        raise BadRequest([("event_type", f"is {type_name(event)}, which {workflow.name} does not hear; it hears: {heard}")])
     if (named := workflow.hears[kind](event)) != state.saga_id:
-        raise BadRequest([("event", f"is for saga {named or 'none'}, and was sent to {state.saga_id}")])
+        raise BadRequest([("event_json", f"is for saga {named or 'none'}, and was sent to {state.saga_id}")])
     return [ev.EventHeard(event_id=event_id, event=pack(event), occurred_at=timestamp(now), by=by, reason=reason)]
 
 

@@ -166,21 +166,21 @@ class SagaRunner(Provider):
     def begin(self, name: str, began_with: Message, by: str = "") -> SagaState:
         """Starts a saga by hand, of the newest version of a workflow; where it runs already, nothing happens.
 
-        NotFound: there is no such workflow. BadRequest: it does not start on such an input, or the input names no saga.
-        Refused: the saga was begun with something else.
+        NotFound: there is no such workflow. BadRequest: it does not start on such an event, or the event names no saga.
+        Refused: a saga of another workflow has its id.
         """
         workflow = self._newest.get(name)
         if workflow is None:
             raise NotFound(f"there is no workflow {name}; there are: {', '.join(sorted(self._newest))}", "NO_SUCH_WORKFLOW")
         if type(began_with) is not workflow.starts_on:
-            raise BadRequest([("input", f"is a {type_name(began_with)}: {name} starts on {type_name(workflow.starts_on)}")])
+            raise BadRequest([("event_type", f"is {type_name(began_with)}: {name} starts on {type_name(workflow.starts_on)}")])
         saga_id = workflow.hears[workflow.starts_on](began_with)
         if not saga_id:
-            raise BadRequest([("input", "does not say which saga it is for: fill in what the id is made of")])
+            raise BadRequest([("event_json", "does not say which saga it is for: fill in what the id is made of")])
         wait(self._put(saga_id, _starting(workflow, saga_id, began_with, behalf_of(by))))
         state = self.load(saga_id)
-        if (state.workflow, state.input) != (name, began_with):
-            raise Refused(f"saga {saga_id} was begun with another input: GetSaga shows it", "WAS_BEGUN_OTHERWISE")
+        if state.workflow != name:
+            raise Refused(f"saga {saga_id} is of the workflow {state.workflow}: GetSaga shows it", "IS_OF_ANOTHER_WORKFLOW")
         return state
 
     def definition(self, name: str, version: int) -> Workflow | None:
