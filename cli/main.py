@@ -229,6 +229,9 @@ def call(
     gateway: Gateway = None,
     data: Data = None,
     request_id: Annotated[str, typer.Option(help="The same id again is the same command again.")] = "",
+    exercise: Annotated[
+        str, typer.Option(metavar="NAME", help="As part of an exercise: the city is as it is, and nothing of it is changed.")
+    ] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer (unary calls).")] = 10.0,
     config: File = None,
 ) -> None:
@@ -242,6 +245,7 @@ def call(
 
     settings = configuration.load(config, remote=("--gateway", gateway), data=("--data", data))
     metadata = [("x-request-id", in_header(request_id))] if request_id else []
+    metadata += [("x-exercise", in_header(exercise))] if exercise else []
     with Remote(settings.asked, token_here(settings), tls_at(settings.asked, settings)) as remote:
         for answer in remote.call(method, request, timeout_s=timeout, metadata=metadata):
             _out.print(pretty(answer), markup=False, soft_wrap=True)

@@ -25,6 +25,7 @@ app = typer.Typer(
 _PAGE = 500
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _STATES = ("running", "undoing", "needs-human", "completed", "undone", "terminated")
+Exercise = Annotated[str, typer.Option(metavar="NAME", help="Those of an exercise, instead of the city's own.")]
 _KINDS = ("question", "clearance", "trouble")
 
 
@@ -37,6 +38,7 @@ def list_them(
     open_for: Annotated[
         str, typer.Option(metavar="TIME", help="Those that have not ended, and began at least so long ago: 90s, 15m, 2h, 3d.")
     ] = "",
+    exercise: Exercise = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest, at most so many.")] = 50,
     page: Annotated[str, typer.Option(metavar="TOKEN", help="Goes on where an earlier list ended; that list says it.")] = "",
     as_json: Json = False,
@@ -52,7 +54,9 @@ def list_them(
 
     from citybrain.cli import saga_view
 
-    request = pb.ListSagasRequest(district_id=district, workflow=workflow, correlation_id=incident, page_token=page)
+    request = pb.ListSagasRequest(
+        district_id=district, workflow=workflow, correlation_id=incident, exercise=exercise, page_token=page
+    )
     request.states.extend(map(_state, state or ()))
     if open_for:
         request.open_for.FromSeconds(_seconds(open_for))
@@ -117,6 +121,7 @@ def tasks(
     authority: Annotated[str, typer.Option(metavar="NAME", help="Those that an authority was asked to do: fire_command.")] = "",
     kind: Annotated[list[str] | None, typer.Option(metavar="|".join(_KINDS), help="May be given again.")] = None,
     district: Annotated[str, typer.Option(help="Those of sagas that began in a district.")] = "",
+    exercise: Exercise = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The oldest, at most so many.")] = 50,
     as_json: Json = False,
     gateway: Gateway = None,
@@ -131,7 +136,7 @@ def tasks(
 
     from citybrain.cli import saga_view
 
-    request = pb.ListTasksRequest(authority=authority, district_id=district)
+    request = pb.ListTasksRequest(authority=authority, district_id=district, exercise=exercise)
     for one in kind or ():
         if one not in _KINDS:
             raise Problem(f"there is no kind {one}; there are: {', '.join(_KINDS)}")

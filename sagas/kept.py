@@ -24,6 +24,7 @@ from citybrain.mesh.subscriptions.groups import part_name
 from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 from citybrain.sagas import listing
+from citybrain.sagas.engine.exercises import saga_of
 from citybrain.sagas.listing import Age, SagaRow
 from citybrain.sagas.ordered import Ordered, Wanted
 
@@ -58,7 +59,7 @@ class Sagas(View[SagaRow]):
     """All sagas; inside a method: `self.sagas.find(wanted)`, `with self.sagas.watched(saga_id) as news`."""
 
     def __init__(self) -> None:
-        super().__init__(listing.EVENTS, listing.key, listing.apply, row=SagaRow)
+        super().__init__(listing.EVENTS, listing.key, listing.apply, row=SagaRow, exercises=True)
 
     @override
     def setup(self) -> None:
@@ -165,7 +166,7 @@ class Sagas(View[SagaRow]):
                 await feed.grown(cursor)
 
     def _take(self, ordered: Ordered, event: StoredEvent) -> None:
-        saga_id = event.stream.partition("/saga-")[2]
+        saga_id = saga_of(event.stream)
         for news in self._watched.get(saga_id, ()):
             news.come.set()
         if event.type not in _LISTED:

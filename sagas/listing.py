@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.service import Task, Waiting
+from citybrain.sagas.engine.exercises import parted, saga_of
 from citybrain.sagas.engine.state import UNDO, terminated, unpack
 
 EVENTS = (
@@ -47,8 +48,8 @@ class SagaRow:
 
 
 def key(event: Heard) -> str:
-    """The id of the saga, taken from the name of its stream."""
-    return event.stored.stream.partition("/saga-")[2]
+    """The id by which the saga is known, taken from the name of its stream."""
+    return saga_of(event.stored.stream)
 
 
 def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
@@ -58,7 +59,7 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
         return row
     if isinstance(data, ev.SagaStarted):
         return SagaRow(
-            data.saga_id, at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
+            key(event), at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
             incident=event.stored.correlation_id or data.saga_id, since=at,
             seen=version,
         )  # fmt: skip
@@ -86,7 +87,7 @@ def waits(row: Waiting | None, event: Heard) -> Waiting | None:
     """The tasks of a saga that wait for people; None: there are none."""
     before = () if row is None else row.tasks
     tasks = tuple(_tasks(before, event.data, event.stored.occurred_at))
-    return Waiting(tasks) if tasks else None
+    return Waiting(tasks, parted(key(event))[0]) if tasks else None
 
 
 def _tasks(before: tuple[Task, ...], data: Message, at: int) -> Iterable[Task]:

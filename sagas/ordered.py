@@ -1,7 +1,7 @@
 """The rows of sagas in order: newest first, by what lists are filtered by. Pure.
 
-Sagas of one state, district and workflow stand on one shelf, in the order of their age. A page is taken from the ends of the
-shelves that are asked for, so it costs what is in it, however many sagas there are.
+Sagas of one state, district, workflow and exercise stand on one shelf, in the order of their age. A page is taken from the
+ends of the shelves that are asked for, so it costs what is in it, however many sagas there are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from citybrain.sagas.engine.exercises import parted
 from citybrain.sagas.listing import Age, SagaRow, age
+
+_Shelf = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Wanted:
     # Began at or after the first, and before the second.
     began_from: int = 0
     began_before: int | None = None
+    # Empty: the city's own.
+    exercise: str = ""
 
 
 class Ordered:
@@ -33,7 +38,7 @@ class Ordered:
 
     def __init__(self, rows: Iterable[SagaRow] = ()) -> None:
         self._rows: dict[str, SagaRow] = {}
-        self._shelves: dict[tuple[str, str, str], list[Age]] = {}
+        self._shelves: dict[_Shelf, list[Age]] = {}
         # Of incidents whose sagas have other names.
         self._incidents: dict[str, set[str]] = {}
         for row in sorted(rows, key=age):
@@ -74,14 +79,15 @@ class Ordered:
             yield self._rows[saga_id]
 
 
-def _shelf(row: SagaRow) -> tuple[str, str, str]:
-    return (row.state, row.district, row.workflow)
+def _shelf(row: SagaRow) -> _Shelf:
+    return (row.state, row.district, row.workflow, parted(row.saga_id)[0])
 
 
-def _is_wanted(shelf: tuple[str, str, str], wanted: Wanted) -> bool:
-    state, district, workflow = shelf
+def _is_wanted(shelf: _Shelf, wanted: Wanted) -> bool:
+    state, district, workflow, exercise = shelf
     return (
-        (wanted.states is None or state in wanted.states)
+        exercise == wanted.exercise
+        and (wanted.states is None or state in wanted.states)
         and (wanted.districts is None or district in wanted.districts)
         and (not wanted.workflow or workflow == wanted.workflow)
     )

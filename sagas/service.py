@@ -47,7 +47,7 @@ class SagaService(Service):
     caller = Caller()
     clock = Clock()
 
-    @subscribe(*HEARD)
+    @subscribe(*HEARD, exercises=True)
     def hear(self, event: Heard) -> None:
         """Starts a saga, or moves one on."""
         self.runner.hear(event)
@@ -87,7 +87,12 @@ class SagaService(Service):
         districts = self._districts(request.district_id)
 
         def wanted(after: tuple[int | str, ...] | None) -> Iterator[Told]:
-            told = (Told(saga_id, task) for saga_id, row in self.tasks.scan() for task in row.tasks)
+            told = (
+                Told(saga_id, task)
+                for saga_id, row in self.tasks.scan()
+                if row.exercise == request.exercise
+                for task in row.tasks
+            )
             for one in sorted(told, key=place):
                 known = (not kinds or one.task.kind in kinds) and (not request.authority or request.authority in one.task.who)
                 saga = self.sagas.one(one.saga_id)
@@ -206,7 +211,7 @@ class SagaService(Service):
             began_before = long_ago if began_before is None else min(began_before, long_ago)
             states = _OPEN if states is None else states & _OPEN
         districts, began_from = self._districts(request.district_id), microseconds(request.started_from)
-        return Wanted(states, districts, request.workflow, request.correlation_id, began_from, began_before)
+        return Wanted(states, districts, request.workflow, request.correlation_id, began_from, began_before, request.exercise)
 
     def _districts(self, asked: str) -> list[str] | None:
         """Which districts a list is about; None: all."""

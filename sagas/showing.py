@@ -9,6 +9,7 @@ from citybrain.sagas.v1 import saga_service_pb2 as pb
 
 from citybrain.mesh.events import timestamp
 from citybrain.sagas.engine.definition import Human, Node, Parallel, Step, Wait, Workflow, inside
+from citybrain.sagas.engine.exercises import in_exercise, parted
 from citybrain.sagas.engine.state import SagaState
 from citybrain.sagas.listing import SagaRow, district_of
 
@@ -31,7 +32,8 @@ def shown(state: SagaState, workflow: Workflow | None) -> pb.Saga:
     leaves = [] if workflow is None else list(workflow.leaves())
     options = {leaf.name: leaf.options for leaf in leaves if isinstance(leaf, Human)}
     return pb.Saga(
-        saga_id=state.saga_id,
+        saga_id=in_exercise(state.exercise, state.saga_id),
+        exercise=state.exercise,
         workflow=state.workflow,
         workflow_version=state.workflow_version,
         state=STATES[state.phase],
@@ -48,6 +50,7 @@ def in_a_list(row: SagaRow, state: str, reason: str) -> pb.Saga:
     """A saga without its steps, in this state for this reason."""
     return pb.Saga(
         saga_id=row.saga_id,
+        exercise=parted(row.saga_id)[0],
         workflow=row.workflow,
         workflow_version=row.version,
         state=STATES[state],

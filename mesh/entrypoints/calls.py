@@ -32,6 +32,7 @@ from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Cancelled, ServiceError, status_of
 from citybrain.mesh.providers.following import Follow, Followed, follow_log
 from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime import exercises
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.container import expected
 from citybrain.mesh.runtime.greenlets import wait
@@ -244,6 +245,7 @@ def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context
     parent, correlation_id = context_from_metadata(metadata)
     inside = context.principal.is_service
     left = context.time_remaining()
+    named = ctx.header(metadata, exercises.HEADER)
     call = ctx.Call(
         caller=context.principal.caller,
         behalf=context.principal.subject,
@@ -256,6 +258,7 @@ def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context
         # Only services of the mesh say to which incident a call belongs, and for which event it is made.
         correlation_id=correlation_id if inside else "",
         causation_id=ctx.cause(metadata) if inside else "",
+        exercise=exercises.admit(named, holds_scope=inside or context.principal.holds(exercises.SCOPE)),
     )
     return call, parent
 

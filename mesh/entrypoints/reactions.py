@@ -21,6 +21,7 @@ from citybrain.mesh.access.principal import behalf_of
 from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.events import hear, type_name
 from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.subscriptions.groups import PARK_AFTER, GroupMember, Part, Since
 from citybrain.observability import names
@@ -40,6 +41,7 @@ class Subscribe(CityEntrypoint):
         since: Since = "beginning",
         concurrency: int = 1,
         park_after: int | None = PARK_AFTER,
+        exercises: bool = False,
         **options: Any,
     ) -> None:
         self.types = [type_name(message) for message in types]
@@ -47,12 +49,15 @@ class Subscribe(CityEntrypoint):
         self._since = since
         self._concurrency = concurrency
         self._park_after = park_after
+        self._exercises = exercises
         super().__init__(**options)
 
     def setup(self) -> None:
         """Opens the service's file."""
         self._numbers = self.metrics
-        self.member = GroupMember(self.container.process, self.service, self.label, self.types, self._since)
+        self.member = GroupMember(
+            self.container.process, self.service, self.label, self.types, self._since, exercises=self._exercises
+        )
 
     def start(self) -> None:
         """Joins the consumer group `service.method` and goes on where it stopped."""
@@ -121,6 +126,7 @@ class Subscribe(CityEntrypoint):
                 correlation_id=event.correlation_id,
                 causation_id=event.id,
                 behalf=behalf_of(event.actor),
+                exercise=exercise_of(event.stream),
             )
             ctx.enter(work)
             begun, failed = time.perf_counter(), ""
@@ -151,6 +157,7 @@ def subscribe(
     since: Since = "beginning",
     concurrency: int = 1,
     park_after: int | None = PARK_AFTER,
+    exercises: bool = False,
 ) -> Callable[[F], F]:
     """Makes a method hear every event of some types; each event has its effects once.
 
@@ -158,9 +165,10 @@ def subscribe(
     how many streams are worked on at once; events of one stream keep their order. `park_after`: how often an event is tried
     that fails by its own fault. It stands aside at once with the later ones of its stream, and other streams go on. When its
     tries are used up, it is parked: it waits for a person. None: it is tried for ever, and everything waits. An event that
-    fails because a neighbour is away is always tried again.
+    fails because a neighbour is away is always tried again. `exercises`: events of exercises are heard too; what follows from
+    one stays in its exercise.
     """
     decorator: Callable[[F], F] = Subscribe.decorator(
-        *types, where=where, since=since, concurrency=concurrency, park_after=park_after
+        *types, where=where, since=since, concurrency=concurrency, park_after=park_after, exercises=exercises
     )
     return decorator

@@ -16,13 +16,13 @@ from google.protobuf.message import Message
 
 from citybrain.event_store.feed import FeedInTime, place_after, place_before, place_now
 from citybrain.event_store.store import Cursor, Partition, StoredEvent
-from citybrain.mesh.access.principal import Principal
 from citybrain.mesh.access.redaction import sees_personal
 from citybrain.mesh.access.rules import sees_district
 from citybrain.mesh.errors import Overloaded, Unavailable
 from citybrain.mesh.events import Heard, decode, message_class, show_outward, type_name
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.context import Call
+from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.shares import Asker, Shares
 from citybrain.mesh.upcasting import written_as
 
@@ -203,7 +203,7 @@ async def follow_log(
                 if await _pause(pace.until(page.events[0]), ending):
                     yield told(cursor)
                 continue
-            wanted = [event for event in page.events if _wanted(follow, stream.call.principal, event)]
+            wanted = [event for event in page.events if _wanted(follow, stream.call, event)]
             if wanted:
                 yield told(page.cursor, wanted, await _opened(process, follow, stream, wanted))
             cursor = page.cursor
@@ -286,8 +286,10 @@ async def _opened(process: Process, follow: Follow, stream: Followed, events: Se
     return heard
 
 
-def _wanted(follow: Follow, caller: Principal, event: StoredEvent) -> bool:
-    if event.classification > caller.clearance or not sees_district(caller, event.district):
+def _wanted(follow: Follow, call: Call, event: StoredEvent) -> bool:
+    if event.classification > call.principal.clearance or not sees_district(call.principal, event.district):
+        return False
+    if exercise_of(event.stream) != call.exercise:
         return False
     if event.recorded_at < follow.recorded_from or 0 < follow.recorded_until <= event.recorded_at:
         return False

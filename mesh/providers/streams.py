@@ -5,11 +5,13 @@ It is long because a command is one piece of work, from the state it is decided 
 
 from __future__ import annotations
 
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from citybrain.mesh.v1.events_pb2 import StreamCopied
 from google.protobuf.message import Message
 from opentelemetry import trace
 
@@ -20,6 +22,7 @@ from citybrain.mesh.events import Heard, classification_of, hear, type_name
 from citybrain.mesh.personal.vault import lay_down
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import Call, correlate, current
+from citybrain.mesh.runtime.exercises import KIND, city_stream, exercise_of, stream_in
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.runtime.process import Process
@@ -35,6 +38,7 @@ R = TypeVar("R")
 _CACHED_STREAMS = 10_000
 _ATTEMPTS = 50
 _PAGE = 1000
+_NAMESPACE = uuid.UUID("5b1f8f0e-3f9e-5c57-8d0a-0a6c1c9f2d11")
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,6 +89,10 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         """Begins without any known state. ValueError: streams of two kinds could have the same name."""
         self._process: Process = self.container.process
         self._service = self.container.manifest.name
+        if self._kind.startswith(KIND):
+            raise ValueError(
+                f"{self._service} has streams of the kind {self._kind!r}: kinds that begin so are those of exercises"
+            )
         for other in self.container.dependencies:
             kinds = (f"{self._kind}-", f"{other._kind}-") if isinstance(other, Streams) else ("", "")
             if kinds[0] != kinds[1] and kinds[1].startswith(kinds[0]):
@@ -190,7 +198,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def stream_id(self, key: str) -> str:
         """The stream's name in the store."""
-        return f"{self._service}/{self._kind}-{key}"
+        return stream_in(current().exercise, f"{self._service}/{self._kind}-{key}")
 
     def _allowed(self, state: S) -> S:
         """The state. Forbidden: it is of another district than the caller's."""
@@ -204,7 +212,7 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         return self._fresh(stream) if known is None else known
 
     def _fresh(self, stream: str) -> _Loaded[S]:
-        loaded = self._cache.get(stream) or self._from_snapshot(stream) or _Loaded(self._initial(), 0, Cause())
+        loaded = self._cache.get(stream) or self._beginning(stream)
         before = loaded.version
         while True:
             page = wait(self._process.store.read(stream, loaded.version + 1, _PAGE))
@@ -213,6 +221,37 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
                 self._keep(stream, loaded)
                 self._keep_snapshot(stream, before)
                 return loaded
+
+    def _beginning(self, stream: str) -> _Loaded[S]:
+        """From where a stream is read that this process does not know."""
+        if exercise_of(stream):
+            return self._copied(stream)
+        return self._from_snapshot(stream) or _Loaded(self._initial(), 0, Cause())
+
+    def _copied(self, stream: str) -> _Loaded[S]:
+        """What a stream of an exercise begins with: the city's stream, as it was when the exercise first looked at it."""
+        city, store = city_stream(stream), self._process.store
+        first = wait(store.read(stream, 1, 1))
+        if not first:
+            copied = StreamCopied(version=self._fresh(city).version)
+            new = NewEvent(
+                id=str(uuid.uuid5(_NAMESPACE, stream)),
+                type=type_name(copied),
+                data=copied.SerializeToString(),
+                occurred_at=self._process.clock.now(),
+                traceparent=current_traceparent(),
+                correlation_id=current().correlation_id,
+                actor=current().caller,
+                classification=classification_of(type_name(copied)),
+            )
+            # If another process was first, its copy counts.
+            wait(store.append(stream, [new], 0))
+            first = wait(store.read(stream, 1, 1))
+        last: int = hear(first[0]).data.version  # type: ignore[attr-defined]
+        loaded: _Loaded[S] = _Loaded(self._initial(), 0, Cause())
+        while loaded.version < last:
+            loaded = self._fold(loaded, wait(store.read(city, loaded.version + 1, min(_PAGE, last - loaded.version))))
+        return replace(loaded, version=1)
 
     def _fold(self, loaded: _Loaded[S], events: Sequence[StoredEvent]) -> _Loaded[S]:
         if not events:
@@ -244,7 +283,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
 
     def _as_decided(self, stream: str, first: int, call: Call, label: str) -> tuple[S, list[Message]]:
         """The state and the events of a command that was carried out before."""
-        state, version = self._initial(), 0
+        begun = self._copied(stream) if exercise_of(stream) else _Loaded(self._initial(), 0, Cause())
+        state, version = begun.state, begun.version
         mine: list[Message] = []
         while True:
             page = wait(self._process.store.read(stream, version + 1, _PAGE))
@@ -281,7 +321,8 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     def _keep_snapshot(self, stream: str, before: int) -> None:
         loaded = self._cache.get(stream)
         # A state with personal data is kept only in memory, where it is dropped when the person is erased.
-        if self._kept is not None and loaded is not None and not loaded.persons:
+        # Nor is one of an exercise: its stream is short, and forgotten soon.
+        if self._kept is not None and loaded is not None and not loaded.persons and not exercise_of(stream):
             self._kept.keep(stream, loaded.state, loaded.version, loaded.cause.event_id, before)
 
     # -- writing --------------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are stored
     sealed, and read as None if the person was erased. A view that names no such field gets events without personal data.
+    `exercises`: events of exercises are folded too: then `key` must tell them apart from those of the city.
     """
 
     container: Container
@@ -84,7 +85,9 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         *,
         row: type[R],
         personal: Mapping[str, str] | None = None,
+        exercises: bool = False,
     ) -> None:
+        self._exercises = exercises
         self.types = [type_name(message) for message in events]
         self._key = key
         self._apply = apply
@@ -353,7 +356,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         await self._switch.forget(generation, parts)
 
     def _member_of(self, generation: int) -> GroupMember:
-        return GroupMember(self._process, self._service, table(self._group, generation), self.types)
+        return GroupMember(self._process, self._service, table(self._group, generation), self.types, exercises=self._exercises)
 
     def _follow(self) -> None:
         """Begins to fold what is new into the live generation."""

@@ -42,6 +42,8 @@ class Waiting:
     """A row: something waits for people, until its last task is gone."""
 
     tasks: tuple[Task, ...]
+    # The exercise that it is part of. What waits there is not counted.
+    exercise: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,18 @@ class WaitsForPeople(View[Waiting]):
     def __init__(
         self, events: Sequence[type[Message]], key: Key, apply: Callable[[Waiting | None, Heard], Waiting | None]
     ) -> None:
-        super().__init__(events, key, apply, row=Waiting)
+        super().__init__(events, key, apply, row=Waiting, exercises=True)
         self._new_rows = asyncio.Event()
         # When the tasks of each authority began to wait.
         self._since: dict[str, list[int]] = {}
 
     async def waits(self) -> Waits | None:
         """What waits now; None: nothing does."""
-        tasks = [(task.since, name, task.reason) for name, row in await self.rows() for task in row.tasks]
+        tasks = [(task.since, name, task.reason) for name, row in await self._counted() for task in row.tasks]
         return Waits(len(tasks), *_oldest(min(tasks))) if tasks else None
+
+    async def _counted(self) -> list[tuple[str, Waiting]]:
+        return [(name, row) for name, row in await self.rows() if not row.exercise]
 
     @override
     def start(self) -> None:
@@ -94,7 +99,7 @@ class WaitsForPeople(View[Waiting]):
         while True:
             self._new_rows.clear()
             try:
-                rows = await self.rows()
+                rows = await self._counted()
             except (StoreError, RowUnreadable):
                 self._since = {}
             else:

@@ -19,6 +19,7 @@ from citybrain.mesh.access.principal import NOBODY, Principal
 from citybrain.mesh.access.redaction import Touched
 from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
 from citybrain.mesh.ids import in_header
+from citybrain.mesh.runtime import exercises
 from citybrain.observability import names
 
 REQUEST_ID = "x-request-id"
@@ -45,6 +46,8 @@ class Call:
     # For whom a service does this; empty: for itself, or the caller is who wants it.
     behalf: str = ""
     principal: Principal = NOBODY
+    # The exercise that it is part of; empty: it is the city's own work.
+    exercise: str = ""
     # What of persons and secrets the work has touched.
     touched: Touched = field(default_factory=Touched)
     sent: dict[str, int] = field(default_factory=dict)
@@ -123,11 +126,12 @@ def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str
 
 
 def onward_metadata(call: Call, token: str, request_id: str, carrier: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Metadata of a call to another service: its token, request id, trace, correlation id, and the event it is made for."""
+    """Metadata of a call to another service: its token, request id, trace, incident, exercise, and the event it is made for."""
     # An id that no header can hold is left out: it is only for people to see.
     event = call.causation_id
     because = [(CAUSATION_ID, event)] if event and event.isascii() and event.isprintable() else []
-    return [(REQUEST_ID, in_header(request_id)), (AUTHORIZATION, f"Bearer {token}"), *because, *carrier.items()]
+    drill = [(exercises.HEADER, call.exercise)] if call.exercise else []
+    return [(REQUEST_ID, in_header(request_id)), (AUTHORIZATION, f"Bearer {token}"), *because, *drill, *carrier.items()]
 
 
 def cause(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

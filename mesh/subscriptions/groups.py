@@ -10,7 +10,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -24,6 +24,7 @@ from citybrain.event_store.read_models import Dropped, Kept, Parked, ReadModels,
 from citybrain.event_store.store import LimitExceeded, LostAssignment, Partition, StoreError
 from citybrain.event_store.subscription import Batch, Subscription, describe
 from citybrain.mesh.errors import ServiceError
+from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.engine import Assignment
 from citybrain.mesh.upcasting import written_as
@@ -170,14 +171,22 @@ class GroupMember:
     """A consumer group of a service, as one process sees it. Its name is `service.method` or `service.view.name`."""
 
     def __init__(
-        self, process: Process, service: str, group: str, types: Collection[str] | None, since: Since = "beginning"
+        self,
+        process: Process,
+        service: str,
+        group: str,
+        types: Collection[str] | None,
+        since: Since = "beginning",
+        *,
+        exercises: bool = False,
     ) -> None:
-        """`types`: None for every event of the log."""
+        """`types`: None for every event of the log. `exercises`: those of exercises too."""
         self._process = process
         self.service_models = ServiceReadModels.of(process, service)
         self.group = group
         self.types = None if types is None else written_as(types)
         self._since = since
+        self._exercises = exercises
         self._log = logger(service)
         self._failure = ""
         self._began_again = float("-inf")
@@ -202,7 +211,7 @@ class GroupMember:
 
         `when_changed_elsewhere`: called when another process may have changed rows. `rests`: False: rest does not wait.
         """
-        self._options = (handle, batch, park_after)
+        self._options = (handle if self._exercises else _without_exercises(handle), batch, park_after)
         self._changed_elsewhere = when_changed_elsewhere
         self._assignment = self.service_models.assignment(self.group, self.types)
         self._unwatch = self._process.activity.watch(self._at_rest) if rests else lambda: None
@@ -386,6 +395,15 @@ class GroupMember:
             "event is parked; later ones of its stream wait behind it", group=self.group, event_id=event.event_id,
             type=event.type, stream=event.stream, position=event.position, reason=event.reason,
         )  # fmt: skip
+
+
+def _without_exercises(handle: PartHandle) -> PartHandle:
+    async def handle_others(part: Part, batch: Batch) -> None:
+        if any(exercise_of(event.stream) for event in batch.events):
+            batch = replace(batch, events=[event for event in batch.events if not exercise_of(event.stream)])
+        await handle(part, batch)
+
+    return handle_others
 
 
 def part_name(group: str, partition: Partition) -> str:

@@ -30,6 +30,7 @@ from citybrain.mesh.entrypoints.windows import Window, Windows
 from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime import exercises
 from citybrain.mesh.runtime.clock import MICROSECONDS, DrivenClock
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.server import find_method
@@ -91,6 +92,7 @@ class Running:
         request_id: str = "",
         deadline_s: float | None = None,
         correlation_id: str = "",
+        exercise: str = "",
         **claims: Any,
     ) -> Any:
         """Calls a method of the contract as `caller` would, with a token that allows everything, or only what `claims` say
@@ -108,6 +110,8 @@ class Running:
             metadata = [self.parts.bearer(caller, **claims), (ctx.REQUEST_ID, request_id or uuid.uuid4().hex)]
             if correlation_id:
                 metadata.append(("baggage", f"{names.INCIDENT_ID}={quote(correlation_id)}"))
+            if exercise:
+                metadata.append((exercises.HEADER, exercise))
             return self._call(name, what, metadata, deadline_s)
         if isinstance(entrypoint, Timer):
             return greenlets().do(entrypoint.run(self._process.clock.now()))

@@ -47,7 +47,7 @@ class Moving(View[MovingRow]):
         def apply(row: MovingRow | None, event: Heard) -> MovingRow | None:
             return moved(row, event.data, calls_off)
 
-        super().__init__(EVENTS, listing.key, apply, row=MovingRow)
+        super().__init__(EVENTS, listing.key, apply, row=MovingRow, exercises=True)
 
     async def reached(self, partition: Partition) -> int:
         """The position of a partition up to which the rows hold everything. They may hold more."""

@@ -19,6 +19,7 @@ from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.subscriptions.groups import ServiceReadModels
 from citybrain.observability.logs import logger
+from citybrain.sagas.engine.exercises import saga_of
 from citybrain.sagas.engine.moving import NOW, Moving, due
 from citybrain.sagas.engine.records import Records
 
@@ -121,7 +122,7 @@ class Ownership:
         while True:
             page = await log.read_log(part.position, types=_TYPES)
             for event in {event.stream: event for event in page.events}.values():
-                self._carrier.look_at(self._records.saga_of(event.stream), event.version, event.type in _ENDED)
+                self._carrier.look_at(saga_of(event.stream), event.version, event.type in _ENDED)
             part.position = page.reached
             if part.position >= log.head():
                 self._process.activity.changed()
@@ -139,7 +140,7 @@ class Ownership:
         while reached < head:
             page = await log.read_log(reached, types=_TYPES)
             for event in page.events:
-                saga_id = self._records.saga_of(event.stream)
+                saga_id = saga_of(event.stream)
                 if event.type in _ENDED:
                     now.pop(saga_id, None)
                     later.pop(saga_id, None)

@@ -18,11 +18,13 @@ from citybrain.mesh.access.principal import service_subject
 from citybrain.mesh.events import Heard, UnreadableEvent, classification_of, type_name
 from citybrain.mesh.personal.vault import lay_down
 from citybrain.mesh.runtime import context as ctx
+from citybrain.mesh.runtime.exercises import stream_in
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent
+from citybrain.sagas.engine.exercises import parted
 from citybrain.sagas.engine.state import ENDED, SagaState, evolve
 
 _NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
@@ -70,11 +72,8 @@ class Records:
 
     def stream(self, saga_id: str) -> str:
         """The stream of a saga."""
-        return f"{self._service}/saga-{saga_id}"
-
-    def saga_of(self, stream: str) -> str:
-        """The saga whose stream it is."""
-        return stream.removeprefix(f"{self._service}/saga-")
+        exercise, own = parted(saga_id)
+        return stream_in(exercise, f"{self._service}/saga-{own}")
 
     # -- reading --------------------------------------------------------------------------------------------------------
 
@@ -91,7 +90,7 @@ class Records:
             return await self.read(saga_id, Known())
         if known.unreadable and not known.state.saga_id:
             # Its beginning does not read: it is a saga all the same.
-            known = replace(known, state=replace(known.state, saga_id=saga_id))
+            known = replace(known, state=replace(known.state, saga_id=parted(saga_id)[1]))
         return known
 
     def must_be_forgotten(self, known: Known) -> bool:
@@ -127,7 +126,7 @@ class Records:
                 data=b"",
                 occurred_at=now,
                 traceparent=current_traceparent() or known.traceparent,
-                correlation_id=call.correlation_id or saga_id,
+                correlation_id=call.correlation_id or parted(saga_id)[1],
                 causation_id=call.causation_id,
                 actor=service_subject(self._service),
                 classification=classification_of(type_name(event)),

@@ -29,6 +29,7 @@ from citybrain.mesh.events import Heard, timestamp, type_name
 from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import Timer
+from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.service import Provider
@@ -51,6 +52,7 @@ from citybrain.sagas.engine.decider import (
     tries_out,
 )
 from citybrain.sagas.engine.definition import Command, Step, Workflow
+from citybrain.sagas.engine.exercises import in_exercise, parted
 from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.ownership import Ownership
@@ -177,8 +179,10 @@ class SagaRunner(Provider):
         saga_id = workflow.hears[workflow.starts_on](began_with)
         if not saga_id:
             raise BadRequest([("event_json", "does not say which saga it is for: fill in what the id is made of")])
-        wait(self._put(saga_id, _starting(workflow, saga_id, began_with, behalf_of(by))))
-        state = self.load(saga_id)
+        exercise = ctx.current().exercise
+        known_as = in_exercise(exercise, saga_id)
+        wait(self._put(known_as, _starting(workflow, saga_id, began_with, behalf_of(by), exercise)))
+        state = self.load(known_as)
         if state.workflow != name:
             raise Refused(f"saga {saga_id} is of the workflow {state.workflow}: GetSaga shows it", "IS_OF_ANOTHER_WORKFLOW")
         return state
@@ -268,16 +272,17 @@ class SagaRunner(Provider):
     # -- events ---------------------------------------------------------------------------------------------------------
 
     async def _hear(self, heard: Heard) -> None:
-        kind = type(heard.data)
+        kind, exercise = type(heard.data), exercise_of(heard.stored.stream)
         # Each version says itself what its sagas hear; only the newest begins any.
         hearing: dict[str, None] = {}
         for workflow in self._workflows.values():
             hearing[_whose(workflow, heard.data)] = None
             if kind is workflow.starts_on and workflow is self._newest[workflow.name]:
                 saga_id = workflow.hears[kind](heard.data)
-                await self._put(saga_id, _starting(workflow, saga_id, heard.data, behalf_of(heard.stored.actor)))
+                starting = _starting(workflow, saga_id, heard.data, behalf_of(heard.stored.actor), exercise)
+                await self._put(in_exercise(exercise, saga_id), starting)
         for saga_id in filter(None, hearing):
-            await self._put_heard(saga_id, heard)
+            await self._put_heard(in_exercise(exercise, saga_id), heard)
 
     async def _put_heard(self, saga_id: str, heard: Heard) -> None:
         try:
@@ -434,7 +439,8 @@ class SagaRunner(Provider):
         outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
         trigger = trace.get_current_span().get_span_context()
         links = [trace.Link(trigger)] if trigger.is_valid else []
-        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: saga_id}))
+        exercise, incident = parted(saga_id)
+        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: incident}))
         tracer = self._process.tracing.tracer(self._name)
         async with contextlib.AsyncExitStack() as turn:
             await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
@@ -443,7 +449,10 @@ class SagaRunner(Provider):
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
                 cause = known.sent.get(one.key, "")
-                work = ctx.Call(self._me, what, one.key, correlation_id=saga_id, causation_id=cause, behalf=known.state.behalf)
+                work = ctx.Call(
+                    self._me, what, one.key, correlation_id=incident, causation_id=cause, behalf=known.state.behalf,
+                    exercise=exercise,
+                )  # fmt: skip
                 ctx.enter(work)
                 result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
@@ -587,8 +596,9 @@ class SagaRunner(Provider):
         await self._process.clock.carry_out(apart())
 
     async def _fired(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
-        otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: saga_id}))
-        ctx.enter(ctx.Call(self._me, "timer", f"{saga_id}/{name}", correlation_id=saga_id))
+        _, incident = parted(saga_id)
+        otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: incident}))
+        ctx.enter(ctx.Call(self._me, "timer", f"{saga_id}/{name}", correlation_id=incident))
 
         def fired(state: SagaState) -> list[Message]:
             return [ev.TimerFired(timer=name)] if (moment, name) in set(due_timers(state)) else []
@@ -608,13 +618,14 @@ class SagaRunner(Provider):
             self._begin(self._record(saga_id, fired, tries=tries))
 
 
-def _starting(workflow: Workflow, saga_id: str, began_with: Message, behalf: str) -> Inputs:
+def _starting(workflow: Workflow, saga_id: str, began_with: Message, behalf: str, exercise: str) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
         if state.saga_id:
             return []
         started = ev.SagaStarted(
-            saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version, behalf=behalf, input=pack(began_with)
-        )
+            saga_id=saga_id, workflow=workflow.name, workflow_version=workflow.version, behalf=behalf, exercise=exercise,
+            input=pack(began_with),
+        )  # fmt: skip
         return [started]
 
     return inputs

@@ -139,6 +139,8 @@ class SagaState:
     """A saga as its events tell it."""
 
     saga_id: str = ""
+    # The exercise that it is part of; empty: it is the city's own.
+    exercise: str = ""
     workflow: str = ""
     workflow_version: int = 0
     phase: Phase = "new"
@@ -246,7 +248,7 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
         case ev.SagaStarted():
             state.saga_id, state.workflow, state.workflow_version = event.saga_id, event.workflow, event.workflow_version
             state.input, state.started_at, state.phase = unpack(event.input), at, "running"
-            state.behalf = event.behalf
+            state.behalf, state.exercise = event.behalf, event.exercise
         case ev.StepSent():
             _begin(state, event.step, at, "step", "sent", key=event.key, tries=event.try_number, deadline=event.deadline)
         case ev.WaitBegan():

@@ -86,3 +86,33 @@ def test_a_patient_stays_and_everything_that_was_reserved_is_free_again(city: Pa
     told = city.incident(incident)
     assert (told.state, told.outcome) == (command.INCIDENT_STATE_CLOSED, "the patient stays")
     assert (sorted(free(city)[0]), free(city)[1]) == (["a0", "a1"], {"h1": 5, "h2": 5})
+
+
+def test_a_drill_goes_through_every_department_and_the_city_finds_nothing_of_it(city: PaperCity) -> None:
+    drill = [("x-exercise", "fire-2026"), ("x-request-id", "drill-1")]
+    request = command.ReportEmergencyRequest(
+        channel=command.CHANNEL_PHONE, severity=command.SEVERITY_CRITICAL, place=RoadPlace(edge_id="e3", position_m=20)
+    )
+    incident = city.command.ReportEmergency(request, metadata=drill, timeout=10).incident.incident_id
+    known_as = f"fire-2026~{incident}"
+    city.until(lambda: city.step(known_as, "at_scene") == "waiting")
+    saga = city.saga(known_as)
+    assert (saga.saga_id, saga.exercise, saga.correlation_id) == (known_as, "fire-2026", incident)
+    assert {step.name for step in saga.steps if step.status == "done"} >= {"reserve_ambulance", "reserve_bed", "grant_priority"}
+    # The same ambulance is free in the city, and goes to the next emergency.
+    assert free(city) == (["a0", "a1"], {"h1": 5, "h2": 5})
+    assert [one.saga_id for one in city.call(city.sagas.ListSagas, sagas.ListSagasRequest()).sagas] == []
+    drilled = city.call(city.sagas.ListSagas, sagas.ListSagasRequest(exercise="fire-2026")).sagas
+    assert [one.saga_id for one in drilled] == [known_as]
+    real = city.report("call")
+    city.until(lambda: city.step(real, "at_scene") == "waiting")
+    city.drive(real)
+    city.until(lambda: city.ended(real))
+    # What happens in the drill is told by naming it.
+    ambulance = "a1"
+    for stage in (health.MISSION_STAGE_PATIENT_ON_BOARD, health.MISSION_STAGE_AT_HOSPITAL):
+        report = health.ReportMissionRequest(ambulance_id=ambulance, incident_id=incident, stage=stage)
+        city.health.ReportMission(report, metadata=[("x-exercise", "fire-2026")], timeout=10)
+    city.until(lambda: city.ended(known_as))
+    assert city.saga(known_as).state == sagas.SAGA_STATE_COMPLETED
+    assert free(city) == (["a0", "a1"], {"h1": 4, "h2": 5})

@@ -24,6 +24,7 @@ from citybrain.mesh.events import (
     type_name,
 )
 from citybrain.mesh.providers.following import Follow, _wanted
+from citybrain.mesh.runtime.context import Call
 
 HOSPITAL = health.HospitalRegistered(hospital_id="h1", name="浙江大学医学院附属第一医院")
 
@@ -92,4 +93,4 @@ def test_moments_come_back_to_the_microsecond(moment: int) -> None:
     ],
 )
 def test_a_follower_sees_what_it_may_and_asked_for(follow: Follow, event: StoredEvent, wanted: bool) -> None:
-    assert _wanted(follow, CALLER, event) is wanted
+    assert _wanted(follow, Call("", "", "", principal=CALLER), event) is wanted

@@ -37,6 +37,8 @@ class Department(Service):
     calls: ClassVar[list[str]] = []
     # For which event each was made.
     causes: ClassVar[list[str]] = []
+    # In which exercise.
+    exercises: ClassVar[list[str]] = []
     fails: ClassVar[dict[str, Exception]] = {}
     held: ClassVar[dict[str, asyncio.Event]] = {}
     # How long an answer is.
@@ -47,6 +49,7 @@ class Department(Service):
         name = request.signal_id
         self.calls.append(name)
         self.causes.append(context.current().causation_id)
+        self.exercises.append(context.current().exercise)
         if name in self.held:
             wait(self.held[name].wait())
         if name in self.fails:
@@ -94,7 +97,7 @@ class City:
         """What its subscription waits for before it hears anything."""
         if alone:
             Department.calls, Department.fails, Department.held, Department.long = [], {}, {}, {}
-            Department.causes = []
+            Department.causes, Department.exercises = [], []
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
         workflows = [*older, self.workflow]
         members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner(workflows, retired), "moving": Moving(workflows)}
