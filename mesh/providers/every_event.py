@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import re
 import time
@@ -14,7 +13,6 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from citybrain.event_store.store import StoredEvent, StoreError
-from citybrain.event_store.subscription import Batch
 from citybrain.mesh.events import message_class
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.runtime.greenlets import wait
@@ -23,9 +21,6 @@ from citybrain.mesh.subscriptions.groups import GroupMember, Part
 from citybrain.observability.logs import logger
 
 R = TypeVar("R")
-# A page of the log that is not full is followed by a pause: many events are then folded at once, and each costs little.
-_FULL = 500
-_PAUSE_S = 1.0
 # How often it looks for services that have published for the first time.
 _SERVICES_S = 60.0
 _CONTRACT = re.compile(r"(citybrain\.[a-z0-9_]+\.v\d+)\.\w+")
@@ -47,6 +42,7 @@ class EveryEvent(View[R]):
     """
 
     rests = False
+    pause_s = 1.0
 
     def __init__(self, apply: Callable[[R | None, Recorded], R], *, row: type[R]) -> None:
         super().__init__((), _type, cast(Any, apply), row=row)
@@ -70,20 +66,6 @@ class EveryEvent(View[R]):
     async def _keyed(self, part: Part, events: Sequence[StoredEvent]) -> list[tuple[str, Any]]:
         where = f"@{part.partition.name}" if part.partition.name else ""
         return [(event.type + where, Recorded(event, _unreadable(event))) for event in events]
-
-    @override
-    async def _fold(self, generation: int, part: Part, batch: Batch) -> None:
-        await super()._fold(generation, part, batch)
-        subscription = part.subscription
-        if len(batch.events) >= _FULL or subscription is None or batch.unparked:
-            return
-        # All of it is kept: nobody who looks how far the group is has to wait for the end of the pause, or finds it stalled.
-        subscription.position = batch.reached
-        subscription.pauses = True
-        try:
-            await asyncio.sleep(_PAUSE_S)
-        finally:
-            subscription.pauses = False
 
     @override
     async def _look(self) -> None:

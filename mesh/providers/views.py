@@ -37,6 +37,8 @@ _LOOK_S = 1.0
 _BUILDING_LOOK_S = 0.05
 # How long the rows of an earlier live generation stay.
 _OLD_S = 10.0
+# A page of the log with so many events is followed by the next at once.
+_FULL = 500
 # So many rows of the live generation are read to see whether they fit.
 _TRIED = 10
 Key = Callable[[Heard], str | None]
@@ -76,6 +78,8 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     container: Container
     rests = True
     """Whether rest waits until its events are folded."""
+    pause_s = 0.0
+    """How long it waits between two pages of the log that are not full: many events are then folded at once, which costs less."""
 
     def __init__(
         self,
@@ -190,6 +194,20 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
                 continue
         self._changed()
         self.container.process.activity.changed()
+        if self.pause_s:
+            await self._pause(part, batch)
+
+    async def _pause(self, part: Part, batch: Batch) -> None:
+        subscription = part.subscription
+        if len(batch.events) >= _FULL or subscription is None or batch.unparked:
+            return
+        # All of it is kept: nobody who looks how far the group is has to wait for the end of the pause, or finds it stalled.
+        subscription.position = batch.reached
+        subscription.pauses = True
+        try:
+            await asyncio.sleep(self.pause_s)
+        finally:
+            subscription.pauses = False
 
     async def _keyed(self, part: Part, events: Sequence[StoredEvent]) -> list[tuple[str, Any]]:
         """The events as `apply` gets them, each with the key of its row; those without one are left out."""

@@ -39,7 +39,10 @@ class MovingRow:
 
 
 class Moving(View[MovingRow]):
-    """The sagas of some workflows that must move."""
+    """The sagas of some workflows that must move. It may be a moment behind: who takes sagas up reads the log behind it too."""
+
+    rests = False
+    pause_s = 1.0
 
     def __init__(self, workflows: Sequence[Workflow]) -> None:
         calls_off = {type_name(event) for workflow in workflows for event in workflow.undo_on}

@@ -25,7 +25,7 @@ STRANGE = "citybrain.nowhere.v1.NothingKnown"
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.mesh.providers.every_event._PAUSE_S", 0.01)
+    monkeypatch.setattr("citybrain.mesh.providers.every_event.EveryEvent.pause_s", 0.01)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_counts_are_there_after_a_restart_and_no_event_counts_twice(tmp_path
 
 
 def test_behind_the_log_it_reads_page_after_page_without_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.mesh.providers.every_event._PAUSE_S", 3600.0)
+    monkeypatch.setattr("citybrain.mesh.providers.every_event.EveryEvent.pause_s", 3600.0)
     with running(CatalogueService, folder=tmp_path) as before:
         before.tell(AmbulanceReserved(ambulance_id="a1"))
         until_counted(before, RESERVED, 1)
@@ -102,7 +102,7 @@ def test_behind_the_log_it_reads_page_after_page_without_a_pause(tmp_path: Path,
 
 
 def test_rest_does_not_wait_for_the_catalogue(catalogue: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.mesh.providers.every_event._PAUSE_S", 3600.0)
+    monkeypatch.setattr("citybrain.mesh.providers.every_event.EveryEvent.pause_s", 3600.0)
     catalogue.tell(AmbulanceReserved(ambulance_id="a1"))
     until_counted(catalogue, RESERVED, 1)
     catalogue.tell(AmbulanceReserved(ambulance_id="a2"))
@@ -110,7 +110,7 @@ def test_rest_does_not_wait_for_the_catalogue(catalogue: Running, monkeypatch: p
 
 
 def test_what_is_counted_is_behind_no_longer_although_it_pauses(catalogue: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citybrain.mesh.providers.every_event._PAUSE_S", 3600.0)
+    monkeypatch.setattr("citybrain.mesh.providers.every_event.EveryEvent.pause_s", 3600.0)
     member = catalogue._view("events").member
     write(catalogue, STRANGE, b"")
     until_counted(catalogue, STRANGE, 1)
