@@ -79,7 +79,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     rests = True
     """Whether rest waits until its events are folded."""
     pause_s = 0.0
-    """How long it waits between two pages of the log that are not full: many events are then folded at once, which costs less."""
+    """How long it waits after a page of the log that is not full: many events are then folded at once, which costs less."""
 
     def __init__(
         self,

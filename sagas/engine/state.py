@@ -235,7 +235,8 @@ def pack(message: Message) -> PackedAny:
 def evolve(state: SagaState, event: Message, at: int) -> SagaState:
     """The state after an event that happened at city time `at`. Returns a new state."""
     state = copy.copy(state)
-    state.steps = {name: copy.copy(step) for name, step in state.steps.items()}
+    # A step is copied when it changes.
+    state.steps = dict(state.steps)
     before = state.phase
     _apply(state, event, at)
     if state.phase != before:
@@ -378,7 +379,7 @@ def _resume(state: SagaState) -> None:
     state.asked_for = ""
     state.past = tuple(map(_undo_anew, state.past))
     for name, step in state.steps.items():
-        state.steps[name] = step = _undo_anew(step)
+        state.steps[name] = step = _undo_anew(copy.copy(step))
         if not state.undo_begun and step.status not in ("done", "skipped", "again"):
             step.status = "resumed"
 
@@ -389,7 +390,7 @@ def _retry(state: SagaState, step: str, at: int) -> None:
         if one.name == step and one.undo in ("pausing", "failed"):
             state.past = (*state.past[:number], _undo_again(one), *state.past[number + 1 :])
             return
-    present = state.steps[step]
+    present = state.steps[step] = copy.copy(state.steps[step])
     if present.undo in ("pausing", "failed"):
         state.steps[step] = _undo_again(present)
     else:
@@ -411,7 +412,7 @@ def _undo_again(step: StepState) -> StepState:
 
 
 def _change(state: SagaState, step: str, at: int, **values: Any) -> None:
-    changed = state.steps[step]
+    changed = state.steps[step] = copy.copy(state.steps[step])
     for name, value in values.items():
         setattr(changed, name, value)
     changed.changed_at = at

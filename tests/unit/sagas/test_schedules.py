@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,7 +34,7 @@ from citybrain.sagas.engine.definition import (
     Wait,
     Workflow,
 )
-from citybrain.sagas.engine.state import SagaState
+from citybrain.sagas.engine.state import SagaState, evolve
 from citybrain.sagas.workflows import published
 from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.helpers import schedules
@@ -122,6 +123,19 @@ def test_a_seed_says_all_that_happens() -> None:
     for seed in range(10):
         first, second = (str(Schedule(EVERY_WORD, seed, set()).play()) for _ in range(2))
         assert first == second
+
+
+@pytest.mark.parametrize("workflow", [EVERY_WORD, GOING_BACK], ids=lambda one: one.name)
+def test_a_new_state_leaves_the_one_before_as_it_was(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def checked(state: SagaState, event: Message, at: int) -> SagaState:
+        before = copy.deepcopy(state)
+        after = evolve(state, event, at)
+        assert state == before, f"{type(event).__name__} has changed the state before it"
+        return after
+
+    monkeypatch.setattr(decider, "evolve", checked)
+    monkeypatch.setattr(testing, "evolve", checked)
+    play(workflow, range(12))
 
 
 # -- what is broken on purpose is found -----------------------------------------------------------------------------------
