@@ -20,6 +20,7 @@ from benchmarks import (
     reload,
     rides,
     saga_list,
+    saga_processes,
     sagas,
     whole_mesh,
 )  # fmt: skip
@@ -43,6 +44,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "readings-10k": readings_10k.measure,
     "readings-10k-engines": readings_10k.measure_engines,
     "sagas": sagas.measure,
+    "saga-processes": saga_processes.measure,
     "saga-list": lambda full: saga_list.measure(5000 if full else 2000),
     "emergency-response": lambda full: emergency_response.measure(),
 }

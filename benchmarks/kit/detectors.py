@@ -33,7 +33,7 @@ def fold(sums: Sum | None, reading: Sum) -> Sum:
     return reading if sums is None else (sums[0] + reading[0], sums[1] + reading[1])
 
 
-@whole
+@whole()
 class DetectorsService(Service):
     """Folds readings of detectors."""
 

@@ -76,7 +76,18 @@ def _cpu(pid: int) -> float:
 @contextmanager
 def kit(folder: Path, service: str = "bench") -> Iterator[subprocess.Popen[str]]:
     """One of the services of the benchmark in a process of its own, on the kit."""
-    command = [sys.executable, "-m", "citybrain.mesh.startup.serve", service, "--folder", str(SERVICES), "--data", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "citybrain.mesh.startup.serve",
+        service,
+        "--folder",
+        str(SERVICES),
+        "--data",
+        str(folder),
+        "--port",
+        "0",
+    ]
     with _server([*command, "--tethered"]) as server:
         yield server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,20 +46,24 @@ def count(row: Counted | None, heard: Heard) -> Counted:
     return Counted((row.count if row else 0) + 1)
 
 
-def whole(service: S) -> S:
+def whole(contract: Any = pb, name: str = "TrafficService") -> Callable[[S], S]:
     """Refuses the methods that no benchmark calls: a service must answer its whole contract."""
-    for method in pb.DESCRIPTOR.services_by_name["TrafficService"].methods:
-        if not hasattr(service, method.name):
 
-            def refuse(self: Any, request: Any) -> Any:
-                raise Refused("nothing is measured by this method", "NOT_MEASURED")
+    def filled(service: S) -> S:
+        for method in contract.DESCRIPTOR.services_by_name[name].methods:
+            if not hasattr(service, method.name):
 
-            refuse.__name__ = method.name
-            setattr(service, method.name, rpc(refuse))
-    return service
+                def refuse(self: Any, request: Any) -> Any:
+                    raise Refused("nothing is measured by this method", "NOT_MEASURED")
+
+                refuse.__name__ = method.name
+                setattr(service, method.name, rpc(refuse))
+        return service
+
+    return filled
 
 
-@whole
+@whole()
 class BenchService(Service):
     """Answers, decides and folds as little as possible."""
 
@@ -77,7 +82,7 @@ class BenchService(Service):
         return self.reports.handle(request.signal_id, lambda now: [event], lambda after, _: pb.ReportSignalResponse())
 
 
-@whole
+@whole()
 class FoldingService(Service):
     """Folds reports into a row for each signal."""
 
@@ -85,7 +90,7 @@ class FoldingService(Service):
     counted = View((ev.SignalReported,), key, count, row=Counted)
 
 
-@whole
+@whole()
 class ReactingService(Service):
     """Hears reports, one event after the other."""
 
