@@ -1,12 +1,13 @@
 """The road network as a graph: ways on it, how long they take, and how far apart two places are. Pure, for every sector.
 
-The way is the shortest in free flow. How fast a vehicle drives along it is for its sector to say (`Driving`).
+The way is the shortest in free flow. How fast a vehicle drives along it is for its sector to say (`Driving`). No way leads
+through a closed road; it may begin on one, and end on one: who needs help may be there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,23 +84,27 @@ def build(edges: Iterable[Edge]) -> Roads:
     return Roads(graph, length, speed)
 
 
-def routes_to(roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace], driving: Driving) -> dict[str, Route]:
-    """A route to the target from each origin that can reach it."""
-    paths = _shortest(roads.graph.reverse(copy=False), target)
+def routes_to(
+    roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace], driving: Driving, closed: Collection[str] = frozenset()
+) -> dict[str, Route]:
+    """A route to the target from each origin that can reach it. `closed`: the roads that nobody drives through."""
+    paths = _shortest(roads.graph.reverse(copy=False), target, closed)
     found = {}
     for name, origin in origins.items():
-        edges = _around(roads, origin.edge_id) if _passed(origin, target) else paths.get(origin.edge_id, [])[::-1]
+        edges = _around(roads, origin.edge_id, closed) if _passed(origin, target) else paths.get(origin.edge_id, [])[::-1]
         if edges:
             found[name] = _route(roads, edges, origin, target, driving)
     return found
 
 
-def routes_from(roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace], driving: Driving) -> dict[str, Route]:
-    """A route from the origin to each target that can be reached."""
-    paths = _shortest(roads.graph, origin)
+def routes_from(
+    roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace], driving: Driving, closed: Collection[str] = frozenset()
+) -> dict[str, Route]:
+    """A route from the origin to each target that can be reached. `closed`: the roads that nobody drives through."""
+    paths = _shortest(roads.graph, origin, closed)
     found = {}
     for name, target in targets.items():
-        edges = _around(roads, origin.edge_id) if _passed(origin, target) else paths.get(target.edge_id, [])
+        edges = _around(roads, origin.edge_id, closed) if _passed(origin, target) else paths.get(target.edge_id, [])
         if edges:
             found[name] = _route(roads, edges, origin, target, driving)
     return found
@@ -143,26 +148,33 @@ def _passed(origin: RoadPlace, target: RoadPlace) -> bool:
     return origin.edge_id == target.edge_id and target.position_m < origin.position_m
 
 
-def _around(roads: Roads, edge_id: str) -> list[str]:
+def _around(roads: Roads, edge_id: str, closed: Collection[str]) -> list[str]:
     """The shortest way around to the beginning of a road, from its end; empty where there is none."""
     import networkx as nx
 
     # Without a target: with one, the library gives one number and one path.
-    found: Any = nx.single_source_dijkstra(roads.graph, edge_id, weight="seconds")
+    found: Any = nx.single_source_dijkstra(roads.graph, edge_id, weight=_weight(edge_id, closed))
     seconds, paths = found
     # The drive through the road itself costs the same on every way around.
-    before = [edge for edge in roads.graph.predecessors(edge_id) if edge in paths]
+    before = [edge for edge in roads.graph.predecessors(edge_id) if edge in paths and (edge == edge_id or edge not in closed)]
     if not before:
         return []
     return [*paths[min(before, key=lambda edge: (seconds[edge], edge))], edge_id]
 
 
-def _shortest(graph: Any, source: RoadPlace) -> dict[str, list[str]]:
+def _shortest(graph: Any, source: RoadPlace, closed: Collection[str]) -> dict[str, list[str]]:
     """The edges to drive along, by where they lead to."""
     import networkx as nx
 
-    _, paths = nx.single_source_dijkstra(graph, source.edge_id, weight="seconds")
+    _, paths = nx.single_source_dijkstra(graph, source.edge_id, weight=_weight(source.edge_id, closed))
     return dict(paths)
+
+
+def _weight(source: str, closed: Collection[str]) -> str | Callable[[str, str, Mapping[str, float]], float | None]:
+    """What an arc costs; None: nobody drives along it. A closed road is reached and not left, unless the way begins there."""
+    if not closed:
+        return "seconds"
+    return lambda before, _after, arc: None if before in closed and before != source else arc["seconds"]
 
 
 def _route(roads: Roads, edges: list[str], origin: RoadPlace, target: RoadPlace, driving: Driving) -> Route:

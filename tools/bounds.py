@@ -26,6 +26,7 @@ WHOLE = {
     "citybrain.safety.v1.SafetyService.AssignUnits": "at most 20 units of each kind are asked for",
     "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one assignment",
     "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
+    "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
 }
 _SIZES = ("max_bytes", "max_len", "len", "len_bytes", "const", "in")

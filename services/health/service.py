@@ -28,6 +28,7 @@ class HealthService(Service):
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance, row=views.AmbulanceRow)
     hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital, row=views.HospitalRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
     paging = Paging()
 
     @rpc
@@ -259,9 +260,11 @@ class HealthService(Service):
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
         roads.require(place, "the place of the emergency")
-        routes = off_loop(search, roads, place, ends)
+        closed = self.closed_roads.derived(views.closed)
+        routes = off_loop(search, roads, place, ends, closed)
         if not routes:
-            raise Refused(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}", "UNREACHABLE")
+            reopen = f" ({len(closed)} roads are closed: reopen one if it can be driven through)" if closed else ""
+            raise Refused(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}{reopen}", "UNREACHABLE")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
         return [Candidate(name, ends[name], route) for name, route in ranked]
 

@@ -8,7 +8,7 @@ four networks; of a time made from the measured speeds of cars it was 28, 39, 26
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
@@ -25,11 +25,15 @@ def build(rows: Iterable[RoadRow]) -> Roads:
     return network.build(edge for row in rows for edge in row.edges)
 
 
-def routes_to(roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace]) -> dict[str, Route]:
-    """A route to the target from each origin that can reach it."""
-    return network.routes_to(roads, target, origins, AMBULANCE)
+def routes_to(
+    roads: Roads, target: RoadPlace, origins: Mapping[str, RoadPlace], closed: Collection[str] = frozenset()
+) -> dict[str, Route]:
+    """A route to the target from each origin that can reach it, through no closed road."""
+    return network.routes_to(roads, target, origins, AMBULANCE, closed)
 
 
-def routes_from(roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace]) -> dict[str, Route]:
-    """A route from the origin to each target that can be reached."""
-    return network.routes_from(roads, origin, targets, AMBULANCE)
+def routes_from(
+    roads: Roads, origin: RoadPlace, targets: Mapping[str, RoadPlace], closed: Collection[str] = frozenset()
+) -> dict[str, Route]:
+    """A route from the origin to each target that can be reached, through no closed road."""
+    return network.routes_from(roads, origin, targets, AMBULANCE, closed)

@@ -1,7 +1,8 @@
-"""Read models: ambulances, hospitals and the road network."""
+"""Read models: ambulances, hospitals, the road network and what of it is closed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from citybrain.health.v1 import events_pb2 as ev
@@ -28,6 +29,7 @@ HOSPITAL_EVENTS = (
     ev.PatientTransferred,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
+CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,14 @@ class RoadRow:
     """A part of the road network."""
 
     edges: list[Edge]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedRow:
+    """A road that nobody drives through, and the closures that keep it closed."""
+
+    edge_id: str
+    closures: tuple[str, ...]
 
 
 def ambulance_key(event: Heard) -> str:
@@ -127,3 +137,23 @@ def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """The newest word on that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
     return RoadRow([(e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)) for e in event.data.edges])
+
+
+def closed_key(event: Heard) -> str:
+    """The road."""
+    assert isinstance(event.data, traffic.RoadClosed | traffic.RoadReopened)
+    return event.data.edge_id
+
+
+def closed_road(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
+    """The road while any closure keeps it closed."""
+    data = event.data
+    assert isinstance(data, traffic.RoadClosed | traffic.RoadReopened)
+    others = tuple(one for one in (row.closures if row is not None else ()) if one != data.closure_id)
+    closures = (*others, data.closure_id) if isinstance(data, traffic.RoadClosed) else others
+    return ClosedRow(data.edge_id, closures) if closures else None
+
+
+def closed(rows: Iterable[ClosedRow]) -> frozenset[str]:
+    """The roads that are closed."""
+    return frozenset(row.edge_id for row in rows)

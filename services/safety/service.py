@@ -45,6 +45,7 @@ class SafetyService(Service):
     fleet = Streams("fleet", fleet.Fleet, fleet.evolve, snapshot_every=500)
     incident_list = View(views.INCIDENT_EVENTS, views.incident_key, views.incident, row=views.IncidentRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
     reports = Source(ahead_s=60, behind_s=86_400)
     people = People()
     paging = Paging()
@@ -267,11 +268,11 @@ class SafetyService(Service):
         """The way of every unit of these kinds that can reach a place, free or not."""
         roads = self.roads.derived(views.network)
         roads.require(place, "the place of the incident")
-        units = self.fleet.load(CITY).units
+        units, closed = self.fleet.load(CITY).units, self.closed_roads.derived(views.closed)
         found: dict[str, Route] = {}
         for kind in kinds:
             stations = {key: unit.station for key, unit in units.items() if unit.kind == kind}
-            found |= off_loop(routes_to, roads, place, stations, fleet.DRIVING[kind])
+            found |= off_loop(routes_to, roads, place, stations, fleet.DRIVING[kind], closed)
         return found
 
 

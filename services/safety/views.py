@@ -1,4 +1,4 @@
-"""Read models: the list of incidents, and roads with their districts. Units are listed from their stream, which has all."""
+"""Read models: the list of incidents, roads with their districts, closed roads. Units are listed from their own stream."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ INCIDENT_EVENTS = (
     ev.SafetyIncidentClosed,
 )
 ROAD_EVENTS = (traffic.RoadsPublished,)
+CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ class RoadRow:
 
     edges: list[Edge]
     districts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedRow:
+    """A road that nobody drives through, and the closures that keep it closed."""
+
+    edge_id: str
+    closures: tuple[str, ...]
 
 
 def incident_key(event: Heard) -> str:
@@ -133,3 +142,23 @@ def network(rows: Iterable[RoadRow]) -> Roads:
 def keepers(rows: Iterable[RoadRow]) -> dict[str, str]:
     """Road → district, over all parts."""
     return {edge: keeper for row in rows for edge, keeper in row.districts.items()}
+
+
+def closed_key(event: Heard) -> str:
+    """The road."""
+    assert isinstance(event.data, traffic.RoadClosed | traffic.RoadReopened)
+    return event.data.edge_id
+
+
+def closed_road(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
+    """The road while any closure keeps it closed."""
+    data = event.data
+    assert isinstance(data, traffic.RoadClosed | traffic.RoadReopened)
+    others = tuple(one for one in (row.closures if row is not None else ()) if one != data.closure_id)
+    closures = (*others, data.closure_id) if isinstance(data, traffic.RoadClosed) else others
+    return ClosedRow(data.edge_id, closures) if closures else None
+
+
+def closed(rows: Iterable[ClosedRow]) -> frozenset[str]:
+    """The roads that are closed."""
+    return frozenset(row.edge_id for row in rows)

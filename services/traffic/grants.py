@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
-from citybrain.traffic.v1.events_pb2 import PriorityGranted, PriorityReleased, VehicleLost, VehicleMissing
+from citybrain.traffic.v1.events_pb2 import PriorityGranted, PriorityReleased, VehicleLost, VehicleMissing, WayBlocked
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, Refused
@@ -17,11 +17,15 @@ REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Priority for a vehicle along a route, and whether the vehicle was last known to be lost, or missing."""
+    """Priority for a vehicle along a route, and whether the vehicle was last known to be lost, or missing.
+
+    `blocked_by`: the closures on its way that were told.
+    """
 
     granted: PriorityGranted
     lost: bool = False
     missing: bool = False
+    blocked_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ def evolve(state: PriorityState, event: Message) -> PriorityState:
         case VehicleLost() | VehicleMissing() if event.grant_id in state.grants:
             silent = replace(state.grants[event.grant_id], lost=True, missing=isinstance(event, VehicleMissing))
             return replace(state, grants={**state.grants, event.grant_id: silent})
+        case WayBlocked() if event.grant_id in state.grants:
+            grant = state.grants[event.grant_id]
+            blocked = replace(grant, blocked_by=(*grant.blocked_by, event.closure_id))
+            return replace(state, grants={**state.grants, event.grant_id: blocked})
     return state
 
 
@@ -75,6 +83,9 @@ def release(state: PriorityState, request: pb.ReleasePriorityRequest) -> list[Me
     ]  # fmt: skip
 
 
-def tell(state: PriorityState, silent: VehicleLost | VehicleMissing) -> list[Message]:
-    """Records that a vehicle is lost or missing, if its priority still stands."""
-    return [silent] if silent.grant_id in state.grants else []
+def tell(state: PriorityState, told: VehicleLost | VehicleMissing | WayBlocked) -> list[Message]:
+    """Records what became of a vehicle or of its way, if its priority still stands; a closure on its way once."""
+    grant = state.grants.get(told.grant_id)
+    if grant is None or (isinstance(told, WayBlocked) and told.closure_id in grant.blocked_by):
+        return []
+    return [told]

@@ -16,12 +16,16 @@ from citybrain.services.traffic.conflicts import Lights, Way, prepare
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Edge lengths in metres; the signal that rules the way from one edge to the next, and the one at the end of an edge."""
+    """Edge lengths in metres; the signal that rules the way from one edge to the next, and the one at the end of an edge.
+
+    `closed`: the roads that nobody drives through now.
+    """
 
     length_m: Mapping[str, float] = field(default_factory=dict)
     lights: Mapping[str, Lights] = field(default_factory=dict)
     at_way: Mapping[Way, str] = field(default_factory=dict)
     at_end: Mapping[str, str] = field(default_factory=dict)
+    closed: frozenset[str] = frozenset()
 
 
 def build(edges: Iterable[RoadEdge], signals: Iterable[Signal]) -> Network:

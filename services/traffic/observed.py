@@ -12,9 +12,10 @@ from citybrain.services.traffic.street import Street
 
 @dataclass(slots=True)
 class Observations:
-    """The street and the speeds as they are known now."""
+    """The street and the speeds as they are known now. `blind_since`: when it was first seen that nobody observes it."""
 
     street: Street = field(default_factory=Street)
+    blind_since: float | None = None
     speeds: Speeds = field(default_factory=Speeds)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from citybrain.traffic.v1.events_pb2 import PriorityGranted
 from citybrain.traffic.v1.traffic_service_pb2 import VehiclePosition
 
+from citybrain.services.traffic.closures import passable
 from citybrain.services.traffic.conflicts import Way
 from citybrain.services.traffic.network import Network, crossings
 from citybrain.services.traffic.signal_timing import ALL_RED_S, YELLOW_S
@@ -54,7 +55,7 @@ def ahead(network: Network, granted: PriorityGranted, position: VehiclePosition,
 
     None beyond the place where it will stand next. While it is inside a junction, the signal there is not passed yet. Only the
     next 4 can be due, and the signal behind the place where it will stand, while it is not there and a queue is in its way.
-    Nothing where the vehicle has left its route.
+    None that it would reach through a closed road. Nothing where the vehicle has left its route.
     """
     edge_ids = granted.edge_ids
     if not on_route(network, edge_ids, position):
@@ -63,7 +64,8 @@ def ahead(network: Network, granted: PriorityGranted, position: VehiclePosition,
     speed = max(_SLOWEST_MPS, SHARE_OF_DESIRED_SPEED * position.desired_speed_mps)
     metres = _metres_to_ends(network, edge_ids, position)
     last, short_of_end = _next_stop(network, granted, position)
-    passes = [(k, signal_id) for k, signal_id in crossings(network, edge_ids) if here <= k < last]
+    reached = passable(granted, here, network.closed)
+    passes = [(k, signal_id) for k, signal_id in crossings(network, edge_ids) if here <= k < min(last, reached)]
     signalled = {k for k, _ in passes}
     needs: dict[str, Need] = {}
 
@@ -77,7 +79,7 @@ def ahead(network: Network, granted: PriorityGranted, position: VehiclePosition,
     for number, (k, signal_id) in enumerate(passes):
         add(k, signal_id, (edge_ids[k], edge_ids[k + 1]), metres[k - here], number < SIGNALS_AHEAD)
     to_stop = metres[last - here] - short_of_end
-    if edge_ids[last] in network.at_end and to_stop > _ARRIVED_M:
+    if last <= reached and edge_ids[last] in network.at_end and to_stop > _ARRIVED_M:
         add(last, network.at_end[edge_ids[last]], None, to_stop, queues.get(edge_ids[last], 0) > 0)
     return needs
 

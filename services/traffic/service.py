@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.service import Clock, Follow, Service, Source, Streams, View, every, rpc
-from citybrain.services.traffic import domain, grants, measured, roads, speeds, views
-from citybrain.services.traffic.control import control
+from citybrain.mesh.service import Clock, Follow, Paging, Service, Source, Streams, View, correlate, every, rpc
+from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
+from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.street import observe
@@ -25,11 +26,15 @@ class TrafficService(Service):
     road_parts = Streams("roads", roads.Part, roads.evolve)
     signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
+    closures = Streams("closure", closures.Closure, closures.evolve, district=closures.district_of)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
     road_list = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    keepers = View(views.ROAD_EVENTS, views.road_key, views.keeper, row=views.KeeperRow)
+    closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed, row=views.ClosedRow)
     signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
     observed = Observed()
+    paging = Paging()
     clock = Clock()
     # Observations must be of now: a controller refuses a command that was made for another moment.
     street = Source(ahead_s=5, behind_s=60)
@@ -42,6 +47,35 @@ class TrafficService(Service):
             lambda state: roads.publish(state, request),
             lambda after, _: pb.PublishRoadsResponse(edges_known=len(after.edges)),
         )
+
+    @rpc
+    def CloseRoads(self, request: pb.CloseRoadsRequest) -> pb.CloseRoadsResponse:
+        """Closes roads."""
+        keepers, now = self.keepers.derived(views.keepers), self.clock.now()
+        if request.incident_id:
+            correlate(request.incident_id)
+        return self.closures.handle(
+            request.closure_id,
+            lambda state: closures.close(state, request, keepers, now),
+            lambda _after, _: pb.CloseRoadsResponse(),
+        )
+
+    @rpc
+    def ReopenRoads(self, request: pb.ReopenRoadsRequest) -> pb.ReopenRoadsResponse:
+        """Ends a closure, or bars the one that may still come."""
+        return self.closures.handle(
+            request.closure_id,
+            lambda state: closures.reopen(state, request),
+            lambda after, _: pb.ReopenRoadsResponse(edge_ids=[road.edge_id for road in after.roads]),
+            continues=True,
+        )
+
+    @rpc
+    def ListClosedRoads(self, request: pb.ListClosedRoadsRequest) -> pb.ListClosedRoadsResponse:
+        """By road, in pages."""
+        roads = [road for road in self.closed_roads.derived(views.closures) if views.is_asked_for(road, request)]
+        page, more = self.paging.page(request, roads, views.place_in_list, default=100)
+        return pb.ListClosedRoadsResponse(roads=page, next_page_token=more)
 
     @rpc
     def RegisterSignal(self, request: pb.RegisterSignalRequest) -> pb.RegisterSignalResponse:
@@ -108,10 +142,17 @@ class TrafficService(Service):
 
     @every(1)
     def go_on_unseen(self) -> None:
-        """Runs a step when no observations come: vehicles fall silent and lose their signals all the same."""
-        now = self.clock.now() / 1e6
-        if self.observed.street.vehicles and now - self.observed.street.queues_at > 2 * STEP_S:
+        """Runs a step when no observations come: vehicles fall silent and lose their signals all the same.
+
+        Where none have come for 5 s since the start, nobody knows where vehicles are: then every closed road on a way is told.
+        """
+        now, seen = self.clock.now() / 1e6, self.observed
+        if seen.street.vehicles and now - seen.street.queues_at > 2 * STEP_S:
             self._control(now)
+        elif not seen.street.vehicles:
+            seen.blind_since = now if seen.blind_since is None else seen.blind_since
+            if now - seen.blind_since > SILENT_S:
+                self._tell(self._blocked(silent=True))
 
     # -- control --------------------------------------------------------------------------------------------------------
 
@@ -122,13 +163,22 @@ class TrafficService(Service):
         self.observed.street = step.street
         for command in step.commands:
             self._command(command, states[command.signal_id])
-        for silent in step.told:
+        self._tell(step.told)
+        self._tell(self._blocked())
+
+    def _blocked(self, *, silent: bool = False) -> list[ev.WayBlocked]:
+        closed = self.closed_roads.derived(views.closures)
+        return closures.blocked(self.grant_list.derived(views.grants), closed, self.observed.street, silent=silent)
+
+    def _tell(self, told: Iterable[ev.VehicleLost | ev.VehicleMissing | ev.WayBlocked]) -> None:
+        for one in told:
+            closure = f" {one.closure_id}" if isinstance(one, ev.WayBlocked) else ""
             self.priorities.handle(
-                silent.incident_id,
-                lambda state, silent=silent: grants.tell(state, silent),  # type: ignore[misc]
+                one.incident_id,
+                lambda state, one=one: grants.tell(state, one),  # type: ignore[misc]
                 lambda _after, _: None,
-                label=f"{type(silent).__name__} {silent.grant_id}",
-                because=self.priorities.cause(silent.incident_id),
+                label=f"{type(one).__name__} {one.grant_id}{closure}",
+                because=self.priorities.cause(one.incident_id),
             )
 
     def _command(self, command: ev.SignalCommanded, seen: domain.SignalState) -> None:
@@ -143,4 +193,8 @@ class TrafficService(Service):
         )
 
     def _network(self) -> Network:
-        return replace(self.signal_list.derived(views.network), length_m=self.road_list.derived(views.lengths))
+        return replace(
+            self.signal_list.derived(views.network),
+            length_m=self.road_list.derived(views.lengths),
+            closed=frozenset(road.edge_id for road in self.closed_roads.derived(views.closures)),
+        )

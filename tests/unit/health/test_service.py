@@ -15,7 +15,7 @@ from citybrain.traffic.v1 import events_pb2 as traffic
 from citybrain.mesh.errors import NoneFree, Refused
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.health.service import HealthService
-from citybrain.services.health.views import AmbulanceRow, HospitalRow, RoadRow
+from citybrain.services.health.views import AmbulanceRow, ClosedRow, HospitalRow, RoadRow
 
 # A ring: e1 → e2 → e3 → e1; and an island.
 RING = {"e1": ["e2"], "e2": ["e3"], "e3": ["e1"], "island": []}
@@ -78,6 +78,21 @@ def test_where_none_is_free_or_none_can_come_the_caller_is_told_which() -> None:
             health.ReserveAmbulance(reserve())
         with pytest.raises(Refused, match="the place of the emergency lies on road 'e9'"):
             health.ReserveAmbulance(reserve(edge="e9"))
+
+
+def test_a_way_leads_through_no_closed_road_and_the_caller_is_told_when_none_is_left() -> None:
+    fleet = {"a1": stands("e1"), "a2": stands("e3")}
+    shut = {"e2": ClosedRow("e2", ("c1",))}
+    with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, closed_roads=shut) as health:
+        # From a1 the way to e3 leads through e2.
+        assert health.ReserveAmbulance(reserve("i1", "e3")).ambulance_id == "a2"
+        # Who needs help may be on the closed road.
+        assert list(health.ReserveAmbulance(reserve("i2", "e2")).route.edge_ids) == ["e1", "e2"]
+    with (
+        service_factory(HealthService, roads=ROADS, ambulance_list={"a1": stands("e1")}, closed_roads=shut) as health,
+        pytest.raises(Refused, match=r"any of: a1 \(1 roads are closed: reopen one if it can be driven through\)"),
+    ):
+        health.ReserveAmbulance(reserve())
 
 
 def test_a_station_or_an_entrance_on_no_road_is_refused_once_roads_are_known() -> None:
@@ -341,3 +356,17 @@ def test_only_the_ambulance_on_a_mission_says_that_the_patient_stays_and_once(he
 def test_nobody_diverts_a_patient_who_is_not_expected(health: Running) -> None:
     with pytest.raises(Refused, match="hospital h1 expects nobody for i9"):
         health.fire("DivertPatient", pb.DivertPatientRequest(hospital_id="h1", incident_id="i9", reason="full"))
+
+
+def test_a_road_is_closed_until_the_last_of_its_closures_has_ended(health: Running) -> None:
+    health.tell(traffic.RoadClosed(edge_id="e3", closure_id="c1"), traffic.RoadClosed(edge_id="e3", closure_id="c2"))
+    health.tell(traffic.RoadReopened(edge_id="e3", closure_id="c1"))
+    health.rest()
+    # a2 would come through e3.
+    health.fire("ReportBreakdown", pb.ReportBreakdownRequest(ambulance_id="a1", reason="engine"))
+    health.rest()
+    with pytest.raises(Refused, match="no road leads"):
+        health.fire("ReserveAmbulance", reserve("i1", "e1"))
+    health.tell(traffic.RoadReopened(edge_id="e3", closure_id="c2"))
+    health.rest()
+    assert health.fire("ReserveAmbulance", reserve("i1", "e1")).ambulance_id == "a2"

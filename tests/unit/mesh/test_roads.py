@@ -8,7 +8,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from citybrain.mesh.roads import Driving, Roads, build, metres_around, routes_to
+from citybrain.mesh.roads import Driving, Roads, build, metres_around, routes_from, routes_to
 
 # e1 → e2 → e3, a one-way street.
 STREET = build([("e1", 100, 10, ["e2"]), ("e2", 50, 10, ["e3"]), ("e3", 100, 10, [])])
@@ -78,3 +78,59 @@ def driven(roads: Roads, start: RoadPlace, end: RoadPlace) -> float:
                 through = so_far + roads.length_m[after]
                 reached[after] = min(through, reached.get(after, through))
     return best
+
+
+# -- closed roads -------------------------------------------------------------------------------------------------------------
+
+CAR = Driving(share=1, leg_s=0)
+# From e1 to e4 by e2, and a longer way by e3; e4 leads back to e1.
+BLOCK = build([("e1", 100, 10, ["e2", "e3"]), ("e2", 50, 10, ["e4"]), ("e3", 200, 10, ["e4"]), ("e4", 100, 10, ["e1"])])
+
+
+def way(closed: set[str], start: RoadPlace, end: RoadPlace) -> list[str]:
+    """The way, which must be the same looked for from both ends."""
+    there = routes_from(BLOCK, start, {"x": end}, CAR, closed)
+    assert there == routes_to(BLOCK, end, {"x": start}, CAR, closed)
+    return list(there["x"].edge_ids) if there else []
+
+
+def test_a_way_leads_around_a_closed_road_and_there_is_none_where_no_way_leads_around() -> None:
+    assert way(set(), at("e1", 0), at("e4", 0)) == ["e1", "e2", "e4"]
+    assert way({"e2"}, at("e1", 0), at("e4", 0)) == ["e1", "e3", "e4"]
+    assert way({"e2", "e3"}, at("e1", 0), at("e4", 0)) == []
+
+
+def test_a_way_may_begin_and_end_on_a_closed_road_because_somebody_there_needs_help() -> None:
+    assert way({"e1", "e4"}, at("e1", 0), at("e4", 0)) == ["e1", "e2", "e4"]
+    assert way({"e1", "e2"}, at("e1", 0), at("e2", 40)) == ["e1", "e2"]
+
+
+def test_around_to_a_place_behind_on_the_same_road_leads_through_no_closed_road() -> None:
+    assert way({"e2"}, at("e1", 50), at("e1", 10)) == ["e1", "e3", "e4", "e1"]
+    assert way({"e1"}, at("e1", 50), at("e1", 10)) == ["e1", "e2", "e4", "e1"]
+    assert way({"e4"}, at("e1", 50), at("e1", 10)) == []
+    loop = build([("e1", 100, 10, ["e1"])])
+    assert list(routes_from(loop, at("e1", 50), {"x": at("e1", 10)}, CAR, {"e1"})["x"].edge_ids) == ["e1", "e1"]
+
+
+@for_all(towns(), st.sets(st.sampled_from([f"e{n}" for n in range(6)])))
+def test_a_way_is_as_long_as_one_in_a_network_without_the_closed_roads(
+    town: tuple[Roads, RoadPlace, RoadPlace, float], closed: set[str]
+) -> None:
+    roads, start, end, _ = town
+    gone = closed - {start.edge_id, end.edge_id}
+    left = build(
+        (edge, length, 10, [after for after in roads.graph.successors(edge) if after not in gone])
+        for edge, length in roads.length_m.items()
+        if edge not in gone
+    )
+    found = [routes_from(roads, start, {"x": end}, CAR, closed), routes_to(roads, end, {"x": start}, CAR, closed)]
+    # A way that begins or ends on a closed road leads through that no other time.
+    for one in found:
+        through = list(one["x"].edge_ids)[1:-1] if one else []
+        assert not closed & set(through)
+    if not closed & {start.edge_id, end.edge_id}:
+        there = routes_from(left, start, {"x": end}, CAR)
+        assert [{name: route.length_m for name, route in one.items()} for one in found] == [
+            {name: route.length_m for name, route in there.items()}
+        ] * 2

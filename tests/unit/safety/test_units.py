@@ -9,6 +9,7 @@ import pytest
 from citybrain.roads.v1.roads_pb2 import RoadPlace
 from citybrain.safety.v1 import events_pb2 as ev
 from citybrain.safety.v1 import safety_service_pb2 as pb
+from citybrain.traffic.v1.events_pb2 import RoadClosed, RoadReopened
 
 from citybrain.mesh.errors import BadRequest, NoneFree, NotFound, Refused
 from citybrain.mesh.roads import routes_to
@@ -186,3 +187,16 @@ def test_units_are_listed_by_id_in_pages_by_kind_and_by_district(fleet: Running)
     rest = fleet.fire("ListUnits", pb.ListUnitsRequest(page_size=3, page_token=first.next_page_token))
     assert [[unit.unit_id for unit in page.units] for page in (first, rest)] == [["a9", "f3", "p1"], ["p4", "p6"]]
     assert rest.next_page_token == ""
+
+
+def test_those_come_whose_way_leads_through_no_closed_road(fleet: Running) -> None:
+    incident_id = report(fleet, "e5", 100)
+    fleet.tell(RoadClosed(edge_id="e2", closure_id="c1"))
+    fleet.rest()
+    # p1 would come through e2; p6 drives almost all around the ring, through e2 too.
+    with pytest.raises(NoneFree):
+        assign(fleet, incident_id, "k1", cars=2)
+    assert assign(fleet, incident_id, "k2", cars=1) == ["p4"]
+    fleet.tell(RoadReopened(edge_id="e2", closure_id="c1"))
+    fleet.rest()
+    assert assign(fleet, incident_id, "k3", cars=1) == ["p1"]
