@@ -190,6 +190,7 @@ class CityRun:
                 channel=CHANNELS[(call.number - 1) % len(CHANNELS)],
                 severity=SEVERITIES[call.severity],
                 place=road_place(call.place),
+                another_patient=True,
             )
             known = {"call": call.number, "called_at": second, "place": place_json(call.place), "severity": call.severity}
             try:

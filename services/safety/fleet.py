@@ -15,8 +15,8 @@ from citybrain.safety.v1 import safety_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NoneFree, Refused
+from citybrain.mesh.long_streams import newest
 from citybrain.mesh.roads import Driving
-from citybrain.services.safety.long_streams import newest
 
 # How many ended assignments the fleet remembers at least, to refuse one that comes after its own end. A command is retried for
 # minutes at most, and a city of ten million sends its units less than a thousand times in ten minutes.

@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, Forbidden, Refused
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.long_streams import done
+from citybrain.mesh.merging import Board
 from citybrain.mesh.roads import routes_to
 from citybrain.mesh.service import (
     Caller,
@@ -28,7 +30,6 @@ from citybrain.mesh.service import (
     rpc,
 )
 from citybrain.services.safety import domain, fleet, merging, views
-from citybrain.services.safety.long_streams import done
 
 CITY = "city"
 """The key of the one stream of units."""
@@ -41,7 +42,7 @@ class SafetyService(Service):
 
     name = "safety"
     incidents = Streams("incident", domain.Incident, domain.evolve, district=domain.district_of)
-    boards = Streams("board", merging.Board, merging.evolve, snapshot_every=500)
+    boards = Streams("board", Board, merging.evolve, snapshot_every=500)
     fleet = Streams("fleet", fleet.Fleet, fleet.evolve, snapshot_every=500)
     incident_list = View(views.INCIDENT_EVENTS, views.incident_key, views.incident, row=views.IncidentRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)

@@ -31,7 +31,9 @@ class City:
         self.command = EmergencyCommandServiceStub(channel)
 
     def report(self, phone: str = "") -> Any:
-        asked = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"))
+        asked = pb.ReportEmergencyRequest(
+            channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"), another_patient=True
+        )
         if phone:
             asked.reporter.CopyFrom(pb.Contact(name="王建国", phone=phone))
         return self.command.ReportEmergency(asked, timeout=60).incident

@@ -31,7 +31,7 @@ def changed_while_it_runs(folder: Path, settings: Settings) -> None:
         return MeshChild(mine.data, ["emergency_command"], settings=mine)
 
     asked = pb.ReportEmergencyRequest(
-        channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
+        channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"), another_patient=True,
         reporter=pb.Contact(name="王建国", phone=PHONE),
     )  # fmt: skip
     with city(old) as child, calling(child) as channel:

@@ -28,7 +28,9 @@ LIMIT_S = 60.0
 def report(stub: Any, name: str) -> Any:
     contact = pb.Contact(name=name, phone=f"+86138{len(name):08}")
     place = RoadPlace(edge_id="e1")
-    asked = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=place, reporter=contact)
+    asked = pb.ReportEmergencyRequest(
+        channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=place, reporter=contact, another_patient=True
+    )
     return stub.ReportEmergency(asked, timeout=LIMIT_S).incident
 
 

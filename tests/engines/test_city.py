@@ -25,7 +25,7 @@ def city(settings: Settings) -> Iterator[LocalCity]:
 
 
 def report(stub: Any, request_id: str) -> str:
-    request = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_CRITICAL)
+    request = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_CRITICAL, another_patient=True)
     request.place.edge_id, request.place.position_m = "e1", 3
     end = time.monotonic() + LIMIT_S
     while True:

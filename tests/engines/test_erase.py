@@ -39,7 +39,7 @@ def until(is_so: Callable[[], bool], problem: str) -> None:
 
 def report(command: Any, name: str) -> Any:
     asked = pb.ReportEmergencyRequest(
-        channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
+        channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"), another_patient=True,
         reporter=pb.Contact(name=name, phone=PHONE),
     )  # fmt: skip
     return command.ReportEmergency(asked, timeout=LIMIT_S).incident

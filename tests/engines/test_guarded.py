@@ -135,7 +135,7 @@ def take_an_emergency(settings: Settings) -> None:
     with MeshChild(settings.data, ["emergency_command"], settings=settings) as child, calling(child) as channel:
         command: Any = EmergencyCommandServiceStub(channel)
         asked = pb.ReportEmergencyRequest(
-            channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"),
+            channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=RoadPlace(edge_id="e1"), another_patient=True,
             reporter=pb.Contact(name="王建国", phone="+8613800001111"),
         )  # fmt: skip
         incident = command.ReportEmergency(asked, timeout=LIMIT_S).incident

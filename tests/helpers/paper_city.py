@@ -134,9 +134,12 @@ class PaperCity:
     # -- what people and machines do --------------------------------------------------------------------------------------
 
     def report(self, request_id: str) -> str:
-        """Somebody calls; the incident's id."""
+        """Somebody calls about another patient at the same place; the incident's id."""
         request = command.ReportEmergencyRequest(
-            channel=command.CHANNEL_PHONE, severity=command.SEVERITY_CRITICAL, place=RoadPlace(edge_id="e3", position_m=20)
+            channel=command.CHANNEL_PHONE,
+            severity=command.SEVERITY_CRITICAL,
+            place=RoadPlace(edge_id="e3", position_m=20),
+            another_patient=True,
         )
         incident_id: str = self.call(self.command.ReportEmergency, request, request_id).incident.incident_id
         return incident_id

@@ -25,8 +25,13 @@ PHONE, NAME = "+8613800001111", "王建国"
 
 
 def report(phone: str = PHONE) -> pb.ReportEmergencyRequest:
-    place = RoadPlace(edge_id="e1", position_m=5)
-    asked = pb.ReportEmergencyRequest(channel=pb.CHANNEL_PHONE, severity=pb.SEVERITY_SERIOUS, place=place)
+    """Each is about another patient: which are merged is tested elsewhere."""
+    asked = pb.ReportEmergencyRequest(
+        channel=pb.CHANNEL_PHONE,
+        severity=pb.SEVERITY_SERIOUS,
+        place=RoadPlace(edge_id="e1", position_m=5),
+        another_patient=True,
+    )
     if phone:
         asked.reporter.CopyFrom(pb.Contact(name=NAME, phone=phone))
     return asked

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from citybrain.event_store.snapshots import Snapshot
 from citybrain.event_store.store import ANY
+from citybrain.mesh.merging import Board
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import Service, Streams
@@ -30,11 +31,12 @@ from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.mesh.testing.setting import event_of
 from citybrain.services.district_hub import domain as districts
 from citybrain.services.emergency_command import domain as incidents
+from citybrain.services.emergency_command import merging as medical
 from citybrain.services.health import domain as care
 from citybrain.services.health import places
 from citybrain.services.safety import fleet, merging
+from citybrain.services.traffic import closures, grants
 from citybrain.services.traffic import domain as signals
-from citybrain.services.traffic import grants
 
 PROBE = "citybrain.probe.v1.ProbeService"
 NAMES = st.sampled_from(["a", "b", "西湖"])
@@ -79,9 +81,15 @@ STATES: list[tuple[Any, Callable[[Any, Any], Any], st.SearchStrategy[list[Messag
         care.evolve_search,
         built(health.AmbulanceChosen, health.AmbulanceChoiceRefused, health.AmbulanceDispatchEnded, station=PLACES, **IDS),
     ),
-    (incidents.Incident, incidents.evolve, built(command.IncidentOpened, command.IncidentClosed, place=PLACES, **IDS)),
     (
-        merging.Board,
+        incidents.Incident,
+        incidents.evolve,
+        built(command.IncidentOpened, command.ReportMerged, command.IncidentClosed, report_id=NAMES, place=PLACES, **IDS),
+    ),
+    (Board, medical.evolve, built(command.ReportSorted, command.SortingEnded, report_id=NAMES, place=PLACES, **IDS)),
+    (closures.Closure, closures.evolve, built(traffic.RoadClosed, traffic.RoadReopened, edge_id=NAMES, closure_id=NAMES)),
+    (
+        Board,
         merging.evolve,
         built(
             safety.SignalSorted, safety.SortingEnded, signal_id=NAMES, into_incident_id=st.just("") | NAMES, place=PLACES, **IDS
@@ -103,7 +111,11 @@ STATES: list[tuple[Any, Callable[[Any, Any], Any], st.SearchStrategy[list[Messag
         ),
     ),
     (districts.Notices, districts.evolve_notices, built(hub.DistrictNotified, hub.NoticesBarred, notice_id=NAMES, **IDS)),
-    (grants.PriorityState, grants.evolve, built(traffic.PriorityGranted, traffic.PriorityReleased, traffic.VehicleLost, **IDS)),
+    (
+        grants.PriorityState,
+        grants.evolve,
+        built(traffic.PriorityGranted, traffic.PriorityReleased, traffic.VehicleLost, traffic.WayBlocked, **IDS),
+    ),
     (
         signals.SignalState,
         signals.evolve,

@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
+from citybrain.mesh import merging as kit
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.merging import Board
 from citybrain.mesh.roads import Roads, build
 from citybrain.services.safety import merging
-from citybrain.services.safety.merging import REACHES, Board
+from citybrain.services.safety.merging import REACHES
 
 NOON = 1_767_600_000_000_000
 MINUTE = 60_000_000
@@ -28,7 +30,7 @@ KINDS = sorted(REACHES)
 
 def north(metres: float) -> pb.Position:
     """A position so many metres north of the lake."""
-    return pb.Position(latitude=WEST_LAKE.latitude + math.degrees(metres / merging.EARTH_M), longitude=WEST_LAKE.longitude)
+    return pb.Position(latitude=WEST_LAKE.latitude + math.degrees(metres / kit.EARTH_M), longitude=WEST_LAKE.longitude)
 
 
 def report(
@@ -156,8 +158,8 @@ def test_the_board_remembers_where_the_newest_reports_were_sorted_to_by_itself()
     split = report("b", position=WEST_LAKE)
     split.split_off = True
     assert after(board, split).sorted_to == {"sig-a": "a", "sig-b": "a"}
-    many = after(board, *(report(f"n{number}") for number in range(2 * merging.REMEMBERED - 1)))
-    assert (len(many.sorted_to), list(many.sorted_to)[-1]) == (merging.REMEMBERED, f"sig-n{2 * merging.REMEMBERED - 2}")
+    many = after(board, *(report(f"n{number}") for number in range(2 * kit.REMEMBERED - 1)))
+    assert (len(many.sorted_to), list(many.sorted_to)[-1]) == (kit.REMEMBERED, f"sig-n{2 * kit.REMEMBERED - 2}")
 
 
 # -- whatever comes ---------------------------------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def test_a_report_goes_to_an_incident_that_it_fits_and_to_none_that_is_farther(d
     for one in day:
         reach = REACHES[one.kind]
         before, (board, (went,)) = board, sorted_in(one, board=board)
-        metres = merging.distances(before.spots, one, ROADS, reach.metres)
+        metres = kit.distances(before.spots, merging.seen(one), ROADS, reach.metres)
         at = one.observed_at.ToMicroseconds()
         fits = {
             number: metres[number]
@@ -220,9 +222,7 @@ def test_a_report_goes_to_an_incident_that_it_fits_and_to_none_that_is_farther(d
 
 def test_a_distance_between_positions_is_that_over_the_ground() -> None:
     # A degree of latitude, and one of longitude at 60° north, which is half as long.
-    a_degree = math.radians(1) * merging.EARTH_M
-    assert merging.straight_m(pb.Position(latitude=30), pb.Position(latitude=31)) == pytest.approx(a_degree)
-    along = merging.straight_m(pb.Position(latitude=60), pb.Position(latitude=60, longitude=1))
-    assert along == pytest.approx(a_degree / 2, rel=1e-4)
-    ends = pb.Position(latitude=90), pb.Position(latitude=-90, longitude=180)
-    assert merging.straight_m(*ends) == pytest.approx(math.pi * merging.EARTH_M)
+    a_degree = math.radians(1) * kit.EARTH_M
+    assert kit.straight_m((30, 0), (31, 0)) == pytest.approx(a_degree)
+    assert kit.straight_m((60, 0), (60, 1)) == pytest.approx(a_degree / 2, rel=1e-4)
+    assert kit.straight_m((90, 0), (-90, 180)) == pytest.approx(math.pi * kit.EARTH_M)

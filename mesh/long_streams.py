@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import ServiceError
-from citybrain.mesh.service import Streams
+from citybrain.mesh.providers.streams import Streams
 
 S = TypeVar("S")
 V = TypeVar("V")
