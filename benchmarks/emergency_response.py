@@ -1,9 +1,9 @@
 """From a report to an ambulance assigned and priority commanded, wall clock, through the real gateway; beside it the floor.
 
 The floor is what the same work costs where only physics counts: the durable commits on the way, one fsync each, and the hops
-on the way, one bare gRPC call each. Commits on the way, in order: incident opened; saga started; ambulance chosen; ambulance
-reserved; answer recorded; hospital chosen; place reserved; answer recorded; priority granted. Hops: caller → gateway →
-emergency command, workflow → health twice, workflow → traffic.
+on the way, one bare gRPC call each. Commits on the way, in order: report sorted; incident opened; saga started; ambulance
+chosen; ambulance reserved; answer recorded; hospital chosen; place reserved; answer recorded; priority granted. Hops: caller →
+gateway → emergency command, workflow → health twice, workflow → traffic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
 from tests.helpers.paper_city import PaperCity
 
-COMMITS, HOPS = 9, 5
+COMMITS, HOPS = 10, 5
 GRANTED = "citybrain.traffic.v1.PriorityGranted"
 
 

@@ -108,7 +108,7 @@ def blocked(
             continue
         way = through(granted, position.route_index if position is not None else 0)
         known = set(grant.blocked_by)
-        on_way = [one for one in closed if one.edge_id in way and one.closure_id not in known]
+        on_way = [one for one in closed if one.edge_id in way]
         for one in sorted(on_way, key=lambda one: (way.index(one.edge_id), one.closure_id)):
             if one.closure_id in known:
                 continue

@@ -175,6 +175,13 @@ def test_the_same_request_twice_is_one_report_also_after_the_end(command: Runnin
     assert len(command.events(ev.ReportMerged)) == 1
 
 
+def test_a_report_again_is_answered_as_before_also_where_it_was_split_off_since(command: Running) -> None:
+    incident_id = report(command)
+    first = command.fire("ReportEmergency", call(), request_id="r1")
+    assert split(command, incident_id, first.report_id) != incident_id
+    assert command.fire("ReportEmergency", call(), request_id="r1") == first
+
+
 def test_a_retry_does_not_read_the_long_stream_from_its_beginning(command: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = command.fire("ReportEmergency", call(), request_id="r1")
     store, whole = command.parts.process.store, []

@@ -243,6 +243,14 @@ def test_a_vehicle_that_has_not_reported_yet_is_waited_for_until_it_is_lost() ->
     assert blocked([Grant(way)], shut, Street({"v": Tracked(0, at(3, 0))})) == []
 
 
+def test_of_a_closure_the_first_road_on_the_way_is_told_and_what_was_told_is_not_looked_at_again() -> None:
+    way = ev.PriorityGranted(incident_id="i1", grant_id="g1", vehicle_id="v", edge_ids=ROUTE)
+    shut = [pb.ClosedRoad(edge_id=edge, closure_id="c1") for edge in ("e", "c", "d")]
+    street = Street({"v": Tracked(0, at(0, 0))})
+    assert [one.edge_id for one in blocked([Grant(way)], shut, street)] == ["c"]
+    assert blocked([Grant(way, blocked_by=("c1",))], shut, street) == []
+
+
 # -- signals ------------------------------------------------------------------------------------------------------------------
 
 
