@@ -6,6 +6,7 @@ through a closed road; it may begin on one, and end on one: who needs help may b
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Roads:
     graph: Any
     length_m: Mapping[str, float]
     free_speed_mps: Mapping[str, float]
+    total_m: float = 0.0
 
     def require(self, place: RoadPlace, what: str) -> None:
         """Raises Refused where a place is not on the network."""
@@ -81,7 +83,7 @@ def build(edges: Iterable[Edge]) -> Roads:
         # Driving on to an edge costs the time to drive through it.
         graph[before][after]["seconds"] = length.get(after, UNKNOWN_M) / speed.get(after, 1.0)
     graph.add_nodes_from(length)
-    return Roads(graph, length, speed)
+    return Roads(graph, length, speed, math.fsum(length.values()))
 
 
 def routes_to(
@@ -108,6 +110,49 @@ def routes_from(
         if edges:
             found[name] = _route(roads, edges, origin, target, driving)
     return found
+
+
+def reached(
+    roads: Roads,
+    origins: Iterable[RoadPlace],
+    driving: Driving,
+    limit_s: float,
+    closed: Collection[str] = frozenset(),
+    wanted: Iterable[str] = (),
+) -> dict[str, float]:
+    """The roads to whose far end a vehicle gets from any of some places within a time, and in how many seconds at the earliest.
+
+    `closed`: the roads that nobody drives through. `wanted`: if given, no more is looked for when these are found.
+    """
+    length, speed, share, graph = roads.length_m, roads.free_speed_mps, driving.share, roads.graph
+    seconds: dict[str, float] = {}
+    left: set[str] = set()
+    missing = set(wanted)
+    waiting: list[tuple[float, str, bool]] = []
+    for origin in origins:
+        edge = origin.edge_id
+        if edge in length:
+            to_end = max(0.0, length[edge] - origin.position_m) / max(1.0, share * speed[edge])
+            waiting.append((driving.leg_s + to_end, edge, True))
+    heapq.heapify(waiting)
+    # Written out without calls: it runs while somebody waits for help.
+    while waiting:
+        at, edge, begins = heapq.heappop(waiting)
+        if at > limit_s:
+            break
+        if edge not in seconds:
+            seconds[edge] = at
+            if edge in missing:
+                missing.remove(edge)
+                if not missing:
+                    break
+        if edge in left or (edge in closed and not begins):
+            continue
+        left.add(edge)
+        for after in graph[edge]:
+            if after not in seconds and after in length:
+                heapq.heappush(waiting, (at + length[after] / max(1.0, share * speed[after]), after, False))
+    return seconds
 
 
 def metres_around(roads: Roads, place: RoadPlace, places: Mapping[str, RoadPlace], limit_m: float) -> dict[str, float]:

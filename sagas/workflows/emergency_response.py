@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
@@ -80,11 +81,11 @@ def _at(stage: health.MissionStage) -> Callable[[SagaState, Message], bool]:
     return lambda s, event: isinstance(event, MissionReported) and event.stage >= stage
 
 
-def _whose(s: SagaState, key: str) -> dict[str, str]:
+def _whose(s: SagaState, key: str) -> dict[str, Any]:
     return {"incident_id": s.saga_id, "reservation_id": key}
 
 
-def _ending(s: SagaState, key: str) -> dict[str, str]:
+def _ending(s: SagaState, key: str) -> dict[str, Any]:
     return {**_whose(s, key), "reason": s.reason or "handed over"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from google.protobuf.message import Message
 
@@ -19,11 +20,12 @@ from citybrain.services.health import domain
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An ambulance or a hospital that could be chosen, and the way there."""
+    """An ambulance or a hospital that could be chosen, and the way there. `cover`: why this one, where others were near."""
 
     name: str
     place: RoadPlace
     route: Route
+    cover: pb.CoverKept | None = None
 
 
 def reserve(

@@ -158,12 +158,13 @@ def _on_mission(unit: Ambulance, ambulance_id: str, incident_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen for an incident: an ambulance or a hospital."""
+    """What was chosen for an incident: an ambulance or a hospital. `cover`: why this ambulance, where others were near."""
 
     reservation_id: str
     chosen_id: str
     place: RoadPlace
     route: Route
+    cover: pb.CoverKept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,8 @@ def evolve_search(search: Search, event: Message) -> Search:
     """The search after an event."""
     match event:
         case ev.AmbulanceChosen():
-            return replace(search, choice=Choice(event.reservation_id, event.ambulance_id, event.station, event.route))
+            cover = event.cover if event.HasField("cover") else None
+            return replace(search, choice=Choice(event.reservation_id, event.ambulance_id, event.station, event.route, cover))
         case ev.HospitalChosen():
             return replace(search, choice=Choice(event.reservation_id, event.hospital_id, event.entrance, event.route))
         case ev.AmbulanceChoiceRefused():

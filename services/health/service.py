@@ -1,8 +1,12 @@
-"""Health (卫生健康): ambulances, hospitals, and who goes where."""
+"""Health (卫生健康): ambulances, hospitals, and who goes where.
+
+It is long because the sector answers many calls, each in a few lines.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from citybrain.health.v1 import events_pb2 as ev
@@ -11,7 +15,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, listed
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, off_loop, rpc
-from citybrain.services.health import domain, places, travel, views
+from citybrain.services.health import cover, domain, places, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
 TAKEN = frozenset({"AMBULANCE_TAKEN", "AMBULANCE_OUT_OF_SERVICE", "HOSPITAL_FULL", "HOSPITAL_DIVERTS"})
@@ -26,6 +30,7 @@ class HealthService(Service):
     dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
     bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance, row=views.AmbulanceRow)
+    past = View(views.PAST_EVENTS, views.past_key, views.past, row=views.PastRow)
     hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital, row=views.HospitalRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
@@ -77,15 +82,15 @@ class HealthService(Service):
 
     @rpc
     def ReserveAmbulance(self, request: pb.ReserveAmbulanceRequest) -> pb.ReserveAmbulanceResponse:
-        """Reserves the free ambulance that will arrive first."""
+        """Reserves the free ambulance that will arrive first, or one that is hardly later and is missed less elsewhere."""
         choice = reserve(
             self.dispatches,
             request.incident_id,
             request.reservation_id,
-            candidates=lambda without: self._ambulances_by_time(request.place, without),
+            candidates=lambda without: self._ambulances(request.place, without, first_only=request.first_only),
             chosen=lambda c: ev.AmbulanceChosen(
                 incident_id=request.incident_id, reservation_id=request.reservation_id, ambulance_id=c.name, station=c.place,
-                route=c.route,
+                route=c.route, cover=c.cover,
             ),
             refused=lambda name: ev.AmbulanceChoiceRefused(
                 incident_id=request.incident_id, reservation_id=request.reservation_id, ambulance_id=name
@@ -95,7 +100,9 @@ class HealthService(Service):
             ),
             taken=TAKEN,
         )  # fmt: skip
-        return pb.ReserveAmbulanceResponse(ambulance_id=choice.chosen_id, station=choice.place, route=choice.route)
+        return pb.ReserveAmbulanceResponse(
+            ambulance_id=choice.chosen_id, station=choice.place, route=choice.route, cover=choice.cover
+        )
 
     @rpc
     def ReleaseAmbulance(self, request: pb.ReleaseAmbulanceRequest) -> pb.ReleaseAmbulanceResponse:
@@ -241,9 +248,20 @@ class HealthService(Service):
 
     # -- who is nearest -----------------------------------------------------------------------------------------------
 
-    def _ambulances_by_time(self, place: RoadPlace, without: Iterable[str]) -> list[Candidate]:
+    def _ambulances(self, place: RoadPlace, without: Iterable[str], *, first_only: bool) -> list[Candidate]:
+        """Those that can come, the one to be sent first."""
         free = {k: _place(row) for k, row in self.ambulance_list.scan() if _is_free(row) and k not in without}
-        return self._by_time(place, free, travel.routes_to, "no ambulance is free: the next one will be when it is released")
+        none = "no ambulance is free: the next one will be when it is released"
+        ranked = self._by_time(place, free, travel.routes_to, none)
+        if first_only or len(ranked) == 1:
+            return ranked
+        seconds = {one.name: one.route.travel_time_s for one in ranked}
+        roads, past = self.roads.derived(travel.build), self.past.derived(views.emergencies)
+        chosen, kept = off_loop(cover.choose, roads, free, seconds, past, self.closed_roads.derived(views.closed))
+        # By whether it is another one: the rest stays in the order of time.
+        return sorted(
+            (replace(one, cover=kept) if one.name == chosen else one for one in ranked), key=lambda c: c.name != chosen
+        )
 
     def _hospitals_by_time(self, place: RoadPlace, incident_id: str, without: Iterable[str]) -> list[Candidate]:
         open_ = {

@@ -1,4 +1,4 @@
-"""Read models: ambulances, hospitals, the road network and what of it is closed."""
+"""Read models: ambulances, where they were sent, hospitals, the road network and what of it is closed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ AMBULANCE_EVENTS = (
     ev.AmbulanceBrokenDown,
     ev.AmbulanceReturnedToService,
 )
+PAST_EVENTS = (ev.AmbulanceReserved,)
 HOSPITAL_EVENTS = (
     ev.HospitalRegistered,
     ev.BedReserved,
@@ -44,6 +45,14 @@ class AmbulanceRow:
     incident: str = ""
     reservation: str = ""
     out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PastRow:
+    """How many times an ambulance was sent to a road. An emergency that needed a second one counts twice."""
+
+    edge_id: str
+    emergencies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,22 @@ def ambulance(row: AmbulanceRow | None, event: Heard) -> AmbulanceRow | None:
     if row is not None and isinstance(data, ev.AmbulanceBrokenDown | ev.AmbulanceReturnedToService):
         return replace(row, out=isinstance(data, ev.AmbulanceBrokenDown))
     return row
+
+
+def past_key(event: Heard) -> str:
+    """The road."""
+    assert isinstance(event.data, ev.AmbulanceReserved)
+    return event.data.place.edge_id
+
+
+def past(row: PastRow | None, event: Heard) -> PastRow | None:
+    """One more."""
+    return PastRow(past_key(event), 1 + (row.emergencies if row is not None else 0))
+
+
+def emergencies(rows: Iterable[PastRow]) -> dict[str, int]:
+    """Road → emergencies so far."""
+    return {row.edge_id: row.emergencies for row in rows}
 
 
 def hospital_key(event: Heard) -> str:
