@@ -14,9 +14,9 @@ from citybrain.emergency_command.v1 import emergency_command_service_pb2 as comm
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import AmbulanceBrokenDown, MissionReported, PatientDiverted, PatientRefused
-from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
-from citybrain.traffic.v1.events_pb2 import VehicleMissing
+from citybrain.traffic.v1.events_pb2 import VehicleMissing, WayBlocked
 from google.protobuf.message import Message
 
 from citybrain.sagas.engine.definition import (
@@ -303,13 +303,55 @@ def _refuses(s: SagaState, event: Message) -> str:
     return "the patient stays" if isinstance(event, PatientRefused) and _ours(s, event.ambulance_id) else ""
 
 
+def _blocked(s: SagaState, event: Message) -> str:
+    """Why another way is needed; empty where it is about a way that is not driven any more."""
+    if not isinstance(event, WayBlocked) or event.grant_id != s.key("grant_priority"):
+        return ""
+    return f"road {event.edge_id} on the way of ambulance {event.vehicle_id} was closed"
+
+
+def _last_blocked(s: SagaState) -> WayBlocked | None:
+    """The last closed road for which the ambulance that drives now needed another way."""
+    found = None
+    for event_id, event in s.heard.items():
+        if isinstance(event, WayBlocked) and event_id in s.reacted and _ours(s, event.vehicle_id):
+            found = event
+    return found
+
+
+def _leg(s: SagaState, leg: str) -> Route:
+    """The way as it is driven now; `leg` is the step that found it first. Empty where it was driven to the patient before."""
+    if not s.answered("reroute"):
+        return s.answer(leg).route  # type: ignore[no-any-return]
+    anew = s.answer("reroute")
+    return anew.to_patient if leg == "reserve_ambulance" else anew.to_hospital  # type: ignore[no-any-return]
+
+
+def _way_3(s: SagaState) -> list[str]:
+    """Where the ambulance is → patient → hospital; the edge where the patient is stands once."""
+    there, on = list(_leg(s, "reserve_ambulance").edge_ids), list(_leg(s, "reserve_bed").edge_ids)
+    return there + on[1:] if there else on
+
+
 def _stops_3(s: SagaState) -> list[traffic.PlannedStop]:
-    at_scene = len(s.answer("reserve_ambulance").route.edge_ids) - 1
-    door = s.answer("reserve_bed").entrance
-    return [
-        traffic.PlannedStop(route_index=at_scene, position_m=_patient_at(s).position_m),
-        traffic.PlannedStop(route_index=len(_way(s)) - 1, position_m=door.position_m),
-    ]
+    """The patient, if the ambulance has not been there, and the hospital door."""
+    there, door = len(_leg(s, "reserve_ambulance").edge_ids), s.answer("reserve_bed").entrance
+    patient = [traffic.PlannedStop(route_index=there - 1, position_m=_patient_at(s).position_m)] if there else []
+    return [*patient, traffic.PlannedStop(route_index=len(_way_3(s)) - 1, position_m=door.position_m)]
+
+
+def _late_3(leg: str) -> Callable[[SagaState], float]:
+    return lambda s: float(max(LATE_AT_LEAST_S, LATE_FACTOR * _leg(s, leg).travel_time_s))
+
+
+def _reroute(s: SagaState) -> health.RerouteAmbulanceRequest:
+    blocked = _last_blocked(s)
+    known = blocked is not None and blocked.HasField("vehicle_at")
+    return health.RerouteAmbulanceRequest(
+        ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+        incident_id=s.saga_id,
+        vehicle_at=blocked.vehicle_at if blocked is not None and known else None,
+    )
 
 
 def _outcome_3(s: SagaState) -> str:
@@ -319,7 +361,10 @@ def _outcome_3(s: SagaState) -> str:
 _FIND_AMBULANCE = replace(
     RESERVE_AMBULANCE,
     command=Command(
-        f"{HEALTH}/ReserveAmbulance", lambda s, k: health.ReserveAmbulanceRequest(place=_patient_at(s), **_whose(s, k))
+        f"{HEALTH}/ReserveAmbulance",
+        lambda s, k: health.ReserveAmbulanceRequest(
+            place=_patient_at(s), first_only=s.input.severity == command.SEVERITY_CRITICAL, **_whose(s, k)
+        ),
     ),
 )
 _FIND_BED = replace(
@@ -339,25 +384,56 @@ _ASK_FOR_PRIORITY = replace(
             incident_id=s.saga_id,
             grant_id=k,
             vehicle_id=s.answer("reserve_ambulance").ambulance_id,
-            edge_ids=_way(s),
+            edge_ids=_way_3(s),
             stops=_stops_3(s),
         ),
     ),
+)
+_TELL_DISTRICTS = replace(
+    NOTIFY_DISTRICTS,
+    command=Command(
+        f"{HUB}/NotifyDistricts",
+        lambda s, k: hub.NotifyDistrictsRequest(
+            incident_id=s.saga_id, round_id=k, edge_ids=_way_3(s), vehicle_id=s.answer("reserve_ambulance").ambulance_id
+        ),
+    ),
+)
+_TELL_HOSPITAL = replace(
+    ANNOUNCE_PATIENT,
+    command=Command(
+        f"{HEALTH}/AnnouncePatient",
+        lambda s, k: health.AnnouncePatientRequest(
+            hospital_id=s.answer("reserve_bed").hospital_id,
+            incident_id=s.saga_id,
+            ambulance_id=s.answer("reserve_ambulance").ambulance_id,
+            expected_in_s=_leg(s, "reserve_ambulance").travel_time_s + _leg(s, "reserve_bed").travel_time_s,
+        ),
+    ),
+)
+_REROUTE = Step(
+    "reroute",
+    Command(f"{HEALTH}/RerouteAmbulance", lambda s, k: _reroute(s)),
+    deadline_s=120,
+    pause_s=2,
+    otherwise="needs human",  # no open road leads there: somebody opens one, or sends other help
 )
 _RESPONSE = During(
     "response",
     (
         _FIND_AMBULANCE,
         _FIND_BED,
-        Parallel(((_ASK_FOR_PRIORITY,), (NOTIFY_DISTRICTS,), (ANNOUNCE_PATIENT,))),
-        replace(AT_SCENE, matches=_ours_at(health.MISSION_STAGE_AT_SCENE)),
+        # The way that was found with ambulance and hospital, until a road on it is closed.
+        Choice("way", ((lambda s: _last_blocked(s) is not None, (_REROUTE,)),)),
+        Parallel(((_ASK_FOR_PRIORITY,), (_TELL_DISTRICTS,), (_TELL_HOSPITAL,))),
+        replace(AT_SCENE, deadline_s=_late_3("reserve_ambulance"), matches=_ours_at(health.MISSION_STAGE_AT_SCENE)),
         replace(ON_BOARD, matches=_ours_at(health.MISSION_STAGE_PATIENT_ON_BOARD)),
-        replace(AT_HOSPITAL, matches=_ours_at(health.MISSION_STAGE_AT_HOSPITAL)),
+        replace(AT_HOSPITAL, deadline_s=_late_3("reserve_bed"), matches=_ours_at(health.MISSION_STAGE_AT_HOSPITAL)),
     ),
     on={
         AmbulanceBrokenDown: Reaction(RestartFrom("reserve_ambulance"), _broken_down),
         PatientDiverted: Reaction(RestartFrom("reserve_bed"), _diverted),
         PatientRefused: Reaction(Leave(), _refuses),
+        WayBlocked: Reaction(RestartFrom("way"), _blocked),
     },
     at_most=5,
 )
@@ -370,6 +446,7 @@ EMERGENCY_RESPONSE = replace(
         AmbulanceBrokenDown: lambda event: event.incident_id,  # type: ignore[attr-defined]
         PatientDiverted: lambda event: event.incident_id,  # type: ignore[attr-defined]
         PatientRefused: lambda event: event.incident_id,  # type: ignore[attr-defined]
+        WayBlocked: lambda event: event.incident_id,  # type: ignore[attr-defined]
     },
     nodes=(
         _RESPONSE,

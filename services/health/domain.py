@@ -10,11 +10,14 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
+from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused, ServiceError
 
 # How many ended reservations an ambulance or a hospital remembers, to refuse one that comes after its own end. A command is
 # retried for minutes at most, and an ambulance drives a few dozen missions a day.
 REMEMBERED = 200
+
+Ways = tuple[Route | None, Route | None]
+"""To the patient, if the ambulance has not been there, and on to the hospital, if one is reserved."""
 
 # -- ambulances ---------------------------------------------------------------------------------------------------------
 
@@ -33,6 +36,8 @@ class Ambulance:
     ended: tuple[str, ...] = ()
     out_of_service: bool = False
     refused: bool = False
+    # Where its patient waits.
+    patient: RoadPlace | None = None
 
 
 def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
@@ -48,6 +53,7 @@ def evolve_ambulance(unit: Ambulance, event: Message) -> Ambulance:
                 stage=0,
                 reported=frozenset(),
                 refused=False,
+                patient=event.place,
             )
         case ev.AmbulanceBrokenDown():
             return replace(unit, out_of_service=True)
@@ -130,6 +136,28 @@ def return_to_service(unit: Ambulance, request: pb.ReturnToServiceRequest) -> li
     """Takes it back into service, once."""
     _known(unit, request.ambulance_id)
     return [ev.AmbulanceReturnedToService(ambulance_id=request.ambulance_id)] if unit.out_of_service else []
+
+
+def legs(unit: Ambulance, request: pb.RerouteAmbulanceRequest) -> tuple[RoadPlace, RoadPlace | None]:
+    """From where it drives on, and where the patient waits; None: it has been there. Refused where it is on no such mission."""
+    _on_mission(unit, request.ambulance_id, request.incident_id)
+    assert unit.station is not None and unit.patient is not None
+    to_patient = unit.stage < pb.MISSION_STAGE_AT_SCENE
+    known = unit.station if to_patient else unit.patient
+    return request.vehicle_at if request.HasField("vehicle_at") else known, unit.patient if to_patient else None
+
+
+def reroute(unit: Ambulance, request: pb.RerouteAmbulanceRequest, ways: Ways | ServiceError) -> list[Message]:
+    """Gives it another way; raises why there is none."""
+    _on_mission(unit, request.ambulance_id, request.incident_id)
+    if isinstance(ways, ServiceError):
+        raise ways
+    return [
+        ev.AmbulanceRerouted(
+            ambulance_id=request.ambulance_id, incident_id=request.incident_id, reservation_id=unit.reservation_id,
+            to_patient=ways[0], to_hospital=ways[1],
+        )
+    ]  # fmt: skip
 
 
 def report_refusal(unit: Ambulance, request: pb.ReportRefusalRequest) -> list[Message]:

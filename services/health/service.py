@@ -13,7 +13,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
-from citybrain.mesh.errors import NoneFree, Refused, listed
+from citybrain.mesh.errors import NoneFree, Refused, ServiceError, listed
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, off_loop, rpc
 from citybrain.services.health import cover, domain, places, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
@@ -187,6 +187,23 @@ class HealthService(Service):
         )
 
     @rpc
+    def RerouteAmbulance(self, request: pb.RerouteAmbulanceRequest) -> pb.RerouteAmbulanceResponse:
+        """Finds another way for an ambulance under way."""
+        try:
+            ways: domain.Ways | ServiceError = self._ways(request)
+        except ServiceError as problem:
+            # The same call may have found one before: then it is answered as it was.
+            ways = problem
+        return self.ambulances.handle(
+            request.ambulance_id,
+            lambda unit: domain.reroute(unit, request, ways),
+            lambda _after, events: pb.RerouteAmbulanceResponse(
+                to_patient=events[0].to_patient if events[0].HasField("to_patient") else None,
+                to_hospital=events[0].to_hospital if events[0].HasField("to_hospital") else None,
+            ),
+        )
+
+    @rpc
     def ReportRefusal(self, request: pb.ReportRefusalRequest) -> pb.ReportRefusalResponse:
         """Takes in that the patient stays."""
         return self.ambulances.handle(
@@ -237,7 +254,7 @@ class HealthService(Service):
     @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:
         """Streams orders to the terminals of ambulances."""
-        types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceReleased, ev.PatientHandedOver)
+        types = (ev.AmbulanceReserved, ev.BedReserved, ev.AmbulanceRerouted, ev.AmbulanceReleased, ev.PatientHandedOver)
         return Follow(purpose="missions", types=types)
 
     def _on_a_road(self, place: RoadPlace, what: str) -> None:
@@ -278,13 +295,30 @@ class HealthService(Service):
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
         roads.require(place, "the place of the emergency")
-        closed = self.closed_roads.derived(views.closed)
-        routes = off_loop(search, roads, place, ends, closed)
+        routes = off_loop(search, roads, place, ends, self.closed_roads.derived(views.closed))
         if not routes:
-            reopen = f" ({len(closed)} roads are closed: reopen one if it can be driven through)" if closed else ""
-            raise Refused(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}{reopen}", "UNREACHABLE")
+            raise self._unreachable(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
         return [Candidate(name, ends[name], route) for name, route in ranked]
+
+    def _ways(self, request: pb.RerouteAmbulanceRequest) -> domain.Ways:
+        start, patient = domain.legs(self.ambulances.load(request.ambulance_id), request)
+        bed = self.bed_searches.load(request.incident_id).choice
+        to_patient = None if patient is None else self._way(start, patient)
+        return to_patient, None if bed is None else self._way(patient or start, bed.place)
+
+    def _way(self, start: RoadPlace, end: RoadPlace) -> Route:
+        roads = self.roads.derived(travel.build)
+        roads.require(start, "the place of the ambulance")
+        found = off_loop(travel.routes_from, roads, start, {"there": end}, self.closed_roads.derived(views.closed))
+        if not found:
+            raise self._unreachable(f"no road leads from {start.edge_id!r} to {end.edge_id!r}")
+        return found["there"]
+
+    def _unreachable(self, problem: str) -> Refused:
+        closed = len(self.closed_roads.derived(views.closed))
+        reopen = f" ({closed} roads are closed: reopen one if it can be driven through)" if closed else ""
+        return Refused(problem + reopen, "UNREACHABLE")
 
     def _end(self, searches: Streams[domain.Search], incident_id: str, reservation_id: str, ended: Any) -> str:
         """Ends a search, so that nothing more is chosen for it. Returns what had been chosen, for the caller to release."""

@@ -93,7 +93,12 @@ def through(granted: PriorityGranted, here: int) -> list[str]:
 
 
 def blocked(
-    grants: Iterable[Grant], closed: Sequence[pb.ClosedRoad], street: Street, *, silent: bool = False
+    grants: Iterable[Grant],
+    closed: Sequence[pb.ClosedRoad],
+    street: Street,
+    length_m: Mapping[str, float],
+    *,
+    silent: bool = False,
 ) -> list[WayBlocked]:
     """Whose way is blocked by a closure of which they have not been told.
 
@@ -118,9 +123,17 @@ def blocked(
                 closure_id=one.closure_id, edge_id=one.edge_id, reason=one.reason,
             )  # fmt: skip
             if position is not None:
-                told.vehicle_at.CopyFrom(RoadPlace(edge_id=position.edge_id, position_m=position.position_m))
+                told.vehicle_at.CopyFrom(_at(granted, position, length_m))
             found.append(told)
     return found
+
+
+def _at(granted: PriorityGranted, position: pb.VehiclePosition, length_m: Mapping[str, float]) -> RoadPlace:
+    """Where a vehicle is, on a road that everybody knows: inside a junction it is at the end of the road before."""
+    if position.edge_id in length_m or position.route_index >= len(granted.edge_ids):
+        return RoadPlace(edge_id=position.edge_id, position_m=position.position_m)
+    before = granted.edge_ids[position.route_index]
+    return RoadPlace(edge_id=before, position_m=length_m.get(before, 0.0))
 
 
 def passable(granted: PriorityGranted, here: int, closed: Collection[str]) -> int:

@@ -168,7 +168,8 @@ class TrafficService(Service):
 
     def _blocked(self, *, silent: bool = False) -> list[ev.WayBlocked]:
         closed = self.closed_roads.derived(views.closures)
-        return closures.blocked(self.grant_list.derived(views.grants), closed, self.observed.street, silent=silent)
+        given, length_m = self.grant_list.derived(views.grants), self.road_list.derived(views.lengths)
+        return closures.blocked(given, closed, self.observed.street, length_m, silent=silent)
 
     def _tell(self, told: Iterable[ev.VehicleLost | ev.VehicleMissing | ev.WayBlocked]) -> None:
         for one in told:

@@ -270,7 +270,7 @@ def test_the_file_is_as_the_code_of_the_services_makes_it() -> None:
 def test_it_says_what_anybody_can_see_in_the_code() -> None:
     known = city()
     assert known["district_hub"].reads[ROADS] == ["edges.district_id", "edges.edge_id"]
-    assert known["emergency_command"].reads[ROADS] == ["edges.district_id", "edges.edge_id", "edges.length_m"]
+    assert known["traffic"].reads[ROADS] == ["edges.*"], "its state keeps the roads of a part"
     assert "edges.next_edge_ids" in known["health"].reads[ROADS]
     assert known["health"].reads["citybrain.health.v1.AmbulanceRegistered"] == ["ambulance_id", "station.*"]
     assert known["traffic"].reads["citybrain.traffic.v1.SignalReported"] == ["command_id", "report"]
@@ -284,7 +284,7 @@ def test_it_says_what_anybody_can_see_in_the_code() -> None:
 def test_a_workflow_says_what_it_hears_what_it_calls_and_what_it_reads_of_answers() -> None:
     workflow = city()["sagas/emergency_response"]
     assert workflow.team == "city-brain"
-    assert workflow.reads[OPENED] == ["incident_id", "place.*"]
+    assert workflow.reads[OPENED] == ["incident_id", "place.*", "severity"]
     assert workflow.reads[MISSING] == ["edge_id", "incident_id", "position_m", "silent_s", "vehicle_id"]
     assert workflow.reads["citybrain.health.v1.MissionReported"] == ["ambulance_id", "incident_id", "stage"]
     # Its place is read where the saga looks back at what it heard.
@@ -323,7 +323,7 @@ def test_a_service_that_comes_to_read_one_more_field_says_so(make: Make) -> None
             'vehicle_id=s.answer("reserve_ambulance").station.edge_id,',
             "station.edge_id",
         ),
-        ("LATE_FACTOR * s.answer(leg).route.travel_time_s", "LATE_FACTOR * s.answer(leg).route.length_m", "route.length_m"),
+        ("LATE_FACTOR * _leg(s, leg).travel_time_s", "LATE_FACTOR * _leg(s, leg).length_m", "route.length_m"),
         ("event.vehicle_id != s.answer", 'event.vehicle_id != s.answer("reserve_ambulance").station or s.answer', "station.*"),
     ],
 )

@@ -12,7 +12,7 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import events_pb2 as traffic
 
-from citybrain.mesh.errors import NoneFree, Refused
+from citybrain.mesh.errors import NoneFree, NotFound, Refused
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.health.service import HealthService
 from citybrain.services.health.views import AmbulanceRow, ClosedRow, HospitalRow, RoadRow
@@ -370,3 +370,93 @@ def test_a_road_is_closed_until_the_last_of_its_closures_has_ended(health: Runni
     health.tell(traffic.RoadReopened(edge_id="e3", closure_id="c2"))
     health.rest()
     assert health.fire("ReserveAmbulance", reserve("i1", "e1")).ambulance_id == "a2"
+
+
+# -- another way --------------------------------------------------------------------------------------------------------------
+
+# From e1 to e3 by e2 or by e9; from e3 to e4 directly or by e5.
+TWO_WAYS = {"e1": ["e2", "e9"], "e2": ["e3"], "e9": ["e3"], "e3": ["e4", "e5"], "e5": ["e4"], "e4": []}
+LENGTHS = {"e9": 150.0, "e5": 50.0}
+
+
+@pytest.fixture
+def mission() -> Iterator[Running]:
+    """An ambulance from e1 is on its way to a patient on e3, with a place in a hospital on e4."""
+    with running(HealthService) as service:
+        edges = [
+            RoadEdge(edge_id=edge, length_m=LENGTHS.get(edge, 100), free_speed_mps=10, next_edge_ids=following)
+            for edge, following in TWO_WAYS.items()
+        ]
+        service.tell(traffic.RoadsPublished(edges=edges))
+        station, entrance = RoadPlace(edge_id="e1"), RoadPlace(edge_id="e4", position_m=60)
+        service.fire("RegisterAmbulance", pb.RegisterAmbulanceRequest(ambulance_id="a1", station=station))
+        service.fire("RegisterHospital", pb.RegisterHospitalRequest(hospital_id="h1", entrance=entrance, places=1))
+        service.rest()
+        place = RoadPlace(edge_id="e3", position_m=60)
+        service.fire("ReserveAmbulance", pb.ReserveAmbulanceRequest(incident_id="i1", reservation_id="r1", place=place))
+        service.fire("ReserveBed", pb.ReserveBedRequest(incident_id="i1", reservation_id="b1", place=place, ambulance_id="a1"))
+        service.rest()
+        yield service
+
+
+def close(service: Running, *edges: str) -> None:
+    service.tell(*(traffic.RoadClosed(edge_id=edge, closure_id="c1") for edge in edges))
+    service.rest()
+
+
+def another_way(service: Running, at: RoadPlace | None = None, **how: Any) -> tuple[list[str], list[str]]:
+    asked = pb.RerouteAmbulanceRequest(ambulance_id="a1", incident_id="i1", vehicle_at=at)
+    answer = service.fire("RerouteAmbulance", asked, **how)
+    return list(answer.to_patient.edge_ids), list(answer.to_hospital.edge_ids)
+
+
+def report_stage(service: Running, stage: pb.MissionStage) -> None:
+    service.fire("ReportMission", pb.ReportMissionRequest(ambulance_id="a1", incident_id="i1", stage=stage))
+
+
+def test_another_way_leads_from_where_the_ambulance_is_around_the_closed_road_to_the_patient_and_on(mission: Running) -> None:
+    close(mission, "e2")
+    assert another_way(mission, RoadPlace(edge_id="e1", position_m=70)) == (["e1", "e9", "e3"], ["e3", "e4"])
+    (told,) = mission.events(ev.AmbulanceRerouted)
+    assert isinstance(told.data, ev.AmbulanceRerouted)
+    # 30 m are left of e1, then 150 m and 60 m: 8 s, and 240 m at 12 m/s.
+    assert (told.data.reservation_id, told.data.to_patient.travel_time_s) == ("r1", 28)
+    # Where nobody knows it: from its station.
+    assert another_way(mission) == (["e1", "e9", "e3"], ["e3", "e4"])
+
+
+def test_once_the_ambulance_has_been_with_the_patient_another_way_leads_to_the_hospital_only(mission: Running) -> None:
+    close(mission, "e4")
+    report_stage(mission, pb.MISSION_STAGE_AT_SCENE)
+    assert another_way(mission) == ([], ["e3", "e4"])
+    report_stage(mission, pb.MISSION_STAGE_PATIENT_ON_BOARD)
+    assert another_way(mission, RoadPlace(edge_id="e5", position_m=10)) == ([], ["e5", "e4"])
+
+
+def test_where_no_open_road_leads_on_or_the_mission_is_another_there_is_no_other_way(mission: Running) -> None:
+    close(mission, "e2", "e9")
+    with pytest.raises(Refused, match=r"no road leads from 'e1' to 'e3' \(2 roads are closed: reopen one"):
+        another_way(mission)
+    with pytest.raises(Refused, match="the place of the ambulance lies on road 'nowhere'"):
+        another_way(mission, RoadPlace(edge_id="nowhere"))
+    for ambulance, incident, problem in (("a1", "i9", "has no mission for i9"), ("a9", "i1", "there is no ambulance a9")):
+        asked = pb.RerouteAmbulanceRequest(ambulance_id=ambulance, incident_id=incident)
+        with pytest.raises((Refused, NotFound), match=problem):
+            mission.fire("RerouteAmbulance", asked)
+    assert not mission.events(ev.AmbulanceRerouted)
+
+
+def test_another_way_that_was_found_is_answered_again_although_there_is_none_any_more(mission: Running) -> None:
+    close(mission, "e2")
+    first = another_way(mission, request_id="k1")
+    close(mission, "e9")
+    assert another_way(mission, request_id="k1") == first
+    assert len(mission.events(ev.AmbulanceRerouted)) == 1
+
+
+def test_the_terminal_on_board_hears_of_another_way(mission: Running) -> None:
+    close(mission, "e2")
+    another_way(mission)
+    orders = mission.fire("FollowMissions", pb.FollowMissionsRequest())
+    types = [event.type for _ in range(3) for event in next(orders).events][:3]
+    assert types[-1] == "citybrain.health.v1.AmbulanceRerouted"

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Self
 
 import pytest
+from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import AmbulanceBrokenDown, MissionReported, PatientDiverted, PatientRefused
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
-from citybrain.traffic.v1.events_pb2 import VehicleMissing
+from citybrain.traffic.v1.events_pb2 import VehicleMissing, WayBlocked
 from google.protobuf.message import Message
 
 from citybrain.sagas.engine.definition import Workflow
@@ -284,3 +285,127 @@ def test_what_a_human_was_asked_about_is_over_when_the_saga_goes_on_and_why_it_i
     for name in TAKEN_BACK:
         assert false.requests[f"undo {name}"].reason == "false call: a prank"
         false.undone(name)
+
+
+# -- a road on the way is closed ----------------------------------------------------------------------------------------------
+
+NEW_WAY = health.RerouteAmbulanceResponse(
+    to_patient=Route(edge_ids=["e2", "e9", "e3"], travel_time_s=80),
+    to_hospital=Route(edge_ids=["e3", "e8", "e5"], travel_time_s=90),
+)
+FROM_SCENE = health.RerouteAmbulanceResponse(to_hospital=Route(edge_ids=["e4", "e8", "e5"], travel_time_s=120))
+
+
+def road_closed(story: Emergency, at: RoadPlace | None = None, vehicle_id: str = "a1", grant_id: str = "") -> Emergency:
+    """Traffic tells that a road on the way that was granted was closed."""
+    grant = grant_id or story.requests["grant_priority"].grant_id
+    return story.time_passes(10).hears(
+        WayBlocked(incident_id=INCIDENT, grant_id=grant, vehicle_id=vehicle_id, edge_id="e3", vehicle_at=at)
+    )
+
+
+def on_another_way(story: Emergency, answer: Message = NEW_WAY) -> Emergency:
+    """What went with the old way is taken back, and all is done anew on the new one."""
+    story.undone("notify_districts").undone("grant_priority").answers("reroute", answer)
+    for name in ("grant_priority", "notify_districts", "announce_patient"):
+        story.answers(name)
+    return story
+
+
+def test_a_road_that_is_closed_on_the_way_gives_a_new_way_from_where_the_ambulance_is_and_nothing_else_changes() -> None:
+    story = on_the_way()
+    assert "reroute" not in story.requests, "the first way is that of the reservations"
+    before = dict(story.requests)
+    road_closed(story, RoadPlace(edge_id="e2", position_m=30))
+    # The new way is looked for at once.
+    story.must_send("reroute", "undo notify_districts").undone("notify_districts")
+    story.must_send("undo grant_priority").undone("grant_priority")
+    made = story.requests
+    assert made["undo grant_priority"].grant_id == before["grant_priority"].grant_id
+    assert made["undo notify_districts"].reason == "road e3 on the way of ambulance a1 was closed"
+    assert (made["reroute"].ambulance_id, made["reroute"].vehicle_at) == ("a1", RoadPlace(edge_id="e2", position_m=30))
+    story.answers("reroute", NEW_WAY)
+    assert list(made["grant_priority"].edge_ids) == ["e2", "e9", "e3", "e8", "e5"] == list(made["notify_districts"].edge_ids)
+    assert [(stop.route_index, stop.position_m) for stop in made["grant_priority"].stops] == [(2, 20), (4, 40)]
+    assert made["grant_priority"].grant_id != before["grant_priority"].grant_id
+    assert (made["announce_patient"].hospital_id, made["announce_patient"].expected_in_s) == ("h1", 170)
+    assert (made["reserve_ambulance"], made["reserve_bed"]) == (before["reserve_ambulance"], before["reserve_bed"])
+    for name in ("grant_priority", "notify_districts", "announce_patient"):
+        story.answers(name)
+    story.reports(AT_HOSPITAL).must_send(*ARRIVED)
+    assert made["release_priority"].grant_id == made["grant_priority"].grant_id
+    story.answers("release_priority").answers("hand_over").answers("release_ambulance").answers("close_incident")
+    story.must_be("completed")
+
+
+def test_with_the_patient_on_board_the_new_way_leads_to_the_hospital_alone() -> None:
+    story = on_another_way(road_closed(on_the_way().reports(ON_BOARD), RoadPlace(edge_id="e4", position_m=5)), FROM_SCENE)
+    made = story.requests
+    assert list(made["grant_priority"].edge_ids) == ["e4", "e8", "e5"]
+    assert [(stop.route_index, stop.position_m) for stop in made["grant_priority"].stops] == [(2, 40)]
+    assert (made["announce_patient"].expected_in_s, story.waits_for()) == (120, ["at_hospital"])
+    # It is late after three times 120 s.
+    story.time_passes(359).must_be("running")
+    story.time_passes(1).must_be("needs human", "at_hospital")
+
+
+def test_a_vehicle_whose_place_nobody_knows_gets_a_way_from_where_health_knows_it() -> None:
+    story = road_closed(on_the_way()).must_send("reroute", "undo notify_districts")
+    assert not story.requests["reroute"].HasField("vehicle_at")
+
+
+def test_a_closed_road_on_a_way_that_is_not_driven_any_more_means_nothing() -> None:
+    story = on_the_way()
+    old = story.requests["grant_priority"].grant_id
+    road_closed(story, grant_id="another").must_send()
+    on_another_way(road_closed(story))
+    road_closed(story, grant_id=old).must_send()
+    # On the new way it counts, each time.
+    on_another_way(road_closed(story)).reports(AT_HOSPITAL).must_send(*ARRIVED)
+
+
+def test_where_no_open_road_leads_a_person_is_asked_and_the_way_is_found_when_one_was_opened() -> None:
+    story = road_closed(on_the_way())
+    story.undone("notify_districts").undone("grant_priority").fails("reroute", "FAILED_PRECONDITION")
+    story.must_be("needs human", "reroute")
+    story.human_resumes().must_send("reroute").answers("reroute", NEW_WAY).must_send(
+        "grant_priority", "notify_districts", "announce_patient"
+    )
+
+
+def test_an_ambulance_that_breaks_down_after_another_way_was_found_is_replaced_by_one_with_a_way_of_its_own() -> None:
+    story = on_another_way(road_closed(on_the_way())).time_passes(10)
+    story.hears(AmbulanceBrokenDown(ambulance_id="a1", incident_id=INCIDENT, reason="engine"))
+    for name in TAKEN_BACK:
+        story.undone(name)
+    goes_on(story)
+    assert list(story.requests["grant_priority"].edge_ids) == ["e2", "e3", "e4", "e5"]
+    story.hears(MissionReported(ambulance_id="a2", incident_id=INCIDENT, stage=AT_HOSPITAL)).must_send(*ARRIVED)
+
+
+def test_an_ambulance_on_another_way_whose_hospital_cannot_take_the_patient_gets_a_way_to_the_next() -> None:
+    story = on_another_way(road_closed(on_the_way(), RoadPlace(edge_id="e2", position_m=30))).time_passes(10)
+    story.hears(PatientDiverted(hospital_id="h1", incident_id=INCIDENT, reason="full"))
+    for name in TAKEN_BACK[:3]:
+        story.undone(name)
+    story.answers("reserve_bed", health.ReserveBedResponse(hospital_id="h2", route=Route(edge_ids=["e3", "e7"])))
+    # From its station it would not go.
+    story.must_send("reroute")
+    assert story.requests["reroute"].vehicle_at == RoadPlace(edge_id="e2", position_m=30)
+
+
+def test_roads_may_be_closed_on_its_way_five_times_then_a_person_is_asked() -> None:
+    story = on_the_way()
+    for _ in range(5):
+        on_another_way(road_closed(story))
+    road_closed(story).must_be("needs human", "this was so 5 times before")
+
+
+def test_only_a_critical_patient_gets_the_first_ambulance_whatever_cover_the_city_loses() -> None:
+    for severity, first in (
+        (command.SEVERITY_CRITICAL, True),
+        (command.SEVERITY_SERIOUS, False),
+        (command.SEVERITY_MINOR, False),
+    ):
+        story = Story(EMERGENCY_RESPONSE).starts_with(IncidentOpened(incident_id=INCIDENT, place=PLACE, severity=severity))
+        assert story.requests["reserve_ambulance"].first_only == first

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from citybrain.roads.v1.roads_pb2 import RoadEdge
+from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
@@ -24,6 +24,7 @@ from tests.unit.traffic.test_priority import ROUTE, at, granted, street
 
 SECOND = 1_000_000
 WAY = ["w1", "w2", "e1", "e2"]
+LENGTHS = dict.fromkeys(ROUTE, 100.0)
 
 
 @pytest.fixture
@@ -237,18 +238,25 @@ def test_where_nobody_observes_the_street_a_blocked_way_is_told_without_the_plac
 def test_a_vehicle_that_has_not_reported_yet_is_waited_for_until_it_is_lost() -> None:
     way = ev.PriorityGranted(incident_id="i1", grant_id="g1", vehicle_id="v", edge_ids=ROUTE)
     shut = [pb.ClosedRoad(edge_id="c", closure_id="c1")]
-    assert blocked([Grant(way)], shut, Street({"v": Tracked(0)})) == []
-    assert [one.edge_id for one in blocked([Grant(way, lost=True)], shut, Street({"v": Tracked(0)}))] == ["c"]
+    assert blocked([Grant(way)], shut, Street({"v": Tracked(0)}), LENGTHS) == []
+    assert [one.edge_id for one in blocked([Grant(way, lost=True)], shut, Street({"v": Tracked(0)}), LENGTHS)] == ["c"]
     # A road that it has passed means nothing.
-    assert blocked([Grant(way)], shut, Street({"v": Tracked(0, at(3, 0))})) == []
+    assert blocked([Grant(way)], shut, Street({"v": Tracked(0, at(3, 0))}), LENGTHS) == []
 
 
 def test_of_a_closure_the_first_road_on_the_way_is_told_and_what_was_told_is_not_looked_at_again() -> None:
     way = ev.PriorityGranted(incident_id="i1", grant_id="g1", vehicle_id="v", edge_ids=ROUTE)
     shut = [pb.ClosedRoad(edge_id=edge, closure_id="c1") for edge in ("e", "c", "d")]
     street = Street({"v": Tracked(0, at(0, 0))})
-    assert [one.edge_id for one in blocked([Grant(way)], shut, street)] == ["c"]
-    assert blocked([Grant(way, blocked_by=("c1",))], shut, street) == []
+    assert [one.edge_id for one in blocked([Grant(way)], shut, street, LENGTHS)] == ["c"]
+    assert blocked([Grant(way, blocked_by=("c1",))], shut, street, LENGTHS) == []
+
+
+def test_a_vehicle_inside_a_junction_is_told_to_be_at_the_end_of_the_road_before() -> None:
+    way = ev.PriorityGranted(incident_id="i1", grant_id="g1", vehicle_id="v", edge_ids=ROUTE)
+    shut = [pb.ClosedRoad(edge_id="c", closure_id="c1")]
+    inside = Street({"v": Tracked(0, at(1, 7, edge=":junction"))})
+    assert [one.vehicle_at for one in blocked([Grant(way)], shut, inside, LENGTHS)] == [RoadPlace(edge_id="b", position_m=100)]
 
 
 # -- signals ------------------------------------------------------------------------------------------------------------------
