@@ -364,6 +364,15 @@ def test_a_closed_road_on_a_way_that_is_not_driven_any_more_means_nothing() -> N
     on_another_way(road_closed(story)).reports(AT_HOSPITAL).must_send(*ARRIVED)
 
 
+def test_the_same_way_is_asked_for_at_each_try_though_another_closure_on_the_old_way_is_told_meanwhile() -> None:
+    story, at = on_the_way(), RoadPlace(edge_id="e2", position_m=30)
+    old = story.requests["grant_priority"].grant_id
+    road_closed(story, at)
+    road_closed(story, RoadPlace(edge_id="e2", position_m=60), grant_id=old)
+    story.fails("reroute", "UNAVAILABLE").time_passes(2)
+    assert story.requests["reroute"].vehicle_at == at
+
+
 def test_where_no_open_road_leads_a_person_is_asked_and_the_way_is_found_when_one_was_opened() -> None:
     story = road_closed(on_the_way())
     story.undone("notify_districts").undone("grant_priority").fails("reroute", "FAILED_PRECONDITION")
