@@ -137,9 +137,9 @@ NEW_TYPE = r"give the event a new type .* write an upcaster"
             id="a field that a service reads",
         ),
         pytest.param(
-            without(f"{RESERVED}.place"),
+            without(f"{RESERVED}.station"),
             at(EVENTS, "message AmbulanceReserved {"),
-            rf"{RESERVED}\.place is gone, and events with it are in the log: put it back with its number 5",
+            rf"{RESERVED}\.station is gone, and events with it are in the log: put it back with its number 4",
             id="a field that nobody reads",
         ),
         pytest.param(
