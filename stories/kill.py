@@ -108,14 +108,24 @@ class Killer:
             self._done.set()
 
     def _standing(self) -> int:
-        """The first step that has not ended, as the restarted mesh itself tells it."""
+        """Where the workflow stands, as the restarted mesh itself tells it: the first step that has begun and not ended.
+
+        Between two steps it is the one after the last. A step of a choice that went another way never begins.
+        """
         with channel_to(self._address, self._city.token) as channel:
             request = pb.GetSagaRequest(saga_id=self._incident)
             stub = SagaServiceStub(channel)  # type: ignore[no-untyped-call]
             saga = stub.GetSaga(request, timeout=_LIMIT_S, wait_for_ready=True).saga
-        open_steps = [number for number, step in enumerate(saga.steps, 1) if step.status not in ("done", "skipped")]
-        return open_steps[0] if open_steps else len(saga.steps)
+        begun = [
+            (number, step.status in ("done", "skipped"))
+            for number, step in enumerate(saga.steps, 1)
+            if step.status != _NOT_BEGUN
+        ]
+        open_steps = [number for number, ended in begun if not ended]
+        after_them = max((number for number, ended in begun if ended), default=0) + 1
+        return open_steps[0] if open_steps else min(after_them, len(saga.steps))
 
 
 _SENT = "citybrain.sagas.v1.StepSent"
 _WAITING = "citybrain.sagas.v1.WaitBegan"
+_NOT_BEGUN = "not begun"
