@@ -58,7 +58,8 @@ class EmergencyCommandService(Service):
                     label=f"sort-{attempt}",
                 )
             correlate(incident_id)
-            on_board = self.on_board.get(incident_id) is not None
+            # Nobody is on board for one that this report opens.
+            on_board = incident_id != to_sort.incident_id and self.on_board.get(incident_id) is not None
             try:
                 after, merged = self.incidents.handle(
                     incident_id,
