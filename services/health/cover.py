@@ -21,6 +21,9 @@ LATER_S = 30.0
 LATER_SHARE = 0.1
 """And at most this share of the time that the first one takes. A proposal."""
 
+LEAST_KEPT = 0.01
+"""And only where at least this share of the demand of the whole city keeps its cover by that. A proposal."""
+
 TARGET_S = 480.0
 """A road is covered if a free ambulance gets to its far end within so many seconds: NFPA 1710's for advanced life support."""
 
@@ -51,10 +54,10 @@ def choose(
     others = sorted(free.keys() - compared, key=lambda name: (seconds.get(name, math.inf), name))
     lost = _lost(roads, free, compared, others, closed)
     # Sums do not depend on the order in which the roads come.
-    weights = {name: weight(roads, past, lost[name]) for name in compared}
-    best = min(compared, key=lambda name: (weights[name], seconds[name], name))
     all_of_it = weight(roads, past, roads.length_m)
-    shares = {name: weights[name] / all_of_it if all_of_it else 0.0 for name in (best, first)}
+    shares = {name: weight(roads, past, lost[name]) / all_of_it if all_of_it else 0.0 for name in compared}
+    worth_it = [name for name in compared if shares[first] - shares[name] >= LEAST_KEPT]
+    best = min(worth_it, key=lambda name: (shares[name], seconds[name], name), default=first)
     later_s = round(seconds[best] - seconds[first], 1)
     return best, pb.CoverKept(first_id=first, later_s=later_s, lost=shares[best], lost_without_first=shares[first])
 
