@@ -260,7 +260,9 @@ def test_a_token_is_given_for_no_more_than_its_giver_has(guarded: Guarded) -> No
 @pytest.mark.parametrize("past", [False, True], ids=["through", "past"])
 def test_no_header_says_who_did_something_or_why(guarded: Guarded, past: bool) -> None:
     place = RoadPlace(edge_id="e1", position_m=7)
-    report = command.ReportEmergencyRequest(channel=command.CHANNEL_APP, severity=command.SEVERITY_MINOR, place=place)
+    report = command.ReportEmergencyRequest(
+        channel=command.CHANNEL_APP, severity=command.SEVERITY_MINOR, place=place, another_patient=True
+    )
     token = guarded.token("app-7", scopes=["emergency.report"])
     known = {event["id"] for event in guarded.events("IncidentOpened")}
     for call in (in_grpc,) if past else PROTOCOLS:

@@ -32,7 +32,7 @@ def incidents(guarded: Guarded) -> dict[str, str]:
     for district, edge in (("west", "e1"), ("east", "e3")):
         request = command.ReportEmergencyRequest(
             channel=command.CHANNEL_PHONE, severity=command.SEVERITY_CRITICAL, place=RoadPlace(edge_id=edge, position_m=20),
-            reporter=command.Contact(name=NAME, phone=PHONE),
+            reporter=command.Contact(name=NAME, phone=PHONE), another_patient=True,
         )  # fmt: skip
         answer = guarded.paper.call(guarded.paper.command.ReportEmergency, request, f"seen-{district}")
         found[district] = answer.incident.incident_id

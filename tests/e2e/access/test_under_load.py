@@ -49,7 +49,10 @@ UNITS = Ask("HealthService/ListAmbulances", health.ListAmbulancesRequest(page_si
 REPORT = Ask(
     "EmergencyCommandService/ReportEmergency",
     command.ReportEmergencyRequest(
-        channel=command.CHANNEL_APP, severity=command.SEVERITY_MINOR, place=RoadPlace(edge_id="far", position_m=1)
+        channel=command.CHANNEL_APP,
+        severity=command.SEVERITY_MINOR,
+        place=RoadPlace(edge_id="far", position_m=1),
+        another_patient=True,
     ),
 )
 UNAVAILABLE = 14
