@@ -129,3 +129,20 @@ def test_priority_to_a_stop_that_is_not_on_the_way_is_refused(traffic: Running, 
     with pytest.raises(BadRequest, match=re.escape(refusal)):
         traffic.fire("GrantPriority", asked)
     assert [event.data.grant_id for event in traffic.events(ev.PriorityGranted)] == ["g1"]  # type: ignore[attr-defined]
+
+
+def test_a_signal_that_is_reached_through_a_closed_road_is_not_kept_for_a_vehicle_until_the_road_is_open(
+    traffic: Running,
+) -> None:
+    traffic.fire("ReleasePriority", pb.ReleasePriorityRequest(incident_id="i1", grant_id="g1"))
+    way = ["west", "east", "x-north"]
+    traffic.fire("GrantPriority", pb.GrantPriorityRequest(incident_id="i1", grant_id="g2", vehicle_id="a1", edge_ids=way))
+    traffic.fire("CloseRoads", pb.CloseRoadsRequest(closure_id="c1", edge_ids=["east"], reason="an accident"))
+    traffic.rest()
+    traffic.fire("ReportObservations", observed(traffic.advance()))
+    assert not commands(traffic)
+    traffic.wait_for_row("grant_list", "g2", lambda row: row.blocked_by == ("c1",))
+    traffic.fire("ReopenRoads", pb.ReopenRoadsRequest(closure_id="c1"))
+    traffic.rest()
+    traffic.fire("ReportObservations", observed(traffic.advance(1)))
+    assert [command.reason for command in commands(traffic)] == ["priority"]
