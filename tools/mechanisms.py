@@ -620,9 +620,18 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "stream-events",
         "a stream has events up to the clearance, of the own district",
         "mesh/providers/following.py",
-        "    if event.classification > caller.clearance or not sees_district(caller, event.district):\n        return False\n",
+        "    if event.classification > call.principal.clearance or not sees_district(call.principal, event.district):\n"
+        "        return False\n",
         "",
         f"{SEEN}::test_a_stream_shows_only_events_up_to_the_clearance",
+    ),
+    _m(
+        "exercise-scope",
+        "who takes part in an exercise needs the scope for it",
+        "mesh/runtime/exercises.py",
+        "    if name and not holds_scope:\n",
+        "    if False:\n",
+        "tests/unit/mesh/test_exercises.py::test_only_who_may_names_an_exercise_and_only_with_a_name_that_can_be",
     ),
     _m(
         "events-scope",

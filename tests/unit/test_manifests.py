@@ -31,6 +31,8 @@ def test_every_event_of_every_contract_has_exactly_one_publisher() -> None:
     for manifest in MANIFESTS:
         load_entry(manifest)
     packages = {file.package for file in FILES if file.name.endswith("/events.proto")}
+    # The kit itself writes those of its own package.
+    packages.remove("citybrain.mesh.v1")
     assert sorted(published) == sorted(event for name in packages for event in events_of(name))
 
 

@@ -30,6 +30,13 @@ GET = "citybrain.traffic.v1.TrafficService/GetSignal"
 KINDS = (IncidentOpened, MissionReported, IncidentCancelled)
 
 
+class PromptMoving(Moving):
+    """Folded at once, and rest waits for that: tests look at its rows."""
+
+    rests = True
+    pause_s = 0.0
+
+
 class Department(Service):
     """Answers GetSignal, unless told otherwise; keeps every call."""
 
@@ -100,7 +107,7 @@ class City:
             Department.causes, Department.exercises = [], []
             parts.add(Department, "citybrain.traffic.v1.TrafficService")
         workflows = [*older, self.workflow]
-        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner(workflows, retired), "moving": Moving(workflows)}
+        members: dict[str, Any] = {"name": "sagas", "runner": SagaRunner(workflows, retired), "moving": PromptMoving(workflows)}
         if hears:
 
             def hear_it(service: Any, event: Heard) -> None:

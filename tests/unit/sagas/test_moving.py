@@ -23,21 +23,13 @@ from citybrain.mesh.testing.parts import on_parts
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.decider import due_timers, tries_out
 from citybrain.sagas.engine.definition import Parallel, Wait
-from citybrain.sagas.engine.moving import NOW, Moving, MovingRow, due, moved
+from citybrain.sagas.engine.moving import NOW, MovingRow, due, moved
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import ENDED
 from tests.unit.sagas.saga_city import City, Department, city, step
 from tests.unit.sagas.test_decider import BRANCHES, Run
 from tests.unit.sagas.test_decider import step as pure_step
 from tests.unit.sagas.test_ownership import Shares
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows are folded at once, and rest waits for that: these tests look at them."""
-    monkeypatch.setattr(Moving, "pause_s", 0.0)
-    monkeypatch.setattr(Moving, "rests", True)
-
 
 ASKS = step("a", otherwise="needs human")
 ARRIVED = Wait("arrived", MissionReported, 60)
