@@ -187,7 +187,8 @@ class _Picture:
         return [Exit(name)]
 
     def _wait(self, wait: Wait, exits: Sequence[Exit]) -> Sequence[Exit]:
-        shape = f'[["{wait.name}<br/>waits for {_short(wait.event)}<br/>within {_deadline(wait)}"]]'
+        events = " or ".join(map(_short, wait.events))
+        shape = f'[["{wait.name}<br/>waits for {events}<br/>within {_deadline(wait)}"]]'
         name = self.node(f"wait_{wait.name}", shape)
         self.lead(exits, name)
         exits = self._failing(name, wait.otherwise, "nothing comes")
@@ -305,7 +306,7 @@ def _row(step: Step) -> tuple[str, ...]:
 
 def _wait_row(wait: Wait) -> tuple[str, ...]:
     stays = ", which stays for a later wait" if wait.implied else ""
-    heard = f"`{_short(wait.event)}`{stays}"
+    heard = " or ".join(f"`{_short(event)}`" for event in wait.events) + stays
     return f"`{wait.name}`", heard, _deadline(wait), _MEANS[wait.otherwise], _events(wait.fails_on) or "nothing"
 
 

@@ -126,7 +126,7 @@ def _functions(part: Node) -> Iterator[tuple[Callable[..., Any], type[Message] |
         case Wait():
             if callable(part.deadline_s):
                 yield part.deadline_s, None
-            yield part.matches, part.event
+            yield from ((part.matches, event) for event in part.events)
             yield from ((why, event) for event, why in part.fails_on.items())
         case Human():
             yield part.question, None
@@ -147,7 +147,7 @@ def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
     """What each step of a workflow is answered: the response of its method, or the event that it waits for."""
     for leaf in workflow.leaves():
         if isinstance(leaf, Wait):
-            yield leaf.name, _whole([type_name(leaf.event)])
+            yield leaf.name, _whole([type_name(event) for event in leaf.events])
         elif isinstance(leaf, Human):
             yield leaf.name, _whole([type_name(HumanDecided)])
         else:

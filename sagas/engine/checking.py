@@ -248,8 +248,11 @@ def _wait(wait: Wait, workflow: Workflow) -> Iterator[str]:
         yield from _positive("deadline_s", wait.deadline_s)
     yield from _otherwise(wait.otherwise, _OTHERWISE)
     yield from _takes(wait.matches, 2, "matches", "the state and the event")
-    if wait.event not in workflow.hears:
-        yield f"waits for {_short(wait.event)}, and `hears` does not bring it to a saga: write {_hear(wait.event)} into `hears`"
+    if not wait.events:
+        yield "waits for no event: write the type of one, or of several"
+    for event in wait.events:
+        if event not in workflow.hears:
+            yield f"waits for {_short(event)}, and `hears` does not bring it to a saga: write {_hear(event)} into `hears`"
     for event, function in wait.fails_on.items():
         yield from _takes(function, 2, f"fails_on[{_short(event)}]", "the state and the event")
         if event not in workflow.hears:

@@ -83,19 +83,25 @@ class Step:
 class Wait:
     """Waits for an event that matches. An event that came before the wait began counts too.
 
-    `deadline_s` is in seconds of city time, or a function of the saga's state that gives them. `implied`: an event of a later
-    stage ends this wait too, and stays there for a later wait. `fails_on`: events that mean that the wait may never end. The
-    function gives the reason, or an empty text where the event is about something else; then a human is asked. If the event
-    comes after all, the wait ends and the saga goes on without the human.
+    `event`: its type, or several types: whichever comes first. What came is `state.answer(name)`. `deadline_s` is in seconds of
+    city time, or a function of the saga's state that gives them. `implied`: an event of a later stage ends this wait too, and
+    stays there for a later wait. `fails_on`: events that mean that the wait may never end. The function gives the reason, or an
+    empty text where the event is about something else; then a human is asked. If the event comes after all, the wait ends and
+    the saga goes on without the human.
     """
 
     name: str
-    event: type[Message]
+    event: type[Message] | tuple[type[Message], ...]
     deadline_s: float | Callable[[SagaState], float]
     matches: Callable[[SagaState, Message], bool] = lambda state, message: True
     otherwise: Otherwise = "needs human"
     implied: bool = False
     fails_on: Mapping[type[Message], Callable[[SagaState, Message], str]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> tuple[type[Message], ...]:
+        """The types of the events that it waits for."""
+        return self.event if isinstance(self.event, tuple) else (self.event,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,9 @@ def test_what_a_workflow_waits_for_is_undone_by_or_starts_with_is_what_it_hears(
     heard = "write `MissionReported: lambda event: …` with the id of the saga into `hears`"
     waits = "wait here: waits for MissionReported, and `hears` does not bring it to a saga: "
     assert one(BED, HERE_SOON, hears=only_opened) == waits + heard
+    several = replace(HERE_SOON, event=(IncidentOpened, MissionReported))
+    assert one(BED, several, hears=only_opened) == waits + heard
+    assert one(BED, replace(HERE_SOON, event=())) == "wait here: waits for no event: write the type of one, or of several"
     fails = replace(HERE_SOON, fails_on={VehicleMissing: lambda s, e: ""})
     assert "wait here: fails_on names VehicleMissing, and `hears` does not bring it" in one(BED, fails)
     assert "undo_on names IncidentCancelled, and `hears` does not bring it" in one(undo_on={IncidentCancelled: lambda e: ""})

@@ -47,6 +47,16 @@ def keys(run: Run) -> list[str]:
     return [key.removeprefix("s/") for key in sent]
 
 
+def test_a_wait_for_several_events_ends_by_whichever_comes_first_and_uses_up_that_one_alone() -> None:
+    either = Wait("either", (MissionReported, VehicleMissing), 60)
+    missing = VehicleMissing(incident_id="s", vehicle_id="a1")
+    run = Run(either, Wait("again", (MissionReported, VehicleMissing), 60), step("last"))
+    run.hear(missing)
+    assert run.state.answer("either") == missing and run.state.steps["again"].status == "waiting"
+    run.hear(MissionReported(incident_id="s"))
+    assert isinstance(run.state.answer("again"), MissionReported) and run.state.steps["last"].status == "sent"
+
+
 def answer_all(run: Run, *names: str) -> None:
     for name in names:
         run.answer(name)
