@@ -171,11 +171,12 @@ def closed_key(event: Heard) -> str:
 
 
 def closed_road(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
-    """The road while any closure keeps it closed."""
+    """The road while any closure keeps it closed also for emergency vehicles."""
     data = event.data
     assert isinstance(data, traffic.RoadClosed | traffic.RoadReopened)
     others = tuple(one for one in (row.closures if row is not None else ()) if one != data.closure_id)
-    closures = (*others, data.closure_id) if isinstance(data, traffic.RoadClosed) else others
+    blocks = isinstance(data, traffic.RoadClosed) and not data.emergency_vehicles_pass
+    closures = (*others, data.closure_id) if blocks else others
     return ClosedRow(data.edge_id, closures) if closures else None
 
 

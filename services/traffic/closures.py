@@ -41,8 +41,10 @@ def close(closure: Closure, request: pb.CloseRoadsRequest, keepers: Mapping[str,
     if closure.ended:
         raise Refused(f"closure {request.closure_id} was ended before it came: close the roads under a new id", "CLOSURE_ENDED")
     if closure.roads:
-        if sorted(road.edge_id for road in closure.roads) != sorted(request.edge_ids):
-            raise AlreadyDifferent(f"closure {request.closure_id} has closed other roads: use a new id", "OTHER_CLOSURE")
+        as_before = closure.roads[0].emergency_vehicles_pass == request.emergency_vehicles_pass
+        if sorted(road.edge_id for road in closure.roads) != sorted(request.edge_ids) or not as_before:
+            what = "other roads, or for others"
+            raise AlreadyDifferent(f"closure {request.closure_id} has closed {what}: use a new id", "OTHER_CLOSURE")
         return []
     unknown = [edge_id for edge_id in request.edge_ids if edge_id not in keepers]
     if unknown:
@@ -54,7 +56,7 @@ def close(closure: Closure, request: pb.CloseRoadsRequest, keepers: Mapping[str,
     for edge_id in request.edge_ids:
         one = RoadClosed(
             edge_id=edge_id, closure_id=request.closure_id, reason=request.reason, incident_id=request.incident_id,
-            district_id=keepers[edge_id],
+            district_id=keepers[edge_id], emergency_vehicles_pass=request.emergency_vehicles_pass,
         )  # fmt: skip
         if request.HasField("expected_end"):
             one.expected_end.CopyFrom(request.expected_end)

@@ -167,9 +167,11 @@ class TrafficService(Service):
         self._tell(self._blocked())
 
     def _blocked(self, *, silent: bool = False) -> list[ev.WayBlocked]:
-        closed = self.closed_roads.derived(views.closures)
         given, length_m = self.grant_list.derived(views.grants), self.road_list.derived(views.lengths)
-        return closures.blocked(given, closed, self.observed.street, length_m, silent=silent)
+        return closures.blocked(given, self._blocking(), self.observed.street, length_m, silent=silent)
+
+    def _blocking(self) -> list[pb.ClosedRoad]:
+        return self.closed_roads.derived(views.blocking)
 
     def _tell(self, told: Iterable[ev.VehicleLost | ev.VehicleMissing | ev.WayBlocked]) -> None:
         for one in told:
@@ -197,5 +199,5 @@ class TrafficService(Service):
         return replace(
             self.signal_list.derived(views.network),
             length_m=self.road_list.derived(views.lengths),
-            closed=frozenset(road.edge_id for road in self.closed_roads.derived(views.closures)),
+            closed=frozenset(road.edge_id for road in self._blocking()),
         )

@@ -89,7 +89,7 @@ def closed(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
         return None
     shown = ClosedRoad(
         edge_id=data.edge_id, closure_id=data.closure_id, reason=data.reason, closed_at=timestamp(event.stored.occurred_at),
-        incident_id=data.incident_id, district_id=data.district_id,
+        incident_id=data.incident_id, district_id=data.district_id, emergency_vehicles_pass=data.emergency_vehicles_pass,
     )  # fmt: skip
     if data.HasField("expected_end"):
         shown.expected_end.CopyFrom(data.expected_end)
@@ -99,6 +99,11 @@ def closed(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
 def closures(rows: Iterable[ClosedRow]) -> list[ClosedRoad]:
     """The roads that are closed, each as often as closures name it."""
     return [ClosedRoad.FromString(b64decode(row.road)) for row in rows]
+
+
+def blocking(rows: Iterable[ClosedRow]) -> list[ClosedRoad]:
+    """Those of them that emergency vehicles do not drive through either."""
+    return [road for road in closures(rows) if not road.emergency_vehicles_pass]
 
 
 def place_in_list(road: ClosedRoad) -> tuple[int | str, ...]:

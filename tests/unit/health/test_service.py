@@ -368,6 +368,8 @@ def test_a_road_is_closed_until_the_last_of_its_closures_has_ended(health: Runni
     with pytest.raises(Refused, match="no road leads"):
         health.fire("ReserveAmbulance", reserve("i1", "e1"))
     health.tell(traffic.RoadReopened(edge_id="e3", closure_id="c2"))
+    # A cordon lets ambulances through.
+    health.tell(traffic.RoadClosed(edge_id="e3", closure_id="c3", emergency_vehicles_pass=True))
     health.rest()
     assert health.fire("ReserveAmbulance", reserve("i1", "e1")).ambulance_id == "a2"
 

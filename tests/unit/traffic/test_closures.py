@@ -197,6 +197,22 @@ def test_every_vehicle_on_whose_way_a_closed_road_lies_is_told_once_with_where_i
     assert (one.edge_id, one.reason, one.vehicle_at.edge_id, one.vehicle_at.position_m) == ("e1", "a burst pipe", "w1", 50)
 
 
+def test_a_cordon_is_listed_and_blocks_no_vehicle_in_an_emergency(traffic: Running) -> None:
+    grant(traffic)
+    close(traffic, "e1", emergency_vehicles_pass=True)
+    observe(traffic, 0)
+    traffic.advance(1)
+    assert told(traffic) == []
+    (road,) = traffic.fire("ListClosedRoads", pb.ListClosedRoadsRequest()).roads
+    assert road.emergency_vehicles_pass
+    close(traffic, "e1", emergency_vehicles_pass=True)
+    with pytest.raises(AlreadyDifferent, match="or for others"):
+        close(traffic, "e1")
+    close(traffic, "e1", closure_id="c2")
+    observe(traffic, 0)
+    assert [one.closure_id for one in told(traffic)] == ["c2"]
+
+
 def test_a_way_that_is_given_after_the_closure_is_told_to_be_blocked_too(traffic: Running) -> None:
     close(traffic, "e1")
     grant(traffic)
