@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.duration_pb2 import Duration
@@ -9,7 +11,19 @@ from google.protobuf.duration_pb2 import Duration
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.ids import joined, parted
-from citybrain.mesh.service import Caller, Clock, Follow, Paging, Service, Streams, View, correlate, every, rpc
+from citybrain.mesh.service import (
+    Caller,
+    Clock,
+    Follow,
+    Paging,
+    Service,
+    Streams,
+    View,
+    WaitsForPeople,
+    correlate,
+    every,
+    rpc,
+)
 from citybrain.services.district_hub import domain, subscribing, views
 
 LOOK_S = 10
@@ -26,6 +40,7 @@ class DistrictHubService(Service):
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     answers = View(views.ANSWER_EVENTS, views.answer_key, views.answer, row=views.AnswerRow)
     waiting = View(views.WAITING_EVENTS, views.answer_key, views.waiting, row=views.WaitingRow)
+    unanswered = WaitsForPeople(views.WAITING_EVENTS, views.answer_key, views.unanswered)
     batches = Streams("batch", domain.Batch, domain.evolve_batch)
     reports = View(views.REPORT_EVENTS, views.report_key, views.report, row=views.ReportRow)
     paging = Paging()
@@ -58,15 +73,33 @@ class DistrictHubService(Service):
         return pb.NotifyDistrictsResponse(notices=[_show(t) for t in told])
 
     @rpc
+    def AlertDistricts(self, request: pb.AlertDistrictsRequest) -> pb.AlertDistrictsResponse:
+        """Alerts the districts that an incident concerns."""
+        correlate(request.incident_id)
+        roads = self._concerned(request)
+        sent = timestamp(self.clock.now())
+        notices = self.notices.handle(
+            request.incident_id, lambda state: domain.alert(state, request, roads, sent), lambda after, _: after
+        )
+        told = [t for t in notices.told.values() if t.notified.round_id == request.round_id]
+        return pb.AlertDistrictsResponse(notices=[_show(t) for t in told])
+
+    @rpc
     def WithdrawNotices(self, request: pb.WithdrawNoticesRequest) -> pb.WithdrawNoticesResponse:
         """Tells the notified districts that it is over."""
-        return self.notices.handle(
-            request.incident_id,
-            lambda state: domain.withdraw(state, request),
-            lambda _after, events: pb.WithdrawNoticesResponse(
-                notice_ids=[e.notice_id for e in events if isinstance(e, ev.NoticeWithdrawn)]
-            ),
-        )
+        sent = timestamp(self.clock.now())
+        over: list[str] = []
+        for number in itertools.count():
+            withdrawn = self.notices.handle(
+                request.incident_id,
+                lambda state: domain.withdraw(state, request, sent),
+                lambda _after, events: [e.notice_id for e in events if isinstance(e, ev.NoticeWithdrawn)],
+                label=f"{number}" if number else "",
+            )
+            over += withdrawn
+            if len(withdrawn) < domain.MOST:
+                break
+        return pb.WithdrawNoticesResponse(notice_ids=over)
 
     @rpc
     def AcknowledgeNotice(self, request: pb.AcknowledgeNoticeRequest) -> pb.AcknowledgeNoticeResponse:
@@ -133,6 +166,13 @@ class DistrictHubService(Service):
         self.caller.require_events(request.event_types, told=subscribing.NAMES)
         return follow
 
+    def _concerned(self, request: pb.AlertDistrictsRequest) -> dict[str, list[str]]:
+        """The districts that an alert concerns, each with its roads: too many rather than none."""
+        registered = [key for key, _ in self.district_list.scan()]
+        roads = domain.by_district(request.edge_ids, self.roads.derived(views.keepers))
+        named = [one for one in request.district_ids if one in registered]
+        return roads | {one: roads.get(one, []) for one in named} or {one: [] for one in registered}
+
     def _known(self, district_id: str) -> None:
         if self.districts.load(district_id) == domain.District():
             raise NotFound(f"there is no district {district_id}: ListDistricts names them", "NO_SUCH_DISTRICT")
@@ -150,5 +190,5 @@ def _show(told: domain.Told) -> pb.Notice:
     return pb.Notice(
         notice_id=n.notice_id, incident_id=n.incident_id, district_id=n.district_id, vehicle_id=n.vehicle_id,
         edge_ids=n.edge_ids, withdrawn=told.withdrawn, reminded=told.reminded, escalated=told.escalated,
-        acknowledge_within=Duration(seconds=n.acknowledge_within_s),
+        acknowledge_within=Duration(seconds=n.acknowledge_within_s), alert=n.alert if n.HasField("alert") else None,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from citybrain.district_hub.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import events_pb2 as traffic
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
+from citybrain.mesh.service import Task, Waiting
 
 DISTRICT_EVENTS = (ev.DistrictRegistered,)
 ROAD_EVENTS = (traffic.RoadsPublished,)
@@ -96,6 +97,17 @@ def waiting(row: WaitingRow | None, event: Heard) -> WaitingRow | None:
         case ev.NoticeEscalated() if row is not None:
             return replace(row, escalated=True)
     return None
+
+
+def unanswered(row: Waiting | None, event: Heard) -> Waiting | None:
+    """A row for each alert that its district has not acknowledged in time: somebody must telephone.
+
+    The way of a vehicle is over by itself, and none of its notices says so.
+    """
+    if not isinstance(event.data, ev.NoticeEscalated) or not event.data.alert:
+        return None
+    why = f"district {event.data.district_id} has not acknowledged the alert of {event.data.incident_id}: telephone"
+    return Waiting((Task("telephone", event.data.district_id, why, event.stored.occurred_at),))
 
 
 def is_over(row: WaitingRow, now: int) -> bool | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from citybrain.district_hub.v1 import district_hub_service_pb2 as pb
 from citybrain.district_hub.v1 import events_pb2 as ev
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.testing import given
 from citybrain.services.district_hub import domain
 
 ROADS = {"xihu": ["e1", "e3"], "gongshu": ["e2"]}
+# 07:40 on 5 January 2026 in Hangzhou.
+NOW = Timestamp(seconds=1_767_570_000)
 
 
 def told(district: str, round_id: str = "r1", number: str = "") -> ev.DistrictNotified:
@@ -60,21 +65,23 @@ def test_a_second_round_is_announced_to_those_it_concerns_though_they_were_told_
     both.when(domain.notify, notify("r2"), ROADS).then_nothing()
     # What the first round could not tell when it came, it tells under its own number.
     both.when(domain.notify, notify("r1"), ROADS).then(told("gongshu"))
-    over = both.when(domain.withdraw, withdraw("r2")).then(withdrawn("xihu", ".2"), withdrawn("gongshu", ".2"), barred("r2"))
+    over = both.when(domain.withdraw, withdraw("r2"), NOW).then(
+        withdrawn("xihu", ".2"), withdrawn("gongshu", ".2"), barred("r2")
+    )
     assert not over.state.told["i1.xihu"].withdrawn
 
 
 def test_a_round_that_was_withdrawn_is_over_and_one_that_comes_late_is_refused() -> None:
     (
         given(domain.evolve_notices, domain.Notices(), told("xihu"), told("gongshu", "r2"))
-        .when(domain.withdraw, withdraw())
+        .when(domain.withdraw, withdraw(), NOW)
         .then(withdrawn("xihu"), barred())
-        .when(domain.withdraw, withdraw())
+        .when(domain.withdraw, withdraw(), NOW)
         .then_nothing()
         .when(domain.notify, notify(), ROADS)
         .then_refused(Refused, "NOTICES_WITHDRAWN")
     )
-    given(domain.evolve_notices, domain.Notices()).when(domain.withdraw, withdraw("r9")).then(barred("r9"))
+    given(domain.evolve_notices, domain.Notices()).when(domain.withdraw, withdraw("r9"), NOW).then(barred("r9"))
 
 
 def test_only_the_district_that_was_told_can_say_that_it_has_seen_it_and_once_is_enough() -> None:
@@ -111,7 +118,7 @@ def test_what_was_seen_and_what_is_over_stays_so() -> None:
 
 
 def test_a_notice_that_waits_is_reminded_of_once_and_then_told_to_the_city_once() -> None:
-    which = {"notice_id": "i1.xihu", "incident_id": "i1", "district_id": "xihu"}
+    which: dict[str, Any] = {"notice_id": "i1.xihu", "incident_id": "i1", "district_id": "xihu"}
     (
         given(domain.evolve_notices, domain.Notices(), told("xihu"), told("gongshu"))
         .when(domain.urge, "i1.xihu", over=False)

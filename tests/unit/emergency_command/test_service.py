@@ -214,7 +214,7 @@ def test_an_incident_shows_which_districts_have_not_answered_until_they_do() -> 
             assert listed.unanswered_district_ids == get(command, incident_id).unanswered_district_ids
             return list(listed.unanswered_district_ids)
 
-        def notice(district: str) -> dict[str, str]:
+        def notice(district: str) -> dict[str, Any]:
             return {"notice_id": f"{incident_id}.{district}", "incident_id": incident_id, "district_id": district}
 
         stream = f"district_hub/notices-{incident_id}"
