@@ -15,7 +15,7 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
 from citybrain.mesh.errors import NoneFree, Refused, ServiceError, listed
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, off_loop, rpc
-from citybrain.services.health import cover, domain, places, travel, views
+from citybrain.services.health import cover, domain, places, surge, travel, views
 from citybrain.services.health.choosing import Candidate, reserve
 
 TAKEN = frozenset({"AMBULANCE_TAKEN", "AMBULANCE_OUT_OF_SERVICE", "HOSPITAL_FULL", "HOSPITAL_DIVERTS"})
@@ -29,9 +29,11 @@ class HealthService(Service):
     hospitals = Streams("hospital", places.Hospital, places.evolve_hospital, snapshot_every=500)
     dispatches = Streams("dispatch", domain.Search, domain.evolve_search)
     bed_searches = Streams("bed-search", domain.Search, domain.evolve_search)
+    surges = Streams("surge", surge.Surge, surge.evolve)
     ambulance_list = View(views.AMBULANCE_EVENTS, views.ambulance_key, views.ambulance, row=views.AmbulanceRow)
     past = View(views.PAST_EVENTS, views.past_key, views.past, row=views.PastRow)
     hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital, row=views.HospitalRow)
+    warnings = View(views.WARNING_EVENTS, views.warning_key, views.warning, row=views.WarningRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
     paging = Paging()
@@ -74,10 +76,14 @@ class HealthService(Service):
     def ListHospitals(self, request: pb.ListHospitalsRequest) -> pb.ListHospitalsResponse:
         """By id, in pages."""
         rows, more = self.paging.scan(request, self.hospital_list)
+        warned = views.warned_of(self.warnings.scan())
         shown = [
-            pb.Hospital(hospital_id=key, name=row.name, entrance=_place(row), places=row.places, free_places=_free(row))
+            pb.Hospital(
+                hospital_id=key, name=row.name, entrance=_place(row), places=row.places, free_places=_free(row),
+                warned_of_incident_ids=warned.get(key, ()),
+            )
             for key, row in rows
-        ]
+        ]  # fmt: skip
         return pb.ListHospitalsResponse(hospitals=shown, next_page_token=more)
 
     @rpc
@@ -250,6 +256,32 @@ class HealthService(Service):
             )
             raise
         return pb.TransferPatientResponse()
+
+    @rpc
+    def WarnHospitals(self, request: pb.WarnHospitalsRequest) -> pb.WarnHospitalsResponse:
+        """Warns the hospitals that are reached first, full or not: they know best what they can free."""
+        correlate(request.incident_id)
+        nearest: list[pb.WarnedHospital] = []
+        if not surge.is_known(self.surges.load(request.incident_id), request.warning_id):
+            known = {key: _place(row) for key, row in self.hospital_list.scan()}
+            found = self._by_time(
+                request.place, known, travel.routes_from, "no hospital is registered: RegisterHospital does that"
+            )
+            nearest = [
+                pb.WarnedHospital(hospital_id=one.name, travel_time_s=one.route.travel_time_s)
+                for one in found[: request.hospitals]
+            ]
+        after = self.surges.handle(
+            request.incident_id, lambda state: surge.warn(state, request, nearest), lambda after, _: after
+        )
+        return pb.WarnHospitalsResponse(hospitals=after.warned[request.warning_id])
+
+    @rpc
+    def StandDownHospitals(self, request: pb.StandDownHospitalsRequest) -> pb.StandDownHospitalsResponse:
+        """Ends a warning, or bars the one that may still come."""
+        correlate(request.incident_id)
+        after = self.surges.handle(request.incident_id, lambda state: surge.stand_down(state, request), lambda after, _: after)
+        return pb.StandDownHospitalsResponse(hospital_ids=after.ended[request.warning_id])
 
     @rpc
     def FollowMissions(self, request: pb.FollowMissionsRequest) -> Follow:

@@ -29,6 +29,7 @@ HOSPITAL_EVENTS = (
     ev.PatientDischarged,
     ev.PatientTransferred,
 )
+WARNING_EVENTS = (ev.HospitalsWarned, ev.HospitalsStoodDown)
 ROAD_EVENTS = (traffic.RoadsPublished,)
 CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
@@ -69,6 +70,14 @@ class HospitalRow:
     expected: dict[str, str] = field(default_factory=dict)
     present: tuple[str, ...] = ()
     diverted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRow:
+    """A warning that stands: hospitals that prepare for many patients of an incident."""
+
+    incident: str
+    hospitals: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,28 @@ def hospital(row: HospitalRow | None, event: Heard) -> HospitalRow | None:
         case ev.PatientDischarged() | ev.PatientTransferred():
             present.discard(data.incident_id)
     return replace(row, expected=expected, present=tuple(sorted(present)))
+
+
+def warning_key(event: Heard) -> str:
+    """The warning."""
+    return str(event.data.warning_id)  # type: ignore[attr-defined]
+
+
+def warning(row: WarningRow | None, event: Heard) -> WarningRow | None:
+    """A row as long as it stands."""
+    data = event.data
+    if not isinstance(data, ev.HospitalsWarned):
+        return None
+    return WarningRow(data.incident_id, tuple(one.hospital_id for one in data.hospitals))
+
+
+def warned_of(rows: Iterable[tuple[str, WarningRow]]) -> dict[str, list[str]]:
+    """Hospital → the incidents that it was warned of."""
+    found: dict[str, set[str]] = {}
+    for _, row in rows:
+        for hospital in row.hospitals:
+            found.setdefault(hospital, set()).add(row.incident)
+    return {hospital: sorted(incidents) for hospital, incidents in found.items()}
 
 
 def road_key(event: Heard) -> str:
