@@ -1,4 +1,7 @@
-"""An incident of public safety: its reports, its grade, and how it ends. Pure."""
+"""An incident of public safety: its reports, its grade, and how it ends. Pure.
+
+It is long because all that is decided about an incident is decided on one state. What joint command adds is in `joint.py`.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,11 @@ class Incident:
     absorbed: tuple[str, ...] = ()
     ended_at: Timestamp | None = None
     outcome: str = ""
+    false_alarm: bool = False
+    # That departments act together on it; None: they do not.
+    called: ev.JointCommandCalled | None = None
+    stood_down: bool = False
+    after_action: pb.AfterAction | None = None
 
 
 def evolve(incident: Incident, event: Message) -> Incident:
@@ -60,7 +68,9 @@ def evolve(incident: Incident, event: Message) -> Incident:
             return replace(incident, assessments={**incident.assessments, counted.source: counted})
         case ev.SafetyGradeConfirmed():
             one = event.confirmation
-            return replace(incident, confirmed={**incident.confirmed, one.confirmed_by: one.grade})
+            # What nobody had decided counts no more as soon as somebody has.
+            before = {who: grade for who, grade in incident.confirmed.items() if who or not one.confirmed_by}
+            return replace(incident, confirmed={**before, one.confirmed_by: one.grade})
         case ev.SafetyIncidentGraded():
             return replace(incident, grade=event.new_grade)
         case ev.SafetyIncidentMerged():
@@ -78,6 +88,14 @@ def evolve(incident: Incident, event: Message) -> Incident:
             return replace(incident, absorbed=absorbed, assessments=counts, confirmed=said)
         case ev.SafetyIncidentClosed():
             return replace(incident, state=pb.INCIDENT_STATE_CLOSED, ended_at=event.ended_at, outcome=event.outcome)
+        case ev.FalseAlarmFound():
+            return replace(incident, false_alarm=True)
+        case ev.JointCommandCalled():
+            return replace(incident, called=event)
+        case ev.StandDownOrdered():
+            return replace(incident, stood_down=True)
+        case ev.AfterActionRecorded():
+            return replace(incident, after_action=event.report)
     return incident
 
 
@@ -191,7 +209,10 @@ def assess(incident: Incident, request: pb.AssessIncidentRequest) -> list[Messag
 
 
 def confirm(incident: Incident, request: pb.ConfirmGradeRequest, by: str) -> list[Message]:
-    """Records the grade that a person confirms. Refused below the numbers, and below what another person has confirmed."""
+    """Records the grade that a person confirms. Refused below the numbers, and below what another person has confirmed.
+
+    `by`: empty where nobody decided in time. That binds nobody.
+    """
     unmerged(incident, request.incident_id)
     if incident.confirmed.get(by) == request.grade == incident.grade:
         return []
@@ -202,7 +223,7 @@ def confirm(incident: Incident, request: pb.ConfirmGradeRequest, by: str) -> lis
         )
         raise Refused(problem, "BELOW_NUMBERS")
     for other, grade in incident.confirmed.items():
-        if other != by and grade > request.grade:
+        if other and other != by and grade > request.grade:
             problem = f"{other} has confirmed {grading.NAMES[grade]}: only they can confirm less"
             raise Refused(problem, "BELOW_CONFIRMED")
     confirmed = ev.SafetyGradeConfirmed(
@@ -213,7 +234,10 @@ def confirm(incident: Incident, request: pb.ConfirmGradeRequest, by: str) -> lis
 
 
 def _graded(incident: Incident, event: Message, why: str) -> list[Message]:
-    """The event, and the change of grade that it brings: the gravest of numbers and confirmations."""
+    """The event, and the change of grade that it brings: the gravest of numbers and confirmations.
+
+    Where the new grade asks for it, joint command is called.
+    """
     after = evolve(incident, event)
     assert after.opened is not None
     grade = max(grading.gravest(after.assessments.values()), floor(after))
@@ -221,9 +245,20 @@ def _graded(incident: Incident, event: Message, why: str) -> list[Message]:
         return [event]
     graded = ev.SafetyIncidentGraded(
         incident_id=after.opened.incident_id, old_grade=incident.grade, new_grade=grade, colour=grading.COLOURS[grade], why=why,
-        district_id=district_of(after),
+        district_id=district_of(after), joint_command=after.called is not None,
     )  # fmt: skip
-    return [event, graded]
+    if after.state != pb.INCIDENT_STATE_OPEN or after.called or not grading.needs_joint_command(after.opened.kind, grade):
+        return [event, graded]
+    return [event, graded, call(evolve(after, graded), f"{grading.NAMES[grade]}: {why}")]
+
+
+def call(incident: Incident, why: str, place: RoadPlace | None = None, by: str = "") -> ev.JointCommandCalled:
+    """Calls joint command. `place`: where departments go, if not where the incident is. `by`: who calls; empty: the rule."""
+    assert incident.opened is not None
+    return ev.JointCommandCalled(
+        incident_id=incident.opened.incident_id, kind=incident.opened.kind, grade=incident.grade,
+        place=incident.place if place is None else place, why=why, called_by=by, district_id=district_of(incident),
+    )  # fmt: skip
 
 
 # -- its end ----------------------------------------------------------------------------------------------------------------
@@ -239,7 +274,7 @@ def merge(incident: Incident, into: Incident, request: pb.MergeIncidentsRequest,
     return [
         ev.SafetyIncidentMerged(
             incident_id=incident_id, into_incident_id=into_id, reason=request.reason, district_id=district_of(incident),
-            ended_at=now,
+            ended_at=now, joint_command=incident.called is not None,
         )
     ]  # fmt: skip
 
@@ -247,7 +282,7 @@ def merge(incident: Incident, into: Incident, request: pb.MergeIncidentsRequest,
 def absorb(incident: Incident, younger: Incident) -> list[Message]:
     """Takes over what was counted and confirmed for a younger incident that is one with this one, once.
 
-    Never refused: the younger one has ended for it.
+    Never refused: the younger one has ended for it. Where departments act together on the younger one, they do so on this one.
     """
     assert incident.opened is not None and younger.opened is not None
     younger_id = younger.opened.incident_id
@@ -258,7 +293,12 @@ def absorb(incident: Incident, younger: Incident) -> list[Message]:
         confirmations=[pb.Confirmation(confirmed_by=who, grade=grade) for who, grade in younger.confirmed.items()],
         district_id=district_of(incident),
     )  # fmt: skip
-    return _graded(incident, absorbed, f"it is one with {younger_id}")
+    why = f"it is one with {younger_id}"
+    decided = _graded(incident, absorbed, why)
+    after = reduce(evolve, decided, incident)
+    if younger.called is None or after.called is not None or after.state != pb.INCIDENT_STATE_OPEN:
+        return decided
+    return [*decided, call(after, f"{why}, on which departments act together", None if after.place else younger.called.place)]
 
 
 def is_older(one: Incident, other: Incident) -> bool:
@@ -272,11 +312,16 @@ def close(incident: Incident, request: pb.CloseIncidentRequest, now: Timestamp) 
     """Closes the incident, once. Refused where it is one with another."""
     if unmerged(incident, request.incident_id).state == pb.INCIDENT_STATE_CLOSED:
         return []
-    return [
-        ev.SafetyIncidentClosed(
-            incident_id=request.incident_id, outcome=request.outcome, district_id=district_of(incident), ended_at=now
-        )
-    ]
+    district_id, called = district_of(incident), incident.called is not None
+    closed = ev.SafetyIncidentClosed(
+        incident_id=request.incident_id, outcome=request.outcome, district_id=district_id, ended_at=now, joint_command=called
+    )
+    if not request.false_alarm:
+        return [closed]
+    found = ev.FalseAlarmFound(
+        incident_id=request.incident_id, reason=request.outcome, district_id=district_id, joint_command=called
+    )
+    return [found, closed]
 
 
 def show(incident: Incident) -> pb.Incident:
@@ -288,5 +333,5 @@ def show(incident: Incident) -> pb.Incident:
         position=incident.position, district_id=opened.district_id, opened_at=opened.opened_at, ended_at=incident.ended_at,
         grade=incident.grade, colour=grading.COLOURS[incident.grade], confirmed_grade=floor(incident),
         signals=len(own_signals(incident)), outcome=incident.outcome, merged_into_id=incident.merged_into,
-        split_from_id=opened.split_from_id,
+        split_from_id=opened.split_from_id, joint_command=incident.called is not None, false_alarm=incident.false_alarm,
     )  # fmt: skip

@@ -126,6 +126,8 @@ def assign(
 ) -> list[Message]:
     """Sends, of each kind, the free units that are there first, once. `routes`: of every unit that can reach the place.
 
+    All that are asked for, or none; with `or_fewer` those that there are, one at least.
+
     `place`: where they drive to; None: nobody knows (BadRequest). Refused where this assignment has ended; AlreadyDifferent
     where it is known with other content; NotEnoughUnits.
     """
@@ -134,7 +136,9 @@ def assign(
         raise Refused(f"assignment {key} was released before it came", "ASSIGNMENT_ENDED")
     if (known := fleet.assignments.get(key)) is not None:
         kinds = [unit.kind for unit in known.units]
-        if known.incident_id != request.incident_id or asked != {kind: kinds.count(kind) for kind in set(kinds)}:
+        sent = {kind: kinds.count(kind) for kind in set(kinds)}
+        fits = all(asked.get(kind, 0) >= count for kind, count in sent.items()) if request.or_fewer else asked == sent
+        if known.incident_id != request.incident_id or not fits:
             raise AlreadyDifferent(f"assignment {key} stands already, for other units: choose another id", "OTHER_ASSIGNMENT")
         return []
     if place is None:
@@ -148,11 +152,11 @@ def assign(
         ]
         there[kind] = len(free)
         for name in sorted(free, key=lambda name: (routes[name].travel_time_s, name))[:count]:
-            sent = pb.AssignedUnit(
+            unit = pb.AssignedUnit(
                 unit_id=name, kind=kind, assignment_id=key, station=fleet.units[name].station, route=routes[name]
             )
-            chosen.append(ev.UnitAssigned(incident_id=request.incident_id, unit=sent, place=place, district_id=district_id))
-    if any(there[kind] < count for kind, count in asked.items()):
+            chosen.append(ev.UnitAssigned(incident_id=request.incident_id, unit=unit, place=place, district_id=district_id))
+    if any(there[kind] < count for kind, count in asked.items()) and not (request.or_fewer and chosen):
         raise NotEnoughUnits(asked, there)
     return chosen
 
@@ -171,6 +175,20 @@ def release(fleet: Fleet, request: pb.ReleaseUnitsRequest, district_id: str) -> 
             reason=request.reason, district_id=district_id,
         )
     ]  # fmt: skip
+
+
+def release_all(fleet: Fleet, request: pb.ReleaseUnitsRequest, incidents: Mapping[str, str]) -> list[Message]:
+    """Ends all assignments of incidents. `incidents`: each with its district."""
+    each = [(key, one.incident_id) for key, one in fleet.assignments.items() if one.incident_id in incidents]
+    return [
+        event
+        for key, incident_id in each
+        for event in release(
+            fleet,
+            pb.ReleaseUnitsRequest(incident_id=incident_id, assignment_id=key, reason=request.reason),
+            incidents[incident_id],
+        )
+    ]
 
 
 def units_of(fleet: Fleet, incidents: frozenset[str]) -> list[pb.AssignedUnit]:

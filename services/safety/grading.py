@@ -34,6 +34,18 @@ NAMES = {
 }
 
 
+TOGETHER = frozenset({pb.EVENT_KIND_FIRE, pb.EVENT_KIND_GAS_LEAK, pb.EVENT_KIND_FLOOD, pb.EVENT_KIND_CROWD})
+"""The kinds of event on which departments act together without being asked; a proposal of this project."""
+
+TOGETHER_FROM = pb.GRADE_LARGER
+"""The grade from which on they do; a proposal too."""
+
+
+def needs_joint_command(kind: pb.EventKind, grade: pb.Grade) -> bool:
+    """Whether an incident of a kind and a grade is too much for one department."""
+    return kind in TOGETHER and grade >= TOGETHER_FROM
+
+
 def grade_of(counted: pb.Assessment) -> pb.Grade:
     """The gravest grade that one of these numbers gives."""
     numbers = (counted.dead, counted.badly_hurt, counted.loss_yuan)

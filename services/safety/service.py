@@ -1,4 +1,7 @@
-"""Public safety (平安): reports in, incidents out, how grave they are, and which units go there."""
+"""Public safety (平安): reports in, incidents out, how grave they are, and which units go there.
+
+It is long because every method of the contract stands here.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,13 @@ from citybrain.mesh.service import (
     off_loop,
     rpc,
 )
-from citybrain.services.safety import domain, fleet, merging, views
+from citybrain.services.safety import cordon, domain, fleet, joint, merging, views
 
 CITY = "city"
 """The key of the one stream of units."""
+
+SERVICE = "service:"
+"""Begins the subjects of services."""
 
 ENDED = frozenset({"INCIDENT_CLOSED", "INCIDENT_MERGED"})
 
@@ -45,6 +51,7 @@ class SafetyService(Service):
     boards = Streams("board", Board, merging.evolve, snapshot_every=500)
     fleet = Streams("fleet", fleet.Fleet, fleet.evolve, snapshot_every=500)
     incident_list = View(views.INCIDENT_EVENTS, views.incident_key, views.incident, row=views.IncidentRow)
+    unanswered = View(views.ANSWER_EVENTS, views.incident_key, views.answer, row=views.UnansweredRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
     reports = Source(ahead_s=60, behind_s=86_400)
@@ -146,7 +153,7 @@ class SafetyService(Service):
         signals = [signal for one in all_of_it.values() for signal in domain.own_signals(one)]
         page, more = self.paging.page(request, signals, _received, default=100)
         return pb.GetIncidentResponse(
-            incident=domain.show(found),
+            incident=views.with_unanswered(domain.show(found), self.unanswered.get(request.incident_id)),
             signals=page,
             next_page_token=more,
             units=fleet.units_of(self.fleet.load(CITY), frozenset(all_of_it)),
@@ -158,7 +165,8 @@ class SafetyService(Service):
         """The incidents that match the request, newest first, in pages."""
         rows = [row for _, row in self.incident_list.scan() if views.is_asked_for(row, request)]
         page, more = self.paging.page(request, rows, views.age, newest_first=True)
-        return pb.ListIncidentsResponse(incidents=[views.read(row) for row in page], next_page_token=more)
+        shown = [views.read(row, self.unanswered.get(row.id)) for row in page]
+        return pb.ListIncidentsResponse(incidents=shown, next_page_token=more)
 
     @rpc
     def AssessIncident(self, request: pb.AssessIncidentRequest) -> pb.AssessIncidentResponse:
@@ -168,8 +176,12 @@ class SafetyService(Service):
 
     @rpc
     def ConfirmGrade(self, request: pb.ConfirmGradeRequest) -> pb.ConfirmGradeResponse:
-        """Records the grade that the caller confirms, or raises."""
+        """Records the grade that the caller confirms, or raises; or, where a service calls, what somebody decided there."""
         by = self.caller.name
+        if by.startswith(SERVICE):
+            by = request.decided_by
+        elif request.decided_by:
+            raise BadRequest([("decided_by", "is only for services: leave it out, who calls is who confirms")])
         after = self._change(request.incident_id, lambda state: domain.confirm(state, request, by))
         return pb.ConfirmGradeResponse(incident=domain.show(after))
 
@@ -180,6 +192,53 @@ class SafetyService(Service):
         after = self._change(request.incident_id, lambda state: domain.close(state, request, now))
         self._end_sorting(_opened(after).kind, request.incident_id)
         return pb.CloseIncidentResponse(incident=domain.show(after))
+
+    # -- joint command ----------------------------------------------------------------------------------------------------
+
+    @rpc
+    def CallJointCommand(self, request: pb.CallJointCommandRequest) -> pb.CallJointCommandResponse:
+        """Has departments act together; the workflow that carries it starts from the event."""
+        by, place = self.caller.name, request.place if request.HasField("place") else None
+        if place is not None:
+            self.roads.derived(views.network).require(place, "the place of joint command")
+        after = self._change(
+            request.incident_id, lambda state: joint.call(state, request.incident_id, request.reason, place, by)
+        )
+        return pb.CallJointCommandResponse(incident=domain.show(after))
+
+    @rpc
+    def OrderStandDown(self, request: pb.OrderStandDownRequest) -> pb.OrderStandDownResponse:
+        """A commander ends joint command."""
+        by = self.caller.name
+        after = self._change(
+            request.incident_id, lambda state: joint.stand_down(state, request.incident_id, request.outcome, by)
+        )
+        return pb.OrderStandDownResponse(incident=domain.show(after))
+
+    @rpc
+    def PlanCordon(self, request: pb.PlanCordonRequest) -> pb.PlanCordonResponse:
+        """The roads around an incident."""
+        found = domain.existing(self.incidents.load(request.incident_id), request.incident_id)
+        place = request.place if request.HasField("place") else found.place
+        if place is None:
+            problem = f"is missing, and no report of {request.incident_id} named a road: say around what"
+            raise BadRequest([("place", problem)])
+        roads = self.roads.derived(views.network)
+        roads.require(place, "the place of the incident")
+        reach_m = cordon.metres(_opened(found).kind)
+        return pb.PlanCordonResponse(edge_ids=off_loop(cordon.around, roads, place, reach_m), metres=reach_m)
+
+    @rpc
+    def RecordAfterAction(self, request: pb.RecordAfterActionRequest) -> pb.RecordAfterActionResponse:
+        """Keeps what joint command did."""
+        now = self._now()
+        self._change(request.incident_id, lambda state: joint.record(state, request, now))
+        return pb.RecordAfterActionResponse()
+
+    @rpc
+    def GetAfterAction(self, request: pb.GetAfterActionRequest) -> pb.GetAfterActionResponse:
+        """What joint command did."""
+        return pb.GetAfterActionResponse(report=joint.report(self.incidents.load(request.incident_id), request.incident_id))
 
     # -- units ------------------------------------------------------------------------------------------------------------
 
@@ -211,6 +270,7 @@ class SafetyService(Service):
 
         def decide(state: fleet.Fleet) -> list[Message]:
             domain.still_open(found, request.incident_id)
+            joint.still_sends(found, request.incident_id)
             return fleet.assign(state, request, place, domain.district_of(found), routes)
 
         after = done(self.fleet, CITY, decide)
@@ -219,10 +279,19 @@ class SafetyService(Service):
     @rpc
     def ReleaseUnits(self, request: pb.ReleaseUnitsRequest) -> pb.ReleaseUnitsResponse:
         """Lets units go, or bars the assignment that may still come."""
+        if not request.assignment_id:
+            return self._release_all(request)
         district_id = domain.district_of(self.incidents.load(request.incident_id))
         correlate(request.incident_id)
         after = done(self.fleet, CITY, lambda state: fleet.release(state, request, district_id))
         return pb.ReleaseUnitsResponse(unit_ids=after.ended[request.assignment_id])
+
+    def _release_all(self, request: pb.ReleaseUnitsRequest) -> pb.ReleaseUnitsResponse:
+        districts = {key: domain.district_of(one) for key, one in self._all_of(request.incident_id)}
+        correlate(request.incident_id)
+        held = fleet.units_of(self.fleet.load(CITY), frozenset(districts))
+        after = done(self.fleet, CITY, lambda state: fleet.release_all(state, request, districts))
+        return pb.ReleaseUnitsResponse(unit_ids=[one.unit_id for one in held if one.assignment_id in after.ended])
 
     # -- what they share --------------------------------------------------------------------------------------------------
 

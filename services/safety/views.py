@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from citybrain.district_hub.v1 import events_pb2 as hub
 from citybrain.safety.v1 import events_pb2 as ev
 from citybrain.safety.v1 import safety_service_pb2 as pb
 from citybrain.traffic.v1 import events_pb2 as traffic
@@ -23,7 +24,12 @@ INCIDENT_EVENTS = (
     ev.SafetyIncidentGraded,
     ev.SafetyIncidentMerged,
     ev.SafetyIncidentClosed,
+    ev.FalseAlarmFound,
+    ev.JointCommandCalled,
 )
+ANSWER_EVENTS = (hub.NoticeEscalated, hub.NoticeAcknowledged, hub.NoticeWithdrawn)
+UnansweredRow = dict[str, str]
+"""Notice of an alert → the district that has not acknowledged it in time."""
 ROAD_EVENTS = (traffic.RoadsPublished,)
 CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
@@ -81,6 +87,8 @@ def incident(row: IncidentRow | None, event: Heard) -> IncidentRow | None:
         case ev.SignalSplitOff():
             shown.signals -= 1
         case ev.SafetyGradeConfirmed():
+            if data.confirmation.confirmed_by:
+                confirmed.pop("", None)
             confirmed[data.confirmation.confirmed_by] = data.confirmation.grade
         case ev.SafetyIncidentAbsorbed():
             for one in data.confirmations:
@@ -93,6 +101,10 @@ def incident(row: IncidentRow | None, event: Heard) -> IncidentRow | None:
         case ev.SafetyIncidentClosed():
             shown.state, shown.outcome = pb.INCIDENT_STATE_CLOSED, data.outcome
             shown.ended_at.CopyFrom(data.ended_at)
+        case ev.FalseAlarmFound():
+            shown.false_alarm = True
+        case ev.JointCommandCalled():
+            shown.joint_command = True
     shown.confirmed_grade = pb.Grade.Name(max(confirmed.values(), default=0))  # type: ignore[assignment]
     return replace(row, incident=MessageToDict(shown), confirmed=confirmed)
 
@@ -114,9 +126,24 @@ def is_asked_for(row: IncidentRow, request: pb.ListIncidentsRequest) -> bool:
     )
 
 
-def read(row: IncidentRow) -> pb.Incident:
+def read(row: IncidentRow, unanswered: UnansweredRow | None) -> pb.Incident:
     """A row as callers see it."""
-    return ParseDict(row.incident, pb.Incident())
+    return with_unanswered(ParseDict(row.incident, pb.Incident()), unanswered)
+
+
+def with_unanswered(incident: pb.Incident, unanswered: UnansweredRow | None) -> pb.Incident:
+    """The incident with the districts that have not acknowledged what they were told of it."""
+    incident.unanswered_district_ids.extend(sorted(set((unanswered or {}).values())))
+    return incident
+
+
+def answer(row: UnansweredRow | None, event: Heard) -> UnansweredRow | None:
+    """The alerts of an incident that were not acknowledged in time."""
+    data: Any = event.data
+    others = {notice: district for notice, district in (row or {}).items() if notice != data.notice_id}
+    if isinstance(data, hub.NoticeEscalated) and data.alert:
+        others[data.notice_id] = data.district_id
+    return others or None
 
 
 def road_key(event: Heard) -> str:

@@ -41,6 +41,11 @@ SCOPES: tuple[tuple[str, Any], ...] = (
             ),
         ),
     ),
+    ("safety.command", ("CallJointCommand", pb.CallJointCommandRequest(incident_id=A, reason="x"))),
+    ("safety.command", ("OrderStandDown", pb.OrderStandDownRequest(incident_id=A, outcome="x"))),
+    ("safety.command", ("RecordAfterAction", pb.RecordAfterActionRequest(incident_id=A))),
+    ("safety.read", ("GetAfterAction", pb.GetAfterActionRequest(incident_id=A))),
+    ("safety.read", ("PlanCordon", pb.PlanCordonRequest(incident_id=A))),
     ("safety.command", ("AssignUnits", pb.AssignUnitsRequest(incident_id=A, assignment_id="k1", police_cars=1))),
     ("safety.command", ("ReleaseUnits", pb.ReleaseUnitsRequest(incident_id=A, assignment_id="k1"))),
 )

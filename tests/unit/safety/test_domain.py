@@ -25,12 +25,12 @@ A, B = "saf-00000000000a", "saf-00000000000b"
 
 def signal(name: str, place: bool = True) -> pb.Signal:
     where = RoadPlace(edge_id="e1", position_m=5) if place else None
-    return pb.Signal(signal_id=name, source=pb.SIGNAL_SOURCE_119, kind=pb.EVENT_KIND_FIRE, place=where)
+    return pb.Signal(signal_id=name, source=pb.SIGNAL_SOURCE_119, kind=pb.EVENT_KIND_CRIME, place=where)
 
 
 def opened(incident: str = A, district: str = "xihu", at: Timestamp = NOW, split_from: str = "") -> ev.SafetyIncidentOpened:
     return ev.SafetyIncidentOpened(
-        incident_id=incident, kind=pb.EVENT_KIND_FIRE, opened_at=at, district_id=district, split_from_id=split_from
+        incident_id=incident, kind=pb.EVENT_KIND_CRIME, opened_at=at, district_id=district, split_from_id=split_from
     )
 
 

@@ -11,7 +11,7 @@ from citybrain.safety.v1 import events_pb2 as ev
 from citybrain.safety.v1 import safety_service_pb2 as pb
 from citybrain.traffic.v1.events_pb2 import RoadClosed, RoadReopened
 
-from citybrain.mesh.errors import BadRequest, NoneFree, NotFound, Refused
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NoneFree, NotFound, Refused
 from citybrain.mesh.roads import routes_to
 from citybrain.mesh.testing import Running, running
 from citybrain.services.safety.service import SafetyService
@@ -75,6 +75,36 @@ def test_where_too_few_are_free_nobody_is_sent_and_the_caller_is_told_how_many_t
     assert set(units(fleet).values()) == {""}
     assert not fleet.events(ev.UnitAssigned)
     assert assign(fleet, incident_id, "k1", engines=1) == ["p4", "f3"]
+
+
+def test_those_that_there_are_go_at_once_where_fewer_will_do(fleet: Running) -> None:
+    incident_id = report(fleet, "e5")
+    fewer = pb.AssignUnitsRequest(incident_id=incident_id, assignment_id="k1", police_cars=1, fire_engines=4, or_fewer=True)
+    for _ in range(2):
+        assert [unit.unit_id for unit in fleet.fire("AssignUnits", fewer).units] == ["p4", "f3"]
+    # The same id for others is refused, also for fewer than were sent.
+    with pytest.raises(AlreadyDifferent, match="k1 stands already"):
+        fleet.fire(
+            "AssignUnits", pb.AssignUnitsRequest(incident_id=incident_id, assignment_id="k1", police_cars=2, or_fewer=True)
+        )
+    with pytest.raises(AlreadyDifferent, match="k1 stands already"):
+        assign(fleet, incident_id, "k1", cars=1, engines=4)
+    with pytest.raises(NoneFree, match="of 1 fire engines only 0 can be sent"):
+        fleet.fire(
+            "AssignUnits", pb.AssignUnitsRequest(incident_id=incident_id, assignment_id="k2", fire_engines=1, or_fewer=True)
+        )
+
+
+def test_all_units_of_an_incident_and_of_those_merged_into_it_are_released_at_once(fleet: Running) -> None:
+    one, two, other = report(fleet, "e5"), report(fleet, "e8"), report(fleet, "e2")
+    for incident_id, key in ((one, "k1"), (two, "k2"), (other, "k3")):
+        assert len(assign(fleet, incident_id, key)) == 1
+    asked = pb.MergeIncidentsRequest(incident_id=one, other_incident_id=two, reason="one fire")
+    older = fleet.fire("MergeIncidents", asked).incident.incident_id
+    held = {unit for unit, incident_id in units(fleet).items() if incident_id in (one, two)}
+    assert set(release(fleet, older, "")) == held and len(held) == 2
+    assert release(fleet, older, "") == []
+    assert sorted(filter(None, units(fleet).values())) == [other]
 
 
 def test_two_who_ask_at_once_never_get_one_unit_and_one_of_them_gets_all_it_asked_for(fleet: Running) -> None:
@@ -192,6 +222,9 @@ def test_units_are_listed_by_id_in_pages_by_kind_and_by_district(fleet: Running)
 def test_those_come_whose_way_leads_through_no_closed_road(fleet: Running) -> None:
     incident_id = report(fleet, "e5", 100)
     fleet.tell(RoadClosed(edge_id="e2", closure_id="c1"))
+    fleet.rest()
+    # A cordon lets them through.
+    fleet.tell(RoadClosed(edge_id="e4", closure_id="c2", emergency_vehicles_pass=True))
     fleet.rest()
     # p1 would come through e2; p6 drives almost all around the ring, through e2 too.
     with pytest.raises(NoneFree):
