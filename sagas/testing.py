@@ -79,8 +79,11 @@ class Story:
 
     # -- what happens ---------------------------------------------------------------------------------------------------
 
-    def starts_with(self, event: Message) -> Self:
-        """The event that begins the saga. StoryError: it does not begin one of this workflow."""
+    def starts_with(self, event: Message, exercise: str = "") -> Self:
+        """The event that begins the saga. `exercise`: the drill in which it is; empty: in none.
+
+        StoryError: the event does not begin a saga of this workflow.
+        """
         if self._stored:
             self._fail("it has begun already")
         if type(event) is not self.workflow.starts_on:
@@ -88,7 +91,8 @@ class Story:
         saga_id = self._ask(self.workflow.hears[type(event)], event)
         if not saga_id:
             self._fail(f"`hears` gives no id of a saga for {type_name(event)}: give the event what it needs")
-        started = ev.SagaStarted(saga_id=saga_id, workflow=self.workflow.name, workflow_version=self.workflow.version)
+        name, version = self.workflow.name, self.workflow.version
+        started = ev.SagaStarted(saga_id=saga_id, workflow=name, workflow_version=version, exercise=exercise)
         started.input.CopyFrom(pack(event))
         return self._put(started)
 

@@ -18,13 +18,17 @@ _REAL = {FieldDescriptor.TYPE_DOUBLE: "double", FieldDescriptor.TYPE_FLOAT: "flo
 # Answers without pages, each with the reason why their lists stay short.
 WHOLE = {
     "citybrain.clock.v1.ClockService.Rest": "the streams that callers have named and keep open, which are limited",
+    "citybrain.district_hub.v1.DistrictHubService.AlertDistricts": "the districts of one city",
     "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",
     "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
+    "citybrain.health.v1.HealthService.StandDownHospitals": "the hospitals of one warning",
+    "citybrain.health.v1.HealthService.WarnHospitals": "at most 50 hospitals are asked for",
     "citybrain.identity.v1.IdentityService.GetKeys": "two keys are published at a time",
     "citybrain.identity.v1.IdentityService.GetUsage": "there are three classes of methods",
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
     "citybrain.safety.v1.SafetyService.AssignUnits": "at most 20 units of each kind are asked for",
-    "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one assignment",
+    "citybrain.safety.v1.SafetyService.PlanCordon": "at most 50 roads",
+    "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one incident",
     "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
     "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",

@@ -1,4 +1,4 @@
-"""Histories of emergencies as a release has recorded them. `python -m tests.helpers.histories` writes those that are missing.
+"""Histories of sagas as a release has recorded them. `python -m tests.helpers.histories` writes those that are missing.
 
 A file is never written anew: it is what sagas may have in the log, whatever the engine would record today.
 """
@@ -9,12 +9,20 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
+from citybrain.safety.v1 import safety_service_pb2 as safety
+from citybrain.safety.v1.events_pb2 import (
+    FalseAlarmFound,
+    JointCommandCalled,
+    SafetyIncidentClosed,
+    SafetyIncidentGraded,
+    SafetyIncidentMerged,
+)
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
@@ -25,7 +33,7 @@ from citybrain.sagas.engine.definition import Step, Workflow
 from citybrain.sagas.engine.state import SagaState, pack
 
 FOLDER = Path(__file__).parents[1] / "unit" / "sagas" / "histories"
-INCIDENT = "inc-0123456789ab"
+INCIDENT, SAFETY_INCIDENT = "inc-0123456789ab", "saf-0123456789ab"
 _SECOND = 1_000_000
 _ANSWERS: dict[str, Message] = {
     "reserve_ambulance": health.ReserveAmbulanceResponse(
@@ -34,11 +42,16 @@ _ANSWERS: dict[str, Message] = {
     "reserve_bed": health.ReserveBedResponse(
         hospital_id="h1", entrance=RoadPlace(edge_id="e5", position_m=40), route=Route(edge_ids=["e3", "e5"], travel_time_s=50)
     ),
+    "assign_units": safety.AssignUnitsResponse(
+        units=[safety.AssignedUnit(unit_id="p1", kind=safety.UNIT_KIND_POLICE_CAR)]
+        + [safety.AssignedUnit(unit_id=f"f{n}", kind=safety.UNIT_KIND_FIRE_ENGINE) for n in (1, 2, 3, 4)]
+    ),
+    "plan_cordon": safety.PlanCordonResponse(edge_ids=["e3", "e2"]),
 }
 
 
-class Emergency:
-    """An emergency, played on the engine as it is."""
+class Played:
+    """A saga, played on the engine as it is."""
 
     def __init__(self, workflow: Workflow, state: SagaState | None = None, now: int = 1) -> None:
         self.workflow, self.state, self.now = workflow, state or SagaState(), now
@@ -52,14 +65,13 @@ class Emergency:
         ]
         return events
 
-    def begins(self) -> Emergency:
-        started = ev.SagaStarted(saga_id=INCIDENT, workflow=self.workflow.name, workflow_version=self.workflow.version)
-        opened = IncidentOpened(incident_id=INCIDENT, place=RoadPlace(edge_id="e3", position_m=20), district_id="xihu")
-        started.input.CopyFrom(pack(opened))
+    def begins_with(self, event: Any) -> Self:
+        started = ev.SagaStarted(saga_id=event.incident_id, workflow=self.workflow.name, workflow_version=self.workflow.version)
+        started.input.CopyFrom(pack(event))
         self.put(started)
         return self
 
-    def answers(self) -> Emergency:
+    def answers(self) -> Self:
         """Whatever is out is answered."""
         for one in list(tries_out(self.state)):
             if one.undo:
@@ -71,35 +83,89 @@ class Emergency:
             self.put(ev.StepAnswered(step=one.step, key=one.key, response=pack(_ANSWERS.get(one.step, empty))))
         return self
 
-    def fails(self, code: str) -> Emergency:
+    def fails(self, code: str) -> Self:
         for one in [one for one in tries_out(self.state) if not one.undo]:
             self.put(on_failure(self.workflow, self.state, one.step, one.key, code, "no", self.now))
         return self
 
-    def later(self, seconds: float) -> Emergency:
+    def later(self, seconds: float) -> Self:
         self.now += int(seconds * _SECOND)
         for moment, name in sorted(due_timers(self.state)):
             if moment <= self.now:
                 self.put(ev.TimerFired(timer=name))
         return self
 
-    def hears(self, event: Message) -> Emergency:
+    def hears(self, event: Message) -> Self:
         self._heard += 1
         name = f"{type(event).__name__}-{self.now}-{self._heard}"
         self.put(ev.EventHeard(event_id=name, event=pack(event), occurred_at=timestamp(self.now)))
         return self
 
-    def reports(self, stage: health.MissionStage) -> Emergency:
+    def puts(self, *inputs: Message) -> Self:
+        self.put(*inputs)
+        return self
+
+
+class Emergency(Played):
+    """An emergency."""
+
+    def begins(self) -> Self:
+        return self.begins_with(
+            IncidentOpened(incident_id=INCIDENT, place=RoadPlace(edge_id="e3", position_m=20), district_id="xihu")
+        )
+
+    def reports(self, stage: health.MissionStage) -> Self:
         return self.hears(MissionReported(incident_id=INCIDENT, ambulance_id="a1", stage=stage))
 
-    def on_the_way(self) -> Emergency:
+    def comes_to_its_end(self) -> Self:
+        return self.reports(health.MISSION_STAGE_AT_HOSPITAL)
+
+    def on_the_way(self) -> Self:
         return self.begins().answers().answers().answers()
 
-    def cancelled(self) -> Emergency:
+    def cancelled(self) -> Self:
         return self.hears(IncidentCancelled(incident_id=INCIDENT, reason="a prank"))
 
 
-STORIES: dict[str, Callable[[Emergency], Any]] = {
+class Joint(Played):
+    """A joint command."""
+
+    def begins(self, grade: safety.Grade = safety.GRADE_LARGER) -> Self:
+        place = RoadPlace(edge_id="e3", position_m=20)
+        return self.begins_with(
+            JointCommandCalled(
+                incident_id=SAFETY_INCIDENT, kind=safety.EVENT_KIND_FIRE, grade=grade, place=place, district_id="xihu"
+            )
+        )
+
+    def under_way(self) -> Self:
+        return self.begins().answers().answers()
+
+    def graded(self, grade: safety.Grade) -> Self:
+        return self.hears(SafetyIncidentGraded(incident_id=SAFETY_INCIDENT, joint_command=True, new_grade=grade))
+
+    def closed(self) -> Self:
+        return self.hears(SafetyIncidentClosed(incident_id=SAFETY_INCIDENT, joint_command=True, outcome="put out"))
+
+    def comes_to_its_end(self) -> Self:
+        return self.closed()
+
+    def merged(self) -> Self:
+        return self.hears(
+            SafetyIncidentMerged(incident_id=SAFETY_INCIDENT, joint_command=True, into_incident_id="saf-00000000000a")
+        )
+
+    def false_alarm(self) -> Self:
+        return self.hears(FalseAlarmFound(incident_id=SAFETY_INCIDENT, joint_command=True, reason="burnt milk"))
+
+    def decided(self, question: str, option: str) -> Self:
+        return self.puts(ev.HumanDecided(step=question, option=option, reason="so it is", by="li"))
+
+    def cleared(self, step: str) -> Self:
+        return self.puts(ev.UndoCleared(step=step, key=f"{SAFETY_INCIDENT}/{step}/1", by="li"), ev.SagaResumed(by="li"))
+
+
+EMERGENCIES: dict[str, Callable[[Emergency], Any]] = {
     "just begun": lambda e: e.begins(),
     "tries again": lambda e: e.begins().fails("UNAVAILABLE").later(6).fails("RESOURCE_EXHAUSTED"),
     "on the way": lambda e: e.on_the_way().later(30),
@@ -114,18 +180,41 @@ STORIES: dict[str, Callable[[Emergency], Any]] = {
     "completed": lambda e: e.on_the_way().reports(health.MISSION_STAGE_AT_HOSPITAL).answers().answers().answers(),
 }
 
+JOINT_COMMANDS: dict[str, Callable[[Joint], Any]] = {
+    "just begun": lambda j: j.begins(),
+    "a grave one": lambda j: j.begins(safety.GRADE_MAJOR).answers().later(400),
+    "confirmed": lambda j: j.begins(safety.GRADE_MAJOR).decided("confirm_grade", "raise").answers().answers(),
+    "under way": lambda j: j.under_way(),
+    "graver": lambda j: j.under_way().graded(safety.GRADE_MAJOR).answers(),
+    "a quiet day": lambda j: j.under_way().later(90_000),
+    "without anybody": lambda j: j.begins().fails("FAILED_PRECONDITION"),
+    "standing down": lambda j: j.under_way().closed(),
+    "one with another": lambda j: j.under_way().merged(),
+    "let go": lambda j: j.under_way().merged().decided("hand_over", "let_go").answers(),
+    "being undone": lambda j: j.under_way().false_alarm(),
+    "half undone": lambda j: j.under_way().false_alarm().answers().answers().cleared("close_roads"),
+    "completed": lambda j: j.under_way().closed().answers().answers().answers(),
+}
+
+STORIES: dict[str, tuple[type[Any], dict[str, Callable[[Any], Any]]]] = {
+    "emergency_response": (Emergency, EMERGENCIES),
+    "joint_command": (Joint, JOINT_COMMANDS),
+}
+"""Workflow → who plays it, and what happens."""
+
 
 def file_of(workflow: Workflow) -> Path:
     return FOLDER / f"{workflow.name}-{workflow.version}.json"
 
 
 def recorded(workflow: Workflow) -> str:
-    """The histories of a workflow of emergencies, as the engine records them now."""
+    """The histories of a workflow, as the engine records them now."""
     found = {}
-    for name, tells in STORIES.items():
-        emergency = Emergency(workflow)
-        tells(emergency)
-        found[name] = {"phase": emergency.state.phase, "events": emergency.events}
+    player, stories = STORIES[workflow.name]
+    for name, tells in stories.items():
+        played = player(workflow)
+        tells(played)
+        found[name] = {"phase": played.state.phase, "events": played.events}
     return json.dumps(found, indent=1) + "\n"
 
 

@@ -36,8 +36,8 @@ from citybrain.sagas.engine.functions import named
 from citybrain.sagas.engine.state import ENDED, UNDO, SagaState
 from citybrain.sagas.testing import Story
 
-# As the ids of incidents look, which contracts ask for.
-SAGA = "inc-0123456789ab"
+# As the ids of incidents look, which contracts ask for; those of public safety have another beginning.
+NUMBER = "-0123456789ab"
 LONGEST = 60
 PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED")
 LASTING = ("FAILED_PRECONDITION", "NOT_FOUND", "INVALID_ARGUMENT")
@@ -93,6 +93,7 @@ class Schedule:
         self.chance = random.Random(f"{workflow.name}/{workflow.version}/{seed}")
         self.departments = Departments()
         self.story = Story(workflow, thorough=False)
+        self.saga = ("saf" if ".safety." in workflow.starts_on.DESCRIPTOR.full_name else "inc") + NUMBER
         self.flights: list[Flight] = []
         # How many answers there were, and all texts in them.
         self.known: tuple[int, list[str]] = (0, [])
@@ -193,11 +194,11 @@ class Schedule:
         if wait is None or self.chance.random() < 0.2:
             self._hear(self._message(self.chance.choice(heard).DESCRIPTOR))
             return
-        kinds: list[Any] = [wait.event, wait.event, wait.event, *wait.fails_on]
+        kinds: list[Any] = [*wait.events * 3, *wait.fails_on]
         kind = self.chance.choice(kinds)
         for _ in range(30):
             message = self._message(kind.DESCRIPTOR)
-            if kind is not wait.event or wait.name not in waiting or wait.matches(self.story.state, message):
+            if kind not in wait.events or wait.name not in waiting or wait.matches(self.story.state, message):
                 break
         self._hear(message)
 
@@ -245,6 +246,7 @@ class Schedule:
                     self.story.human_decides(leaf.name, self.chance.choice(leaf.options))
                 elif how == "clears" and isinstance(leaf, Step) and leaf.clearance:
                     self.story.human_clears(leaf.name)
+            self._fly()
         return len(self.story.recorded) > before
 
     def _may_skip(self, name: str) -> bool:
@@ -284,6 +286,11 @@ class Schedule:
             self._fly()
             return
         asked = [name for name, step in self.story.state.steps.items() if step.status in ("failed", "timed out")]
+        stuck = self.workflow.leaf(asked[0]) if asked else None
+        if isinstance(stuck, Wait) and not self.story.state.undo_begun and not self._may_skip(stuck.name):
+            # They see to it that it happens.
+            self._hear(self._message(self.chance.choice(stuck.events).DESCRIPTOR))
+            return
         if not self.story.state.undo_begun and asked and self._may_skip(asked[0]) and self.chance.random() < 0.5:
             self.story.human_skips(asked[0])
         else:
@@ -330,10 +337,10 @@ class Schedule:
         event = self._message(self.workflow.starts_on.DESCRIPTOR)
         whose = self.workflow.hears[self.workflow.starts_on]
         for each in self.workflow.starts_on.DESCRIPTOR.fields:
-            if each.type == FieldDescriptor.TYPE_STRING and not each.is_repeated and whose(event) != SAGA:
+            if each.type == FieldDescriptor.TYPE_STRING and not each.is_repeated and whose(event) != self.saga:
                 before = getattr(event, each.name)
-                setattr(event, each.name, SAGA)
-                if whose(event) != SAGA:
+                setattr(event, each.name, self.saga)
+                if whose(event) != self.saga:
                     setattr(event, each.name, before)
         return event
 
@@ -367,8 +374,8 @@ class Schedule:
 
     def _text(self, each: FieldDescriptor) -> str:
         state = self.story.state
-        if state.input is not None and getattr(state.input, each.name, "") == SAGA and self.chance.random() < 0.95:
-            return SAGA
+        if state.input is not None and getattr(state.input, each.name, "") == self.saga and self.chance.random() < 0.95:
+            return self.saga
         if self.known[0] != len(state.answers):
             self.known = (len(state.answers), [text for answer in state.answers.values() for text in texts(answer)])
         if self.known[1] and self.chance.random() < 0.3:
@@ -390,7 +397,7 @@ def tasks_listed(events: Iterable[Message]) -> set[tuple[str, str, str]]:
     row: Waiting | None = None
     for version, event in enumerate(events):
         name = event.DESCRIPTOR.full_name
-        stored = StoredEvent(str(version), name, b"", 1, "", "", "", "", "", 0, f"sagas/saga-{SAGA}", version, 0, 1)
+        stored = StoredEvent(str(version), name, b"", 1, "", "", "", "", "", 0, f"sagas/saga-inc{NUMBER}", version, 0, 1)
         if type(event) in listing.WAITING_EVENTS:
             row = listing.waits(row, Heard(event, stored))
     return {(one.kind, one.name, one.key) for one in (row.tasks if row is not None else ())}

@@ -11,7 +11,7 @@ import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled
 from citybrain.traffic.v1.events_pb2 import VehicleMissing
 
-from citybrain.sagas.engine.definition import Parallel, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import Human, Leaf, Parallel, Step, Wait, Workflow
 from citybrain.sagas.workflows import newest, published
 from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.unit.sagas.test_schedules import EVERY_WORD
@@ -21,6 +21,14 @@ from tools.workflow_pages import FOLDER, duration, made, page, picture
 NODE = re.compile(r'    (\w+)(?:\(\[".+"\]\)|\(\(".+"\)\)|\[\[".+"\]\]|\[/".+"/\]|\{\{".+"\}\}|\{".+"\}|\[".+"\])')
 EDGE = re.compile(r'    (\w+) (-->|-- "[^"]+" -->|-\. "[^"]+" \.->) (\w+)')
 ALL = [*published(), EVERY_WORD]
+
+
+WHY: dict[type, str] = {Step: "fails", Wait: "nothing comes", Human: "nobody decides"}
+
+
+def node_of(leaf: Leaf) -> str:
+    """How a picture calls the node of a step, a wait or a question."""
+    return {Step: "do_", Wait: "wait_", Human: "ask_"}[type(leaf)] + leaf.name
 
 
 def read(workflow: Workflow) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
@@ -55,7 +63,7 @@ def test_every_step_and_every_wait_is_in_the_picture_and_is_reached_from_the_beg
     nodes, edges = read(workflow)
     way = reached(edges, "begins", solid=True)
     for leaf in workflow.leaves():
-        name = f"do_{leaf.name}" if isinstance(leaf, Step) else f"wait_{leaf.name}"
+        name = node_of(leaf)
         assert f'"{leaf.name}<br/>' in nodes[name]
         assert name in way, leaf.name
         assert "completed" in reached(edges, name, solid=True)
@@ -66,14 +74,16 @@ def test_every_step_and_every_wait_is_in_the_picture_and_is_reached_from_the_beg
 def test_what_a_failure_leads_to_is_an_arrow(workflow: Workflow) -> None:
     _, edges = read(workflow)
     for leaf in workflow.leaves():
-        name = f"do_{leaf.name}" if isinstance(leaf, Step) else f"wait_{leaf.name}"
+        name, why = node_of(leaf), WHY[type(leaf)]
         fails = {(arrow, end) for begin, arrow, end in edges if begin == name and arrow != "-->"}
-        if isinstance(leaf, Step) and leaf.otherwise == "go on":
+        if isinstance(leaf, Human) and leaf.unanswered:
+            assert fails == set()
+        elif leaf.otherwise == "go on":
             onwards = {end for begin, arrow, end in edges if begin == name and arrow == "-->"}
-            assert fails == {('-. "fails: without it" .->', end) for end in onwards}
+            assert fails == {(f'-. "{why}: without it" .->', end) for end in onwards}
         else:
             end = {"undo": "undo", "needs human": "human"}[leaf.otherwise]
-            assert ('-. "fails" .->' if isinstance(leaf, Step) else '-. "nothing comes" .->', end) in fails
+            assert (f'-. "{why}" .->', end) in fails
             missing = isinstance(leaf, Wait) and VehicleMissing in leaf.fails_on
             assert (('-. "VehicleMissing" .->', end) in fails) == missing
 
