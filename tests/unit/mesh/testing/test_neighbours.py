@@ -122,7 +122,7 @@ def test_a_slow_neighbour_costs_its_caller_the_time_it_has_and_nobody_else() -> 
         (
             TRAFFIC,
             {"GetSignals": held("a")},
-            "has no method GetSignals; its contract has: FollowSignalCommands, GetSignal, Grant",
+            "has no method GetSignals; its contract has: CloseRoads, FollowSignalCommands, Get",
         ),
         (TRAFFIC, {"GetSignal": pb.ReportSignalResponse()}, "answers with a citybrain.traffic.v1.GetSignalResponse, not"),
         (TRAFFIC, {"GetSignal": "green"}, "'green' is no answer: give a response, an error, or a function"),
