@@ -146,10 +146,12 @@ def _decide(request: Any, reason: str, as_json: bool, config: File, data: Data, 
     request.reason = reason
     with asking(config, data, gateway) as ask:
         answer = ask(request.DESCRIPTOR.name.removesuffix("Request"), request)
-    left = list(getattr(answer, "not_undone", ()))
+    left, children = list(getattr(answer, "not_undone", ())), list(getattr(answer, "children", ()))
     if as_json:
         print_json(answer)
         return
     print_saga(answer.saga, as_json=False)
     if left:
         out.print(escaped(f"not undone, and left to people: {', '.join(left)}"))
+    if children:
+        out.print(escaped(f"its children are sagas of their own, to be cancelled or terminated too: {', '.join(children)}"))

@@ -70,6 +70,7 @@ def drawn(saga: pb.Saga) -> Tree:
     title = Text.assemble(
         f"{saga_id}  {workflow} {saga.workflow_version}  ", (state(saga), _LOUD.get(saga.state, "bold")),
         f"  since {_at(saga.state_since)}\nbegan {_at(saga.started_at)}", f", district {district}" if district else "",
+        f", child of {escaped(saga.parent)}" if saga.parent else "",
         f"\n{reason}" if reason else "",
     )  # fmt: skip
     tree = Tree(title)
@@ -99,6 +100,8 @@ def _told(step: pb.SagaStep) -> Iterator[str]:
     yield escaped(step.status)
     if step.HasField("changed_at"):
         yield _at(step.changed_at)
+    if step.child:
+        yield escaped(f"saga {step.child}")
     if step.tries > 1:
         yield f"{step.tries} tries"
     if step.HasField("next_try_at"):

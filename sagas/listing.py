@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.service import Task, Waiting
-from citybrain.sagas.engine.exercises import parted, saga_of
-from citybrain.sagas.engine.state import UNDO, terminated, unpack
+from citybrain.sagas.engine.exercises import in_exercise, parted, saga_of
+from citybrain.sagas.engine.state import UNDO, SagaState, terminated, unpack
 
 EVENTS = (
     ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
@@ -30,7 +30,7 @@ class SagaRow:
     """A saga as a list shows it: what GetSaga tells of it, without its steps.
 
     `started_at` and `since` (when it came into its state) in microseconds of city time; `undo`: its undo has begun,
-    for `undo_reason`; `seen`: the version of its stream up to which events are in the row.
+    for `undo_reason`; `seen`: the version of its stream up to which events are in the row; `parent`: whose child it is.
     """
 
     saga_id: str
@@ -45,6 +45,7 @@ class SagaRow:
     reason: str = ""
     since: int = 0
     seen: int = 0
+    parent: str = ""
 
 
 def key(event: Heard) -> str:
@@ -59,9 +60,9 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
         return row
     if isinstance(data, ev.SagaStarted):
         return SagaRow(
-            key(event), at, district=district_of(_input(data)), workflow=data.workflow, version=data.workflow_version,
+            key(event), at, district=district_of_saga(data), workflow=data.workflow, version=data.workflow_version,
             incident=event.stored.correlation_id or data.saga_id, since=at,
-            seen=version,
+            seen=version, parent=data.parent and in_exercise(data.exercise, data.parent),
         )  # fmt: skip
     if row is None:
         return None
@@ -121,8 +122,15 @@ def _without(tasks: tuple[Task, ...], kind: str, name: str | None = None) -> tup
 
 
 def district_of(began_with: object) -> str:
-    """The district of a saga, by what it began with; empty: it is not known."""
+    """The district of what begins a saga; empty: it is not known."""
     return str(getattr(began_with, "district_id", ""))
+
+
+def district_of_saga(saga: SagaState | ev.SagaStarted) -> str:
+    """The district of a saga, by what it began with, or that of its parent; empty: it is not known."""
+    if isinstance(saga, SagaState):
+        return district_of(saga.input) or saga.district
+    return district_of(_input(saga)) or saga.district_id
 
 
 def _input(started: ev.SagaStarted) -> object:

@@ -174,8 +174,8 @@ class SagaService(Service):
         """A person ends it where it stands."""
         by = self.caller.name
         decided = self._decided(request.saga_id, lambda state: persons.terminate(state, request.reason, by), of_any=True)
-        left = persons.not_undone(self.runner.workflow(decided), decided)
-        return pb.TerminateSagaResponse(saga=self._show(decided), not_undone=left)
+        left, children = persons.not_undone(self.runner.workflow(decided), decided), persons.children_left(decided)
+        return pb.TerminateSagaResponse(saga=self._show(decided), not_undone=left, children=children)
 
     def _decided(
         self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]], *, of_any: bool = False
@@ -234,8 +234,9 @@ class SagaService(Service):
 
     def _require_district(self, saga_id: str) -> None:
         """Forbidden: the caller is bound to another district than that of the saga, or that cannot be read."""
-        began_with = self.runner.load(saga_id).input
-        self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))
+        state = self.runner.load(saga_id)
+        is_known = state.input is not None or state.parent
+        self.caller.require_district(listing.district_of_saga(state) if is_known else _UNREADABLE)
 
 
 def _given(request: pb.StartSagaRequest | pb.SignalSagaRequest) -> Message:

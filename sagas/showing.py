@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 
 from citybrain.mesh.events import timestamp
-from citybrain.sagas.engine.definition import Human, Node, Parallel, Step, Wait, Workflow, inside
+from citybrain.sagas.engine.definition import Human, Leaf, Node, Parallel, Workflow, inside
 from citybrain.sagas.engine.exercises import in_exercise, parted
 from citybrain.sagas.engine.state import SagaState
-from citybrain.sagas.listing import SagaRow, district_of
+from citybrain.sagas.listing import SagaRow, district_of_saga
 
 STATES = {
     "running": pb.SAGA_STATE_RUNNING,
@@ -37,12 +37,13 @@ def shown(state: SagaState, workflow: Workflow | None) -> pb.Saga:
         workflow=state.workflow,
         workflow_version=state.workflow_version,
         state=STATES[state.phase],
-        correlation_id=state.saga_id,
+        correlation_id=state.incident,
         steps=[_step(name, state, where.get(name, ""), options.get(name, ())) for name in names],
         started_at=timestamp(state.started_at),
         reason=state.reason,
-        district_id=district_of(state.input),
+        district_id=district_of_saga(state),
         state_since=timestamp(state.since),
+        parent=state.parent and in_exercise(state.exercise, state.parent),
     )
 
 
@@ -59,6 +60,7 @@ def in_a_list(row: SagaRow, state: str, reason: str) -> pb.Saga:
         reason=reason,
         district_id=row.district,
         state_since=timestamp(row.since),
+        parent=row.parent,
     )
 
 
@@ -74,6 +76,7 @@ def _step(name: str, state: SagaState, branch: str, options: Iterable[str]) -> p
         # A wait has no command.
         tries=(step.undo_tries if step.undo else step.tries) if step.key else 0,
         branch=branch,
+        child=step.child and in_exercise(state.exercise, step.child),
     )
     if step.kind == "question":
         told.question = step.question
@@ -97,7 +100,7 @@ def _branches(nodes: Iterable[Node], within: str, forks: Iterator[int]) -> Itera
             fork = next(forks)
             for number, branch in enumerate(node.branches, 1):
                 yield from _branches(branch, f"{within}/{fork}.{number}".lstrip("/"), forks)
-        elif isinstance(node, Step | Wait | Human):
+        elif isinstance(node, Leaf):
             yield node.name, within
         else:
             yield from _branches(inside(node), within, forks)

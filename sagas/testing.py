@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, Self
 
@@ -27,12 +28,12 @@ from typing_extensions import override
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import message_class, microseconds, timestamp, type_name
 from citybrain.mesh.runtime.validation import check
-from citybrain.sagas.engine import persons
+from citybrain.sagas.engine import children, persons
 from citybrain.sagas.engine.checking import check as check_definitions
 from citybrain.sagas.engine.checking import method_of
 from citybrain.sagas.engine.decider import Try, due_timers, on_failure, on_undo_failure, react, seen_by, tries_out
-from citybrain.sagas.engine.definition import Command, Step, Workflow
-from citybrain.sagas.engine.state import ENDED, UNDO, Phase, SagaState, evolve, pack
+from citybrain.sagas.engine.definition import Child, Command, Step, Workflow
+from citybrain.sagas.engine.state import ENDED, UNDO, Phase, SagaState, StepState, evolve, pack
 
 __all__ = ["Story", "StoryError"]
 
@@ -40,7 +41,7 @@ _SECOND = 1_000_000
 # The first of January 2026, when every story begins.
 _START = 1_767_225_600 * _SECOND
 # Definitions that have been looked at.
-_SOUND: list[Workflow] = []
+_SOUND: list[tuple[Workflow, ...]] = []
 
 
 class StoryError(AssertionError):
@@ -54,18 +55,22 @@ class Story:
     WorkflowError: the definition is broken.
     """
 
-    def __init__(self, workflow: Workflow, *, thorough: bool = True) -> None:
-        """`thorough`: after each input everything is folded anew and decided twice. False: only what is new is folded, and all
-        at a crash; for thousands of stories.
+    def __init__(self, workflow: Workflow, *, beside: Sequence[Workflow] = (), thorough: bool = True) -> None:
+        """`beside`: the workflows that its sagas start, or that start it as a child. `thorough`: after each input everything is
+        folded anew and decided twice. False: only what is new is folded, and all at a crash; for thousands of stories.
         """
-        if not any(workflow is one for one in _SOUND):
-            check_definitions([workflow])
-            _SOUND.append(workflow)
+        together = (workflow, *beside)
+        if not any(len(one) == len(together) and all(map(operator.is_, one, together)) for one in _SOUND):
+            check_definitions(together)
+            _SOUND.append(together)
         self.workflow = workflow
+        self._begun_with = {one.name: one.starts_on for one in sorted(beside, key=lambda one: one.version)}
         self.state = SagaState()
         """Where the saga stands."""
         self.requests: dict[str, Any] = {}
-        """The newest request of each command that was sent, by its step; that of an undo by `undo ` and the step."""
+        """The newest request of each command that was sent, by its step; that of an undo by `undo ` and the step. Of a child
+        it is what the child begins with.
+        """
         self.keys: dict[str, str] = {}
         """The ids of these requests, in the same way."""
         self._now = _START
@@ -88,7 +93,9 @@ class Story:
             self._fail("it has begun already")
         if type(event) is not self.workflow.starts_on:
             self._fail(f"{self.workflow.name} starts on {type_name(self.workflow.starts_on)}, not on {type_name(event)}")
-        saga_id = self._ask(self.workflow.hears[type(event)], event)
+        whose = self.workflow.hears.get(type(event))
+        # What begins as a child only, no event begins.
+        saga_id = "child" if whose is None else self._ask(whose, event)
         if not saga_id:
             self._fail(f"`hears` gives no id of a saga for {type_name(event)}: give the event what it needs")
         name, version = self.workflow.name, self.workflow.version
@@ -105,6 +112,17 @@ class Story:
             self._fail(f"{step} is answered with {type_name(expected)}, not with {type_name(response)}")
         return self._put(ev.StepAnswered(step=step, key=out.key, response=pack(response)))
 
+    def child_ends(self, step: str, phase: Phase = "completed", reason: str = "") -> Self:
+        """The child of a step has ended: completed, undone, or terminated by a person. It may be late, or be told to undo.
+
+        StoryError: no child was started for the step.
+        """
+        one = self._child_of(step)
+        if phase not in ENDED:
+            self._fail(f"a child cannot end as {phase!r}: write one of {', '.join(ENDED)}")
+        child = SagaState(saga_id=one.child, parent=self.state.saga_id, parent_key=one.key, phase=phase, reason=reason)
+        return self._put(*children.told(child)(self.state))
+
     def fails(self, step: str, code: str = "FAILED_PRECONDITION", message: str = "no") -> Self:
         """The command of a step failed, or its undo, if that is what is out. `code`: the name of a gRPC status.
 
@@ -116,6 +134,7 @@ class Story:
             one.undo for one in tries_out(self.state)
         )
         out = self._out(step, undo=undo)
+        self._step(step)
         if undo:
             return self._put(on_undo_failure(self.state, step, out.key, code, message, self._now))
         return self._put(on_failure(self.workflow, self.state, step, out.key, code, message, self._now))
@@ -307,7 +326,11 @@ class Story:
 
     def _make(self, one: Try) -> None:
         """Makes a request as it is sent, and looks whether its department would take it."""
-        step, name = self._step(one.step), _named(one)
+        name, leaf = _named(one), self.workflow.leaf(one.step)
+        if isinstance(leaf, Child):
+            self._make_child(leaf, one)
+            return
+        step = self._step(one.step)
         command = step.undo if one.undo else step.command
         assert command is not None
         # The request of an undo names the command that it undoes.
@@ -319,6 +342,28 @@ class Story:
             )
         self.requests[name], self.keys[name] = request, one.key
         self._sent.append(name)
+
+    def _make_child(self, leaf: Child, one: Try) -> None:
+        """What a child begins with is made, and is what its workflow begins with. Its undo has no request."""
+        name = _named(one)
+        if not one.undo:
+            given, begins = self._ask(leaf.input, self.state), self._begun_with[leaf.workflow]
+            if type(given) is not begins:
+                made = type_name(given) if isinstance(given, Message) else repr(given)
+                self._fail(f"{name} makes {made}, and {leaf.workflow} begins with {type_name(begins)}")
+            if self._thorough and given != leaf.input(self.state):
+                self._fail(f"made twice, the input of {name} differs: it may use the state, no clock, no chance")
+            self.requests[name] = given
+        self.keys[name] = one.key
+        self._sent.append(name)
+
+    def _child_of(self, step: str) -> StepState:
+        """The newest attempt of a step that has a child; of those that are taken back, the one whose turn it is."""
+        mine = [one for one in self.state.attempts() if one.name == step and one.child]
+        if not mine:
+            begun = _listed([one.name for one in self.state.attempts() if one.child])
+            self._fail(f"no child was started for {step!r}; children have: {begun}")
+        return next((one for one in mine if one.undo == "sent"), mine[-1])
 
     def _request(self, name: str, command: Command, key: str, state: SagaState) -> Message:
         method = method_of(command)
@@ -346,14 +391,20 @@ class Story:
             self._fail(f"a function of the definition raised {error!r}{where}", error)
 
     def _out(self, step: str, *, undo: bool) -> Try:
-        self._step(step)
+        if not self._is_child(step):
+            self._step(step)
         for one in tries_out(self.state):
             if (one.step, one.undo) == (step, undo):
                 return one
         self._fail(f"{'undo ' * undo}{step} is not out: out is {_listed(self.out())}")
 
+    def _is_child(self, name: str) -> bool:
+        return any(isinstance(leaf, Child) and leaf.name == name for leaf in self.workflow.leaves())
+
     def _step(self, name: str) -> Step:
         steps = {leaf.name: leaf for leaf in self.workflow.leaves() if isinstance(leaf, Step)}
+        if self._is_child(name):
+            self._fail(f"{name} is a child: say with child_ends how it ends")
         if name not in steps:
             self._fail(f"{self.workflow.name} has no step {name!r}; its steps are {_listed(steps)}")
         return steps[name]

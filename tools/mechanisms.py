@@ -502,8 +502,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "district-saga",
         "nor decides for its workflows",
         "sagas/service.py",
-        "        self.caller.require_district(_UNREADABLE if began_with is None else listing.district_of(began_with))\n",
-        "        del began_with\n",
+        "        self.caller.require_district(listing.district_of_saga(state) if is_known else _UNREADABLE)\n",
+        "        del is_known\n",
         OTHERS,
     ),
     _m(

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import type_name
 from citybrain.sagas.engine.definition import (
     CarryOn,
+    Child,
     Choice,
     Command,
     During,
@@ -34,6 +35,7 @@ from citybrain.sagas.engine.definition import (
     Workflow,
     leaves,
     parts,
+    undoable,
 )
 from citybrain.sagas.workflows import newest
 from tools import made_files
@@ -42,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "workflows"
 COMPLETED, HUMAN, UNDO, UNDONE = "completed", "human", "undo", "undone"
 _STEPS = ("step", "calls", "deadline", "tried again after", "if it fails for good", "undo")
+_CHILDREN = ("child", "a saga of", "deadline", "if it is undone, terminated or late", "undo")
 _WAITS = ("wait", "for", "deadline", "if nothing comes", "the same at once on")
 _QUESTIONS = ("question", "asked, one after the other", "each has", "options", "if nobody decides")
 _SCOPES = ("scope", "on", "what happens", "at most")
@@ -79,11 +82,14 @@ def drift() -> list[str]:
 def page(workflow: Workflow) -> str:
     """The page of one workflow."""
     steps = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Step)]
+    children = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Child)]
     waits = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Wait)]
     texts = [f"# {workflow.name}", *_about(workflow), f"```mermaid\n{picture(workflow)}```"]
     texts.append(_UNDO)
     if steps:
         texts.append(_table(_STEPS, [_row(step) for step in steps]))
+    if children:
+        texts.append(_table(_CHILDREN, [_child_row(child) for child in children]))
     if waits:
         texts.append(_table(_WAITS, [_wait_row(wait) for wait in waits]))
     questions = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Human)]
@@ -104,11 +110,11 @@ def picture(workflow: Workflow) -> str:
     for event in workflow.undo_on:
         drawn.edge(drawn.node(f"off_{_short(event)}", f'(["{_short(event)}"])'), drawn.end(UNDO))
     if UNDO in drawn.ends:
-        undone = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Step) and leaf.undo is not None]
+        undone = [leaf for leaf in leaves(workflow.nodes) if undoable(leaf)]
         before = UNDO
         for step in reversed(undone):
-            assert step.undo is not None
-            name = drawn.node(f"undo_{step.name}", f'["undo {step.name}<br/>{_method(step.undo)}"]')
+            by = _method(step.undo) if isinstance(step, Step) and step.undo else f"all that {step.workflow} has done"  # type: ignore[union-attr]
+            name = drawn.node(f"undo_{step.name}", f'["undo {step.name}<br/>{by}"]')
             drawn.edge(before, name)
             before = name
         drawn.edge(before, drawn.end(UNDONE))
@@ -152,6 +158,8 @@ class _Picture:
             match node:
                 case Step():
                     exits = self._step(node, exits)
+                case Child():
+                    exits = self._child(node, exits)
                 case Wait():
                     exits = self._wait(node, exits)
                 case Human():
@@ -176,6 +184,13 @@ class _Picture:
         )
         self.lead(exits, name)
         return self._failing(name, step.otherwise, "fails")
+
+    def _child(self, child: Child, exits: Sequence[Exit]) -> Sequence[Exit]:
+        shape = f'[["{child.name}<br/>a saga of {child.workflow}<br/>within {duration(child.deadline_s)}"]]'
+        # An arrow that leads back to a step leads back to it in the same way.
+        name = self.node(f"do_{child.name}", shape)
+        self.lead(exits, name)
+        return self._failing(name, child.otherwise, "fails")
 
     def _failing(self, name: str, otherwise: str, why: str) -> Sequence[Exit]:
         """Where it leads from a part that may fail."""
@@ -296,12 +311,18 @@ def _row(step: Step) -> tuple[str, ...]:
     longest = max(step.pause_s, step.longest_pause_s)
     again = duration(step.pause_s) + (f", growing to {duration(longest)}" if longest > step.pause_s else "")
     means = _MEANS[step.otherwise]
-    undo = "none" if step.undo is None else f"`{_method(step.undo)}`"
-    if step.clearance:
-        undo += f", when {step.clearance} clears it"
-    if step.late == "undo":
-        undo += ", also if it goes on without"
+    undo = ("none" if step.undo is None else f"`{_method(step.undo)}`") + _undone_when(step)
     return f"`{step.name}`", f"`{_method(step.command)}`", duration(step.deadline_s), again, means, undo
+
+
+def _child_row(child: Child) -> tuple[str, ...]:
+    undo = f"all that it has done{_undone_when(child)}"
+    return f"`{child.name}`", f"`{child.workflow}`", duration(child.deadline_s), _MEANS[child.otherwise], undo
+
+
+def _undone_when(one: Step | Child) -> str:
+    cleared = f", when {one.clearance} clears it" if one.clearance else ""
+    return cleared + (", also if it goes on without" if one.late == "undo" else "")
 
 
 def _wait_row(wait: Wait) -> tuple[str, ...]:

@@ -50,8 +50,9 @@ def problems(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str
 
 def unpublished(workflows: Iterable[Workflow]) -> list[str]:
     """Events that workflows hear and no manifest of this repository publishes, a sentence each."""
+    workflows = tuple(workflows)
     events = {event for manifest in find_manifests(rooms()) for event in manifest.publishes}
-    return [problem for workflow in workflows for problem in checking.problems(workflow, events)]
+    return [problem for workflow in workflows for problem in checking.problems(workflow, events, workflows)]
 
 
 def pinned_anew(workflows: Iterable[Workflow], pinned: Mapping[tuple[str, int], str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from citybrain.sagas.v1.events_pb2 import HumanDecided
+from citybrain.sagas.v1.events_pb2 import ChildEnded, HumanDecided
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -31,6 +31,7 @@ from citybrain.mesh.service import Client, Follow, Service
 from citybrain.mesh.startup.entry import entrypoints, load_entry
 from citybrain.mesh.upcasting import load_upcasters, steps
 from citybrain.sagas.engine.definition import (
+    Child,
     Choice,
     Command,
     During,
@@ -123,6 +124,8 @@ def _of_workflow(manifest: Manifest, package: str, name: str, versions: Iterable
 def _functions(part: Node) -> Iterator[tuple[Callable[..., Any], type[Message] | None]]:
     """The functions of a part that see the saga, each with the event that it sees too."""
     match part:
+        case Child():
+            yield part.input, None
         case Wait():
             if callable(part.deadline_s):
                 yield part.deadline_s, None
@@ -144,12 +147,14 @@ def _commands(part: Node) -> list[Command]:
 
 
 def _answers(workflow: Workflow) -> Iterator[tuple[str, frozenset[Ref]]]:
-    """What each step of a workflow is answered: the response of its method, or the event that it waits for."""
+    """What each step of a workflow is answered: the response of its method, how its child ended, or the event that came."""
     for leaf in workflow.leaves():
         if isinstance(leaf, Wait):
             yield leaf.name, _whole([type_name(event) for event in leaf.events])
         elif isinstance(leaf, Human):
             yield leaf.name, _whole([type_name(HumanDecided)])
+        elif isinstance(leaf, Child):
+            yield leaf.name, _whole([type_name(ChildEnded)])
         else:
             service, _, method = leaf.command.method.partition("/")
             found: MethodDescriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]

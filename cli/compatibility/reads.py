@@ -320,8 +320,8 @@ class Reader:
     def _method(self, owner: Value, name: str, given: Sequence[Value], named: Mapping[str, Value]) -> Value:
         """A method of a message, of something that holds messages, or of the state of a saga."""
         what = given[0].known if given else _NONE
-        if owner.saga is not None and name in ("answer", "answered", "key"):
-            if name != "answer":
+        if owner.saga is not None and name in ("answer", "answered", "child", "key"):
+            if name not in ("answer", "child"):
                 return NOTHING
             steps = [what] if isinstance(what, str) and what in owner.saga.answers else list(owner.saga.answers)
             return Value(frozenset().union(*(owner.saga.answers[step] for step in steps)))

@@ -12,7 +12,7 @@ import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from citybrain.mesh.events import type_name
 from citybrain.sagas.engine import definition
 from citybrain.sagas.engine.definition import (
     CarryOn,
+    Child,
     Choice,
     Command,
     During,
@@ -59,7 +60,8 @@ class WorkflowError(Exception):
 
 def check(workflows: Iterable[Workflow]) -> None:
     """Raises WorkflowError if a definition is broken, or two have one name and version."""
-    found = [problem for workflow in workflows for problem in problems(workflow)]
+    workflows = tuple(workflows)
+    found = [problem for workflow in workflows for problem in problems(workflow, beside=workflows)]
     counted = Counter((one.name, one.version) for one in workflows)
     found += [
         f"{many} workflows are called {name}, version {version}: give each another name or version"
@@ -70,12 +72,16 @@ def check(workflows: Iterable[Workflow]) -> None:
         raise WorkflowError(found)
 
 
-def problems(workflow: Workflow, published: Collection[str] | None = None) -> list[str]:
+def problems(
+    workflow: Workflow, published: Collection[str] | None = None, beside: Iterable[Workflow] = ()
+) -> list[str]:  # fmt: skip
     """What is wrong with a definition, a sentence each. Empty: nothing.
 
     `published`: full names of the events that manifests publish. None: whatever contracts say is an event counts as published.
+    `beside`: the workflows that are loaded with it, which it may have children of.
     """
-    found = [*_whole(workflow), *_events(workflow, published), *_asked_for(workflow)]
+    beside = (workflow, *beside)
+    found = [*_whole(workflow), *_events(workflow, published, beside), *_asked_for(workflow), *_children(workflow, beside)]
     for part in parts(workflow.nodes):
         if not isinstance(part, Parallel):
             what = f"{_KINDS[type(part)]} {part.name}"
@@ -115,16 +121,17 @@ def _empty(nodes: Iterable[Node], what: str, near: str) -> _Found:
     for node in nodes:
         name = type(node).__name__
         sequences = inside(node)
-        if not sequences and not isinstance(node, Step | Wait | Human):
+        if not sequences and not isinstance(node, Leaf):
             yield near, f"a {name} has no branches: write some, or take it out"
         for number, branch in enumerate(sequences, 1):
             yield from _empty(branch, f"branch {number} of a {name}", near)
         near = next((leaf.name for leaf in leaves([node])), near)
 
 
-def _events(workflow: Workflow, published: Collection[str] | None) -> _Found:
+def _events(workflow: Workflow, published: Collection[str] | None, beside: Iterable[Workflow]) -> _Found:
     """What the workflow hears, and what its parts want to hear of that."""
-    if workflow.starts_on not in workflow.hears:
+    is_child = any(workflow.name in one.children() for one in beside)
+    if workflow.starts_on not in workflow.hears and not is_child:
         begins = _short(workflow.starts_on)
         yield (
             begins,
@@ -155,8 +162,47 @@ def _unheard(event: type[Message], published: Collection[str] | None) -> Iterato
 
 
 _KINDS = {
-    Step: "step", Wait: "wait", Human: "question", CarryOn: "branch", Choice: "choice", Repeat: "loop", During: "scope",
+    Step: "step", Child: "child", Wait: "wait", Human: "question",
+    CarryOn: "branch", Choice: "choice", Repeat: "loop", During: "scope",
 }  # fmt: skip
+
+
+def _children(workflow: Workflow, beside: Iterable[Workflow]) -> _Found:
+    """Children of workflows that are not there, and of such as lead back to this one."""
+    # A child is of the newest version of its workflow: an older version is never come back to.
+    newest = {one.name: one for one in sorted(beside, key=lambda one: one.version)}
+    for child in workflow.leaves():
+        if not isinstance(child, Child):
+            continue
+        problem = ""
+        if child.workflow not in newest:
+            problem = f"no workflow is called {child.workflow}: {_nearest(child.workflow, newest, 'workflows')}"
+        elif newest[workflow.name].version == workflow.version and (
+            way := _way_back(newest, child.workflow, workflow.name, frozenset())
+        ):
+            starts = " starts ".join([workflow.name, ", which starts ".join(way)])
+            problem = f"{starts}, and so on without end: take one of these children out"
+        if problem:
+            yield child.name, f"child {child.name}: {problem}"
+
+
+def _way_back(newest: Mapping[str, Workflow], name: str, to: str, seen: frozenset[str]) -> list[str]:
+    """The workflows over which one leads to another by its children; empty: it does not."""
+    if name == to:
+        return [name]
+    if name not in seen and name in newest:
+        for child in sorted(newest[name].children()):
+            if way := _way_back(newest, child, to, seen | {name}):
+                return [name, *way]
+    return []
+
+
+def _child(child: Child) -> Iterator[str]:
+    yield from _takes(child.input, 1, "input", "the state")
+    yield from _positive("deadline_s", child.deadline_s)
+    yield from _otherwise(child.otherwise, _OTHERWISE)
+    yield from _late(child.late)
+    yield from _clearance(child.clearance)
 
 
 def _part(part: Leaf | CarryOn | Choice | Repeat | During, workflow: Workflow) -> Iterator[str]:
@@ -165,6 +211,8 @@ def _part(part: Leaf | CarryOn | Choice | Repeat | During, workflow: Workflow) -
     match part:
         case Step():
             yield from _step(part)
+        case Child():
+            yield from _child(part)
         case Wait():
             yield from _wait(part, workflow)
         case Human():
@@ -201,7 +249,7 @@ def _scope(scope: During, workflow: Workflow) -> Iterator[str]:
     if not scope.on:
         yield "reacts to nothing: say in `on` what events mean here, or take the scope out"
     here = [part.name for part in parts(scope.nodes) if not isinstance(part, Parallel)]
-    steps = [leaf.name for leaf in leaves(scope.nodes) if isinstance(leaf, Step)]
+    steps = [leaf.name for leaf in leaves(scope.nodes) if isinstance(leaf, Step | Child)]
     for event, reaction in scope.on.items():
         yield from _takes(reaction.why, 2, f"on[{_short(event)}]", "the state and the event")
         if event not in workflow.hears:
@@ -227,12 +275,10 @@ def _step(step: Step) -> Iterator[str]:
     if 0 < step.deadline_s < step.pause_s:
         yield f"pause_s is {step.pause_s:g} and deadline_s is {step.deadline_s:g}: pause less, else it is tried once"
     yield from _otherwise(step.otherwise, _OTHERWISE)
-    if step.late not in ("use", "undo"):
-        yield f"late is {step.late!r}: write one of 'use', 'undo'"
+    yield from _late(step.late)
     if step.late == "undo" and step.undo is None:
         yield "is to be undone when it is late, and has no undo: write one, or leave `late` out"
-    if step.clearance and not _WORD.fullmatch(step.clearance):
-        yield f"its clearance is by {step.clearance!r}: {_plain()}, because it becomes a part of a scope"
+    yield from _clearance(step.clearance)
     if step.clearance and step.undo is None:
         yield "needs a clearance to be undone, and has no undo: write one, or leave `clearance` out"
     yield from _command(step.command, "command")
@@ -267,6 +313,16 @@ def _positive(name: str, seconds: float) -> Iterator[str]:
 def _otherwise(said: str, words: tuple[str, ...]) -> Iterator[str]:
     if said not in words:
         yield f"otherwise is {said!r}: write one of {', '.join(map(repr, words))}"
+
+
+def _late(said: str) -> Iterator[str]:
+    if said not in ("use", "undo"):
+        yield f"late is {said!r}: write one of 'use', 'undo'"
+
+
+def _clearance(authority: str) -> Iterator[str]:
+    if authority and not _WORD.fullmatch(authority):
+        yield f"its clearance is by {authority!r}: {_plain()}, because it becomes a part of a scope"
 
 
 # -- commands -----------------------------------------------------------------------------------------------------------
@@ -389,6 +445,8 @@ def functions(workflow: Workflow) -> Iterator[Callable[..., Any]]:
         match part:
             case Step():
                 yield from (one.request for one in (part.command, part.undo) if one is not None)
+            case Child():
+                yield part.input
             case Wait():
                 yield part.matches
                 yield from part.fails_on.values()

@@ -13,7 +13,7 @@ from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
-from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import Child, Human, Step, Wait, Workflow
 from citybrain.sagas.engine.following import ASKED, WAIT, following, shortened
 from citybrain.sagas.engine.state import TRANSIENT, UNDO, SagaState, evolve
 
@@ -23,7 +23,7 @@ UNDO_PAUSE_S = 2.0
 UNDO_LONGEST_PAUSE_S = 30.0
 # Pauses grow: thousands of sagas that wait for one thing must not ask for it all the time.
 _GROWTH = 1.5
-_KINDS = {Step: "step", Wait: "wait", Human: "question"}
+_KINDS = {Step: "step", Child: "child", Wait: "wait", Human: "question"}
 
 
 def misfit(workflow: Workflow, state: SagaState) -> str:
@@ -79,8 +79,9 @@ def react(
 def on_failure(workflow: Workflow, state: SagaState, step: str, key: str, code: str, message: str, now: int) -> Message:
     """The input for a step whose command failed: tried again before its deadline, or failed for good."""
     definition = workflow.leaf(step)
-    assert isinstance(definition, Step)
     failed = ev.StepFailed(step=step, key=key, code=code, message=shortened(message))
+    if not isinstance(definition, Step):
+        return failed
     tries, deadline = state.steps[step].tries, state.steps[step].deadline
     first = int(definition.pause_s * 1_000_000)
     again = min(now + _pause(definition.pause_s, definition.longest_pause_s, tries), max(now + first, deadline - first))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Build",
     "CarryOn",
+    "Child",
     "Choice",
     "Command",
     "Condition",
@@ -74,6 +75,26 @@ class Step:
     undo: Command | None = None
     pause_s: float = 1.0
     longest_pause_s: float = 30.0
+    otherwise: Otherwise = "undo"
+    late: Literal["use", "undo"] = "use"
+    clearance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """Another workflow as a saga of its own: `workflow` by its name, the newest version when the child begins.
+
+    `input` makes what the child begins with, a message of its workflow's `starts_on`. The step is done when the child has
+    completed; then `state.answer(name)` is a `ChildEnded`. It fails when the child was undone or terminated, or has not
+    completed before `deadline_s` (seconds of city time). The undo of the step undoes all that the child has done, also after
+    the child has completed, and waits for that. The child hears the events of its parent too. `otherwise`, `late` and
+    `clearance`: as for a step.
+    """
+
+    name: str
+    workflow: str
+    input: Callable[[SagaState], Message]
+    deadline_s: float
     otherwise: Otherwise = "undo"
     late: Literal["use", "undo"] = "use"
     clearance: str = ""
@@ -212,8 +233,8 @@ class During:
     at_most: int = 3
 
 
-Leaf = Step | Wait | Human
-"""A part of a workflow that something is recorded of: a command, an event, or a decision."""
+Leaf = Step | Child | Wait | Human
+"""A part of a workflow that something is recorded of: a command, another saga, an event, or a decision."""
 
 Node = Leaf | Parallel | CarryOn | Choice | Repeat | During
 """A part of a workflow."""
@@ -221,7 +242,10 @@ Node = Leaf | Parallel | CarryOn | Choice | Repeat | During
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A cross-department workflow. `hears` says for each type of event which saga it belongs to (an empty id: none)."""
+    """A cross-department workflow. `hears` says for each type of event which saga it belongs to (an empty id: none).
+
+    A workflow that only begins as a child of others leaves `starts_on` out of `hears`.
+    """
 
     name: str
     version: int
@@ -237,7 +261,7 @@ class Workflow:
         object.__setattr__(self, "_by_name", {leaf.name: leaf for leaf in leaves(self.nodes)})
 
     def leaves(self) -> Iterator[Leaf]:
-        """All steps, waits and questions, in the order in which the definition names them."""
+        """All steps, children, waits and questions, in the order in which the definition names them."""
         return leaves(self.nodes)
 
     def services(self) -> set[str]:
@@ -245,8 +269,12 @@ class Workflow:
         commands = [c for leaf in self.leaves() if isinstance(leaf, Step) for c in (leaf.command, leaf.undo) if c is not None]
         return {command.method.partition("/")[0] for command in commands}
 
+    def children(self) -> set[str]:
+        """Names of the workflows that its sagas start as their children."""
+        return {leaf.workflow for leaf in self.leaves() if isinstance(leaf, Child)}
+
     def leaf(self, name: str) -> Leaf:
-        """One step, wait or question by name; KeyError when there is none."""
+        """One step, child, wait or question by name; KeyError when there is none."""
         if name not in self._by_name:
             raise KeyError(f"{self.name} has no step {name}")
         return self._by_name[name]
@@ -278,5 +306,10 @@ def parts(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
-    """The steps, waits and questions among some parts."""
-    return (node for node in parts(nodes) if isinstance(node, Step | Wait | Human))
+    """The steps, children, waits and questions among some parts."""
+    return (node for node in parts(nodes) if isinstance(node, Leaf))
+
+
+def undoable(leaf: Leaf) -> TypeGuard[Step | Child]:
+    """Whether what a part does can be taken back. A child is undone by its own steps."""
+    return isinstance(leaf, Child) or (isinstance(leaf, Step) and leaf.undo is not None)

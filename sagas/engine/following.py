@@ -5,6 +5,7 @@ It is long because it is one table: for each part of the vocabulary, what comes 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeGuard
 
@@ -14,6 +15,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import timestamp
 from citybrain.sagas.engine.definition import (
     CarryOn,
+    Child,
     Choice,
     During,
     Human,
@@ -31,20 +33,33 @@ from citybrain.sagas.engine.definition import (
     inside,
     leaves,
     parts,
+    undoable,
 )
-from citybrain.sagas.engine.state import UNDO, SagaState, StepState
+from citybrain.sagas.engine.state import ENDED, UNDO, SagaState, StepState
 
 UNDO_DEADLINE_S = 30.0
 # How the names of timers begin that end a wait, or a question.
 WAIT, ASKED = "wait/", "asked/"
 # In bytes: every contract takes a reason of this length.
 _LONGEST_REASON = 500
+# In bytes. Behind the id stand the name of a step and its attempt, and contracts take 120 to 150 bytes.
+_LONGEST_ID = 64
+_CHILDREN = uuid.UUID("5c7a2b52-0f0c-5d0e-9d29-3a4a7e0f6b11")
 _SECOND = 1_000_000
 
 
 def shortened(reason: str) -> str:
     """The reason, cut to a length that every undo command can carry, without half a character at its end."""
     return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+
+
+def child_id(key: str) -> str:
+    """The id of the saga that is started for a step, by the key of the step: the same after a crash.
+
+    It says whose child it is, `inc-1.transfer.1`. One that would be too long for the keys of its own steps is made short.
+    """
+    readable = key.replace("/", ".")
+    return readable if len(readable.encode()) <= _LONGEST_ID else str(uuid.uuid5(_CHILDREN, key))
 
 
 def following(workflow: Workflow, state: SagaState, now: int, fired: Collection[str], looked_at: int) -> Iterator[Message]:
@@ -63,6 +78,7 @@ def following(workflow: Workflow, state: SagaState, now: int, fired: Collection[
         yield from _failed(workflow, state)
         yield from _given_up(workflow, state)
         yield from _take_back(workflow, state, now)
+        yield from _tried_again(state, now)
         yield from _go_on(workflow.nodes, state, now)
         if _ended(workflow.nodes, state) and not state.taking_back:
             yield ev.SagaCompleted()
@@ -73,6 +89,13 @@ def following(workflow: Workflow, state: SagaState, now: int, fired: Collection[
         yield from _needs_nobody(workflow, state)
     elif state.phase == "undoing":
         yield from _undo(workflow, state, now)
+    yield from owed(state)
+
+
+def owed(state: SagaState) -> Iterator[Message]:
+    """A child that has ended tells its parent. It follows from the state alone, also where the definition is gone."""
+    if state.phase in ENDED and state.parent and not state.telling:
+        yield ev.ParentToBeTold(parent=state.parent, parent_key=state.parent_key)
 
 
 # -- what was heard -----------------------------------------------------------------------------------------------------
@@ -131,8 +154,8 @@ def _since(nodes: Iterable[Node], step: str, state: SagaState) -> list[str]:
 
 def _took_effect(definitions: Iterable[Leaf], state: SagaState, names: Collection[str]) -> list[str]:
     """The keys of the present commands of some steps that must be taken back, the newest first."""
-    undoable = {leaf.name for leaf in definitions if isinstance(leaf, Step) and leaf.undo is not None}
-    took = [state.steps[name] for name in names if name in undoable and name in state.steps]
+    may_be = {leaf.name for leaf in definitions if undoable(leaf)}
+    took = [state.steps[name] for name in names if name in may_be and name in state.steps]
     return [one.key for one in sorted(took, key=lambda one: one.number, reverse=True) if one.key and not one.undo]
 
 
@@ -259,7 +282,7 @@ def _given_up(workflow: Workflow, state: SagaState) -> Iterator[Message]:
     for name, step in state.steps.items():
         if step.status == "skipped" and step.unsure and not step.undo:
             node = workflow.leaf(name)
-            if isinstance(node, Step) and node.late == "undo" and node.undo is not None:
+            if undoable(node) and node.late == "undo":
                 why = f"the saga has gone on without {name}, and nobody knows whether it took effect"
                 yield ev.WentBack(step=name, reason=shortened(why), take_back=[step.key])
 
@@ -281,6 +304,8 @@ def _go_on(nodes: Iterable[Node], state: SagaState, now: int) -> Iterator[Messag
         match node:
             case Step():
                 yield from _send(node, state, now)
+            case Child():
+                yield from _start(node, state, now)
             case Wait():
                 yield from _wait(node, state, now)
             case Human():
@@ -302,18 +327,33 @@ def _go_on(nodes: Iterable[Node], state: SagaState, now: int) -> Iterator[Messag
             return
 
 
+def _tried_again(state: SagaState, now: int) -> Iterator[Message]:
+    """What pauses is tried again when it is due, also while a step before it is done anew."""
+    for name, step in state.steps.items():
+        if step.status == "pausing" and step.retry_at <= now:
+            yield ev.StepSent(step=name, key=step.key, try_number=step.tries + 1, deadline=timestamp(step.deadline))
+
+
 def _may_begin(step: StepState | None, state: SagaState) -> bool:
     """Whether a part is to begin: for the first time, or anew; then only when all is taken back that was before it."""
     return step is None or step.status == "resumed" or (step.status == "again" and not state.taking_back)
 
 
 def _send(node: Step, state: SagaState, now: int) -> Iterator[Message]:
-    step = state.steps.get(node.name)
-    if _may_begin(step, state):
+    if _may_begin(state.steps.get(node.name), state):
         deadline = timestamp(now + int(node.deadline_s * _SECOND))
         yield ev.StepSent(step=node.name, key=state.key(node.name), try_number=1, deadline=deadline)
-    elif step is not None and step.status == "pausing" and step.retry_at <= now:
-        yield ev.StepSent(step=node.name, key=step.key, try_number=step.tries + 1, deadline=timestamp(step.deadline))
+
+
+def _start(node: Child, state: SagaState, now: int) -> Iterator[Message]:
+    step = state.steps.get(node.name)
+    if step is not None and step.status == "resumed" and step.child_state:
+        # A child that has ended cannot be tried again: another one is started, under a key of its own.
+        yield ev.WentBack(step=node.name, reason=shortened(step.reason), again=[node.name])
+    elif _may_begin(step, state):
+        deadline = timestamp(now + int(node.deadline_s * _SECOND))
+        key = state.key(node.name)
+        yield ev.StepSent(step=node.name, key=key, try_number=1, deadline=deadline, child=child_id(key))
 
 
 def _wait(node: Wait, state: SagaState, now: int) -> Iterator[Message]:
@@ -376,12 +416,12 @@ def _has_ended(node: Node, state: SagaState) -> bool:
 # -- undoing --------------------------------------------------------------------------------------------------------------
 
 
-def _to_undo(workflow: Workflow, one: StepState) -> Step | None:
+def _to_undo(workflow: Workflow, one: StepState) -> Step | Child | None:
     """The definition of an attempt that has an effect to undo; None: there is none, or it is undone."""
-    if one.kind != "step" or not one.key or one.undo in ("done", "skipped"):
+    if not one.key or one.undo in ("done", "skipped"):
         return None
     definition = workflow.leaf(one.name)
-    return definition if isinstance(definition, Step) and definition.undo is not None else None
+    return definition if undoable(definition) else None
 
 
 def _stuck(workflow: Workflow, one: StepState) -> bool:
@@ -437,7 +477,7 @@ def _clearances(workflow: Workflow, attempts: Iterable[StepState], state: SagaSt
             yield ev.ClearanceAsked(step=one.name, key=one.key, authority=definition.clearance, reason=why)
 
 
-def _asked_about(definition: Step, one: StepState, state: SagaState) -> Message:
+def _asked_about(definition: Step | Child, one: StepState, state: SagaState) -> Message:
     why = f"{one.name} could not be undone: {one.reason}"
     if one.undo != "failed":
         because = one.undo_reason or state.reason

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-ASKS = ("answer", "answered", "decision", "key")
+ASKS = ("answer", "answered", "decision", "child", "key")
 """The methods of the state that take the name of a step or a wait."""
 _METHOD = ("LOAD_METHOD", "LOAD_ATTR")
 

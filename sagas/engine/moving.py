@@ -1,8 +1,9 @@
 """Which sagas must move, and when: a read model, so that nobody has to read the whole log to find out.
 
-A saga has a row while a command of it is under way, something is to be decided, or a timer is set. A saga that has ended has
-none, nor has one that rests until a person sees to it. So a process that takes sagas up reads nothing of those, however many
-they are. Because of its row a saga may be looked at too often, but never too seldom.
+A saga has a row while a command or a child of it is under way, something is to be decided, a timer is set, or its parent is to
+be told that it has ended. A saga that has ended has none else, nor has one that rests until a person sees to it. So a process
+that takes sagas up reads nothing of those, however many they are. Because of its row a saga may be looked at too often, but
+never too seldom.
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ def moved(row: MovingRow | None, data: Any, calls_off: Collection[str] = ()) -> 
             # Steps are begun anew, or not waited for any more. What is being taken back is taken back to its end.
             undos = {} if row is None else {name: moment for name, moment in row.steps.items() if name.startswith(_UNDO)}
             return MovingRow(undos, look=True)
-        case ev.SagaCompleted() | ev.SagaUndone() | ev.SagaTerminated():
+        case ev.SagaCompleted() | ev.SagaUndone() | ev.SagaTerminated() | ev.ParentTold():
             return None
+        case ev.ParentToBeTold():
+            return MovingRow(look=True)
         case ev.EventHeard() if row is None or row.human:
             if data.event.type_url.rpartition("/")[2] not in calls_off:
                 return row

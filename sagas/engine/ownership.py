@@ -23,7 +23,8 @@ from citybrain.sagas.engine.exercises import saga_of
 from citybrain.sagas.engine.moving import NOW, Moving, due
 from citybrain.sagas.engine.records import Records
 
-_ENDED = tuple(map(type_name, (ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated)))
+# After these nothing is to be done for a saga. Behind the end of a child stands that its parent is to be told.
+_ENDED = tuple(map(type_name, (ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated, ev.ParentTold)))
 _TYPES = frozenset(message.full_name for message in ev.DESCRIPTOR.message_types_by_name.values())
 _LOOK_S = 1.0
 _AGAIN_S = 1.0

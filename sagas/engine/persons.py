@@ -13,7 +13,9 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp, type_name
-from citybrain.sagas.engine.definition import Human, Step, Workflow
+from citybrain.sagas.engine.definition import Human, Workflow
+from citybrain.sagas.engine.definition import undoable as may_be_undone
+from citybrain.sagas.engine.exercises import in_exercise
 from citybrain.sagas.engine.following import shortened
 from citybrain.sagas.engine.state import ENDED, UNDO, SagaState, StepState, pack
 
@@ -93,7 +95,7 @@ def signal(
     if kind not in workflow.hears or kind is workflow.starts_on:
         heard = ", ".join(sorted(type_name(one) for one in workflow.hears if one is not workflow.starts_on))
         raise BadRequest([("event_type", f"is {type_name(event)}, which {workflow.name} does not hear; it hears: {heard}")])
-    if (named := workflow.hears[kind](event)) != state.saga_id:
+    if (named := workflow.hears[kind](event)) not in state.hears_as:
         raise BadRequest([("event_json", f"is for saga {named or 'none'}, and was sent to {state.saga_id}")])
     return [ev.EventHeard(event_id=event_id, event=pack(event), occurred_at=timestamp(now), by=by, reason=reason)]
 
@@ -183,9 +185,15 @@ def not_undone(workflow: Workflow | None, state: SagaState) -> list[str]:
 
     Without a definition nobody knows which steps have an undo: then all that were sent.
     """
-    undoable = {one.name for one in workflow.leaves() if isinstance(one, Step) and one.undo} if workflow else set(state.steps)
+    undoable = {one.name for one in workflow.leaves() if may_be_undone(one)} if workflow else set(state.steps)
     left = [one.name for one in state.attempts() if one.name in undoable and one.key and one.undo not in ("done", "skipped")]
     return list(dict.fromkeys(left))
+
+
+def children_left(state: SagaState) -> list[str]:
+    """The sagas that were started for steps and not undone, as far as is known, in the order in which they began."""
+    left = [one for one in state.attempts() if one.child and one.child_state != "undone" and one.undo != "done"]
+    return [in_exercise(state.exercise, one.child) for one in sorted(left, key=lambda one: one.number)]
 
 
 def _begun(state: SagaState, step: str) -> StepState:

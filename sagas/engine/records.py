@@ -126,7 +126,7 @@ class Records:
                 data=b"",
                 occurred_at=now,
                 traceparent=current_traceparent() or known.traceparent,
-                correlation_id=call.correlation_id or parted(saga_id)[1],
+                correlation_id=state.correlation_id or call.correlation_id or parted(saga_id)[1],
                 causation_id=call.causation_id,
                 actor=service_subject(self._service),
                 classification=classification_of(type_name(event)),

@@ -37,7 +37,7 @@ from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import context_from
-from citybrain.sagas.engine import persons
+from citybrain.sagas.engine import children, persons
 from citybrain.sagas.engine.checking import check
 from citybrain.sagas.engine.decider import (
     Try,
@@ -51,14 +51,16 @@ from citybrain.sagas.engine.decider import (
     tries_before,
     tries_out,
 )
-from citybrain.sagas.engine.definition import Command, Step, Workflow
+from citybrain.sagas.engine.definition import Child, Command, Step, Workflow
 from citybrain.sagas.engine.exercises import in_exercise, parted
+from citybrain.sagas.engine.following import owed
 from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.ownership import Ownership
 from citybrain.sagas.engine.records import Known, Records
 from citybrain.sagas.engine.state import ENDED, UNDO, Phase, SagaState, evolve, pack
 from citybrain.sagas.engine.turns import Turns
+from citybrain.sagas.listing import district_of_saga
 
 # In machine time, for every call: a call that hangs is tried again under the same key.
 _CALL_DEADLINE_S = 5.0
@@ -89,6 +91,8 @@ class _Running:
     held: set[str] = field(default_factory=set)
     # The log says already why it is left alone.
     told: bool = False
+    # It is telling its parent that it has ended.
+    telling: bool = False
 
 
 class SagaRunner(Provider):
@@ -100,6 +104,7 @@ class SagaRunner(Provider):
         self._workflows = {(w.name, w.version): w for w in workflows}
         self._newest = {w.name: w for w in sorted(workflows, key=lambda w: w.version)}
         self._retired = frozenset(retired)
+        self._have_children = any(workflow.children() for workflow in workflows)
         self.workflows = tuple(workflows)
         self.calls = sorted({service for workflow in workflows for service in workflow.services()})
 
@@ -156,8 +161,7 @@ class SagaRunner(Provider):
         A saga that this release cannot carry on is *unknown*, or *needs human* where its definition is gone; its reason says
         what to do.
         """
-        running = self._sagas.get(saga_id)
-        known = wait(self._records.read(saga_id, Known() if running is None else running.known))
+        known = wait(self._read(saga_id))
         if not known.begun:
             raise NotFound(f"there is no saga {saga_id}: ListSagas names them", "NO_SUCH_SAGA")
         if gone := self._gone(known):
@@ -176,6 +180,9 @@ class SagaRunner(Provider):
             raise NotFound(f"there is no workflow {name}; there are: {', '.join(sorted(self._newest))}", "NO_SUCH_WORKFLOW")
         if type(began_with) is not workflow.starts_on:
             raise BadRequest([("event_type", f"is {type_name(began_with)}: {name} starts on {type_name(workflow.starts_on)}")])
+        if workflow.starts_on not in workflow.hears:
+            parents = sorted(one.name for one in self._newest.values() if name in one.children())
+            raise BadRequest([("workflow", f"is {name}, which only begins as a child: start one of {', '.join(parents)}")])
         saga_id = workflow.hears[workflow.starts_on](began_with)
         if not saga_id:
             raise BadRequest([("event_json", "does not say which saga it is for: fill in what the id is made of")])
@@ -269,6 +276,10 @@ class SagaRunner(Provider):
         for saga_id, running in list(self._sagas.items()):
             self._drop_unless_needed(saga_id, running)
 
+    async def _read(self, saga_id: str) -> Known:
+        running = self._sagas.get(saga_id)
+        return await self._records.read(saga_id, Known() if running is None else running.known)
+
     # -- events ---------------------------------------------------------------------------------------------------------
 
     async def _hear(self, heard: Heard) -> None:
@@ -277,16 +288,32 @@ class SagaRunner(Provider):
         hearing: dict[str, None] = {}
         for workflow in self._workflows.values():
             hearing[_whose(workflow, heard.data)] = None
-            if kind is workflow.starts_on and workflow is self._newest[workflow.name]:
+            if kind is workflow.starts_on and kind in workflow.hears and workflow is self._newest[workflow.name]:
                 saga_id = workflow.hears[kind](heard.data)
                 starting = _starting(workflow, saga_id, heard.data, behalf_of(heard.stored.actor), exercise)
                 await self._put(in_exercise(exercise, saga_id), starting)
         for saga_id in filter(None, hearing):
-            await self._put_heard(in_exercise(exercise, saga_id), heard)
+            await self._put_heard(in_exercise(exercise, saga_id), heard, saga_id)
 
-    async def _put_heard(self, saga_id: str, heard: Heard) -> None:
+    async def _put_heard(self, saga_id: str, heard: Heard, whose: str) -> None:
+        """`whose`: the saga that the event belongs to: this one, or one whose child it is."""
+        await self._keep_heard(saga_id, heard, whose)
+        if not self._have_children:
+            return
+        # After that: a child that begins meanwhile has what its parent has heard.
+        running = self._sagas.get(saga_id)
+        state = (running.known if running is not None and running.known.version else await self._read(saga_id)).state
+        workflow = self.workflow(state)
+        for one in state.attempts():
+            if not one.child or one.child_state or one.undo == "done":
+                continue
+            leaf = workflow.leaf(one.name) if workflow is not None else None
+            if not isinstance(leaf, Child) or children.heard_by(self._newest[leaf.workflow], heard.data, [whose]):
+                await self._put_heard(in_exercise(state.exercise, one.child), heard, whose)
+
+    async def _keep_heard(self, saga_id: str, heard: Heard, whose: str) -> None:
         try:
-            await self._put(saga_id, _hearing(heard, self.workflow))
+            await self._put(saga_id, _hearing(heard, whose, self.workflow))
         except LimitExceeded as error:
             # Else the event would be missed in silence.
             self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
@@ -371,7 +398,9 @@ class SagaRunner(Provider):
         if workflow is not None and not known.unreadable:
             return react(workflow, state, first, now, settled=known.settled)
         # The event is kept. A release that knows the saga decides what follows.
-        return first, functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
+        state = functools.reduce(lambda folded, event: evolve(folded, event, now), first, state)
+        last = list(owed(state)) if first else []
+        return [*first, *last], functools.reduce(lambda folded, event: evolve(folded, event, now), last, state)
 
     def _gone(self, known: Known) -> str:
         """Why a saga cannot be carried on by this release or a newer one; empty where it can be, or has ended."""
@@ -408,6 +437,9 @@ class SagaRunner(Provider):
         known = running.known
         workflow = self.workflow(known.state)
         strange, is_ours = self._strange(known), self._ownership.owns(saga_id)
+        if is_ours and known.state.telling == "owed" and not running.telling:
+            running.telling = True
+            self._begin(self._tell(saga_id, running))
         if is_ours and (gone := self._gone(known)):
             _no_timer(running)
             if known.state.phase != "needs human":
@@ -419,10 +451,14 @@ class SagaRunner(Provider):
                 self._log.error("saga is left alone", saga=saga_id, reason=strange)
                 running.told = True
             return
-        for one in tries_out(known.state):
+        out = list(tries_out(known.state))
+        # A step that has begun anew may have the same try again; the end of a child is no answer that takes it out.
+        running.out -= {one for one in running.out if isinstance(workflow.leaf(one.step), Child)}.difference(out)
+        for one in out:
             if one not in running.out:
                 running.out.add(one)
-                self._begin(self._send(saga_id, workflow, known, one))
+                send = self._send_to_child if isinstance(workflow.leaf(one.step), Child) else self._send
+                self._begin(send(saga_id, workflow, known, one))
         self._set_timer(saga_id, running)
 
     # -- commands -------------------------------------------------------------------------------------------------------
@@ -439,8 +475,7 @@ class SagaRunner(Provider):
         outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
         trigger = trace.get_current_span().get_span_context()
         links = [trace.Link(trigger)] if trigger.is_valid else []
-        exercise, incident = parted(saga_id)
-        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: incident}))
+        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: known.state.incident}))
         tracer = self._process.tracing.tracer(self._name)
         async with contextlib.AsyncExitStack() as turn:
             await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
@@ -448,12 +483,7 @@ class SagaRunner(Provider):
                 return
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
-                cause = known.sent.get(one.key, "")
-                work = ctx.Call(
-                    self._me, what, one.key, correlation_id=incident, causation_id=cause, behalf=known.state.behalf,
-                    exercise=exercise,
-                )  # fmt: skip
-                ctx.enter(work)
+                ctx.enter(self._work(what, known, one))
                 result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
@@ -469,6 +499,14 @@ class SagaRunner(Provider):
 
                 await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
 
+    def _work(self, what: str, known: Known, one: Try) -> ctx.Call:
+        """For whom and why the command of a try is sent."""
+        state, cause = known.state, known.sent.get(one.key, "")
+        return ctx.Call(
+            self._me, what, one.key, correlation_id=state.incident, causation_id=cause, behalf=state.behalf,
+            exercise=state.exercise,
+        )  # fmt: skip
+
     async def _is_terminated(self, saga_id: str, known: Known) -> bool:
         """Whether a person has ended the saga while a command of it waited for its turn."""
         running = self._sagas.get(saga_id)
@@ -479,6 +517,69 @@ class SagaRunner(Provider):
         else:
             known = running.known
         return known.state.phase == "terminated"
+
+    # -- children ---------------------------------------------------------------------------------------------------------
+
+    async def _send_to_child(self, saga_id: str, workflow: Workflow, known: Known, one: Try) -> None:
+        """Has a child begin, or undo all. Its end is told by the child, or here, if it has ended already."""
+        leaf = workflow.leaf(one.step)
+        assert isinstance(leaf, Child)
+        if await self._is_terminated(saga_id, known):
+            return
+        what = f"{'undo' if one.undo else 'step'} {one.step}"
+        state = seen_by(known.state, one)
+        otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
+        with self._process.tracing.tracer(self._name).start_as_current_span(what) as span:
+            span.set_attribute(names.SAGA_ID, saga_id)
+            ctx.enter(self._work(what, known, one))
+            attempt = state.attempt_of(one.key.removesuffix(UNDO))
+            assert attempt is not None
+            child_id, newest = in_exercise(state.exercise, attempt.child), self._newest[leaf.workflow]
+            first = children.started(newest, state, attempt, district_of_saga(state))
+            if one.undo:
+                inputs = children.taken_back(first, state.reason)
+            else:
+                try:
+                    inputs = children.begins(children.with_input(first, leaf, newest, state), newest, state)
+                except Exception as error:
+                    # The definition is at fault, as for a command that cannot be made.
+                    self._log.error("child of a saga cannot be started", saga=saga_id, work=what, exc_info=error)
+                    await self._cannot(saga_id, workflow, one, f"the child could not be started: {error!r}")
+                    return
+            refused: list[str] = []
+
+            def keeps_nothing(reason: str) -> Inputs:
+                refused.append(reason)
+                return _nothing
+
+            await self._record(child_id, inputs, instead=(keeps_nothing,))
+            known_child = await self._read(child_id)
+            child = known_child.state
+            if refused:
+                await self._cannot(saga_id, workflow, one, f"the child cannot be kept: {refused[0]}")
+            elif child.parent_key != attempt.key and not known_child.unreadable:
+                await self._cannot(saga_id, workflow, one, f"there is a saga {attempt.child}, which is no child of this one")
+            elif child.phase in ENDED:
+                await self._record(saga_id, children.told(child))
+
+    async def _cannot(self, saga_id: str, workflow: Workflow, one: Try, why: str) -> None:
+        outcome = self._undo_outcome(one) if one.undo else self._step_outcome(workflow, one)
+        await self._record(saga_id, outcome(CallFailed(grpc.StatusCode.INVALID_ARGUMENT, why)), one)
+
+    async def _tell(self, saga_id: str, running: _Running) -> None:
+        """Tells its parent that a child has ended, and records that it did."""
+        known = running.known
+        state = known.state
+        try:
+            otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
+            what, of = {"correlation_id": state.incident, "behalf": state.behalf}, in_exercise(state.exercise, state.parent)
+            ctx.enter(ctx.Call(self._me, "tell", state.parent_key, exercise=state.exercise, **what))
+            await self._record(of, children.told(state))
+        finally:
+            running.telling = False
+        await self._record(saga_id, children.has_told(state))
+
+    # -- outcomes -----------------------------------------------------------------------------------------------------------
 
     async def _call(self, command: Command, state: SagaState, key: str, one: Try, what: str) -> Message | CallFailed:
         try:
@@ -596,7 +697,7 @@ class SagaRunner(Provider):
         await self._process.clock.carry_out(apart())
 
     async def _fired(self, saga_id: str, running: _Running, moment: int, name: str) -> None:
-        _, incident = parted(saga_id)
+        incident = running.known.state.incident
         otel_context.attach(context_from(running.known.traceparent, {names.INCIDENT_ID: incident}))
         ctx.enter(ctx.Call(self._me, "timer", f"{saga_id}/{name}", correlation_id=incident))
 
@@ -637,14 +738,14 @@ def _whose(workflow: Workflow, event: Message) -> str:
     return workflow.hears[kind](event) if kind in workflow.hears and kind is not workflow.starts_on else ""
 
 
-def _hearing(heard: Heard, definition: Callable[[SagaState], Workflow | None]) -> Inputs:
+def _hearing(heard: Heard, whose: str, definition: Callable[[SagaState], Workflow | None]) -> Inputs:
     def inputs(state: SagaState) -> Sequence[Message]:
         if state.phase in ENDED or heard.stored.id in state.heard:
             return []
         # What comes before its saga is kept in the stream, and counts when the saga begins.
         workflow = definition(state)
         # A saga whose definition is not here keeps what any definition says that it hears.
-        if workflow is not None and _whose(workflow, heard.data) != state.saga_id:
+        if workflow is not None and _whose(workflow, heard.data) != whose:
             return []
         at = timestamp(heard.stored.occurred_at)
         return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]

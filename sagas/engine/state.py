@@ -55,7 +55,7 @@ class StepState:
     clearance_asked: bool = False
     cleared: bool = False
     name: str = ""
-    kind: Literal["step", "wait", "question"] = "step"
+    kind: Literal["step", "child", "wait", "question"] = "step"
     attempt: int = 1
     # The place of its command among all that were sent. 0: none was.
     number: int = 0
@@ -67,6 +67,9 @@ class StepState:
     question: str = ""
     who: str = ""
     times: int = 0
+    # The saga that was started for it, and how that ended; empty: it has not, as far as is known.
+    child: str = ""
+    child_state: str = ""
 
 
 class HeardEvents(Mapping[str, Message]):
@@ -150,6 +153,17 @@ class SagaState:
     since: int = 0
     # For whom it runs; empty: for a service.
     behalf: str = ""
+    # The saga that it is a child of, and the key of the step there. Empty: none.
+    parent: str = ""
+    parent_key: str = ""
+    # Whether its parent is to be told that it has ended, or was.
+    telling: Literal["", "owed", "told"] = ""
+    # The incident of its parent. Empty: its own id is the incident's.
+    correlation_id: str = ""
+    # The ids of sagas whose events it hears: its own, and those of the sagas that it is a child of.
+    hears_as: tuple[str, ...] = ()
+    # Of the parent.
+    district: str = ""
     reason: str = ""
     # Why its undo began.
     undo_reason: str = ""
@@ -158,6 +172,8 @@ class SagaState:
     # Earlier attempts, the oldest first.
     past: tuple[StepState, ...] = ()
     answers: dict[str, Message] = field(default_factory=dict)
+    # How the child of each step ended.
+    ends: dict[str, ev.ChildEnded] = field(default_factory=dict)
     # Also those from before it began.
     heard: HeardEvents = field(default_factory=HeardEvents)
     used: set[str] = field(default_factory=set)
@@ -188,6 +204,15 @@ class SagaState:
         """The option that was chosen for a question; KeyError when none was."""
         decided: Any = self.answers[question]
         return str(decided.option)
+
+    def child(self, step: str) -> ev.ChildEnded:
+        """How the child of a step ended: its `state` (completed, undone, terminated), `reason` and id; KeyError: it has not."""
+        return self.ends[step]
+
+    @property
+    def incident(self) -> str:
+        """The incident that it belongs to."""
+        return self.correlation_id or self.saga_id
 
     def attempt(self, step: str) -> int:
         """The number of the present attempt of a step, also if it has not begun."""
@@ -248,10 +273,18 @@ def _apply(state: SagaState, event: Any, at: int) -> None:
     match event:
         case ev.SagaStarted():
             state.saga_id, state.workflow, state.workflow_version = event.saga_id, event.workflow, event.workflow_version
-            state.input, state.started_at, state.phase = unpack(event.input), at, "running"
-            state.behalf, state.exercise = event.behalf, event.exercise
+            # A child that was taken back before it began has no input.
+            state.input = unpack(event.input) if event.HasField("input") else None
+            state.started_at, state.phase = at, "running"
+            state.behalf, state.exercise, state.district = event.behalf, event.exercise, event.district_id
+            state.parent, state.parent_key = event.parent, event.parent_key
+            state.correlation_id, state.hears_as = event.correlation_id, (event.saga_id, *event.hears_as)
         case ev.StepSent():
-            _begin(state, event.step, at, "step", "sent", key=event.key, tries=event.try_number, deadline=event.deadline)
+            kind = "child" if event.child else "step"
+            sent = {"key": event.key, "tries": event.try_number, "child": event.child}
+            _begin(state, event.step, at, kind, "sent", deadline=event.deadline, **sent)
+        case ev.ChildEnded():
+            _child_ended(state, event, at)
         case ev.WaitBegan():
             _begin(state, event.step, at, "wait", "waiting", deadline=event.deadline)
         case ev.HumanAsked():
@@ -297,7 +330,8 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
     """What undoes a saga, what stops it, and what ends it."""
     match event:
         case ev.UndoBegan():
-            state.phase, state.reason, state.undo_begun = "undoing", event.reason, True
+            # A child may be undone after it has completed. Then its parent is told anew.
+            state.phase, state.reason, state.undo_begun, state.telling = "undoing", event.reason, True, ""
             state.undo_reason = event.reason
         case ev.UndoSent():
             values: dict[str, Any] = {"undo": "sent", "undo_key": event.key, "undo_tries": event.try_number, "undo_retry_at": 0}
@@ -327,6 +361,10 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
             state.phase = "undone"
         case ev.SagaTerminated():
             state.phase, state.reason = "terminated", terminated(event)
+        case ev.ParentToBeTold():
+            state.telling = "owed"
+        case ev.ParentTold():
+            state.telling = "told"
 
 
 def _begin(state: SagaState, name: str, at: int, kind: Any, status: Any, *, deadline: Timestamp, **values: Any) -> None:
@@ -338,10 +376,23 @@ def _begin(state: SagaState, name: str, at: int, kind: Any, status: Any, *, dead
         if began.tries > 1 or began.times > 1:
             # The reason of the try before is kept until this try has one: its deadline may pass without any answer.
             began.reason = before.reason
-    if kind == "step" and (before is None or before.key != began.key):
+    if began.key and (before is None or before.key != began.key):
         state.sent += 1
         began.number = state.sent
     state.steps[name] = began
+
+
+def _child_ended(state: SagaState, event: ev.ChildEnded, at: int) -> None:
+    """A child that has completed is an answer, also a late one; one that ended otherwise is a failure of what waits for it."""
+    state.ends = {**state.ends, event.step: event}
+    if event.state == "completed":
+        state.answers = {**state.answers, event.step: event}
+        _change(state, event.step, at, status="done", child_state=event.state)
+        return
+    _change(state, event.step, at, child_state=event.state, unsure=False)
+    if state.steps[event.step].status == "sent":
+        why = f"its child {event.child} is {event.state}" + (f": {event.reason}" if event.reason else "")
+        _change(state, event.step, at, status="failed", reason=why)
 
 
 def _go_back(state: SagaState, event: ev.WentBack, at: int) -> None:
@@ -356,6 +407,7 @@ def _go_back(state: SagaState, event: ev.WentBack, at: int) -> None:
     state.ways = {name: way for name, way in state.ways.items() if name not in again}
     state.ended_parts = {name: reason for name, reason in state.ended_parts.items() if name not in again}
     state.answers = {name: answer for name, answer in state.answers.items() if name not in again}
+    state.ends = {name: end for name, end in state.ends.items() if name not in again}
     # A loop inside begins its rounds anew.
     state.rounds = {name: count for name, count in state.rounds.items() if name not in again}
     for name in event.again:

@@ -269,3 +269,10 @@ def test_a_question_says_who_is_asked_what_and_what_may_be_answered() -> None:
     (line,) = list(saga_view.changes(pb.Saga(), pb.Saga(steps=[asked])))
     assert line.startswith("… evacuate  asked") and "fire_command is asked: evacuate?" in line and "(approve, reject)" in line
     assert "\x1b" not in line
+
+
+def test_a_saga_shows_its_children_and_whose_child_it_is() -> None:
+    step = pb.SagaStep(name="ride", status="sent", child="s.ride.1\x1b[2J")
+    (line,) = list(saga_view.changes(pb.Saga(), pb.Saga(steps=[step])))
+    assert "saga s.ride.1" in line and "\x1b" not in line
+    assert ", child of s\n" in printed(saga_view.drawn(pb.Saga(saga_id="s.ride.1", parent="s")))

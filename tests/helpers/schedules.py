@@ -5,7 +5,7 @@ A schedule is played from its seed alone, so a seed that failed fails again. Wha
 - it ends: completed, undone, or with a human asked; and where humans help, completed or undone;
 - no command takes effect twice, and a step that is done took effect once;
 - undo runs in exact reverse order of what was sent;
-- after *undone* nothing stays reserved, though commands may come after their undo;
+- after *undone* nothing stays reserved, though commands may come after their undo, and no child has effects;
 - what is listed for people is what waits for them, no more and no less.
 
 The kit looks besides at every input whether what is stored tells the state, and at every crash whether the same is sent again.
@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from citybrain.sagas.v1 import events_pb2 as ev
 from google.protobuf.descriptor import FieldDescriptor
@@ -30,8 +30,9 @@ from citybrain.mesh.events import Heard, message_class
 from citybrain.mesh.service import Waiting
 from citybrain.sagas import listing
 from citybrain.sagas.engine.checking import functions, method_of
+from citybrain.sagas.engine.children import told
 from citybrain.sagas.engine.decider import tries_out
-from citybrain.sagas.engine.definition import Human, Step, Wait, Workflow, leaves
+from citybrain.sagas.engine.definition import Child, Human, Step, Wait, Workflow, leaves, undoable
 from citybrain.sagas.engine.functions import named
 from citybrain.sagas.engine.state import ENDED, UNDO, SagaState
 from citybrain.sagas.testing import Story
@@ -51,7 +52,8 @@ class Flight(NamedTuple):
     name: str
     # The request id; of an undo its own.
     key: str
-    request: Message
+    # None: the undo of a child.
+    request: Message | None
     result: Message | str | None = None
 
 
@@ -64,6 +66,8 @@ class Departments:
     effects: Counter[str] = field(default_factory=Counter)
     held: dict[str, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
+    # How each child ended, by the key of its step.
+    children: dict[str, Literal["completed", "undone"]] = field(default_factory=dict)
 
     def take(self, name: str, request_id: str, reservation: str, request: Message, answer: Message) -> Message | str:
         """Carries a command out. `reservation`: the id of what it reserves; empty: nothing."""
@@ -84,15 +88,15 @@ class Departments:
 
 
 class Schedule:
-    """One schedule, by its seed."""
+    """One schedule, by its seed. `beside`: the workflows of its children."""
 
-    def __init__(self, workflow: Workflow, seed: int, needed: Set[str]) -> None:
+    def __init__(self, workflow: Workflow, seed: int, needed: Set[str], beside: Sequence[Workflow] = ()) -> None:
         """`needed`: the steps whose answers the functions of the workflow ask for."""
         self.workflow = workflow
         self.seed = seed
         self.chance = random.Random(f"{workflow.name}/{workflow.version}/{seed}")
         self.departments = Departments()
-        self.story = Story(workflow, thorough=False)
+        self.story = Story(workflow, beside=beside, thorough=False)
         self.saga = ("saf" if ".safety." in workflow.starts_on.DESCRIPTOR.full_name else "inc") + NUMBER
         self.flights: list[Flight] = []
         # How many answers there were, and all texts in them.
@@ -147,6 +151,9 @@ class Schedule:
         self.flights.remove(flight)
         if back:
             self._return(flight)
+        elif self._is_child(flight):
+            # Nothing between a saga and its child is lost: it is done again until it is recorded.
+            self._child_acts(flight, self.chance.choices(["completed", "undone", ""], [6, 1, 3])[0])
         elif kind == "is lost":
             self.flights.append(flight._replace(result=self.chance.choice(PASSING)))
         else:
@@ -165,14 +172,44 @@ class Schedule:
         command = step.undo if undo else step.command
         assert command is not None
         method = method_of(command)
-        assert not isinstance(method, str)
+        assert not isinstance(method, str) and flight.request is not None
         reservation = flight.key if step.undo is not None and not undo else ""
         answer = self._message(method.output_type)
         result = self.departments.take(flight.name, flight.key, reservation, flight.request, answer)
         self.flights.append(flight._replace(result=self.chance.choice(PASSING) if how == "no answer" else result))
 
+    def _child_acts(self, flight: Flight, ends: str) -> None:
+        """A child begins and ends, or undoes all. It is told as often as it likes, and does so once. Empty: not yet."""
+        departments, key = self.departments, flight.key.removesuffix(UNDO)
+        if not ends:
+            self.flights.append(flight)
+            return
+        if flight.key != key:
+            departments.effects[flight.key] = 1
+            departments.held.pop(key, None)
+            departments.children[key] = "undone"
+        elif key not in departments.children:
+            departments.effects[key] += 1
+            departments.children[key] = "completed" if ends == "completed" else "undone"
+            if ends == "completed":
+                departments.held[key] = flight.name
+        self.flights.append(flight._replace(result=departments.children[key]))
+
+    def _child_tells(self, flight: Flight) -> None:
+        """It may be told late, or twice: what counts is how the child stands now."""
+        key = flight.key.removesuffix(UNDO)
+        child = SagaState(saga_id=key.replace("/", "."), parent_key=key, phase=self.departments.children[key])
+        self.story._put(*told(child)(self.story.state))
+        self._fly()
+
+    def _is_child(self, flight: Flight) -> bool:
+        return isinstance(self.workflow.leaf(flight.name.removeprefix("undo ")), Child)
+
     def _return(self, flight: Flight) -> None:
         """What came of a request comes back; nobody waits for it if the saga went another way."""
+        if self._is_child(flight):
+            self._child_tells(flight)
+            return
         if (flight.name, flight.key) not in self._out():
             return
         step, result = self._step(flight.name), flight.result
@@ -214,9 +251,12 @@ class Schedule:
         self._fly()
 
     def _crash(self) -> None:
-        """What was on its way back is lost; what was on its way to a department may come yet, beside what is sent again."""
+        """What was on its way back is lost; what was on its way to a department may come yet, beside what is sent again.
+
+        A child tells again what it has told nobody.
+        """
         self.crashes += 1
-        self.flights = [one for one in self.flights if one.result is None]
+        self.flights = [one for one in self.flights if one.result is None or self._is_child(one)]
         self.story.crashes()
         self._fly()
 
@@ -254,7 +294,7 @@ class Schedule:
 
     def _fly(self) -> None:
         """What was sent is on its way."""
-        self.flights += [Flight(name, self.story.keys[name], self.story.requests[name]) for name in self.story.sent()]
+        self.flights += [Flight(name, self.story.keys[name], self.story.requests.get(name)) for name in self.story.sent()]
         # It is sent once.
         self.story.stands_still(0)
 
@@ -265,7 +305,12 @@ class Schedule:
         for _ in range(400):
             while self.flights:
                 flight = self.flights.pop(0)
-                self._return(flight) if flight.result is not None else self._arrive(flight, "done")
+                if flight.result is not None:
+                    self._return(flight)
+                elif self._is_child(flight):
+                    self._child_acts(flight, "completed")
+                else:
+                    self._arrive(flight, "done")
             timers = self.story.timers().values()
             if self.story.phase in ("completed", "undone"):
                 return
@@ -302,9 +347,9 @@ class Schedule:
         story, departments = self.story, self.departments
         twice = {name: count for name, count in departments.effects.items() if count > 1}
         assert not twice, f"took effect more than once: {twice}\n{story}"
-        undoable = [one for one in story.state.attempts() if one.number and self._step(one.name).undo is not None]
-        sent = [one.key for one in sorted(undoable, key=lambda one: one.number)]
-        skipped = {one.key for one in undoable if one.undo == "skipped"}
+        may_be = [one for one in story.state.attempts() if one.number and undoable(self.workflow.leaf(one.name))]
+        sent = [one.key for one in sorted(may_be, key=lambda one: one.number)]
+        skipped = {one.key for one in may_be if one.undo == "skipped"}
         # What was taken back while the saga went on, it was before all was undone.
         before: list[str] = []
         undone: list[str] = []
@@ -427,12 +472,12 @@ def texts(message: Message) -> Iterator[str]:
                 yield from texts(one)
 
 
-def play(workflow: Workflow, seeds: range) -> Counter[str]:
+def play(workflow: Workflow, seeds: range, beside: Sequence[Workflow] = ()) -> Counter[str]:
     """Plays many schedules; how often each end was reached, and how many crashes there were."""
     ends: Counter[str] = Counter()
     needed = {name for function in functions(workflow) for name in named(function, ["answer"])}
     for seed in seeds:
-        schedule = Schedule(workflow, seed, needed)
+        schedule = Schedule(workflow, seed, needed, beside)
         ends[schedule.play().phase] += 1
         ends["crashes"] += schedule.crashes
     return ends

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from citybrain.sagas.engine.definition import CarryOn, Choice, During, Human, Node, Parallel, Repeat, Step, Wait
+from citybrain.sagas.engine.definition import CarryOn, Child, Choice, During, Human, Node, Parallel, Repeat, Step, Wait
 from citybrain.sagas.workflows import emergency_response
 
 DEADLINES_S: dict[str, Any] = json.loads(os.environ.get("TEST_DEADLINES_S", "{}"))
@@ -19,7 +19,7 @@ def _shorter(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
 def _shortened(node: Node) -> Node:
     match node:
-        case Step() | Wait() | Human():
+        case Step() | Child() | Wait() | Human():
             return replace(node, deadline_s=DEADLINES_S.get(node.name, node.deadline_s))
         case Parallel():
             return Parallel(tuple(map(_shorter, node.branches)))

@@ -82,14 +82,14 @@ def incident_of(event: Message) -> str:
 class City:
     """A saga service and a department in one process; `hears`: by a subscription of its own, too.
 
-    `older`: other versions of the workflow that are still there. `retired`: what is gone, by name and version.
+    `older`: other versions of the workflow that are still there, or other workflows. `retired`: what is gone.
     """
 
     def __init__(
         self, parts: Parts, *nodes: Node, version: int = 1, hears: bool = False, alone: bool = True,
         older: Sequence[Workflow] = (), retired: Collection[tuple[str, int]] = (), kinds: Sequence[type[Message]] = KINDS,
     ) -> None:  # fmt: skip
-        self.nodes = nodes
+        self.nodes, self.older = nodes, older
         self.workflow = Workflow(
             name="test",
             version=version,
@@ -129,7 +129,7 @@ class City:
         """Another process of the saga service, on the same data, that calls the same department. This one is up before."""
         parts = Parts(self.parts.process.settings.data)
         try:
-            other = City(parts, *self.nodes, alone=False)
+            other = City(parts, *self.nodes, alone=False, older=self.older)
             parts.start(serve=False)
             parts.process.outgoing.addresses.update(self.parts.process.outgoing.addresses)
             yield other
@@ -153,6 +153,10 @@ class City:
 
     def hear(self, message: Message, name: str = "opened", at_s: float = 0) -> None:
         self.write(message, name, at_s)
+        self.redeliver(name)
+
+    def redeliver(self, name: str) -> None:
+        """What has happened is delivered, for the first time or once more."""
         page = wait(self.parts.store.read("elsewhere"))
         context.enter(context.Call("sagas", "hear", name))
         self.runner.hear(hear(next(event for event in page if event.id == name)))
@@ -164,14 +168,14 @@ class City:
     def rest(self) -> None:
         wait(self.parts.process.activity.rest())
 
-    def phase(self) -> str:
-        return self.runner.load("s").phase
+    def phase(self, saga_id: str = "s") -> str:
+        return self.runner.load(saga_id).phase
 
     def status(self, name: str) -> str:
         return self.runner.load("s").steps[name].status
 
-    def recorded(self) -> list[str]:
-        events = wait(self.parts.store.read("sagas/saga-s"))
+    def recorded(self, saga_id: str = "s") -> list[str]:
+        events = wait(self.parts.store.read(f"sagas/saga-{saga_id}"))
         return [event.type.rpartition(".")[2] for event in events]
 
 

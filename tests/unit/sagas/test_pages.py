@@ -11,10 +11,10 @@ import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled
 from citybrain.traffic.v1.events_pb2 import VehicleMissing
 
-from citybrain.sagas.engine.definition import Human, Leaf, Parallel, Step, Wait, Workflow
+from citybrain.sagas.engine.definition import Child, Human, Leaf, Parallel, Step, Wait, Workflow, undoable
 from citybrain.sagas.workflows import newest, published
 from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
-from tests.unit.sagas.test_schedules import EVERY_WORD
+from tests.unit.sagas.test_schedules import EVERY_WORD, WITH_CHILDREN
 from tools import check_repository, workflow_pages
 from tools.workflow_pages import FOLDER, duration, made, page, picture
 
@@ -91,7 +91,7 @@ def test_what_a_failure_leads_to_is_an_arrow(workflow: Workflow) -> None:
 @pytest.mark.parametrize("workflow", ALL, ids=lambda one: f"{one.name}-{one.version}")
 def test_undo_is_drawn_in_reverse_from_what_calls_the_saga_off(workflow: Workflow) -> None:
     nodes, edges = read(workflow)
-    undone = [leaf for leaf in workflow.leaves() if isinstance(leaf, Step) and leaf.undo is not None]
+    undone = [leaf for leaf in workflow.leaves() if undoable(leaf)]
     for event in workflow.undo_on:
         assert (f"off_{event.DESCRIPTOR.name}", "-->", "undo") in edges
     if "undo" not in nodes:
@@ -103,8 +103,22 @@ def test_undo_is_drawn_in_reverse_from_what_calls_the_saga_off(workflow: Workflo
         chain.append(at)
     assert chain == [*(f"undo_{leaf.name}" for leaf in reversed(undone)), "undone"]
     for leaf in undone:
-        assert leaf.undo is not None
+        assert isinstance(leaf, Step) and leaf.undo is not None
         assert leaf.undo.method.partition("/")[2] in nodes[f"undo_{leaf.name}"]
+
+
+def test_a_child_is_drawn_with_its_workflow_and_what_its_undo_is() -> None:
+    nodes, edges = read(WITH_CHILDREN)
+    assert '[["first<br/>a saga of ride<br/>within 5 min"]]' in nodes["do_first"]
+    assert '["undo first<br/>all that ride has done"]' in nodes["undo_first"]
+    assert ("do_first", '-. "fails" .->', "human") in edges
+    assert ("on_scope_VehicleMissing", '-. "anew, after its undo" .->', "do_beside") in edges
+    assert "| `first` | `ride` | 5 min | a person is asked | all that it has done |" in page(WITH_CHILDREN)
+    assert "| `beside` | `ride` | 5 min | it goes on without | all that it has done, also if it goes on without |" in page(
+        WITH_CHILDREN
+    )
+    cleared = replace(WITH_CHILDREN, nodes=(Child("ride", "ride", lambda s: s.input, 60, clearance="command"),))
+    assert "all that it has done, when command clears it" in page(cleared)
 
 
 def test_branches_lie_side_by_side_and_meet_again() -> None:

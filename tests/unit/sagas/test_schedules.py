@@ -22,12 +22,14 @@ from citybrain.sagas import testing
 from citybrain.sagas.engine import decider, following
 from citybrain.sagas.engine.definition import (
     CarryOn,
+    Child,
     Choice,
     Command,
     During,
     Human,
     Parallel,
     Reaction,
+    Redo,
     Repeat,
     RestartFrom,
     Step,
@@ -104,16 +106,42 @@ GOING_BACK = replace(
         bed("last"),
     ),
 )
-WORKFLOWS = [*published(), EVERY_WORD, GOING_BACK]
+RIDE = replace(EVERY_WORD, name="ride", starts_on=VehicleMissing, hears={}, undo_on={}, nodes=(bed("first"),))
+
+
+def ride(name: str, **options: Any) -> Child:
+    return Child(name, "ride", lambda s: VehicleMissing(incident_id=s.saga_id), 300, **options)
+
+
+# Children wherever one may stand: waited for, done without, taken back, and done anew.
+WITH_CHILDREN = replace(
+    EVERY_WORD,
+    name="with_children",
+    nodes=(
+        ride("first", otherwise="needs human"),
+        During(
+            "scope",
+            (
+                Parallel(((bed("left"),), (ride("beside", otherwise="go on", late="undo"),))),
+                CarryOn("may_fail", (ride("inner"), bed("second_inner"))),
+                Repeat("rounds", (ride("searched", otherwise="go on"),), again, at_most=3, otherwise="go on"),
+                Wait("late", MissionReported, 50, otherwise="go on"),
+            ),
+            {VehicleMissing: Reaction(Redo("beside"), lambda s, e: "gone")},
+        ),
+        bed("last"),
+    ),
+)
+WORKFLOWS = [*published(), EVERY_WORD, GOING_BACK, WITH_CHILDREN]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda one: f"{one.name}-{one.version}")
 def test_whatever_happens_and_whenever_it_crashes_each_saga_ends_as_it_should(workflow: Workflow) -> None:
-    ends = play(workflow, SEEDS)
+    ends = play(workflow, SEEDS, [RIDE] if workflow.children() else [])
     # Shown by -s, and where a seed fails.
     sys.stdout.write(f"{workflow.name}, version {workflow.version}, seeds {SEEDS.start} to {SEEDS.stop - 1}: {dict(ends)}\n")
     assert sum(ends[phase] for phase in ENDS) == len(SEEDS)
-    if workflow in (EVERY_WORD, GOING_BACK):
+    if workflow in (EVERY_WORD, GOING_BACK, WITH_CHILDREN):
         assert ends["completed"] and ends["undone"]
     assert ends["needs human"] or workflow is not EVERY_WORD
     assert ends["crashes"] > len(SEEDS) / 2

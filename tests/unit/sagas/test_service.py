@@ -19,7 +19,9 @@ from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import Fake, Running, fake, running
 from citybrain.mesh.testing.parts import greenlets
-from citybrain.sagas.engine.definition import Parallel, Workflow
+from citybrain.sagas.engine.definition import Child, Parallel, Workflow
+from citybrain.sagas.engine.moving import Moving
+from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import SagaState, StepState
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.service import SagaService
@@ -394,3 +396,35 @@ def test_who_is_bound_to_a_district_reads_and_decides_nothing_of_another() -> No
         assert sagas.fire("ListSagas", pb.ListSagasRequest(), district="east").sagas == []
         assert sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1"), district="west").saga.district_id == "west"
         sagas.fire("FailStep", pb.FailStepRequest(**step), district="west")
+
+
+def test_a_saga_and_its_child_are_shown_with_each_other_and_are_of_one_incident_and_one_district() -> None:
+    ride = Workflow("ride", 1, IncidentOpened, {}, (named("reserve"),))
+    child = Child("ride", "ride", lambda s: IncidentOpened(incident_id=s.saga_id), 600)
+    transfer = Workflow("transfer", 1, IncidentOpened, {IncidentOpened: lambda event: event.incident_id}, (child,))  # type: ignore[attr-defined]
+
+    class Transfers(SagaService):
+        runner = SagaRunner([ride, transfer])
+        moving = Moving([ride, transfer])
+
+    department = fake("citybrain.traffic.v1.TrafficService", GetSignal=Unavailable("away"))
+    with running(Transfers, department, contract="citybrain.sagas.v1.SagaService") as sagas:
+        opened(sagas, "i1", district_id="west")
+        mother = sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga
+        (step,) = mother.steps
+        assert (mother.parent, step.child) == ("", "i1.ride.1")
+        shown_child = sagas.fire("GetSaga", pb.GetSagaRequest(saga_id=step.child)).saga
+        assert (shown_child.parent, shown_child.correlation_id, shown_child.district_id) == ("i1", "i1", "west")
+        assert set(listed(sagas, correlation_id="i1", district_id="west")) == {"i1", "i1.ride.1"}
+        (one,) = sagas.fire("ListSagas", pb.ListSagasRequest(workflow="ride")).sagas
+        assert one.parent == "i1"
+        start = pb.StartSagaRequest(
+            workflow="ride", event_type="citybrain.emergency_command.v1.IncidentOpened", event_json="{}"
+        )
+        with pytest.raises(BadRequest, match="which only begins as a child: start one of transfer"):
+            sagas.fire("StartSaga", start)
+        terminate = pb.TerminateSagaRequest(saga_id=step.child, reason="it hangs")
+        with pytest.raises(Forbidden):
+            sagas.fire("TerminateSaga", terminate, district="east")
+        ended = sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="it hangs"))
+        assert (list(ended.not_undone), list(ended.children)) == (["ride"], ["i1.ride.1"])

@@ -292,6 +292,17 @@ def test_a_step_is_taken_back_and_done_anew_while_the_rest_goes_on() -> None:
     assert keys(run) == ["route/1", "route/1/undo", "route/2", "b/1"]
 
 
+def test_what_pauses_is_tried_again_though_a_step_before_it_is_being_done_anew() -> None:
+    run = Run(scope(Redo("route"), step("route"), step("bed", pause_s=4)), step("b"))
+    run.answer("route")
+    run.fail("bed", "UNAVAILABLE")
+    run.late(1)
+    run.hear(BLOCKED)
+    assert run.at(4) == ["StepSent bed"]
+    # It begins nothing new before that.
+    assert run.answer("bed") == []
+
+
 def test_a_saga_goes_on_from_a_step_after_all_since_it_is_taken_back_in_reverse() -> None:
     run = Run(step("first"), scope(RestartFrom("ambulance"), step("ambulance"), step("bed"), ARRIVED), step("b"))
     answer_all(run, "first", "ambulance", "bed")
