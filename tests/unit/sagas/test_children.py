@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.events import message_class
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.checking import WorkflowError, check
-from citybrain.sagas.engine.children import begins, told
+from citybrain.sagas.engine.children import begins, has_told, told
 from citybrain.sagas.engine.decider import misfit
 from citybrain.sagas.engine.definition import (
     CarryOn,
@@ -248,6 +248,13 @@ def test_what_a_child_tells_twice_or_to_a_parent_that_has_gone_on_changes_nothin
     assert tells(mother.child_ends("transfer").state) == []
     assert tells(story(child()).hears(OFF).child_ends("transfer", "undone").state) == []
     assert tells(story(bed("first")).state) == []
+
+
+def test_a_child_that_was_told_to_undo_while_it_told_its_end_still_owes_the_new_one() -> None:
+    completed = folded(first(), ev.SagaCompleted(), ev.ParentToBeTold())
+    undone = folded(first(), ev.SagaCompleted(), ev.ParentToBeTold(), ev.UndoBegan(), ev.SagaUndone(), ev.ParentToBeTold())
+    assert has_told(completed)(completed) == [ev.ParentTold()]
+    assert has_told(completed)(undone) == []
 
 
 def test_a_child_that_has_ended_must_move_until_its_parent_is_told() -> None:

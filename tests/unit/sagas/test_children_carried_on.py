@@ -105,6 +105,25 @@ def test_a_saga_waits_for_a_child_whose_undo_needs_a_human(tmp_path: Path) -> No
     city(tmp_path, test, child(), ARRIVES, older=[transfer()])
 
 
+def test_the_undo_of_a_child_that_was_terminated_is_asked_about_each_time_until_a_person_skips_it(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        Department.fails = {"undo inner": Refused("it is locked")}
+        city.start().open().rest()
+        off(city)
+        city.runner.decide(CHILD, lambda state: persons.terminate(state, "it hangs", "chief"))
+        city.rest()
+        assert city.phase() == "needs human"
+        # The child has ended already, and tells nothing any more.
+        city.runner.resume("s")
+        city.rest()
+        assert (city.phase(), city.recorded().count("UndoFailed")) == ("needs human", 2)
+        city.runner.decide("s", lambda state: persons.skip(state, "transfer", "it was unlocked by hand", "chief"))
+        city.rest()
+        assert city.phase() == "undone"
+
+    city(tmp_path, test, child(), ARRIVES, older=[transfer()])
+
+
 def test_a_child_hears_what_its_parent_hears_also_from_before_it_began(tmp_path: Path) -> None:
     def test(city: City) -> None:
         Department.held["first"] = asyncio.Event()
@@ -330,11 +349,12 @@ def crashed(place: Path, at: int, before: bool) -> bool:
             whole_life(city, again=False)
 
     def afterwards(city: City) -> None:
-        city.start()
+        city.start().rest()
         whole_life(city, again=True)
         assert (city.phase(), city.phase(CHILD)) == ("undone", "undone")
         assert city.recorded(CHILD).count("SagaStarted") == 1
         assert city.recorded(CHILD)[-1] == "ParentTold"
+        assert {event.correlation_id for event in wait(city.parts.store.read(f"sagas/saga-{CHILD}"))} == {"s"}
         with pytest.raises(NotFound):
             city.runner.load("s.transfer.2")
 
