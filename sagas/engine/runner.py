@@ -52,7 +52,7 @@ from citybrain.sagas.engine.decider import (
     tries_out,
 )
 from citybrain.sagas.engine.definition import Child, Command, Step, Workflow
-from citybrain.sagas.engine.exercises import in_exercise, parted
+from citybrain.sagas.engine.exercises import in_exercise
 from citybrain.sagas.engine.following import owed
 from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
@@ -572,9 +572,13 @@ class SagaRunner(Provider):
         state = known.state
         try:
             otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
-            what, of = {"correlation_id": state.incident, "behalf": state.behalf}, in_exercise(state.exercise, state.parent)
-            ctx.enter(ctx.Call(self._me, "tell", state.parent_key, exercise=state.exercise, **what))
-            await self._record(of, children.told(state))
+            ctx.enter(
+                ctx.Call(
+                    self._me, "tell", state.parent_key, correlation_id=state.incident, behalf=state.behalf,
+                    exercise=state.exercise,
+                )
+            )  # fmt: skip
+            await self._record(in_exercise(state.exercise, state.parent), children.told(state))
         finally:
             running.telling = False
         await self._record(saga_id, children.has_told(state))

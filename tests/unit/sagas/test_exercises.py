@@ -20,10 +20,12 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import WaitsForPeople
 from citybrain.mesh.testing import running
 from citybrain.mesh.testing.parts import greenlets
-from citybrain.sagas.engine.definition import Wait
+from citybrain.sagas.engine import persons
+from citybrain.sagas.engine.definition import Child, Wait, Workflow
 from citybrain.sagas.engine.exercises import in_exercise, parted, saga_of
 from citybrain.sagas.service import SagaService
-from tests.unit.sagas.saga_city import City, Department, city, step
+from citybrain.sagas.showing import shown
+from tests.unit.sagas.saga_city import City, Department, city, incident_of, step
 from tests.unit.sagas.test_service import away
 
 STREAM = "emergency_command/exercise-fire-1/incident-s"
@@ -66,6 +68,27 @@ def test_a_saga_of_a_drill_is_carried_on_by_the_next_process_and_its_commands_na
         assert set(Department.exercises) == {"fire-1"}
 
     city(tmp_path, test, step("a"), step("b"))
+
+
+def test_a_child_of_a_saga_of_a_drill_is_of_the_drill_and_hears_what_happens_there(tmp_path: Path) -> None:
+    def test(city: City) -> None:
+        city.start()
+        drill(city, IncidentOpened(incident_id="s"), "opened-there")
+        city.rest()
+        child = city.runner.load("fire-1~s.transfer.1")
+        assert (child.exercise, child.parent, child.key("a")) == ("fire-1", "s", "s.transfer.1/a/1")
+        told = shown(city.runner.load("fire-1~s"), None), shown(child, None)
+        assert (told[0].steps[0].child, told[1].parent) == ("fire-1~s.transfer.1", "fire-1~s")
+        assert persons.children_left(city.runner.load("fire-1~s")) == ["fire-1~s.transfer.1"]
+        drill(city, MissionReported(incident_id="s"), "reported-there")
+        city.rest()
+        assert [city.runner.load(f"fire-1~{one}").phase for one in ("s", "s.transfer.1")] == ["completed"] * 2
+        assert set(Department.exercises) == {"fire-1"}
+
+    transfer = Workflow(
+        "transfer", 1, IncidentOpened, {MissionReported: incident_of}, (step("a"), Wait("w", MissionReported, 60))
+    )  # fmt: skip
+    city(tmp_path, test, Child("transfer", "transfer", lambda s: s.input, 600), older=[transfer])
 
 
 def test_sagas_of_a_drill_are_listed_and_counted_apart_and_decided_by_the_id_they_are_known_by() -> None:
