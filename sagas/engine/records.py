@@ -25,6 +25,7 @@ from citybrain.observability import names
 from citybrain.observability.logs import logger
 from citybrain.observability.tracing import current_traceparent
 from citybrain.sagas.engine.exercises import parted
+from citybrain.sagas.engine.snapshots import Folded, Snapshots, is_due
 from citybrain.sagas.engine.state import ENDED, SagaState, evolve
 
 _NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
@@ -48,6 +49,8 @@ class Known:
     sent: Mapping[str, str] = field(default_factory=dict)
     # This process has just appended it with all that follows from it.
     settled: bool = False
+    # The version of its newest snapshot, as far as this process knows. 0: there is none.
+    kept: int = 0
 
     @property
     def begun(self) -> bool:
@@ -66,6 +69,7 @@ class Records:
     def __init__(self, process: Process, service: str) -> None:
         self._store = process.store
         self._vault = process.vault
+        self._snapshots = Snapshots(process, service)
         self._service = service
         self._log = logger(service)
         self._numbers = process.metrics.of(service)
@@ -78,13 +82,21 @@ class Records:
     # -- reading --------------------------------------------------------------------------------------------------------
 
     async def read(self, saga_id: str, known: Known) -> Known:
-        """Reads on from what is known to the end of the stream."""
+        """Reads on from what is known to the end of the stream. Of a long one not all is read, if there is a snapshot of it."""
+        stream, last = self.stream(saga_id), ""
         while True:
-            page = await self._store.read(self.stream(saga_id), known.version + 1, _PAGE)
+            page = await self._store.read(stream, known.version + 1, _PAGE)
+            if not known.version and len(page) == _PAGE and (found := await self._snapshots.newest(stream)) is not None:
+                folded, version = found
+                sent = dict(folded.sent)
+                known = Known(folded.state, version, folded.traceparent, folded.persons, sent=sent, kept=version)
+                continue
             for event, heard in zip(page, await self._open(page), strict=True):
-                known = _with(known, event, heard)
+                known, last = _with(known, event, heard), event.id
             if len(page) < _PAGE:
                 break
+        if last:
+            known = await self._keep(stream, known, last)
         if self.must_be_forgotten(known):
             # The person was erased while the stream was read, or since.
             return await self.read(saga_id, Known())
@@ -92,6 +104,14 @@ class Records:
             # Its beginning does not read: it is a saga all the same.
             known = replace(known, state=replace(known.state, saga_id=parted(saga_id)[1]))
         return known
+
+    async def _keep(self, stream: str, known: Known, event_id: str) -> Known:
+        """Has a snapshot made, if one is due. `event_id`: of the last event."""
+        if not is_due(known.version, known.kept) or known.unreadable:
+            return known
+        folded = Folded(known.state, known.traceparent, known.persons, dict(known.sent))
+        await self._snapshots.keep(stream, folded, known.version, event_id)
+        return replace(known, kept=known.version)
 
     def must_be_forgotten(self, known: Known) -> bool:
         """Whether it holds data of a person who was erased."""
@@ -153,7 +173,11 @@ class Records:
         self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
         traceparent = known.traceparent or stored[0].traceparent
         sent = {**known.sent, **{event.key: new.id for new, event in zip(stored, events, strict=True) if _is_sent(event)}}
-        return Known(state, version, traceparent, known.persons | persons, known.unreadable, sent, settled=True)
+        persons |= known.persons
+        now_known = Known(
+            state, version, traceparent, frozenset(persons), known.unreadable, sent, settled=True, kept=known.kept
+        )
+        return await self._keep(self.stream(saga_id), now_known, stored[-1].id)
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
@@ -172,7 +196,9 @@ def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:
     sent = known.sent
     if not isinstance(heard, Exception) and _is_sent(heard.data):
         sent = {**sent, heard.data.key: event.id}
-    return Known(state, event.version, known.traceparent or event.traceparent, persons, unreadable, sent)
+    return Known(
+        state, event.version, known.traceparent or event.traceparent, persons, unreadable, sent, kept=known.kept
+    )  # fmt: skip
 
 
 def _is_sent(event: Message) -> TypeGuard[ev.StepSent | ev.UndoSent]:

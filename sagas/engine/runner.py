@@ -68,6 +68,9 @@ _FIRST_PAUSE_S = 0.05
 # In the order of tries: sagas that other processes left go behind all that this process knows.
 _LAST = 1_000_000
 _LONGEST_PAUSE_S = 5.0
+# What a saga may hear. The events that it heard are its state, which whoever takes it up has to read.
+MAX_HEARD = 20_000
+MAX_HEARD_BYTES = 8 * 1024 * 1024
 # A step that the saga does not wait for any more, though its command may still take effect.
 _GIVEN_UP = ("skipped", "failed", "timed out")
 
@@ -751,10 +754,23 @@ def _hearing(heard: Heard, whose: str, definition: Callable[[SagaState], Workflo
         # A saga whose definition is not here keeps what any definition says that it hears.
         if workflow is not None and _whose(workflow, heard.data) != whose:
             return []
+        # What undoes it ends it too, and is heard in any case.
+        if workflow is None or type(heard.data) not in workflow.undo_on:
+            _check_heard(state)
         at = timestamp(heard.stored.occurred_at)
         return [ev.EventHeard(event_id=heard.stored.id, event=pack(heard.data), occurred_at=at)]
 
     return inputs
+
+
+def _check_heard(state: SagaState) -> None:
+    """LimitExceeded: the saga keeps no more events."""
+    many, size = len(state.heard), state.heard.size
+    if many >= MAX_HEARD or size >= MAX_HEARD_BYTES:
+        raise LimitExceeded(
+            f"it has heard {many} events of {size} bytes, and a saga keeps at most {MAX_HEARD} of {MAX_HEARD_BYTES} bytes: "
+            "tell it what matters with SignalSaga, or cancel it, and let a new version of its workflow hear less"
+        )
 
 
 def _asking(reason: str) -> Inputs:

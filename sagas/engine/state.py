@@ -79,9 +79,11 @@ class HeardEvents(Mapping[str, Message]):
     part of it. Only where two states go on from the same one is the list copied.
     """
 
-    __slots__ = ("_count", "_list", "_places")
+    __slots__ = ("_count", "_list", "_places", "size")
 
     def __init__(self) -> None:
+        self.size = 0
+        """In bytes."""
         self._list: list[tuple[str, Message, int]] = []
         self._places: dict[str, int] = {}
         self._count = 0
@@ -97,6 +99,7 @@ class HeardEvents(Mapping[str, Message]):
         longer._list.append((event_id, message, at))
         longer._places[event_id] = self._count
         longer._count = self._count + 1
+        longer.size = self.size + message.ByteSize()
         return longer
 
     def at(self, event_id: str) -> int:
