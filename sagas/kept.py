@@ -25,6 +25,7 @@ from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 from citybrain.sagas import listing
 from citybrain.sagas.engine.exercises import saga_of
+from citybrain.sagas.engine.state import Phase
 from citybrain.sagas.listing import Age, SagaRow
 from citybrain.sagas.ordered import Ordered, Wanted
 
@@ -32,6 +33,7 @@ _TYPES = written_as(message.full_name for message in ev.DESCRIPTOR.message_types
 _LISTED = written_as(message.DESCRIPTOR.full_name for message in listing.EVENTS)
 _PAGE = 1000
 _AGAIN_S = 1.0
+_DAY = 86_400_000_000
 
 
 class News:
@@ -105,6 +107,19 @@ class Sagas(View[SagaRow]):
         """The row of a saga; None: there is none, or rows have not been read yet."""
         return self._ordered.get(saga_id)
 
+    def over(self, now: int) -> Iterator[tuple[str, Phase, int]]:
+        """The sagas that have stood in lists long enough: each with its state, and the moment before which it came into it.
+
+        `now`: in microseconds of city time.
+        """
+        kept = self._process.settings.sagas
+        days: dict[Phase, int] = {
+            "completed": kept.completed_days, "undone": kept.undone_days, "terminated": kept.terminated_days,
+        }  # fmt: skip
+        for phase, many in days.items():
+            before = now - many * _DAY
+            yield from ((saga_id, phase, before) for saga_id in (self._ordered.ended(phase, before) if many else ()))
+
     @contextlib.contextmanager
     def watched(self, saga_id: str) -> Iterator[News]:
         """Has news of a saga, of which there need not be one."""
@@ -177,5 +192,7 @@ class Sagas(View[SagaRow]):
             # The view parks such an event, and says what to do. The row stays as it was.
             logger(self._service).error("event of a saga cannot be listed", saga=saga_id, event_id=event.id, exc_info=error)
             return
-        if row is not None:
+        if row is None:
+            ordered.drop(saga_id)
+        else:
             ordered.put(row)

@@ -15,6 +15,7 @@ from citybrain.sagas.engine.state import UNDO, SagaState, terminated, unpack
 
 EVENTS = (
     ev.SagaStarted, ev.UndoBegan, ev.SagaNeedsHuman, ev.SagaResumed, ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated,
+    ev.SagaUnlisted,
 )  # fmt: skip
 WAITING_EVENTS = (
     ev.HumanAsked, ev.HumanDecided, ev.StepSkipped, ev.WentBack, ev.ClearanceAsked, ev.UndoCleared, ev.UndoSkipped,
@@ -54,7 +55,7 @@ def key(event: Heard) -> str:
 
 
 def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
-    """The row of a saga after one of its events. An event that is in the row already changes nothing."""
+    """The row of a saga after one of its events; None: it is in no list. An event that is in the row changes nothing."""
     data, at, version = event.data, event.stored.occurred_at, event.stored.version
     if row is not None and version <= row.seen:
         return row
@@ -64,7 +65,7 @@ def apply(row: SagaRow | None, event: Heard) -> SagaRow | None:
             incident=event.stored.correlation_id or data.saga_id, since=at,
             seen=version, parent=data.parent and in_exercise(data.exercise, data.parent),
         )  # fmt: skip
-    if row is None:
+    if row is None or isinstance(data, ev.SagaUnlisted):
         return None
     state, reason, undo, undo_reason = row.state, row.reason, row.undo, row.undo_reason
     match data:

@@ -61,6 +61,28 @@ class Ordered:
         if row.incident != row.saga_id:
             self._incidents.setdefault(row.incident, set()).add(row.saga_id)
 
+    def drop(self, saga_id: str) -> None:
+        """Has no row of a saga any more."""
+        row = self._rows.pop(saga_id, None)
+        if row is None:
+            return
+        ages = self._shelves[_shelf(row)]
+        del ages[bisect_left(ages, age(row))]
+        of_incident = self._incidents.get(row.incident, set())
+        of_incident.discard(saga_id)
+        if not of_incident:
+            self._incidents.pop(row.incident, None)
+
+    def ended(self, state: str, before: int) -> list[str]:
+        """The sagas that came into a state before a moment, those that began first first."""
+        found: list[Age] = []
+        for shelf, ages in self._shelves.items():
+            if shelf[0] == state:
+                # None has ended before it began.
+                old = ages[: bisect_left(ages, (before, ""))]
+                found += [one for one in old if self._rows[one[1]].since < before]
+        return [saga_id for _, saga_id in sorted(found)]
+
     def find(self, wanted: Wanted, after: Age | None = None) -> Iterator[SagaRow]:
         """Those that are wanted, newest first; `after`: only those older than this. To be used before anything is put."""
         if wanted.incident:

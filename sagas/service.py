@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import message_class, microseconds
-from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, rpc, subscribe
+from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, every, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Workflow
@@ -31,6 +31,8 @@ _NAMES = {number: name for name, number in STATES.items()}
 _OPEN = frozenset(STATES) - {*ENDED, "unknown"}
 # After so long without a change a saga that is watched is told again.
 _HEARTBEAT_S = 15.0
+# In one run of the timer; what is more waits for the next one.
+_UNLISTED_AT_ONCE = 1000
 # Stands for a district that cannot be read: nobody who is bound to a district is bound to this one.
 _UNREADABLE = "?"
 
@@ -51,6 +53,15 @@ class SagaService(Service):
     def hear(self, event: Heard) -> None:
         """Starts a saga, or moves one on."""
         self.runner.hear(event)
+
+    @every(600)
+    def unlist(self) -> None:
+        """Takes sagas out of the lists that have ended and stood there long enough."""
+        left = 0
+        for one in list(self.sagas.over(self.clock.now())):
+            left += self.runner.unlist(*one)
+            if left == _UNLISTED_AT_ONCE:
+                return
 
     @rpc
     def GetSaga(self, request: pb.GetSagaRequest) -> pb.GetSagaResponse:

@@ -252,6 +252,16 @@ class Cassandra(Section):
         return replication
 
 
+class Sagas(Section):
+    """How long workflows that have ended stand in lists. Their events are kept for ever, and an id still finds each."""
+
+    completed_days: int = value(
+        90, "Those that did all of their work, for so many days after their end; 0: for ever.", ge=0, le=7_000
+    )
+    undone_days: int = value(365, "Those of which everything was taken back; 0: for ever.", ge=0, le=7_000)
+    terminated_days: int = value(730, "Those that a person ended where they stood; 0: for ever.", ge=0, le=7_000)
+
+
 class Tls(Section):
     """TLS between processes of the mesh. With it they take no connection in plain text, and make none."""
 
@@ -375,6 +385,7 @@ class Settings(Section):
     personal: Personal = Personal()
     identity: Identity = Identity()
     quotas: Quotas = Quotas()
+    sagas: Sagas = Sagas()
     sources: dict[str, SourceClock] = value(
         {},
         "How far clocks of sources may be from ours before their messages are refused, if not as the service says: "

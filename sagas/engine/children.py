@@ -128,3 +128,18 @@ def has_told(child: SagaState) -> Inputs:
         return [ev.ParentTold()] if now.telling == "owed" and now.phase == child.phase else []
 
     return inputs
+
+
+def unlisted(phase: str, before: int, ancestors: Sequence[SagaState]) -> Inputs:
+    """A saga that came to an end before a moment leaves the lists. `ancestors`: of whom it is a child.
+
+    One that may move yet stays: its parent may undo it as long as one of its ancestors is open, and must know of its end.
+    """
+
+    def inputs(state: SagaState) -> Sequence[Message]:
+        is_over = state.phase == phase and phase in ENDED and state.since < before and state.telling != "owed"
+        if not is_over or state.unlisted or any(one.phase not in ENDED for one in ancestors):
+            return []
+        return [ev.SagaUnlisted()]
+
+    return inputs

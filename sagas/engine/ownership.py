@@ -24,7 +24,7 @@ from citybrain.sagas.engine.moving import NOW, Moving, due
 from citybrain.sagas.engine.records import Records
 
 # After these nothing is to be done for a saga. Behind the end of a child stands that its parent is to be told.
-_ENDED = tuple(map(type_name, (ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated, ev.ParentTold)))
+_ENDED = tuple(map(type_name, (ev.SagaCompleted, ev.SagaUndone, ev.SagaTerminated, ev.ParentTold, ev.SagaUnlisted)))
 _TYPES = frozenset(message.full_name for message in ev.DESCRIPTOR.message_types_by_name.values())
 _LOOK_S = 1.0
 _AGAIN_S = 1.0

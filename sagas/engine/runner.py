@@ -219,6 +219,18 @@ class SagaRunner(Provider):
         wait(self._put(saga_id, decision))
         return self.load(saga_id)
 
+    def unlist(self, saga_id: str, phase: Phase, before: int) -> bool:
+        """Has a saga leave the lists that came to this end before a moment; whether it did. Not yet: it may be undone yet."""
+        try:
+            state = wait(self._read(saga_id)).state
+            others = [wait(self._read(in_exercise(state.exercise, one))).state for one in state.hears_as[1:]]
+            wait(self._put(saga_id, children.unlisted(phase, before, others)))
+            return wait(self._read(saga_id)).state.unlisted
+        except Exception as error:
+            # The others are looked at all the same, and this one again.
+            self._log.error("saga cannot leave the lists", saga=saga_id, exc_info=error)
+            return False
+
     def not_here(self, name: str, version: int) -> tuple[Phase, str] | None:
         """What an open saga of a definition is that this release has not, and why; None: it has it."""
         if (name, version) in self._workflows:

@@ -161,6 +161,8 @@ class SagaState:
     parent_key: str = ""
     # Whether its parent is to be told that it has ended, or was.
     telling: Literal["", "owed", "told"] = ""
+    # It has left the lists of those who look after sagas.
+    unlisted: bool = False
     # The incident of its parent. Empty: its own id is the incident's.
     correlation_id: str = ""
     # The ids of sagas whose events it hears: its own, and those of the sagas that it is a child of.
@@ -368,6 +370,8 @@ def _apply_undoing(state: SagaState, event: Any, at: int) -> None:
             state.telling = "owed"
         case ev.ParentTold():
             state.telling = "told"
+        case ev.SagaUnlisted():
+            state.unlisted = True
 
 
 def _begin(state: SagaState, name: str, at: int, kind: Any, status: Any, *, deadline: Timestamp, **values: Any) -> None:

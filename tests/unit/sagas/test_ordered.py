@@ -10,13 +10,14 @@ from citybrain.sagas.ordered import Ordered, Wanted
 
 STATES, DISTRICTS, WORKFLOWS, INCIDENTS = ("running", "completed"), ("", "east", "west"), ("a", "b"), ("", "i1", "i2", "s3")
 
+# For which incident a saga began never changes.
 Row = st.builds(
-    lambda number, started_at, state, district, workflow, incident: SagaRow(
-        f"s{number}", started_at, state, district=district, workflow=workflow, incident=incident or f"s{number}"
+    lambda number, started_at, state, district, workflow: SagaRow(
+        f"s{number}", started_at, state, district=district, workflow=workflow, incident=INCIDENTS[number % 4] or f"s{number}"
     ),
     st.integers(0, 12),
     st.integers(0, 5),
-    *map(st.sampled_from, (STATES, DISTRICTS, WORKFLOWS, INCIDENTS)),
+    *map(st.sampled_from, (STATES, DISTRICTS, WORKFLOWS)),
 )
 # Each filter is used now and then: all of them together would leave nothing.
 Question = st.builds(
@@ -58,12 +59,27 @@ def test_a_list_has_those_that_are_wanted_and_no_others_newest_first_and_goes_on
     for row in sorted(rows[:5], key=age):
         now[row.saga_id] = row
     for row in rows[5:]:
-        # That a saga began, and for which incident, never changes.
-        old = now.get(row.saga_id)
-        now[row.saga_id] = row if old is None else SagaRow(
-            row.saga_id, row.started_at, row.state, district=row.district, workflow=row.workflow, incident=old.incident
-        )  # fmt: skip
-        ordered.put(now[row.saga_id])
+        now[row.saga_id] = row
+        ordered.put(row)
     expected = sorted((row for row in now.values() if is_wanted(row, wanted)), key=age, reverse=True)
     assert list(ordered.find(wanted, after)) == [row for row in expected if after is None or age(row) < after]
     assert all(ordered.get(row.saga_id) == now[row.saga_id] for row in rows)
+
+
+@settings(max_examples=200)
+@given(st.lists(Row, max_size=20), st.sets(st.integers(0, 12)), Question, st.integers(0, 7))
+def test_what_left_the_lists_is_in_none_and_what_ended_long_ago_is_found(
+    rows: list[SagaRow], gone: set[int], wanted: Wanted, before: int
+) -> None:
+    ordered = Ordered()
+    for row in rows:
+        ordered.put(row)
+    for number in gone:
+        ordered.drop(f"s{number}")
+        ordered.drop(f"s{number}")
+    left = {row.saga_id: row for row in rows if row.saga_id not in {f"s{number}" for number in gone}}
+    found = list(ordered.find(wanted))
+    assert found == sorted((row for row in left.values() if is_wanted(row, wanted)), key=age, reverse=True)
+    old = {row.saga_id for row in left.values() if row.state == "completed" and max(row.started_at, row.since) < before}
+    assert set(ordered.ended("completed", before)) == old
+    assert [ordered.get(one) for one in old] == [left[one] for one in old]
