@@ -181,13 +181,13 @@ def terminate(state: SagaState, reason: str, by: str) -> list[Message]:
 
 
 def not_undone(workflow: Workflow | None, state: SagaState) -> list[str]:
-    """The steps whose commands were sent and not undone, in the order in which they began.
+    """The steps whose commands were sent and not undone, or whose children were not, in the order in which they began.
 
     Without a definition nobody knows which steps have an undo: then all that were sent.
     """
     undoable = {one.name for one in workflow.leaves() if may_be_undone(one)} if workflow else set(state.steps)
-    left = [one.name for one in state.attempts() if one.name in undoable and one.key and one.undo not in ("done", "skipped")]
-    return list(dict.fromkeys(left))
+    sent = [one for one in state.attempts() if one.name in undoable and one.key and one.undo not in ("done", "skipped")]
+    return list(dict.fromkeys(one.name for one in sent if one.child_state != "undone"))
 
 
 def children_left(state: SagaState) -> list[str]:

@@ -323,8 +323,13 @@ class SagaRunner(Provider):
             if not one.child or one.child_state or one.undo == "done":
                 continue
             leaf = workflow.leaf(one.name) if workflow is not None else None
-            if not isinstance(leaf, Child) or children.heard_by(self._newest[leaf.workflow], heard.data, [whose]):
+            if not isinstance(leaf, Child) or self._may_hear(leaf.workflow, heard.data, whose):
                 await self._put_heard(in_exercise(state.exercise, one.child), heard, whose)
+
+    def _may_hear(self, workflow: str, event: Message, whose: str) -> bool:
+        """Whether a child of a workflow may hear an event. It may be of an older version, which says itself what it hears."""
+        versions = (one for one in self._workflows.values() if one.name == workflow)
+        return any(children.heard_by(one, event, [whose]) for one in versions)
 
     async def _keep_heard(self, saga_id: str, heard: Heard, whose: str) -> None:
         try:

@@ -197,6 +197,7 @@ def test_each_round_of_a_loop_has_a_child_of_its_own() -> None:
 def test_whoever_ends_a_saga_is_told_which_children_are_left() -> None:
     told = story(Parallel(((child(),), (child("second", otherwise="go on"),)))).child_ends("second", "undone")
     assert persons.children_left(told.state) == [f"{SAGA}.transfer.1"]
+    assert persons.not_undone(told.workflow, told.state) == ["transfer"]
     assert persons.children_left(story(child()).child_ends("transfer").state) == [f"{SAGA}.transfer.1"]
     assert persons.children_left(story(child()).child_ends("transfer", "terminated").state) == [f"{SAGA}.transfer.1"]
 

@@ -148,6 +148,23 @@ def test_a_child_hears_what_its_parent_hears_also_from_before_it_began(tmp_path:
     city(tmp_path, test, step("first"), child(), older=[transfer(stage(1), stage(2))])
 
 
+def test_a_child_hears_what_its_own_version_hears_though_the_newest_hears_less(tmp_path: Path) -> None:
+    def begins(city: City) -> None:
+        city.start().open().rest()
+        assert city.phase(CHILD) == "running"
+        city.runner.stop()
+
+    def goes_on(city: City) -> None:
+        city.start()
+        city.hear(MissionReported(incident_id="s"), "arrived")
+        city.rest()
+        assert (city.phase(CHILD), city.runner.load(CHILD).workflow_version) == ("completed", 1)
+
+    newest = Workflow("transfer", 2, IncidentOpened, {}, (step("inner"),))
+    city(tmp_path, begins, child(), older=[transfer(ARRIVES)])
+    city(tmp_path, goes_on, child(), older=[transfer(ARRIVES), newest])
+
+
 def test_a_person_tells_a_child_what_belongs_to_its_parent(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()
