@@ -31,6 +31,7 @@ from citybrain.mesh.testing.parts import Parts, greenlets, on_parts
 from citybrain.observability.logs import configure
 from citybrain.sagas.engine.definition import Command, Node, Step, Wait, Workflow
 from citybrain.sagas.engine.moving import Moving
+from citybrain.sagas.engine.records import Known
 from citybrain.sagas.engine.runner import SagaRunner
 
 _STEPS = 8
@@ -110,13 +111,15 @@ def measure(full: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         alone_ms, together = on_parts(Path(folder) / "ours", _sequential, clock=WallClock(), max_workers=64)
         theirs = peer("dbos_sqlite", folder=folder, steps=_STEPS, one_by_one=100, at_once=200)
-        first_us, last_us = _long(Path(folder) / "long")
+        first_us, last_us, taken_up_ms, whole_ms = _long(Path(folder) / "long")
     dbos = "DBOS on SQLite"
     return [
         Row("saga-8-seq p50", alone_ms, "ms", dbos, theirs["p50_ms"], Aim(1 / 3, least=False)),
         Row("saga-8-200", together, "sagas/s", dbos, theirs["workflows_per_s"], Aim(8)),
         Row("saga-long, of 10,000 heard events", last_us, "µs of processor time an event, the last 500",
             "the first 500", first_us, Aim(1.5, least=False)),
+        Row("saga-long, taken up", taken_up_ms, "ms, from its snapshot and what came after", "its whole stream", whole_ms,
+            Aim(1, least=False)),
     ]  # fmt: skip
 
 
@@ -137,8 +140,11 @@ def _sequential(parts: Parts) -> tuple[float, float]:
     return statistics.median(taken) * 1000, len(many) / (time.perf_counter() - began)
 
 
-def _long(folder: Path) -> tuple[float, float]:
-    """Processor time of an event that a saga hears, in microseconds: of the first 500 after a hundred, and of the last."""
+def _long(folder: Path) -> tuple[float, float, float, float]:
+    """Processor time of an event that a saga hears, in microseconds: of the first 500 after a hundred, and of the last.
+
+    Then how long it takes to take the saga up, in milliseconds: as a process does, and with no snapshot.
+    """
     parts = greenlets().run(lambda: Parts(folder, clock=WallClock()))
     never = Wait("never", MissionReported, 86_400, matches=lambda state, event: False)
     sagas = greenlets().run(lambda: _Sagas(parts, never))
@@ -153,5 +159,20 @@ def _long(folder: Path) -> tuple[float, float]:
 
     # In pieces: one piece of work may not take longer than a minute here.
     costs = [greenlets().run(functools.partial(hears, count)) for count in (100, *[500] * 20)]
+    records, snapshots = sagas.runner._records, sagas.runner._records._snapshots
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    def taken_up() -> float:
+        began = time.perf_counter()
+        wait(records.read("s", Known()))
+        return (time.perf_counter() - began) * 1000
+
+    # Neither run is to leave a snapshot for the other.
+    snapshots.keep = nothing  # type: ignore[method-assign, assignment]
+    with_it = min(greenlets().run(taken_up) for _ in range(5))
+    snapshots.newest = nothing  # type: ignore[method-assign, assignment]
+    whole = min(greenlets().run(taken_up) for _ in range(5))
     greenlets().run(parts.stop)
-    return costs[1], costs[-1]
+    return costs[1], costs[-1], with_it, whole

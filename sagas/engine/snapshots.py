@@ -17,12 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from google.protobuf.message import Message
-
 from citybrain.event_store.sealing import AES_256_GCM, Key, SealBroken, seal, unseal
 from citybrain.event_store.snapshots import Snapshot
 from citybrain.event_store.store import StoreError
-from citybrain.mesh.events import UnreadableEvent
+from citybrain.mesh.events import UnreadableEvent, message_class, type_name
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.code_digests import text_of
@@ -46,8 +44,6 @@ class Folded:
     traceparent: str = ""
     persons: frozenset[str] = frozenset()
     sent: Mapping[str, str] = field(default_factory=dict)
-    # The events that it heard, in their order, each with its id and its moment. The state is kept without them.
-    heard: tuple[tuple[str, int, Message], ...] = ()
 
 
 def is_due(version: int, kept: int) -> bool:
@@ -57,17 +53,24 @@ def is_due(version: int, kept: int) -> bool:
 
 def packed(folded: Folded) -> bytes:
     """As bytes. StateError: something in it cannot be kept."""
-    heard = tuple((one, folded.state.heard.at(one), message) for one, message in folded.state.heard.items())
-    return zlib.compress(pack_state(replace(folded, state=replace(folded.state, heard=HeardEvents()), heard=heard)), 1)
+    # There may be very many of them, so they have a short form of their own.
+    heard = [
+        [event_id, folded.state.heard.at(event_id), type_name(message), b64encode(message.SerializeToString()).decode()]
+        for event_id, message in folded.state.heard.items()
+    ]
+    rest = pack_state(replace(folded, state=replace(folded.state, heard=HeardEvents()))).decode()
+    return zlib.compress(json.dumps([rest, heard], separators=(",", ":")).encode(), 1)
 
 
 def unpacked(content: bytes) -> Folded:
     """What was packed."""
-    folded: Folded = unpack_state(Folded, zlib.decompress(content))
+    rest, told = json.loads(zlib.decompress(content))
+    folded: Folded = unpack_state(Folded, rest)
+    kinds = {name: message_class(name) for name in {name for _, _, name, _ in told}}
     heard = HeardEvents()
-    for event_id, at, message in folded.heard:
-        heard = heard.added(event_id, message, at)
-    return replace(folded, state=replace(folded.state, heard=heard), heard=())
+    for event_id, at, name, data in told:
+        heard = heard.added(event_id, kinds[name].FromString(b64decode(data)), at)
+    return replace(folded, state=replace(folded.state, heard=heard))
 
 
 @functools.cache
