@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from citybrain.emergency_command.v1 import emergency_command_service_pb2 as command
 from citybrain.health.v1 import health_service_pb2 as health
-from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
+from citybrain.roads.v1.roads_pb2 import RoadPlace
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
-from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.traffic.v1.events_pb2 import PriorityGranted
 
 from citybrain.local.child import MeshChild
@@ -121,21 +120,10 @@ def test_a_drill_goes_through_every_department_and_the_city_finds_nothing_of_it(
 
 
 def test_a_road_on_the_way_is_closed_and_the_same_ambulance_comes_on_another_way(city: PaperCity) -> None:
-    # A second way from the station to the patient.
-    ring = {"e1": ["e2", "e9"], "e2": ["e3"], "e3": ["e4"], "e4": ["e1"], "e9": ["e3"]}
-    edges = [
-        RoadEdge(
-            edge_id=edge, length_m=100 if edge != "e9" else 300, free_speed_mps=10, next_edge_ids=following, district_id="west"
-        )
-        for edge, following in ring.items()
-    ]
-    city.call(city.traffic.PublishRoads, traffic.PublishRoadsRequest(edges=edges))
-    city.rest()
+    city.open_detour()
     incident = under_way(city)
     unit = city.ambulance_of(incident)
-    city.call(city.traffic.CloseRoads, traffic.CloseRoadsRequest(closure_id="c1", edge_ids=["e2"], reason="an accident"))
-    city.rest()
-    # Nobody observes the street here: each vehicle on whose way the road lies is told of it after some seconds.
+    city.close_road("e2")
     city.until(lambda: city.step(incident, "reroute") == "done" and city.step(incident, "at_scene") == "waiting")
     ways: list[list[str]] = []
     types: list[str] = []

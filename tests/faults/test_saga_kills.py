@@ -15,7 +15,8 @@ from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.helpers.killer import KillAt
 from tests.helpers.paper_city import PaperCity
 
-STEPS = [leaf.name for leaf in EMERGENCY_RESPONSE.leaves()]
+# Another way is asked for only where a road is closed.
+STEPS = [leaf.name for leaf in EMERGENCY_RESPONSE.leaves() if leaf.name != "reroute"]
 UNDONE = ["reserve_ambulance", "reserve_bed", "notify_districts"]
 
 
@@ -48,6 +49,26 @@ def test_killed_at_a_step_the_emergency_goes_on_there_and_ends_as_if_nothing_had
     assert killer.lost() == 0
     nothing_is_held(city)
     every_effect_is_there_once(city, incident)
+
+
+def test_killed_while_another_way_is_asked_for_the_same_ambulance_gets_it_once(city: PaperCity, mesh: MeshChild) -> None:
+    city.open_detour()
+    killer = KillAt(mesh, city, lambda e: e.type.endswith(".StepSent") and b"reroute" in e.data.value)
+    incident = city.report("call-1")
+    killer.follow(incident)
+    city.until(lambda: city.step(incident, "at_scene") == "waiting")
+    unit = city.ambulance_of(incident)
+    city.close_road("e2")
+    city.until(lambda: city.step(incident, "reroute") == "done" and city.step(incident, "at_scene") == "waiting")
+    assert killer.killed()
+    assert city.ambulance_of(incident) == unit
+    city.drive(incident)
+    city.until(lambda: city.ended(incident))
+    assert city.saga(incident).state == sagas.SAGA_STATE_COMPLETED
+    assert killer.lost() == 0
+    nothing_is_held(city)
+    kinds = [event.type.rpartition(".")[2] for event in city.events_of(incident, lambda e: e.type.endswith("IncidentClosed"))]
+    assert kinds.count("AmbulanceRerouted") == 1
 
 
 @pytest.mark.parametrize("step", UNDONE)

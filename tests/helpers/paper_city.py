@@ -99,6 +99,24 @@ class PaperCity:
         self.call(self.traffic.PublishRoads, traffic.PublishRoadsRequest(edges=edges))
         self.rest()
 
+    def open_detour(self) -> None:
+        """From now on there is a second, longer way from the station to the patient, beside the road e2."""
+        following = {"e1": ["e2", "e9"], "e2": ["e3"], "e3": ["e4"], "e4": ["e1"], "e9": ["e3"]}
+        edges = [
+            RoadEdge(
+                edge_id=edge, length_m=300 if edge == "e9" else 100, free_speed_mps=10, next_edge_ids=then, district_id="west"
+            )
+            for edge, then in following.items()
+        ]
+        self.call(self.traffic.PublishRoads, traffic.PublishRoadsRequest(edges=edges))
+        self.rest()
+
+    def close_road(self, edge_id: str) -> None:
+        """An accident closes a road; vehicles on whose way it lies are told after some seconds."""
+        closure = traffic.CloseRoadsRequest(closure_id=f"c-{edge_id}", edge_ids=[edge_id], reason="an accident")
+        self.call(self.traffic.CloseRoads, closure)
+        self.rest()
+
     def build(self, ambulances: int = 2, places: int = 5, roads: bool = True) -> None:
         """Roads, districts, a hospital and ambulances."""
         self.advance(0)
