@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 # Every process that a test starts loads what was compiled before, whatever the shell says; `make clean` removes it.
 export PYTHONDONTWRITEBYTECODE =
 # How many tests run at a time, each file in one place; WORKERS=0: one, in this process.
-WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Tests with a target of their own.
 APART := faults soak engines kubernetes
 
@@ -33,6 +33,9 @@ demo: build/.stubs ## One emergency, end to end, without and with the city (unde
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
 	@$(PYTEST) tests $(APART:%=--ignore=tests/%) --durations=15 $(ARGS)
+
+# Each of their tests keeps the machine busy by itself.
+test-engines test-faults: WORKERS := 2
 
 test-engines: build/.stubs ## The store and the log on real Kafka and Cassandra (downloads 109 MB of jars, once)
 	@$(PYTEST) tests/engines --durations=10 $(ARGS)

@@ -30,6 +30,8 @@ class Batch:
     events: list[StoredEvent]
     reached: int
     unparked: tuple[int, ...] = ()
+    # Whether nothing of the page is left behind it.
+    whole: bool = True
 
 
 Handle = Callable[[Batch], Awaitable[None]]
@@ -174,7 +176,7 @@ class Subscription:
             taken = left[:1] if alone else left
             whole = len(taken) == len(left)
             try:
-                await self._handle(Batch(taken, reached if whole else taken[0].position))
+                await self._handle(Batch(taken, reached if whole else taken[0].position, whole=whole))
                 self._done.update(event.position for event in taken)
                 self._fails = False
                 pause = parking.FIRST_PAUSE_S

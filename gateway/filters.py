@@ -125,7 +125,8 @@ def cors_policy(settings: GatewaySettings) -> dict[str, Any]:
         "@type": f"{_TYPES}.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
         "allow_methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
-        "allow_headers": "authorization, content-type, grpc-timeout, traceparent, x-grpc-web, x-request-id, x-user-agent",
+        "allow_headers": "authorization, content-type, grpc-timeout, traceparent, x-exercise, x-grpc-web, x-request-id, "
+        "x-user-agent",
         "expose_headers": ", ".join(_EXPOSED),
         "max_age": "600",
     }

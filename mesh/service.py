@@ -164,6 +164,11 @@ class Caller(Provider):
         """The district that the caller is bound to; empty: to none."""
         return current().principal.district
 
+    @property
+    def exercise(self) -> str:
+        """The exercise that the call names; empty: it is the city's own work."""
+        return current().exercise
+
     def holds(self, scope: str) -> bool:
         """Whether the caller's token holds a scope, besides the one that the contract asks for."""
         return current().principal.holds(scope)

@@ -11,10 +11,12 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import message_class, microseconds
+from citybrain.mesh.personal.fields import holds_personal
 from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, every, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Workflow
+from citybrain.sagas.engine.exercises import in_exercise, parted
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import ENDED, SagaState
@@ -44,7 +46,7 @@ class SagaService(Service):
     runner = SagaRunner(WORKFLOWS, retired())
     moving = Moving(WORKFLOWS)
     sagas = Sagas()
-    tasks = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits)
+    tasks = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits, exercises=True)
     paging = Paging()
     caller = Caller()
     clock = Clock()
@@ -66,6 +68,7 @@ class SagaService(Service):
     @rpc
     def GetSaga(self, request: pb.GetSagaRequest) -> pb.GetSagaResponse:
         """One saga, step by step."""
+        self._require_exercise(request.saga_id)
         return pb.GetSagaResponse(saga=self._show(self.runner.load(request.saga_id)))
 
     @rpc
@@ -78,6 +81,7 @@ class SagaService(Service):
     @rpc
     def WatchSaga(self, request: pb.WatchSagaRequest) -> Iterator[pb.WatchSagaResponse]:
         """One saga, again at each change, until it has ended."""
+        self._require_exercise(request.saga_id)
         before: pb.Saga | None = None
         with self.sagas.watched(request.saga_id) as news:
             changed = True
@@ -118,13 +122,15 @@ class SagaService(Service):
     def StartSaga(self, request: pb.StartSagaRequest) -> pb.StartSagaResponse:
         """A person, or another program, starts one."""
         began_with = _given(request)
-        self.caller.require_district(listing.district_of(began_with))
+        self._require_own(began_with)
         return pb.StartSagaResponse(saga=self._show(self.runner.begin(request.workflow, began_with, self.caller.name)))
 
     @rpc
     def SignalSaga(self, request: pb.SignalSagaRequest) -> pb.SignalSagaResponse:
         """A person tells one what has happened."""
         event, by, now = _given(request), self.caller.name, self.clock.now()
+        if listing.district_of(event):
+            self._require_own(event)
 
         def tells(workflow: Workflow, state: SagaState) -> Sequence[Message]:
             return persons.signal(workflow, state, request.signal_id, event, request.reason, by, now)
@@ -191,7 +197,8 @@ class SagaService(Service):
     def _decided(
         self, saga_id: str, decision: Callable[[SagaState], Sequence[Message]], *, of_any: bool = False
     ) -> SagaState:  # fmt: skip
-        """Every decision of a person is about a saga of their district."""
+        """Every decision of a person is about a saga of their district, and of the exercise that they name."""
+        self._require_exercise(saga_id)
         self._require_district(saga_id)
         return self.runner.decide(saga_id, decision, of_any=of_any)
 
@@ -243,6 +250,17 @@ class SagaService(Service):
     def _show(self, state: SagaState) -> pb.Saga:
         return shown(state, self.runner.workflow(state))
 
+    def _require_own(self, event: Message) -> None:
+        """Forbidden: the caller is bound to a district, and the event is of another one, or does not say of which."""
+        self.caller.require_district(listing.district_of(event) or (_UNREADABLE if self.caller.district else ""))
+
+    def _require_exercise(self, saga_id: str) -> None:
+        """BadRequest: the call names an exercise, and the saga is of another one, or of the city."""
+        exercise, own = parted(saga_id)
+        if self.caller.exercise not in ("", exercise):
+            meant = in_exercise(self.caller.exercise, own)
+            raise BadRequest([("saga_id", f"is not of the exercise {self.caller.exercise}: its saga would be {meant}")])
+
     def _require_district(self, saga_id: str) -> None:
         """Forbidden: the caller is bound to another district than that of the saga, or that cannot be read."""
         state = self.runner.load(saga_id)
@@ -251,10 +269,17 @@ class SagaService(Service):
 
 
 def _given(request: pb.StartSagaRequest | pb.SignalSagaRequest) -> Message:
-    """The event that a caller gives. BadRequest: there is no such type, or it does not have such fields."""
+    """The event that a caller gives. BadRequest: there is no such type, it does not have such fields, or it is about a person.
+
+    What the caller has written is in no message: it may be personal.
+    """
     try:
-        return json_format.Parse(request.event_json, message_class(request.event_type)())
+        event = json_format.Parse(request.event_json, message_class(request.event_type)())
     except KeyError:
         raise BadRequest([("event_type", f"is {request.event_type}, which no contract here has")]) from None
-    except json_format.ParseError as error:
-        raise BadRequest([("event_json", f"is no {request.event_type}: {' '.join(str(error).split())}")]) from None
+    except json_format.ParseError:
+        told = f"`city events describe {request.event_type}` shows one"
+        raise BadRequest([("event_json", f"is not the JSON of a {request.event_type}: {told}")]) from None
+    if holds_personal(event):
+        raise BadRequest([("event_json", "holds personal data: leave it out, or report to the service that publishes it")])
+    return event

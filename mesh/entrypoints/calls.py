@@ -141,7 +141,7 @@ class Rpc(CityEntrypoint):
 
     async def _follow(self, follow: Follow, request: Message, context: GuardedContext, followed: Followed) -> None:
         process = self.container.process
-        purpose = f"{self._path}|{follow.purpose}"
+        purpose = f"{self._path}|{follow.purpose}{exercises.of_token(followed.call.exercise)}"
         ended: Exception = process.open_streams.ending()
         try:
             token = getattr(request, "resume_token", "")

@@ -63,6 +63,14 @@ def persons(message: Message) -> Iterator[str]:
                     yield from persons(opened)
 
 
+def holds_personal(message: Message) -> bool:
+    """Whether a message holds data of any person, also of one that it does not name."""
+    try:
+        return any(True for _ in persons(message))
+    except NobodysData:
+        return True
+
+
 def _split(message: Message) -> dict[str, Message]:
     parts: dict[str, Message] = {}
 

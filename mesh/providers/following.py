@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from citybrain.personal.v1.personal_pb2 import PersonErased
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -29,6 +30,7 @@ from citybrain.mesh.upcasting import written_as
 if TYPE_CHECKING:
     from citybrain.mesh.runtime.process import Process
 
+ERASED = type_name(PersonErased)
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 1024 * 1024
 """The limit of the events in one message: many clients take at most 4 MiB, and one event may have 256 KiB."""
@@ -289,7 +291,8 @@ async def _opened(process: Process, follow: Follow, stream: Followed, events: Se
 def _wanted(follow: Follow, call: Call, event: StoredEvent) -> bool:
     if event.classification > call.principal.clearance or not sees_district(call.principal, event.district):
         return False
-    if exercise_of(event.stream) != call.exercise:
+    # That a person was erased concerns who follows an exercise, too.
+    if exercise_of(event.stream) != call.exercise and event.type != ERASED:
         return False
     if event.recorded_at < follow.recorded_from or 0 < follow.recorded_until <= event.recorded_at:
         return False

@@ -9,10 +9,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import Refused
 from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.container import Container
-from citybrain.mesh.runtime.context import current
+from citybrain.mesh.runtime.context import refuse_in_exercise
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.runtime.process import Process
@@ -34,6 +33,5 @@ class Readings(DependencyProvider):  # type: ignore[misc]
 
     def put(self, batch: Message) -> None:
         """Keeps a batch as it is. LimitExceeded: it is over 1 MiB. Refused: it is of an exercise, which has no readings."""
-        if current().exercise:
-            raise Refused("readings are measured, and an exercise has none: send them without naming it", "OF_AN_EXERCISE")
+        refuse_in_exercise("what is measured comes from the city alone")
         wait(self._log.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))

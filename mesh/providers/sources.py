@@ -15,6 +15,7 @@ from citybrain.mesh.events import microseconds
 from citybrain.mesh.manifest import ManifestError
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.context import refuse_in_exercise
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.settings.values import SourceClock
 
@@ -23,12 +24,13 @@ class Source(DependencyProvider):  # type: ignore[misc]
     """A kind of source: `street = Source(ahead_s=5, behind_s=60)`, then `self.street.moment(time, "observed_at")`.
 
     `ahead_s`, `behind_s`: how far its clock may be ahead of and behind city time, in seconds. A city changes them for
-    `<service>.<name>` under `sources` in its configuration.
+    `<service>.<name>` under `sources` in its configuration. `measured`: what it sends was measured: an exercise has none of it.
     """
 
     container: Container
 
-    def __init__(self, *, ahead_s: float, behind_s: float) -> None:
+    def __init__(self, *, ahead_s: float, behind_s: float, measured: bool = False) -> None:
+        self._measured = measured
         self._clock = SourceClock(ahead_s=ahead_s, behind_s=behind_s)
 
     def setup(self) -> None:
@@ -49,7 +51,12 @@ class Source(DependencyProvider):  # type: ignore[misc]
         return self
 
     def moment(self, at: Timestamp, field: str) -> int:
-        """The moment in microseconds since 1970. BadRequest, with both times: the source's clock is too far from ours."""
+        """The moment in microseconds since 1970. BadRequest, with both times: the source's clock is too far from ours.
+
+        Refused: the call is of an exercise, and what the source sends is measured.
+        """
+        if self._measured:
+            refuse_in_exercise("what is measured comes from the city alone")
         clock = self.container.process.clock
         moment = microseconds(at)
         if not clock.known():

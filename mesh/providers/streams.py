@@ -17,7 +17,7 @@ from opentelemetry import trace
 
 from citybrain.event_store.store import Committed, NewEvent, StoredEvent
 from citybrain.mesh.access.rules import require_district
-from citybrain.mesh.errors import Contended, ServiceError
+from citybrain.mesh.errors import Contended, Refused, ServiceError
 from citybrain.mesh.events import Heard, classification_of, hear, type_name
 from citybrain.mesh.personal.vault import lay_down
 from citybrain.mesh.runtime.container import Container
@@ -250,7 +250,13 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         last: int = hear(first[0]).data.version  # type: ignore[attr-defined]
         loaded: _Loaded[S] = _Loaded(self._initial(), 0, Cause())
         while loaded.version < last:
-            loaded = self._fold(loaded, wait(store.read(city, loaded.version + 1, min(_PAGE, last - loaded.version))))
+            page = wait(store.read(city, loaded.version + 1, min(_PAGE, last - loaded.version)))
+            if not page:
+                raise Refused(
+                    f"the exercise has seen more of {city} than there is: a backup was put back since; begin another exercise",
+                    "EXERCISE_OUTDATED",
+                )
+            loaded = self._fold(loaded, page)
         return replace(loaded, version=1)
 
     def _fold(self, loaded: _Loaded[S], events: Sequence[StoredEvent]) -> _Loaded[S]:

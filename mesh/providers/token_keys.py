@@ -11,6 +11,7 @@ from citybrain.mesh.access.installation import NoSuchToken, caller_token, usual_
 from citybrain.mesh.access.limits import DAY_S
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.context import refuse_in_exercise
 from citybrain.mesh.runtime.nameko import DependencyProvider
 
 
@@ -35,7 +36,8 @@ class TokenKeys(DependencyProvider):  # type: ignore[misc]
     def issue(
         self, *, subject: str, scopes: Iterable[str], team: str, district: str, clearance: str, lasts_s: float
     ) -> tuple[str, int]:
-        """A token, and when it ends (microseconds since 1970). BadRequest: there can be no such token."""
+        """A token, and when it ends (microseconds since 1970). BadRequest: no such token can be. Refused: in an exercise."""
+        refuse_in_exercise("tokens are good in the city too")
         process = self.container.process
         try:
             token = caller_token(
@@ -62,7 +64,8 @@ class TokenKeys(DependencyProvider):  # type: ignore[misc]
         return time.time() - process.access.ring.since > process.settings.identity.rotate_days * DAY_S
 
     def rotate(self) -> str:
-        """Lets the next key sign, and returns its id; empty: there is no next one yet."""
+        """Lets the next key sign, and returns its id; empty: there is no next one yet. Refused: in an exercise."""
+        refuse_in_exercise("keys sign for the city too")
         ring = self.container.process.access.ring
         return ring.signing if ring.rotate() else ""
 

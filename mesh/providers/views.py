@@ -199,7 +199,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     async def _pause(self, part: Part, batch: Batch) -> None:
         subscription = part.subscription
-        if len(batch.events) >= _FULL or subscription is None or batch.unparked:
+        if len(batch.events) >= _FULL or subscription is None or batch.unparked or not batch.whole:
             return
         # All of it is kept: nobody who looks how far the group is has to wait for the end of the pause, or finds it stalled.
         subscription.position = batch.reached

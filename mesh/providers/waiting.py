@@ -14,6 +14,7 @@ from citybrain.event_store.store import StoreError
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.rows import RowUnreadable
 from citybrain.mesh.providers.views import Key, View
+from citybrain.observability.logs import logger
 from citybrain.observability.metrics import WaitingNumbers
 
 _LOOK_S = 5.0
@@ -60,9 +61,15 @@ class WaitsForPeople(View[Waiting]):
     """A view with a row for each thing that waits for people, under its id. `GetStatus` and the metrics tell of it."""
 
     def __init__(
-        self, events: Sequence[type[Message]], key: Key, apply: Callable[[Waiting | None, Heard], Waiting | None]
+        self,
+        events: Sequence[type[Message]],
+        key: Key,
+        apply: Callable[[Waiting | None, Heard], Waiting | None],
+        *,
+        exercises: bool = False,
     ) -> None:
-        super().__init__(events, key, apply, row=Waiting, exercises=True)
+        """`exercises`: tasks of exercises too; `key` must tell them apart from those of the city."""
+        super().__init__(events, key, apply, row=Waiting, exercises=exercises)
         self._new_rows = asyncio.Event()
         # When the tasks of each authority began to wait.
         self._since: dict[str, list[int]] = {}
@@ -100,8 +107,11 @@ class WaitsForPeople(View[Waiting]):
             self._new_rows.clear()
             try:
                 rows = await self._counted()
-            except (StoreError, RowUnreadable):
+            except Exception as error:
+                # What cannot be read is told by readiness; here it is only not counted.
                 self._since = {}
+                if not isinstance(error, StoreError | RowUnreadable):
+                    logger(self._service).error("tasks cannot be counted, which is tried again", exc_info=error)
             else:
                 since: dict[str, list[int]] = {"": []}
                 for task in (task for _, row in rows for task in row.tasks):

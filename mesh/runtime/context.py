@@ -17,7 +17,7 @@ from opentelemetry import baggage, context, trace
 
 from citybrain.mesh.access.principal import NOBODY, Principal
 from citybrain.mesh.access.redaction import Touched
-from citybrain.mesh.errors import Cancelled, DeadlinePassed, ServiceError
+from citybrain.mesh.errors import Cancelled, DeadlinePassed, Refused, ServiceError
 from citybrain.mesh.ids import in_header
 from citybrain.mesh.runtime import exercises
 from citybrain.observability import names
@@ -102,6 +102,12 @@ def enter(call: Call) -> None:
     _current.set(call)
     if call.correlation_id:
         context.attach(baggage.set_baggage(names.INCIDENT_ID, call.correlation_id))
+
+
+def refuse_in_exercise(why: str) -> None:
+    """Refused: this call is of an exercise."""
+    if current().exercise:
+        raise Refused(f"{why}: call without naming an exercise", "OF_AN_EXERCISE")
 
 
 def correlate(correlation_id: str) -> None:

@@ -29,6 +29,11 @@ def admit(name: str, *, holds_scope: bool) -> str:
     return name
 
 
+def of_token(exercise: str) -> str:
+    """What makes a resume token one of an exercise: with it nobody goes on in the city, or in another exercise."""
+    return f"|{KIND}-{exercise}" if exercise else ""
+
+
 def stream_in(exercise: str, stream: str) -> str:
     """The name of a stream in an exercise; without one: that of the city."""
     if not exercise:

@@ -8,9 +8,14 @@ from citybrain.mesh.runtime.exercises import exercise_of
 _BETWEEN = "~"
 
 
+def may_be_id(saga_id: str) -> bool:
+    """Whether a saga can call itself so."""
+    return _BETWEEN not in saga_id
+
+
 def in_exercise(exercise: str, saga_id: str) -> str:
     """The id by which a saga is known; without an exercise: its own. BadRequest: that looks like the id of an exercise's."""
-    if _BETWEEN in saga_id:
+    if not may_be_id(saga_id):
         raise BadRequest([("saga_id", f"has a {_BETWEEN}, which stands between an exercise and its sagas: choose another")])
     return f"{exercise}{_BETWEEN}{saga_id}" if exercise else saga_id
 

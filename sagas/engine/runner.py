@@ -52,7 +52,7 @@ from citybrain.sagas.engine.decider import (
     tries_out,
 )
 from citybrain.sagas.engine.definition import Child, Command, Step, Workflow
-from citybrain.sagas.engine.exercises import in_exercise
+from citybrain.sagas.engine.exercises import in_exercise, may_be_id
 from citybrain.sagas.engine.following import owed
 from citybrain.sagas.engine.hearing import Hearing
 from citybrain.sagas.engine.moving import Moving
@@ -306,9 +306,14 @@ class SagaRunner(Provider):
             if kind is workflow.starts_on and kind in workflow.hears and workflow is self._newest[workflow.name]:
                 saga_id = workflow.hears[kind](heard.data)
                 starting = _starting(workflow, saga_id, heard.data, behalf_of(heard.stored.actor), exercise)
-                await self._put(in_exercise(exercise, saga_id), starting)
+                if may_be_id(saga_id):
+                    await self._put(in_exercise(exercise, saga_id), starting)
         for saga_id in filter(None, hearing):
-            await self._put_heard(in_exercise(exercise, saga_id), heard, saga_id)
+            if may_be_id(saga_id):
+                await self._put_heard(in_exercise(exercise, saga_id), heard, saga_id)
+            else:
+                # It names no saga that can be. To fail here would hold up what comes behind it in its stream.
+                self._log.warning("an event is passed over that names no saga that can be", event_id=heard.stored.id)
 
     async def _put_heard(self, saga_id: str, heard: Heard, whose: str) -> None:
         """`whose`: the saga that the event belongs to: this one, or one whose child it is."""

@@ -37,7 +37,7 @@ class TrafficService(Service):
     paging = Paging()
     clock = Clock()
     # Observations must be of now: a controller refuses a command that was made for another moment.
-    street = Source(ahead_s=5, behind_s=60)
+    street = Source(ahead_s=5, behind_s=60, measured=True)
 
     @rpc
     def PublishRoads(self, request: pb.PublishRoadsRequest) -> pb.PublishRoadsResponse:

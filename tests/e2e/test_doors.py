@@ -596,8 +596,10 @@ def test_the_same_request_id_twice_is_one_incident_and_the_same_answer(door: Doo
 
     before = listed()
     header = {"x-request-id": request_id.encode().decode("latin-1")}
-    first = door.call_json("POST", "/v1/incidents", REPORT, header)
-    second = door.call_json("POST", "/v1/incidents", REPORT, header)
+    # Else it would be one with those of the other tests.
+    report = REPORT | {"anotherPatient": True}
+    first = door.call_json("POST", "/v1/incidents", report, header)
+    second = door.call_json("POST", "/v1/incidents", report, header)
     assert first.status == 200, first.body
     assert first.body == second.body
     new = [incident for incident in listed() if incident not in before]

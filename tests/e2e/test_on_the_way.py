@@ -90,11 +90,7 @@ def test_a_patient_stays_and_everything_that_was_reserved_is_free_again(city: Pa
 
 
 def test_a_drill_goes_through_every_department_and_the_city_finds_nothing_of_it(city: PaperCity) -> None:
-    drill = [("x-exercise", "fire-2026"), ("x-request-id", "drill-1")]
-    request = command.ReportEmergencyRequest(
-        channel=command.CHANNEL_PHONE, severity=command.SEVERITY_CRITICAL, place=RoadPlace(edge_id="e3", position_m=20)
-    )
-    incident = city.command.ReportEmergency(request, metadata=drill, timeout=10).incident.incident_id
+    incident = city.report("drill", exercise="fire-2026")
     known_as = f"fire-2026~{incident}"
     city.until(lambda: city.step(known_as, "at_scene") == "waiting")
     saga = city.saga(known_as)
@@ -113,7 +109,7 @@ def test_a_drill_goes_through_every_department_and_the_city_finds_nothing_of_it(
     ambulance = "a1"
     for stage in (health.MISSION_STAGE_PATIENT_ON_BOARD, health.MISSION_STAGE_AT_HOSPITAL):
         report = health.ReportMissionRequest(ambulance_id=ambulance, incident_id=incident, stage=stage)
-        city.health.ReportMission(report, metadata=[("x-exercise", "fire-2026")], timeout=10)
+        city.call(city.health.ReportMission, report, exercise="fire-2026")
     city.until(lambda: city.ended(known_as))
     assert city.saga(known_as).state == sagas.SAGA_STATE_COMPLETED
     assert free(city) == (["a0", "a1"], {"h1": 4, "h2": 5})

@@ -34,6 +34,9 @@ def test_what_one_process_ends_each_lists_and_tells_who_watches_also_after_a_res
         first, second = city.report("call-1"), city.report("call-2")
         until(lambda: everywhere(lambda: set(listed(city)) == {first, second}), "each process lists both")
         assert listed(city, correlation_id=first, states=[pb.SAGA_STATE_RUNNING]) == [first]
+        drill = f"fire-1~{city.report('drill', exercise='fire-1')}"
+        until(lambda: everywhere(lambda: listed(city, exercise="fire-1") == [drill]), "each process lists that of the drill")
+        assert set(listed(city)) == {first, second}
         watched = city.sagas.WatchSaga(pb.WatchSagaRequest(saga_id=first), timeout=60)
         assert next(watched).saga.state == pb.SAGA_STATE_RUNNING
         end = pb.TerminateSagaRequest(saga_id=first, reason="a drill")
@@ -47,4 +50,5 @@ def test_what_one_process_ends_each_lists_and_tells_who_watches_also_after_a_res
         assert local.gateway is not None
         city = WallCity(local.gateway.address, local.data)
         until(lambda: everywhere(lambda: listed(city, **ended) == [first] and set(listed(city)) == {first, second}), "the same")
+        until(lambda: everywhere(lambda: listed(city, exercise="fire-1") == [drill]), "that of the drill too")
         city.close()

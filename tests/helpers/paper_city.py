@@ -64,10 +64,11 @@ class PaperCity:
         """Hangs up."""
         self.channel.close()
 
-    def call(self, method: Callable[..., R], request: Any, request_id: str = "") -> R:
+    def call(self, method: Callable[..., R], request: Any, request_id: str = "", exercise: str = "") -> R:
         """Calls until it is decided: a mesh that is away comes back, and the request id makes a retry safe."""
         self._serial += 1
         metadata = [("x-request-id", request_id or f"paper-{self._number}-{self._serial}")]
+        metadata += [("x-exercise", exercise)] if exercise else []
         until = time.monotonic() + LIMIT_S
         while True:
             try:
@@ -151,7 +152,7 @@ class PaperCity:
 
     # -- what people and machines do --------------------------------------------------------------------------------------
 
-    def report(self, request_id: str) -> str:
+    def report(self, request_id: str, exercise: str = "") -> str:
         """Somebody calls about another patient at the same place; the incident's id."""
         request = command.ReportEmergencyRequest(
             channel=command.CHANNEL_PHONE,
@@ -159,7 +160,8 @@ class PaperCity:
             place=RoadPlace(edge_id="e3", position_m=20),
             another_patient=True,
         )
-        incident_id: str = self.call(self.command.ReportEmergency, request, request_id).incident.incident_id
+        reported = self.call(self.command.ReportEmergency, request, request_id, exercise)
+        incident_id: str = reported.incident.incident_id
         return incident_id
 
     def cancel(self, incident_id: str) -> None:

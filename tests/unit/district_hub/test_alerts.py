@@ -147,6 +147,16 @@ def test_who_does_not_acknowledge_an_alert_within_a_minute_is_to_be_telephoned_u
     assert hub.row("unanswered", "saf-1.xihu.1") is None
 
 
+def test_an_acknowledgement_in_a_drill_leaves_the_task_of_the_city(hub: Running) -> None:
+    hub.fire("AlertDistricts", alert(district_ids=["xihu"]))
+    hub.advance(70)
+    row = hub.wait_for_row("unanswered", "saf-1.xihu.1")
+    acknowledged = pb.AcknowledgeNoticeRequest(notice_id="saf-1.xihu.1", district_id="xihu")
+    hub.fire("AcknowledgeNotice", acknowledged, exercise="fire-1")
+    hub.rest()
+    assert hub.row("unanswered", "saf-1.xihu.1") == row
+
+
 def test_many_notices_are_acknowledged_and_withdrawn_by_one_call(hub: Running) -> None:
     for number in range(100):
         hub.fire("AlertDistricts", alert(f"r{number}", district_ids=["xihu", "gongshu"]))

@@ -460,5 +460,6 @@ def test_the_terminal_on_board_hears_of_another_way(mission: Running) -> None:
     close(mission, "e2")
     another_way(mission)
     orders = mission.fire("FollowMissions", pb.FollowMissionsRequest())
-    types = [event.type for _ in range(3) for event in next(orders).events][:3]
-    assert types[-1] == "citybrain.health.v1.AmbulanceRerouted"
+    types: list[str] = []
+    while "citybrain.health.v1.AmbulanceRerouted" not in types:
+        types += [event.type for event in next(orders).events]

@@ -73,6 +73,16 @@ def test_keys_change_on_request_and_the_change_is_an_event_without_the_key() -> 
             identity.fire("RotateKeys", pb.RotateKeysRequest(reason="again"))
 
 
+def test_in_a_drill_no_token_is_given_out_and_no_key_changes() -> None:
+    with running(IdentityService) as identity:
+        before = identity.fire("GetKeys", pb.GetKeysRequest())
+        token = pb.IssueTokenRequest(subject="desk", scopes=["health.read"], district_id="xihu")
+        for method, request in (("IssueToken", token), ("RotateKeys", pb.RotateKeysRequest(reason="so"))):
+            with pytest.raises(Refused, match="call without naming an exercise"):
+                identity.fire(method, request, exercise="fire-1", scopes=["*"], district="xihu")
+        assert identity.fire("GetKeys", pb.GetKeysRequest()) == before
+
+
 def test_keys_change_by_themselves_when_it_is_time_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(IdentityService) as identity:
         first = identity.fire("GetKeys", pb.GetKeysRequest()).signing

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 from citybrain.mesh.v1.events_pb2 import StreamCopied
+from citybrain.personal.v1.personal_pb2 import PersonErased
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Forbidden, Refused
+from citybrain.mesh.errors import BadRequest, CallFailed, Forbidden, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.runtime import context, exercises
 from citybrain.mesh.service import Follow, Heard, Readings, Service, Streams, View, rpc, subscribe
@@ -63,7 +64,7 @@ class Signals(Service):
 
     @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
-        return Follow("all", types=[ev.SignalReported])
+        return Follow("all", types=[ev.SignalReported, PersonErased])
 
     @subscribe(ev.SignalReported)
     def hear(self, event: Heard) -> None:
@@ -145,6 +146,22 @@ def test_who_follows_sees_the_events_of_the_city_or_of_their_drill(signals: Runn
     assert follows(1, "fire-1") == ["drill"]
 
 
+def test_who_follows_a_drill_hears_too_that_a_person_was_erased(signals: Running) -> None:
+    signals.tell(PersonErased(person_id="per-1"), stream="personal/per-1")
+    stream = signals.fire("FollowSignalCommands", pb.FollowSignalCommandsRequest(), exercise="fire-1")
+    (event,) = next(stream).events
+    assert event.type == "citybrain.personal.v1.PersonErased"
+
+
+def test_a_token_of_the_city_does_not_go_on_in_a_drill(signals: Running) -> None:
+    reports(signals, "a")
+    stream = signals.fire("FollowSignalCommands", pb.FollowSignalCommandsRequest())
+    token = next(stream).resume_token
+    again = signals.fire("FollowSignalCommands", pb.FollowSignalCommandsRequest(resume_token=token), exercise="fire-1")
+    with pytest.raises(CallFailed, match="resume_token"):
+        next(again)
+
+
 def test_only_who_may_names_an_exercise_and_only_with_a_name_that_can_be(signals: Running) -> None:
     with pytest.raises(Forbidden, match=r"exercises\.join"):
         reports(signals, "drill", exercise="fire-1", scopes=["traffic.device"])
@@ -156,7 +173,7 @@ def test_only_who_may_names_an_exercise_and_only_with_a_name_that_can_be(signals
 
 
 def test_a_drill_has_no_readings(signals: Running) -> None:
-    with pytest.raises(Refused, match="readings are measured"):
+    with pytest.raises(Refused, match="what is measured comes from the city alone"):
         signals.fire("ReportObservations", pb.ReportObservationsRequest(observed_at=timestamp(1)), exercise="fire-1")
 
 

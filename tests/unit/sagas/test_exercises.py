@@ -26,7 +26,7 @@ from citybrain.sagas.engine.exercises import in_exercise, parted, saga_of
 from citybrain.sagas.service import SagaService
 from citybrain.sagas.showing import shown
 from tests.unit.sagas.saga_city import City, Department, city, incident_of, step
-from tests.unit.sagas.test_service import away
+from tests.unit.sagas.test_service import away, opened
 
 STREAM = "emergency_command/exercise-fire-1/incident-s"
 
@@ -116,6 +116,27 @@ def test_sagas_of_a_drill_are_listed_and_counted_apart_and_decided_by_the_id_the
         cancel = pb.CancelSagaRequest(saga_id="fire-1~i1", reason="the drill is over")
         assert sagas.fire("CancelSaga", cancel).saga.state == pb.SAGA_STATE_UNDOING
         assert sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga.state == pb.SAGA_STATE_NEEDS_HUMAN
+
+
+def test_a_decision_in_a_drill_about_a_saga_that_is_not_of_it_is_refused_and_changes_nothing() -> None:
+    with running(SagaService, away()) as sagas:
+        opened(sagas, "i1")
+        for saga_id in ("i1", "fire-2~i1"):
+            for method, request in (
+                ("CancelSaga", pb.CancelSagaRequest(saga_id=saga_id, reason="the drill is over")),
+                ("GetSaga", pb.GetSagaRequest(saga_id=saga_id)),
+            ):
+                with pytest.raises(BadRequest, match="its saga would be fire-1~i1"):
+                    sagas.fire(method, request, exercise="fire-1")
+        assert sagas.fire("GetSaga", pb.GetSagaRequest(saga_id="i1")).saga.state == pb.SAGA_STATE_RUNNING
+
+
+def test_an_event_with_an_id_that_no_saga_can_have_holds_nothing_up() -> None:
+    with running(SagaService, away()) as sagas:
+        sagas.tell(IncidentOpened(incident_id="fire-1~x"), IncidentOpened(incident_id="i1"))
+        sagas.rest()
+        answer = sagas.fire("ListSagas", pb.ListSagasRequest())
+        assert [one.saga_id for one in answer.sagas] == ["i1"]
 
 
 def test_ids_of_sagas_in_exercises_are_told_from_all_others() -> None:

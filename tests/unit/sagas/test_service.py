@@ -228,11 +228,15 @@ def test_a_saga_is_started_by_hand_once_by_what_else_an_event_would_bring() -> N
         assert [one.step for one in messages(sagas, ev.StepSent)] == ["reserve_ambulance"]
         with pytest.raises(Forbidden):
             sagas.fire("StartSaga", start, district="east")
+        nowhere = pb.StartSagaRequest(workflow="emergency_response", **as_json(IncidentOpened(incident_id="i2")))
+        with pytest.raises(Forbidden):
+            sagas.fire("StartSaga", nowhere, district="west")
         for wrong, why in (
             (as_json(ev.SagaCompleted()), "starts on citybrain.emergency_command.v1.IncidentOpened"),
             (as_json(IncidentOpened()), "does not say which saga"),
             ({"event_type": "citybrain.none.v1.None", "event_json": "{}"}, "no contract here has"),
-            (as_json(first) | {"event_json": '{"x": 1}'}, 'no field named "x"'),
+            (as_json(first) | {"event_json": '{"x": 1}'}, "is not the JSON of a"),
+            (as_json(first) | {"event_json": '{"incidentId": "i3", "reporter": {"phone": "138"}}'}, "holds personal data"),
         ):
             with pytest.raises(BadRequest, match=why):
                 sagas.fire("StartSaga", pb.StartSagaRequest(workflow="emergency_response", **wrong))

@@ -10,7 +10,7 @@ from citybrain.roads.v1.roads_pb2 import RoadEdge
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running
 from citybrain.services.traffic import domain
@@ -53,6 +53,14 @@ def test_what_is_observed_is_acted_on_for_the_second_that_follows(traffic: Runni
     (command,) = commands(traffic)
     assert (command.signal_id, command.incident_id, command.reason) == ("x", "i1", "priority")
     assert domain.commanded_at(command) == now / SECOND + 1
+
+
+def test_what_is_measured_is_no_part_of_a_drill_and_commands_nothing(traffic: Running) -> None:
+    with pytest.raises(Refused, match="comes from the city alone"):
+        traffic.fire("ReportObservations", observed(traffic.advance()), exercise="fire-1")
+    traffic.fire("ReportObservations", observed(traffic.advance()))
+    (command,) = traffic.events(ev.SignalCommanded)
+    assert command.stored.stream.startswith("traffic/signal-")
 
 
 @pytest.mark.parametrize("ahead", [5 * SECOND + 1, 4 * 60 * SECOND, HOUR, 366 * 24 * HOUR, -60 * SECOND - 1, -HOUR])
