@@ -23,6 +23,7 @@ from citybrain.sagas.engine.definition import (
     Command,
     During,
     Human,
+    Leaf,
     Leave,
     Node,
     Parallel,
@@ -33,6 +34,7 @@ from citybrain.sagas.engine.definition import (
     Undo,
     Wait,
     Workflow,
+    inside,
     leaves,
     parts,
     undoable,
@@ -81,20 +83,21 @@ def drift() -> list[str]:
 
 def page(workflow: Workflow) -> str:
     """The page of one workflow."""
+    means = dict(_meanings(workflow.nodes, ""))
     steps = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Step)]
     children = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Child)]
     waits = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Wait)]
     texts = [f"# {workflow.name}", *_about(workflow), f"```mermaid\n{picture(workflow)}```"]
     texts.append(_UNDO)
     if steps:
-        texts.append(_table(_STEPS, [_row(step) for step in steps]))
+        texts.append(_table(_STEPS, [_row(step, means[step.name]) for step in steps]))
     if children:
-        texts.append(_table(_CHILDREN, [_child_row(child) for child in children]))
+        texts.append(_table(_CHILDREN, [_child_row(child, means[child.name]) for child in children]))
     if waits:
-        texts.append(_table(_WAITS, [_wait_row(wait) for wait in waits]))
+        texts.append(_table(_WAITS, [_wait_row(wait, means[wait.name]) for wait in waits]))
     questions = [leaf for leaf in leaves(workflow.nodes) if isinstance(leaf, Human)]
     if questions:
-        texts.append(_table(_QUESTIONS, [_question_row(question) for question in questions]))
+        texts.append(_table(_QUESTIONS, [_question_row(question, means[question.name]) for question in questions]))
     scopes = [part for part in parts(workflow.nodes) if isinstance(part, During)]
     if scopes:
         texts.append(_table(_SCOPES, [row for scope in scopes for row in _scope_rows(scope)]))
@@ -129,8 +132,8 @@ class _Picture:
         self._nodes: list[str] = []
         self._edges: list[str] = []
         self._forks = itertools.count(1)
-        # The branches around what is drawn that need not succeed.
-        self._lenient: list[str] = []
+        # The parts around what is drawn that need not succeed, each with the arrows that lead out of it early.
+        self._lenient: list[tuple[str, list[Exit]]] = []
         self.names: dict[str, str] = {}
 
     def node(self, name: str, shape: str) -> str:
@@ -197,7 +200,9 @@ class _Picture:
         if otherwise == "go on":
             return [Exit(name), Exit(name, f'-. "{why}: without it" .->')]
         if otherwise == "undo" and self._lenient:
-            return [Exit(name), Exit(name, f'-. "{why}: {self._lenient[-1]} is left" .->')]
+            part, left = self._lenient[-1]
+            left.append(Exit(name, f'-. "{why}: {part} is left" .->'))
+            return [Exit(name)]
         self.edge(name, self.end(FAILS[otherwise]), f'-. "{why}" .->')
         return [Exit(name)]
 
@@ -228,10 +233,10 @@ class _Picture:
         return [one for way in ways for one in way]
 
     def _carry_on(self, branch: CarryOn, exits: Sequence[Exit]) -> Sequence[Exit]:
-        self._lenient.append(branch.name)
+        self._lenient.append((branch.name, []))
         exits = self.sequence(branch.nodes, exits)
-        self._lenient.pop()
-        return exits
+        _, left = self._lenient.pop()
+        return [*exits, *left]
 
     def _loop(self, loop: Repeat, exits: Sequence[Exit]) -> Sequence[Exit]:
         begun = self.node(f"loop_{loop.name}", f'(("{loop.name}"))')
@@ -307,17 +312,26 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" if line[0] != "---" else f"|{'|'.join(line)}|" for line in lines)
 
 
-def _row(step: Step) -> tuple[str, ...]:
+def _meanings(nodes: Iterable[Node], lenient: str) -> Iterator[tuple[str, str]]:
+    """What a final failure of each leaf means, by its name. `lenient`: the part around it that need not succeed."""
+    for node in nodes:
+        if isinstance(node, Leaf):
+            left = lenient and node.otherwise == "undo"
+            yield node.name, f"the rest of `{lenient}` is left out" if left else _MEANS[node.otherwise]
+        else:
+            yield from _meanings(inside(node), node.name if isinstance(node, CarryOn) else lenient)
+
+
+def _row(step: Step, means: str) -> tuple[str, ...]:
     longest = max(step.pause_s, step.longest_pause_s)
     again = duration(step.pause_s) + (f", growing to {duration(longest)}" if longest > step.pause_s else "")
-    means = _MEANS[step.otherwise]
     undo = ("none" if step.undo is None else f"`{_method(step.undo)}`") + _undone_when(step)
     return f"`{step.name}`", f"`{_method(step.command)}`", duration(step.deadline_s), again, means, undo
 
 
-def _child_row(child: Child) -> tuple[str, ...]:
+def _child_row(child: Child, means: str) -> tuple[str, ...]:
     undo = f"all that it has done{_undone_when(child)}"
-    return f"`{child.name}`", f"`{child.workflow}`", duration(child.deadline_s), _MEANS[child.otherwise], undo
+    return f"`{child.name}`", f"`{child.workflow}`", duration(child.deadline_s), means, undo
 
 
 def _undone_when(one: Step | Child) -> str:
@@ -325,14 +339,15 @@ def _undone_when(one: Step | Child) -> str:
     return cleared + (", also if it goes on without" if one.late == "undo" else "")
 
 
-def _wait_row(wait: Wait) -> tuple[str, ...]:
+def _wait_row(wait: Wait, means: str) -> tuple[str, ...]:
     stays = ", which stays for a later wait" if wait.implied else ""
     heard = " or ".join(f"`{_short(event)}`" for event in wait.events) + stays
-    return f"`{wait.name}`", heard, _deadline(wait), _MEANS[wait.otherwise], _events(wait.fails_on) or "nothing"
+    return f"`{wait.name}`", heard, _deadline(wait), means, _events(wait.fails_on) or "nothing"
 
 
-def _question_row(question: Human) -> tuple[str, ...]:
-    means = f"`{question.unanswered}` counts" if question.unanswered else _MEANS[question.otherwise]
+def _question_row(question: Human, means: str) -> tuple[str, ...]:
+    if question.unanswered:
+        means = f"`{question.unanswered}` counts"
     options = ", ".join(f"`{option}`" for option in question.options)
     return f"`{question.name}`", ", ".join(question.who), duration(question.deadline_s), options, means
 

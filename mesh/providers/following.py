@@ -1,4 +1,7 @@
-"""Server streams over the log: past events, then live ones without a gap, with a signed token to go on from (ES-6)."""
+"""Server streams over the log: past events, then live ones without a gap, with a signed token to go on from (ES-6).
+
+It is long because a stream is one piece of work, from where it begins to how it ends.
+"""
 
 from __future__ import annotations
 

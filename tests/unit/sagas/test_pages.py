@@ -11,7 +11,7 @@ import pytest
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled
 from citybrain.traffic.v1.events_pb2 import VehicleMissing
 
-from citybrain.sagas.engine.definition import Child, Human, Leaf, Parallel, Step, Wait, Workflow, undoable
+from citybrain.sagas.engine.definition import CarryOn, Child, Human, Leaf, Parallel, Step, Wait, Workflow, undoable
 from citybrain.sagas.workflows import newest, published
 from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
 from tests.unit.sagas.test_schedules import EVERY_WORD, WITH_CHILDREN
@@ -119,6 +119,19 @@ def test_a_child_is_drawn_with_its_workflow_and_what_its_undo_is() -> None:
     )
     cleared = replace(WITH_CHILDREN, nodes=(Child("ride", "ride", lambda s: s.input, 60, clearance="command"),))
     assert "all that it has done, when command clears it" in page(cleared)
+
+
+STEP = next(leaf for leaf in EVERY_WORD.leaves() if isinstance(leaf, Step) and leaf.otherwise == "undo")
+
+
+def test_a_part_that_need_not_succeed_is_left_as_a_whole() -> None:
+    first, second = replace(STEP, name="first"), replace(STEP, name="second")
+    lenient = replace(EVERY_WORD, nodes=(CarryOn("help", (first, second)), replace(STEP, name="after")))
+    _, edges = read(lenient)
+    # The second is not done where the first has failed.
+    assert ("do_first", '-. "fails: help is left" .->', "do_after") in edges
+    assert [end for begin, arrow, end in edges if begin == "do_first" and arrow == "-->"] == ["do_second"]
+    assert page(lenient).count("the rest of `help` is left out") == 2
 
 
 def test_branches_lie_side_by_side_and_meet_again() -> None:
