@@ -6,8 +6,9 @@ A call without an answer is tried again with the same request id. If the service
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -22,12 +23,14 @@ from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, Files, OwnCertif
 from citybrain.mesh.access.own_tokens import OwnTokens
 from citybrain.mesh.errors import CallFailed
 from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.calls_here import Metadata, answer_here
 from citybrain.mesh.runtime.context import current, onward_metadata
-from citybrain.mesh.runtime.server import find_method
+from citybrain.mesh.runtime.server import GrpcServer, find_method
 from citybrain.observability import names
 from citybrain.observability.tracing import CurrentSpan, Tracing
 
 DEFAULT_DEADLINE_S = 5.0
+Ask = Callable[[Message, Metadata, float], Awaitable[Message]]
 _FIRST_PAUSE_S = 0.02
 # A channel with an older certificate is closed when its calls have ended: they all have a deadline.
 _GRACE_S = 3600.0
@@ -45,6 +48,15 @@ def _code(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
     told = error.details() or ""
     is_too_large = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(size in told for size in _TOO_LARGE)
     return grpc.StatusCode.OUT_OF_RANGE if is_too_large else error.code()
+
+
+async def _over_the_network(stub: Any, request: Message, metadata: Metadata, timeout_s: float) -> Message:
+    try:
+        response: Message = await stub(request, timeout=timeout_s, metadata=metadata)
+        return response
+    except grpc.aio.AioRpcError as error:
+        code = _code(error)
+        raise CallFailed(code, error.details() or code.name) from None
 
 
 class Outgoing:
@@ -73,6 +85,8 @@ class Outgoing:
         self._channels: dict[str, tuple[grpc.aio.Channel, Files | None]] = {}
         self._closing: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._stubs: dict[str, tuple[grpc.aio.Channel, Any]] = {}
+        # The address of this process, and its server.
+        self._here: tuple[str, GrpcServer] | None = None
 
     async def call(
         self,
@@ -103,20 +117,18 @@ class Outgoing:
             pause = _FIRST_PAUSE_S
             while True:
                 # Asked for anew each time: the channel of the last try may be closed by now.
-                stub = self._stub(path, type(request))
+                ask = self._asking(path, type(request))
                 try:
-                    response: Message = await stub(request, timeout=max(0.001, until - time.monotonic()), metadata=metadata)
-                    return response
-                except grpc.aio.AioRpcError as error:
-                    if retry and error.code() in _TRANSIENT and time.monotonic() + pause < until:
+                    return await ask(request, metadata, max(0.001, until - time.monotonic()))
+                except CallFailed as error:
+                    if retry and error.code in _TRANSIENT and time.monotonic() + pause < until:
                         call.remaining()  # nobody waits any more: Cancelled
-                        span.add_event(names.RETRY, {names.ERROR: error.details() or ""})
+                        span.add_event(names.RETRY, {names.ERROR: str(error)})
                         await asyncio.sleep(pause)
                         pause *= 2
                         continue
-                    code = _code(error)
-                    span.set_status(trace.Status(trace.StatusCode.ERROR, code.name))
-                    raise CallFailed(code, error.details() or code.name) from None
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, error.code.name))
+                    raise
 
     async def unreachable(self, service: str) -> str:
         """Why another service cannot be called; empty: it answers, and says that it is ready."""
@@ -140,6 +152,19 @@ class Outgoing:
             await channel.close(None)
         for channel, _ in self._channels.values():
             await channel.close(None)
+
+    def serves(self, address: str, server: GrpcServer) -> None:
+        """From now on services at this address are called in this process, by the handlers of its server, while it serves."""
+        self._here = address, server
+
+    def _asking(self, path: str, request: type[Message]) -> Ask:
+        """What asks a method. CallFailed: its service has no known address."""
+        service, _, method = path.partition("/")
+        if self._here is not None and self._here[1].has(service, method) and self._address(service) == self._here[0]:
+            handler = self._here[1].handler(service, method)
+            answer = message_class(find_method(service, method).output_type.full_name)
+            return lambda asked, metadata, timeout_s: answer_here(handler, asked, metadata, timeout_s, answer)
+        return functools.partial(_over_the_network, self._stub(path, request))
 
     def _stub(self, path: str, request: type[Message]) -> Any:
         """The stub of a method, kept for the next call. CallFailed: its service has no known address."""

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from citybrain.mesh.access.certificates import OwnCertificate
 from citybrain.mesh.events import message_class
+from citybrain.mesh.runtime.calls_here import MAX_MESSAGE_BYTES
 from citybrain.mesh.runtime.described import Described
 from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.refusing import Handler, readable, readable_requests, readable_stream, reader
@@ -33,7 +34,6 @@ _KINDS: dict[tuple[bool, bool], Any] = {
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
 
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Four times what the gateway lets through: it adds headers of its own.
 _MAX_HEADER_BYTES = 64 * 1024
 
@@ -75,6 +75,8 @@ class GrpcServer:
         self._unlisted: set[str] = set()
         self._server: grpc.aio.Server | None = None
         self._probes: grpc.aio.Server | None = None
+        self.serves = False
+        """Whether calls are taken."""
         self.health = health
         self.port = 0
         # A port where only this process answers, for operators; `port` may be shared with other processes.
@@ -98,8 +100,12 @@ class GrpcServer:
         self._handlers.setdefault(service, {})[method] = made
 
     def handler(self, service: str, method: str) -> Any:
-        """The handler that gRPC calls for a method, with the functions that pack and unpack its messages."""
+        """The handler that gRPC calls for a method, with the functions that pack and unpack its messages. KeyError: none."""
         return self._handlers[service][method]
+
+    def has(self, service: str, method: str) -> bool:
+        """Whether calls of a method are taken here now."""
+        return self.serves and method in self._handlers.get(service, ())
 
     async def start(self, host: str, port: int, *, share_port: bool = False, probe_port: int = 0) -> int:
         """Serves everything that was added; returns the port. OSError when it is taken.
@@ -110,7 +116,7 @@ class GrpcServer:
         server = self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(share_port)),
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 # Both the same, because gRPC refuses calls between the two limits at random.
                 ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
                 ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
@@ -128,6 +134,7 @@ class GrpcServer:
             self._listen(probes, host, probe_port, plain=True)
             await probes.start()
         await server.start()
+        self.serves = True
         return self.port
 
     def _listen(self, server: grpc.aio.Server, host: str, port: int, *, plain: bool = False) -> int:
@@ -159,6 +166,7 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and waits for those that run, at most `grace_s` seconds."""
+        self.serves = False
         if self._server is not None:
             await self._server.stop(grace_s)
         # Until now it has answered that nothing is ready any more.

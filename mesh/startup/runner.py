@@ -128,6 +128,7 @@ class Mesh:
         process.outgoing.addresses.update(settings.peers)
         for manifest in self.manifests:
             process.outgoing.addresses[manifest.grpc] = f"{settings.host}:{port}"
+        process.outgoing.serves(f"{settings.host}:{port}", process.server)
         for container in self.containers:
             container.started = True
             container.extensions.all.start()

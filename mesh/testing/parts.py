@@ -197,6 +197,7 @@ class Parts:
             self.address = f"127.0.0.1:{wait(self.process.server.start('127.0.0.1', 0))}"
             for container in self.containers:
                 self.process.outgoing.addresses[container.manifest.grpc] = self.address
+            self.process.outgoing.serves(self.address, self.process.server)
         for container in self.containers:
             container.started = True
             container.extensions.all.start()

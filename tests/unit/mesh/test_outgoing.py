@@ -19,11 +19,20 @@ from citybrain.mesh.access.rules import scopes_of
 from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.server import GrpcServer
 from citybrain.mesh.service import Service, rpc
 from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
+
+
+@pytest.fixture(autouse=True, params=["over the network", "in this process"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A service in this process is called without the network; a caller must not see the difference."""
+    if request.param == "over the network":
+        monkeypatch.setattr(GrpcServer, "has", lambda self, service, method: False)
+    return str(request.param)
 
 
 class Away(Service):
@@ -166,7 +175,8 @@ def test_a_renewed_certificate_is_shown_from_the_next_call_on_and_a_call_under_w
     on_parts(tmp_path / "data", test)
 
 
-def test_a_neighbour_of_another_authority_is_not_called(tmp_path: Path) -> None:
+def test_a_neighbour_of_another_authority_is_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GrpcServer, "has", lambda self, service, method: False)
     made, stranger = for_mesh(tmp_path / "mesh-tls"), for_mesh(tmp_path / "stranger")
     made.renew()
     stranger.renew()
@@ -189,3 +199,67 @@ def nobody() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_what_is_called_holds_nothing_of_the_callers_message_nor_of_its_work(tmp_path: Path) -> None:
+    seen: list[context.Call] = []
+
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        request = pb.GetSignalRequest(signal_id="x")
+        call = context.Call("c", "m", "r", correlation_id="inc-1")
+        context.enter(call)
+
+        def meanwhile() -> None:
+            seen.append(context.current())
+            request.Clear()
+
+        Away.meanwhile = staticmethod(meanwhile)
+        try:
+            answer = wait(parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", request))
+        finally:
+            Away.meanwhile = staticmethod(lambda: None)
+        assert answer.held_for == "x"  # type: ignore[attr-defined]
+        (there,) = seen
+        assert there is not call and (there.caller, there.correlation_id) == ("service:tester", "inc-1")
+
+    on_parts(tmp_path, test)
+
+
+def test_an_error_that_nobody_expected_is_told_without_its_text(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 1, ZeroDivisionError)  # type: ignore[arg-type]
+        with pytest.raises(CallFailed) as caught:
+            ask(parts, context.Call("c", "m", "r"))
+        assert caught.value.code is grpc.StatusCode.INTERNAL
+        assert "not yet" not in str(caught.value)
+
+    on_parts(tmp_path, test)
+
+
+def test_a_service_that_needs_longer_than_the_caller_has_is_given_up_in_time(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        held = asyncio.Event()
+        Away.meanwhile = staticmethod(lambda: wait(held.wait()))
+        try:
+            with pytest.raises(CallFailed) as caught:
+                ask(parts, context.Call("c", "m", "r"), deadline_s=0.2)
+        finally:
+            Away.meanwhile = staticmethod(lambda: None)
+            held.set()
+        assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    on_parts(tmp_path, test)
+
+
+def test_a_process_that_stops_takes_no_more_calls_of_its_own_services(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        wait(parts.process.server.stop(0))
+        with pytest.raises(CallFailed) as caught:
+            ask(parts, context.Call("c", "m", "r"), deadline_s=0.2)
+        assert caught.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert Away.ids == []
+
+    on_parts(tmp_path, test)
