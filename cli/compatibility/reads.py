@@ -1,8 +1,9 @@
 """Which fields of messages a function reads, found in its source without running it.
 
-A message is followed through names, fields, loops, `match` and `isinstance`, and into functions of the same package. Where it
-goes to anything else (another library, a state, an answer), it counts as read whole: the result may name too much, never too
-little. The module is long because each kind of expression has a line of its own.
+A message is followed through names, fields, loops, `match` and `isinstance`, and into functions of the same package and of the
+read models that the kit has for several sectors. Where it goes to anything else (another library, a state, an answer), it
+counts as read whole: the result may name too much, never too little. The module is long because each kind of expression has a
+line of its own.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from typing import Any, cast, get_args
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from citybrain.mesh import closed_roads
 from citybrain.mesh.events import type_name
 from citybrain.mesh.storage.code_digests import node_of
 
 WHOLE = "*"
 _NONE: Any = object()
+# What is a part of a service though it stands in the kit.
+_OF_SECTORS = (closed_roads.__name__,)
 # How often a loop is gone through: more than names hand on to each other in one.
 _ROUNDS = 4
 _KEEP = (list, tuple, sorted, set, frozenset, reversed, iter, enumerate, zip, filter)
@@ -367,7 +371,9 @@ class Reader:
         if isinstance(function, MethodType):
             code = self._code(function.__func__)
             return code and replace(code, first=Value(known=function.__self__))
-        if not isinstance(function, FunctionType) or not f"{function.__module__}.".startswith(f"{self._package}."):
+        if not isinstance(function, FunctionType):
+            return None
+        if function.__module__ not in _OF_SECTORS and not f"{function.__module__}.".startswith(f"{self._package}."):
             return None
         # What stands around a function may read too.
         node = None if hasattr(function, "__wrapped__") else node_of(function)

@@ -13,6 +13,7 @@ from citybrain.health.v1 import events_pb2 as ev
 from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
 
+from citybrain.mesh import closed_roads
 from citybrain.mesh.errors import NoneFree, Refused, ServiceError, listed
 from citybrain.mesh.service import Follow, Paging, Service, Streams, View, correlate, off_loop, rpc
 from citybrain.services.health import cover, domain, places, surge, travel, views
@@ -35,7 +36,7 @@ class HealthService(Service):
     hospital_list = View(views.HOSPITAL_EVENTS, views.hospital_key, views.hospital, row=views.HospitalRow)
     warnings = View(views.WARNING_EVENTS, views.warning_key, views.warning, row=views.WarningRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
-    closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
+    closed_roads = View(closed_roads.EVENTS, closed_roads.key, closed_roads.apply, row=closed_roads.Row)
     paging = Paging()
 
     @rpc
@@ -306,7 +307,7 @@ class HealthService(Service):
             return ranked
         seconds = {one.name: one.route.travel_time_s for one in ranked}
         roads, past = self.roads.derived(travel.build), self.past.derived(views.emergencies)
-        chosen, kept = off_loop(cover.choose, roads, free, seconds, past, self.closed_roads.derived(views.closed))
+        chosen, kept = off_loop(cover.choose, roads, free, seconds, past, self.closed_roads.derived(closed_roads.roads))
         # By whether it is another one: the rest stays in the order of time.
         return sorted(
             (replace(one, cover=kept) if one.name == chosen else one for one in ranked), key=lambda c: c.name != chosen
@@ -327,7 +328,7 @@ class HealthService(Service):
             raise NoneFree(none, "NONE_FREE")
         roads = self.roads.derived(travel.build)
         roads.require(place, "the place of the emergency")
-        routes = off_loop(search, roads, place, ends, self.closed_roads.derived(views.closed))
+        routes = off_loop(search, roads, place, ends, self.closed_roads.derived(closed_roads.roads))
         if not routes:
             raise self._unreachable(f"no road leads between {place.edge_id!r} and any of: {listed(ends)}")
         ranked = sorted(routes.items(), key=lambda item: (item[1].travel_time_s, item[0]))
@@ -342,13 +343,13 @@ class HealthService(Service):
     def _way(self, start: RoadPlace, end: RoadPlace) -> Route:
         roads = self.roads.derived(travel.build)
         roads.require(start, "the place of the ambulance")
-        found = off_loop(travel.routes_from, roads, start, {"there": end}, self.closed_roads.derived(views.closed))
+        found = off_loop(travel.routes_from, roads, start, {"there": end}, self.closed_roads.derived(closed_roads.roads))
         if not found:
             raise self._unreachable(f"no road leads from {start.edge_id!r} to {end.edge_id!r}")
         return found["there"]
 
     def _unreachable(self, problem: str) -> Refused:
-        closed = len(self.closed_roads.derived(views.closed))
+        closed = len(self.closed_roads.derived(closed_roads.roads))
         reopen = f" ({closed} roads are closed: reopen one if it can be driven through)" if closed else ""
         return Refused(problem + reopen, "UNREACHABLE")
 

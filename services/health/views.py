@@ -1,4 +1,4 @@
-"""Read models: ambulances, where they were sent, hospitals, the road network and what of it is closed."""
+"""Read models: ambulances, where they were sent, hospitals, the road network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ HOSPITAL_EVENTS = (
 )
 WARNING_EVENTS = (ev.HospitalsWarned, ev.HospitalsStoodDown)
 ROAD_EVENTS = (traffic.RoadsPublished,)
-CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +84,6 @@ class RoadRow:
     """A part of the road network."""
 
     edges: list[Edge]
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedRow:
-    """A road that nobody drives through, and the closures that keep it closed."""
-
-    edge_id: str
-    closures: tuple[str, ...]
 
 
 def ambulance_key(event: Heard) -> str:
@@ -193,24 +184,3 @@ def road(row: RoadRow | None, event: Heard) -> RoadRow | None:
     """The newest word on that part."""
     assert isinstance(event.data, traffic.RoadsPublished)
     return RoadRow([(e.edge_id, e.length_m, e.free_speed_mps, list(e.next_edge_ids)) for e in event.data.edges])
-
-
-def closed_key(event: Heard) -> str:
-    """The road."""
-    assert isinstance(event.data, traffic.RoadClosed | traffic.RoadReopened)
-    return event.data.edge_id
-
-
-def closed_road(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
-    """The road while any closure keeps it closed also for emergency vehicles."""
-    data = event.data
-    assert isinstance(data, traffic.RoadClosed | traffic.RoadReopened)
-    others = tuple(one for one in (row.closures if row is not None else ()) if one != data.closure_id)
-    blocks = isinstance(data, traffic.RoadClosed) and not data.emergency_vehicles_pass
-    closures = (*others, data.closure_id) if blocks else others
-    return ClosedRow(data.edge_id, closures) if closures else None
-
-
-def closed(rows: Iterable[ClosedRow]) -> frozenset[str]:
-    """The roads that are closed."""
-    return frozenset(row.edge_id for row in rows)

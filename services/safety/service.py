@@ -13,6 +13,7 @@ from citybrain.safety.v1 import safety_service_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from citybrain.mesh import closed_roads
 from citybrain.mesh.errors import BadRequest, Forbidden, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.long_streams import done
@@ -53,7 +54,7 @@ class SafetyService(Service):
     incident_list = View(views.INCIDENT_EVENTS, views.incident_key, views.incident, row=views.IncidentRow)
     unanswered = View(views.ANSWER_EVENTS, views.incident_key, views.answer, row=views.UnansweredRow)
     roads = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
-    closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed_road, row=views.ClosedRow)
+    closed_roads = View(closed_roads.EVENTS, closed_roads.key, closed_roads.apply, row=closed_roads.Row)
     reports = Source(ahead_s=60, behind_s=86_400)
     people = People()
     paging = Paging()
@@ -338,7 +339,7 @@ class SafetyService(Service):
         """The way of every unit of these kinds that can reach a place, free or not."""
         roads = self.roads.derived(views.network)
         roads.require(place, "the place of the incident")
-        units, closed = self.fleet.load(CITY).units, self.closed_roads.derived(views.closed)
+        units, closed = self.fleet.load(CITY).units, self.closed_roads.derived(closed_roads.roads)
         found: dict[str, Route] = {}
         for kind in kinds:
             stations = {key: unit.station for key, unit in units.items() if unit.kind == kind}

@@ -1,4 +1,4 @@
-"""Read models: the list of incidents, roads with their districts, closed roads. Units are listed from their own stream."""
+"""Read models: the list of incidents, roads with their districts. Units are listed from their own stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ ANSWER_EVENTS = (hub.NoticeEscalated, hub.NoticeAcknowledged, hub.NoticeWithdraw
 UnansweredRow = dict[str, str]
 """Notice of an alert → the district that has not acknowledged it in time."""
 ROAD_EVENTS = (traffic.RoadsPublished,)
-CLOSURE_EVENTS = (traffic.RoadClosed, traffic.RoadReopened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,6 @@ class RoadRow:
 
     edges: list[Edge]
     districts: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedRow:
-    """A road that nobody drives through, and the closures that keep it closed."""
-
-    edge_id: str
-    closures: tuple[str, ...]
 
 
 def incident_key(event: Heard) -> str:
@@ -169,24 +160,3 @@ def network(rows: Iterable[RoadRow]) -> Roads:
 def keepers(rows: Iterable[RoadRow]) -> dict[str, str]:
     """Road → district, over all parts."""
     return {edge: keeper for row in rows for edge, keeper in row.districts.items()}
-
-
-def closed_key(event: Heard) -> str:
-    """The road."""
-    assert isinstance(event.data, traffic.RoadClosed | traffic.RoadReopened)
-    return event.data.edge_id
-
-
-def closed_road(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
-    """The road while any closure keeps it closed also for emergency vehicles."""
-    data = event.data
-    assert isinstance(data, traffic.RoadClosed | traffic.RoadReopened)
-    others = tuple(one for one in (row.closures if row is not None else ()) if one != data.closure_id)
-    blocks = isinstance(data, traffic.RoadClosed) and not data.emergency_vehicles_pass
-    closures = (*others, data.closure_id) if blocks else others
-    return ClosedRow(data.edge_id, closures) if closures else None
-
-
-def closed(rows: Iterable[ClosedRow]) -> frozenset[str]:
-    """The roads that are closed."""
-    return frozenset(row.edge_id for row in rows)

@@ -12,10 +12,11 @@ from citybrain.health.v1 import health_service_pb2 as pb
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.traffic.v1 import events_pb2 as traffic
 
+from citybrain.mesh import closed_roads
 from citybrain.mesh.errors import NoneFree, NotFound, Refused
 from citybrain.mesh.testing import Running, running, service_factory
 from citybrain.services.health.service import HealthService
-from citybrain.services.health.views import AmbulanceRow, ClosedRow, HospitalRow, RoadRow
+from citybrain.services.health.views import AmbulanceRow, HospitalRow, RoadRow
 
 # A ring: e1 → e2 → e3 → e1; and an island.
 RING = {"e1": ["e2"], "e2": ["e3"], "e3": ["e1"], "island": []}
@@ -82,7 +83,7 @@ def test_where_none_is_free_or_none_can_come_the_caller_is_told_which() -> None:
 
 def test_a_way_leads_through_no_closed_road_and_the_caller_is_told_when_none_is_left() -> None:
     fleet = {"a1": stands("e1"), "a2": stands("e3")}
-    shut = {"e2": ClosedRow("e2", ("c1",))}
+    shut = {"e2": closed_roads.Row("e2", ("c1",))}
     with service_factory(HealthService, roads=ROADS, ambulance_list=fleet, closed_roads=shut) as health:
         # From a1 the way to e3 leads through e2.
         assert health.ReserveAmbulance(reserve("i1", "e3")).ambulance_id == "a2"
