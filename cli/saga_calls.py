@@ -20,11 +20,27 @@ if TYPE_CHECKING:
 out = Terminal(highlight=False, markup=False, soft_wrap=True)
 tree = Terminal(highlight=False, markup=False)
 _ASK_S = 10.0
+_PAGE = 500
 
 Ask = Callable[..., Any]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Gateway = Annotated[str | None, typer.Option(help="The gateway of the city: host:port.", show_default="configured")]
 Saga = Annotated[str, typer.Argument(metavar="SAGA", help="Its id. That of an emergency is the id of the incident.")]
+
+
+def listed(ask: Ask, method: str, request: Any, rows: str, limit: int) -> list[Any]:
+    """The first rows of a list that comes in pages, at most `limit`. `rows`: the field of the answer that has them.
+
+    The request has the token of the next page then; empty: there are no more.
+    """
+    found: list[Any] = []
+    while True:
+        request.page_size = min(_PAGE, limit - len(found))
+        answer = ask(method, request)
+        found += getattr(answer, rows)
+        request.page_token = answer.next_page_token
+        if not request.page_token or len(found) >= limit:
+            return found
 
 
 def print_saga(saga: pb.Saga, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from citybrain.cli.configuration import Data, File
-from citybrain.cli.saga_calls import Gateway, Json, Saga, asking, out, print_json, print_saga, tree
+from citybrain.cli.saga_calls import Gateway, Json, Saga, asking, listed, out, print_json, print_saga, tree
 from citybrain.cli.saga_decisions import DECISIONS
 from citybrain.local.problems import Problem
 
@@ -22,7 +22,6 @@ app = typer.Typer(
     "What waits for people: `tasks`. One that needs a human: `show` says why. Mend the cause, then `resume` or `retry`. "
     "What cannot be mended: `skip` goes on without a step, `fail` and `cancel` undo everything, `terminate` just ends it.",
 )
-_PAGE = 500
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _STATES = ("running", "undoing", "needs-human", "completed", "undone", "terminated")
 Exercise = Annotated[str, typer.Option(metavar="NAME", help="Those of an exercise, instead of the city's own.")]
@@ -60,15 +59,8 @@ def list_them(
     request.states.extend(map(_state, state or ()))
     if open_for:
         request.open_for.FromSeconds(_seconds(open_for))
-    found: list[pb.Saga] = []
     with asking(config, data, gateway) as ask:
-        while True:
-            request.page_size = min(_PAGE, limit - len(found))
-            answer = ask("ListSagas", request)
-            found += answer.sagas
-            request.page_token = answer.next_page_token
-            if not request.page_token or len(found) >= limit:
-                break
+        found: list[pb.Saga] = listed(ask, "ListSagas", request, "sagas", limit)
     if as_json:
         print_json(pb.ListSagasResponse(sagas=found, next_page_token=request.page_token))
     elif found:
@@ -141,15 +133,8 @@ def tasks(
         if one not in _KINDS:
             raise Problem(f"there is no kind {one}; there are: {', '.join(_KINDS)}")
         request.kinds.append(getattr(pb, f"TASK_KIND_{one.upper()}"))
-    found: list[pb.Task] = []
     with asking(config, data, gateway) as ask:
-        while True:
-            request.page_size = min(_PAGE, limit - len(found))
-            answer = ask("ListTasks", request)
-            found += answer.tasks
-            request.page_token = answer.next_page_token
-            if not request.page_token or len(found) >= limit:
-                break
+        found: list[pb.Task] = listed(ask, "ListTasks", request, "tasks", limit)
     if as_json:
         print_json(pb.ListTasksResponse(tasks=found))
         return
