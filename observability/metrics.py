@@ -6,10 +6,12 @@ meanings are in `names.py`. No attribute takes values that callers choose.
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
@@ -20,6 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from citybrain.observability import names
 from citybrain.observability.otlp import PATIENCE_S, sends, timeout_s
 
+N = TypeVar("N")
 _EVERY_MS = 10_000
 # From what a cache answers to what nobody waits for.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -93,29 +96,37 @@ class Metrics:
     def watch_groups(self, groups: Callable[[], Iterable[GroupNumbers]]) -> None:
         """Asks for the numbers of the consumer groups each time the metrics are read; from a thread of its own."""
 
-        def gauge(name: str, unit: str, description: str, value: Callable[[GroupNumbers], float]) -> None:
-            def observed(_options: CallbackOptions) -> Iterable[Observation]:
-                for one in groups():
-                    yield Observation(value(one), {names.CITY_SERVICE: one.service, names.CONSUMER_GROUP: one.group})
+        def whose(one: GroupNumbers) -> dict[str, str]:
+            return {names.CITY_SERVICE: one.service, names.CONSUMER_GROUP: one.group}
 
-            self._meter.create_observable_gauge(name, [observed], unit, description)
-
-        gauge(names.GROUP_LAG, "{event}", "What a group has yet to look at.", lambda one: one.lag)
-        gauge(names.GROUP_PARKED, "{event}", "Events of a group that wait for a person.", lambda one: one.parked)
-        gauge(names.GROUP_STILL, "s", "For how long a group has done nothing though there is work.", lambda one: one.still_s)
+        watched = functools.partial(self._gauge, groups, whose)
+        watched(names.GROUP_LAG, "{event}", "What a group has yet to look at.", lambda one: one.lag)
+        watched(names.GROUP_PARKED, "{event}", "Events of a group that wait for a person.", lambda one: one.parked)
+        watched(names.GROUP_STILL, "s", "For how long a group has done nothing though there is work.", lambda one: one.still_s)
 
     def watch_waiting(self, waiting: Callable[[], Iterable[WaitingNumbers]]) -> None:
         """Asks for the tasks that wait for people each time the metrics are read; from a thread of its own."""
 
-        def gauge(name: str, unit: str, description: str, value: Callable[[WaitingNumbers], float]) -> None:
-            def observed(_options: CallbackOptions) -> Iterable[Observation]:
-                for one in waiting():
-                    yield Observation(value(one), {names.CITY_SERVICE: one.service, names.AUTHORITY: one.authority})
+        def whose(one: WaitingNumbers) -> dict[str, str]:
+            return {names.CITY_SERVICE: one.service, names.AUTHORITY: one.authority}
 
-            self._meter.create_observable_gauge(name, [observed], unit, description)
+        watched = functools.partial(self._gauge, waiting, whose)
+        watched(names.TASKS, "{task}", "Tasks that wait for people.", lambda one: one.count)
+        watched(names.TASKS_AGE, "s", "For how long the oldest task has waited.", lambda one: one.oldest_s)
 
-        gauge(names.TASKS, "{task}", "Tasks that wait for people.", lambda one: one.count)
-        gauge(names.TASKS_AGE, "s", "For how long the oldest task has waited.", lambda one: one.oldest_s)
+    def _gauge(
+        self,
+        asked: Callable[[], Iterable[N]],
+        whose: Callable[[N], dict[str, str]],
+        name: str,
+        unit: str,
+        description: str,
+        value: Callable[[N], float],
+    ) -> None:
+        def observed(_options: CallbackOptions) -> Iterable[Observation]:
+            return (Observation(value(one), whose(one)) for one in asked())
+
+        self._meter.create_observable_gauge(name, [observed], unit, description)
 
     def shutdown(self) -> None:
         """Sends what there is, and stops the thread that sends."""
