@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from citybrain.event_store.snapshots import Snapshot
-from citybrain.event_store.store import StoredEvent, StoreError
+from citybrain.event_store.snapshots import Snapshot, Snapshots
+from citybrain.event_store.store import EventStore, StoredEvent, StoreError
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.state_packing import StateError, code_of, pack_state, unpack_state
@@ -29,14 +28,11 @@ class KeptStates:
     def take_up(self, stream: str) -> tuple[Any, StoredEvent] | None:
         """A kept state, and the last event in it. None: there is none, other code made it, or the log has other events."""
         try:
-            kept = wait(self._snapshots.newest(stream))
-            if kept is None or kept.code != self._code:
+            found = wait(fitting(self._store, self._snapshots, stream, self._code))
+            if found is None:
                 return None
-            at = wait(self._store.read(stream, kept.version, 1))
-            # A log that was restored from a copy may be shorter, or may have other events.
-            if not at or at[0].id != kept.event_id:
-                return None
-            return unpack_state(self._kind, kept.state), at[0]
+            kept, at = found
+            return unpack_state(self._kind, kept.state), at
         except (StoreError, ValueError, LookupError, TypeError) as error:
             self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=repr(error))
             return None
@@ -51,8 +47,26 @@ class KeptStates:
             # The command is done, and must not fail for this: the next time the stream is read whole.
             self._log.error("snapshot cannot be made", stream=stream, error=str(error))
             return
-        self._snapshots.keep(stream, kept).add_done_callback(functools.partial(self._kept, stream))
+        keep_later(self._snapshots, stream, kept, self._log)
 
-    def _kept(self, stream: str, done: asyncio.Future[None]) -> None:
+
+async def fitting(store: EventStore, snapshots: Snapshots, stream: str, code: str) -> tuple[Snapshot, StoredEvent] | None:
+    """The newest snapshot of a stream, and the last event in it. None: there is none, other code made it, or the log has other
+    events.
+    """
+    kept = await snapshots.newest(stream)
+    if kept is None or kept.code != code:
+        return None
+    at = await store.read(stream, kept.version, 1)
+    # A log that was restored from a copy may be shorter, or may have other events.
+    return (kept, at[0]) if at and at[0].id == kept.event_id else None
+
+
+def keep_later(snapshots: Snapshots, stream: str, snapshot: Snapshot, log: Any) -> None:
+    """Has a snapshot written. Nobody waits for that, and nothing fails if it cannot be."""
+
+    def kept(done: asyncio.Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            self._log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
+            log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
+
+    snapshots.keep(stream, snapshot).add_done_callback(kept)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import secrets
 import zlib
-from asyncio import Future
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from citybrain.mesh.events import UnreadableEvent, message_class, type_name
 from citybrain.mesh.personal.vault import Vault
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.code_digests import text_of
+from citybrain.mesh.storage.kept_states import fitting, keep_later
 from citybrain.mesh.storage.state_packing import StateError, code_of, pack_state, unpack_state
 from citybrain.mesh.upcasting import steps
 from citybrain.observability.logs import logger
@@ -92,13 +92,10 @@ class Snapshots:
     async def newest(self, stream: str) -> tuple[Folded, int] | None:
         """The newest snapshot of a stream that holds, and its version. None: there is none."""
         try:
-            kept = await self._snapshots.newest(stream)
-            if kept is None or kept.code != code():
+            found = await fitting(self._store, self._snapshots, stream, code())
+            if found is None:
                 return None
-            at = await self._store.read(stream, kept.version, 1)
-            # A log that was restored from a copy may be shorter, or may have other events.
-            if not at or at[0].id != kept.event_id:
-                return None
+            kept, _ = found
             content = await self._opened(kept.state, _place(stream, kept.version))
             return None if content is None else (unpacked(content), kept.version)
         except (StoreError, SealBroken, ValueError, LookupError, TypeError, zlib.error, UnreadableEvent) as error:
@@ -114,12 +111,7 @@ class Snapshots:
             return
         if content is None or len(content) > _LONGEST:
             return
-        keeping = self._snapshots.keep(stream, Snapshot(version, event_id, code(), content))
-        keeping.add_done_callback(functools.partial(self._kept, stream))
-
-    def _kept(self, stream: str, done: Future[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            self._log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
+        keep_later(self._snapshots, stream, Snapshot(version, event_id, code(), content), self._log)
 
     # -- what is personal ---------------------------------------------------------------------------------------------------
 
