@@ -23,7 +23,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 Metadata = Sequence[tuple[str, str | bytes]]
 
 
-class _Aborted(Exception):
+class Aborted(Exception):
     """The handler has ended the call with a status."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
@@ -31,10 +31,10 @@ class _Aborted(Exception):
         self.code = code
 
 
-class _Context:
-    """The context that the handler of a unary method gets."""
+class ContextHere:
+    """The context that a handler gets. `until`: the caller's deadline by the machine's clock; None: there is none."""
 
-    def __init__(self, metadata: Metadata, until: float) -> None:
+    def __init__(self, metadata: Metadata, until: float | None) -> None:
         self._metadata = metadata
         self._until = until
 
@@ -42,21 +42,21 @@ class _Context:
         """The metadata of the call."""
         return self._metadata
 
-    def time_remaining(self) -> float:
+    def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline."""
-        return self._until - time.monotonic()
+        return None if self._until is None else self._until - time.monotonic()
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> NoReturn:
         """Ends the call with a status."""
-        raise _Aborted(code, details)
+        raise Aborted(code, details)
 
 
-async def answer_here(handler: Any, request: Message, metadata: Metadata, timeout_s: float, answer: type[Message]) -> Message:
+async def answer_here(handler: Any, request: Message, metadata: Metadata, timeout_s: float) -> Message:
     """The answer of a unary method in this process; raises CallFailed with the status, as a call over the network.
 
     `handler`: as gRPC has it. If the caller is cancelled, the work is, too.
     """
-    context = _Context(metadata, time.monotonic() + timeout_s)
+    context = ContextHere(metadata, time.monotonic() + timeout_s)
     asked = handler.request_deserializer(_packed(request, "the request"))
     # In a context of its own, as a call from elsewhere: nothing of the caller's work goes with it but its metadata.
     work = asyncio.get_running_loop().create_task(handler.unary_unary(asked, context), context=contextvars.Context())
@@ -73,13 +73,13 @@ async def answer_here(handler: Any, request: Message, metadata: Metadata, timeou
     if work.cancelled():
         raise CallFailed(grpc.StatusCode.CANCELLED, "the service has ended the call")
     try:
-        response = work.result()
-    except _Aborted as told:
+        response: Message = work.result()
+    except Aborted as told:
         raise CallFailed(told.code, str(told)) from None
     except Exception as error:
         # The service has logged it. Its text may hold what is not for the caller.
         raise CallFailed(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error).__name__}") from None
-    return answer.FromString(_packed(response, "the answer"))
+    return type(response).FromString(_packed(response, "the answer"))
 
 
 def _seen(work: asyncio.Task[Any]) -> None:

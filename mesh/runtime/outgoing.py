@@ -161,9 +161,7 @@ class Outgoing:
         """What asks a method. CallFailed: its service has no known address."""
         service, _, method = path.partition("/")
         if self._here is not None and self._here[1].has(service, method) and self._address(service) == self._here[0]:
-            handler = self._here[1].handler(service, method)
-            answer = message_class(find_method(service, method).output_type.full_name)
-            return lambda asked, metadata, timeout_s: answer_here(handler, asked, metadata, timeout_s, answer)
+            return functools.partial(answer_here, self._here[1].handler(service, method))
         return functools.partial(_over_the_network, self._stub(path, request))
 
     def _stub(self, path: str, request: type[Message]) -> Any:

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from citybrain.mesh.errors import CallFailed, DeadlinePassed
+from citybrain.mesh.runtime.calls_here import Aborted, ContextHere
 from citybrain.mesh.testing.errors import NeverCame
 from citybrain.mesh.testing.parts import greenlets
 
@@ -25,21 +26,12 @@ WAIT_S = 30.0
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
 
-class _Aborted(Exception):
-    """The handler ended the call with a status."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Exchange:
+class Exchange(ContextHere):
     """The context that a handler gets."""
 
     def __init__(self, handler: Any, metadata: list[tuple[str, str]], deadline_s: float | None) -> None:
         self._handler = handler
-        self._metadata = metadata
-        self._until = None if deadline_s is None else time.monotonic() + deadline_s
+        super().__init__(metadata, None if deadline_s is None else time.monotonic() + deadline_s)
         self._expired = False
         self._requests: asyncio.Queue[Message] = asyncio.Queue()
         # One at a time: the method that writes waits for a caller that does not read.
@@ -47,14 +39,6 @@ class Exchange:
         self._gone = asyncio.Event()
 
     # -- the handler's side -----------------------------------------------------------------------------------------------
-
-    def invocation_metadata(self) -> list[tuple[str, str]]:
-        """The metadata of the call."""
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the caller's deadline."""
-        return None if self._until is None else self._until - time.monotonic()
 
     async def read(self) -> Any:
         """The next request of a stream."""
@@ -74,10 +58,6 @@ class Exchange:
 
     async def send_initial_metadata(self, metadata: object) -> None:
         """Does nothing. It need not check for the caller: a caller that goes cancels the handler."""
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> None:
-        """Ends the call with a status."""
-        raise _Aborted(code, details)
 
     # -- the caller's side ------------------------------------------------------------------------------------------------
 
@@ -136,7 +116,7 @@ class Exchange:
             if self._expired:
                 raise DeadlinePassed("the deadline passed before the work was done") from None
             raise CallFailed(grpc.StatusCode.CANCELLED, "the caller has gone") from None
-        except _Aborted as told:
+        except Aborted as told:
             error = told.__context__
             raise error if isinstance(error, Exception) else CallFailed(told.code, str(told)) from None
 
