@@ -248,7 +248,9 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
             wait(store.append(stream, [new], 0))
             first = wait(store.read(stream, 1, 1))
         last: int = hear(first[0]).data.version  # type: ignore[attr-defined]
-        loaded: _Loaded[S] = _Loaded(self._initial(), 0, Cause())
+        known = self._cache.get(city)
+        # If this process has just looked at the city's stream, it need not be folded again.
+        loaded = known if known is not None and known.version == last else _Loaded(self._initial(), 0, Cause())
         while loaded.version < last:
             page = wait(store.read(city, loaded.version + 1, min(_PAGE, last - loaded.version)))
             if not page:
