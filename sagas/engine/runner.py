@@ -508,7 +508,7 @@ class SagaRunner(Provider):
                 return
             with tracer.start_as_current_span(what, links=links) as span:
                 span.set_attribute(names.SAGA_ID, saga_id)
-                ctx.enter(self._work(what, known, one))
+                ctx.enter(self._work(what, known, one.key))
                 result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
                     span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
@@ -524,11 +524,11 @@ class SagaRunner(Provider):
 
                 await self._record(saga_id, outcome(result), one, instead=(failed, failed_and_asked))
 
-    def _work(self, what: str, known: Known, one: Try) -> ctx.Call:
-        """For whom and why the command of a try is sent."""
-        state, cause = known.state, known.sent.get(one.key, "")
+    def _work(self, what: str, known: Known, key: str) -> ctx.Call:
+        """For whom and why something is done for a saga, under a key."""
+        state, cause = known.state, known.sent.get(key, "")
         return ctx.Call(
-            self._me, what, one.key, correlation_id=state.incident, causation_id=cause, behalf=state.behalf,
+            self._me, what, key, correlation_id=state.incident, causation_id=cause, behalf=state.behalf,
             exercise=state.exercise,
         )  # fmt: skip
 
@@ -556,7 +556,7 @@ class SagaRunner(Provider):
         otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
         with self._process.tracing.tracer(self._name).start_as_current_span(what) as span:
             span.set_attribute(names.SAGA_ID, saga_id)
-            ctx.enter(self._work(what, known, one))
+            ctx.enter(self._work(what, known, one.key))
             attempt = state.attempt_of(one.key.removesuffix(UNDO))
             assert attempt is not None
             child_id, newest = in_exercise(state.exercise, attempt.child), self._newest[leaf.workflow]
@@ -597,12 +597,7 @@ class SagaRunner(Provider):
         state = known.state
         try:
             otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
-            ctx.enter(
-                ctx.Call(
-                    self._me, "tell", state.parent_key, correlation_id=state.incident, behalf=state.behalf,
-                    exercise=state.exercise,
-                )
-            )  # fmt: skip
+            ctx.enter(self._work("tell", known, state.parent_key))
             await self._record(in_exercise(state.exercise, state.parent), children.told(state))
         finally:
             running.telling = False
