@@ -14,7 +14,7 @@ def may_be_id(saga_id: str) -> bool:
 
 
 def in_exercise(exercise: str, saga_id: str) -> str:
-    """The id by which a saga is known; without an exercise: its own. BadRequest: that looks like the id of an exercise's."""
+    """The id by which a saga is known; without an exercise: its own. BadRequest: it has the sign between the two."""
     if not may_be_id(saga_id):
         raise BadRequest([("saga_id", f"has a {_BETWEEN}, which stands between an exercise and its sagas: choose another")])
     return f"{exercise}{_BETWEEN}{saga_id}" if exercise else saga_id

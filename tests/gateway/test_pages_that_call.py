@@ -50,7 +50,9 @@ def test_a_browser_asks_first_without_a_token_and_may_then_send_one(
     told = call_json(paged.address, "OPTIONS", path, headers={"origin": OURS, **asked}).headers
     assert told["access-control-allow-origin"] == OURS
     assert verb in told["access-control-allow-methods"]
-    assert {"authorization", "content-type", "x-grpc-web"} <= set(told["access-control-allow-headers"].split(", "))
+    assert {"authorization", "content-type", "x-exercise", "x-grpc-web"} <= set(
+        told["access-control-allow-headers"].split(", ")
+    )
     refused = call_json(paged.address, "OPTIONS", path, headers={"origin": THEIRS, **asked})
     assert "access-control-allow-origin" not in refused.headers
     assert upstream.service.metadata == []

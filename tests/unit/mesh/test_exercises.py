@@ -107,6 +107,14 @@ def test_a_drill_begins_with_the_city_as_it_is_and_neither_sees_what_the_other_d
     ]  # fmt: skip
 
 
+def test_a_drill_that_has_seen_more_than_there_is_says_so_and_goes_on_with_no_half_of_it(signals: Running) -> None:
+    reports(signals, "a")
+    # As it is after a backup was put back.
+    signals.tell(StreamCopied(version=5), stream="signals/exercise-fire-1/names-s")
+    with pytest.raises(Refused, match="begin another exercise"):
+        seen(signals, "fire-1")
+
+
 def test_a_retry_in_a_drill_gets_the_same_answer_and_writes_nothing(signals: Running) -> None:
     reports(signals, "a")
     for _ in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.mesh.testing.parts import Parts, on_parts
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
+MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark")
 
 
 @pytest.fixture(autouse=True, params=["over the network", "in this process"])
@@ -210,8 +212,11 @@ def test_what_is_called_holds_nothing_of_the_callers_message_nor_of_its_work(tmp
         call = context.Call("c", "m", "r", correlation_id="inc-1")
         context.enter(call)
 
+        MARK.set("of the caller")
+
         def meanwhile() -> None:
             seen.append(context.current())
+            assert MARK.get("") == ""
             request.Clear()
 
         Away.meanwhile = staticmethod(meanwhile)
@@ -235,6 +240,40 @@ def test_an_error_that_nobody_expected_is_told_without_its_text(tmp_path: Path) 
         assert "not yet" not in str(caught.value)
 
     on_parts(tmp_path, test)
+
+
+@pytest.mark.parametrize("goes", ["the caller", "its time"])
+def test_work_that_nobody_waits_for_any_more_is_ended(tmp_path: Path, goes: str) -> None:
+    ended: list[type[BaseException]] = []
+
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        begun, held = asyncio.Event(), asyncio.Event()
+
+        def meanwhile() -> None:
+            begun.set()
+            try:
+                wait(held.wait())
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+        Away.meanwhile = staticmethod(meanwhile)
+        context.enter(context.Call("c", "m", "r"))
+        request, limit_s = pb.GetSignalRequest(signal_id="x"), 0.3 if goes == "its time" else 600.0
+        asked = parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", request, deadline_s=limit_s, retry=False)
+        task = parts.process.loop.create_task(asked)
+        try:
+            wait(begun.wait())
+            if goes == "the caller":
+                task.cancel()
+            parts.until(lambda: bool(ended))
+        finally:
+            Away.meanwhile = staticmethod(lambda: None)
+            task.cancel()
+
+    on_parts(tmp_path, test)
+    assert len(ended) == 1
 
 
 def test_a_service_that_needs_longer_than_the_caller_has_is_given_up_in_time(tmp_path: Path) -> None:

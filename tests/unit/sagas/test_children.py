@@ -251,6 +251,13 @@ def test_what_a_child_tells_twice_or_to_a_parent_that_has_gone_on_changes_nothin
     assert tells(story(bed("first")).state) == []
 
 
+def test_the_end_of_a_child_of_an_earlier_round_says_nothing_of_the_child_of_this_one() -> None:
+    mother = story(Repeat("again", (child(otherwise="go on"),), lambda s: False, 3)).time_passes(101)
+    assert mother.state.attempt("transfer") == 2 and mother.state.steps["transfer"].status == "sent"
+    tells = told(folded(first(parent_key=f"{SAGA}/transfer/1"), ev.SagaCompleted()))
+    assert tells(mother.state) == []
+
+
 def test_a_child_that_was_told_to_undo_while_it_told_its_end_still_owes_the_new_one() -> None:
     completed = folded(first(), ev.SagaCompleted(), ev.ParentToBeTold())
     undone = folded(first(), ev.SagaCompleted(), ev.ParentToBeTold(), ev.UndoBegan(), ev.SagaUndone(), ev.ParentToBeTold())

@@ -266,6 +266,11 @@ def test_a_person_tells_a_saga_once_what_has_happened_and_is_named() -> None:
             sagas.fire("SignalSaga", signal)
         with pytest.raises(Forbidden):
             sagas.fire("SignalSaga", signal, district="east")
+        # Nor an event of another district, about a saga of one's own.
+        blocked = IncidentOpened(incident_id="i1", district_id="east")
+        with pytest.raises(Forbidden):
+            elsewhere = pb.SignalSagaRequest(saga_id="i1", signal_id="s2", reason="so", **as_json(blocked))
+            sagas.fire("SignalSaga", elsewhere, district="west")
         sagas.fire("TerminateSaga", pb.TerminateSagaRequest(saga_id="i1", reason="a test"))
         with pytest.raises(Refused, match="has ended"):
             sagas.fire("SignalSaga", pb.SignalSagaRequest(saga_id="i1", signal_id="s3", **event, reason="so"))
