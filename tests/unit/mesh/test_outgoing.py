@@ -203,6 +203,15 @@ def nobody() -> str:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
+def test_only_a_service_elsewhere_is_called_over_a_connection(tmp_path: Path, where: str) -> None:
+    def test(parts: Parts) -> None:
+        away(parts, 0)
+        assert ask(parts, context.Call("c", "m", "r")) == "x"
+        assert bool(parts.process.outgoing._channels) == (where == "over the network")
+
+    on_parts(tmp_path, test)
+
+
 def test_what_is_called_holds_nothing_of_the_callers_message_nor_of_its_work(tmp_path: Path) -> None:
     seen: list[context.Call] = []
 
