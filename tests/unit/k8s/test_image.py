@@ -18,7 +18,7 @@ def test_the_account_of_the_image_is_the_one_that_pods_run_as() -> None:
 def test_the_base_is_one_release_of_python_and_packages_are_locked() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.M) == ["python:${PYTHON}"] * 2
     assert re.search(r"^ARG PYTHON=3\.\d+-slim-\w+$", DOCKERFILE, re.M)
-    assert "--require-hashes -r requirements/runtime.txt" in DOCKERFILE
+    assert "--require-hashes -r requirements/image.txt" in DOCKERFILE
 
 
 def test_every_room_of_the_package_is_let_into_the_image_and_what_is_private_is_not() -> None:
