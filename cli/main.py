@@ -12,6 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+# Asked for when gRPC is loaded: its own notes ("Got goaway …") say nothing to whoever reads what a command says. Processes that
+# a command starts inherit it.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 from citybrain.cli import (
     api,
     audit,
@@ -49,7 +53,7 @@ app = typer.Typer(
 )
 _out = Terminal(highlight=False)
 # Packages that no service needs, and the extra of the wheel that installs each.
-EXTRAS = {"libsumo": "demo", "sumolib": "demo", "numpy": "demo", "jgo": "engines"}
+EXTRAS = {"libsumo": "demo", "sumolib": "demo", "jgo": "engines", "wntr": "networks", "pyswmm": "networks"}
 
 # Options have no defaults of their own: one that is not given is looked for in the environment and in city.yaml.
 Gateway = Annotated[str | None, typer.Option(help="Address of the gateway: host:port.", show_default="the one configured")]

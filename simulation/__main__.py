@@ -16,6 +16,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+# Asked for when gRPC is loaded: stderr is for our own lines.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 from citybrain.simulation.baseline_run import VARIANTS, drive_baseline
 from citybrain.simulation.city_run import CityRun
 from citybrain.simulation.errors import ScenarioError, SimulationError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,10 @@ from hypothesis import HealthCheck, settings
 # Ctrl-C would wait for ever. What is handled here has its default again in a child.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# gRPC writes notes of its own on stderr, when a server goes or a process forks: tests that read what a command says there must
+# not meet them. It asks when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 # A busy machine is slow, and a slow example is no fault: no limit on one example, and none on how fast they are made. The blob
 # that is printed beside a failure finds it again.
