@@ -28,8 +28,8 @@ build/.stubs: build/.ready $(shell find protos tests/protos -name '*.proto') too
 
 stubs: build/.stubs ## Builds the Python stubs of the contracts
 
-demo: build/.stubs ## One emergency, end to end, without and with the city (under 90 s; ENGINES=1: on real Kafka and Cassandra)
-	@$(BIN)/city demo $(if $(ENGINES),--engines) $(ARGS)
+demo: build/.stubs ## A story, under 90 s: an emergency, or STORY=pollution, STORY=burst (ENGINES=1: the emergency on real Kafka and Cassandra)
+	@$(BIN)/city demo $(or $(STORY),emergency) $(if $(ENGINES),--engines) $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs
 	@$(PYTEST) tests $(APART:%=--ignore=tests/%) --durations=15 $(ARGS)
@@ -115,7 +115,7 @@ configuration: build/.stubs ## Puts every value of the configuration into docs/c
 
 picture: build/.stubs ## Makes docs/picture.svg from a run
 	@# Of the seeds 1 to 12 the one in the middle by what the city adds to a siren alone; where two are, the one with less.
-	@$(BIN)/city demo --seed 5 --picture docs/picture.svg --report build/report.html
+	@$(BIN)/city demo emergency --seed 5 --picture docs/picture.svg --report build/report.html
 
 # Where the branches of store and sagas are measured: by tests that run them in their own process, and are not long.
 MEASURED = $(filter-out tests/contract/test_broken_engines.py tests/distributed/test_linearizable.py tests/distributed/test_protocol.py, \

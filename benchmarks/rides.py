@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.ride_table import DRIVEN, figures, records
 from benchmarks.rows import Row
 from citybrain.local.city import ROOT
+from citybrain.stories.emergency.run import Options, Outcome, drive
+from citybrain.stories.emergency.statistics import paired
 from citybrain.stories.processes import Crashed, SimulationError
-from citybrain.stories.run import Options, Outcome, drive
-from citybrain.stories.statistics import paired
 
 CALLS = 6
 # Five minutes of traffic, six calls 400 s apart, and time for the last ride to end.

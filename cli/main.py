@@ -315,14 +315,12 @@ app.command()(prepare.prepare)
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def demo(context: typer.Context) -> None:
-    """One emergency call in the traffic of a real road network: without the city, and with it (`city demo --help`)."""
+    """Plays a story in a city of its own: an emergency, unless you name another one (`city demo --help`)."""
     from importlib import import_module
 
     # Imported by name, because the demo is a room above this one and may not be installed. Imported only now, because SUMO
     # takes longer to load than any other command to run.
-    whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    whole.command()(import_module("citybrain.stories.command").demo)
-    whole(context.args, prog_name="city demo")
+    import_module("citybrain.stories.command").play(context.args)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

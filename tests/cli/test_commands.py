@@ -39,7 +39,8 @@ OPTIONS = {
     "config": ["explain", "schema"],
     "sagas": ["list", "show", "watch", "resume", "retry", "skip", "fail", "cancel", "terminate"],
     "engines": ["up", "down", "status", "logs"],
-    "demo": [
+    "demo": ["emergency"],
+    "demo emergency": [
         "--city", "--scenario", "--places", "--calls", "--emergencies", "--seed", "--runs", "--kill", "--data", "--report",
         "--picture", "--json",
     ],
@@ -138,14 +139,14 @@ def city(folder: Path) -> Iterator[str]:
 
 def test_without_a_command_it_lists_the_commands(tmp_path: Path) -> None:
     said = run(tmp_path)
-    assert all(f" {command} " in said.stdout + said.stderr for command in OPTIONS)
+    assert all(f" {command} " in said.stdout + said.stderr for command in OPTIONS if " " not in command)
 
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_help_of_a_command_tells_all_it_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     # In this process: what it tells is made in the same way, and a process for each would only take longer.
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, [command, "--help"], env=environment())
+    done = CliRunner().invoke(app, [*command.split(), "--help"], env=environment())
     assert done.exit_code == 0, done.stderr
     assert [word for word in OPTIONS[command] if word not in done.stdout] == []
     assert list(tmp_path.iterdir()) == []

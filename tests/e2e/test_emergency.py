@@ -17,8 +17,8 @@ from citybrain.local.city import ROOT
 from citybrain.mesh.settings.values import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
-from citybrain.stories import command, timeline
-from citybrain.stories.run import STEPS, Options, Outcome, drive
+from citybrain.stories.emergency import command, timeline
+from citybrain.stories.emergency.run import STEPS, Options, Outcome, drive
 from tests.memory_engine.installing import install
 
 CALL = {"at_s": 300, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}

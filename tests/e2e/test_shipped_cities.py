@@ -8,7 +8,7 @@ import pytest
 
 from citybrain.local.city import ROOT
 from citybrain.simulation.given import CITIES
-from citybrain.stories.run import Options, drive
+from citybrain.stories.emergency.run import Options, drive
 
 # The first call comes after five minutes of traffic.
 SECONDS = 340

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
-from citybrain.stories.run import STEPS, Options, drive
+from citybrain.stories.emergency.run import STEPS, Options, drive
 from tests.helpers.callers import channel as channel_to
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}

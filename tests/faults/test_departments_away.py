@@ -15,7 +15,7 @@ from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.local.child import MeshChild
 from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
-from citybrain.stories.observer import Observer
+from citybrain.stories.emergency.observer import Observer
 from citybrain.stories.processes import Simulation
 from tests.helpers.paper_city import PaperCity
 

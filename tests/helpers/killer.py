@@ -8,7 +8,7 @@ from collections.abc import Callable
 from citybrain.events.v1.event_pb2 import Event
 
 from citybrain.local.child import MeshChild
-from citybrain.stories.observer import Observer
+from citybrain.stories.emergency.observer import Observer
 from tests.helpers.callers import token
 from tests.helpers.paper_city import LIMIT_S, PaperCity
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import rides
+from citybrain.stories.emergency.run import Outcome
 from citybrain.stories.processes import Crashed, SimulationError
-from citybrain.stories.run import Outcome
 
 
 def result(ride_s: int) -> dict[str, Any]:

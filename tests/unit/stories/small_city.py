@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from citybrain.stories.report import Place, Point, Report, RideTrack, TimeRow
-from citybrain.stories.timeline import Line
+from citybrain.stories.emergency.report import Place, Point, Report, RideTrack, TimeRow
+from citybrain.stories.emergency.timeline import Line
 
 EPOCH_S = 1_767_542_400.0
 BEGIN_S = 300.0

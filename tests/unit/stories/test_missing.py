@@ -10,12 +10,12 @@ from citybrain.health.v1.events_pb2 import AmbulanceReserved
 from citybrain.roads.v1.roads_pb2 import Route
 from rich.console import Console
 
-from citybrain.stories import page
-from citybrain.stories.command import _measured, _tell_differences, faults
-from citybrain.stories.run import Outcome
-from citybrain.stories.show import NAMES
-from citybrain.stories.statistics import paired
-from citybrain.stories.words import Driven, sentence
+from citybrain.stories.emergency import page
+from citybrain.stories.emergency.command import _measured, _tell_differences, faults
+from citybrain.stories.emergency.run import Outcome
+from citybrain.stories.emergency.show import NAMES
+from citybrain.stories.emergency.statistics import paired
+from citybrain.stories.emergency.words import Driven, sentence
 
 SAFE = {"dropped": 0, "short_yellow": 0, "no_gap": 0, "foes_green": 0}
 

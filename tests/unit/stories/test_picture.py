@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from citybrain.stories import picture
-from citybrain.stories.picture import Language, draw
-from citybrain.stories.report import Report, ReportError
+from citybrain.stories.emergency import picture
+from citybrain.stories.emergency.picture import Language, draw
+from citybrain.stories.emergency.report import Report, ReportError
 from tests.unit.stories.small_city import BEGIN_S, city
 
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from citybrain.stories import report as module
-from citybrain.stories.report import Report, ReportError, RideTrack, compared, signals_passed, write
+from citybrain.stories.emergency import report as module
+from citybrain.stories.emergency.report import Report, ReportError, RideTrack, compared, signals_passed, write
 from tests.unit.stories.small_city import BEGIN_S, city
 
 NASTY = '</script><img src=x onerror="alert(1)"><!-- & \u2028 患者'

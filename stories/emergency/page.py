@@ -9,8 +9,8 @@ from citybrain.health.v1.events_pb2 import AmbulanceReserved, BedReserved
 
 from citybrain.local.city import ROOT
 from citybrain.observability.trace_tree import as_json
-from citybrain.stories import picture, report, timeline
-from citybrain.stories.run import Outcome
+from citybrain.stories.emergency import picture, report, timeline
+from citybrain.stories.emergency.run import Outcome
 
 __all__ = ["compose", "picture", "report", "since_call", "times"]
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from citybrain.stories.timeline import DEPARTMENTS, Line
+from citybrain.stories.emergency.timeline import DEPARTMENTS, Line
 
 Point = tuple[float, float]
 Variant = Literal["ordinary", "bluelight", "city"]

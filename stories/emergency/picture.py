@@ -1,6 +1,7 @@
 """One still picture of a demo run as SVG: both rides side by side at the second in which the city's ambulance arrives.
 
-Everything in it comes from the report's data. Lengths in the picture are pixels at a width of 900.
+Everything in it comes from the report's data. Lengths in the picture are pixels at a width of 900. It is long
+because each thing in the picture is drawn by a function of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +16,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from citybrain.stories.report import VARIANTS, Place, Point, Report, ReportError, RideTrack, Variant, compared, signals_passed
-from citybrain.stories.words import minutes, minutes_zh
+from citybrain.stories.emergency.report import (
+    VARIANTS,
+    Place,
+    Point,
+    Report,
+    ReportError,
+    RideTrack,
+    Variant,
+    compared,
+    signals_passed,
+)
+from citybrain.stories.emergency.words import minutes, minutes_zh
 
 Language = Literal["en", "zh"]
 

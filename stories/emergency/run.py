@@ -16,8 +16,8 @@ from citybrain.mesh.settings.values import Settings
 from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import build
 from citybrain.sagas.workflows.emergency_response import EMERGENCY_RESPONSE
-from citybrain.stories.kill import Killed, Killer
-from citybrain.stories.observer import Observer
+from citybrain.stories.emergency.kill import Killed, Killer
+from citybrain.stories.emergency.observer import Observer
 from citybrain.stories.processes import Crashed, Simulation
 
 BASELINES = ("ordinary", "bluelight")

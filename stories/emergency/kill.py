@@ -14,7 +14,7 @@ from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 from citybrain.local.calling import channel as channel_to
 from citybrain.local.city import LocalCity
 from citybrain.mesh.events import message_class
-from citybrain.stories.observer import Observer
+from citybrain.stories.emergency.observer import Observer
 
 _LIMIT_S = 60.0
 
