@@ -1,0 +1,159 @@
+"""Methods of devices in the street, and the windows of what they report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from citybrain.urban.v1 import devices_pb2 as pb
+from citybrain.urban.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.service import Caller, Readings, Streams, View, Window, off_loop, rpc, window
+from citybrain.services.urban import control_chart, devices, readings, views
+from citybrain.services.urban.charting import Charting, Fleet, Taken
+from citybrain.services.urban.kinds import DEVICES
+from citybrain.services.urban.order_calls import OrderCalls
+
+TOGETHER = 500
+"""So many baselines go into one event."""
+
+
+def fleet(rows: Sequence[views.DeviceRow]) -> Fleet:
+    """All devices, for the charts."""
+    return Fleet(views.devices(rows))
+
+
+class DeviceCalls(OrderCalls):
+    """Devices, their readings and their anomalies."""
+
+    devices = Streams("device", devices.DeviceState, devices.evolve, district=devices.district_of)
+    baselines = Streams("baselines", int, lambda count, _event: count + 1)
+    device_list = View(views.DEVICE_EVENTS, views.device_key, views.device, row=views.DeviceRow)
+    learnt = View(views.LEARNT_EVENTS, views.learnt_key, views.learnt_together, row=views.LearntTogether)
+    anomaly_list = View(views.ANOMALY_EVENTS, views.anomaly_key, views.anomaly, row=views.Kept)
+    charts = Charting()
+    batches = Readings()
+    caller = Caller()
+
+    @rpc
+    def RegisterDevices(self, request: pb.RegisterDevicesRequest) -> pb.RegisterDevicesResponse:
+        """Makes devices known, or changed: all of them, or none where one cannot be."""
+        for index, device in enumerate(request.devices):
+            devices.check(index, device)
+        changed = 0
+        for device in request.devices:
+            changed += self.devices.handle(
+                device.device_id,
+                lambda state, device=device: devices.register(state, device),  # type: ignore[misc]
+                lambda _after, events: len(events),
+            )
+        return pb.RegisterDevicesResponse(changed=changed)
+
+    @rpc
+    def RelearnDevice(self, request: pb.RelearnDeviceRequest) -> pb.RelearnDeviceResponse:
+        """What was learnt of it counts no more."""
+        now = self._now()
+        return self.devices.handle(
+            request.device_id,
+            lambda state: devices.relearn(state, request, now),
+            lambda _after, _: pb.RelearnDeviceResponse(),
+        )
+
+    @rpc
+    def GetDevice(self, request: pb.GetDeviceRequest) -> pb.GetDeviceResponse:
+        """A device, and the anomaly that goes on."""
+        state = self.devices.load(request.device_id)
+        return pb.GetDeviceResponse(
+            device=devices.existing(state, request.device_id),
+            anomaly=state.anomalies.get(state.open_id),
+            anomalies=state.found,
+        )
+
+    @rpc
+    def ReportReadings(self, request: pb.ReportReadingsRequest) -> pb.ReportReadingsResponse:
+        """Takes readings in, but for those that cannot be right."""
+        good, answer = readings.sort(request, self.device_list.derived(views.kinds), self.clock.now())
+        if good.readings:
+            self.batches.put(good)
+        return answer
+
+    @rpc
+    def CorrectReadings(self, request: pb.CorrectReadingsRequest) -> pb.CorrectReadingsResponse:
+        """Computes anomalies anew whose readings are corrected. What is retracted has no work order any more."""
+        now = self._now()
+        told = self.devices.handle(
+            request.device_id, lambda state: devices.correct(state, request, now), lambda _after, events: list(events)
+        )
+        answer = pb.CorrectReadingsResponse()
+        for one in told:
+            if isinstance(one, ev.AnomalyRetracted):
+                answer.retracted_ids.append(one.anomaly_id)
+                self._void(_order_of(one.anomaly_id), f"the anomaly is retracted: {request.reason}")
+            elif isinstance(one, ev.AnomalyUpheld):
+                answer.standing_ids.append(one.anomaly_id)
+        return answer
+
+    @rpc
+    def ListAnomalies(self, request: pb.ListAnomaliesRequest) -> pb.ListAnomaliesResponse:
+        """Those that go on, in pages."""
+        prefix = views.overdue_prefix(request.district_id) if request.district_id else ""
+        page, more = self.paging.scan(request, self.anomaly_list, default=50, prefix=prefix)
+        return pb.ListAnomaliesResponse(anomalies=[views.anomaly_of(row) for _, row in page], next_page_token=more)
+
+    @window(
+        pb.ReportReadingsRequest, seconds=readings.WINDOW_S, readings=readings.readings, fold=readings.fold,
+        late_s=readings.BEHIND_S,
+    )  # fmt: skip
+    def minute(self, window: Window) -> None:
+        """Takes a minute into the charts, and tells what has happened in it."""
+        taken = off_loop(
+            self.charts.take,
+            window.start,
+            window.states,
+            self.device_list.derived(fleet),
+            self.learnt.derived(views.learnt),
+            self.anomaly_list.derived(views.going_on),
+        )
+        self._tell(taken)
+
+    def _tell(self, taken: Taken) -> None:
+        now = timestamp(taken.start + readings.WINDOW_S * readings.MICROSECONDS)
+        known = list(taken.learnt.items())
+        for number in range(0, len(known), TOGETHER):
+            learnt = ev.BaselinesLearnt(
+                learnt_at=now, windows=control_chart.LEARNING, version=control_chart.VERSION,
+                baselines=[
+                    ev.LearntBaseline(device_id=one, baseline=pb.Baseline(mean=mean, sigma=sigma))
+                    for one, (mean, sigma) in known[number : number + TOGETHER]
+                ],
+            )  # fmt: skip
+            self.baselines.handle(
+                f"{taken.start}-{number}",
+                lambda count, learnt=learnt: [] if count else [learnt],  # type: ignore[misc]
+                lambda _after, _: None,
+            )
+        for anomaly in taken.found:
+            order_id = anomaly.order_id = _order_of(anomaly.anomaly_id)
+            found: Sequence[Message] = self.devices.handle(
+                anomaly.device_id,
+                lambda state, anomaly=anomaly: devices.find(state, anomaly),  # type: ignore[misc]
+                lambda _after, events: events,
+            )
+            if found:
+                task = f"look after {anomaly.device_id} ({anomaly.kind}): {anomaly.chart.rule} shows what is not usual"
+                self._open(
+                    order_id, DEVICES[anomaly.kind].order, anomaly.anomaly_id, anomaly.position, anomaly.district_id, task
+                )
+        for device_id in taken.calm:
+            self.devices.handle(
+                device_id,
+                lambda state, device_id=device_id: devices.end(state, device_id, now),  # type: ignore[misc]
+                lambda _after, _: None,
+                label="end",
+            )
+
+
+def _order_of(anomaly_id: str) -> str:
+    """The work order of an anomaly."""
+    return f"wo-{anomaly_id.removeprefix('ano-')}"

@@ -1,0 +1,176 @@
+"""Methods and timers of work orders and of components of the city."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import urban_service_pb2 as pb
+from citybrain.urban.v1.places_pb2 import Position
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.service import Clock, Paging, Service, Streams, View, every, new_id, rpc
+from citybrain.services.urban import components, orders, views
+from citybrain.services.urban.kinds import ORDER_HOURS
+
+PAGE = 100
+
+
+class OrderCalls(Service):
+    """Work orders, and components that ask for them."""
+
+    orders = Streams("order", orders.Order, orders.evolve, district=orders.district_of)
+    components = Streams("component", components.State, components.evolve, district=components.district_of)
+    open_orders = View(views.ORDER_EVENTS, views.order_key, views.open_order, row=views.Kept)
+    repairs = View(views.REPAIR_EVENTS, views.repair_key, views.repair, row=views.RepairRow)
+    component_list = View(views.COMPONENT_EVENTS, views.component_key, views.component, row=views.Kept)
+    paging = Paging()
+    clock = Clock()
+
+    @rpc
+    def RegisterComponent(self, request: parts.RegisterComponentRequest) -> parts.RegisterComponentResponse:
+        """Makes a component known, or changed."""
+        now = self._now()
+        return self.components.handle(
+            request.component_id,
+            lambda state: components.register(state, request, now),
+            lambda after, _: parts.RegisterComponentResponse(component=after.component),
+        )
+
+    @rpc
+    def ReportComponent(self, request: parts.ReportComponentRequest) -> parts.ReportComponentResponse:
+        """Somebody has seen it. Where something is wrong with it, work is to be done."""
+        now, order_id = self._now(), new_id("wo")
+        after = self.components.handle(
+            request.component_id,
+            lambda state: components.report(state, request, order_id, now),
+            lambda after, _: components.existing(after, request.component_id),
+        )
+        if after.order_id == order_id:
+            state = parts.ComponentState.Name(after.state).removeprefix("COMPONENT_STATE_").lower()
+            task = f"{after.name} is {state}: {request.note}" if request.note else f"{after.name} is {state}"
+            self._open(order_id, "component", after.component_id, after.position, after.district_id, task)
+        return parts.ReportComponentResponse(component=after)
+
+    @rpc
+    def GetComponent(self, request: parts.GetComponentRequest) -> parts.GetComponentResponse:
+        """A component."""
+        found = components.existing(self.components.load(request.component_id), request.component_id)
+        return parts.GetComponentResponse(component=found)
+
+    @rpc
+    def ListComponents(self, request: parts.ListComponentsRequest) -> parts.ListComponentsResponse:
+        """By id, in pages."""
+
+        def rows(after: tuple[int | str, ...] | None) -> Iterable[parts.Component]:
+            last = str(after[0]) if after else ""
+            while page := self.component_list.scan(last, PAGE):
+                for key, row in page:
+                    last, one = key, views.component_of(row)
+                    if request.district_id in ("", one.district_id) and request.state in (0, one.state):
+                        yield one
+
+        page, more = self.paging.ordered(request, rows, lambda one: (one.component_id,), default=100)
+        return parts.ListComponentsResponse(components=page, next_page_token=more)
+
+    # -- work orders ------------------------------------------------------------------------------------------------------
+
+    @rpc
+    def OpenWorkOrder(self, request: pb.OpenWorkOrderRequest) -> pb.OpenWorkOrderResponse:
+        """Opens a work order."""
+        orders.check_kind(request.kind)
+        position = request.position if request.HasField("position") else None
+        order = self._open(new_id("wo"), request.kind, request.subject_id, position, request.district_id, request.task)
+        return pb.OpenWorkOrderResponse(order=order)
+
+    @rpc
+    def AssignWorkOrder(self, request: pb.AssignWorkOrderRequest) -> pb.AssignWorkOrderResponse:
+        """Gives it to a team."""
+        return self.orders.handle(
+            request.order_id,
+            lambda state: orders.assign(state, request),
+            lambda after, _: pb.AssignWorkOrderResponse(order=after.order),
+        )
+
+    @rpc
+    def FinishWorkOrder(self, request: pb.FinishWorkOrderRequest) -> pb.FinishWorkOrderResponse:
+        """Ends it. A component that it was for is intact again."""
+        now = self._now()
+        order = self.orders.handle(
+            request.order_id,
+            lambda state: orders.finish(state, request.order_id, request.outcome, now, void=request.void),
+            lambda after, _: orders.existing(after, request.order_id),
+        )
+        if order.kind == "component":
+            self.components.handle(
+                order.subject_id,
+                lambda state: components.mended(state, order.order_id, request.outcome, now),
+                lambda _after, _: None,
+            )
+        return pb.FinishWorkOrderResponse(order=order)
+
+    @rpc
+    def GetWorkOrder(self, request: pb.GetWorkOrderRequest) -> pb.GetWorkOrderResponse:
+        """A work order."""
+        return pb.GetWorkOrderResponse(order=orders.existing(self.orders.load(request.order_id), request.order_id))
+
+    @rpc
+    def ListOverdueOrders(self, request: pb.ListOverdueOrdersRequest) -> pb.ListOverdueOrdersResponse:
+        """Those of a district, the longest overdue first, in pages. Reads only the rows of its page."""
+        now, prefix = self.clock.now(), views.overdue_prefix(request.district_id)
+
+        def rows(after: tuple[int | str, ...] | None) -> Iterable[tuple[str, pb.WorkOrder]]:
+            last = str(after[0]) if after else prefix
+            while page := self.open_orders.scan(last, PAGE):
+                for last, row in page:
+                    order = views.order_of(row)
+                    if not last.startswith(prefix) or microseconds(order.deadline) >= now:
+                        return
+                    yield last, order
+
+        page, more = self.paging.ordered(request, rows, lambda found: (found[0],))
+        return pb.ListOverdueOrdersResponse(orders=[order for _, order in page], next_page_token=more)
+
+    @rpc
+    def GetRepairTimes(self, request: pb.GetRepairTimesRequest) -> pb.GetRepairTimesResponse:
+        """The mean time to repair, by kind of work."""
+        prefix = views.overdue_prefix(request.district_id)
+        rows = [row for key, row in self.repairs.scan(prefix, len(ORDER_HOURS)) if key.startswith(prefix)]
+        return pb.GetRepairTimesResponse(
+            times=[
+                pb.RepairTime(kind=row.kind, done=row.done, in_time=row.in_time, mean_hours=row.seconds / row.done / 3600)
+                for row in rows
+            ]
+        )
+
+    @every(60)
+    def press_orders(self) -> None:
+        """Reminds of orders of which half of the time is over, and puts late ones to the next level."""
+        now = self.clock.now()
+        for order_id in orders.due(self.open_orders.derived(views.open_orders), now):
+            self.orders.handle(order_id, lambda state: orders.press(state, now), lambda _after, _: None)
+
+    # -- what other parts use ---------------------------------------------------------------------------------------------
+
+    def _now(self) -> Timestamp:
+        return timestamp(self.clock.now())
+
+    def _open(
+        self, order_id: str, kind: str, subject_id: str, position: Position | None, district_id: str, task: str,
+        asked_by: str = "",
+    ) -> pb.WorkOrder:  # fmt: skip
+        """Opens a work order, once."""
+        now = self._now()
+        return self.orders.handle(
+            order_id,
+            lambda state: orders.open_order(
+                state, order_id, kind, subject_id, position, district_id, task[:500], now, asked_by
+            ),
+            lambda after, _: orders.existing(after, order_id),
+        )
+
+    def _void(self, order_id: str, reason: str) -> None:
+        """Ends a work order that is open: what it was for is retracted."""
+        now = self._now()
+        self.orders.handle(order_id, lambda state: orders.void(state, reason, now), lambda _after, _: None)

@@ -1,0 +1,244 @@
+"""Read models: components, devices and what is normal for them, anomalies, open work orders and how long work took."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import devices_pb2 as dev
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import urban_service_pb2 as pb
+
+from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.ids import joined
+from citybrain.services.urban import components, orders
+
+COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
+DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped)
+LEARNT_EVENTS = (ev.BaselinesLearnt,)
+ANOMALY_EVENTS = (ev.AnomalyFound, ev.AnomalyEnded, ev.AnomalyRetracted)
+ORDER_EVENTS = (
+    ev.WorkOrderOpened,
+    ev.WorkOrderAssigned,
+    ev.WorkOrderReminded,
+    ev.WorkOrderEscalated,
+    ev.WorkOrderDone,
+    ev.WorkOrderVoided,
+)
+REPAIR_EVENTS = (ev.WorkOrderDone,)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message of the contract, as its bytes in base 64."""
+
+    message: str
+
+
+def kept(message: Any) -> Kept:
+    """The row of a message."""
+    return Kept(b64encode(message.SerializeToString()).decode())
+
+
+def order_of(row: Kept) -> pb.WorkOrder:
+    """The order of a row."""
+    return pb.WorkOrder.FromString(b64decode(row.message))
+
+
+def component_of(row: Kept) -> parts.Component:
+    """The component of a row."""
+    return parts.Component.FromString(b64decode(row.message))
+
+
+def anomaly_of(row: Kept) -> dev.Anomaly:
+    """The anomaly of a row."""
+    return dev.Anomaly.FromString(b64decode(row.message))
+
+
+def component_key(event: Heard) -> str:
+    """The component."""
+    return str(event.data.component_id)  # type: ignore[attr-defined]
+
+
+def component(row: Kept | None, event: Heard) -> Kept | None:
+    """The component after an event."""
+    if isinstance(event.data, ev.ComponentRegistered):
+        return kept(components.registered(event.data, None if row is None else component_of(row)))
+    assert isinstance(event.data, ev.ComponentStateChanged)
+    return None if row is None else kept(components.changed(component_of(row), event.data))
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """A device. `given`: its mean and sigma were given. `dropped_at`: what was learnt until then counts no more."""
+
+    id: str
+    kind: str
+    district_id: str
+    latitude: float
+    longitude: float
+    given: bool
+    mean: float
+    sigma: float
+    has_alarm: bool
+    alarm_from: float
+    alarm_until: float
+    network_id: str
+    node_id: str
+    dropped_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LearntRow:
+    """What was learnt for a device, and when (microseconds)."""
+
+    at: int
+    mean: float
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True)
+class LearntTogether:
+    """What was learnt for several devices at once."""
+
+    at: int
+    baselines: dict[str, tuple[float, float]]
+
+
+def device_key(event: Heard) -> str:
+    """The device."""
+    if isinstance(event.data, ev.DeviceRegistered):
+        return event.data.device.device_id
+    assert isinstance(event.data, ev.BaselineDropped)
+    return event.data.device_id
+
+
+def device(row: DeviceRow | None, event: Heard) -> DeviceRow | None:
+    """The device after an event."""
+    if isinstance(event.data, ev.BaselineDropped):
+        return None if row is None else replace(row, dropped_at=microseconds(event.data.dropped_at))
+    assert isinstance(event.data, ev.DeviceRegistered)
+    one = event.data.device
+    return DeviceRow(
+        one.device_id, one.kind, one.district_id, one.position.latitude, one.position.longitude,
+        one.HasField("baseline"), one.baseline.mean, one.baseline.sigma, bool(one.alarm_from or one.alarm_until),
+        one.alarm_from, one.alarm_until, one.network_id, one.node_id, 0 if row is None else row.dropped_at,
+    )  # fmt: skip
+
+
+def kinds(rows: Iterable[DeviceRow]) -> dict[str, str]:
+    """Device → its kind."""
+    return {row.id: row.kind for row in rows}
+
+
+def devices(rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
+    """All devices by id."""
+    return {row.id: row for row in rows}
+
+
+def learnt_key(event: Heard) -> str:
+    """Each part that is learnt at once."""
+    assert isinstance(event.data, ev.BaselinesLearnt)
+    return joined(str(microseconds(event.data.learnt_at)), event.data.baselines[0].device_id)
+
+
+def learnt_together(_row: LearntTogether | None, event: Heard) -> LearntTogether | None:
+    """What was learnt."""
+    assert isinstance(event.data, ev.BaselinesLearnt)
+    found = {one.device_id: (one.baseline.mean, one.baseline.sigma) for one in event.data.baselines}
+    return LearntTogether(microseconds(event.data.learnt_at), found)
+
+
+def learnt(rows: Iterable[LearntTogether]) -> dict[str, LearntRow]:
+    """What was learnt last of each device."""
+    return {
+        device_id: LearntRow(row.at, *baseline)
+        for row in sorted(rows, key=lambda row: row.at)
+        for device_id, baseline in row.baselines.items()
+    }
+
+
+def anomaly_key(event: Heard) -> str:
+    """District and device: of each device at most one anomaly goes on."""
+    data: Any = event.data
+    return joined(data.district_id, data.device_id)
+
+
+def anomaly(row: Kept | None, event: Heard) -> Kept | None:
+    """The anomaly that goes on."""
+    if isinstance(event.data, ev.AnomalyFound):
+        return kept(event.data.anomaly)
+    assert isinstance(event.data, ev.AnomalyEnded | ev.AnomalyRetracted)
+    # One that has ended before may be retracted while another one goes on.
+    return None if row is None or anomaly_of(row).anomaly_id == event.data.anomaly_id else row
+
+
+def going_on(rows: Iterable[Kept]) -> frozenset[str]:
+    """The devices of which an anomaly goes on."""
+    return frozenset(anomaly_of(row).device_id for row in rows)
+
+
+# -- work orders ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRow:
+    """Work of one kind in one district. `seconds`: from opened to done, in sum."""
+
+    kind: str
+    done: int = 0
+    in_time: int = 0
+    seconds: float = 0.0
+
+
+def order_key(event: Heard) -> str:
+    """District and deadline first: what is overdue in a district stands together, the longest overdue first."""
+    data: Any = event.data
+    return overdue_prefix(data.district_id) + joined(f"{microseconds(data.deadline):016d}", data.order_id)
+
+
+def overdue_prefix(district_id: str) -> str:
+    """How the keys of a district begin."""
+    return f"{joined(district_id)}."
+
+
+def open_order(row: Kept | None, event: Heard) -> Kept | None:
+    """The order while it is open."""
+    if isinstance(event.data, ev.WorkOrderOpened):
+        return kept(orders.opened(event.data))
+    if row is None:
+        return None
+    order = order_of(row)
+    orders.change(order, event.data)
+    return kept(order) if orders.is_open(order) else None
+
+
+def open_orders(rows: Iterable[Kept]) -> list[pb.WorkOrder]:
+    """All open orders."""
+    return [order_of(row) for row in rows]
+
+
+def repair_key(event: Heard) -> str:
+    """District and kind of work."""
+    data: Any = event.data
+    return joined(data.district_id, data.kind)
+
+
+def repair(row: RepairRow | None, event: Heard) -> RepairRow | None:
+    """One more piece of work is done. Done at the deadline itself is in time."""
+    data = event.data
+    assert isinstance(data, ev.WorkOrderDone)
+    before = row or RepairRow(data.kind)
+    done = microseconds(data.done_at)
+    return RepairRow(
+        data.kind,
+        before.done + 1,
+        before.in_time + (done <= microseconds(data.deadline)),
+        before.seconds + (done - microseconds(data.opened_at)) / 1e6,
+    )
