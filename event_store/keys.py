@@ -87,6 +87,10 @@ class KeyStore(Protocol):
         """The id of the person who has this value (a telephone or identity number); a new random id for an unknown value."""
         ...
 
+    def known_person(self, kind: str, value: str) -> Awaitable[str]:
+        """As `person`, without making an id: empty for an unknown value, and for one whose person was erased."""
+        ...
+
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> Awaitable[None]:
         """Records how many events about each person go to a recipient outside. To be called before they go."""
         ...

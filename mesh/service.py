@@ -134,6 +134,10 @@ class People(Provider):
         """The id of the person with this telephone number, identity number …; a new id for an unknown value."""
         return wait(self.container.process.vault.keys.person(kind, value))
 
+    def known(self, kind: str, value: str) -> str:
+        """The id as `of` gives it, for somebody who is asked about. Empty: the value is unknown, and gets no id by this."""
+        return wait(self.container.process.vault.keys.known_person(kind, value))
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

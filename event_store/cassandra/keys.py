@@ -193,7 +193,7 @@ class CassandraKeys(KeyStore):
 
     @override
     async def person(self, kind: str, value: str) -> str:
-        digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+        digest = self._digest(kind, value)
         while True:
             if found := await self._ask("lookup", digest):
                 person = str(found[0][0])
@@ -207,6 +207,15 @@ class CassandraKeys(KeyStore):
                 return person
             # The person was erased, but the look-up is there: the erasing process died too early, or the look-up came late.
             await self._ask("lead_nowhere", digest, person)
+
+    @override
+    async def known_person(self, kind: str, value: str) -> str:
+        found = await self._ask("lookup", self._digest(kind, value))
+        # A look-up that an erasure left behind leads nowhere.
+        return str(found[0][0]) if found and await self.knows(found[0][0]) else ""
+
+    def _digest(self, kind: str, value: str) -> bytes:
+        return hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
 
     async def _secret(self, name: str) -> bytes:
         """The secret of this name: a random one, made by the process that is first."""

@@ -137,9 +137,18 @@ class SqliteKeys(KeyStore):
     @in_its_thread
     @override
     def person(self, kind: str, value: str) -> str:
-        digest = hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+        digest = self._digest(kind, value)
         self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
         return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
+
+    @in_its_thread
+    @override
+    def known_person(self, kind: str, value: str) -> str:
+        found = self._db.execute("SELECT person FROM lookups WHERE digest = ?", (self._digest(kind, value),)).fetchone()
+        return str(found[0]) if found else ""
+
+    def _digest(self, kind: str, value: str) -> bytes:
+        return hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
 
     @in_its_thread
     @override

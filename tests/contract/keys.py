@@ -93,6 +93,18 @@ class KeyStoreContract:
 
         self.on_keys(tmp_path, test)
 
+    def test_es12_whether_a_value_leads_to_somebody_is_told_without_making_anybody(self, tmp_path: Path) -> None:
+        async def test(keys: KeyStore) -> None:
+            assert await keys.known_person("phone", "+8613800001111") == ""
+            assert await keys.known_person("phone", "+8613800001111") == "", "asking makes nobody"
+            first = await keys.person("phone", "+8613800001111")
+            assert await keys.known_person("phone", "+8613800001111") == first
+            assert await keys.known_person("card", "+8613800001111") == ""
+            await keys.destroy(first, 1)
+            assert await keys.known_person("phone", "+8613800001111") == ""
+
+        self.on_keys(tmp_path, test)
+
     def test_es12_to_whom_a_persons_data_went_is_counted(self, tmp_path: Path) -> None:
         async def test(keys: KeyStore) -> None:
             await keys.note_sent({"a": 2, "b": 1}, "district x", 5)

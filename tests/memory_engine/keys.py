@@ -65,6 +65,11 @@ class MemoryKeys(KeyStore):
 
     @at_once
     @override
+    def known_person(self, kind: str, value: str) -> str:
+        return self._persons.get((kind, value), "")
+
+    @at_once
+    @override
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> None:
         for person, events in persons.items():
             before = self._sent.get((person, recipient), Sent(recipient, 0, at, at))
