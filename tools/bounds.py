@@ -18,6 +18,8 @@ _REAL = {FieldDescriptor.TYPE_DOUBLE: "double", FieldDescriptor.TYPE_FLOAT: "flo
 # Answers without pages, each with the reason why their lists stay short.
 WHOLE = {
     "citybrain.clock.v1.ClockService.Rest": "the streams that callers have named and keep open, which are limited",
+    "citybrain.credit.v1.CreditService.CheckAuthorised": "at most twenty reasons",
+    "citybrain.credit.v1.CreditService.CheckCredit": "at most twenty reasons",
     "citybrain.district_hub.v1.DistrictHubService.AlertDistricts": "the districts of one city",
     "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",
     "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
