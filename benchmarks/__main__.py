@@ -10,6 +10,7 @@ from collections.abc import Callable
 from benchmarks import (
     cassandra_append,
     cluster_live,
+    credit_check,
     embedded,
     emergency_response,
     engines_memory,
@@ -46,6 +47,9 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "sagas": sagas.measure,
     "saga-processes": saga_processes.measure,
     "saga-list": lambda full: saga_list.measure(5000 if full else 2000),
+    "credit-check": lambda full: credit_check.measure(
+        100_000 if full else 5_000, 2000 if full else 1000, 10.0 if full else 5.0
+    ),
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from citybrain.emergency_command.v1.events_pb2 import IncidentOpened
-from citybrain.mesh.v1 import mesh_service_pb2 as mesh
 from citybrain.mesh.v1.mesh_service_pb2_grpc import MeshServiceStub
 from citybrain.sagas.v1 import events_pb2 as ev
 from citybrain.sagas.v1 import saga_service_pb2 as pb
@@ -24,6 +23,7 @@ from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from benchmarks.kit.waiting import caught_up
 from benchmarks.rows import Aim, Row, quantile
 from citybrain.event_store.sqlite import SqliteEventStore
 from citybrain.event_store.store import NewEvent
@@ -95,25 +95,13 @@ def _filled(sagas: int, is_open: int) -> Iterator[tuple[MeshChild, float]]:
         given = {"CITY_LOG_LEVEL": "error", "OTEL_SDK_DISABLED": "true"}
         with MeshChild(data, ["sagas"], given) as child:
             with calling(child) as channel:
-                _caught_up(MeshServiceStub(channel))
+                caught_up(MeshServiceStub(channel), _CAUGHT_UP_S)
             child.stop()
             began = time.perf_counter()
             child.start()
             with calling(child) as channel:
                 SagaServiceStub(channel).ListSagas(pb.ListSagasRequest(), timeout=60)
             yield child, time.perf_counter() - began
-
-
-def _caught_up(stub: Any) -> None:
-    """Waits until the views have folded everything."""
-    end = time.monotonic() + _CAUGHT_UP_S
-    while time.monotonic() < end:
-        status = stub.GetStatus(mesh.GetStatusRequest(), timeout=60)
-        groups = [group for service in status.services for group in service.groups if ".view." in group.name]
-        if groups and not any(group.lag for group in groups):
-            return
-        time.sleep(0.2)
-    raise TimeoutError("the views never caught up")
 
 
 async def _write(data: Path, sagas: int, is_open: int) -> None:
