@@ -23,6 +23,7 @@ from benchmarks import (
     saga_list,
     saga_processes,
     sagas,
+    sector_readings,
     whole_mesh,
 )  # fmt: skip
 from benchmarks.kit import events, measure
@@ -50,6 +51,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "credit-check": lambda full: credit_check.measure(
         100_000 if full else 5_000, 2000 if full else 1000, 10.0 if full else 5.0
     ),
+    "sector-readings": sector_readings.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""
