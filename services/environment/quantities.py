@@ -1,0 +1,104 @@
+"""What can be measured where, in which unit, and which sizes cannot be right. Pure.
+
+The sizes find units that were mixed up, which are a factor of 1000 apart; they are no limits of a standard. **They are
+proposals of this project**, far outside of what is measured in a city: whatever lies between them is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from citybrain.environment.v1 import environment_service_pb2 as pb
+
+SHOWN = {
+    pb.UNIT_UG_M3: "µg/m³",
+    pb.UNIT_MG_M3: "mg/m³",
+    pb.UNIT_MG_L: "mg/l",
+    pb.UNIT_MG_KG: "mg/kg",
+    pb.UNIT_M_S: "m/s",
+    pb.UNIT_DEGREE: "degrees",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The unit of a quantity, and between which values it lies. `least`: below it, but not 0, it is in a larger unit."""
+
+    unit: pb.Unit
+    most: float
+    least: float = 0.0
+
+
+_AIR = {
+    pb.QUANTITY_PM2_5: Size(pb.UNIT_UG_M3, 5000, 0.2),
+    pb.QUANTITY_PM10: Size(pb.UNIT_UG_M3, 10000, 0.2),
+    pb.QUANTITY_SO2: Size(pb.UNIT_UG_M3, 10000, 0.2),
+    pb.QUANTITY_NO2: Size(pb.UNIT_UG_M3, 10000, 0.2),
+    pb.QUANTITY_CO: Size(pb.UNIT_MG_M3, 200, 0.001),
+    pb.QUANTITY_O3: Size(pb.UNIT_UG_M3, 5000, 0.2),
+    pb.QUANTITY_WIND_SPEED: Size(pb.UNIT_M_S, 90),
+    pb.QUANTITY_WIND_DIRECTION: Size(pb.UNIT_DEGREE, 360),
+}
+_STACK = {
+    pb.QUANTITY_PM10: Size(pb.UNIT_MG_M3, 50000),
+    pb.QUANTITY_SO2: Size(pb.UNIT_MG_M3, 50000),
+    pb.QUANTITY_NOX: Size(pb.UNIT_MG_M3, 50000),
+    pb.QUANTITY_CO: Size(pb.UNIT_MG_M3, 200000),
+}
+_WATER = {
+    pb.QUANTITY_DISSOLVED_OXYGEN: Size(pb.UNIT_MG_L, 40),
+    pb.QUANTITY_COD_MN: Size(pb.UNIT_MG_L, 500),
+    pb.QUANTITY_COD: Size(pb.UNIT_MG_L, 5000),
+    pb.QUANTITY_BOD5: Size(pb.UNIT_MG_L, 2000),
+    pb.QUANTITY_AMMONIA_NITROGEN: Size(pb.UNIT_MG_L, 300),
+    pb.QUANTITY_TOTAL_PHOSPHORUS: Size(pb.UNIT_MG_L, 100),
+}
+_SOIL = {
+    pb.QUANTITY_CADMIUM: Size(pb.UNIT_MG_KG, 5000),
+    pb.QUANTITY_LEAD: Size(pb.UNIT_MG_KG, 100000),
+    pb.QUANTITY_ARSENIC: Size(pb.UNIT_MG_KG, 50000),
+    pb.QUANTITY_MERCURY: Size(pb.UNIT_MG_KG, 5000),
+}
+MEASURED: Mapping[pb.Medium, Mapping[pb.Quantity, Size]] = {
+    pb.MEDIUM_AIR: _AIR,
+    pb.MEDIUM_WATER: _WATER,
+    pb.MEDIUM_SOIL: _SOIL,
+    pb.MEDIUM_STACK: _STACK,
+}
+
+
+def name(quantity: pb.Quantity) -> str:
+    """A quantity as tables name it: PM2_5."""
+    return pb.Quantity.Name(quantity).removeprefix("QUANTITY_")
+
+
+_NUMBERED = {name(quantity): quantity for measured in MEASURED.values() for quantity in measured}
+
+
+def numbered(name: str) -> pb.Quantity:
+    """The quantity that tables name so."""
+    return _NUMBERED[name]
+
+
+def unit_problem(medium: pb.Medium, quantity: pb.Quantity, unit: pb.Unit) -> str:
+    """What is wrong with the unit of a reading; empty: nothing."""
+    size = MEASURED[medium][quantity]
+    if unit == size.unit:
+        return ""
+    return f"is {SHOWN[unit]}, and {name(quantity)} is reported in {SHOWN[size.unit]} here: convert the value"
+
+
+def size_problem(medium: pb.Medium, quantity: pb.Quantity, value: float) -> str:
+    """What is wrong with the size of a reading in its unit; empty: nothing."""
+    size = MEASURED[medium][quantity]
+    unit, told = SHOWN[size.unit], f"{name(quantity)} of {value:g}"
+    if value < 0:
+        return f"is below 0, and there is no {name(quantity)} below 0: look at the sensor"
+    if value > size.most:
+        hint = "it looks as if it were in µg/m³, divide by 1000" if size.unit == pb.UNIT_MG_M3 else "look at its unit"
+        return f"is more than {size.most:g} {unit}, which no sensor here measures ({told}): {hint}"
+    if 0 < value < size.least:
+        larger = "mg/m³" if size.unit == pb.UNIT_UG_M3 else "a larger unit"
+        return f"is less than {size.least:g} {unit} and not 0 ({told}): it looks as if it were in {larger}, multiply by 1000"
+    return ""

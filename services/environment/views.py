@@ -1,0 +1,169 @@
+"""Read models: stations, their hours, the air quality of each now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import Heard, microseconds
+from citybrain.services.environment import hours
+
+STATION_EVENTS = (ev.StationRegistered,)
+HOUR_EVENTS = (
+    ev.HourMeasured,
+    ev.AirQualityPublished,
+    ev.AirQualityRetracted,
+    ev.WaterQualityPublished,
+    ev.WaterQualityRetracted,
+)
+AIR_EVENTS = (ev.AirQualityPublished, ev.AirQualityRetracted)
+
+_LAST = 10**10
+"""Seconds since 1970 that no moment reaches: keys that count down from it put the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationRow:
+    """A station: JSON of the contract."""
+
+    station: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HourRow:
+    """An hour of a station: JSON of the contract."""
+
+    hour: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AirRow:
+    """The newest hour of a station that has air quality.
+
+    `begins`: when it began, in microseconds. `air`: JSON of the contract.
+    """
+
+    station_id: str
+    begins: int
+    index: int
+    air: dict[str, Any]
+
+
+def station_key(event: Heard) -> str:
+    """The station."""
+    assert isinstance(event.data, ev.StationRegistered)
+    return event.data.station.station_id
+
+
+def station(row: StationRow | None, event: Heard) -> StationRow | None:
+    """The station as it was registered last."""
+    assert isinstance(event.data, ev.StationRegistered)
+    return StationRow(MessageToDict(event.data.station))
+
+
+def stations(rows: Iterable[StationRow]) -> dict[str, pb.Station]:
+    """All stations by their ids."""
+    found = [read_station(row) for row in rows]
+    return {one.station_id: one for one in found}
+
+
+def read_station(row: StationRow) -> pb.Station:
+    """A row as callers see it."""
+    return ParseDict(row.station, pb.Station())
+
+
+def begins(event: Message) -> int:
+    """When an hour or a day begins, in microseconds since 1970."""
+    return microseconds(getattr(event, "from"))
+
+
+def hour_prefix(station_id: str) -> str:
+    """How the keys of a station's hours begin."""
+    return f"{station_id}/"
+
+
+def hour_key(event: Heard) -> str | None:
+    """The station and the hour, the newest first; None: it is about a day."""
+    data: Any = event.data
+    if getattr(data, "period", pb.PERIOD_HOUR) != pb.PERIOD_HOUR:
+        return None
+    return f"{hour_prefix(data.station_id)}{_LAST - begins(data) // 1_000_000:010d}"
+
+
+def hour(row: HourRow | None, event: Heard) -> HourRow | None:
+    """The hour after an event."""
+    data = event.data
+    if isinstance(data, ev.HourMeasured):
+        shown = pb.StationHour(
+            station_id=data.station_id, means=hours.means(data.sensors, data.medium), revision=data.revision,
+            **{"from": getattr(data, "from")},
+        )  # fmt: skip
+        if row is not None:
+            before = read_hour(row)
+            if before.HasField("air_quality"):
+                shown.air_quality.CopyFrom(before.air_quality)
+            if before.HasField("water_quality"):
+                shown.water_quality.CopyFrom(before.water_quality)
+        return HourRow(MessageToDict(shown))
+    if row is None:
+        return None
+    shown = read_hour(row)
+    match data:
+        case ev.AirQualityPublished():
+            shown.air_quality.CopyFrom(data.air_quality)
+        case ev.AirQualityRetracted():
+            shown.ClearField("air_quality")
+        case ev.WaterQualityPublished():
+            shown.water_quality.CopyFrom(data.water_quality)
+        case ev.WaterQualityRetracted():
+            shown.ClearField("water_quality")
+    return HourRow(MessageToDict(shown))
+
+
+def read_hour(row: HourRow) -> pb.StationHour:
+    """A row as callers see it."""
+    return ParseDict(row.hour, pb.StationHour())
+
+
+def air_key(event: Heard) -> str | None:
+    """The station; None: it is about a day."""
+    data: Any = event.data
+    return str(data.station_id) if data.period == pb.PERIOD_HOUR else None
+
+
+def air(row: AirRow | None, event: Heard) -> AirRow | None:
+    """The newest hour with air quality. An hour before it changes nothing."""
+    data: Any = event.data
+    if row is not None and begins(data) < row.begins:
+        return row
+    if isinstance(data, ev.AirQualityPublished):
+        quality = data.air_quality
+        return AirRow(data.station_id, begins(data), quality.index, MessageToDict(quality))
+    # Retracted, and nothing follows: the station has none until its next hour.
+    return replace(row, air={}, index=-1) if row is not None else None
+
+
+def worst_first(rows: Iterable[AirRow]) -> list[AirRow]:
+    """The stations that have air quality, those with the highest index first, by id where it is the same."""
+    return sorted((row for row in rows if row.air), key=place_in_list)
+
+
+def place_in_list(row: AirRow) -> tuple[int | str, ...]:
+    """What the list is ordered by."""
+    return (-row.index, row.station_id)
+
+
+def read_air(row: AirRow, station: pb.Station) -> pb.StationAir:
+    """A row as callers see it."""
+    shown = pb.StationAir(
+        station_id=row.station_id, name=station.name, in_district=station.district_id,
+        air_quality=ParseDict(row.air, pb.AirQuality()), place=station.place,
+    )  # fmt: skip
+    getattr(shown, "from").FromMicroseconds(row.begins)
+    return shown
