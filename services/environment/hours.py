@@ -140,9 +140,9 @@ def measure(day: Day, station: pb.Station, start: int, values: Values, *, over: 
 
 def _air_of_hour(hour: Hour, measured: ev.HourMeasured) -> list[Message]:
     parts = {
-        quantities.name(mean.quantity): aqi.of_hour(quantities.name(mean.quantity), mean.value)
-        for mean in means(measured.sensors, measured.medium)
-        if mean.covered >= ENOUGH and quantities.name(mean.quantity) in aqi.POLLUTANTS
+        quantities.name(one.quantity): aqi.of_hour(quantities.name(one.quantity), one.value)
+        for one in means(measured.sensors, measured.medium)
+        if one.covered >= ENOUGH and quantities.name(one.quantity) in aqi.POLLUTANTS
     }
     air = _shown(parts, dict.fromkeys(parts, (1, 1)))
     begun = {"from": getattr(measured, "from")}
@@ -154,9 +154,9 @@ def close(day: Day, station: pb.Station, start: int) -> list[Message]:
     """Publishes the air quality of a day that is over. `start`: its beginning. Twice the same is published once."""
     by_hour: dict[str, list[float | None]] = {name: [None] * 24 for name in aqi.POLLUTANTS}
     for number, hour in day.hours.items():
-        for mean in means(hour.sensors.values(), station.medium):
-            if mean.covered >= ENOUGH and quantities.name(mean.quantity) in by_hour:
-                by_hour[quantities.name(mean.quantity)][number] = mean.value
+        for one in means(hour.sensors.values(), station.medium):
+            if one.covered >= ENOUGH and quantities.name(one.quantity) in by_hour:
+                by_hour[quantities.name(one.quantity)][number] = one.value
     parts: dict[str, aqi.PartIndex] = {}
     basis: dict[str, tuple[int, int]] = {}
     for name, hourly in by_hour.items():
@@ -205,9 +205,7 @@ def _shown(parts: Mapping[str, aqi.PartIndex], basis: Mapping[str, tuple[int, in
 
 def _water_of_hour(hour: Hour, measured: ev.HourMeasured, station: pb.Station) -> list[Message]:
     values = {
-        quantities.name(mean.quantity): mean.value
-        for mean in means(measured.sensors, measured.medium)
-        if mean.covered >= ENOUGH
+        quantities.name(one.quantity): one.value for one in means(measured.sensors, measured.medium) if one.covered >= ENOUGH
     }
     found = water_class.classified(values, lake=station.lake)
     water = None if found is None else pb.WaterQuality(
@@ -235,25 +233,26 @@ def means(sensors: Iterable[ev.SensorHour], medium: pb.Medium) -> list[pb.Hourly
     by_quantity: dict[pb.Quantity, list[tuple[float, float]]] = {}
     for sensor in sensors:
         covered = min(1.0, len(sensor.minutes) * max(60, sensor.interval_s) / 3600)
-        by_quantity.setdefault(sensor.quantity, []).append((covered, _mean(sensor.quantity, sensor.values)))
+        by_quantity.setdefault(sensor.quantity, []).append((covered, mean(sensor.quantity, sensor.values)))
     found = []
     for quantity in sorted(by_quantity):
         known = by_quantity[quantity]
         counting = [one for one in known if one[0] >= ENOUGH] or known
         found.append(
             pb.HourlyMean(
-                quantity=quantity, value=_mean(quantity, [value for _, value in counting]),
+                quantity=quantity, value=mean(quantity, [value for _, value in counting]),
                 covered=round(max(covered for covered, _ in counting), 4), unit=quantities.MEASURED[medium][quantity].unit,
             )
         )  # fmt: skip
     return found
 
 
-def _mean(quantity: pb.Quantity, values: Sequence[float]) -> float:
+def mean(quantity: pb.Quantity, values: Sequence[float]) -> float:
+    """The mean of values of a quantity."""
     if quantity == pb.QUANTITY_WIND_DIRECTION:
         east = math.fsum(math.sin(math.radians(value)) for value in values)
         north = math.fsum(math.cos(math.radians(value)) for value in values)
-        return round(math.degrees(math.atan2(east, north)) % 360, 4)
+        return round(math.degrees(math.atan2(east, north)), 4) % 360
     return round(math.fsum(values) / len(values), 4)
 
 

@@ -5,10 +5,13 @@ It is long because every method of the contract stands here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 
+from citybrain.mesh.errors import NotFound
+from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import (
     Caller,
     Clock,
@@ -20,10 +23,23 @@ from citybrain.mesh.service import (
     View,
     Window,
     at,
+    correlate,
+    every,
+    new_id,
     rpc,
     window,
 )
-from citybrain.services.environment import hours, stations, telemetry, views
+from citybrain.services.environment import exceedance, hours, limits, quantities, stations, surroundings, telemetry, views
+from citybrain.services.environment.recent import Recent
+
+
+def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
+    """The key of the board on which exceedances of a quantity are."""
+    return f"{pb.Medium.Name(medium).removeprefix('MEDIUM_').lower()}.{quantities.name(quantity).lower()}"
+
+
+BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASURED.items() for quantity in sizes)
+"""The keys of all boards."""
 
 NOW_US = 3 * hours.HOUR_US
 """An hour that began longer ago is not what the air is like now."""
@@ -38,6 +54,10 @@ class EnvironmentService(Service):
     station_list = View(views.STATION_EVENTS, views.station_key, views.station, row=views.StationRow)
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
+    exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    boards = Streams("board", exceedance.Board, exceedance.evolve, snapshot_every=500)
+    exceedances = Streams("exceedance", surroundings.Followed, surroundings.evolve)
+    recent = Recent()
     batches = Readings()
     # What a sensor could not send for a week still counts.
     sensors = Source(ahead_s=60, behind_s=7 * 86_400, measured=True)
@@ -102,7 +122,7 @@ class EnvironmentService(Service):
         known = self._stations_of(request.readings)
         for station in known.values():
             self.caller.require_district(station.district_id)
-        stations.check(request.readings, known)
+        sensors = stations.check(request.readings, known)
         moments = [
             self.sensors.moment(reading.measured_at, f"readings[{number}].measured_at")
             for number, reading in enumerate(request.readings)
@@ -111,7 +131,8 @@ class EnvironmentService(Service):
         late = [telemetry.is_late(moment, now) for moment in moments]
         self.batches.put(request)
         self._compute_anew([one for one, is_late in zip(request.readings, late, strict=True) if is_late], known)
-        return pb.ReportReadingsResponse(late=sum(late))
+        found = self._look_for_exceedances(request.readings, sensors, known)
+        return pb.ReportReadingsResponse(late=sum(late), exceedance_ids=found)
 
     @window(
         pb.ReportReadingsRequest,
@@ -134,11 +155,83 @@ class EnvironmentService(Service):
         day, _ = hours.day_and_hour(self.clock.now() - hours.DAY_US)
         for station_id, station in sorted(self.station_list.derived(views.stations).items()):
             if station.medium == pb.MEDIUM_AIR:
-                self.days.handle(
-                    f"{station_id}.{day}",
-                    lambda state, station=station: hours.close(state, station, hours.beginning(day)),  # type: ignore[misc]
-                    lambda after, _: after,
-                )
+                close = partial(hours.close, station=station, start=hours.beginning(day))
+                self.days.handle(f"{station_id}.{day}", close, lambda after, _: after)
+
+    # -- exceedances ------------------------------------------------------------------------------------------------------
+
+    @rpc
+    def GetExceedance(self, request: pb.GetExceedanceRequest) -> pb.GetExceedanceResponse:
+        """One exceedance, with the trace that was made last."""
+        row = self.exceedance_list.get(request.exceedance_id)
+        if row is None:
+            raise NotFound(f"there is no exceedance {request.exceedance_id}: ListExceedances has them", "NO_SUCH_EXCEEDANCE")
+        trace = self.exceedances.load(request.exceedance_id).trace
+        return pb.GetExceedanceResponse(exceedance=views.read_exceedance(row), trace=trace)
+
+    @rpc
+    def ListExceedances(self, request: pb.ListExceedancesRequest) -> pb.ListExceedancesResponse:
+        """Newest first, in pages."""
+        rows = [row for _, row in self.exceedance_list.scan() if views.exceedance_is_asked_for(row, request)]
+        page, more = self.paging.page(request, rows, views.exceedance_age, newest_first=True)
+        return pb.ListExceedancesResponse(exceedances=[views.read_exceedance(row) for row in page], next_page_token=more)
+
+    @every(5)
+    def judge_exceedances(self) -> None:
+        """Says which exceedances are verified now, or not, or hold no more, or have ended."""
+        now = self.clock.now()
+        for key in BOARDS:
+            for exceedance_id in exceedance.waiting(self.boards.load(key)):
+                last_above = self.exceedances.load(exceedance_id).last_above
+                correlate(exceedance_id)
+                judge = partial(exceedance.judge, exceedance_id=exceedance_id, now=now, last_above=last_above)
+                self.boards.handle(key, judge, lambda after, _: after, label=exceedance_id)
+
+    @window(
+        pb.ReportReadingsRequest,
+        seconds=telemetry.SURROUNDINGS_S,
+        readings=telemetry.readings,
+        fold=telemetry.fold,
+        late_s=telemetry.SURROUNDINGS_LATE_S,
+    )
+    def follow_exceedances(self, measured: Window) -> None:
+        """Keeps what stations around open exceedances have measured in five minutes."""
+        means = surroundings.means(measured.states, self.station_list.derived(views.stations))
+        steps = self.recent.before((measured.start, means))
+        for key in BOARDS:
+            for exceedance_id, spot in self.boards.load(key).spots.items():
+                if spot.open:
+                    correlate(exceedance_id)
+                    follow = partial(surroundings.follow, spot=spot, steps=steps)
+                    self.exceedances.handle(exceedance_id, follow, lambda after, _: after)
+
+    def _look_for_exceedances(
+        self, readings: Sequence[pb.Reading], sensors: Sequence[pb.Sensor], known: Mapping[str, pb.Station]
+    ) -> list[str]:
+        """Puts readings above a limit, and corrected ones, on the boards.
+
+        Gives the exceedances that they belong to, at most 100.
+        """
+        boards: dict[str, exceedance.Board] = {}
+        touched: dict[str, None] = {}
+        now = timestamp(self.clock.now())
+        for number, (reading, sensor) in enumerate(zip(readings, sensors, strict=True)):
+            station = known[reading.station_id]
+            limit = limits.limit_of(station, sensor.quantity, {})
+            if limit is None:
+                continue
+            key = board_key(station.medium, sensor.quantity)
+            if key not in boards:
+                boards[key] = self.boards.load(key)
+            new = f"exc-{new_id(f'exc{number}').rpartition('-')[2]}"
+            take = partial(exceedance.take, station=station, sensor=sensor, reading=reading, limit=limit, new_id=new, now=now)
+            if decided := take(boards[key]):
+                correlate(decided[0].exceedance_id)  # type: ignore[attr-defined]
+                boards[key] = self.boards.handle(key, take, lambda after, _: after, label=str(number))
+                touched |= {one.exceedance_id: None for one in decided}  # type: ignore[attr-defined]
+        return list(touched)[:100]
+
+    # -- what they share --------------------------------------------------------------------------------------------------
 
     def _stations_of(self, readings: Iterable[pb.Reading]) -> dict[str, pb.Station]:
         """The stations of readings, as far as they are known.

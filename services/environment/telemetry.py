@@ -14,6 +14,12 @@ from citybrain.services.environment.hours import HOUR_US, MINUTE_US
 LATE_S = 300
 """An hour is computed so many seconds after its end. What comes later has it computed anew."""
 
+SURROUNDINGS_S = 300
+"""What stations around an exceedance measure is kept in steps of so many seconds."""
+
+SURROUNDINGS_LATE_S = 60
+"""Such a step is kept so many seconds after its end."""
+
 _CLOSING_US = 10_000_000
 
 Values = dict[str, dict[int, tuple[int, float]]]

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import Heard, microseconds
+from citybrain.services.environment import exceedance as exceedances
 from citybrain.services.environment import hours
 
 STATION_EVENTS = (ev.StationRegistered,)
@@ -23,6 +24,15 @@ HOUR_EVENTS = (
     ev.WaterQualityRetracted,
 )
 AIR_EVENTS = (ev.AirQualityPublished, ev.AirQualityRetracted)
+EXCEEDANCE_EVENTS = (
+    ev.ExceedanceSuspected,
+    ev.ExceedanceSupported,
+    ev.ExceedanceReadingCorrected,
+    ev.ExceedanceVerified,
+    ev.ExceedanceUnverified,
+    ev.ExceedanceRetracted,
+    ev.ExceedanceEnded,
+)
 
 _LAST = 10**10
 """Seconds since 1970 that no moment reaches: keys that count down from it put the newest first."""
@@ -53,6 +63,15 @@ class AirRow:
     begins: int
     index: int
     air: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExceedanceRow:
+    """An exceedance: JSON of the contract. `first`: when it was read first, in microseconds."""
+
+    id: str
+    first: int
+    exceedance: dict[str, Any]
 
 
 def station_key(event: Heard) -> str:
@@ -167,3 +186,64 @@ def read_air(row: AirRow, station: pb.Station) -> pb.StationAir:
     )  # fmt: skip
     getattr(shown, "from").FromMicroseconds(row.begins)
     return shown
+
+
+def exceedance_key(event: Heard) -> str:
+    """The exceedance."""
+    return str(event.data.exceedance_id)  # type: ignore[attr-defined]
+
+
+def exceedance(row: ExceedanceRow | None, event: Heard) -> ExceedanceRow | None:
+    """The exceedance after an event."""
+    data = event.data
+    if isinstance(data, ev.ExceedanceSuspected):
+        board = exceedances.evolve(exceedances.Board(), data)
+        shown = exceedances.show(board.spots[data.exceedance_id])
+        return ExceedanceRow(data.exceedance_id, microseconds(data.reading.measured_at), MessageToDict(shown))
+    if row is None:
+        return None
+    shown = read_exceedance(row)
+    match data:
+        case ev.ExceedanceSupported():
+            _having(shown, data.reading)
+        case ev.ExceedanceReadingCorrected():
+            _having(shown, data.reading, above=data.above)
+        case ev.ExceedanceVerified():
+            shown.state = pb.EXCEEDANCE_STATE_VERIFIED
+        case ev.ExceedanceUnverified():
+            shown.state, shown.reason = pb.EXCEEDANCE_STATE_UNVERIFIED, data.reason
+        case ev.ExceedanceRetracted():
+            shown.state, shown.reason = pb.EXCEEDANCE_STATE_RETRACTED, data.reason
+        case ev.ExceedanceEnded():
+            shown.state = pb.EXCEEDANCE_STATE_ENDED
+    return replace(row, exceedance=MessageToDict(shown))
+
+
+def _having(shown: pb.Exceedance, reading: pb.SupportingReading, *, above: bool = True) -> None:
+    """Puts a reading in the place of the one of its sensor, or takes that out."""
+    whose = reading.station_id, reading.sensor_id
+    readings = [one for one in shown.readings if (one.station_id, one.sensor_id) != whose]
+    readings += [reading] if above else []
+    low = bool(shown.readings) and shown.readings[0].value < shown.limit
+    del shown.readings[:]
+    shown.readings.extend(sorted(readings, key=lambda one: (one.station_id, one.sensor_id)))
+    if readings:
+        shown.value = (min if low else max)(one.value for one in readings)
+
+
+def read_exceedance(row: ExceedanceRow) -> pb.Exceedance:
+    """A row as callers see it."""
+    return ParseDict(row.exceedance, pb.Exceedance())
+
+
+def exceedance_age(row: ExceedanceRow) -> tuple[int | str, ...]:
+    """What exceedances are ordered by; it never changes of one."""
+    return (row.first, row.id)
+
+
+def exceedance_is_asked_for(row: ExceedanceRow, request: pb.ListExceedancesRequest) -> bool:
+    """Whether a list with this question shows it."""
+    one = row.exceedance
+    return (not request.states or pb.ExceedanceState.Value(one["state"]) in request.states) and (
+        not request.district_id or one.get("districtId") == request.district_id
+    )

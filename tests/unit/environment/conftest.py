@@ -65,9 +65,8 @@ def to_the_hour(environment: Running, past_s: float = 0) -> int:
 
 @pytest.fixture
 def environment() -> Iterator[Running]:
-    """The service, with one air station, at a full hour."""
+    """The service, with one air station, at 8 o'clock in the morning."""
     with running(EnvironmentService) as service:
         service.fire("RegisterStation", pb.RegisterStationRequest(station=station()))
         service.rest()
-        to_the_hour(service)
         yield service

@@ -1,0 +1,79 @@
+"""The limits above which a reading is an exceedance, as data with the standard that each is from. Pure.
+
+*Air*: means of an hour for areas of the second kind (GB 3095-2012, table 1, grade II: where people live, work, trade). A
+sensor's value over a shorter time is held against them: that is a suspicion, which a second sensor has to confirm. PM2.5 and
+PM10 have limits of a day and a year only, so no single reading of them exceeds one; the index shows them.
+
+*Water*: the class that the water is to have (`water_target` of its station); without one no limit holds. GB 3838-2002, table 1.
+
+*Soil*: the screening values for land of the second kind (industry, traffic, offices), GB 36600-2018, table 1.
+
+*Stacks*: the permit of the source.
+
+A value at a limit does not exceed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from citybrain.environment.v1 import environment_service_pb2 as pb
+
+from citybrain.services.environment import quantities, water_class
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit, in the unit of its quantity. `least`: values below it exceed (of oxygen in water), else those above."""
+
+    value: float
+    standard: str
+    least: bool = False
+
+    def exceeded(self, value: float) -> bool:
+        """Whether a value exceeds it."""
+        return value < self.value if self.least else value > self.value
+
+
+_AIR = "GB 3095-2012, table 1, grade II, 1 h"
+_SOIL = "GB 36600-2018, table 1, screening value, class 2"
+
+AIR: Mapping[pb.Quantity, Limit] = {
+    pb.QUANTITY_SO2: Limit(500, _AIR),
+    pb.QUANTITY_NO2: Limit(200, _AIR),
+    pb.QUANTITY_CO: Limit(10, _AIR),
+    pb.QUANTITY_O3: Limit(200, _AIR),
+}
+SOIL: Mapping[pb.Quantity, Limit] = {
+    pb.QUANTITY_ARSENIC: Limit(60, _SOIL),
+    pb.QUANTITY_CADMIUM: Limit(65, _SOIL),
+    pb.QUANTITY_LEAD: Limit(800, _SOIL),
+    pb.QUANTITY_MERCURY: Limit(38, _SOIL),
+}
+
+
+def limit_of(station: pb.Station, quantity: pb.Quantity, permits: Mapping[str, pb.Permit]) -> Limit | None:
+    """The limit of a quantity at a station; None: there is none. `permits`: of sources, by their ids."""
+    match station.medium:
+        case pb.MEDIUM_AIR:
+            return AIR.get(quantity)
+        case pb.MEDIUM_SOIL:
+            return SOIL.get(quantity)
+        case pb.MEDIUM_WATER:
+            return _water(station, quantity)
+    permit = permits.get(station.source_id)
+    for one in permit.pollutants if permit is not None else ():
+        if one.quantity == quantity and one.limit_mg_m3:
+            return Limit(one.limit_mg_m3, f"permit {permit.number}" if permit is not None else "")
+    return None
+
+
+def _water(station: pb.Station, quantity: pb.Quantity) -> Limit | None:
+    name, target = quantities.name(quantity), int(station.water_target)
+    if not 1 <= target <= 5 or name not in water_class.LIMITS:
+        return None
+    lake = station.lake and name == "TOTAL_PHOSPHORUS"
+    values = water_class.LAKE_PHOSPHORUS if lake else water_class.LIMITS[name]
+    standard = f"{water_class.STANDARD}, table 1, class {['I', 'II', 'III', 'IV', 'V'][target - 1]}"
+    return Limit(values[target - 1], standard, least=name == "DISSOLVED_OXYGEN")

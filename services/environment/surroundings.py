@@ -1,0 +1,119 @@
+"""What stations around an exceedance measure while it goes on, in steps of five minutes, and the trace that is made of it.
+Pure.
+
+Readings are telemetry. Around an exceedance they become events, with the wind: so a trace can be made again from them, and
+they are evidence. How far around is a proposal of this project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+from google.protobuf.message import Message
+
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.services.environment import hours, places
+from citybrain.services.environment.exceedance import REACH_M, Spot
+from citybrain.services.environment.telemetry import SURROUNDINGS_S, Values
+
+AROUND_M = 15_000
+"""Stations so near are kept, in metres."""
+
+MOST_STATIONS = 100
+"""Of more, the nearest are kept."""
+
+BEFORE = 12
+"""So many steps before the first one of an exceedance are kept too: an hour."""
+
+WIND = (pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION)
+
+Step = tuple[int, Sequence[ev.StationMean]]
+"""When five minutes begin (microseconds since 1970), and what all stations measured in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """An exceedance as it was followed.
+
+    `last_above`: until when a sensor read above the limit, in microseconds; 0: nothing was kept yet.
+    """
+
+    steps: tuple[ev.SurroundingsMeasured, ...] = ()
+    last_above: int = 0
+    trace: pb.Trace | None = None
+
+
+def evolve(followed: Followed, event: Message) -> Followed:
+    """What is known after an event."""
+    if isinstance(event, ev.SurroundingsMeasured):
+        end = microseconds(getattr(event, "from")) + SURROUNDINGS_S * 1_000_000
+        last = max(followed.last_above, end) if event.above else followed.last_above
+        return replace(followed, steps=(*followed.steps, event), last_above=last)
+    if isinstance(event, ev.SourceTraced):
+        return replace(followed, trace=event.trace)
+    return followed
+
+
+def means(states: Mapping[str, Values], stations: Mapping[str, pb.Station]) -> list[ev.StationMean]:
+    """The mean of each quantity at each station over five minutes."""
+    found = []
+    for station_id in sorted(states.keys() & stations.keys()):
+        station = stations[station_id]
+        sensors = {sensor.sensor_id: sensor for sensor in station.sensors}
+        by_quantity: dict[pb.Quantity, list[float]] = {}
+        for sensor_id, minutes in states[station_id].items():
+            if sensor_id in sensors:
+                by_quantity.setdefault(sensors[sensor_id].quantity, []).extend(value for _, value in minutes.values())
+        found += [
+            ev.StationMean(
+                station_id=station_id, quantity=quantity, value=hours.mean(quantity, values), readings=len(values),
+                place=station.place,
+            )
+            for quantity, values in sorted(by_quantity.items())
+        ]  # fmt: skip
+    return found
+
+
+def follow(followed: Followed, spot: Spot, steps: Iterable[Step]) -> list[Message]:
+    """Keeps steps around an exceedance, each once."""
+    suspected = spot.suspected
+    known = {microseconds(getattr(step, "from")) for step in followed.steps}
+    kept: list[Message] = []
+    for start, measured in steps:
+        near = sorted(
+            (metres, number)
+            for number, one in enumerate(measured)
+            if one.quantity in (suspected.quantity, *WIND)
+            and (metres := places.apart_m(suspected.place, one.place)) <= AROUND_M
+        )
+        if not near or start in known:
+            continue
+        stations = list(dict.fromkeys(measured[number].station_id for _, number in near))[:MOST_STATIONS]
+        around = [measured[number] for _, number in near if measured[number].station_id in stations]
+        above = any(
+            one.quantity == suspected.quantity and places.apart_m(suspected.place, one.place) <= REACH_M[suspected.medium] + 1
+            and _beyond(suspected, one.value)
+            for one in around
+        )  # fmt: skip
+        kept.append(
+            ev.SurroundingsMeasured(
+                exceedance_id=suspected.exceedance_id, means=around, district_id=suspected.district_id, above=above,
+                **{"from": timestamp(start)},
+            )
+        )  # fmt: skip
+    return kept
+
+
+def _beyond(suspected: ev.ExceedanceSuspected, value: float) -> bool:
+    low = suspected.reading.value < suspected.limit
+    return value < suspected.limit if low else value > suspected.limit
+
+
+def traced(followed: Followed, spot_district: str, trace: pb.Trace) -> list[Message]:
+    """Keeps a trace. The same one again is no news."""
+    if followed.trace == trace:
+        return []
+    return [ev.SourceTraced(exceedance_id=trace.exceedance_id, trace=trace, district_id=spot_district)]

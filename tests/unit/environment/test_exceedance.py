@@ -1,0 +1,283 @@
+"""Exceedances: suspected, verified by a second sensor, unverified, retracted, ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+
+from citybrain.mesh.errors import NotFound
+from citybrain.mesh.testing import Running
+from citybrain.services.environment import limits
+from tests.unit.environment.conftest import DAY, now, reading, send, station
+
+SO2, PM = pb.QUANTITY_SO2, pb.QUANTITY_PM2_5
+VERDICTS = (ev.ExceedanceVerified, ev.ExceedanceUnverified, ev.MaintenanceAsked, ev.ExceedanceRetracted, ev.ExceedanceEnded)
+MINUTE = 60
+# About 1 km, 4.9 km and 5.1 km to the east of the first station.
+NEAR, AT_THE_EDGE, FAR = 120.1604, 120.2009, 120.2030
+
+
+def told(environment: Running) -> list[str]:
+    environment.rest()
+    return [type(event.data).__name__ for event in environment.events(*VERDICTS)]
+
+
+def shown(environment: Running, **question: Any) -> list[pb.Exceedance]:
+    environment.rest()
+    return list(environment.fire("ListExceedances", pb.ListExceedancesRequest(**question)).exceedances)
+
+
+@pytest.fixture
+def two(environment: Running) -> Running:
+    """Two stations, a kilometre apart."""
+    environment.fire("RegisterStation", pb.RegisterStationRequest(station=station("b1", NEAR, district_id="gongshu")))
+    environment.rest()
+    return environment
+
+
+def test_a_reading_at_the_limit_raises_nothing_and_one_above_is_suspected(environment: Running) -> None:
+    at = now(environment)
+    assert not send(environment, reading(SO2, 500, at), reading(PM, 900, at + 1)).exceedance_ids
+    (found,) = send(environment, reading(SO2, 500.1, at + 60 - 60)).exceedance_ids
+    (one,) = shown(environment)
+    assert (one.exceedance_id, one.state, one.value, one.limit) == (found, pb.EXCEEDANCE_STATE_SUSPECTED, 500.1, 500)
+    assert (one.standard, one.unit, one.district_id) == ("GB 3095-2012, table 1, grade II, 1 h", pb.UNIT_UG_M3, "xihu")
+    assert told(environment) == []
+
+
+@pytest.mark.parametrize(("seconds", "verified"), [(0, True), (900, True), (901, False)])
+def test_a_second_station_verifies_it_within_15_minutes(two: Running, seconds: int, verified: bool) -> None:
+    at = now(two)
+    (one,) = send(two, reading(SO2, 620, at)).exceedance_ids
+    two.advance(850)
+    two.rest()
+    assert told(two) == []
+    two.advance(49)
+    send(two, reading(SO2, 810, at + seconds, "b1"))
+    two.advance(5)
+    if not verified:
+        assert "ExceedanceVerified" not in told(two)
+        return
+    assert told(two) == ["ExceedanceVerified"]
+    (event,) = two.events(ev.ExceedanceVerified)
+    data: Any = event.data
+    assert (data.exceedance_id, data.value, data.limit, list(data.station_ids)) == (one, 810, 500, ["a1", "b1"])
+    assert (data.first_at.seconds, data.district_id, event.stored.correlation_id) == (at, "xihu", one)
+    assert (data.place.longitude, data.standard) == (120.15, "GB 3095-2012, table 1, grade II, 1 h")
+
+
+def test_another_sensor_of_the_station_verifies_it_too_and_the_same_one_again_does_not(environment: Running) -> None:
+    twin = station()
+    twin.sensors.append(pb.Sensor(sensor_id="so2-b", quantity=SO2, interval_s=60))
+    environment.fire("RegisterStation", pb.RegisterStationRequest(station=twin))
+    at = now(environment)
+    send(environment, reading(SO2, 620, at))
+    environment.advance(120)
+    send(environment, reading(SO2, 630, at + 120), reading(SO2, 640, at + 61))
+    environment.advance(10)
+    assert told(environment) == []
+    send(environment, reading(SO2, 650, at + 125, sensor_id="so2-b"))
+    environment.advance(5)
+    assert told(environment) == ["ExceedanceVerified"]
+
+
+@pytest.mark.parametrize(("longitude", "together"), [(AT_THE_EDGE, True), (FAR, False)])
+def test_only_a_station_within_5_km_verifies_it(environment: Running, longitude: float, together: bool) -> None:
+    environment.fire("RegisterStation", pb.RegisterStationRequest(station=station("b1", longitude)))
+    environment.rest()
+    at = now(environment)
+    send(environment, reading(SO2, 620, at), reading(SO2, 620, at, "b1"))
+    environment.advance(5)
+    assert told(environment) == (["ExceedanceVerified"] if together else [])
+    assert len(shown(environment)) == (1 if together else 2)
+
+
+def test_where_nobody_verifies_it_maintenance_is_asked_for_once_a_day(environment: Running) -> None:
+    at = now(environment)
+    (one,) = send(environment, reading(SO2, 620, at)).exceedance_ids
+    environment.advance(900)
+    assert told(environment) == []
+    environment.advance(5)
+    assert told(environment) == ["ExceedanceUnverified", "MaintenanceAsked"]
+    (event,) = environment.events(ev.MaintenanceAsked)
+    data: Any = event.data
+    assert (data.station_id, data.sensor_id, data.district_id, data.maintenance_id) == ("a1", "so2", "xihu", one)
+    assert "read SO2 of 620" in data.reason and data.place.latitude == 30.25 and data.asked_at.seconds == at + 905
+    assert shown(environment)[0].reason == data.reason
+    # The sensor goes on to read too high: whoever was asked knows it.
+    assert not send(environment, reading(SO2, 700, at + 900)).exceedance_ids
+    environment.advance(DAY)
+    assert send(environment, reading(SO2, 700, at + DAY + 60)).exceedance_ids
+
+
+def test_a_sensor_that_nobody_confirmed_confirms_another_one(two: Running) -> None:
+    at = now(two)
+    send(two, reading(SO2, 620, at))
+    two.advance(1200)
+    two.rest()
+    send(two, reading(SO2, 640, at + 1200, "b1"))
+    send(two, reading(SO2, 650, at + 1201))
+    two.advance(5)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked", "ExceedanceVerified"]
+
+
+def test_a_corrected_reading_that_was_needed_retracts_it_and_one_that_was_not_does_not(two: Running) -> None:
+    two.fire("RegisterStation", pb.RegisterStationRequest(station=station("c1", NEAR, 30.251)))
+    two.rest()
+    at = now(two)
+    (one,) = send(two, *(reading(SO2, 700, at, name) for name in ("a1", "b1", "c1"))).exceedance_ids
+    two.advance(5)
+    # Another value above the limit, then below it: two others still say so.
+    for value in (900, 70):
+        assert list(send(two, reading(SO2, value, at, "b1")).exceedance_ids) == [one]
+        two.advance(5)
+        assert told(two) == ["ExceedanceVerified"]
+    assert [(each.station_id, each.value) for each in shown(two)[0].readings] == [("a1", 700), ("c1", 700)]
+    # Another minute of a sensor corrects nothing.
+    send(two, reading(SO2, 70, at + 60, "c1"))
+    two.advance(60)
+    assert told(two) == ["ExceedanceVerified"]
+    send(two, reading(SO2, 70, at, "c1"))
+    two.advance(5)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceRetracted"]
+    (event,) = two.events(ev.ExceedanceRetracted)
+    assert (event.data.verified, event.data.district_id) == (True, "xihu")  # type: ignore[attr-defined]
+    assert shown(two)[0].state == pb.EXCEEDANCE_STATE_RETRACTED
+
+
+def test_a_suspicion_whose_only_reading_was_wrong_is_retracted_and_nobody_is_sent(environment: Running) -> None:
+    at = now(environment)
+    send(environment, reading(SO2, 620, at))
+    send(environment, reading(SO2, 62, at))
+    environment.advance(1000)
+    assert told(environment) == ["ExceedanceRetracted"]
+
+
+def test_one_that_has_ended_is_retracted_too_when_its_readings_are_corrected_days_later(two: Running) -> None:
+    at = now(two)
+    send(two, reading(SO2, 700, at), reading(SO2, 700, at, "b1"))
+    two.advance(5699)
+    assert told(two) == ["ExceedanceVerified"]
+    two.advance(6)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+    two.advance(2 * DAY)
+    send(two, reading(SO2, 30, at, "b1"))
+    two.advance(5)
+    assert told(two)[-1] == "ExceedanceRetracted"
+
+
+def test_it_goes_on_while_any_sensor_around_reads_above_the_limit_and_is_one(two: Running) -> None:
+    at = now(two)
+    (one,) = send(two, reading(SO2, 700, at), reading(SO2, 700, at, "b1")).exceedance_ids
+    two.advance(3600)
+    send(two, reading(SO2, 600, at + 3600, "b1"))
+    two.advance(3600)
+    two.rest()
+    assert told(two) == ["ExceedanceVerified"]
+    assert len(shown(two)) == 1
+    two.advance(2200)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+    # What comes after it is another one.
+    (other,) = send(two, reading(SO2, 700, at + 9000)).exceedance_ids
+    assert other != one
+
+
+def test_what_stations_around_measured_is_kept_with_the_wind_from_an_hour_before(two: Running) -> None:
+    windy = station("w1", NEAR, 30.26, quantities=(pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION, SO2, PM))
+    for one in (windy, station("far", 120.5, 30.25)):
+        two.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    two.rest()
+    at = now(two)
+    for step in range(3):
+        told_at = at + 300 * step
+        wind = [
+            reading(pb.QUANTITY_WIND_SPEED, 3, told_at, "w1"),
+            reading(pb.QUANTITY_WIND_DIRECTION, 350 if step == 0 else 10, told_at, "w1"),
+            reading(pb.QUANTITY_WIND_DIRECTION, 10, told_at + 60, "w1"),
+        ]
+        two.advance(told_at + 61 - now(two))
+        so2 = [reading(SO2, 700 if step == 2 and name != "far" else 20, told_at, name) for name in ("a1", "b1", "far")]
+        send(two, *wind, *so2, reading(PM, 30, told_at, "w1"))
+    two.advance(400)
+    two.rest()
+    steps: list[Any] = [event.data for event in two.events(ev.SurroundingsMeasured)]
+    assert [getattr(one, "from").seconds for one in steps] == [at, at + 300, at + 600]
+    assert [one.above for one in steps] == [False, False, True]
+    first = {(one.station_id, one.quantity): one.value for one in steps[0].means}
+    # North, the mean of 350 and 10 degrees; no PM2.5, which it is not about; nothing of a station 30 km away.
+    assert first == {
+        ("a1", SO2): 20, ("b1", SO2): 20, ("w1", pb.QUANTITY_WIND_SPEED): 3, ("w1", pb.QUANTITY_WIND_DIRECTION): 0
+    }  # fmt: skip
+
+
+def test_a_district_reports_a_reading_that_confirms_an_exceedance_of_another_one(two: Running) -> None:
+    at = now(two)
+    send(two, reading(SO2, 700, at), district="xihu")
+    send(two, reading(SO2, 700, at, "b1"), district="gongshu")
+    two.advance(5)
+    assert told(two) == ["ExceedanceVerified"]
+    assert [one.district_id for one in shown(two)] == ["xihu"]
+    listed = two.fire("ListExceedances", pb.ListExceedancesRequest(), district="gongshu").exceedances
+    assert not listed
+
+
+def test_exceedances_are_listed_newest_first_by_state_in_pages(two: Running) -> None:
+    at = now(two)
+    send(two, reading(SO2, 700, at), reading(SO2, 700, at, "b1"))
+    two.advance(60)
+    send(two, reading(pb.QUANTITY_CO, 12, at + 60))
+    two.advance(5)
+    assert [one.quantity for one in shown(two)] == [pb.QUANTITY_CO, SO2]
+    assert [one.quantity for one in shown(two, states=[pb.EXCEEDANCE_STATE_VERIFIED])] == [SO2]
+    assert [one.quantity for one in shown(two, district_id="gongshu")] == []
+    first = two.fire("ListExceedances", pb.ListExceedancesRequest(page_size=1))
+    rest = two.fire("ListExceedances", pb.ListExceedancesRequest(page_size=1, page_token=first.next_page_token))
+    assert [page.exceedances[0].quantity for page in (first, rest)] == [pb.QUANTITY_CO, SO2]
+    one = two.fire("GetExceedance", pb.GetExceedanceRequest(exceedance_id=rest.exceedances[0].exceedance_id))
+    assert one.exceedance == rest.exceedances[0] and not one.HasField("trace")
+    with pytest.raises(NotFound):
+        two.fire("GetExceedance", pb.GetExceedanceRequest(exceedance_id="exc-000000000000"))
+
+
+# -- limits -------------------------------------------------------------------------------------------------------------------
+
+
+def test_limits_of_water_are_those_of_the_class_that_it_is_to_have() -> None:
+    river = pb.Station(medium=pb.MEDIUM_WATER, water_target=pb.WATER_CLASS_III)
+    ammonia = limits.limit_of(river, pb.QUANTITY_AMMONIA_NITROGEN, {})
+    assert ammonia == limits.Limit(1, "GB 3838-2002, table 1, class III")
+    oxygen = limits.limit_of(river, pb.QUANTITY_DISSOLVED_OXYGEN, {})
+    assert oxygen is not None and oxygen.exceeded(4.9) and not oxygen.exceeded(5) and not oxygen.exceeded(9)
+    lake = limits.limit_of(
+        pb.Station(medium=pb.MEDIUM_WATER, water_target=pb.WATER_CLASS_III, lake=True), pb.QUANTITY_TOTAL_PHOSPHORUS, {}
+    )
+    assert lake is not None and lake.value == 0.05
+    assert limits.limit_of(pb.Station(medium=pb.MEDIUM_WATER), pb.QUANTITY_COD, {}) is None
+
+
+def test_limits_of_a_stack_are_those_of_its_permit() -> None:
+    stack = pb.Station(medium=pb.MEDIUM_STACK, source_id="s1")
+    permit = pb.Permit(number="P-7", pollutants=[pb.PermittedPollutant(quantity=SO2, limit_mg_m3=35)])
+    assert limits.limit_of(stack, SO2, {"s1": permit}) == limits.Limit(35, "permit P-7")
+    assert limits.limit_of(stack, pb.QUANTITY_NOX, {"s1": permit}) is None
+    assert limits.limit_of(stack, SO2, {}) is None
+    soil = limits.limit_of(pb.Station(medium=pb.MEDIUM_SOIL), pb.QUANTITY_LEAD, {})
+    assert soil is not None and soil.value == 800
+
+
+def test_too_little_oxygen_is_an_exceedance_and_the_lowest_value_is_told(environment: Running) -> None:
+    for name, longitude in (("w1", 120.15), ("w2", NEAR)):
+        river = station(
+            name, longitude, medium=pb.MEDIUM_WATER, quantities=[pb.QUANTITY_DISSOLVED_OXYGEN], water_target=pb.WATER_CLASS_III
+        )
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
+    environment.rest()
+    at = now(environment)
+    for name, value in (("w1", 4.0), ("w2", 3.0)):
+        send(environment, reading(pb.QUANTITY_DISSOLVED_OXYGEN, value, at, name, unit=pb.UNIT_MG_L))
+    environment.advance(5)
+    assert told(environment) == ["ExceedanceVerified"]
+    assert shown(environment)[0].value == 3.0
