@@ -94,13 +94,13 @@ def district_of(subject: Subject) -> str:
 
 
 def kind_of(ref: pb.SubjectRef, subject: Subject) -> pb.SubjectKind:
-    """What a subject is, by the number that it was named with; by its id alone: as it is known."""
+    """What a subject is, by the number that it was named with; by its id alone: as it is known, or as the caller says."""
     match ref.WhichOneof("who"):
         case "uscc":
             return pb.SUBJECT_KIND_FIRM
         case "citizen_id":
             return pb.SUBJECT_KIND_CITIZEN
-    return subject.kind
+    return subject.kind or ref.kind
 
 
 def register(subject: Subject, subject_id: str, kind: pb.SubjectKind, request: pb.RegisterSubjectRequest) -> list[Message]:

@@ -292,9 +292,10 @@ def _number(ref: pb.SubjectRef) -> tuple[str, str]:
 
 
 def _require_kind(kind: pb.SubjectKind, subject_id: str) -> None:
-    """NotFound: a subject was named by its id, and nobody has brought its number before."""
+    """NotFound: a subject was named by its id, and nobody has said what it is."""
     if not kind:
-        raise NotFound(f"nothing is known of {subject_id}: name it by its number the first time", "NO_SUCH_SUBJECT")
+        problem = f"nothing is known of {subject_id}: name it by its number the first time, or say what it is (kind)"
+        raise NotFound(problem, "NO_SUCH_SUBJECT")
 
 
 def _area_stream(key: areas.AreaKey) -> str:

@@ -100,6 +100,10 @@ def test_by_its_id_alone_nobody_is_made_known(credit: Running) -> None:
             call()
     with pytest.raises(NotFound, match="nothing is known"):
         get(credit)
+    # A service has made the id from a number, and says what it is.
+    told = pb.SubjectRef(subject_id="per-fedcba9876543210", kind=pb.SUBJECT_KIND_FIRM)
+    added(credit, ref=told)
+    assert get(credit, told).kind == pb.SUBJECT_KIND_FIRM
     known = pb.SubjectRef(subject_id=register(credit))
     assert added(credit, ref=known).state == STANDING
 
