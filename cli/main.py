@@ -26,6 +26,7 @@ from citybrain.cli import (
     dev,
     engines,
     events,
+    evidence,
     gateway,
     log,
     new,
@@ -306,6 +307,7 @@ app.add_typer(events.app)
 app.add_typer(sagas.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)
+app.add_typer(evidence.app)
 app.add_typer(new.app)
 app.command()(dev.dev)
 app.command()(gateway.gateway)
