@@ -170,10 +170,16 @@ class Windows(CityEntrypoint):
             return
         clock = self.container.process.clock
         now = clock.now()
-        # The next moment at which a window can be closed.
-        self._timer = clock.at(now - (now - self._late_us) % self._length + self._length, self._tick)
         if self._service_models.leadership.take():
             await clock.carry_out(self._close(now))
+        if self._stopped:
+            return
+        # The next moment at which a window can be closed. If city time leaps, moments at which none can be are left out:
+        # a leap of a day is not 86,400 looks at a window of a second.
+        first = min(self._open, default=None)
+        nothing_until = clock.heading_for() if first is None else first + self._length + self._late_us
+        base = max(now, nothing_until - self._length)
+        self._timer = clock.at(base - (base - self._late_us) % self._length + self._length, self._tick)
 
     async def _close(self, now: int) -> None:
         await self._ready.wait()

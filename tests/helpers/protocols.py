@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import importlib
 import json
 import re
 import struct
@@ -24,16 +23,10 @@ from citybrain.local.contracts import descriptors
 from citybrain.mesh.events import message_class
 from citybrain.mesh.manifest import find_manifests
 from citybrain.mesh.startup.serve import rooms
+from tests.helpers.contracts import load_contracts
 
 # So that every method is known, and events inside of answers in JSON can be read.
-for _name, _service in {
-    **{name: name for name in ("audit", "district_hub", "emergency_command", "health", "identity", "safety", "traffic")},
-    "sagas": "saga",
-}.items():  # fmt: skip
-    importlib.import_module(f"citybrain.{_name}.v1.{_service}_service_pb2")
-    importlib.import_module(f"citybrain.{_name}.v1.{'records' if _name == 'audit' else 'events'}_pb2")
-importlib.import_module("citybrain.catalogue.v1.catalogue_service_pb2")
-importlib.import_module("citybrain.clock.v1.clock_pb2")
+load_contracts()
 
 LIMIT_S = 30
 GATEWAY = "citybrain.gateway"

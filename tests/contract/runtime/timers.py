@@ -66,6 +66,14 @@ class TimersContract(RuntimeContract):
             probe.advance(BEGIN + 130)
             assert probe.notes("minute")[1:] == [f"{BEGIN + 60} [('a', 100.0)] late 0 ahead 0"]
 
+    def test_a_leap_of_a_century_tells_the_windows_before_it_and_looks_at_none_that_it_leapt_over(self, tmp_path: Path) -> None:
+        with self.probe(tmp_path / "data", driven=True) as probe:
+            probe.advance(BEGIN)
+            report(probe, [("a", 1, 1), ("a", 61, 2)])
+            # Each look takes the disk: at one a minute this would take days.
+            probe.advance(BEGIN + 36_500 * DAY)
+            assert [note.split()[0] for note in probe.notes("minute")] == [str(BEGIN), str(BEGIN + 60)]
+
     def test_readings_that_come_too_late_are_left_out_and_counted(self, tmp_path: Path) -> None:
         with self.probe(tmp_path / "data", driven=True) as probe:
             probe.advance(BEGIN)
