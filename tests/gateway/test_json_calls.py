@@ -327,7 +327,7 @@ def test_nesting_without_end_is_refused_and_costs_nobody_anything(city: City, op
 
 
 def sample(part: Any, components: Any) -> Any:
-    """A value as a schema describes it, with all fields."""
+    """A value as a schema describes it, with all fields; of those of which there may be only one, with the first."""
     name = part.get("$ref", "").rpartition("/")[2]
     schema = (components["schemas"][name] if name else {}) | part
     if "enum" in schema:
@@ -338,7 +338,9 @@ def sample(part: Any, components: Any) -> Any:
         # A duration.
         return "1.500s"
     if schema["type"] == "object":
-        return {key: sample(field, components) for key, field in schema["properties"].items()}
+        choices = [one["oneOf"] for one in schema.get("allOf", ())]
+        others = {name for choice in choices for one in choice[1:] for name in one.get("required", ())}
+        return {key: sample(field, components) for key, field in schema["properties"].items() if key not in others}
     if schema["type"] == "array":
         return [sample(schema["items"], components)]
     plain = {"string": "1" if schema.get("format") in ("int64", "uint64") else "一", "boolean": True}

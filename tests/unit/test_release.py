@@ -128,7 +128,7 @@ def test_the_wheel_of_the_client_has_the_contracts_and_nothing_of_the_mesh(tmp_p
 
 @pytest.mark.parametrize(
     ("missing", "command", "extra"),
-    [("sumolib", ["demo"], "demo"), ("numpy", ["demo"], "demo"), ("jgo", ["engines", "up"], "engines")],
+    [("sumolib", ["demo"], "demo"), ("wntr", ["demo", "burst"], "networks"), ("jgo", ["engines", "up"], "engines")],
 )
 def test_what_belongs_to_an_extra_that_is_not_installed_is_named_with_how_to_get_it(
     tmp_path: Path, missing: str, command: list[str], extra: str

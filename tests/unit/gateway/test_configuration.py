@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from citybrain.options.v1 import options_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 from pydantic import ValidationError
 
 from citybrain.gateway import configuration as made
@@ -188,11 +188,17 @@ def test_only_what_was_not_carried_out_is_tried_again() -> None:
 def test_only_what_may_be_repeated_is_tried_again_where_it_may_have_been_begun() -> None:
     paths = by_path(bootstrap(MANIFESTS, DESCRIPTORS, settings()))
     again = {path for path, action in paths.items() if "unavailable" in action.get("retry_policy", {}).get("retry_on", "")}
-    health = "/citybrain.health.v1.HealthService"
-    # Their contracts say that they may be repeated.
-    unit = "/citybrain.safety.v1.SafetyService/RegisterUnit"
-    marked = {f"{health}/RegisterAmbulance", f"{health}/RegisterHospital", unit}
-    assert again == marked | {route.path for route in routes(MANIFESTS, DESCRIPTORS) if route.scope.endswith(".read")}
+    marked = {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in FileDescriptorSet.FromString(DESCRIPTORS).file
+        for service in file.service
+        for method in service.method
+        if method.options.idempotency_level in (MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS)
+    }
+    assert "/citybrain.health.v1.HealthService/RegisterHospital" in marked
+    open_ones = {route.path: route for route in routes(MANIFESTS, DESCRIPTORS)}
+    reads = {path for path, route in open_ones.items() if route.scope.endswith(".read")}
+    assert again == (marked & open_ones.keys()) | reads
 
 
 def test_a_service_is_asked_for_its_own_health_and_what_belongs_to_none_for_the_whole_process() -> None:
