@@ -31,6 +31,13 @@ def metres_from(origin: Place, place: Place) -> tuple[float, float]:
     return math.radians(place.longitude - origin.longitude) * EARTH_M * math.cos(middle), north
 
 
+def at_metres(origin: Place, east_m: float, north_m: float) -> Place:
+    """The place that is so far to the east and to the north of `origin`."""
+    latitude = origin.latitude + math.degrees(north_m / EARTH_M)
+    middle = math.radians((latitude + origin.latitude) / 2)
+    return Place(longitude=origin.longitude + math.degrees(east_m / EARTH_M / math.cos(middle)), latitude=latitude)
+
+
 def apart_m(one: Place, other: Place) -> float:
     """The distance of two places in metres."""
     return math.hypot(*metres_from(one, other))

@@ -5,17 +5,20 @@ It is long because every method of the contract stands here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
+from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.identifiers import uscc
 from citybrain.mesh.service import (
     Caller,
     Clock,
     Paging,
+    People,
     Readings,
     Service,
     Source,
@@ -26,10 +29,24 @@ from citybrain.mesh.service import (
     correlate,
     every,
     new_id,
+    off_loop,
     rpc,
     window,
 )
-from citybrain.services.environment import exceedance, hours, limits, quantities, stations, surroundings, telemetry, views
+from citybrain.services.environment import (
+    exceedance,
+    hours,
+    limits,
+    quantities,
+    source_views,
+    sources,
+    stations,
+    surroundings,
+    telemetry,
+    traced,
+    tracing,
+    views,
+)
 from citybrain.services.environment.recent import Recent
 
 
@@ -40,6 +57,12 @@ def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
 
 BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASURED.items() for quantity in sizes)
 """The keys of all boards."""
+
+SCANNED = 500
+"""So many rows of a read model are read at a time."""
+
+NOT_AT_WORK = (pb.SOURCE_STATE_ADMITTED, pb.SOURCE_STATE_CLOSED)
+"""Sources in these states emit nothing."""
 
 NOW_US = 3 * hours.HOUR_US
 """An hour that began longer ago is not what the air is like now."""
@@ -55,12 +78,16 @@ class EnvironmentService(Service):
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
     exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    lives = Streams("source", sources.Life, sources.evolve, district=sources.district_of)
+    source_list = View(source_views.SOURCE_EVENTS, source_views.source_key, source_views.source, row=source_views.SourceRow)
+    source_cells = View(source_views.PLACE_EVENTS, source_views.cell_key, source_views.in_cell, row=source_views.CellRow)
     boards = Streams("board", exceedance.Board, exceedance.evolve, snapshot_every=500)
     exceedances = Streams("exceedance", surroundings.Followed, surroundings.evolve)
     recent = Recent()
     batches = Readings()
     # What a sensor could not send for a week still counts.
     sensors = Source(ahead_s=60, behind_s=7 * 86_400, measured=True)
+    people = People()
     paging = Paging()
     clock = Clock()
     caller = Caller()
@@ -215,9 +242,10 @@ class EnvironmentService(Service):
         boards: dict[str, exceedance.Board] = {}
         touched: dict[str, None] = {}
         now = timestamp(self.clock.now())
+        permits = self._permits(known.values())
         for number, (reading, sensor) in enumerate(zip(readings, sensors, strict=True)):
             station = known[reading.station_id]
-            limit = limits.limit_of(station, sensor.quantity, {})
+            limit = limits.limit_of(station, sensor.quantity, permits)
             if limit is None:
                 continue
             key = board_key(station.medium, sensor.quantity)
@@ -230,6 +258,101 @@ class EnvironmentService(Service):
                 boards[key] = self.boards.handle(key, take, lambda after, _: after, label=str(number))
                 touched |= {one.exceedance_id: None for one in decided}  # type: ignore[attr-defined]
         return list(touched)[:100]
+
+    @rpc
+    def TraceSource(self, request: pb.TraceSourceRequest) -> pb.TraceSourceResponse:
+        """Finds where the pollution of an exceedance comes from, from all that was measured around it so far."""
+        row = self.exceedance_list.get(request.exceedance_id)
+        if row is None:
+            raise NotFound(f"there is no exceedance {request.exceedance_id}: ListExceedances has them", "NO_SUCH_EXCEEDANCE")
+        found, stability = views.read_exceedance(row), request.stability or "B"
+        self.caller.require_district(found.district_id)
+        followed = self.exceedances.load(request.exceedance_id)
+        steps = traced.steps_of(found, followed.steps)
+        measured = traced.observations(found, followed.steps, steps)
+        near = self._sources_around(found.place)
+        answer = off_loop(tracing.trace, measured, traced.candidates(found, near), stability)
+        trace = traced.shown(found, steps, measured, answer, near, stability)
+        correlate(request.exceedance_id)
+        after = self.exceedances.handle(
+            request.exceedance_id, lambda state: surroundings.traced(state, found.district_id, trace), lambda after, _: after
+        )
+        return pb.TraceSourceResponse(trace=after.trace)
+
+    # -- sources ----------------------------------------------------------------------------------------------------------
+
+    @rpc
+    def AdmitSource(self, request: pb.AdmitSourceRequest) -> pb.AdmitSourceResponse:
+        """Admits a source with its permit, or changes the permit."""
+        sources.check(request)
+        firm_id = self.people.of("uscc", uscc(request.uscc))
+        after = self._change_source(request.source_id, lambda life: sources.admit(life, request, firm_id))
+        return pb.AdmitSourceResponse(source=sources.show(after))
+
+    @rpc
+    def StartSource(self, request: pb.StartSourceRequest) -> pb.StartSourceResponse:
+        """An admitted source begins to work."""
+        after = self._change_source(request.source_id, lambda life: sources.start(life, request))
+        return pb.StartSourceResponse(source=sources.show(after))
+
+    @rpc
+    def CloseSource(self, request: pb.CloseSourceRequest) -> pb.CloseSourceResponse:
+        """A source works no more."""
+        after = self._change_source(request.source_id, lambda life: sources.close(life, request))
+        return pb.CloseSourceResponse(source=sources.show(after))
+
+    @rpc
+    def GetSource(self, request: pb.GetSourceRequest) -> pb.GetSourceResponse:
+        """One source, with the number of its firm for those who may see it."""
+        life = self.lives.load(request.source_id)
+        sources.existing(life, request.source_id)
+        return pb.GetSourceResponse(source=sources.show(life))
+
+    @rpc
+    def ListSources(self, request: pb.ListSourcesRequest) -> pb.ListSourcesResponse:
+        """By id, in pages, without the numbers of firms."""
+
+        def asked_for(after: tuple[int | str, ...] | None) -> Iterator[source_views.SourceRow]:
+            last = str(after[0]) if after else ""
+            while rows := self.source_list.scan(last, SCANNED):
+                yield from (row for _, row in rows if source_views.source_is_asked_for(row, request))
+                last = rows[-1][0]
+
+        page, more = self.paging.ordered(request, asked_for, lambda row: (row.id,), default=100)
+        return pb.ListSourcesResponse(sources=[source_views.read_source(row) for row in page], next_page_token=more)
+
+    @rpc
+    def OrderMeasures(self, request: pb.OrderMeasuresRequest) -> pb.OrderMeasuresResponse:
+        """Orders a source to stop a line."""
+        if request.exceedance_id:
+            correlate(request.exceedance_id)
+        after = self._change_source(request.source_id, lambda life: sources.order_measures(life, request))
+        return pb.OrderMeasuresResponse(measures=after.measures.get(request.measures_id))
+
+    @rpc
+    def LiftMeasures(self, request: pb.LiftMeasuresRequest) -> pb.LiftMeasuresResponse:
+        """Ends measures, or bars those that may still come."""
+        after = self._change_source(request.source_id, lambda life: sources.lift_measures(life, request))
+        return pb.LiftMeasuresResponse(measures=sources.show_lifted(after, request.measures_id))
+
+    def _change_source(self, source_id: str, decide: Callable[[sources.Life], list[Message]]) -> sources.Life:
+        return self.lives.handle(source_id, decide, lambda after, _: after)
+
+    def _sources_around(self, place: pb.Place) -> list[pb.Source]:
+        """The sources that may be at work around a place, by the index of cells."""
+        found: dict[str, pb.Source] = {}
+        for prefix in source_views.cells_around(place, 3):
+            for key, cell in self.source_cells.scan(prefix, SCANNED):
+                row = self.source_list.get(cell.source_id) if key.startswith(prefix) else None
+                if row is not None and row.at_work not in NOT_AT_WORK:
+                    found[cell.source_id] = source_views.read_source(row)
+        return [found[source_id] for source_id in sorted(found)]
+
+    def _permits(self, known: Iterable[pb.Station]) -> dict[str, pb.Permit]:
+        """The permits of the sources whose stacks are measured."""
+        ids = sorted({one.source_id for one in known if one.medium == pb.MEDIUM_STACK and one.source_id})
+        lives = {source_id: self.lives.load(source_id) for source_id in ids}
+        return {source_id: life.source.permit for source_id, life in lives.items() if life.source is not None}
 
     # -- what they share --------------------------------------------------------------------------------------------------
 
