@@ -90,7 +90,8 @@ class Charts:
 
     def _set(self, slot: int, row: DeviceRow, learnt: LearntRow | None) -> None:
         a, kind = self._arrays, DEVICES[row.kind]
-        a["charted"][slot], a["floor"][slot] = kind.charted, kind.floor
+        # A pressure that belongs to a network is compared with the model of that.
+        a["charted"][slot], a["floor"][slot] = kind.charted and not row.network_id, kind.floor
         a["limit"][slot], a["until"][slot] = (row.alarm_from, row.alarm_until) if row.has_alarm else (np.inf, np.inf)
         mean, sigma = row.mean, row.sigma
         if not row.given and learnt is not None and learnt.at > row.dropped_at:
@@ -139,7 +140,6 @@ class Charts:
         over = means > a["limit"][slots]
         a["over"][slots] = np.where(over, a["over"][slots] + 1, 0)
         a["out"][slots] = np.where(by_chart, a["out"][slots] + 1, 0)
-        # A device without a limit is below it; one without a chart is calm by that.
         calm &= np.isinf(a["until"][slots]) | (means <= a["until"][slots])
         a["calm"][slots] = np.where(calm, a["calm"][slots] + 1, 0)
         is_open = a["open"][slots]
@@ -193,7 +193,8 @@ class Charts:
     def _chart(self, slots: Any, means: Any) -> tuple[Any, Any]:
         """Moves the charts on; whether each has a signal, and whether it is calm."""
         a = self._arrays
-        signal, calm = np.zeros(len(slots), dtype=bool), np.ones(len(slots), dtype=bool)
+        # A device with neither chart nor limit is not calm by them: others say when its anomaly is over.
+        signal, calm = np.zeros(len(slots), dtype=bool), np.isfinite(a["limit"][slots])
         use = a["known"][slots] & a["charted"][slots]
         mine = slots[use]
         before = charts.State(a["z"][mine], a["high"][mine], a["low"][mine], a["t"][mine])

@@ -92,6 +92,7 @@ class DeviceCalls(OrderCalls):
                 self._void(_order_of(one.anomaly_id), f"the anomaly is retracted: {request.reason}")
             elif isinstance(one, ev.AnomalyUpheld):
                 answer.standing_ids.append(one.anomaly_id)
+        self._correct_pressures(request, answer)
         return answer
 
     @rpc
@@ -116,6 +117,15 @@ class DeviceCalls(OrderCalls):
             self.anomaly_list.derived(views.going_on),
         )
         self._tell(taken)
+        self._take_pressures(window)
+
+    def _take_pressures(self, window: Window) -> None:
+        """What the pressures of water networks show; see `water_calls.py`."""
+        raise NotImplementedError
+
+    def _correct_pressures(self, request: pb.CorrectReadingsRequest, answer: pb.CorrectReadingsResponse) -> None:
+        """What corrected pressures change; see `water_calls.py`."""
+        raise NotImplementedError
 
     def _tell(self, taken: Taken) -> None:
         now = timestamp(taken.start + readings.WINDOW_S * readings.MICROSECONDS)
@@ -133,19 +143,25 @@ class DeviceCalls(OrderCalls):
                 lambda count, learnt=learnt: [] if count else [learnt],  # type: ignore[misc]
                 lambda _after, _: None,
             )
-        for anomaly in taken.found:
+        self._tell_anomalies(taken.found, taken.calm, taken.start + readings.WINDOW_S * readings.MICROSECONDS)
+
+    def _tell_anomalies(self, found: Sequence[pb.Anomaly], calm: Sequence[str], now_us: int) -> None:
+        """Tells anomalies that are found, each with its work order, and ends those of devices that are calm again."""
+        now = timestamp(now_us)
+        for anomaly in found:
             order_id = anomaly.order_id = _order_of(anomaly.anomaly_id)
-            found: Sequence[Message] = self.devices.handle(
+            events: Sequence[Message] = self.devices.handle(
                 anomaly.device_id,
                 lambda state, anomaly=anomaly: devices.find(state, anomaly),  # type: ignore[misc]
                 lambda _after, events: events,
+                label=anomaly.anomaly_id,
             )
-            if found:
+            if events:
                 task = f"look after {anomaly.device_id} ({anomaly.kind}): {anomaly.chart.rule} shows what is not usual"
                 self._open(
                     order_id, DEVICES[anomaly.kind].order, anomaly.anomaly_id, anomaly.position, anomaly.district_id, task
                 )
-        for device_id in taken.calm:
+        for device_id in calm:
             self.devices.handle(
                 device_id,
                 lambda state, device_id=device_id: devices.end(state, device_id, now),  # type: ignore[misc]

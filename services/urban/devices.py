@@ -181,19 +181,21 @@ def _window(anomaly: pb.Anomaly, correction: pb.Correction) -> int | None:
 
 def _applied(anomaly: pb.Anomaly, corrections: Sequence[tuple[int, pb.Correction]]) -> list[pb.WindowMean]:
     """The windows with corrected readings. One without any reading is left out: nothing is known of it."""
-    windows = [(one.start, one.mean * one.readings, one.readings) for one in anomaly.evidence]
+    windows = [(one.start, one.mean * one.readings, one.readings, one.expected) for one in anomaly.evidence]
     for index, one in corrections:
         place = _window(anomaly, one)
         assert place is not None
-        start, total, readings = windows[place]
+        start, total, readings, expected = windows[place]
         if one.HasField("reported"):
             if readings == 0:
                 raise BadRequest([(f"corrections[{index}].reported", "no reading is left in that minute")])
             total, readings = total - one.reported, readings - 1
         if one.HasField("corrected"):
             total, readings = total + one.corrected, readings + 1
-        windows[place] = start, total, readings
-    return [pb.WindowMean(start=start, mean=total / n, readings=n) for start, total, n in windows if n]
+        windows[place] = start, total, readings, expected
+    return [
+        pb.WindowMean(start=start, mean=total / n, readings=n, expected=expected) for start, total, n, expected in windows if n
+    ]
 
 
 def supported(anomaly: pb.Anomaly, evidence: Sequence[pb.WindowMean]) -> bool:
@@ -202,6 +204,10 @@ def supported(anomaly: pb.Anomaly, evidence: Sequence[pb.WindowMean]) -> bool:
     if chart.rule == "LIMIT":
         last = means[-control_chart.PERSISTENCE :]
         return len(last) == control_chart.PERSISTENCE and all(mean > chart.limit for mean in last)
+    if chart.rule == "MODEL":
+        return len(evidence) >= control_chart.PERSISTENCE and all(
+            abs(one.mean - one.expected) > chart.limit for one in evidence
+        )
     base = chart.baseline
     begin = control_chart.State.of(chart.ewma, chart.cusum_high, chart.cusum_low, chart.windows)
     return control_chart.holds(begin, [(mean - base.mean) / base.sigma for mean in means])

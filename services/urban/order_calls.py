@@ -170,6 +170,11 @@ class OrderCalls(Service):
             lambda after, _: orders.existing(after, order_id),
         )
 
+    def _finish(self, order_id: str, outcome: str) -> None:
+        """Ends a work order that is open: the work is done."""
+        now = self._now()
+        self.orders.handle(order_id, lambda state: orders.done(state, outcome, now), lambda _after, _: None)
+
     def _void(self, order_id: str, reason: str) -> None:
         """Ends a work order that is open: what it was for is retracted."""
         now = self._now()

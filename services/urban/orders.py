@@ -148,6 +148,13 @@ def void(state: Order, reason: str, now: Timestamp) -> list[Message]:
     return finish(state, state.order.order_id, reason, now, void=True)
 
 
+def done(state: Order, outcome: str, now: Timestamp) -> list[Message]:
+    """Ends it where it is still open: somebody has said elsewhere that the work is done."""
+    if state.order is None or not is_open(state.order):
+        return []
+    return finish(state, state.order.order_id, outcome, now, void=False)
+
+
 def level(order: pb.WorkOrder, now: int) -> int:
     """How far up it belongs: 0 not late, 1 the district, 2 the city. At the deadline itself it is not late."""
     late = now - microseconds(order.deadline)

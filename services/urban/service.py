@@ -1,14 +1,14 @@
-"""Urban management (城管): components of the city, devices in the street, work orders.
+"""Urban management (城管): components of the city, devices in the street, work orders, water networks.
 
-Its methods stand in one file a subject: `order_calls.py`, `device_calls.py`.
+Its methods stand in one file a subject: `order_calls.py`, `device_calls.py`, `water_calls.py`.
 """
 
 from __future__ import annotations
 
-from citybrain.services.urban.device_calls import DeviceCalls
+from citybrain.services.urban.water_calls import WaterCalls
 
 
-class UrbanService(DeviceCalls):
+class UrbanService(WaterCalls):
     """Everything that urban management answers."""
 
     name = "urban"

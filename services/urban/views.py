@@ -11,10 +11,11 @@ from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import devices_pb2 as dev
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import urban_service_pb2 as pb
+from citybrain.urban.v1 import water_pb2 as water
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.ids import joined
-from citybrain.services.urban import components, orders
+from citybrain.services.urban import components, leaks, orders
 
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
 DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped)
@@ -29,6 +30,7 @@ ORDER_EVENTS = (
     ev.WorkOrderVoided,
 )
 REPAIR_EVENTS = (ev.WorkOrderDone,)
+LEAK_EVENTS = (ev.LeakFound, ev.LeakLocated, ev.IsolationPlanned, ev.LeakIsolated, ev.LeakRestored, ev.LeakRetracted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +244,41 @@ def repair(row: RepairRow | None, event: Heard) -> RepairRow | None:
         before.in_time + (done <= microseconds(data.deadline)),
         before.seconds + (done - microseconds(data.opened_at)) / 1e6,
     )
+
+
+# -- water networks ---------------------------------------------------------------------------------------------------------
+
+
+def sensors(rows: Iterable[DeviceRow]) -> dict[str, dict[str, DeviceRow]]:
+    """Water network → its sensors by id."""
+    found: dict[str, dict[str, DeviceRow]] = {}
+    for row in rows:
+        if row.network_id:
+            found.setdefault(row.network_id, {})[row.id] = row
+    return found
+
+
+def leak_key(event: Heard) -> str:
+    """The leak."""
+    return str(event.data.leak_id)  # type: ignore[attr-defined]
+
+
+def leak_of(row: Kept) -> water.Leak:
+    """The leak of a row."""
+    return water.Leak.FromString(b64decode(row.message))
+
+
+def leak(row: Kept | None, event: Heard) -> Kept | None:
+    """The leak after an event."""
+    if isinstance(event.data, ev.LeakFound):
+        return kept(event.data.leak)
+    if row is None:
+        return None
+    found = leak_of(row)
+    leaks.change(found, event.data)
+    return kept(found)
+
+
+def leaks_going_on(rows: Iterable[Kept]) -> dict[str, water.Leak]:
+    """Water network → the leak that is not over."""
+    return {one.network_id: one for row in rows if leaks.is_open(one := leak_of(row))}

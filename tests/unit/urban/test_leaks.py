@@ -1,0 +1,193 @@
+"""A leak in Net3 while the service runs: found, located, isolated, customers told, restored; and retracted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from citybrain.urban.v1 import devices_pb2 as dev
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import urban_service_pb2 as orders
+from citybrain.urban.v1 import water_pb2 as pb
+
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.testing import Running, running
+from citybrain.services.urban import leaks, water_network
+from citybrain.services.urban.service import UrbanService
+from citybrain.simulation.pipes import Leak, Pipes, net3
+from tests.unit.urban.conftest import device, register, told
+from tests.unit.urban.test_water_network import INP, SENSORS
+
+BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
+"""When the model begins."""
+
+
+@pytest.fixture
+def water() -> Iterator[Running]:
+    """The service, which knows Net3 and its sensors from its beginning on."""
+    with running(UrbanService, city_time=BEGIN) as service:
+        now = service.advance()
+        request = pb.RegisterWaterNetworkRequest(
+            network_id="net3", inp=INP, starts_at=timestamp(now), district_id="xihu",
+            districts=[pb.NetworkDistrict(district_id="gongshu", node_ids=["203", "207", "213"])],
+        )  # fmt: skip
+        answer = service.fire("RegisterWaterNetwork", request)
+        assert (answer.junctions, answer.pipes, answer.valves, len(answer.remarks)) == (92, 117, 234, 1)
+        register(
+            service,
+            *[device(f"p-{node}", "water_pressure", baseline=None, network_id="net3", node_id=node) for node in SENSORS],
+        )
+        yield service
+
+
+def play(water: Running, hours: int, leak: Leak | None = None, *, seed: int = 7, lie: str = "") -> None:
+    """Reports the pressures of some hours from its beginning on."""
+    begin = int(BEGIN.timestamp() * 1e6)
+    for second, shown in Pipes(SENSORS, hours, seed, leak).steps():
+        water.advance(to=BEGIN + timedelta(seconds=second))
+        at = timestamp(begin + second * 1_000_000)
+        wrong = {lie: 3.0} if second > 3600 else {}
+        batch = [
+            dev.DeviceReading(device_id=f"p-{node}", observed_at=at, value=metres + wrong.get(node, 0))
+            for node, metres in shown.items()
+        ]
+        assert water.fire("ReportReadings", dev.ReportReadingsRequest(readings=batch)).refused == 0
+    water.advance(300)
+    water.rest()
+
+
+def test_a_burst_is_found_isolated_and_told_and_its_work_order_is_done_when_water_flows(water: Running) -> None:
+    play(water, 8, Leak("223", 5 * 3600 + 100, 90))
+    (found,) = told(water, ev.LeakFound)
+    leak = found.leak
+    assert leak.found_at.seconds - BEGIN.timestamp() - 5 * 3600 <= 2 * 900 + 60
+    assert "223" in [one.pipe_id for one in leak.candidates]
+    assert (leak.missing_sensors, leak.version) == (0, "urban-water-1")
+    assert leak.statistic > leak.limit == pytest.approx(water_network.quantile(len(SENSORS), water_network.RISK))
+    (located,) = told(water, ev.LeakLocated)
+    assert "223" in [one.pipe_id for one in located.candidates]
+    planned, public = told(water, ev.IsolationPlanned)[-1], told(water, ev.CustomersTold)[-1]
+    assert "223" in planned.isolation.pipe_ids
+    assert planned.isolation.valves_assumed
+    assert (public.water_off, public.customers) == (True, len(planned.isolation.customer_node_ids))
+    (order,) = told(water, ev.WorkOrderOpened)
+    assert (order.kind, order.subject_id, order.order_id) == ("water", leak.leak_id, leak.order_id)
+    some = pb.ReportIsolatedRequest(leak_id=leak.leak_id, closed=planned.isolation.valves[1:])
+    with pytest.raises(BadRequest, match="lacks"):
+        water.fire("ReportIsolated", some)
+    request = pb.ReportIsolatedRequest(leak_id=leak.leak_id, closed=planned.isolation.valves)
+    assert water.fire("ReportIsolated", request).leak.state == pb.LEAK_STATE_ISOLATED
+    water.fire("ReportRestored", pb.ReportRestoredRequest(leak_id=leak.leak_id, outcome="a sleeve"))
+    assert not told(water, ev.CustomersTold)[-1].water_off
+    done = water.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=leak.order_id)).order
+    assert (done.state, done.outcome) == (orders.ORDER_STATE_DONE, "a sleeve")
+    with pytest.raises(Refused, match="restored"):
+        water.fire("ReportIsolated", request)
+    water.rest()
+    assert [one.leak_id for one in water.fire("ListLeaks", pb.ListLeaksRequest(network_id="net3")).leaks] == [leak.leak_id]
+
+
+def test_a_quiet_day_raises_nothing(water: Running) -> None:
+    play(water, 24)
+    assert told(water, ev.LeakFound, ev.AnomalyFound, ev.WorkOrderOpened, ev.CustomersTold) == []
+
+
+def test_a_sensor_that_lies_is_an_anomaly_and_no_leak_and_a_leak_is_still_found(water: Running) -> None:
+    play(water, 8, Leak("223", 6 * 3600, 90), lie="121")
+    (wrong,) = told(water, ev.AnomalyFound)
+    assert (wrong.device_id, wrong.anomaly.chart.rule) == ("p-121", "MODEL")
+    assert [one.mean - one.expected for one in wrong.anomaly.evidence] == pytest.approx([3] * 3, abs=0.5)
+    (found,) = told(water, ev.LeakFound)
+    assert found.leak.missing_sensors == 1
+    assert "223" in [one.pipe_id for one in found.leak.candidates]
+
+
+def test_a_leak_is_retracted_when_corrected_pressures_do_not_show_it(water: Running) -> None:
+    play(water, 6, Leak("223", 5 * 3600, 90))
+    (found,) = told(water, ev.LeakFound)
+    answers = []
+    for one in found.leak.steps[-1].residuals:
+        corrections = [
+            pb_correction(step.start, each.measured, each.measured - each.metres)
+            for step in found.leak.steps
+            for each in step.residuals
+            if each.device_id == one.device_id
+        ]
+        request = dev.CorrectReadingsRequest(device_id=one.device_id, corrections=corrections, reason="the logger was out")
+        answers.append(water.fire("CorrectReadings", request))
+    # One sensor alone does not undo it.
+    assert list(answers[0].standing_ids) == [found.leak_id]
+
+
+def pb_correction(start: object, reported: float, corrected: float) -> dev.Correction:
+    made = dev.Correction(reported=reported, corrected=corrected)
+    made.observed_at.CopyFrom(start)  # type: ignore[arg-type]
+    return made
+
+
+def test_a_demand_that_is_over_is_no_leak_any_more(water: Running) -> None:
+    play(water, 6, Leak("223", 5 * 3600, 90))
+    (found,) = told(water, ev.LeakFound)
+    begin = int(BEGIN.timestamp() * 1e6)
+    for second, shown in Pipes(SENSORS, 12, 9).steps():
+        if second <= 6 * 3600 + 900:
+            continue
+        water.advance(to=BEGIN + timedelta(seconds=second))
+        at = timestamp(begin + second * 1_000_000)
+        batch = [dev.DeviceReading(device_id=f"p-{node}", observed_at=at, value=metres) for node, metres in shown.items()]
+        water.fire("ReportReadings", dev.ReportReadingsRequest(readings=batch))
+    water.advance(300)
+    water.rest()
+    assert water.fire("GetLeak", pb.GetLeakRequest(leak_id=found.leak_id)).leak.state == pb.LEAK_STATE_RETRACTED
+    order = water.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=found.leak.order_id)).order
+    assert order.state == orders.ORDER_STATE_VOID
+    assert not told(water, ev.CustomersTold)[-1].water_off
+
+
+def test_a_stuck_valve_makes_the_plan_anew(water: Running) -> None:
+    play(water, 6, Leak("223", 5 * 3600, 90))
+    (found,) = told(water, ev.LeakFound)
+    leak = water.fire("GetLeak", pb.GetLeakRequest(leak_id=found.leak_id)).leak
+    stuck = leak.isolation.valves[0]
+    after = water.fire("ReportIsolated", pb.ReportIsolatedRequest(leak_id=leak.leak_id, stuck=[stuck])).leak
+    assert after.state == pb.LEAK_STATE_FOUND
+    assert stuck not in after.isolation.valves
+    assert set(leak.isolation.customer_node_ids) < set(after.isolation.customer_node_ids)
+
+
+def test_a_plan_can_be_asked_for_and_what_the_model_does_not_have_is_named(water: Running) -> None:
+    plan = water.fire("PlanIsolation", pb.PlanIsolationRequest(network_id="net3", pipe_ids=["211"])).isolation
+    assert [(one.pipe_id, one.node_id) for one in plan.valves] == [("211", "169"), ("211", "213")] or len(plan.valves) == 2
+    for wrong, message in ((["x"], "no pipe x"), (["335"], "no pipe 335")):
+        with pytest.raises(BadRequest, match=message):
+            water.fire("PlanIsolation", pb.PlanIsolationRequest(network_id="net3", pipe_ids=wrong))
+    with pytest.raises(NotFound):
+        water.fire("PlanIsolation", pb.PlanIsolationRequest(network_id="net4", pipe_ids=["x"]))
+
+
+def test_a_text_that_is_no_network_is_refused_with_epanets_words(water: Running) -> None:
+    request = pb.RegisterWaterNetworkRequest(
+        network_id="n", inp=INP.replace("\tLake", "\tNowhere"), starts_at=timestamp(0), district_id="xihu"
+    )
+    with pytest.raises(BadRequest, match="inp: EPANET cannot read it"):
+        water.fire("RegisterWaterNetwork", request)
+    request.inp = INP + " " * 200_000
+    with pytest.raises(BadRequest, match="inp"):
+        water.fire("RegisterWaterNetwork", request)
+    request.inp = INP
+    request.valves.add(pipe_id="211", node_id="10")
+    with pytest.raises(BadRequest, match=r"valves\[0\]"):
+        water.fire("RegisterWaterNetwork", request)
+
+
+def test_a_minute_between_two_steps_of_the_model_counts_for_none() -> None:
+    network = ev.WaterNetworkRegistered(step_s=900, starts_at=timestamp(0))
+    assert [leaks.step_of(network, seconds * 1_000_000) for seconds in (0, 120, 121, 780, 900, -60, -121)] == [
+        0, 0, None, 1, 1, 0, None,
+    ]  # fmt: skip
+
+
+def test_net3_is_small_enough() -> None:
+    assert net3().stat().st_size < 200_000
