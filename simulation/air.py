@@ -25,6 +25,8 @@ _VANE_DEG = 3.0
 _GUSTS = 0.1
 _SENSOR_NOISE = 0.05
 _SENSOR_FLOOR = 2.0
+# Where its range ends.
+_SENSOR_TOP = 10_000.0
 # A sensor of the park stands in air that differs so much from what the stations measured.
 _NEIGHBOURHOOD = 0.1
 
@@ -98,13 +100,15 @@ class Park:
         by = random.Random(f"air-{self.seed}")
         local = {name: by.gauss(1, _NEIGHBOURHOOD) for name in self.sensors}
         for end in range(begin_s + STEP_S, end_s + 1, STEP_S):
-            wind = self._wind(end - STEP_S / 2, by)
+            steady = self.wind(end - STEP_S / 2)
+            speed = max(0.5, steady.speed_m_s * by.gauss(1, _GUSTS))
+            wind = Wind((steady.from_deg + by.gauss(0, _TURNS_DEG)) % 360, speed)
             found = []
             for name, place in self.sensors.items():
                 there = self.background(end - STEP_S / 2) * local[name] + self.added(place, end - STEP_S / 2, wind)
-                shown = max(0.0, there * by.gauss(1, _SENSOR_NOISE) + by.gauss(0, _SENSOR_FLOOR))
+                shown = min(_SENSOR_TOP, max(0.0, there * by.gauss(1, _SENSOR_NOISE) + by.gauss(0, _SENSOR_FLOOR)))
                 vane = Wind((wind.from_deg + by.gauss(0, _VANE_DEG)) % 360, wind.speed_m_s * by.gauss(1, _SENSOR_NOISE))
-                found.append(Measured(name, end, round(shown, 1), Wind(round(vane.from_deg, 1), round(vane.speed_m_s, 2))))
+                found.append(Measured(name, end, float(round(shown)), Wind(round(vane.from_deg, 1), round(vane.speed_m_s, 2))))
             yield found
 
     def background(self, second: float) -> float:
@@ -118,13 +122,12 @@ class Park:
             return 0.0
         return 1e6 * release.rate_g_s * spread(release.place, place, release.height_m, wind)
 
-    def _wind(self, second: float, by: random.Random) -> Wind:
+    def wind(self, second: float) -> Wind:
+        """The wind as the stations measured it, without its turning from one five minutes to the next."""
         rows = list(zip(*self.hours.values(), strict=True))
-        east = [_mean(_east(hour) for hour in row) for row in rows]
-        north = [_mean(_north(hour) for hour in row) for row in rows]
-        to_east, to_north = _between(second, east), _between(second, north)
-        from_deg = math.degrees(math.atan2(to_east, to_north)) + by.gauss(0, _TURNS_DEG)
-        return Wind(from_deg % 360, max(0.5, math.hypot(to_east, to_north) * by.gauss(1, _GUSTS)))
+        to_east = _between(second, [_mean(_east(hour) for hour in row) for row in rows])
+        to_north = _between(second, [_mean(_north(hour) for hour in row) for row in rows])
+        return Wind(math.degrees(math.atan2(to_east, to_north)) % 360, max(0.5, math.hypot(to_east, to_north)))
 
 
 def spread(source: Place, place: Place, height_m: float, wind: Wind) -> float:

@@ -44,11 +44,16 @@ class Pipes:
     def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
         """The pressure at each sensor after each quarter of an hour, with the second at which it was read."""
         by = random.Random(f"pipes-{self.seed}")
+        for second, true in self.true():
+            yield second, {name: round(value + by.gauss(0, NOISE_M), 3) for name, value in true.items()}
+
+    def true(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """The same without what a sensor adds."""
         if self._pressures is None:
             self._pressures = self._run()
         for second in range(STEP_S, self.hours * 3600 + 1, STEP_S):
             row = self._pressures.loc[second]
-            yield second, {name: round(float(row[name]) + by.gauss(0, NOISE_M), 3) for name in self.sensors}
+            yield second, {name: float(row[name]) for name in self.sensors}
 
     def _run(self) -> Any:
         wntr = import_module("wntr")

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import typer
 
+from citybrain.stories.burst.command import demo as burst
 from citybrain.stories.emergency.command import demo as emergency
+from citybrain.stories.pollution.command import demo as pollution
 
 FIRST = "emergency"
 """The story that is played where none is named."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command(FIRST)(emergency)
+app.command("pollution")(pollution)
+app.command("burst")(burst)
 
 
 @app.callback()

@@ -12,6 +12,7 @@ from citybrain.simulation.pipes import STEP_S, net3
 from citybrain.stories.burst import pipes_map, plan, report
 from citybrain.stories.burst.check import Run, checks
 from citybrain.stories.burst.pipes_map import PipesMap
+from citybrain.stories.sheet import Text
 
 # A source, a line to a, b and c, and a loop from a to c: s - a - b - c, a - c.
 SMALL = PipesMap(
@@ -127,6 +128,7 @@ def test_in_quiet_hours_whatever_is_raised_is_wrong() -> None:
 
 def test_the_page_shows_the_network_and_what_was_found(tmp_path: Path) -> None:
     one = run()
+    one.happened = [(one.found_s[0], Text("Leak found; most likely pipes: ac, ab", "发现漏损；最可能的管段：ac, ab"))]
     one.pressures = {"a": [(3600.0, 40.0), (7200.0, 38.0)], "b": [(3600.0, 41.0), (7200.0, 41.0)]}
     one.expected = {node: {second: 40.0 for second, _ in points} for node, points in one.pressures.items()}
     report.write(one, tmp_path / "report.html")
