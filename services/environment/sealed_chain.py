@@ -19,7 +19,6 @@ record besides, whether the end is missing. `city evidence verify FILE` does tha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,27 +71,3 @@ def line(record: Record) -> str:
             "seal": record.seal,
         }
     )  # fmt: skip
-
-
-def problems(lines: Iterable[str], head: str = "") -> list[str]:
-    """What is wrong with an exported chain, a sentence each; empty: nothing. `head`: the last seal, known from elsewhere."""
-    found: list[str] = []
-    previous, n = BEGINNING, 0
-    for number, text in enumerate((one for one in lines if one.strip()), 1):
-        try:
-            one = json.loads(text)
-            told = int(one["n"]), str(one["at"]), str(one["kind"]), one["body"], str(one["previous"]), str(one["seal"])
-            sealed = seal_of(*told[:5])
-        except (ValueError, KeyError, TypeError) as error:
-            found.append(f"line {number} is no record: {error!r}")
-            continue
-        if told[0] != n + 1:
-            found.append(f"line {number} has number {told[0]}, and {n + 1} was to come: records are missing, moved or put in")
-        if told[4] != previous:
-            found.append(f"record {told[0]} does not follow the one before it: its `previous` is another seal")
-        if told[5] != sealed:
-            found.append(f"record {told[0]} was changed: its seal does not fit what it says")
-        previous, n = told[5], told[0]
-    if head and previous != head:
-        found.append("the last seal is not the head that is known: the end is missing, or all of it was made anew")
-    return found

@@ -10,8 +10,9 @@ from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.mesh.errors import NotFound
+from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.identifiers import uscc
 from citybrain.mesh.service import (
@@ -33,10 +34,12 @@ from citybrain.mesh.service import (
     rpc,
     window,
 )
+from citybrain.services.environment import cases as case_file
 from citybrain.services.environment import (
     exceedance,
     hours,
     limits,
+    proofs,
     quantities,
     source_views,
     sources,
@@ -47,6 +50,7 @@ from citybrain.services.environment import (
     tracing,
     views,
 )
+from citybrain.services.environment import inspections as inspecting
 from citybrain.services.environment.recent import Recent
 
 
@@ -57,6 +61,9 @@ def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
 
 BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASURED.items() for quantity in sizes)
 """The keys of all boards."""
+
+SERVICE = "service:"
+"""Begins the subjects of services."""
 
 SCANNED = 500
 """So many rows of a read model are read at a time."""
@@ -78,6 +85,8 @@ class EnvironmentService(Service):
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
     exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    inspections = Streams("inspection", inspecting.Work, inspecting.evolve, district=inspecting.district_of)
+    cases = Streams("case", case_file.File, case_file.evolve, district=case_file.district_of)
     lives = Streams("source", sources.Life, sources.evolve, district=sources.district_of)
     source_list = View(source_views.SOURCE_EVENTS, source_views.source_key, source_views.source, row=source_views.SourceRow)
     source_cells = View(source_views.PLACE_EVENTS, source_views.cell_key, source_views.in_cell, row=source_views.CellRow)
@@ -190,11 +199,8 @@ class EnvironmentService(Service):
     @rpc
     def GetExceedance(self, request: pb.GetExceedanceRequest) -> pb.GetExceedanceResponse:
         """One exceedance, with the trace that was made last."""
-        row = self.exceedance_list.get(request.exceedance_id)
-        if row is None:
-            raise NotFound(f"there is no exceedance {request.exceedance_id}: ListExceedances has them", "NO_SUCH_EXCEEDANCE")
-        trace = self.exceedances.load(request.exceedance_id).trace
-        return pb.GetExceedanceResponse(exceedance=views.read_exceedance(row), trace=trace)
+        found = self._exceedance(request.exceedance_id)
+        return pb.GetExceedanceResponse(exceedance=found, trace=self.exceedances.load(request.exceedance_id).trace)
 
     @rpc
     def ListExceedances(self, request: pb.ListExceedancesRequest) -> pb.ListExceedancesResponse:
@@ -262,10 +268,7 @@ class EnvironmentService(Service):
     @rpc
     def TraceSource(self, request: pb.TraceSourceRequest) -> pb.TraceSourceResponse:
         """Finds where the pollution of an exceedance comes from, from all that was measured around it so far."""
-        row = self.exceedance_list.get(request.exceedance_id)
-        if row is None:
-            raise NotFound(f"there is no exceedance {request.exceedance_id}: ListExceedances has them", "NO_SUCH_EXCEEDANCE")
-        found, stability = views.read_exceedance(row), request.stability or "B"
+        found, stability = self._exceedance(request.exceedance_id), request.stability or "B"
         self.caller.require_district(found.district_id)
         followed = self.exceedances.load(request.exceedance_id)
         steps = traced.steps_of(found, followed.steps)
@@ -354,7 +357,160 @@ class EnvironmentService(Service):
         lives = {source_id: self.lives.load(source_id) for source_id in ids}
         return {source_id: life.source.permit for source_id, life in lives.items() if life.source is not None}
 
+    # -- inspections and cases --------------------------------------------------------------------------------------------
+
+    @rpc
+    def OrderInspection(self, request: pb.OrderInspectionRequest) -> pb.OrderInspectionResponse:
+        """Orders an inspection of a source or of a place."""
+        source = self._source(request.source_id) if request.source_id else None
+        inspection = inspecting.asked(request, source)
+        if request.exceedance_id:
+            correlate(request.exceedance_id)
+        firm_id = source.firm.firm_id if source is not None else ""
+        after = self.inspections.handle(
+            request.inspection_id, lambda work: inspecting.order(work, inspection, firm_id), lambda after, _: after
+        )
+        return pb.OrderInspectionResponse(inspection=inspecting.show(after))
+
+    @rpc
+    def WithdrawInspection(self, request: pb.WithdrawInspectionRequest) -> pb.WithdrawInspectionResponse:
+        """Undoes the order, or bars the one that may still come."""
+        return self.inspections.handle(
+            request.inspection_id, lambda work: inspecting.withdraw(work, request),
+            lambda _after, _: pb.WithdrawInspectionResponse(), continues=True,
+        )  # fmt: skip
+
+    @rpc
+    def ReportInspection(self, request: pb.ReportInspectionRequest) -> pb.ReportInspectionResponse:
+        """Keeps what inspectors have found."""
+        by, now = self.caller.name, self._now()
+        if by.startswith(SERVICE):
+            by = request.reported_by
+        elif request.reported_by:
+            raise BadRequest([("reported_by", "is only for services: leave it out, who calls is who reports")])
+        after = self.inspections.handle(
+            request.inspection_id, lambda work: inspecting.report(work, request, by, now), lambda after, _: after,
+            continues=True,
+        )  # fmt: skip
+        return pb.ReportInspectionResponse(inspection=inspecting.show(after))
+
+    @rpc
+    def GetInspection(self, request: pb.GetInspectionRequest) -> pb.GetInspectionResponse:
+        """One inspection."""
+        work = self.inspections.load(request.inspection_id)
+        inspecting.existing(work, request.inspection_id)
+        return pb.GetInspectionResponse(inspection=inspecting.show(work))
+
+    @rpc
+    def OpenCase(self, request: pb.OpenCaseRequest) -> pb.OpenCaseResponse:
+        """Opens a case with what was measured, and the trace, as its first evidence."""
+        source, now = self._source(request.source_id), self._now()
+        proven: list[case_file.Proof] = []
+        if request.exceedance_id:
+            correlate(request.exceedance_id)
+            followed = self.exceedances.load(request.exceedance_id)
+            proven = proofs.of_exceedance(self._exceedance(request.exceedance_id), followed.steps, followed.trace)
+        after = self._change_case(request.case_id, lambda file: case_file.open_case(file, request, source, proven, now))
+        return pb.OpenCaseResponse(case=case_file.show(after))
+
+    @rpc
+    def WithdrawCase(self, request: pb.WithdrawCaseRequest) -> pb.WithdrawCaseResponse:
+        """Undoes the opening, or bars the one that may still come."""
+        self._change_case(request.case_id, lambda file: case_file.withdraw(file, request))
+        return pb.WithdrawCaseResponse()
+
+    @rpc
+    def AddEvidence(self, request: pb.AddEvidenceRequest) -> pb.AddEvidenceResponse:
+        """Adds a record to the evidence."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.add_evidence(file, request, now))
+        record = next(one for one in after.records if one.record_id == request.record_id)
+        return pb.AddEvidenceResponse(n=record.n, seal=record.seal)
+
+    @rpc
+    def RecordDecision(self, request: pb.RecordDecisionRequest) -> pb.RecordDecisionResponse:
+        """Keeps what was decided after the hearing."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.decide(file, request, now))
+        return pb.RecordDecisionResponse(case=case_file.show(after))
+
+    @rpc
+    def RevokeDecision(self, request: pb.RevokeDecisionRequest) -> pb.RevokeDecisionResponse:
+        """A decision holds no more, nor does what rests on it."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.revoke(file, request, now))
+        return pb.RevokeDecisionResponse(case=case_file.show(after))
+
+    @rpc
+    def OrderCorrection(self, request: pb.OrderCorrectionRequest) -> pb.OrderCorrectionResponse:
+        """Orders the firm to put right what was found."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.order_correction(file, request, now))
+        return pb.OrderCorrectionResponse(case=case_file.show(after))
+
+    @rpc
+    def WithdrawCorrection(self, request: pb.WithdrawCorrectionRequest) -> pb.WithdrawCorrectionResponse:
+        """Undoes the order, or bars the one that may still come."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.withdraw_correction(file, request, now))
+        return pb.WithdrawCorrectionResponse(case=case_file.show(after))
+
+    @rpc
+    def ReportCorrection(self, request: pb.ReportCorrectionRequest) -> pb.ReportCorrectionResponse:
+        """The firm says that it has put it right."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.report_correction(file, request, now))
+        return pb.ReportCorrectionResponse(case=case_file.show(after))
+
+    @rpc
+    def AcceptCorrection(self, request: pb.AcceptCorrectionRequest) -> pb.AcceptCorrectionResponse:
+        """The bureau has looked: it is right, or not yet. A source that is right works on as corrected."""
+        now = self._now()
+        after = self._change_case(request.case_id, lambda file: case_file.accept_correction(file, request, now))
+        opened = case_file.existing(after, request.case_id)
+        if after.state == pb.CASE_STATE_CORRECTED:
+            correct = partial(sources.correct, source_id=opened.source_id, case_id=request.case_id)
+            self.lives.handle(opened.source_id, correct, lambda life, _: life)
+        return pb.AcceptCorrectionResponse(case=case_file.show(after))
+
+    @rpc
+    def CloseCase(self, request: pb.CloseCaseRequest) -> pb.CloseCaseResponse:
+        """Closes a case."""
+        after = self._change_case(request.case_id, lambda file: case_file.close(file, request))
+        return pb.CloseCaseResponse(case=case_file.show(after))
+
+    @rpc
+    def GetCase(self, request: pb.GetCaseRequest) -> pb.GetCaseResponse:
+        """One case, without its evidence."""
+        file = self.cases.load(request.case_id)
+        case_file.existing(file, request.case_id)
+        return pb.GetCaseResponse(case=case_file.show(file))
+
+    @rpc
+    def GetCaseEvidence(self, request: pb.GetCaseEvidenceRequest) -> pb.GetCaseEvidenceResponse:
+        """The evidence of a case as lines of JSON, oldest first, in pages."""
+        file = self.cases.load(request.case_id)
+        case_file.existing(file, request.case_id)
+        page, more = self.paging.page(request, case_file.lines(file), lambda line: (line[0],), default=100)
+        lines = [line for _, line in page]
+        return pb.GetCaseEvidenceResponse(lines=lines, next_page_token=more, head=case_file.show(file).head)
+
+    def _change_case(self, case_id: str, decide: Callable[[case_file.File], list[Message]]) -> case_file.File:
+        return self.cases.handle(case_id, decide, lambda after, _: after, continues=True)
+
+    def _source(self, source_id: str) -> pb.Source:
+        return sources.existing(self.lives.load(source_id), source_id)
+
     # -- what they share --------------------------------------------------------------------------------------------------
+
+    def _now(self) -> Timestamp:
+        return timestamp(self.clock.now())
+
+    def _exceedance(self, exceedance_id: str) -> pb.Exceedance:
+        row = self.exceedance_list.get(exceedance_id)
+        if row is None:
+            raise NotFound(f"there is no exceedance {exceedance_id}: ListExceedances has them", "NO_SUCH_EXCEEDANCE")
+        return views.read_exceedance(row)
 
     def _stations_of(self, readings: Iterable[pb.Reading]) -> dict[str, pb.Station]:
         """The stations of readings, as far as they are known.
