@@ -15,6 +15,7 @@ from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.auditing import AuditRecords
 from citybrain.mesh.providers.every_event import EveryEvent, Recorded
 from citybrain.mesh.providers.following import Follow
+from citybrain.mesh.providers.journal import Journal
 from citybrain.mesh.providers.paging import Key, one_page, ordered_page, scan_page
 from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
@@ -39,6 +40,7 @@ __all__ = [
     "EveryEvent",
     "Follow",
     "Heard",
+    "Journal",
     "Log",
     "Paging",
     "People",

@@ -76,18 +76,6 @@ def evolve(subject: Subject, event: Message) -> Subject:
     return subject
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What one who asked was told; None: nothing yet."""
-
-    told: ev.CreditChecked | None = None
-
-
-def evolve_asked(asked: Asked, event: Message) -> Asked:
-    """What was told is told once."""
-    return Asked(event) if isinstance(event, ev.CreditChecked) else asked
-
-
 def district_of(subject: Subject) -> str:
     """The district where it is registered; empty: it is not known."""
     return subject.registered.district_id if subject.registered is not None else ""

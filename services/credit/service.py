@@ -18,7 +18,21 @@ from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.ids import joined
 from citybrain.mesh.long_streams import done
-from citybrain.mesh.service import Caller, Clock, Paging, People, Service, Streams, View, at, correlate, new_id, off_loop, rpc
+from citybrain.mesh.service import (
+    Caller,
+    Clock,
+    Journal,
+    Paging,
+    People,
+    Service,
+    Streams,
+    View,
+    at,
+    correlate,
+    new_id,
+    off_loop,
+    rpc,
+)
 from citybrain.services.credit import areas, credit_map, decision, domain, scoring, views
 
 _MOST_SHOWN = 100
@@ -30,7 +44,7 @@ class CreditService(Service):
 
     name = "credit"
     subjects = Streams("subject", domain.Subject, domain.evolve, snapshot_every=500, district=domain.district_of)
-    checks = Streams("check", domain.Asked, domain.evolve_asked)
+    checks = Journal("checks")
     area_credit = Streams("area", areas.Area, areas.evolve, snapshot_every=500)
     standing = View(views.STANDING_EVENTS, views.subject_key, views.standing, row=views.StandingRow)
     records = View(views.RECORD_EVENTS, views.record_key, views.record, row=views.RecordRow)
@@ -265,16 +279,15 @@ class CreditService(Service):
         return done(self.subjects, self._subject(ref), decide)
 
     def _check(self, subject_id: str, check: pb.Check) -> ev.CreditChecked:
-        """Decides, and writes down who has asked, in a stream of its own: so no two who ask wait for each other."""
+        """Decides, and writes down who has asked before anything is told."""
         now = self.clock.now()
         row = self.standing.get(subject_id) if subject_id else None
         made, reasons = decision.decide(row, check.purpose, now)
         name = new_id("chk")
         check.MergeFrom(pb.Check(check_id=name, decision=made, asked_by=self.caller.name, checked_at=timestamp(now)))
         event = ev.CreditChecked(subject_id=subject_id, check=check, reasons=reasons)
-        # A retry is told what was told before.
-        after = self.checks.handle(name, lambda asked: [] if asked.told else [event], lambda after, _: after)
-        return after.told or event
+        self.checks.write(event)
+        return event
 
 
 def _number(ref: pb.SubjectRef) -> tuple[str, str]:

@@ -37,6 +37,7 @@ OPTIONS = {
     "token": ["--subject", "--scope", "--team", "--district", "--clearance", "--hours", "--json", "--data", "--config"],
     "trace": ["incident", "--data", "--json", "--config"],
     "config": ["explain", "schema"],
+    "evidence verify": ["FILE", "--head", "--json"],
     "sagas": ["list", "show", "watch", "resume", "retry", "skip", "fail", "cancel", "terminate"],
     "engines": ["up", "down", "status", "logs"],
     "demo": ["emergency"],
