@@ -49,8 +49,6 @@ def evolve(area: Area, event: Message) -> Area:
 def count(rows: Iterable[StandingRow], now: int, into: dict[AreaKey, pb.AreaCounts]) -> None:
     """Counts subjects into their areas. Those that nobody has registered are in none."""
     for row in rows:
-        if not row.registered:
-            continue
         worst, new = _stands(row, now), _is_new(row, now)
         subjects = pb.SUBJECT_KIND_FIRM if row.kind == pb.SUBJECT_KIND_FIRM else pb.SUBJECT_KIND_CITIZEN
         for kind, name in ((pb.AREA_KIND_DISTRICT, row.district_id), (pb.AREA_KIND_SECTOR, row.sector)):

@@ -21,8 +21,3 @@ def clean_percent(count: int, bad: int) -> int | None:
     if min(bad, clean) < SMALLEST_GROUP:
         return None
     return (200 * clean + count) // (2 * count)
-
-
-def is_told(count: int) -> bool:
-    """Whether a district is on the map at all."""
-    return count >= SMALLEST_GROUP

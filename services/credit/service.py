@@ -221,13 +221,12 @@ class CreditService(Service):
         for _, row in page:
             index = ParseDict(row.index, pb.CreditIndex())
             count, bad = index.counts.subjects, sum(areas.worst_of(index.counts).values())
-            if credit_map.is_told(count):
-                shown.append(
-                    pb.MapDistrict(
-                        district_id=index.area, subjects=credit_map.subjects(count),
-                        clean_percent=credit_map.clean_percent(count, bad), computed_at=index.computed_at,
-                    )
-                )  # fmt: skip
+            shown.append(
+                pb.MapDistrict(
+                    district_id=index.area, subjects=credit_map.subjects(count),
+                    clean_percent=credit_map.clean_percent(count, bad), computed_at=index.computed_at,
+                )
+            )  # fmt: skip
         return pb.GetCreditMapResponse(districts=shown, next_page_token=more)
 
     @at("02:00")

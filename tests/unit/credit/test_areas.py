@@ -63,7 +63,6 @@ def test_no_share_is_told_where_a_group_is_small_on_either_side() -> None:
     assert credit_map.clean_percent(100, 9) is None
     assert credit_map.clean_percent(100, 91) is None
     assert credit_map.clean_percent(200, 11) == 95
-    assert (credit_map.is_told(9), credit_map.is_told(10)) == (False, True)
 
 
 # -- counting -----------------------------------------------------------------------------------------------------------------
@@ -132,10 +131,12 @@ def test_what_is_usual_is_never_warned_of() -> None:
 
 
 def test_a_warning_stays_while_its_numbers_do_and_a_week_with_one_is_no_part_of_what_is_usual() -> None:
-    area, last = nights(*[10] * 8, 30, 30, 30)
-    assert named(last) == ["CreditIndexPublished"]
-    assert area.warning is not None and area.warning.usual_share == 0.05
-    assert area.warning.raised_at == timestamp(NOW + 8 * areas.WEEK_DAYS * DAY)
+    _, last = nights(*[10] * 8, 30, 30, 30)
+    (published,) = last
+    assert isinstance(published, ev.CreditIndexPublished)
+    warning = published.index.warning
+    assert (warning.usual_share, warning.weeks) == (0.05, 8)
+    assert warning.raised_at == timestamp(NOW + 8 * areas.WEEK_DAYS * DAY)
 
 
 def test_what_the_records_support_no_more_is_retracted() -> None:
@@ -156,6 +157,15 @@ def test_weeks_that_overlap_are_counted_once() -> None:
         for event in areas.publish(area, KEY, pb.AreaCounts(subjects=200, new_bad=10), timestamp(NOW + day * DAY)):
             area = areas.evolve(area, event)
     assert [(at - NOW) // DAY for at, _, _ in area.weeks] == [0, 7, 14]
+
+
+def test_a_week_that_is_not_over_is_no_part_of_what_is_usual() -> None:
+    area, _ = nights(*[10] * 8)
+    crowded = pb.AreaCounts(subjects=200, new_bad=30)
+    eighth = 7 * areas.WEEK_DAYS
+    assert named(areas.publish(area, KEY, crowded, timestamp(NOW + (eighth + 6) * DAY))) == ["CreditIndexPublished"]
+    later = areas.publish(area, KEY, crowded, timestamp(NOW + (eighth + 7) * DAY))
+    assert named(later) == ["CreditWarningRaised", "CreditIndexPublished"]
 
 
 # -- at night -----------------------------------------------------------------------------------------------------------------
@@ -197,18 +207,19 @@ def test_each_night_the_areas_are_computed_from_what_counts_then_and_the_map_is_
         assert [one.area for one in bound] == ["C"]
 
 
-def test_a_warning_is_told_with_the_area_until_it_is_retracted() -> None:
+def test_a_warning_is_told_with_the_area_until_it_is_retracted_also_where_nobody_is_left() -> None:
     with running(CreditService) as credit:
+        stream = "credit/area-subject_kind_firm.area_kind_district.west"
         index = pb.CreditIndex(kind=DISTRICT, area="west", subjects=FIRM, district_id="west", index=90)
-        credit.tell(ev.CreditIndexPublished(index=index, district_id="west"), stream="credit/area-x")
+        credit.tell(ev.CreditIndexPublished(index=index, district_id="west"), stream=stream)
         warning = pb.CreditWarning(share=0.2, usual_share=0.1, limit=0.15, weeks=9)
         raised = ev.CreditWarningRaised(kind=DISTRICT, area="west", subjects=FIRM, warning=warning)
-        credit.tell(raised, stream="credit/area-x")
+        credit.tell(raised, stream=stream)
         credit.rest()
         (shown,) = credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest(warned=True)).indexes
         assert shown.warning == warning
-        # No subject is registered any more: at night it is looked at all the same.
         credit.fire("publish_indexes")
-        credit.tell(ev.CreditWarningRetracted(kind=DISTRICT, area="west", subjects=FIRM, reason="few"), stream="credit/area-x")
         credit.rest()
+        (retracted,) = credit.events(ev.CreditWarningRetracted)
+        assert retracted.data.reason == "there are too few subjects to say anything"  # type: ignore[attr-defined]
         assert not credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest(warned=True)).indexes
