@@ -26,6 +26,7 @@ _MIDDLE = (120.40, 30.29)
 _NORTH_M = 111_132.92 - 559.82 * math.cos(2 * math.radians(_MIDDLE[1])) + 1.175 * math.cos(4 * math.radians(_MIDDLE[1]))
 _EAST_M = 111_412.84 * math.cos(math.radians(_MIDDLE[1])) - 93.5 * math.cos(3 * math.radians(_MIDDLE[1]))
 _HOUR_S = 3600
+_PERMITTED_S = 700 * 86_400
 _BASE = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _QUANTITIES = {
     "PM2.5": pb.QUANTITY_PM2_5,
@@ -57,18 +58,19 @@ class AirRun:
         self._rhythm = AtRest(gateway)
         self._stations = stations
         self._hear = list(hear)
+        self._begun = 0
         self.sent: list[pb.Reading] = []
         """Every reading that was reported."""
 
     def begin(self, sensors: dict[str, Place], stacks: Iterable[Stack], second: int) -> None:
         """Makes the district, stations, sensors and firms known, at a second of the run."""
-        call = self._gateway.call
+        call, self._begun = self._gateway.call, second
         self._gateway.advance(second)
         call(
             f"{HUB}/RegisterDistrict",
             hub.RegisterDistrictRequest(district_id=DISTRICT, name="钱塘区"),
             hub.RegisterDistrictResponse,
-            "district",
+            f"district/{second}",
         )
         for name, place in self._stations.items():
             self._register(name, f"{name} station", place, {**_QUANTITIES, **_WIND}, _HOUR_S)
@@ -76,20 +78,22 @@ class AirRun:
             self._register(name, f"fence sensor {name}", place, {"SO2": pb.QUANTITY_SO2, **_WIND}, STEP_S)
         for number, stack in enumerate(stacks):
             permit = pb.Permit(
-                number=f"permit-{stack.source_id}", valid_until=city_time(second + 400 * 86_400),
+                number=f"permit-{stack.source_id}", valid_until=city_time(_PERMITTED_S),
                 pollutants=[pb.PermittedPollutant(quantity=pb.QUANTITY_SO2, limit_mg_m3=35, kg_a_year=20_000)],
             )  # fmt: skip
             request = pb.AdmitSourceRequest(
                 source_id=stack.source_id, name=f"stack of {stack.firm}", uscc=credit_code(number), firm_name=stack.firm,
                 place=on_earth(stack.place), stack_height_m=stack.height_m, district_id=DISTRICT, permit=permit,
             )  # fmt: skip
-            call(f"{ENVIRONMENT}/AdmitSource", request, pb.AdmitSourceResponse, f"admit/{stack.source_id}")
+            call(f"{ENVIRONMENT}/AdmitSource", request, pb.AdmitSourceResponse, f"admit/{stack.source_id}/{second}")
             start = pb.StartSourceRequest(source_id=stack.source_id)
-            call(f"{ENVIRONMENT}/StartSource", start, pb.StartSourceResponse, f"start/{stack.source_id}")
+            call(f"{ENVIRONMENT}/StartSource", start, pb.StartSourceResponse, f"start/{stack.source_id}/{second}")
         self._gateway.follow(
-            "district",
+            f"district-{second}",
             f"{HUB}/Subscribe",
-            lambda token: hub.SubscribeRequest(district_id=DISTRICT, event_types=self._hear, resume_token=token),
+            lambda token: hub.SubscribeRequest(
+                district_id=DISTRICT, event_types=self._hear, resume_token=token, from_now=not token
+            ),
             hub.SubscribeResponse,
         )
 
@@ -147,7 +151,9 @@ class AirRun:
             sensors=[pb.Sensor(sensor_id=one, quantity=quantity, interval_s=interval_s) for one, quantity in sensors.items()],
         )  # fmt: skip
         request = pb.RegisterStationRequest(station=station)
-        self._gateway.call(f"{ENVIRONMENT}/RegisterStation", request, pb.RegisterStationResponse, f"station/{name}")
+        self._gateway.call(
+            f"{ENVIRONMENT}/RegisterStation", request, pb.RegisterStationResponse, f"station/{name}/{self._begun}"
+        )
 
 
 def on_earth(place: Place) -> pb.Place:

@@ -40,7 +40,7 @@ class PipesRun:
         call = self._gateway.call
         for district, name in DISTRICTS.items():
             request = hub.RegisterDistrictRequest(district_id=district, name=name)
-            call(f"{HUB}/RegisterDistrict", request, hub.RegisterDistrictResponse, f"district/{district}")
+            call(f"{HUB}/RegisterDistrict", request, hub.RegisterDistrictResponse, f"district/{district}/{midnight}")
         west, east = DISTRICTS
         model = water_pb2.RegisterWaterNetworkRequest(
             network_id=self.network_id, inp=net3().read_text(encoding="latin-1"), starts_at=city_time(midnight), step_s=STEP_S,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 _WIDE = 1000.0
-_EDGE = 46.0
+_EDGE = 56.0
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values over time: (hour of the day, value)."""
+    """Values over time: (hour, value). Hours above 24 are of the next day."""
 
     name: str
     colour: str
@@ -97,10 +97,10 @@ def chart(
     parts: list[str] = []
     for hour in range(math.ceil(first), math.floor(last) + 1):
         x, y = at(hour, bottom)
-        parts += [_line((x, y), (x, 26.0), "var(--line)"), _text(x, y + 18, f"{hour}:00", "var(--soft)", "middle")]
+        parts += [_line((x, y), (x, 26.0), "var(--line)"), _text(x, y + 18, f"{hour % 24}:00", "var(--soft)", "middle")]
     for part in range(5):
         value = bottom + (top - bottom) * part / 4
-        parts.append(_text(_EDGE - 6, at(first, value)[1] + 4, f"{value:.4g}", "var(--soft)", "end"))
+        parts.append(_text(_EDGE - 6, at(first, value)[1] + 4, f"{value:.3g}", "var(--soft)", "end"))
     parts.append(_text(_EDGE, 18, unit, "var(--soft)"))
     if limit is not None:
         height = at(first, limit[0])[1]
@@ -108,9 +108,9 @@ def chart(
             _line((_EDGE, height), (_WIDE - _EDGE, height), "var(--bad)", "6 5"),
             _text(_EDGE + 4, height - 5, limit[1], "var(--bad)"),
         ]
-    for moment, name in marks:
+    for row, (moment, name) in enumerate(marks):
         x = at(moment, bottom)[0]
-        parts += [_line((x, 26.0), (x, high_px - 34), "var(--ink)", "2 4"), _text(x + 4, 38, name, "var(--ink)")]
+        parts += [_line((x, 26.0), (x, high_px - 34), "var(--ink)", "2 4"), _text(x + 4, 38.0 + 16 * row, name, "var(--ink)")]
     for one in series:
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in one.points))
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{one.colour}" stroke-width="{one.wide:g}"/>')

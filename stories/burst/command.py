@@ -18,7 +18,7 @@ from citybrain.stories.burst.run import play
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="Another seed is another pipe, and other errors of the sensors.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed is another pipe, and other errors of the sensors.")] = 2,
     runs: Annotated[int, typer.Option(min=1, help="Runs with seeds seed, seed+1, …, each with a burst.")] = 1,
     quiet: Annotated[int, typer.Option("--quiet", min=0, help="Instead, so many hours with nothing wrong.")] = 0,
     data: Annotated[Path, typer.Option(help="Where events and traces are kept.")] = Path("data/burst"),

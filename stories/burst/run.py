@@ -26,35 +26,43 @@ HEARD = [one.DESCRIPTOR.full_name for one in _TYPES]
 def play(plan: Plan, data: Path, tell: Callable[[str], None]) -> Run:
     """Plays a plan. `data`: a folder for the city; `tell`: gets a sentence when something happens."""
     with driven_city(data, plan.seed, tell) as gateway:
-        return _Player(gateway, plan, tell).run()
+        return play_in(gateway, plan, tell)
+
+
+def play_in(gateway: Gateway, plan: Plan, tell: Callable[[str], None], midnight: int = 0) -> Run:
+    """Plays it in a city that is there; the hour 0 of the model is at second `midnight`."""
+    return _Player(gateway, plan, tell, midnight).run()
 
 
 class _Player:
     """The water company, its crew, and whoever follows what the city says."""
 
-    def __init__(self, gateway: Gateway, plan: Plan, tell: Callable[[str], None]) -> None:
+    def __init__(self, gateway: Gateway, plan: Plan, tell: Callable[[str], None], midnight: int) -> None:
         self._gateway = gateway
         self._tell = tell
+        self._midnight = midnight
         self._run = Run(plan)
         self._heard: set[str] = set()
 
     def run(self) -> Run:
         """Plays it."""
         run, plan = self._run, self._run.plan
-        company = PipesRun(self._gateway, f"net3-{plan.seed}", plan.pipes.coordinates)
-        self._gateway.advance(BEGIN_H * 3600)
-        company.begin(plan.sensors, sorted(plan.pipes.demands), 0)
+        company = PipesRun(self._gateway, f"net3-{plan.seed}-{self._midnight}", plan.pipes.coordinates)
+        self._gateway.advance(self._midnight + BEGIN_H * 3600)
+        company.begin(plan.sensors, sorted(plan.pipes.demands), self._midnight)
         for district in DISTRICTS:
             self._gateway.follow(
-                f"district-{district}",
+                f"district-{district}-{self._midnight}",
                 f"{HUB}/Subscribe",
-                lambda token, name=district: hub.SubscribeRequest(district_id=name, event_types=HEARD, resume_token=token),  # type: ignore[misc]
+                lambda token, name=district: hub.SubscribeRequest(  # type: ignore[misc]
+                    district_id=name, event_types=HEARD, resume_token=token, from_now=not token
+                ),
                 hub.SubscribeResponse,
             )
         pipes = Pipes(plan.sensors, plan.hours, plan.seed, plan.leak)
         quiet = Pipes(plan.sensors, plan.hours, plan.seed)
         begin, end = BEGIN_H * 3600, plan.hours * 3600
-        for _ in company.play(pipes, 0, begin, end, self._act):
+        for _ in company.play(pipes, self._midnight, begin, end, self._act):
             pass
         shown, expected = dict(pipes.steps()), dict(quiet.true())
         for node in plan.sensors:
@@ -70,7 +78,7 @@ class _Player:
         self._heard.add(event.id)
         if (found := unpacked(event, ev.LeakFound)) is not None:
             run.leaks.append(found.leak)
-            run.found_s.append(now)
+            run.found_s.append(now - self._midnight)
             pipes = _pipes(found.leak.candidates)
             self._tell(f"{found.leak_id}: most likely pipes {pipes}")
             self._happened(now, f"Leak found; most likely pipes: {pipes}", f"发现漏损；最可能的管段：{pipes}")
@@ -93,7 +101,7 @@ class _Player:
             self._happened(now, f"Work order: {order.task}", f"工单：{order.task}")
 
     def _happened(self, now: int, english: str, chinese: str) -> None:
-        self._run.happened.append((now, Text(english, chinese)))
+        self._run.happened.append((now - self._midnight, Text(english, chinese)))
 
 
 def _pipes(candidates: Iterable[LeakCandidate]) -> str:

@@ -113,7 +113,7 @@ def _map(day: Day) -> str:
                     drawn.cell(east, north, _CELL_M, "var(--warm)", min(0.75, 0.06 + added / 2000))
     wind = park.wind(day.traced_s or BEGIN_S)
     drawn.arrow(-1900, -1500, wind.from_deg + 180, 350, "var(--soft)")
-    drawn.label(-1900, -1750, f"wind 风 {wind.speed_m_s:.1f} m/s")
+    drawn.label(-1800, -1650, f"wind 风 {wind.speed_m_s:.1f} m/s")
     for name, place in STATIONS.items():
         drawn.spot(place.east_m, place.north_m, "var(--good)", f"{name} station 站", size=6)
     highest = _highest(day)

@@ -23,24 +23,29 @@ _TRACED_AFTER_S = 45 * 60
 def play(plan: Plan, data: Path, tell: Callable[[str], None]) -> Day:
     """Plays the day of a plan. `data`: a folder for the city; `tell`: gets a sentence when something happens."""
     with driven_city(data, plan.seed, tell) as gateway:
-        return _Player(gateway, plan, tell).day()
+        return play_in(gateway, plan, tell)
+
+
+def play_in(gateway: Gateway, plan: Plan, tell: Callable[[str], None], midnight: int = 0) -> Day:
+    """Plays it in a city that is there, as the day that begins at second `midnight`."""
+    return _Player(gateway, plan, tell, midnight).day()
 
 
 class _Player:
     """Whoever is outside of the city on that day."""
 
-    def __init__(self, gateway: Gateway, plan: Plan, tell: Callable[[str], None]) -> None:
+    def __init__(self, gateway: Gateway, plan: Plan, tell: Callable[[str], None], midnight: int) -> None:
         self._gateway = gateway
         self._tell = tell
-        self._day = Day(plan, 0)
+        self._day = Day(plan, midnight)
 
     def day(self) -> Day:
         """Plays it."""
         day, plan = self._day, self._day.plan
         run = AirRun(self._gateway, STATIONS, HEARD)
-        run.begin(plan.park.sensors, plan.stacks, BEGIN_S)
+        run.begin(plan.park.sensors, plan.stacks, day.midnight + BEGIN_S)
         asked_at = END_S
-        for second in run.play(plan.park, 0, BEGIN_S, END_S, self._act):
+        for second in run.play(plan.park, day.midnight, BEGIN_S, END_S, self._act):
             if day.verified and day.trace is None:
                 asked_at = min(asked_at, int(day.second(day.verified[0].first_at)) + _TRACED_AFTER_S)
                 if second >= asked_at:
@@ -59,6 +64,8 @@ class _Player:
 
     def _trace(self, second: int) -> None:
         request = pb.TraceSourceRequest(exceedance_id=self._day.verified[0].exceedance_id)
-        answer = self._gateway.call(f"{ENVIRONMENT}/TraceSource", request, pb.TraceSourceResponse, f"trace/{second}")
+        answer = self._gateway.call(
+            f"{ENVIRONMENT}/TraceSource", request, pb.TraceSourceResponse, f"trace/{self._day.midnight + second}"
+        )
         self._day.trace, self._day.traced_s = answer.trace, float(second)
         self._tell(answer.trace.statement)

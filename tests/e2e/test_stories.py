@@ -1,0 +1,45 @@
+"""The stories are played in one city, one after the other: what is hidden is found, and on quiet days nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from citybrain.simulation.gateway_client import Gateway
+from citybrain.stories.burst import check as burst_check
+from citybrain.stories.burst import plan as burst_plan
+from citybrain.stories.burst import run as burst
+from citybrain.stories.driven import driven_city
+from citybrain.stories.pollution import check as pollution_check
+from citybrain.stories.pollution import plan as pollution_plan
+from citybrain.stories.pollution import run as pollution
+from citybrain.stories.sheet import Check
+
+pytestmark = pytest.mark.envoy
+
+DAY_S = 86_400
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with driven_city(tmp_path_factory.mktemp("city") / "data", 1, print) as gateway:
+        yield gateway
+
+
+def wrong(checks: list[Check]) -> list[str]:
+    return [f"{check.what.english}: {check.found}" for check in checks if not check.holds]
+
+
+def test_a_hidden_source_of_pollution_is_found_and_on_the_next_day_nothing_is(gateway: Gateway) -> None:
+    hidden = pollution.play_in(gateway, pollution_plan.made(1), print)
+    assert not wrong(pollution_check.checks(hidden))
+    quiet = pollution.play_in(gateway, pollution_plan.made(1, quiet=True), print, midnight=DAY_S)
+    assert not wrong(pollution_check.checks(quiet))
+
+
+def test_a_burst_is_found_shut_off_and_told_and_in_another_network_nothing_is(gateway: Gateway) -> None:
+    found = burst.play_in(gateway, burst_plan.made(2), print, midnight=2 * DAY_S)
+    assert not wrong(burst_check.checks(found))
+    quiet = burst.play_in(gateway, burst_plan.made(2, quiet_hours=4), print, midnight=4 * DAY_S)
+    assert not wrong(burst_check.checks(quiet))
