@@ -54,7 +54,7 @@ def test_north_is_up_and_a_length_on_the_map_is_as_long_in_all_directions() -> N
 
 def test_a_chart_has_its_limit_inside_even_where_no_value_comes_near_it() -> None:
     svg = chart([Series("one", "red", [(9, 10), (10, 20)])], "µg/m³", limit=(500, "limit"), marks=[(9.5, "begins")])
-    (line,) = re.findall(r'<line x1="46.0" y1="([\d.]+)"[^>]*stroke="var\(--bad\)"', svg)
+    (line,) = re.findall(r'<line x1="56.0" y1="([\d.]+)"[^>]*stroke="var\(--bad\)"', svg)
     assert 26 < float(line) < 100
     assert "limit</text>" in svg
     assert "begins</text>" in svg
