@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.events import timestamp
-from citybrain.mesh.identifiers import uscc
+from citybrain.mesh.identifiers import uscc, uscc_problem
 from citybrain.mesh.service import (
     Caller,
     Clock,
+    Heard,
     Paging,
     People,
     Readings,
@@ -32,11 +35,13 @@ from citybrain.mesh.service import (
     new_id,
     off_loop,
     rpc,
+    subscribe,
     window,
 )
 from citybrain.services.environment import cases as case_file
 from citybrain.services.environment import (
     exceedance,
+    firm_views,
     hours,
     limits,
     proofs,
@@ -50,6 +55,8 @@ from citybrain.services.environment import (
     tracing,
     views,
 )
+from citybrain.services.environment import firm_entries as firm_entries_
+from citybrain.services.environment import firms as firm
 from citybrain.services.environment import inspections as inspecting
 from citybrain.services.environment.recent import Recent
 
@@ -64,6 +71,9 @@ BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASU
 
 SERVICE = "service:"
 """Begins the subjects of services."""
+
+MOST_SOURCES = 100
+"""So many sources of a firm are shown with its record."""
 
 SCANNED = 500
 """So many rows of a read model are read at a time."""
@@ -85,6 +95,11 @@ class EnvironmentService(Service):
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
     exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    firms = Streams("firm", firm.Firm, firm.evolve, district=firm.district_of)
+    firm_entries = View(firm_views.NOTED_EVENTS, firm_views.entry_key, firm_views.entry, row=firm_views.EntryRow)
+    firm_sources = View(firm_views.ADMITTED_EVENTS, firm_views.own_key, firm_views.own, row=firm_views.OwnRow)
+    due_list = View(firm_views.DUE_EVENTS, firm_views.due_key, firm_views.due, row=firm_views.DueRow)
+    due_in_district = View(firm_views.DUE_EVENTS, firm_views.due_in_district_key, firm_views.due, row=firm_views.DueRow)
     inspections = Streams("inspection", inspecting.Work, inspecting.evolve, district=inspecting.district_of)
     cases = Streams("case", case_file.File, case_file.evolve, district=case_file.district_of)
     lives = Streams("source", sources.Life, sources.evolve, district=sources.district_of)
@@ -500,6 +515,77 @@ class EnvironmentService(Service):
 
     def _source(self, source_id: str) -> pb.Source:
         return sources.existing(self.lives.load(source_id), source_id)
+
+    # -- firms ------------------------------------------------------------------------------------------------------------
+
+    @rpc
+    def FindFirm(self, request: pb.FindFirmRequest) -> pb.FindFirmResponse:
+        """The id of a firm by its number. One that nobody has brought before gets none by this."""
+        if problem := uscc_problem(request.uscc):
+            raise BadRequest([("uscc", problem)])
+        firm_id = self.people.known("uscc", uscc(request.uscc))
+        if not firm_id:
+            raise NotFound("no firm with this number is known here: AdmitSource makes one known", "NO_SUCH_FIRM")
+        return pb.FindFirmResponse(firm_id=firm_id)
+
+    @rpc
+    def GetFirmRecord(self, request: pb.GetFirmRecordRequest) -> pb.GetFirmRecordResponse:
+        """Everything of a firm, newest first, in pages; its sources on the first page."""
+        known = firm.existing(self.firms.load(request.firm_id), request.firm_id)
+        prefix = firm_views.prefix(request.firm_id)
+        page, more = self.paging.scan(request, self.firm_entries, prefix=prefix)
+        answer = pb.GetFirmRecordResponse(
+            standing=firm.show(known), next_page_token=more, entries=[firm_views.read_entry(row) for _, row in page],
+            firm=pb.Firm(firm_id=request.firm_id, name=known.name),
+        )  # fmt: skip
+        if not request.page_token:
+            ids = [row.source_id for key, row in self.firm_sources.scan(prefix, MOST_SOURCES) if key.startswith(prefix)]
+            found = [sources.show(self.lives.load(source_id)) for source_id in ids]
+            answer.sources.extend(found)
+            for one in found[:1]:
+                answer.firm.CopyFrom(one.firm)
+        return answer
+
+    @rpc
+    def ListInspectionsDue(self, request: pb.ListInspectionsDueRequest) -> pb.ListInspectionsDueResponse:
+        """Which firms to inspect next, those that are due first, in pages."""
+        district = request.district_id or self.caller.district
+        if district:
+            page, more = self.paging.scan(request, self.due_in_district, default=50, prefix=firm_views.prefix(district))
+        else:
+            page, more = self.paging.scan(request, self.due_list, default=50)
+        return pb.ListInspectionsDueResponse(firms=[firm_views.read_due(row) for _, row in page], next_page_token=more)
+
+    @subscribe(*firm_entries_.EVENTS)
+    def note_of_firm(self, event: Heard) -> None:
+        """Writes into the record of a firm what happened to it."""
+        data: Any = event.data
+        if data.firm_id:
+            name = data.source.firm.name if isinstance(data, ev.SourceAdmitted) else ""
+            self._note(data.firm_id, firm_entries_.entry_of(data, timestamp(event.stored.occurred_at)), data.district_id, name)
+
+    @subscribe(ev.ExceedanceVerified, ev.ExceedanceRetracted)
+    def note_of_stack(self, event: Heard) -> None:
+        """Writes into the record of a firm that a stack of it was beyond its permit; or that it was not, after all."""
+        data: Any = event.data
+        spot = self._spot(data.exceedance_id)
+        if spot is None or spot.suspected.medium != pb.MEDIUM_STACK:
+            return
+        station = self.stations.load(spot.suspected.reading.station_id).station
+        life = self.lives.load(station.source_id) if station is not None and station.source_id else sources.Life()
+        if life.source is not None:
+            retracted = isinstance(data, ev.ExceedanceRetracted)
+            entry = firm_entries_.exceeded(exceedance.show(spot), timestamp(event.stored.occurred_at), retracted=retracted)
+            self._note(sources.firm_of(life), entry, life.source.district_id, life.source.firm.name)
+
+    def _note(self, firm_id: str, entry: pb.FirmEntry, district_id: str, name: str) -> None:
+        note = partial(firm.note, firm_id=firm_id, entry=entry, district_id=district_id, name=name)
+        self.firms.handle(firm_id, note, lambda after, _: after)
+
+    def _spot(self, exceedance_id: str) -> exceedance.Spot | None:
+        """An exceedance of the last days, on whichever board it stands."""
+        boards = (self.boards.load(key).spots for key in BOARDS)
+        return next((spots[exceedance_id] for spots in boards if exceedance_id in spots), None)
 
     # -- what they share --------------------------------------------------------------------------------------------------
 

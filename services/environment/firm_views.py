@@ -1,0 +1,97 @@
+"""Read models of firms: what happened to each, its sources, and who is to be inspected next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from citybrain.mesh.events import Heard
+
+NOTED_EVENTS = (ev.FirmNoted,)
+ADMITTED_EVENTS = (ev.SourceAdmitted,)
+DUE_EVENTS = (ev.InspectionListed, ev.InspectionUnlisted)
+
+_LAST = 10**10
+"""A version that no stream reaches: keys that count down from it put the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """Something that happened to a firm: JSON of the contract."""
+
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRow:
+    """A source of a firm."""
+
+    source_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A firm that is to be inspected: JSON of the contract."""
+
+    due: dict[str, Any]
+
+
+def prefix(name: str) -> str:
+    """How the keys of a firm, or of a district, begin."""
+    return f"{name}/"
+
+
+def entry_key(event: Heard) -> str:
+    """The firm, the newest first."""
+    return f"{prefix(event.data.firm_id)}{_LAST - event.stored.version:010d}"  # type: ignore[attr-defined]
+
+
+def entry(row: EntryRow | None, event: Heard) -> EntryRow | None:
+    """What happened."""
+    assert isinstance(event.data, ev.FirmNoted)
+    return EntryRow(MessageToDict(event.data.entry))
+
+
+def read_entry(row: EntryRow) -> pb.FirmEntry:
+    """A row as callers see it."""
+    return ParseDict(row.entry, pb.FirmEntry())
+
+
+def own_key(event: Heard) -> str:
+    """The firm and its source."""
+    assert isinstance(event.data, ev.SourceAdmitted)
+    return prefix(event.data.firm_id) + event.data.source.source_id
+
+
+def own(row: OwnRow | None, event: Heard) -> OwnRow | None:
+    """The source."""
+    assert isinstance(event.data, ev.SourceAdmitted)
+    return OwnRow(event.data.source.source_id)
+
+
+def due_key(event: Heard) -> str:
+    """The moment at which the firm is due, and the firm."""
+    data = event.data
+    if isinstance(data, ev.InspectionListed):
+        return f"{data.due.due_at.seconds:011d}/{data.due.firm_id}"
+    assert isinstance(data, ev.InspectionUnlisted)
+    return f"{data.due_at.seconds:011d}/{data.firm_id}"
+
+
+def due_in_district_key(event: Heard) -> str:
+    """The district besides."""
+    return prefix(event.data.district_id) + due_key(event)  # type: ignore[attr-defined]
+
+
+def due(row: DueRow | None, event: Heard) -> DueRow | None:
+    """The firm, while it is listed."""
+    return DueRow(MessageToDict(event.data.due)) if isinstance(event.data, ev.InspectionListed) else None
+
+
+def read_due(row: DueRow) -> pb.InspectionDue:
+    """A row as callers see it."""
+    return ParseDict(row.due, pb.InspectionDue())
