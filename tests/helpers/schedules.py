@@ -37,8 +37,14 @@ from citybrain.sagas.engine.functions import named
 from citybrain.sagas.engine.state import ENDED, UNDO, SagaState
 from citybrain.sagas.testing import Story
 
-# As the ids of incidents look, which contracts ask for; those of public safety have another beginning.
+# As the ids of incidents look, which contracts ask for; those of some sectors have another beginning.
 NUMBER = "-0123456789ab"
+BEGINNINGS = {"safety": "saf", "environment": "exc"}
+# Ids that some contracts ask for in a form of their own, by the names of their fields.
+FORMS = {"source_id": "source-{:02}", "firm_id": "per-0123456789abcd{:02}", "record_id": "rec-0123456789{:02}"}
+DEGREES = ("latitude", "longitude")
+# What a command has named by its key is named so later too.
+NAMED = {"case_id": "/open_case/", "inspection_id": "/order_inspection/", "correction_id": "/order_correction/"}
 LONGEST = 60
 PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED")
 LASTING = ("FAILED_PRECONDITION", "NOT_FOUND", "INVALID_ARGUMENT")
@@ -97,7 +103,8 @@ class Schedule:
         self.chance = random.Random(f"{workflow.name}/{workflow.version}/{seed}")
         self.departments = Departments()
         self.story = Story(workflow, beside=beside, thorough=False)
-        self.saga = ("saf" if ".safety." in workflow.starts_on.DESCRIPTOR.full_name else "inc") + NUMBER
+        of = workflow.starts_on.DESCRIPTOR.full_name.split(".")[1]
+        self.saga = BEGINNINGS.get(of, "inc") + NUMBER
         self.flights: list[Flight] = []
         # How many answers there were, and all texts in them.
         self.known: tuple[int, list[str]] = (0, [])
@@ -411,7 +418,7 @@ class Schedule:
         if each.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
             return self.chance.random() < 0.5
         if each.cpp_type in _NUMBERS:
-            return round(self.chance.uniform(0, 300), 1)
+            return round(self.chance.uniform(0, 90 if each.name in DEGREES else 300), 1)
         if each.cpp_type in _WHOLE:
             return self.chance.randint(0, 9)
         text = self._text(each)
@@ -421,6 +428,11 @@ class Schedule:
         state = self.story.state
         if state.input is not None and getattr(state.input, each.name, "") == self.saga and self.chance.random() < 0.95:
             return self.saga
+        if each.name in FORMS:
+            return FORMS[each.name].format(self.chance.randint(1, 99))
+        keys = [key for key in self.story.keys.values() if NAMED.get(each.name, "\0") in key]
+        if keys and self.chance.random() < 0.9:
+            return self.chance.choice(keys).removesuffix(UNDO)
         if self.known[0] != len(state.answers):
             self.known = (len(state.answers), [text for answer in state.answers.values() for text in texts(answer)])
         if self.known[1] and self.chance.random() < 0.3:
