@@ -235,7 +235,7 @@ def _ended(step: str, why: str) -> Command:
 TRACE = Step(
     "trace",
     Command(f"{ENVIRONMENT}/TraceSource", lambda s, k: environment.TraceSourceRequest(exceedance_id=s.saga_id)),
-    deadline_s=10 * MINUTE_S,
+    deadline_s=30 * MINUTE_S,  # what was measured around it comes some minutes later
     otherwise="go on",  # without wind nobody can tell: the place is inspected
 )
 ORDER_INSPECTION = Step(

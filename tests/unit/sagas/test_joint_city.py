@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ PLACE = RoadPlace(edge_id="e5", position_m=100)
 
 
 class City:
-    """Five departments in one process, whose city time a test moves."""
+    """Departments in one process, whose city time a test moves."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, services: Sequence[type] = SERVICES) -> None:
         self.parts = parts
-        for service in SERVICES:
+        for service in services:
             parts.add(service)
         parts.process.outgoing.tokens.grant("desk", [EVERYTHING])
         parts.start()

@@ -1,0 +1,153 @@
+"""From a source of pollution to its sanction among the real services, in one process; and what a won appeal takes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from citybrain.credit.v1 import credit_service_pb2 as credit
+from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
+from citybrain.environment.v1 import environment_service_pb2 as environment
+from citybrain.sagas.v1 import saga_service_pb2 as sagas
+from google.protobuf.message import Message
+
+from citybrain.client import evidence
+from citybrain.mesh.testing.parts import Parts, on_parts
+from citybrain.sagas.service import SagaService
+from citybrain.services.credit.service import CreditService
+from citybrain.services.district_hub.service import DistrictHubService
+from citybrain.services.environment import places, plume
+from citybrain.services.environment.service import EnvironmentService
+from tests.unit.environment.conftest import reading, station
+from tests.unit.environment.test_sources import MIDDLE, RING, SO2, USCC, admission
+from tests.unit.sagas.test_joint_city import SECOND, City
+
+SERVICES = (EnvironmentService, CreditService, DistrictHubService, SagaService)
+WIND = (environment.QUANTITY_WIND_SPEED, environment.QUANTITY_WIND_DIRECTION)
+# A second sensor beside the one in the east: it confirms what that reads.
+STATIONS = {**RING, "near": (850, 20)}
+DAY_S = 86_400
+FIRM = credit.SubjectRef(uscc=USCC)
+
+
+class Bureau(City):
+    """A city in which a registered source gives off far too much."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts, SERVICES)
+        self.call(
+            "district_hub.v1.DistrictHubService/RegisterDistrict", hub.RegisterDistrictRequest(district_id="xihu", name="x")
+        )
+        self.bureau("AdmitSource", admission("guilty", places.at_metres(MIDDLE, -500, 60)))
+        self.bureau("StartSource", environment.StartSourceRequest(source_id="guilty"))
+        for name, (east, north) in STATIONS.items():
+            at = places.at_metres(MIDDLE, east, north)
+            one = station(name, at.longitude, at.latitude, quantities=(SO2, *WIND), interval_s=300)
+            self.bureau("RegisterStation", environment.RegisterStationRequest(station=one))
+
+    def bureau(self, method: str, request: Message) -> Any:
+        return self.call(f"environment.v1.EnvironmentService/{method}", request)
+
+    def office(self, method: str, request: Message) -> Any:
+        return self.call(f"credit.v1.CreditService/{method}", request)
+
+    def pollute(self) -> str:
+        """A quarter of an hour of it in a western wind, measured all around; the exceedance."""
+        for step, origin in enumerate((0, 270, 280, 262)):
+            at, batch = self.parts.process.clock.now() // SECOND, []
+            for name, (east, north) in STATIONS.items():
+                there = float(plume.dilution(east + 500, north - 60, 20, 3.0, origin, "B")) if step else 0.0
+                values = (round(20 + 400e6 * there, 1), 3.0, float(origin))
+                batch += [reading(what, value, at, name) for what, value in zip((SO2, *WIND), values, strict=True)]
+            self.bureau("ReportReadings", environment.ReportReadingsRequest(readings=batch))
+            self.advance(300)
+        self.advance(400)
+        (one,) = self.bureau("ListExceedances", environment.ListExceedancesRequest()).exceedances
+        return str(one.exceedance_id)
+
+    def answers(self, saga_id: str, question: str, option: str) -> None:
+        asked = sagas.AnswerQuestionRequest(saga_id=saga_id, question=question, option=option, reason="so it is")
+        self.call("sagas.v1.SagaService/AnswerQuestion", asked)
+
+    def to_the_sanction(self) -> str:
+        """It is inspected, the firm is heard, and a person decides."""
+        saga_id = self.pollute()
+        inspection = f"{saga_id}/order_inspection/1"
+        found = environment.ReportInspectionRequest(inspection_id=inspection, found=True, finding="the filter is torn")
+        self.bureau("ReportInspection", found)
+        self.answers(saga_id, "hear_firm", "heard")
+        self.answers(saga_id, "decide", "sanction")
+        return saga_id
+
+    def decision(self, purpose: Any = credit.CHECK_PURPOSE_SUBSIDY) -> Any:
+        asked = credit.CheckCreditRequest(subject=FIRM, purpose=purpose, basis="Budget Law, article 38")
+        return self.office("CheckCredit", asked).decision
+
+    def source(self) -> Any:
+        return self.bureau("GetSource", environment.GetSourceRequest(source_id="guilty")).source.state
+
+    def case(self, saga_id: str) -> Any:
+        return self.bureau("GetCase", environment.GetCaseRequest(case_id=f"{saga_id}/open_case/1")).case
+
+    def evidence(self, saga_id: str) -> tuple[list[bytes], str]:
+        """The lines that are exported, and the head."""
+        asked = environment.GetCaseEvidenceRequest(case_id=f"{saga_id}/open_case/1", page_size=500)
+        answer = self.bureau("GetCaseEvidence", asked)
+        return [line.encode() for line in answer.lines], str(answer.head)
+
+
+def test_a_source_is_traced_inspected_sanctioned_and_repaired_when_it_is_put_right(tmp_path: Path) -> None:
+    def story(parts: Parts) -> None:
+        city = Bureau(parts)
+        assert city.decision() == credit.CREDIT_DECISION_UNKNOWN
+        saga_id = city.to_the_sanction()
+        assert city.saga(saga_id).state == sagas.SAGA_STATE_RUNNING
+        assert (city.decision(), city.source()) == (credit.CREDIT_DECISION_RESTRICTED, environment.SOURCE_STATE_STOPPED)
+        record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))
+        assert record.sanctions[0].case_id == f"{saga_id}/open_case/1"
+        # An outsider with the exported lines alone finds nothing changed, and finds a change.
+        lines, head = city.evidence(saga_id)
+        assert evidence.verify(lines, head).sound
+        torn = next(number for number, line in enumerate(lines) if b"the filter is torn" in line)
+        lines[torn] = lines[torn].replace(b"torn", b"worn")
+        assert [(one.n, one.what) for one in evidence.verify(lines, head).findings] == [(torn + 1, "changed")]
+        # The firm puts it right.
+        key: Any = {"case_id": f"{saga_id}/open_case/1", "correction_id": f"{saga_id}/order_correction/1"}
+        city.bureau("ReportCorrection", environment.ReportCorrectionRequest(report="a new filter", **key))
+        city.bureau("AcceptCorrection", environment.AcceptCorrectionRequest(finding="it is there", **key))
+        assert city.decision() == credit.CREDIT_DECISION_CLEAR
+        assert city.source() not in (environment.SOURCE_STATE_STOPPED, environment.SOURCE_STATE_CLOSED)
+        record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))
+        assert [one.state for one in record.records] == [credit.RECORD_STATE_REPAIRED]
+        # Nobody appeals within half a year.
+        city.advance(14 * DAY_S)
+        city.advance(183 * DAY_S)
+        assert city.saga(saga_id).state == sagas.SAGA_STATE_COMPLETED
+        assert city.case(saga_id).state == environment.CASE_STATE_CLOSED
+
+    on_parts(tmp_path, story)
+
+
+def test_an_appeal_that_is_won_takes_the_sanction_the_decision_and_the_measures_back(tmp_path: Path) -> None:
+    def story(parts: Parts) -> None:
+        city = Bureau(parts)
+        saga_id = city.to_the_sanction()
+        city.advance(DAY_S)
+        sanction = f"{saga_id}/impose_sanction/1"
+        filed = credit.FileAppealRequest(subject=FIRM, sanction_id=sanction, grounds="the wind came from elsewhere")
+        appeal = city.office("FileAppeal", filed).appeal
+        assert city.decision() == credit.CREDIT_DECISION_RESTRICTED
+        won = credit.DecideAppealRequest(subject=FIRM, appeal_id=appeal.appeal_id, won=True, reason="the trace was weak")
+        city.office("DecideAppeal", won)
+        assert city.decision() == credit.CREDIT_DECISION_CLEAR
+        assert city.saga(saga_id).state == sagas.SAGA_STATE_UNDONE
+        case = city.case(saga_id)
+        assert (case.state, case.decision.revoked) == (environment.CASE_STATE_WITHDRAWN, True)
+        assert city.source() != environment.SOURCE_STATE_STOPPED
+        record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))
+        assert [one.state for one in record.sanctions] == [credit.SANCTION_STATE_REVOKED]
+        # What was proved stays provable.
+        lines, head = city.evidence(saga_id)
+        assert evidence.verify(lines, head).sound
+
+    on_parts(tmp_path, story)
