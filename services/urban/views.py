@@ -1,4 +1,7 @@
-"""Read models: components, devices and what is normal for them, anomalies, open work orders and how long work took."""
+"""Read models of urban management, and what is derived of them.
+
+It is long because every read model of the sector stands here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from citybrain.urban.v1 import water_pb2 as water
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.ids import joined
-from citybrain.services.urban import components, leaks, orders
+from citybrain.services.urban import components, leaks, nearby, orders
 
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
 DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped)
@@ -30,6 +33,8 @@ ORDER_EVENTS = (
     ev.WorkOrderVoided,
 )
 REPAIR_EVENTS = (ev.WorkOrderDone,)
+TICKET_EVENTS = (ev.TicketOpened, ev.TicketRerouted, ev.TicketAnswered, ev.TicketReopened)
+COUNT_EVENTS = (ev.CallsCounted,)
 LEAK_EVENTS = (ev.LeakFound, ev.LeakLocated, ev.IsolationPlanned, ev.LeakIsolated, ev.LeakRestored, ev.LeakRetracted)
 
 
@@ -282,3 +287,62 @@ def leak(row: Kept | None, event: Heard) -> Kept | None:
 def leaks_going_on(rows: Iterable[Kept]) -> dict[str, water.Leak]:
     """Water network → the leak that is not over."""
     return {one.network_id: one for row in rows if leaks.is_open(one := leak_of(row))}
+
+
+# -- the hotline ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NearRow:
+    """An open ticket that is about a place. `opened`: microseconds."""
+
+    id: str
+    kind: str
+    latitude: float
+    longitude: float
+    district_id: str
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """The calls of half an hour."""
+
+    start: int
+    calls: int
+
+
+def near_key(event: Heard) -> str | None:
+    """The cell of the grid, and the ticket. What is about no place is not in it."""
+    data: Any = event.data
+    if not data.HasField("position"):
+        return None
+    return f"{nearby.cell(data.position.latitude, data.position.longitude)}.{data.ticket_id}"
+
+
+def near(row: NearRow | None, event: Heard) -> NearRow | None:
+    """The ticket while it is open."""
+    data: Any = event.data
+    if isinstance(data, ev.TicketAnswered) or (isinstance(data, ev.TicketRerouted) and row is None):
+        return None
+    return NearRow(
+        data.ticket_id, data.kind, data.position.latitude, data.position.longitude, data.district_id,
+        microseconds(data.opened_at),
+    )  # fmt: skip
+
+
+def count_id(start: int) -> str:
+    """The key of half an hour: they are in the order of time."""
+    return f"{start:017d}"
+
+
+def count_key(event: Heard) -> str:
+    """The half hour."""
+    assert isinstance(event.data, ev.CallsCounted)
+    return count_id(microseconds(event.data.start))
+
+
+def count(_row: CountRow | None, event: Heard) -> CountRow | None:
+    """The newest count."""
+    assert isinstance(event.data, ev.CallsCounted)
+    return CountRow(microseconds(event.data.start), event.data.calls)

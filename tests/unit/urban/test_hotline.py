@@ -1,0 +1,200 @@
+"""Tickets of the hotline while the service runs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import hotline_pb2 as pb
+from citybrain.urban.v1 import urban_service_pb2 as orders
+from citybrain.urban.v1.places_pb2 import Position
+
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.testing import Running
+from tests.unit.urban.conftest import told
+
+PHONE, NAME, TEXT = "+8613800002222", "李秀英", "路灯不亮，李家门口"
+METRE = 1 / 111_195
+
+
+def call(
+    urban: Running, text: str = TEXT, north_m: float = 0, how: dict[str, Any] | None = None, **more: Any
+) -> pb.TakeCallResponse:
+    asked: dict[str, Any] = {"channel": "phone", "district_id": "xihu", **more}
+    asked.setdefault("position", Position(latitude=30.25 + north_m * METRE, longitude=120.15))
+    answer: pb.TakeCallResponse = urban.fire("TakeCall", pb.TakeCallRequest(text=text, **asked), **(how or {}))
+    return answer
+
+
+def ticket(urban: Running, ticket_id: str, **how: Any) -> pb.GetTicketResponse:
+    found: pb.GetTicketResponse = urban.fire("GetTicket", pb.GetTicketRequest(ticket_id=ticket_id), **how)
+    return found
+
+
+def answer(urban: Running, ticket_id: str) -> pb.Ticket:
+    request = pb.AnswerTicketRequest(ticket_id=ticket_id, answer="the lamp is exchanged")
+    found: pb.Ticket = urban.fire("AnswerTicket", request).ticket
+    return found
+
+
+def test_a_call_is_classified_routed_and_has_a_work_order_with_a_deadline(urban: Running) -> None:
+    taken = call(urban)
+    one = taken.ticket
+    assert (one.kind, one.department, list(one.words)) == ("lamp", "urban_management.roads", ["路灯"])
+    assert (one.district_id, one.calls, taken.merged, one.version) == ("xihu", 1, False, "urban-hotline-1")
+    order = urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=one.order_id)).order
+    assert (order.kind, order.subject_id) == ("lamp", one.ticket_id)
+
+
+def test_calls_about_one_matter_are_one_ticket_also_across_cells_and_at_once(urban: Running) -> None:
+    first = call(urban)
+    urban.rest()
+    assert call(urban, north_m=49).merged
+    far = call(urban, north_m=51)
+    assert not far.merged
+    assert call(urban, "噪音扰民").ticket.ticket_id not in (first.ticket.ticket_id, far.ticket.ticket_id)
+    found: list[str] = []
+    at = Position(latitude=30.2, longitude=120.2)
+    threads = [threading.Thread(target=lambda: found.append(call(urban, position=at).ticket.ticket_id)) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert (len(found), len(set(found))) == (6, 1)
+    assert ticket(urban, found[0]).ticket.calls == 6
+
+
+def test_a_call_after_a_week_is_another_matter(urban: Running) -> None:
+    first = call(urban).ticket.ticket_id
+    urban.advance(7 * 86_400 + 1)
+    urban.rest()
+    assert call(urban).ticket.ticket_id != first
+
+
+def test_the_same_request_twice_is_one_call_also_when_the_ticket_is_answered_since(urban: Running) -> None:
+    first = call(urban)
+    urban.rest()
+    joined = call(urban, how={"request_id": "r1"})
+    urban.rest()
+    answer(urban, first.ticket.ticket_id)
+    urban.rest()
+    call(urban)
+    assert call(urban, how={"request_id": "r1"}) == joined
+    assert len(told(urban, ev.CallTaken)) == 3
+
+
+def test_a_ticket_that_is_answered_takes_no_call_and_the_next_opens_another(urban: Running) -> None:
+    first = call(urban).ticket.ticket_id
+    answered = answer(urban, first)
+    assert answered.state == pb.TICKET_STATE_ANSWERED
+    assert told(urban, ev.TicketAnswered)[0].in_time
+    done = urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=answered.order_id)).order
+    assert done.state == orders.ORDER_STATE_DONE
+    # Without waiting: neither board nor read model knows yet.
+    second = call(urban)
+    assert (second.merged, second.ticket.ticket_id != first) == (False, True)
+    with pytest.raises(Refused, match="answered already"):
+        answer(urban, first)
+
+
+def test_an_answer_is_rated_once_and_whoever_is_not_content_opens_it_again(urban: Running) -> None:
+    one = call(urban).ticket.ticket_id
+    rate = pb.RateTicketRequest(ticket_id=one, stars=2)
+    with pytest.raises(Refused, match="not answered"):
+        urban.fire("RateTicket", rate)
+    before = answer(urban, one).order_id
+    assert urban.fire("RateTicket", rate).ticket.stars == 2
+    with pytest.raises(Refused, match="rated already"):
+        urban.fire("RateTicket", rate)
+    again = urban.fire("ReopenTicket", pb.ReopenTicketRequest(ticket_id=one, reason="still dark")).ticket
+    assert (again.state, again.reopened) == (pb.TICKET_STATE_OPEN, 1)
+    assert again.order_id != before
+    assert answer(urban, one).stars == 0
+    urban.advance(30 * 86_400 + 1)
+    with pytest.raises(Refused, match="30 days"):
+        urban.fire("ReopenTicket", pb.ReopenTicketRequest(ticket_id=one, reason="dark"))
+
+
+def test_a_person_routes_a_ticket_elsewhere(urban: Running) -> None:
+    one = call(urban, "你好").ticket
+    assert (one.kind, one.department) == ("other", "hotline.desk")
+    request = pb.RerouteTicketRequest(ticket_id=one.ticket_id, kind="dog", reason="the caller meant a dog")
+    assert urban.fire("RerouteTicket", request).ticket.department == "urban_management.enforcement"
+    request.kind = "cat"
+    with pytest.raises(BadRequest, match="kind"):
+        urban.fire("RerouteTicket", request)
+
+
+def near(urban: Running, **more: Any) -> pb.ListTicketsNearResponse:
+    asked = pb.ListTicketsNearRequest(position=Position(latitude=30.25, longitude=120.15), metres=500, **more)
+    found: pb.ListTicketsNearResponse = urban.fire("ListTicketsNear", asked)
+    return found
+
+
+def test_open_tickets_near_a_place_are_listed_nearest_first_in_pages(urban: Running) -> None:
+    distances = [531, 0, 499, 120, 60, 260]
+    ids = {metres: call(urban, "你好", metres).ticket.ticket_id for metres in distances}
+    call(urban, "no place", position=None)
+    urban.rest()
+    page, found = near(urban, page_size=2), list[pb.NearTicket]()
+    while True:
+        found += page.tickets
+        if not page.next_page_token:
+            break
+        page = near(urban, page_size=2, page_token=page.next_page_token)
+    assert [one.ticket_id for one in found] == [ids[metres] for metres in sorted(distances)[:-1]]
+    assert [one.metres for one in found] == pytest.approx([0, 60, 120, 260, 499], abs=0.1)
+    answer(urban, ids[0])
+    urban.rest()
+    assert [one.ticket_id for one in near(urban, page_size=1).tickets] == [ids[60]]
+    urban.fire("ReopenTicket", pb.ReopenTicketRequest(ticket_id=ids[0], reason="no"))
+    urban.rest()
+    assert [one.ticket_id for one in near(urban, page_size=1).tickets] == [ids[0]]
+
+
+def test_a_text_of_100_000_characters_and_a_place_outside_the_city_are_refused_by_name(urban: Running) -> None:
+    with pytest.raises(BadRequest, match="text"):
+        call(urban, "x" * 100_000)
+    for wrong in (Position(latitude=31.2, longitude=121.5), Position(latitude=30.25, longitude=12.015)):
+        with pytest.raises(BadRequest, match=r"position: .* outside of the city"):
+            call(urban, position=wrong)
+    with pytest.raises(BadRequest, match="channel"):
+        call(urban, channel="pigeon")
+    assert told(urban, ev.TicketOpened) == []
+
+
+def test_who_calls_is_sealed_and_in_no_key_and_no_log(urban: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    taken = call(urban, caller=pb.Contact(name=NAME, phone=PHONE))
+    found = ticket(urban, taken.ticket.ticket_id, scopes=["urban.read", "urban.personal"], clearance="RESTRICTED")
+    assert found.calls[0].caller.phone == PHONE
+    for event in urban.events(ev.CallTaken, ev.TicketOpened, ev.CallSorted, ev.WorkOrderOpened):
+        stored = event.stored
+        assert all(secret.encode() not in stored.data for secret in (PHONE, NAME))
+        assert PHONE not in stored.stream
+    printed = "".join(capfd.readouterr())
+    assert "CallTaken" in printed
+    assert not any(secret in printed for secret in (PHONE, NAME, TEXT))
+
+
+def test_who_is_bound_to_a_district_sees_no_ticket_of_another(urban: Running) -> None:
+    one = call(urban, how={"district": "gongshu"}).ticket.ticket_id
+    with pytest.raises(Forbidden):
+        ticket(urban, one, district="gongshu")
+    with pytest.raises(NotFound):
+        ticket(urban, "tic-00000000000a")
+
+
+def test_the_next_day_is_staffed_by_what_was_counted(urban: Running) -> None:
+    begin = urban.advance() // 1_800_000_000 * 1_800_000_000
+    for calls in (999, 200, 200):
+        urban.fire("ReportCallCount", pb.ReportCallCountRequest(start=timestamp(begin), calls=calls))
+    assert len(told(urban, ev.CallsCounted)) == 2
+    urban.rest()
+    plan = urban.fire("PlanSeats", pb.PlanSeatsRequest(day=timestamp(begin + 7 * 86_400_000_000)))
+    (known,) = [one for one in plan.half_hours if one.days]
+    assert (known.calls, known.seats, plan.known) == (200, 24, 1)
+    with pytest.raises(BadRequest, match="half an hour"):
+        urban.fire("ReportCallCount", pb.ReportCallCountRequest(start=timestamp(begin + 60_000_000), calls=1))
