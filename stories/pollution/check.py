@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from citybrain.credit.v1 import credit_service_pb2 as credit
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from citybrain.client import evidence
 from citybrain.simulation.air import Place
 from citybrain.simulation.air_run import in_park
 from citybrain.simulation.network import MIDNIGHT
+from citybrain.stories.pollution.officials import Verdict
 from citybrain.stories.pollution.plan import Plan
 from citybrain.stories.sheet import Check, Text
 
@@ -34,6 +37,8 @@ class Day:
     trace: pb.Trace | None = None
     traced_s: float | None = None
     sent: Sequence[pb.Reading] = ()
+    verdict: Verdict | None = None
+    """What came of the case against a firm; None: there was none."""
     told: list[tuple[float, Text]] = field(default_factory=list)
     """What else happened: seconds of the day, and what."""
 
@@ -97,6 +102,7 @@ def checks(day: Day) -> list[Check]:
             apart is not None and apart <= NEAR_M,
         ),
         _named(day),
+        *(_judged(day.verdict, day.verified) if day.verdict is not None and day.verified else ()),
     ]
 
 
@@ -106,6 +112,28 @@ def _named(day: Day) -> Check:
         return Check(nobody, day.firm or "–", not day.firm)
     firm = Text("The firm that hid it is named", "指认出隐藏排放的企业")
     return Check(firm, day.firm or "–", day.firm == day.plan.culprit.source_id)
+
+
+def _judged(verdict: Verdict, verified: Sequence[ev.ExceedanceVerified]) -> list[Check]:
+    report = evidence.verify(verdict.lines, verdict.head)
+    whole = b"".join(verdict.lines).decode()
+    names = [station for station in verified[0].station_ids if f'"{station}"' not in whole]
+    told = [credit.CreditDecision.Name(one).removeprefix("CREDIT_DECISION_") for one in verdict.credit]
+    return [
+        Check(
+            Text("The evidence is whole, and has the stations that read it", "证据链完整，并含有测得超标的站点"),
+            f"{report.records} records 条记录",
+            report.sound and report.records > 0 and not names,
+        ),
+        Check(
+            Text(
+                "The firm has no subsidy from the decision on, until it has put it right",
+                "自处罚决定起，至整改完成前，企业不得享受补贴",
+            ),
+            " → ".join(told),
+            len(told) == 3 and told[1] == "RESTRICTED" and told[0] != "RESTRICTED" and told[2] == "CLEAR",
+        ),
+    ]
 
 
 def _counted(day: Day) -> str:

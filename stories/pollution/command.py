@@ -55,6 +55,10 @@ def demo(
     said = page.sentence(first)
     console.print(f"\n[bold]{said.english}[/]\n[bold]{said.chinese}[/]\n")
     page.write(first, report)
+    if first.verdict is not None:
+        kept = data / f"seed-{seed}" / "evidence.jsonl"
+        kept.write_bytes(b"\n".join(first.verdict.lines) + b"\n")
+        console.print(f"Anybody can verify the evidence: city evidence verify {kept} --head {first.verdict.head}", markup=False)
     console.print(f"{report} shows the park, the plume and the readings; open it in a browser.")
     if as_json is not None:
         as_json.write_text(json.dumps([measured(day) for day in days], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

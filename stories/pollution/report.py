@@ -96,8 +96,9 @@ def way(day: Day) -> list[tuple[float, Text]]:
 
 
 def clock(second: float) -> str:
-    """A second of the day as people say it."""
-    return f"{int(second) // 3600:02}:{int(second) % 3600 // 60:02}"
+    """A second of the day as people say it, or of the next day."""
+    day, rest = divmod(int(second), 86_400)
+    return f"{rest // 3600:02}:{rest % 3600 // 60:02}{' +1 d' if day else ''}"
 
 
 def _map(day: Day) -> str:

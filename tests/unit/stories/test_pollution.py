@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from citybrain.credit.v1 import credit_service_pb2 as credit
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.identifiers import uscc
+from citybrain.services.environment import sealed_chain
 from citybrain.simulation.air import Place, Release
 from citybrain.simulation.air_run import credit_code, in_park, on_earth
 from citybrain.simulation.network import city_time
 from citybrain.stories.pollution import command, plan, report
 from citybrain.stories.pollution.check import Day, checks
+from citybrain.stories.pollution.officials import Verdict
 
 LIMIT = 500.0
 
@@ -82,6 +85,29 @@ def test_a_source_that_is_in_no_register_has_a_place_and_no_firm() -> None:
     assert held(nobody) == [True] * 4
     nobody.trace.sources[0].found = True
     assert held(nobody)[3] is False
+
+
+def judged(spoil: bytes = b"s01", told: Sequence[str] = ("UNKNOWN", "RESTRICTED", "CLEAR")) -> Day:
+    """A day whose case is over; `spoil`: what of its evidence somebody has changed afterwards."""
+    one, record = day(), None
+    lines = []
+    for body in ({"stations": ["s00", "s01"]}, {"finding": "a pipe"}):
+        record = sealed_chain.following(record, "2026-11-30T11:50:00Z", "readings", body)
+        lines.append(sealed_chain.line(record).encode().replace(b"s01", spoil))
+    assert record is not None
+    one.verdict = Verdict([getattr(credit, f"CREDIT_DECISION_{name}") for name in told], lines, record.seal)
+    return one
+
+
+def test_a_case_holds_where_its_evidence_is_whole_and_the_firm_is_restricted_until_it_has_put_it_right() -> None:
+    assert held(judged()) == [True] * 6
+    assert held(judged(spoil=b"s09"))[4] is False, "changed"
+    for told in (("RESTRICTED", "RESTRICTED", "CLEAR"), ("UNKNOWN", "CLEAR", "CLEAR"), ("UNKNOWN", "RESTRICTED", "RESTRICTED")):
+        assert held(judged(told=told))[5] is False
+    short = judged()
+    assert short.verdict is not None
+    del short.verdict.lines[-1]
+    assert held(short)[4] is False, "its end is missing"
 
 
 def test_sensors_that_did_not_read_it_together_confirm_nothing() -> None:
