@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     cassandra_append,
+    city_stories,
     cluster_live,
     credit_check,
     embedded,
@@ -24,6 +25,7 @@ from benchmarks import (
     saga_processes,
     sagas,
     sector_readings,
+    tickets_near,
     whole_mesh,
 )  # fmt: skip
 from benchmarks.kit import events, measure
@@ -52,6 +54,8 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
         100_000 if full else 5_000, 2000 if full else 1000, 10.0 if full else 5.0
     ),
     "sector-readings": sector_readings.measure,
+    "tickets-near": lambda full: tickets_near.measure(1_000_000 if full else 50_000, 2000),
+    "stories": city_stories.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""
