@@ -20,8 +20,8 @@ from citybrain.services.urban.classify import classify
 from citybrain.services.urban.hotline_table import KINDS
 from citybrain.services.urban.water_calls import WaterCalls
 
-CHUNK = 200
-"""So many rows are read at once."""
+FEW, CHUNK = 12, 200
+"""So many rows are read at once: at first, and at most."""
 MILLIMETRES = 1000
 
 
@@ -203,16 +203,18 @@ class HotlineCalls(WaterCalls):
         """The open tickets within so many metres."""
         here = at.latitude, at.longitude
         for first, last in nearby.ranges(at.latitude, at.longitude, metres):
-            key, end = first, f"{last}/"
-            while page := self.open_tickets.scan(key, CHUNK):
+            # Most rows of cells have few tickets: little is read at first, and more where there is more.
+            key, end, chunk = first, f"{last}/", FEW
+            while page := self.open_tickets.scan(key, chunk):
                 for key, row in page:
                     if key >= end:
                         break
                     away = straight_m(here, (row.latitude, row.longitude))
                     if away <= metres:
                         yield Near(round(away * MILLIMETRES), row)
-                if key >= end or len(page) < CHUNK:
+                if key >= end or len(page) < chunk:
                     break
+                chunk = min(4 * chunk, CHUNK)
 
 
 def _distance(one: Near) -> tuple[int | str, ...]:
