@@ -38,10 +38,15 @@ from citybrain.mesh.service import (
     subscribe,
     window,
 )
-from citybrain.services.environment import cases as case_file
 from citybrain.services.environment import (
+    air_quality_index,
+    aqi_forecast,
+    capacity,
+    comparing,
     exceedance,
     firm_views,
+    forecasts,
+    greenhouse,
     hours,
     limits,
     proofs,
@@ -55,6 +60,7 @@ from citybrain.services.environment import (
     tracing,
     views,
 )
+from citybrain.services.environment import cases as case_file
 from citybrain.services.environment import firm_entries as firm_entries_
 from citybrain.services.environment import firms as firm
 from citybrain.services.environment import inspections as inspecting
@@ -64,6 +70,16 @@ from citybrain.services.environment.recent import Recent
 def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
     """The key of the board on which exceedances of a quantity are."""
     return f"{pb.Medium.Name(medium).removeprefix('MEDIUM_').lower()}.{quantities.name(quantity).lower()}"
+
+
+def account_key(firm_id: str, year: int) -> str:
+    """The key of a firm's account of a year."""
+    return f"{firm_id}.{year}"
+
+
+def area_key(district_id: str, quantity: pb.Quantity) -> str:
+    """The key of what an area can bear of a pollutant."""
+    return f"{district_id}.{quantities.name(quantity).lower()}"
 
 
 BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASURED.items() for quantity in sizes)
@@ -95,6 +111,13 @@ class EnvironmentService(Service):
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
     exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    day_list = View(views.DAY_EVENTS, views.day_key, views.day, row=views.DayRow)
+    biases = Streams("bias", comparing.Compared, comparing.evolve)
+    bias_list = View(views.BIAS_EVENTS, views.bias_key, views.bias, row=views.BiasRow)
+    forecasts = Streams("forecast", forecasts.Told, forecasts.evolve)
+    factors = Streams("factor", greenhouse.Factor, greenhouse.evolve_factor)
+    accounts = Streams("greenhouse", greenhouse.Account, greenhouse.evolve)
+    areas = Streams("capacity", capacity.Area, capacity.evolve)
     firms = Streams("firm", firm.Firm, firm.evolve, district=firm.district_of)
     firm_entries = View(firm_views.NOTED_EVENTS, firm_views.entry_key, firm_views.entry, row=firm_views.EntryRow)
     firm_sources = View(firm_views.ADMITTED_EVENTS, firm_views.own_key, firm_views.own, row=firm_views.OwnRow)
@@ -130,8 +153,7 @@ class EnvironmentService(Service):
     def GetStation(self, request: pb.GetStationRequest) -> pb.GetStationResponse:
         """One station, with its last hour."""
         station = stations.existing(self.stations.load(request.station_id), request.station_id)
-        prefix = views.hour_prefix(request.station_id)
-        last = [views.read_hour(row) for key, row in self.hour_list.scan(prefix, 1) if key.startswith(prefix)]
+        last = self._hours_of(request.station_id, 1)
         return pb.GetStationResponse(station=station, last_hour=last[0] if last else None)
 
     @rpc
@@ -515,6 +537,132 @@ class EnvironmentService(Service):
 
     def _source(self, source_id: str) -> pb.Source:
         return sources.existing(self.lives.load(source_id), source_id)
+
+    # -- comparison and forecast ------------------------------------------------------------------------------------------
+
+    @rpc
+    def ListBiases(self, request: pb.ListBiasesRequest) -> pb.ListBiasesResponse:
+        """How far each station reads beside its neighbours, the farthest first, in pages."""
+        rows = [row for row in self.bias_list.derived(views.farthest_first) if not request.flagged or row.bias.get("flagged")]
+        page, more = self.paging.page(request, rows, views.place_of_bias)
+        return pb.ListBiasesResponse(biases=[views.read_bias(row) for row in page], next_page_token=more)
+
+    @at("01:10")
+    def compare_stations(self) -> None:
+        """Estimates how far each station reads beside its neighbours, over the last week."""
+        now, known = self.clock.now(), self.station_list.derived(views.stations)
+        since = now - comparing.DAYS * hours.DAY_US
+        of_air = {key: one for key, one in known.items() if one.medium == pb.MEDIUM_AIR}
+        rows = {key: self._hours_of(key, comparing.DAYS * 24 + 2) for key in sorted(of_air)}
+        for name in air_quality_index.POLLUTANTS:
+            by_station = {key: comparing.hours_of(one, quantities.numbered(name), since) for key, one in rows.items()}
+            for bias in off_loop(comparing.estimated, name, of_air, by_station):
+                compare = partial(comparing.compare, bias=bias, place=of_air[bias.station_id].place, now=now)
+                self.biases.handle(f"{bias.station_id}.{name.lower()}", compare, lambda after, _: after)
+
+    @rpc
+    def GetForecast(self, request: pb.GetForecastRequest) -> pb.GetForecastResponse:
+        """What is forecast for the day after the last whole one."""
+        today, _ = hours.day_and_hour(self.clock.now())
+        told = self.forecasts.load(request.station_id)
+        return pb.GetForecastResponse(forecast=forecasts.standing(told, request.station_id, today))
+
+    @at("00:40")
+    def forecast_day(self) -> None:
+        """Forecasts the day that has begun, for each station where that is better than that tomorrow is as today."""
+        self._forecast(self.station_list.derived(views.stations))
+
+    @every(600)
+    def forecast_anew(self) -> None:
+        """Forecasts anew where a forecast of today was taken back."""
+        today, _ = hours.day_and_hour(self.clock.now())
+        known = self.station_list.derived(views.stations)
+        self._forecast({key: one for key, one in known.items() if self.forecasts.load(key).retracted == today})
+
+    @subscribe(ev.AirQualityRetracted)
+    def take_forecast_back(self, event: Heard) -> None:
+        """A forecast that rests on a day which was computed anew is taken back."""
+        data: Any = event.data
+        if data.period == pb.PERIOD_DAY:
+            day, _ = hours.day_and_hour(views.begins(data))
+            reason = f"the air quality of {day} was computed anew"
+            retract = partial(
+                forecasts.retract, station_id=data.station_id, district_id=data.district_id, day=forecasts.following(day),
+                reason=reason,
+            )  # fmt: skip
+            self.forecasts.handle(data.station_id, retract, lambda after, _: after)
+
+    def _forecast(self, stations: Mapping[str, pb.Station]) -> None:
+        today, _ = hours.day_and_hour(self.clock.now())
+        for station_id, station in sorted(stations.items()):
+            if station.medium != pb.MEDIUM_AIR:
+                continue
+            found = off_loop(aqi_forecast.forecast, self._days_until(station_id, today))
+            publish = partial(forecasts.publish, station=station, day=today, found=found)
+            self.forecasts.handle(station_id, publish, lambda after, _: after)
+
+    def _days_until(self, station_id: str, today: str) -> list[aqi_forecast.Day]:
+        """The days before one, oldest first, without gaps: of a day that was not measured nothing is known."""
+        prefix = views.hour_prefix(station_id)
+        rows = [row for key, row in self.day_list.scan(prefix, forecasts.KEPT_DAYS) if key.startswith(prefix)]
+        by_day = {row.day: row for row in rows if row.day < today}
+        days, day = list[aqi_forecast.Day](), min(by_day, default=today)
+        while day < today:
+            row = by_day.get(day)
+            told = {int(hour): index for hour, index in row.hours.items()} if row is not None else {}
+            days.append(aqi_forecast.Day(row.index if row is not None else None, told))
+            day = forecasts.following(day)
+        return days
+
+    def _hours_of(self, station_id: str, most: int) -> list[pb.StationHour]:
+        prefix = views.hour_prefix(station_id)
+        return [views.read_hour(row) for key, row in self.hour_list.scan(prefix, most) if key.startswith(prefix)]
+
+    # -- greenhouse gases and carrying capacity ---------------------------------------------------------------------------
+
+    @rpc
+    def RegisterFactor(self, request: pb.RegisterFactorRequest) -> pb.RegisterFactorResponse:
+        """Makes a factor known, with its source and year."""
+        return self.factors.handle(
+            request.factor_id,
+            lambda factor: greenhouse.register(factor, request),
+            lambda _after, _: pb.RegisterFactorResponse(),
+        )
+
+    @rpc
+    def ReportActivity(self, request: pb.ReportActivityRequest) -> pb.ReportActivityResponse:
+        """Counts an activity of a firm."""
+        firm.existing(self.firms.load(request.firm_id), request.firm_id)
+        factor = greenhouse.existing(self.factors.load(request.factor_id), request.factor_id)
+        greenhouse.check(request, factor)
+        after = self.accounts.handle(
+            account_key(request.firm_id, request.year), lambda account: greenhouse.count(account, request, factor),
+            lambda after, _: after,
+        )  # fmt: skip
+        return pb.ReportActivityResponse(tonnes=greenhouse.tonnes(after))
+
+    @rpc
+    def GetGreenhouseAccount(self, request: pb.GetGreenhouseAccountRequest) -> pb.GetGreenhouseAccountResponse:
+        """The account of a firm and a year, by activity, in pages."""
+        firm.existing(self.firms.load(request.firm_id), request.firm_id)
+        account = self.accounts.load(account_key(request.firm_id, request.year))
+        page, more = self.paging.page(request, account.items.values(), lambda item: (item.activity_id,), default=100)
+        return pb.GetGreenhouseAccountResponse(tonnes=greenhouse.tonnes(account), items=page, next_page_token=more)
+
+    @rpc
+    def SetCapacity(self, request: pb.SetCapacityRequest) -> pb.SetCapacityResponse:
+        """Says what an area can bear."""
+        return self.areas.handle(
+            area_key(request.district_id, request.quantity), lambda area: capacity.put(area, request),
+            lambda _after, _: pb.SetCapacityResponse(),
+        )  # fmt: skip
+
+    @rpc
+    def GetCapacity(self, request: pb.GetCapacityRequest) -> pb.GetCapacityResponse:
+        """What is permitted in an area beside what it can bear."""
+        area = self.areas.load(area_key(request.district_id, request.quantity))
+        load = self.source_list.derived(capacity.permitted).get((request.district_id, request.quantity), (0.0, 0))
+        return capacity.show(area, load)
 
     # -- firms ------------------------------------------------------------------------------------------------------------
 

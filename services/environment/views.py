@@ -1,4 +1,7 @@
-"""Read models: stations, their hours, the air quality of each now."""
+"""Read models: stations, their hours and days, the air quality of each now, exceedances.
+
+It is long because hours, days and what is now are folded from the same events.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ HOUR_EVENTS = (
     ev.WaterQualityRetracted,
 )
 AIR_EVENTS = (ev.AirQualityPublished, ev.AirQualityRetracted)
+DAY_EVENTS = AIR_EVENTS
+BIAS_EVENTS = (ev.BiasEstimated,)
 EXCEEDANCE_EVENTS = (
     ev.ExceedanceSuspected,
     ev.ExceedanceSupported,
@@ -63,6 +68,24 @@ class AirRow:
     begins: int
     index: int
     air: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """A day of a station: its index, if it was published and is complete, and that of its hours by their number."""
+
+    day: str
+    index: int | None
+    hours: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BiasRow:
+    """The bias of one quantity of a station: JSON of the contract."""
+
+    relative: float
+    key: str
+    bias: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +189,54 @@ def air(row: AirRow | None, event: Heard) -> AirRow | None:
         return AirRow(data.station_id, begins(data), quality.index, MessageToDict(quality))
     # Retracted, and nothing follows: the station has none until its next hour.
     return replace(row, air={}, index=-1) if row is not None else None
+
+
+def day_key(event: Heard) -> str:
+    """The station and the day, the newest first."""
+    data: Any = event.data
+    day, _ = hours.day_and_hour(begins(data))
+    return f"{hour_prefix(data.station_id)}{_LAST - hours.beginning(day) // 1_000_000:010d}"
+
+
+def day(row: DayRow | None, event: Heard) -> DayRow | None:
+    """The day after an event. An index that is incomplete is none: it may be too low."""
+    data: Any = event.data
+    name, number = hours.day_and_hour(begins(data))
+    row = row or DayRow(name, None, {})
+    published = isinstance(data, ev.AirQualityPublished) and not data.air_quality.incomplete
+    if data.period == pb.PERIOD_DAY:
+        return replace(row, index=data.air_quality.index if published else None)
+    others = {hour: index for hour, index in row.hours.items() if hour != str(number)}
+    return replace(row, hours={**others, str(number): data.air_quality.index} if published else others)
+
+
+def bias_key(event: Heard) -> str:
+    """The station and the quantity."""
+    assert isinstance(event.data, ev.BiasEstimated)
+    return f"{hour_prefix(event.data.bias.station_id)}{event.data.bias.quantity}"
+
+
+def bias(row: BiasRow | None, event: Heard) -> BiasRow | None:
+    """The newest estimate."""
+    assert isinstance(event.data, ev.BiasEstimated)
+    found = event.data.bias
+    relative = abs(found.bias) / found.level if found.level > 0 else 0.0
+    return BiasRow(round(relative, 6), bias_key(event), MessageToDict(found))
+
+
+def farthest_first(rows: Iterable[BiasRow]) -> list[BiasRow]:
+    """Those first that read farthest beside their neighbours, as a part of what these read."""
+    return sorted(rows, key=place_of_bias)
+
+
+def place_of_bias(row: BiasRow) -> tuple[int | str, ...]:
+    """What the list is ordered by."""
+    return (-round(row.relative * 1_000_000), row.key)
+
+
+def read_bias(row: BiasRow) -> pb.Bias:
+    """A row as callers see it."""
+    return ParseDict(row.bias, pb.Bias())
 
 
 def worst_first(rows: Iterable[AirRow]) -> list[AirRow]:

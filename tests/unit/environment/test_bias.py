@@ -1,0 +1,100 @@
+"""A station beside its neighbours: bias, a station that lies, a clock that is off."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+
+from citybrain.mesh.testing import Running
+from citybrain.services.environment import station_bias
+from citybrain.services.environment.station_bias import biases
+from tests.unit.environment.conftest import HOUR, named, now, reading, send, station
+
+PM = pb.QUANTITY_PM2_5
+NAMES = ("a1", "b1", "c1", "d1", "e1")
+PLACES = {name: (n * 1000.0, 0.0) for n, name in enumerate(NAMES)}
+
+
+def hours_of(count: int = 96, seed: int = 1, **change: Any) -> dict[str, dict[int, float]]:
+    """Hours of five stations in one air, each a little different. `change`: what a station makes of an hour."""
+    by, level, air = random.Random(seed), 80.0, []
+    for _ in range(count + 24):
+        level = max(20.0, level + by.gauss(0, 12))
+        air.append(level)
+    found = {}
+    for name in NAMES:
+        of = change.get(name, lambda air, hour: air[hour])
+        found[name] = {hour: round(of(air, hour) * by.gauss(1, 0.03), 2) for hour in range(12, count + 12)}
+    return found
+
+
+def test_good_stations_have_little_bias_and_are_believed() -> None:
+    found = biases("PM2_5", hours_of(), PLACES)
+    assert set(found) == set(NAMES)
+    for one in found.values():
+        assert abs(one.bias) < 3 and not one.flagged and one.clock_off_h == 0
+        assert (one.hours, len(one.neighbours)) == (96, 4)
+
+
+def test_a_station_that_lies_is_found_and_makes_nobody_else_look_wrong() -> None:
+    found = biases("PM2_5", hours_of(c1=lambda air, hour: air[hour] * 0.5), PLACES)
+    assert found["c1"].flagged and found["c1"].bias < -20 and found["c1"].relative == pytest.approx(0.5, abs=0.05)
+    assert not any(found[name].flagged for name in NAMES if name != "c1")
+
+
+def test_hours_of_smoke_beside_one_station_are_no_bias() -> None:
+    found = biases("PM2_5", hours_of(c1=lambda air, hour: air[hour] + (400 if hour % 4 == 0 else 0)), PLACES)
+    assert not found["c1"].flagged and abs(found["c1"].bias) < 5
+
+
+@pytest.mark.parametrize("off", [-5, 3, 8])
+def test_a_clock_that_is_off_is_found_with_the_hours(off: int) -> None:
+    found = biases("PM2_5", hours_of(c1=lambda air, hour: air[hour - off]), PLACES)
+    assert (found["c1"].clock_off_h, found["c1"].flagged) == (off, True)
+    assert not any(found[name].clock_off_h for name in NAMES if name != "c1")
+
+
+def test_too_few_hours_or_neighbours_say_nothing() -> None:
+    assert biases("PM2_5", hours_of(23), PLACES) == {}
+    assert set(biases("PM2_5", hours_of(24), PLACES)) == set(NAMES)
+    far = {**PLACES, "d1": (30_000.0, 0.0), "e1": (40_000.0, 0.0)}
+    assert biases("PM2_5", hours_of(), far) == {}
+    # So near is near enough.
+    edge = {**PLACES, "e1": (station_bias.NEIGHBOURS_M, 0.0), "a1": (0.0, 0.0)}
+    assert "e1" in biases("PM2_5", hours_of(), edge)["a1"].neighbours
+
+
+def test_a_station_that_lies_is_listed_first_and_somebody_looks_at_it_once(environment: Running) -> None:
+    for n, name in enumerate(NAMES):
+        one = station(
+            name, 120.15 + n * 0.01, quantities=(PM,), district_id="xihu" if n < 4 else "gongshu", owner=f"department {n}"
+        )
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    environment.rest()
+    at = now(environment)
+    for name, values in hours_of(30, c1=lambda air, hour: air[hour] * 2).items():
+        send(environment, *(reading(PM, value, at - hour * HOUR, name) for hour, value in values.items()))
+    environment.rest()
+    for _ in range(2):
+        environment.fire("compare_stations")
+        environment.rest()
+
+    def listed(**question: Any) -> list[pb.Bias]:
+        return list(environment.fire("ListBiases", pb.ListBiasesRequest(**question)).biases)
+
+    found = listed()
+    assert found[0].station_id == "c1" and len(found) == 5
+    assert (found[0].flagged, found[0].owner, found[0].hours, found[0].quantity) == (True, "department 2", 30, PM)
+    assert [one.station_id for one in listed(flagged=True)] == ["c1"]
+    first = environment.fire("ListBiases", pb.ListBiasesRequest(page_size=1))
+    rest = listed(page_size=10, page_token=first.next_page_token)
+    assert [*first.biases, *rest] == found
+    assert len(environment.events(ev.BiasEstimated)) == 5
+    (event,) = environment.events(ev.MaintenanceAsked)
+    data: Any = event.data
+    assert (data.station_id, data.sensor_id, data.district_id) == ("c1", "", "xihu")
+    assert f"reads {named(PM).upper()} +" in data.reason and data.maintenance_id.startswith("bias.c1.pm2_5.")
