@@ -30,6 +30,11 @@ def cell(latitude: float, longitude: float) -> str:
     return f"{_row(latitude):06d}.{_column(longitude):06d}"
 
 
+def middle(latitude: float, longitude: float) -> tuple[float, float]:
+    """The middle of the cell of a place."""
+    return (_row(latitude) + 0.5) * CELL - 90, (_column(longitude) + 0.5) * CELL - 180
+
+
 def ranges(latitude: float, longitude: float, metres: float) -> list[tuple[str, str]]:
     """The ranges of cells that a circle touches: the first and the last cell of each row, both included."""
     degree = math.radians(1) * EARTH_M

@@ -1,15 +1,16 @@
-"""Urban management (城管): components of the city, devices in the street, work orders, water networks, the hotline.
+"""Urban management (城管): components of the city, devices in the street, work orders, water networks, the hotline, parking,
+indices and forecasts.
 
 Its methods stand in one file a subject: `order_calls.py`, `device_calls.py`, `water_calls.py`,
-`hotline_calls.py`.
+`hotline_calls.py`, `parking_calls.py`, `outlook_calls.py`.
 """
 
 from __future__ import annotations
 
-from citybrain.services.urban.hotline_calls import HotlineCalls
+from citybrain.services.urban.outlook_calls import OutlookCalls
 
 
-class UrbanService(HotlineCalls):
+class UrbanService(OutlookCalls):
     """Everything that urban management answers."""
 
     name = "urban"

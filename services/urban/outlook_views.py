@@ -1,0 +1,253 @@
+"""Read models of parking, of the indices, and of what forecasts are made from."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import events_pb2 as ev
+
+from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.ids import joined
+from citybrain.services.urban import nearby
+from citybrain.services.urban.urban_index import DAYS
+from citybrain.services.urban.views import Kept, component_of, kept
+
+LOT_EVENTS = (ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
+BILL_EVENTS = (ev.ParkingBillOpened, ev.ParkingBillPaid, ev.ParkingBillOverdue)
+DAY_EVENTS = (
+    ev.TicketAnswered,
+    ev.TicketReopened,
+    ev.TicketRated,
+    ev.WorkOrderDone,
+    ev.ParkingBillPaid,
+    ev.ParkingBillOverdue,
+)
+HISTORY_EVENTS = (ev.DeviceRegistered, ev.AnomalyFound, ev.AnomalyRetracted)
+HAZARD_EVENTS = (ev.TicketOpened,)
+FORECAST_EVENTS = (ev.FailuresForecast, ev.HazardsForecast)
+STREET_ORDER = frozenset({"vendor", "parking", "noise", "dog"})
+CLEANLINESS = frozenset({"garbage"})
+DAY = 86_400_000_000
+REMEMBERED = 50
+"""So many of the newest failures of a device, or tickets of a place, are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LotRow:
+    """A parking lot, and how many of its bays are taken."""
+
+    district_id: str
+    bays: int
+    occupied: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BillRow:
+    """A bill that is not paid. `opened`: microseconds."""
+
+    id: str
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """What happened in a district on a day, in numbers. `street_…`: tickets about order in the street; `clean_…`: about
+    garbage."""
+
+    street_answered: int = 0
+    street_in_time: int = 0
+    street_reopened: int = 0
+    clean_answered: int = 0
+    clean_in_time: int = 0
+    rated: int = 0
+    stars: int = 0
+    done: int = 0
+    done_in_time: int = 0
+    bills_in_time: int = 0
+    bills_late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A device: since when it is known, and its anomalies, by id (microseconds)."""
+
+    id: str
+    kind: str
+    district_id: str
+    since: int
+    failures: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HazardRow:
+    """A kind of ticket in a cell of the grid. `times`: ticket → when it was opened (microseconds)."""
+
+    kind: str
+    latitude: float
+    longitude: float
+    district_id: str
+    times: dict[str, int]
+
+
+def lot_key(event: Heard) -> str:
+    """The lot."""
+    data: Any = event.data
+    return str(data.lot.lot_id if isinstance(data, ev.ParkingRegistered) else data.lot_id)
+
+
+def lot(row: LotRow | None, event: Heard) -> LotRow | None:
+    """The lot after an event. It counts as the stream does: a car whose arrival is not known leaves one of those counted."""
+    match event.data:
+        case ev.ParkingRegistered() as data:
+            return LotRow(data.lot.district_id, data.lot.bays, 0 if row is None else row.occupied)
+        case ev.CarArrived():
+            return row and replace(row, occupied=row.occupied + 1)
+        case ev.CarLeft():
+            return row and replace(row, occupied=max(0, row.occupied - 1))
+        case ev.ParkedCounted() as counted:
+            return row and replace(row, occupied=counted.occupied)
+    return row
+
+
+def lots(rows: Iterable[LotRow]) -> dict[str, tuple[int, int]]:
+    """District → its bays, and how many of them are taken."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        bays, taken = found.get(row.district_id, (0, 0))
+        found[row.district_id] = bays + row.bays, taken + row.occupied
+    return found
+
+
+def bill_id(opened: int, name: str) -> str:
+    """The key of a bill: the oldest first."""
+    return f"{opened:017d}.{name}"
+
+
+def bill_key(event: Heard) -> str:
+    """The bill."""
+    data: Any = event.data
+    return bill_id(microseconds(data.opened_at), data.bill_id)
+
+
+def bill(_row: BillRow | None, event: Heard) -> BillRow | None:
+    """The bill while it is neither paid nor overdue."""
+    data = event.data
+    return BillRow(data.bill_id, microseconds(data.opened_at)) if isinstance(data, ev.ParkingBillOpened) else None
+
+
+def day_id(district_id: str, day: int) -> str:
+    """The key of a day (since 1970) in a district: they are in the order of time."""
+    return f"{joined(district_id)}.{day:06d}"
+
+
+def day_key(event: Heard) -> str:
+    """District and day."""
+    data: Any = event.data
+    return day_id(data.district_id, event.stored.occurred_at // DAY)
+
+
+def day(row: DayRow | None, event: Heard) -> DayRow | None:
+    """One more thing has happened."""
+    one = row or DayRow()
+    match event.data:
+        case ev.TicketAnswered() as data if data.kind in STREET_ORDER:
+            return replace(one, street_answered=one.street_answered + 1, street_in_time=one.street_in_time + data.in_time)
+        case ev.TicketAnswered() as data if data.kind in CLEANLINESS:
+            return replace(one, clean_answered=one.clean_answered + 1, clean_in_time=one.clean_in_time + data.in_time)
+        case ev.TicketReopened() as data if data.kind in STREET_ORDER:
+            return replace(one, street_reopened=one.street_reopened + 1)
+        case ev.TicketRated() as data:
+            return replace(one, rated=one.rated + 1, stars=one.stars + data.stars)
+        case ev.WorkOrderDone() as data:
+            in_time = microseconds(data.done_at) <= microseconds(data.deadline)
+            return replace(one, done=one.done + 1, done_in_time=one.done_in_time + in_time)
+        case ev.ParkingBillPaid() as data if data.in_time:
+            return replace(one, bills_in_time=one.bills_in_time + 1)
+        case ev.ParkingBillOverdue():
+            return replace(one, bills_late=one.bills_late + 1)
+    return row
+
+
+def summed(rows: Iterable[DayRow]) -> DayRow:
+    """Several days together."""
+    total = DayRow()
+    for row in rows:
+        total = DayRow(*(getattr(total, name) + getattr(row, name) for name in DayRow.__slots__))
+    return total
+
+
+def first_day(now: int) -> int:
+    """The first of the days that the indices count."""
+    return now // DAY - DAYS + 1
+
+
+def intact(rows: Iterable[Kept]) -> dict[str, tuple[int, int]]:
+    """District → its components, and how many of them are intact."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        one = component_of(row)
+        count, good = found.get(one.district_id, (0, 0))
+        found[one.district_id] = count + 1, good + (one.state == parts.COMPONENT_STATE_INTACT)
+    return found
+
+
+def history_key(event: Heard) -> str:
+    """The device."""
+    data: Any = event.data
+    return str(data.device.device_id if isinstance(data, ev.DeviceRegistered) else data.device_id)
+
+
+def history(row: HistoryRow | None, event: Heard) -> HistoryRow | None:
+    """The device, and its newest anomalies but for those that are retracted."""
+    match event.data:
+        case ev.DeviceRegistered() as data:
+            one, known = data.device, row or HistoryRow("", "", "", event.stored.occurred_at, {})
+            return HistoryRow(one.device_id, one.kind, one.district_id, known.since, known.failures)
+        case ev.AnomalyFound() as data:
+            found = microseconds(data.anomaly.found_at)
+            newest = list(((row and row.failures) or {}).items())[1 - REMEMBERED :]
+            return row and replace(row, failures={**dict(newest), data.anomaly.anomaly_id: found})
+        case ev.AnomalyRetracted() as data:
+            return row and replace(row, failures={k: v for k, v in row.failures.items() if k != data.anomaly_id})
+    return row
+
+
+def hazard_key(event: Heard) -> str | None:
+    """Kind and cell."""
+    assert isinstance(event.data, ev.TicketOpened)
+    at = event.data.position
+    return f"{event.data.kind}.{nearby.cell(at.latitude, at.longitude)}" if event.data.HasField("position") else None
+
+
+def hazard(row: HazardRow | None, event: Heard) -> HazardRow | None:
+    """The newest tickets of this kind there."""
+    data = event.data
+    assert isinstance(data, ev.TicketOpened)
+    before = list(row.times.items())[1 - REMEMBERED :] if row is not None else []
+    latitude, longitude = nearby.middle(data.position.latitude, data.position.longitude)
+    times = {**dict(before), data.ticket_id: microseconds(data.opened_at)}
+    return HazardRow(data.kind, latitude, longitude, data.district_id, times)
+
+
+def forecast_key(event: Heard) -> str:
+    """Failures or hazards."""
+    return "failures" if isinstance(event.data, ev.FailuresForecast) else "hazards"
+
+
+def forecast(_row: Kept | None, event: Heard) -> Kept | None:
+    """The newest one."""
+    return kept(event.data)
+
+
+def failures_of(row: Kept | None) -> ev.FailuresForecast:
+    """The newest forecast of failures; empty where there is none."""
+    return ev.FailuresForecast() if row is None else ev.FailuresForecast.FromString(b64decode(row.message))
+
+
+def hazards_of(row: Kept | None) -> ev.HazardsForecast:
+    """The newest forecast of hazards; empty where there is none."""
+    return ev.HazardsForecast() if row is None else ev.HazardsForecast.FromString(b64decode(row.message))

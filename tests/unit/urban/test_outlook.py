@@ -1,0 +1,274 @@
+"""The indices and the forecasts: explained, incomplete where something is missing, and scored on what they had not seen."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from citybrain.environment.v1 import environment_service_pb2 as env
+from citybrain.environment.v1 import events_pb2 as environment
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import indices_pb2 as pb
+from citybrain.urban.v1 import urban_service_pb2 as orders
+from citybrain.urban.v1.hotline_pb2 import RateTicketRequest
+from citybrain.urban.v1.places_pb2 import Position
+
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.testing import Running
+from citybrain.services.urban import hazards, rivers, urban_index
+from citybrain.services.urban import predictive_maintenance as maintenance
+from tests.unit.urban.conftest import device, minutes, over, register, told
+from tests.unit.urban.test_hotline import answer, call
+from tests.unit.urban.test_orders import component, seen
+
+# -- indices ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_gets_points_between_its_worst_and_its_best_in_either_direction() -> None:
+    assert [urban_index.points(value, 0.5, 1.0) for value in (0.4, 0.5, 0.75, 1.0, 1.2)] == [0, 0, 50, 100, 100]
+    assert [urban_index.points(value, 0.3, 0.0) for value in (0.3, 0.15, 0.0)] == pytest.approx([0, 50, 100])
+
+
+def test_a_missing_part_is_said_and_never_taken_for_zero() -> None:
+    measured = {"team_image": {"mean rating of answers": (5.0, 10)}}
+    composite, *five = urban_index.indices(measured)
+    image = next(one for one in five if one.name == "team_image")
+    assert (image.points, image.known) == (100, 0.6)
+    assert image.parts[1].points is None
+    assert composite.points == 100
+    assert composite.known == pytest.approx(0.2 * 0.6)
+    assert [one.points for one in five if one.name != "team_image"] == [None] * 4
+    assert urban_index.indices({})[0].points is None
+
+
+def test_the_composite_is_the_weighted_mean_of_the_five() -> None:
+    measured = {
+        name: {part: ((rule.best if n % 2 else rule.worst), 1) for n, (part, rule) in enumerate(rules.items())}
+        for name, rules in urban_index.RULES.items()
+    }
+    composite, *five = urban_index.indices(measured)
+    assert composite.known == pytest.approx(1)
+    assert composite.points == pytest.approx(sum(urban_index.WEIGHTS[one.name] * (one.points or 0) for one in five))
+    assert [one.points for one in five] == pytest.approx([40, 40, 50, 40, 40])
+
+
+def test_the_weights_of_each_index_are_one_together() -> None:
+    assert sum(urban_index.WEIGHTS.values()) == pytest.approx(1)
+    assert all(sum(rule.weight for rule in rules.values()) == pytest.approx(1) for rules in urban_index.RULES.values())
+
+
+def indices(urban: Running, district_id: str = "xihu") -> dict[str, pb.UrbanIndex]:
+    answered = urban.fire("GetIndices", pb.GetIndicesRequest(district_id=district_id))
+    return {one.name: one for one in answered.indices}
+
+
+def test_indices_follow_from_what_happened_and_are_published_each_day(urban: Running) -> None:
+    register(urban, device(), device("d2", "bin_fill", baseline=None, alarm_from=90, alarm_until=80))
+    component(urban)
+    one = call(urban, "噪音扰民").ticket.ticket_id
+    answer(urban, one)
+    urban.fire("RateTicket", RateTicketRequest(ticket_id=one, stars=4))
+    urban.rest()
+    found = indices(urban)
+    assert next(iter(found)) == "composite"
+    assert found["equipment"].points == 100
+    assert found["street_order"].points == 100
+    assert found["team_image"].parts[0].value == 4
+    assert found["public_parking"].missing
+    assert 0 < found["composite"].known < 1
+    minutes(urban, *[95] * 3, device_id="d2")
+    seen(urban, parts.COMPONENT_STATE_LOST)
+    over(urban)
+    found = indices(urban)
+    assert found["equipment"].points == 0
+    assert found["cleanliness"].parts[1].value == 0
+    urban.advance(86_400)
+    urban.rest()
+    published = {one.district_id: one for one in told(urban, ev.IndicesPublished)}
+    assert set(published) == {"xihu"}
+    assert (len(published["xihu"].indices), published["xihu"].version) == (6, "urban-index-1")
+    urban.advance(31 * 86_400)
+    urban.rest()
+    assert indices(urban)["street_order"].missing
+
+
+# -- which device fails next ------------------------------------------------------------------------------------------------
+
+
+def fleet(seed: int, frail: float) -> dict[str, maintenance.History]:
+    """200 devices over 400 days; one in ten fails `frail` times as often as the others."""
+    by = random.Random(seed)
+    found = {}
+    for n in range(200):
+        rate = 0.004 * (frail if n % 10 == 0 else 1)
+        failures, now = list[float](), 0.0
+        while (now := now + by.expovariate(rate)) < 400:
+            failures.append(now)
+        found[f"d{n}"] = maintenance.History("bridge_strain", 0, failures)
+    return found
+
+
+def test_devices_that_fail_often_are_named_and_the_score_says_by_how_much_that_is_better() -> None:
+    score = maintenance.score(fleet(1, 12))
+    assert score.better
+    assert score.bits > 0.3
+    assert score.in_first_tenth > 0.3
+    rates = maintenance.rates(fleet(1, 12), 400)
+    first = sorted(rates, key=lambda name: -rates[name])[:20]
+    assert sum(int(name[1:]) % 10 == 0 for name in first) >= 17
+
+
+def test_where_all_fail_alike_the_score_says_that_nothing_is_known() -> None:
+    bits = [maintenance.score(fleet(seed, 1)).bits for seed in range(8)]
+    assert sum(bits) / len(bits) < 0.05
+
+
+def test_the_score_is_of_failures_that_the_forecast_had_not_seen() -> None:
+    """Devices that failed early and never again, and others the other way round: looking back would seem perfect."""
+    devices = {f"a{n}": maintenance.History("k", 0, [float(day) for day in range(10, 110, 10)]) for n in range(10)}
+    devices |= {f"b{n}": maintenance.History("k", 0, [300.0, 310.0, 320.0]) for n in range(10)}
+    assert maintenance.score(devices).bits < 0
+    assert not maintenance.score(devices).better
+
+
+def test_few_failures_are_no_forecast_and_a_young_device_is_taken_for_its_kind() -> None:
+    few = {"a": maintenance.History("k", 0, [1.0, 2.0])}
+    assert maintenance.score(few).tried == 0
+    devices = fleet(2, 1) | {"new": maintenance.History("bridge_strain", 399, [])}
+    rates = maintenance.rates(devices, 400)
+    assert rates["new"] == pytest.approx(sum(rates.values()) / len(rates), rel=0.2)
+
+
+def test_the_forecast_of_a_morning_is_published_with_its_score(urban: Running) -> None:
+    register(urban, *[device(f"d{n}") for n in range(12)])
+    urban.fire("forecast_failures")
+    urban.rest()
+    answered = urban.fire("ForecastFailures", pb.ForecastFailuresRequest())
+    assert (answered.score.better, answered.score.tried, len(answered.devices)) == (False, 0, 0)
+    for round_ in range(12):
+        for name in ("d0", "d1") if round_ % 2 else ("d0",):
+            minutes(urban, *[90] * 3, device_id=name)
+        for name in ("d0", "d1"):
+            minutes(urban, *[50] * 34, device_id=name)
+    urban.advance(86_400)
+    urban.rest()
+    assert len(told(urban, ev.AnomalyFound)) == 18
+    minutes(urban, *[90] * 3, device_id="d0")
+    minutes(urban, *[50] * 40, device_id="d0")
+    minutes(urban, *[90] * 3, device_id="d0")
+    urban.advance(86_400)
+    urban.rest()
+    answered = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3))
+    assert answered.score.better
+    assert [one.device_id for one in answered.devices][:2] == ["d0", "d1"]
+    assert answered.devices[0].next > answered.devices[1].next > answered.devices[2].next
+    rest = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3, page_token=answered.next_page_token))
+    assert len(rest.devices) == 3
+
+
+# -- what comes again -------------------------------------------------------------------------------------------------------
+
+
+def test_a_place_is_named_when_it_came_more_than_once_not_long_ago() -> None:
+    assert hazards.weight([100.0], 100) == 1 < hazards.LEAST
+    assert hazards.weight([95.0, 100.0], 100) > hazards.LEAST
+    assert hazards.weight([0.0, 10.0], 100) < hazards.LEAST
+    assert hazards.weight([101.0], 100) == 0
+
+
+def test_the_hit_rate_is_of_the_last_thirty_days_and_beside_it_stands_chance() -> None:
+    places = {
+        "again": [10.0, 40.0, 60.0, 90.0],
+        "over": [55.0, 60.0],
+        "once": [60.0],
+        "new": [95.0],
+        "late": [20.0, 80.0],
+    }
+    rate = hazards.rate(places, 100)
+    assert (rate.tried, rate.hit, rate.base) == (2, 0.5, 0.5)
+    assert hazards.rate({}, 100) == hazards.Rate(0, 0, 0)
+
+
+def test_places_of_a_morning_are_listed_and_the_first_get_one_work_order_in_thirty_days(urban: Running) -> None:
+    for days in (0, 10, 40):
+        urban.advance(days * 86_400)
+        urban.rest()
+        answer(urban, call(urban, "井盖丢了").ticket.ticket_id)
+        urban.rest()
+    call(urban, "路灯不亮", 5000)
+    urban.rest()
+    urban.advance(86_400)
+    urban.rest()
+    answered = urban.fire("ListHazards", pb.ListHazardsRequest(district_id="xihu"))
+    assert [(one.kind, one.tickets) for one in answered.hazards] == [("manhole", 3)]
+    assert (answered.tried, answered.hit_rate, answered.base_rate) == (1, 1, 1)
+    assert not urban.fire("ListHazards", pb.ListHazardsRequest(district_id="gongshu")).hazards
+    orders_now = len([one for one in told(urban, ev.WorkOrderOpened) if one.kind == "hazard"])
+    assert orders_now > 0
+    urban.advance(2 * 86_400)
+    urban.rest()
+    assert len([one for one in told(urban, ev.WorkOrderOpened) if one.kind == "hazard"]) == orders_now
+
+
+# -- other sectors ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_station_that_wants_maintenance_gets_one_work_order(urban: Running) -> None:
+    asked = environment.MaintenanceAsked(
+        station_id="s1", sensor_id="pm25", district_id="xihu", place=env.Place(longitude=120.1, latitude=30.2),
+        reason="it reads alone above the limit", maintenance_id="m-1",
+    )  # fmt: skip
+    for _ in range(2):
+        urban.tell(asked)
+        urban.rest()
+    (order,) = told(urban, ev.WorkOrderOpened)
+    assert (order.kind, order.subject_id, order.asked_by) == ("maintenance", "s1/pm25", "environment")
+    assert order.position == Position(latitude=30.2, longitude=120.1)
+
+
+def water(urban: Running, hour: int, water_class: int) -> None:
+    made = environment.WaterQualityPublished(station_id="r1", district_id="xihu")
+    made.water_quality.water_class = water_class  # type: ignore[assignment]
+    getattr(made, "from").seconds = hour * 3600
+    urban.tell(made)
+    urban.rest()
+
+
+def test_a_river_of_class_v_for_two_hours_is_looked_after_until_it_is_clean_for_three(urban: Running) -> None:
+    for hour, water_class in enumerate((5, 4, 5, 6, 6), 1000):
+        water(urban, hour, water_class)
+    (polluted,) = told(urban, ev.RiverPolluted)
+    assert (polluted.since.seconds, polluted.water_class) == (1002 * 3600, 6)
+    (order,) = told(urban, ev.WorkOrderOpened)
+    assert (order.kind, order.order_id) == ("river", polluted.order_id)
+    for hour, water_class in enumerate((4, 3, 5, 4, 4), 1005):
+        water(urban, hour, water_class)
+    assert told(urban, ev.RiverClean) == []
+    water(urban, 1010, 4)
+    assert len(told(urban, ev.RiverClean)) == 1
+
+
+def test_a_class_that_holds_no_more_retracts_what_rested_on_it(urban: Running) -> None:
+    for hour in (1000, 1001):
+        water(urban, hour, 5)
+    gone = environment.WaterQualityRetracted(station_id="r1", district_id="xihu")
+    getattr(gone, "from").seconds = 1001 * 3600
+    urban.tell(gone)
+    urban.rest()
+    (retracted,) = told(urban, ev.RiverPollutionRetracted)
+    order = urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=retracted.order_id)).order
+    assert order.state == orders.ORDER_STATE_VOID
+    water(urban, 1001, 6)
+    assert len(told(urban, ev.RiverPolluted)) == 2
+
+
+def test_an_hour_that_comes_late_counts_in_its_place() -> None:
+    state = rivers.River()
+    for hour, water_class in ((10, 5), (12, 5), (11, 5)):
+        events = rivers.see(state, "r", "xihu", hour * rivers.HOUR, water_class, "wo-1")
+        for event in events:
+            state = rivers.evolve(state, event)
+    assert state.polluted_since == 10 * rivers.HOUR
+    assert rivers.see(state, "r", "xihu", 11 * rivers.HOUR, 5, "wo-2") == []
+    assert timestamp(state.polluted_since).seconds == 36_000

@@ -1,0 +1,158 @@
+"""Parking: what a stay costs, how full a lot is told to be, and what is paid later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import parking_pb2 as pb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
+from citybrain.mesh.testing import Running
+from citybrain.services.urban import parking
+from citybrain.services.urban.parking_fee import fee
+from tests.unit.urban.conftest import HERE, told
+
+PRICE = {"free": 30, "unit": 30, "unit_fen": 250, "day_fen": 3000}
+PLATE = "浙A12345"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "fen"),
+    [(0, 0), (30, 0), (31, 500), (60, 500), (61, 750), (360, 3000), (1440, 3000), (1441, 3250), (2880, 6000)],
+)
+def test_a_stay_costs_started_units_and_at_most_the_limit_of_each_day(minutes: int, fen: int) -> None:
+    assert fee(minutes, **PRICE) == fen
+
+
+def test_without_a_limit_a_day_costs_its_units() -> None:
+    assert fee(1440, free=0, unit=60, unit_fen=100, day_fen=0) == 2400
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_who_stays_longer_pays_no_less(one: int, other: int) -> None:
+    assert fee(min(one, other), **PRICE) <= fee(max(one, other), **PRICE)
+
+
+def test_a_level_is_reached_at_its_value_and_left_five_per_cent_below() -> None:
+    assert [parking.level(0, share) for share in (0.799, 0.8, 0.9, 1.0, 1.1)] == [0, 80, 90, 100, 100]
+    assert [parking.level(90, share) for share in (0.899, 0.85, 0.849, 0.75, 0.749)] == [90, 90, 80, 80, 0]
+    assert parking.level(100, 0.96) == 100
+    level, changes = 0, 0
+    for share in [0.899, 0.901] * 50:
+        after = parking.level(level, share)
+        changes += after != level
+        level = after
+    assert (level, changes) == (90, 2)
+
+
+def lot(urban: Running, bays: int = 10, **more: Any) -> pb.ParkingLot:
+    price = pb.ParkingPrice(free_minutes=30, unit_minutes=30, unit_fen=250, day_fen=3000)
+    request = pb.RegisterParkingRequest(
+        lot_id="p1", name="湖滨", bays=bays, price=price, position=HERE, district_id="xihu", **more
+    )
+    found: pb.ParkingLot = urban.fire("RegisterParking", request).lot
+    return found
+
+
+def come(urban: Running, visit: str) -> pb.ParkingLot:
+    found: pb.ParkingLot = urban.fire("ReportArrival", pb.ReportArrivalRequest(lot_id="p1", visit_id=visit)).lot
+    return found
+
+
+def go(urban: Running, visit: str, plate: str = "") -> pb.ReportDepartureResponse:
+    request = pb.ReportDepartureRequest(lot_id="p1", visit_id=visit, plate=plate)
+    answer: pb.ReportDepartureResponse = urban.fire("ReportDeparture", request)
+    return answer
+
+
+def test_a_lot_that_fills_and_empties_tells_its_levels_without_flapping(urban: Running) -> None:
+    lot(urban)
+    for n in range(10):
+        come(urban, f"v{n}")
+    assert [one.new_level for one in told(urban, ev.ParkingLevelChanged)] == [80, 90, 100]
+    for _ in range(5):
+        go(urban, f"v{_}")
+        come(urban, f"w{_}")
+    assert len(told(urban, ev.ParkingLevelChanged)) == 3 + 2 * 5
+    shown = urban.fire("GetParking", pb.GetParkingRequest(lot_id="p1")).lot
+    assert (shown.occupied, shown.level, shown.arrivals_today, shown.turnover_today) == (10, 100, 15, 1.5)
+
+
+def test_a_large_lot_at_the_border_of_a_level_tells_it_once(urban: Running) -> None:
+    lot(urban, bays=1000)
+    for occupied in (899, 901) * 5:
+        urban.fire("CountParked", pb.CountParkedRequest(lot_id="p1", occupied=occupied))
+    assert [one.new_level for one in told(urban, ev.ParkingLevelChanged)] == [80, 90]
+
+
+def test_a_car_that_is_reported_twice_counts_once(urban: Running) -> None:
+    lot(urban)
+    assert [come(urban, "v1").occupied for _ in range(2)] == [1, 1]
+    urban.advance(31 * 60)
+    first = go(urban, "v1", PLATE)
+    assert (first.fen, first.lot.occupied, first.bill_id != "") == (500, 0, True)
+    assert go(urban, "v1", PLATE) == first
+    assert come(urban, "v1").occupied == 0
+    assert len(told(urban, ev.ParkingBillOpened)) == 1
+
+
+def test_who_leaves_then_pays_is_billed_and_after_ten_days_it_is_told_once(urban: Running) -> None:
+    lot(urban)
+    bills = []
+    for visit in ("v1", "v2"):
+        come(urban, visit)
+    urban.advance(3600)
+    bills = [go(urban, visit, PLATE).bill_id for visit in ("v1", "v2")]
+    with pytest.raises(BadRequest, match="fen"):
+        urban.fire("PayParking", pb.PayParkingRequest(bill_id=bills[0], fen=1))
+    for _ in range(2):
+        assert urban.fire("PayParking", pb.PayParkingRequest(bill_id=bills[0], fen=500)).paid
+    assert [one.in_time for one in told(urban, ev.ParkingBillPaid)] == [True]
+    with pytest.raises(NotFound):
+        urban.fire("PayParking", pb.PayParkingRequest(bill_id="bill-00000000000a", fen=1))
+    urban.rest()
+    urban.advance(9 * 86_400)
+    urban.fire("remind_of_bills")
+    assert told(urban, ev.ParkingBillOverdue) == []
+    urban.advance(2 * 86_400)
+    urban.rest()
+    assert [one.bill_id for one in told(urban, ev.ParkingBillOverdue)] == [bills[1]]
+    urban.fire("PayParking", pb.PayParkingRequest(bill_id=bills[1], fen=500))
+    assert [one.in_time for one in told(urban, ev.ParkingBillPaid)] == [True, False]
+
+
+def test_a_number_plate_is_sealed_and_two_cars_of_one_plate_are_one_payer(urban: Running) -> None:
+    lot(urban)
+    for visit in ("v1", "v2"):
+        come(urban, visit)
+    urban.advance(3600)
+    for visit in ("v1", "v2"):
+        go(urban, visit, PLATE)
+    events = urban.events(ev.ParkingBillOpened)
+    assert all(PLATE.encode() not in event.stored.data for event in events)
+    assert len({one.payer_id for one in told(urban, ev.ParkingBillOpened)}) == 1
+
+
+def test_what_cannot_be_is_refused(urban: Running) -> None:
+    with pytest.raises(NotFound):
+        come(urban, "v1")
+    lot(urban)
+    with pytest.raises(Refused, match="by hand"):
+        go(urban, "v9", PLATE)
+    with pytest.raises(BadRequest, match="occupied"):
+        urban.fire("CountParked", pb.CountParkedRequest(lot_id="p1", occupied=11))
+    with pytest.raises(BadRequest, match="visit_id"):
+        come(urban, PLATE)
+
+
+def test_a_count_replaces_what_was_known_and_an_unknown_car_leaves_one_of_those(urban: Running) -> None:
+    lot(urban)
+    come(urban, "v1")
+    urban.fire("CountParked", pb.CountParkedRequest(lot_id="p1", occupied=5))
+    assert go(urban, "unknown").lot.occupied == 4
+    assert go(urban, "v1").lot.occupied == 3
