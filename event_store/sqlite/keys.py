@@ -143,9 +143,13 @@ class SqliteKeys(KeyStore):
 
     @in_its_thread
     @override
-    def known_person(self, kind: str, value: str) -> str:
-        found = self._db.execute("SELECT person FROM lookups WHERE digest = ?", (self._digest(kind, value),)).fetchone()
-        return str(found[0]) if found else ""
+    def known_persons(self, values: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        known: dict[tuple[str, str], str] = {}
+        for one in values:
+            found = self._db.execute("SELECT person FROM lookups WHERE digest = ?", (self._digest(*one),)).fetchone()
+            if found:
+                known[one] = str(found[0])
+        return known
 
     def _digest(self, kind: str, value: str) -> bytes:
         return hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()

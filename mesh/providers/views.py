@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
@@ -22,6 +22,7 @@ from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.personal.sealed_rows import SealedRows
 from citybrain.mesh.providers.rows import NotOfShape, RowShape, RowUnreadable
 from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.gathering import Gathered
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.storage.code_digests import digest_of
@@ -132,6 +133,8 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         """Grows whenever rows may have changed."""
         self._news = asyncio.Event()
         self._vault = process.vault
+        # Calls that read at once share a hand-over to the thread that reads.
+        self._reads: Gathered[tuple[int, str], Row] = Gathered(self._read_rows)
         self._rows = SealedRows(self._vault, self._name, self._personal)
         if self._personal:
             self._vault.when_erased(self._forget_derived)
@@ -416,8 +419,17 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     async def row(self, key: str) -> R | None:
         """As `get`, for callers on the loop."""
         live = self._live
-        row = await self.member.service_models.models.get(table(self._name, live), key)
-        return None if row is None else (await self._opened(live, {key: row}))[key]
+        kept = await self._reads.get((live, key))
+        return None if kept is None else (await self._opened(live, {key: kept}))[key]
+
+    async def _read_rows(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Row]:
+        """Rows by generation and key."""
+        found: dict[tuple[int, str], Row] = {}
+        for generation in {one for one, _ in wanted}:
+            keys = [key for one, key in wanted if one == generation]
+            kept = await self.member.service_models.models.load(table(self._name, generation), keys)
+            found |= {(generation, key): one.row for key, one in kept.items() if one.row is not None}
+        return found
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """Rows in the order of their keys."""

@@ -144,7 +144,7 @@ class CreditService(Service):
         subject_id = self._subject(request.subject)
         self.subjects.load(subject_id)
         page, more = self.paging.scan(request, self.asked, default=100, prefix=views.prefix_of(subject_id))
-        return pb.ListChecksResponse(checks=[ParseDict(row.check, pb.Check()) for _, row in page], next_page_token=more)
+        return pb.ListChecksResponse(checks=[views.shown_check(row) for _, row in page], next_page_token=more)
 
     @rpc
     def GrantAuthorisation(self, request: pb.GrantAuthorisationRequest) -> pb.GrantAuthorisationResponse:

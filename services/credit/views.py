@@ -10,7 +10,7 @@ from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.events import Heard, microseconds, timestamp
 from citybrain.mesh.ids import joined
 
 STANDING_EVENTS = (
@@ -74,9 +74,16 @@ class RecordRow:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """Somebody has asked: JSON of the contract."""
+    """Somebody has asked. `at`: when (microseconds)."""
 
-    check: dict[str, Any]
+    check_id: str
+    at: int
+    asked_by: str
+    purpose: int
+    basis: str
+    matter: str
+    authorisation_id: str
+    decision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +209,20 @@ def check_key(event: Heard) -> str | None:
 def check(row: CheckRow | None, event: Heard) -> CheckRow:
     """Somebody has asked."""
     data: Any = event.data
-    return CheckRow(MessageToDict(data.check))
+    one: pb.Check = data.check
+    return CheckRow(
+        one.check_id, microseconds(one.checked_at), one.asked_by, one.purpose, one.basis, one.matter, one.authorisation_id,
+        one.decision,
+    )  # fmt: skip
+
+
+def shown_check(row: CheckRow) -> pb.Check:
+    """A question as callers see it."""
+    return pb.Check(
+        check_id=row.check_id, checked_at=timestamp(row.at), asked_by=row.asked_by, basis=row.basis, matter=row.matter,
+        purpose=pb.CheckPurpose.Name(row.purpose), decision=pb.CreditDecision.Name(row.decision),
+        authorisation_id=row.authorisation_id,
+    )  # fmt: skip
 
 
 def prefix_of(subject_id: str) -> str:

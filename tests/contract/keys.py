@@ -94,14 +94,17 @@ class KeyStoreContract:
         self.on_keys(tmp_path, test)
 
     def test_es12_whether_a_value_leads_to_somebody_is_told_without_making_anybody(self, tmp_path: Path) -> None:
+        phone, card = ("phone", "+8613800001111"), ("card", "+8613800001111")
+
         async def test(keys: KeyStore) -> None:
-            assert await keys.known_person("phone", "+8613800001111") == ""
-            assert await keys.known_person("phone", "+8613800001111") == "", "asking makes nobody"
-            first = await keys.person("phone", "+8613800001111")
-            assert await keys.known_person("phone", "+8613800001111") == first
-            assert await keys.known_person("card", "+8613800001111") == ""
+            assert await keys.known_persons([phone]) == {}
+            assert await keys.known_persons([phone]) == {}, "asking makes nobody"
+            first = await keys.person(*phone)
+            assert await keys.known_persons([phone, card]) == {phone: first}
+            second = await keys.person(*card)
+            assert await keys.known_persons([card, phone]) == {phone: first, card: second}
             await keys.destroy(first, 1)
-            assert await keys.known_person("phone", "+8613800001111") == ""
+            assert await keys.known_persons([phone, card]) == {card: second}
 
         self.on_keys(tmp_path, test)
 

@@ -35,9 +35,9 @@ CALLS: dict[str, tuple[str, Any]] = {
     "WithdrawRecord": ("credit.report", pb.WithdrawRecordRequest(subject=WHO, record_id=RECORD, reason="x")),
     "RepairRecord": ("credit.sanction", pb.RepairRecordRequest(subject=WHO, record_id=RECORD, reason="x")),
     "GetCreditRecord": ("credit.read", pb.GetCreditRecordRequest(subject=WHO)),
-    "CheckCredit": ("credit.check", pb.CheckCreditRequest(subject=WHO, purpose=APPROVAL, basis="x")),
+    "CheckCredit": ("credit.check.read", pb.CheckCreditRequest(subject=WHO, purpose=APPROVAL, basis="x")),
     "CheckAuthorised": (
-        "credit.third_party", pb.CheckAuthorisedRequest(subject=WHO, purpose=APPROVAL, authorisation_id=AUTHORISATION)
+        "credit.third_party.read", pb.CheckAuthorisedRequest(subject=WHO, purpose=APPROVAL, authorisation_id=AUTHORISATION)
     ),
     "ListChecks": ("credit.read", pb.ListChecksRequest(subject=WHO)),
     "GrantAuthorisation": (
@@ -58,7 +58,7 @@ CALLS: dict[str, tuple[str, Any]] = {
     "FileAppeal": ("credit.appeal", pb.FileAppealRequest(subject=WHO, record_id=RECORD, grounds="x")),
     "DecideAppeal": ("credit.decide", pb.DecideAppealRequest(subject=WHO, appeal_id="app-0123456789ab", reason="x")),
     "ListCreditIndexes": ("credit.read", pb.ListCreditIndexesRequest()),
-    "GetCreditMap": ("credit.public", pb.GetCreditMapRequest()),
+    "GetCreditMap": ("credit.public.read", pb.GetCreditMapRequest()),
 }  # fmt: skip
 SCOPES = {scope for scope, _ in CALLS.values()}
 ANYWHERE = {"AddRecord", "CheckCredit", "CheckAuthorised"}
