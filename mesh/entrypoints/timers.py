@@ -112,7 +112,9 @@ class At(Timer):
         clock = self.container.process.clock
         own = self._service_models
         now = clock.now()
-        self._timer = clock.at(next_moment(self._when, now), self._begin)
+        # If city time leaps, of the runs after the next one only the last is done, as where a process was down.
+        following = max(next_moment(self._when, now), last_moment(self._when, clock.heading_for()))
+        self._timer = clock.at(following, self._begin)
         if not own.leadership.take():
             return
         due = last_moment(self._when, now)

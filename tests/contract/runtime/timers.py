@@ -53,6 +53,16 @@ class TimersContract(RuntimeContract):
             probe.advance(three + 3 * DAY + 60)
             assert len(probe.notes("nightly")) == 1
 
+    def test_of_the_days_of_a_leap_a_daily_timer_does_the_first_and_the_last(self, tmp_path: Path) -> None:
+        three = BEGIN + THREE_IN_HANGZHOU
+        with self.probe(tmp_path / "data", driven=True) as probe:
+            probe.advance(three - 60)
+            # A run a day would be 36,500 of them.
+            probe.advance(three + 36_500 * DAY + 60)
+            assert probe.notes("nightly") == [str(three), str(three + 36_500 * DAY)]
+            probe.advance(three + 36_501 * DAY + 60)
+            assert probe.notes("nightly")[2:] == [str(three + 36_501 * DAY)]
+
     # -- windows --------------------------------------------------------------------------------------------------------
 
     def test_readings_are_folded_by_channel_and_told_when_their_window_is_over(self, tmp_path: Path) -> None:
