@@ -53,7 +53,7 @@ def evolve(subject: Subject, event: Message) -> Subject:
             known = replace(subject, subject_id=event.subject_id, kind=event.kind)
             cases = subject.cases if one.sanction_id else {**subject.cases, (one.source, one.case_id): one.record_id}
             return replace(known, records={**subject.records, one.record_id: one}, cases=cases)
-        case ev.RecordWithdrawn() | ev.RecordRepaired():
+        case ev.RecordWithdrawn() | ev.RecordRepaired() | ev.RecordReplaced():
             return replace(subject, records={**subject.records, event.record.record_id: event.record})
         case ev.SanctionImposed():
             known = replace(subject, subject_id=event.subject_id, kind=event.kind)
@@ -178,9 +178,11 @@ def repair(subject: Subject, record_id: str, reason: str, now: Timestamp) -> lis
         return []
     if record.state == pb.RECORD_STATE_WITHDRAWN:
         raise Refused(f"record {record_id} was withdrawn: there is nothing to repair", "RECORD_WITHDRAWN")
+    if record.state == pb.RECORD_STATE_REPLACED:
+        raise Refused(f"record {record_id} was replaced by a later one: repair that", "RECORD_REPLACED")
     if record.kind != pb.RECORD_KIND_BAD:
         raise Refused(f"record {record_id} is a good one: withdraw it if it is wrong", "GOOD_RECORD")
-    ended = _ended(record, pb.RECORD_STATE_REPAIRED, reason, now)
+    ended = ended_as(record, pb.RECORD_STATE_REPAIRED, reason, now)
     events: list[Message] = [ev.RecordRepaired(subject_id=subject.subject_id, record=ended, district_id=district_of(subject))]
     if record.sanction_id:
         lifted = _over(subject.sanctions[record.sanction_id], pb.SANCTION_STATE_LIFTED, reason, now)
@@ -189,14 +191,15 @@ def repair(subject: Subject, record_id: str, reason: str, now: Timestamp) -> lis
 
 
 def _withdrawn(subject: Subject, record: pb.Record, reason: str, now: Timestamp, appeal_id: str) -> ev.RecordWithdrawn:
-    ended = _ended(record, pb.RECORD_STATE_WITHDRAWN, reason, now)
+    ended = ended_as(record, pb.RECORD_STATE_WITHDRAWN, reason, now)
     return ev.RecordWithdrawn(
         subject_id=subject.subject_id, record=ended, appeal_id=appeal_id, district_id=district_of(subject),
-        was_repaired=record.state == pb.RECORD_STATE_REPAIRED,
+        was_over=record.state != pb.RECORD_STATE_STANDING,
     )  # fmt: skip
 
 
-def _ended(record: pb.Record, state: pb.RecordState, reason: str, now: Timestamp) -> pb.Record:
+def ended_as(record: pb.Record, state: pb.RecordState, reason: str, now: Timestamp) -> pb.Record:
+    """The record as it stands when it has ended."""
     ended = pb.Record()
     ended.CopyFrom(record)
     ended.state, ended.end_reason = state, reason

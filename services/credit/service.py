@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
+from citybrain.environment.v1.events_pb2 import EnvironmentalCreditChanged
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,6 +22,7 @@ from citybrain.mesh.long_streams import done
 from citybrain.mesh.service import (
     Caller,
     Clock,
+    Heard,
     Journal,
     Paging,
     People,
@@ -32,8 +34,9 @@ from citybrain.mesh.service import (
     new_id,
     off_loop,
     rpc,
+    subscribe,
 )
-from citybrain.services.credit import areas, credit_map, decision, domain, scoring, views
+from citybrain.services.credit import areas, credit_map, decision, domain, environmental_credit, scoring, views
 
 _MOST_SHOWN = 100
 _ROWS_AT_ONCE = 2000
@@ -110,6 +113,18 @@ class CreditService(Service):
             authorisations=domain.in_force(state, timestamp(now)),
             records=[views.shown_record(one, now) for _, one in page],
             next_page_token=more,
+        )
+
+    @subscribe(EnvironmentalCreditChanged, where=environmental_credit.is_new)
+    def note_environmental_credit(self, event: Heard) -> None:
+        """A firm's environmental credit is part of its credit."""
+        changed, record_id, now = event.data, new_id("rec"), self._now()
+        assert isinstance(changed, EnvironmentalCreditChanged)
+        case_id = f"environmental-credit-{event.stored.id}"
+        done(
+            self.subjects,
+            changed.firm_id,
+            lambda state: environmental_credit.graded(state, record_id, changed, case_id, now),
         )
 
     # -- credit before approval -----------------------------------------------------------------------------------------------

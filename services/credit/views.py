@@ -18,13 +18,14 @@ STANDING_EVENTS = (
     ev.RecordAdded,
     ev.RecordWithdrawn,
     ev.RecordRepaired,
+    ev.RecordReplaced,
     ev.SanctionImposed,
     ev.SanctionRevoked,
     ev.SanctionLifted,
     ev.AppealFiled,
     ev.AppealDecided,
 )
-RECORD_EVENTS = (ev.RecordAdded, ev.RecordWithdrawn, ev.RecordRepaired)
+RECORD_EVENTS = (ev.RecordAdded, ev.RecordWithdrawn, ev.RecordRepaired, ev.RecordReplaced)
 CHECK_EVENTS = (ev.CreditChecked,)
 INDEX_EVENTS = (ev.CreditIndexPublished, ev.CreditWarningRaised, ev.CreditWarningRetracted)
 DAY = 86_400_000_000
@@ -110,9 +111,9 @@ def standing(row: StandingRow | None, event: Heard) -> StandingRow | None:
     if row is None:
         return None
     match data:
-        case ev.RecordWithdrawn() | ev.RecordRepaired():
-            # One that was repaired may be withdrawn later: it is not taken away twice.
-            again = isinstance(data, ev.RecordWithdrawn) and data.was_repaired
+        case ev.RecordWithdrawn() | ev.RecordRepaired() | ev.RecordReplaced():
+            # One that was repaired or replaced may be withdrawn later: it is not taken away twice.
+            again = isinstance(data, ev.RecordWithdrawn) and data.was_over
             return row if again else _counted(row, data.record, -1)
         case ev.SanctionImposed():
             one = data.sanction
