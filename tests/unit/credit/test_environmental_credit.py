@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from citybrain.environment.v1 import environment_service_pb2 as environment
 from citybrain.environment.v1.events_pb2 import EnvironmentalCreditChanged
 
 from citybrain.mesh.errors import Refused
+from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
-from tests.unit.credit.conftest import DAY_S, get, register, repaired, withdrawn
+from citybrain.services.credit import environmental_credit
+from citybrain.services.credit.domain import Subject, evolve
+from tests.unit.credit.conftest import DAY_S, added, get, register, repaired, withdrawn
 
 TRUSTED, GOOD = environment.ENVIRONMENTAL_CREDIT_TRUSTED, environment.ENVIRONMENTAL_CREDIT_GOOD
 WARNED, BAD = environment.ENVIRONMENTAL_CREDIT_WARNED, environment.ENVIRONMENTAL_CREDIT_BAD
@@ -50,11 +54,13 @@ def test_a_grade_is_a_record_for_a_year(credit: Running, grade: Any, recorded: A
 
 def test_each_grade_replaces_the_one_before_and_only_that(credit: Running) -> None:
     firm_id = register(credit)
+    added(credit, dimension=pb.CREDIT_DIMENSION_SOCIAL)
+    credit.advance(60)
     shown = graded(credit, firm_id, WARNED, BAD, GOOD)
-    replaced = pb.RECORD_STATE_REPLACED
-    assert [state for _, _, state in told(shown)] == [replaced, replaced]
-    assert shown.score.score == shown.score.base and shown.records[0].end_reason == "changed by finding i1"
-    (factor,) = graded(credit, firm_id, WARNED).score.factors
+    replaced, standing = pb.RECORD_STATE_REPLACED, pb.RECORD_STATE_STANDING
+    assert [state for _, _, state in told(shown)] == [standing, replaced, replaced]
+    assert len(shown.score.factors) == 1 and shown.records[1].end_reason == "changed by finding i1"
+    _, factor = graded(credit, firm_id, WARNED).score.factors
     assert factor.bad_records == 1
 
 
@@ -67,6 +73,10 @@ def test_where_only_the_risk_has_changed_nothing_is_recorded_and_one_event_is_re
     for _ in range(2):
         credit.fire("note_environmental_credit", event, request_id="e-1")
     assert len(credit.events(ev.RecordAdded)) == 1
+    now = timestamp(1)
+    first = environmental_credit.graded(Subject(), "rec-1", event, "c-1", now)
+    known = reduce(evolve, first, Subject())
+    assert environmental_credit.graded(known, "rec-2", event, "c-1", now) == []
 
 
 def test_of_a_firm_that_credit_has_not_met_it_is_recorded_too(credit: Running) -> None:

@@ -287,6 +287,15 @@ def test_a_firm_is_heard_on_what_is_sealed_and_nothing_is_decided_against_one_th
     story.human_decides("decide", "dismiss").must_send("lift_dismissed")
 
 
+def test_nothing_is_decided_against_a_firm_whose_hearing_is_not_sealed() -> None:
+    story = Pollution().to_the_case().done("advise_public", "seal_inspection", "order_measures")
+    story.human_decides("hear_firm", "heard").fails("seal_hearing").must_be("needs human", "seal_hearing")
+    story.human_skips("seal_hearing")
+    with pytest.raises(Refused, match="the hearing is not sealed"):
+        story.human_decides("decide", "warn")
+    story.human_decides("decide", "dismiss").must_send("lift_dismissed")
+
+
 def test_only_the_bureau_decides() -> None:
     story = Pollution().to_the_decision()
     with pytest.raises(Forbidden):
@@ -365,7 +374,7 @@ def test_corrected_readings_call_the_inspection_off_until_something_was_found() 
     story = retracted(Pollution().done("trace", "order_inspection", "tell_district"))
     assert story.is_undone() == ["tell_district", "order_inspection"]
     assert story.requests["undo order_inspection"].reason == "no limit was exceeded: s2 read mg for µg"
-    retracted(Pollution(), verified=False).must_be("running")
+    retracted(Pollution().done("trace", "order_inspection"), verified=False).must_be("running")
     # What inspectors have found holds by itself: only the advice to the public ends.
     later = retracted(Pollution().to_the_case().done("advise_public")).must_send("end_advice").must_be("running")
     assert later.requests["end_advice"].round_id == later.keys["advise_public"]
