@@ -11,7 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from citybrain.credit.v1 import credit_service_pb2 as credit
+from citybrain.credit.v1.events_pb2 import AppealDecided, AppealFiled
+from citybrain.district_hub.v1.events_pb2 import NoticeAcknowledged
 from citybrain.emergency_command.v1.events_pb2 import IncidentCancelled, IncidentOpened
+from citybrain.environment.v1 import environment_service_pb2 as environment
+from citybrain.environment.v1.events_pb2 import CorrectionAccepted, ExceedanceEnded, ExceedanceVerified, InspectionReported
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.health.v1.events_pb2 import MissionReported
 from citybrain.roads.v1.roads_pb2 import RoadPlace, Route
@@ -33,7 +38,8 @@ from citybrain.sagas.engine.definition import Step, Workflow
 from citybrain.sagas.engine.state import SagaState, pack
 
 FOLDER = Path(__file__).parents[1] / "unit" / "sagas" / "histories"
-INCIDENT, SAFETY_INCIDENT = "inc-0123456789ab", "saf-0123456789ab"
+INCIDENT, SAFETY_INCIDENT, EXCEEDANCE = "inc-0123456789ab", "saf-0123456789ab", "exc-0123456789ab"
+CASE = f"{EXCEEDANCE}/open_case/1"
 _SECOND = 1_000_000
 _ANSWERS: dict[str, Message] = {
     "reserve_ambulance": health.ReserveAmbulanceResponse(
@@ -46,6 +52,14 @@ _ANSWERS: dict[str, Message] = {
         units=[safety.AssignedUnit(unit_id="p1", kind=safety.UNIT_KIND_POLICE_CAR)]
         + [safety.AssignedUnit(unit_id=f"f{n}", kind=safety.UNIT_KIND_FIRE_ENGINE) for n in (1, 2, 3, 4)]
     ),
+    "trace": environment.TraceSourceResponse(
+        trace=environment.Trace(
+            exceedance_id=EXCEEDANCE, determination=environment.DETERMINATION_WELL, statement="dye-7 explains it",
+            sources=[environment.TracedSource(source_id="dye-7", found=True)],
+        )
+    ),
+    "open_case": environment.OpenCaseResponse(case=environment.Case(case_id=CASE, firm_id="per-0123456789abcdef")),
+    "impose_sanction": credit.ImposeSanctionResponse(sanction=credit.Sanction(record_id="rec-0123456789ab")),
     "plan_cordon": safety.PlanCordonResponse(edge_ids=["e3", "e2"]),
 }
 
@@ -65,8 +79,8 @@ class Played:
         ]
         return events
 
-    def begins_with(self, event: Any) -> Self:
-        started = ev.SagaStarted(saga_id=event.incident_id, workflow=self.workflow.name, workflow_version=self.workflow.version)
+    def begins_with(self, event: Any, saga_id: str) -> Self:
+        started = ev.SagaStarted(saga_id=saga_id, workflow=self.workflow.name, workflow_version=self.workflow.version)
         started.input.CopyFrom(pack(event))
         self.put(started)
         return self
@@ -111,7 +125,7 @@ class Emergency(Played):
 
     def begins(self) -> Self:
         return self.begins_with(
-            IncidentOpened(incident_id=INCIDENT, place=RoadPlace(edge_id="e3", position_m=20), district_id="xihu")
+            IncidentOpened(incident_id=INCIDENT, place=RoadPlace(edge_id="e3", position_m=20), district_id="xihu"), INCIDENT
         )
 
     def reports(self, stage: health.MissionStage) -> Self:
@@ -135,7 +149,8 @@ class Joint(Played):
         return self.begins_with(
             JointCommandCalled(
                 incident_id=SAFETY_INCIDENT, kind=safety.EVENT_KIND_FIRE, grade=grade, place=place, district_id="xihu"
-            )
+            ),
+            SAFETY_INCIDENT,
         )
 
     def under_way(self) -> Self:
@@ -163,6 +178,64 @@ class Joint(Played):
 
     def cleared(self, step: str) -> Self:
         return self.puts(ev.UndoCleared(step=step, key=f"{SAFETY_INCIDENT}/{step}/1", by="li"), ev.SagaResumed(by="li"))
+
+
+class Polluted(Played):
+    """An exceedance that is followed to its sanction."""
+
+    def begins(self) -> Self:
+        place = environment.Place(longitude=120.1, latitude=30.2)
+        return self.begins_with(
+            ExceedanceVerified(
+                exceedance_id=EXCEEDANCE, medium=environment.MEDIUM_AIR, quantity=environment.QUANTITY_SO2, value=612, limit=500,
+                district_id="xihu", place=place, station_ids=["s1", "s2"],
+            ),
+            EXCEEDANCE,
+        )  # fmt: skip
+
+    def ordered(self) -> Self:
+        """It is traced, an inspection is ordered, the district knows."""
+        return self.begins().answers().answers().answers()
+
+    def inspected(self, *, found: bool = True, source_id: str = "dye-7") -> Self:
+        return self.hears(_found(found, source_id))
+
+    def in_court(self) -> Self:
+        """A case is open, what must be done at once is done, the firm is to be heard."""
+        return self.ordered().inspected().answers().answers().answers()
+
+    def decided(self, question: str, option: str) -> Self:
+        return self.puts(ev.HumanDecided(step=question, option=option, reason="so it is", by="li"))
+
+    def sanctioned(self) -> Self:
+        heard = self.in_court().decided("hear_firm", "heard").answers()
+        return heard.decided("decide", "sanction").answers().answers().answers()
+
+    def appealed(self, state: credit.AppealState) -> Self:
+        appeal = credit.Appeal(appeal_id="app-1", sanction_id=f"{EXCEEDANCE}/impose_sanction/1", state=state)
+        self.later(60).hears(AppealFiled(appeal=appeal, case_id=CASE))
+        return self.hears(AppealDecided(appeal=appeal, case_id=CASE))
+
+    def comes_to_its_end(self) -> Self:
+        awaited: dict[str, Message] = {
+            "seen": NoticeAcknowledged(notice_id="n", incident_id=EXCEEDANCE, district_id="xihu"),
+            "inspected": _found(True, "dye-7"),
+            "over": ExceedanceEnded(exceedance_id=EXCEEDANCE),
+            "corrected": CorrectionAccepted(case_id=CASE, correction_id=f"{EXCEEDANCE}/order_correction/1"),
+        }
+        waiting = {name for name, step in self.state.steps.items() if step.status == "waiting"}
+        for name, event in awaited.items():
+            if name in waiting:
+                return self.hears(event)
+        # Nobody appeals.
+        return self.later(184 * 86_400)
+
+
+def _found(found: bool, source_id: str) -> InspectionReported:
+    name = f"{EXCEEDANCE}/order_inspection/1"
+    return InspectionReported(
+        inspection_id=name, exceedance_id=EXCEEDANCE, source_id=source_id, found=found, finding="the filter is torn"
+    )
 
 
 EMERGENCIES: dict[str, Callable[[Emergency], Any]] = {
@@ -196,9 +269,25 @@ JOINT_COMMANDS: dict[str, Callable[[Joint], Any]] = {
     "completed": lambda j: j.under_way().closed().answers().answers().answers(),
 }
 
+POLLUTIONS: dict[str, Callable[[Polluted], Any]] = {
+    "just begun": lambda p: p.begins(),
+    "inspection ordered": lambda p: p.ordered(),
+    "the city team is asked": lambda p: p.ordered().later(26 * 3600),
+    "nothing was found": lambda p: p.ordered().inspected(found=False),
+    "no source is known": lambda p: p.ordered().inspected(source_id="").answers(),
+    "before it is heard": lambda p: p.in_court(),
+    "before it is decided": lambda p: p.in_court().decided("hear_firm", "waived").answers(),
+    "dismissed": lambda p: p.in_court().decided("hear_firm", "heard").answers().decided("decide", "dismiss"),
+    "sanctioned": lambda p: p.sanctioned(),
+    "an appeal that was lost": lambda p: p.sanctioned().appealed(credit.APPEAL_STATE_LOST),
+    "an appeal that was won, being undone": lambda p: p.sanctioned().appealed(credit.APPEAL_STATE_WON),
+    "needs a human": lambda p: p.begins().answers().fails("NOT_FOUND"),
+}
+
 STORIES: dict[str, tuple[type[Any], dict[str, Callable[[Any], Any]]]] = {
     "emergency_response": (Emergency, EMERGENCIES),
     "joint_command": (Joint, JOINT_COMMANDS),
+    "pollution_sanction": (Polluted, POLLUTIONS),
 }
 """Workflow → who plays it, and what happens."""
 
