@@ -36,6 +36,7 @@ WHOLE = {
     "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
     "citybrain.urban.v1.UrbanService.CorrectReadings": "the newest 20 anomalies of a device can be corrected",
+    "citybrain.urban.v1.UrbanService.ForecastDrainage": "the fullest 500 nodes of one network",
     "citybrain.urban.v1.UrbanService.GetIndices": "there are six indices",
     "citybrain.urban.v1.UrbanService.GetRepairTimes": "the kinds of work",
     "citybrain.urban.v1.UrbanService.GetTicket": "the newest 100 calls of a ticket",

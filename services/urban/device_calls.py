@@ -118,9 +118,14 @@ class DeviceCalls(OrderCalls):
         )
         self._tell(taken)
         self._take_pressures(window)
+        self._take_rain(window)
 
     def _take_pressures(self, window: Window) -> None:
         """What the pressures of water networks show; see `water_calls.py`."""
+        raise NotImplementedError
+
+    def _take_rain(self, window: Window) -> None:
+        """What the rain of a minute brings; see `drainage_calls.py`."""
         raise NotImplementedError
 
     def _correct_pressures(self, request: pb.CorrectReadingsRequest, answer: pb.CorrectReadingsResponse) -> None:

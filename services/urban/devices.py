@@ -96,8 +96,9 @@ def check(index: int, device: pb.Device) -> None:
     where = f"devices[{index}]"
     if device.kind not in DEVICES:
         raise BadRequest([(f"{where}.kind", f"{device.kind} is no kind of device: there are {', '.join(sorted(DEVICES))}")])
-    if device.network_id and (device.kind != "water_pressure" or not device.node_id):
-        raise BadRequest([(f"{where}.network_id", "is for a water_pressure sensor, together with node_id")])
+    if device.network_id and device.kind != "rain" and (device.kind != "water_pressure" or not device.node_id):
+        problem = "is for a water_pressure sensor, together with node_id, and for a rain gauge of a drainage network"
+        raise BadRequest([(f"{where}.network_id", problem)])
     if (device.alarm_from or device.alarm_until) and device.alarm_until >= device.alarm_from:
         raise BadRequest([(f"{where}.alarm_until", "must be below alarm_from: an alarm that goes on and off helps nobody")])
 

@@ -256,9 +256,18 @@ def repair(row: RepairRow | None, event: Heard) -> RepairRow | None:
 
 def sensors(rows: Iterable[DeviceRow]) -> dict[str, dict[str, DeviceRow]]:
     """Water network → its sensors by id."""
+    return _by_network(rows, "water_pressure")
+
+
+def gauges(rows: Iterable[DeviceRow]) -> dict[str, dict[str, DeviceRow]]:
+    """Drainage network → its rain gauges by id."""
+    return _by_network(rows, "rain")
+
+
+def _by_network(rows: Iterable[DeviceRow], kind: str) -> dict[str, dict[str, DeviceRow]]:
     found: dict[str, dict[str, DeviceRow]] = {}
     for row in rows:
-        if row.network_id:
+        if row.network_id and row.kind == kind:
             found.setdefault(row.network_id, {})[row.id] = row
     return found
 

@@ -1,0 +1,109 @@
+"""Bridges and tunnels, and plants of utilities: when they are checked, and what follows from their state. Pure.
+
+The grades A to E are those of CJJ 99-2017 (城市桥梁养护技术标准) for bridges: A intact, B good, C fit for use, D unfit, E
+dangerous. This project uses them for tunnels and plants too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as pb
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from citybrain.mesh.errors import NotFound
+from citybrain.mesh.events import microseconds
+
+DAY = 86_400_000_000
+TO_MEND = frozenset("DE")
+DANGEROUS = "E"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A facility. `due_from`: from when its next check is counted (microseconds); `missed`: that it was missed was told."""
+
+    facility: pb.Facility | None = None
+    due_from: int = 0
+    missed: bool = False
+
+
+def evolve(state: State, event: Message) -> State:
+    """The facility after an event."""
+    if isinstance(event, ev.FacilityRegistered):
+        return replace(state, facility=event.facility, due_from=state.due_from or microseconds(event.facility.checked_at))
+    if state.facility is None:
+        return state
+    after = pb.Facility()
+    after.CopyFrom(state.facility)
+    match event:
+        case ev.FacilityChecked():
+            after.grade, after.order_id = event.grade, event.order_id
+            after.checked_at.CopyFrom(event.checked_at)
+            return State(after, microseconds(event.checked_at))
+        case ev.FacilityClosed():
+            after.closed = True
+        case ev.FacilityReopened():
+            after.closed = False
+        case ev.FacilityCheckMissed():
+            return replace(state, missed=True)
+    return replace(state, facility=after)
+
+
+def district_of(state: State) -> str:
+    """Its district."""
+    return state.facility.district_id if state.facility is not None else ""
+
+
+def existing(state: State, facility_id: str) -> pb.Facility:
+    """The facility, or NotFound."""
+    if state.facility is None:
+        raise NotFound(f"there is no facility {facility_id}: register it first", "NO_SUCH_FACILITY")
+    return state.facility
+
+
+def register(state: State, request: pb.RegisterFacilityRequest, now: Timestamp) -> list[Message]:
+    """Makes it known, or changed. Its first check is counted from now; it keeps its state."""
+    made = pb.Facility(
+        facility_id=request.facility_id, kind=request.kind, name=request.name, position=request.position,
+        district_id=request.district_id, check_days=request.check_days, checked_at=now,
+    )  # fmt: skip
+    if state.facility is not None:
+        before = state.facility
+        made.grade, made.closed, made.order_id = before.grade, before.closed, before.order_id
+        made.checked_at.CopyFrom(before.checked_at)
+        if made == before:
+            return []
+    return [ev.FacilityRegistered(facility=made, facility_id=made.facility_id, district_id=made.district_id)]
+
+
+def check(state: State, request: pb.ReportCheckRequest, order_id: str, now: Timestamp) -> list[Message]:
+    """It was checked. D and E are to be mended; E is closed, and open again with any other grade."""
+    facility = existing(state, request.facility_id)
+    mend = request.grade in TO_MEND
+    told: list[Message] = [
+        ev.FacilityChecked(
+            facility_id=facility.facility_id, district_id=facility.district_id, grade=request.grade,
+            findings=request.findings, checked_at=now, order_id=(facility.order_id or order_id) if mend else "",
+        )
+    ]  # fmt: skip
+    if request.grade == DANGEROUS and not facility.closed:
+        told.append(
+            ev.FacilityClosed(
+                facility_id=facility.facility_id, district_id=facility.district_id, kind=facility.kind,
+                position=facility.position, reason=request.findings,
+            )
+        )  # fmt: skip
+    elif request.grade != DANGEROUS and facility.closed:
+        told.append(ev.FacilityReopened(facility_id=facility.facility_id, district_id=facility.district_id, kind=facility.kind))
+    return told
+
+
+def miss(state: State, order_id: str, now: int) -> list[Message]:
+    """Its check is overdue: told once until it is checked."""
+    facility = state.facility
+    if facility is None or state.missed or now - state.due_from <= facility.check_days * DAY:
+        return []
+    return [ev.FacilityCheckMissed(facility_id=facility.facility_id, district_id=facility.district_id, order_id=order_id)]

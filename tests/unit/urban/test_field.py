@@ -1,0 +1,177 @@
+"""Bridges, tunnels and utilities, dogs, and cases of enforcement while the service runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as pb
+from citybrain.urban.v1 import urban_service_pb2 as orders
+from citybrain.urban.v1.hotline_pb2 import Contact
+
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
+from citybrain.mesh.events import timestamp
+from citybrain.mesh.testing import Running
+from tests.unit.urban.conftest import HERE, told
+
+DAY = 86_400
+OWNER = Contact(name="王建国", phone="+8613800003333")
+DIGEST = "ab" * 32
+
+
+def facility(urban: Running, name: str = "古运河桥", days: int = 30) -> pb.Facility:
+    request = pb.RegisterFacilityRequest(
+        facility_id="b1", kind="bridge", name=name, position=HERE, district_id="xihu", check_days=days
+    )
+    found: pb.Facility = urban.fire("RegisterFacility", request).facility
+    return found
+
+
+def check(urban: Running, grade: str) -> pb.Facility:
+    request = pb.ReportCheckRequest(facility_id="b1", grade=grade, findings="cracks")
+    found: pb.Facility = urban.fire("ReportCheck", request).facility
+    return found
+
+
+def test_a_dangerous_bridge_is_closed_mended_and_open_again_when_a_check_says_so(urban: Running) -> None:
+    facility(urban)
+    assert (check(urban, "C").closed, told(urban, ev.WorkOrderOpened)) == (False, [])
+    unfit = check(urban, "D")
+    assert (unfit.closed, unfit.order_id != "") == (False, True)
+    worse = check(urban, "E")
+    assert (worse.closed, worse.order_id) == (True, unfit.order_id)
+    assert check(urban, "E").closed
+    (order,) = told(urban, ev.WorkOrderOpened)
+    assert (order.kind, order.subject_id, order.order_id) == ("bridge", "b1", unfit.order_id)
+    assert len(told(urban, ev.FacilityClosed)) == 1
+    assert facility(urban, "运河桥").closed
+    good = check(urban, "B")
+    assert (good.closed, good.order_id, good.grade) == (False, "", "B")
+    assert len(told(urban, ev.FacilityReopened)) == 1
+
+
+def test_a_check_that_is_missed_is_told_once_with_a_work_order_and_counts_from_the_last_one(urban: Running) -> None:
+    facility(urban)
+    urban.advance(20 * DAY)
+    check(urban, "A")
+    urban.advance(29 * DAY)
+    urban.rest()
+    assert told(urban, ev.FacilityCheckMissed) == []
+    urban.advance(3 * DAY)
+    urban.rest()
+    (missed,) = told(urban, ev.FacilityCheckMissed)
+    assert urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=missed.order_id)).order.subject_id == "b1"
+    check(urban, "A")
+    urban.advance(32 * DAY)
+    urban.rest()
+    assert len(told(urban, ev.FacilityCheckMissed)) == 2
+
+
+def test_what_is_not_known_and_what_is_no_grade_is_refused(urban: Running) -> None:
+    with pytest.raises(NotFound):
+        check(urban, "A")
+    facility(urban)
+    with pytest.raises(BadRequest, match="grade"):
+        check(urban, "F")
+    assert urban.fire("GetFacility", pb.GetFacilityRequest(facility_id="b1"), district="xihu").facility.grade == ""
+    with pytest.raises(Forbidden):
+        urban.fire("GetFacility", pb.GetFacilityRequest(facility_id="b1"), district="gongshu")
+
+
+def dog(urban: Running, days: int) -> pb.Dog:
+    until = timestamp(urban.advance() + days * DAY * 1_000_000)
+    request = pb.RegisterDogRequest(tag_id="HZ-1", district_id="xihu", vaccinated_until=until, owner=OWNER)
+    found: pb.Dog = urban.fire("RegisterDog", request).dog
+    return found
+
+
+def test_a_vaccination_that_has_ended_is_told_once_and_a_renewed_one_again(urban: Running) -> None:
+    dog(urban, 10)
+    urban.advance(9 * DAY)
+    urban.rest()
+    assert told(urban, ev.DogVaccinationDue) == []
+    urban.advance(3 * DAY)
+    urban.rest()
+    assert [one.tag_id for one in told(urban, ev.DogVaccinationDue)] == ["HZ-1"]
+    assert urban.fire("GetDog", pb.GetDogRequest(tag_id="HZ-1")).dog.due
+    assert not dog(urban, 10).due
+    urban.rest()
+    urban.advance(12 * DAY)
+    urban.rest()
+    assert len(told(urban, ev.DogVaccinationDue)) == 2
+    with pytest.raises(BadRequest, match="vaccinated_until"):
+        dog(urban, -1)
+    with pytest.raises(NotFound):
+        urban.fire("GetDog", pb.GetDogRequest(tag_id="HZ-2"))
+
+
+def test_owners_and_parties_are_sealed(urban: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    dog(urban, 10)
+    opened(urban, party=OWNER)
+    for event in urban.events(ev.DogRegistered, ev.CaseOpened):
+        assert OWNER.phone.encode() not in event.stored.data
+        assert OWNER.phone not in event.stored.stream
+    printed = "".join(capfd.readouterr())
+    assert "CaseOpened" in printed
+    assert OWNER.phone not in printed
+
+
+def opened(urban: Running, team: str = "north", **more: Any) -> str:
+    request = pb.OpenCaseRequest(matter="占道经营", team=team, position=HERE, district_id="xihu", **more)
+    return str(urban.fire("OpenCase", request).case.case_id)
+
+
+def evidence(urban: Running, case_id: str, digest: str = DIGEST, ahead_s: int = 0) -> pb.Case:
+    at = timestamp(urban.advance() + ahead_s * 1_000_000)
+    request = pb.AddEvidenceRequest(case_id=case_id, evidence=pb.Evidence(digest=digest, what="a picture", taken_at=at))
+    found: pb.Case = urban.fire("AddEvidence", request).case
+    return found
+
+
+def decide(urban: Running, case_id: str, *, withdrawn: bool = False) -> pb.Case:
+    request = pb.DecideCaseRequest(case_id=case_id, decision="a fine", fine_fen=20_000, withdrawn=withdrawn)
+    found: pb.Case = urban.fire("DecideCase", request).case
+    return found
+
+
+def test_a_case_is_decided_on_evidence_only_and_an_overturned_decision_is_withdrawn(urban: Running) -> None:
+    one = opened(urban)
+    with pytest.raises(Refused, match="no evidence"):
+        decide(urban, one)
+    with pytest.raises(BadRequest, match="taken_at"):
+        evidence(urban, one, ahead_s=60)
+    assert [len(evidence(urban, one).evidence) for _ in range(2)] == [1, 1]
+    assert decide(urban, one).state == pb.CASE_STATE_DECIDED
+    with pytest.raises(Refused, match="has ended"):
+        evidence(urban, one, "cd" * 32)
+    with pytest.raises(Refused, match="is decided"):
+        decide(urban, one)
+    gone = decide(urban, one, withdrawn=True)
+    assert (gone.state, gone.fine_fen) == (pb.CASE_STATE_WITHDRAWN, 0)
+    assert told(urban, ev.CaseWithdrawn)[0].was_decided
+    with pytest.raises(Refused, match="is withdrawn"):
+        decide(urban, one)
+    with pytest.raises(NotFound):
+        urban.fire("GetCase", pb.GetCaseRequest(case_id="case-00000000000a"))
+
+
+def test_the_performance_of_teams_is_in_time_up_to_the_ninetieth_day_and_without_what_was_overturned(urban: Running) -> None:
+    cases = [opened(urban) for _ in range(4)] + [opened(urban, "south")]
+    for one in cases:
+        evidence(urban, one)
+    urban.advance(90 * DAY)
+    decide(urban, cases[0])
+    decide(urban, cases[1])
+    urban.advance(10 * DAY)
+    decide(urban, cases[2])
+    decide(urban, cases[1], withdrawn=True)
+    decide(urban, cases[3], withdrawn=True)
+    urban.rest()
+    asked = pb.GetPerformanceRequest(district_id="xihu", page_size=1)
+    first = urban.fire("GetPerformance", asked)
+    (north,) = first.teams
+    assert (north.team, north.opened, north.decided, north.in_time, north.withdrawn) == ("north", 4, 2, 1, 2)
+    assert north.mean_days == pytest.approx(95)
+    asked.page_token = first.next_page_token
+    assert [one.team for one in urban.fire("GetPerformance", asked).teams] == ["south"]
