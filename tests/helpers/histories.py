@@ -54,7 +54,9 @@ _ANSWERS: dict[str, Message] = {
     ),
     "trace": environment.TraceSourceResponse(
         trace=environment.Trace(
-            exceedance_id=EXCEEDANCE, determination=environment.DETERMINATION_WELL, statement="dye-7 explains it",
+            exceedance_id=EXCEEDANCE,
+            determination=environment.DETERMINATION_WELL,
+            statement="dye-7 explains it",
             sources=[environment.TracedSource(source_id="dye-7", found=True)],
         )
     ),
@@ -187,8 +189,8 @@ class Polluted(Played):
         place = environment.Place(longitude=120.1, latitude=30.2)
         return self.begins_with(
             ExceedanceVerified(
-                exceedance_id=EXCEEDANCE, medium=environment.MEDIUM_AIR, quantity=environment.QUANTITY_SO2, value=612, limit=500,
-                district_id="xihu", place=place, station_ids=["s1", "s2"],
+                exceedance_id=EXCEEDANCE, medium=environment.MEDIUM_AIR, quantity=environment.QUANTITY_SO2, value=612,
+                limit=500, district_id="xihu", place=place, station_ids=["s1", "s2"],
             ),
             EXCEEDANCE,
         )  # fmt: skip
