@@ -64,13 +64,16 @@ def means(states: Mapping[str, Values], stations: Mapping[str, pb.Station]) -> l
         station = stations[station_id]
         sensors = {sensor.sensor_id: sensor for sensor in station.sensors}
         by_quantity: dict[pb.Quantity, list[float]] = {}
+        slowest: dict[pb.Quantity, int] = {}
         for sensor_id, minutes in states[station_id].items():
             if sensor_id in sensors:
-                by_quantity.setdefault(sensors[sensor_id].quantity, []).extend(value for _, value in minutes.values())
+                sensor = sensors[sensor_id]
+                by_quantity.setdefault(sensor.quantity, []).extend(value for _, value in minutes.values())
+                slowest[sensor.quantity] = max(slowest.get(sensor.quantity, 0), sensor.interval_s)
         found += [
             ev.StationMean(
                 station_id=station_id, quantity=quantity, value=hours.mean(quantity, values), readings=len(values),
-                place=station.place,
+                place=station.place, interval_s=slowest[quantity],
             )
             for quantity, values in sorted(by_quantity.items())
         ]  # fmt: skip

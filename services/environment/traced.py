@@ -13,7 +13,7 @@ from citybrain.mesh.errors import Refused, Unavailable
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.services.environment import hours, places
 from citybrain.services.environment.telemetry import SURROUNDINGS_S
-from citybrain.services.environment.tracing import Candidate, Observation, Traced
+from citybrain.services.environment.tracing import Candidate, Observation, Traced, from_place_m
 
 MINUTE = 60_000_000
 BEFORE_US = 15 * MINUTE
@@ -35,6 +35,9 @@ BEGUN = 0.2
 
 Until then nobody can say whether it had.
 """
+
+QUICK_S = 900
+"""What stands for longer is not traced, in seconds: the mean of an hour says little of five minutes."""
 
 _TOO_HIGH = 1.5
 
@@ -58,7 +61,7 @@ def _before(exceedance: pb.Exceedance, kept: Sequence[ev.SurroundingsMeasured]) 
     lowest: dict[str, float] = {}
     for step in kept:
         for one in step.means:
-            if one.quantity == exceedance.quantity:
+            if _is_traced(exceedance, one):
                 lowest[one.station_id] = min(one.value, lowest.get(one.station_id, math.inf))
     most = _TOO_HIGH * statistics.median(lowest.values()) if lowest else 0.0
     return lowest, most
@@ -79,18 +82,24 @@ def observations(
         if wind is None:
             continue
         for one in step.means:
-            if one.quantity == exceedance.quantity:
+            if _is_traced(exceedance, one):
                 east, north = places.metres_from(exceedance.place, one.place)
                 before = min(lowest[one.station_id], most)
                 found.append(Observation(one.station_id, east, north, one.value, before, *wind))
+    if not found and any(wind_of(step) for step in steps):
+        raise Refused("no sensor around it sends every 15 minutes at least: an hour says too little", "TOO_FEW_STATIONS")
     if not found:
         raise Refused("no station around it measures the wind: without it nothing can be traced", "NO_WIND")
     return found
 
 
+def _is_traced(exceedance: pb.Exceedance, one: ev.StationMean) -> bool:
+    return one.quantity == exceedance.quantity and one.interval_s <= QUICK_S
+
+
 def _has_begun(exceedance: pb.Exceedance, step: ev.SurroundingsMeasured, lowest: Mapping[str, float], most: float) -> bool:
     return any(
-        one.quantity == exceedance.quantity and one.value - min(lowest[one.station_id], most) > BEGUN * exceedance.limit
+        _is_traced(exceedance, one) and one.value - min(lowest[one.station_id], most) > BEGUN * exceedance.limit
         for one in step.means
     )
 
@@ -134,6 +143,7 @@ def shown(
                 source_id=one.candidate.name, firm_id=by_id[one.candidate.name].firm.firm_id, found=one.found,
                 name=by_id[one.candidate.name].name, place=by_id[one.candidate.name].place,
                 rate_g_s=round(one.rate_g_s, 4), residual=round(one.residual, 4),
+                from_place_m=round(from_place_m(one.candidate, found.place), 1) if found.place is not None else 0.0,
             )
             for one in found.sources[:MOST_TOLD]
         ],

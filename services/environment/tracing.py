@@ -38,6 +38,9 @@ RELATIVE, FLOOR = 0.1, 5.0
 MUCH_MORE, AT_LEAST_MORE = 1.5, 0.1
 """Registered sources explain it, if they leave at most so many times as much as the best free place, and this more."""
 
+AS_WELL, AT_LEAST_AS_WELL = 1.1, 0.02
+"""The same for several registered sources together: two stacks can imitate one hole between them."""
+
 NEARLY, AT_LEAST_NEARLY = 1.25, 0.05
 """So much as the best one leaves, and this more: whoever leaves no more explains nearly as well."""
 
@@ -49,6 +52,9 @@ GOOD_WITHIN_M = 300.0
 
 REACHES = 1e-8
 """The squares of what one g/s gives, beside what sensors may err: with less a thousand g/s would not be measured."""
+
+GROUNDS_M = 150.0
+"""A place so near to a registered source is taken to lie on the grounds of its firm; this much is near enough."""
 
 TELL_APART = 100.0
 """Above this condition sources cannot be told apart."""
@@ -87,7 +93,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A candidate: the rate (g/s) and what is left unexplained if it alone is the source; `found`: it is part of the answer."""
+    """A candidate: the rate (g/s) and what is left unexplained if it alone is the source; `found`: it is part of the answer,
+    or the place that is lies on the grounds of its firm."""
 
     candidate: Candidate
     rate_g_s: float
@@ -188,16 +195,17 @@ def trace(observations: Sequence[Observation], candidates: Sequence[Candidate], 
     given = [problem_.given(one.east_m, one.north_m, one.height_m) for one in candidates]
     alone = [problem_.unexplained(row) for row in given]
     rates, left, condition = _together(problem_, given)
-    at_registered = bool(candidates) and left <= spot.residual * MUCH_MORE + AT_LEAST_MORE and left <= NOTHING
+    several = sum(_counts(rate, rates) for rate in rates) > 1
+    times, more = (AS_WELL, AT_LEAST_AS_WELL) if several else (MUCH_MORE, AT_LEAST_MORE)
+    at_registered = bool(candidates) and left <= min(NOTHING, spot.residual * times + more)
+    on_grounds = "" if at_registered else _on_grounds(candidates, spot)
     sources = [
         Explained(
-            one,
-            float(rate) if at_registered and rate > 0 else float(by_itself),
-            float(residual),
-            at_registered and _counts(rate, rates),
+            one, float(rate) if at_registered and rate > 0 else float(by_itself), float(residual),
+            _counts(rate, rates) if at_registered else one.name == on_grounds,
         )
         for one, rate, (residual, by_itself) in zip(candidates, rates, alone, strict=True)
-    ]
+    ]  # fmt: skip
     sources.sort(key=lambda one: (not one.found, -one.rate_g_s if one.found else 0.0, one.residual, one.candidate.name))
     explained = sum(
         (rate * row for rate, row in zip(rates, given, strict=True)), np.zeros(len(windy))
@@ -292,6 +300,26 @@ def _within(problem: _Problem, east: float, north: float, height: float, left: f
     return farthest
 
 
+def from_place_m(candidate: Candidate, spot: Spot) -> float:
+    """How far a registered source is from a place, in metres."""
+    return math.hypot(candidate.east_m - spot.east_m, candidate.north_m - spot.north_m)
+
+
+def _on_grounds(candidates: Sequence[Candidate], spot: Spot) -> str:
+    """The registered source on whose grounds a place lies: the nearest one, if it is near enough; empty: none is."""
+    near = [(from_place_m(one, spot), one.name) for one in candidates]
+    metres, name = min(near, default=(math.inf, ""))
+    return name if metres <= GROUNDS_M and spot.residual <= NOTHING else ""
+
+
+def _nearest(sources: Sequence[Explained], spot: Spot) -> str:
+    if not sources:
+        return ""
+    nearest = min(sources, key=lambda one: from_place_m(one.candidate, spot))
+    told = f"; the nearest registered source is {nearest.candidate.name}, {from_place_m(nearest.candidate, spot):.0f} m away"
+    return f"{told}: the place lies on the grounds of its firm" if nearest.found else told
+
+
 def _stated(sources: Sequence[Explained], spot: Spot, left: float, condition: float, *, at_registered: bool) -> tuple[str, str]:
     """How far the answer can be relied on, and the same in a sentence."""
     if not at_registered:
@@ -299,10 +327,11 @@ def _stated(sources: Sequence[Explained], spot: Spot, left: float, condition: fl
             told = f"neither a registered source nor one at any place explains it: {spot.residual:.0%} are left"
             return "NOT", told
         told = (
-            f"no registered source explains it; one at the place does and leaves {spot.residual:.0%}, and others up to "
-            f"{spot.within_m:.0f} m away do nearly as well"
+            f"no registered stack explains it; a source at the place does and leaves {spot.residual:.0%}, and others up to "
+            f"{spot.within_m:.0f} m away do nearly as well{_nearest(sources, spot)}"
         )
-        return ("WELL" if spot.within_m <= GOOD_WITHIN_M else "WEAK"), told
+        near = [one for one in sources if from_place_m(one.candidate, spot) <= GROUNDS_M]
+        return ("WELL" if spot.within_m <= GOOD_WITHIN_M and len(near) <= 1 else "WEAK"), told
     found = [one for one in sources if one.found]
     best = min(one.residual for one in found)
     rivals = [one for one in sources if not one.found and one.residual <= best * NEARLY + AT_LEAST_NEARLY]

@@ -265,7 +265,22 @@ def test_the_call_finds_the_place_of_a_source_that_nobody_registered(environment
     found = trace(environment, polluted(environment, -500, 60))
     assert found.HasField("place") and not any(one.found for one in found.sources)
     assert places.apart_m(found.place, places.at_metres(MIDDLE, -500, 60)) < 150
-    assert found.place_rate_g_s > 0 and "no registered source" in found.statement
+    (other,) = found.sources
+    assert (
+        other.from_place_m == pytest.approx(math.hypot(700, 760), abs=150)
+        and "nearest registered source is other" in found.statement
+    )
+    assert found.place_rate_g_s > 0 and "no registered stack" in found.statement
+
+
+def test_means_of_an_hour_are_not_traced(environment: Running) -> None:
+    one = station("slow", MIDDLE.longitude, MIDDLE.latitude, quantities=(SO2,), interval_s=901)
+    environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    send(environment, reading(SO2, 20, now(environment), "slow"))
+    exceedance_id = polluted(environment, -500, 60)
+    kept: Any = environment.events(ev.SurroundingsMeasured)[0].data
+    assert "slow" in {one.station_id for one in kept.means}
+    assert {one.station_id for one in trace(environment, exceedance_id).readings} == set(RING)
 
 
 @pytest.mark.parametrize(("more", "reason"), [({"speed": 0.9}, "CALM"), ({"vane": False}, "NO_WIND")], ids=["calm", "no vane"])

@@ -60,6 +60,27 @@ def test_two_at_once_are_found_together_with_their_rates() -> None:
     assert rates == {"west": pytest.approx(8, rel=0.02), "south": pytest.approx(4, rel=0.02)}
 
 
+def test_two_stacks_that_imitate_one_hole_between_them_are_not_taken_for_it() -> None:
+    hole = Candidate("hole", -700, 100, 30)
+    beside = [Candidate("north", -700, 230, 30), Candidate("south", -700, -30, 30)]
+    found = tracing.trace(measured([(hole, 8.0)], WINDS, noise=0.03), beside)
+    assert found.place is not None and apart(found.place, hole) < 60
+    # It lies on the grounds of both, and nobody can say whose it is.
+    assert [one.found for one in found.sources] == [True, False] and found.determination == "WEAK"
+
+
+@pytest.mark.parametrize(("metres", "named"), [(140, True), (160, False)])
+def test_a_place_on_the_grounds_of_a_firm_names_its_source_with_the_place(metres: float, named: bool) -> None:
+    hole = Candidate("hole", -700, 100, 30)
+    stack = Candidate("stack", -700, 100 + metres, 60)
+    found = tracing.trace(measured([(hole, 8.0)], WINDS), [EAST, stack])
+    assert found.place is not None and apart(found.place, hole) < 10
+    assert {one.candidate.name: one.found for one in found.sources} == {"stack": named, "east": False}
+    assert ("on the grounds of its firm" in found.statement) is named
+    assert f"the nearest registered source is stack, {metres} m away" in found.statement
+    assert found.determination == "WELL"
+
+
 def test_two_that_stand_together_cannot_be_told_apart_and_that_is_said() -> None:
     twin = Candidate("twin", -690, 5, 30)
     found = tracing.trace(measured([(WEST, 8.0)], WINDS, noise=0.05), [twin, WEST])
@@ -74,7 +95,7 @@ def test_a_place_that_nobody_registered_is_found_within_150_metres(noise: float)
     for seed in range(3 if noise else 1):
         found = tracing.trace(measured([(hidden, 10.0)], WINDS, noise, seed), [SOUTH, EAST])
         assert found.place is not None and not any(one.found for one in found.sources)
-        assert "no registered source explains it" in found.statement
+        assert "no registered stack explains it" in found.statement
         errors.append(apart(found.place, hidden))
     assert sorted(errors)[len(errors) // 2] < 150
     assert noise or errors[0] < 20
