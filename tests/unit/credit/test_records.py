@@ -62,6 +62,11 @@ def test_a_number_in_small_letters_or_with_blanks_leads_to_the_same_subject(cred
     assert first != register(credit, citizen())
 
 
+def test_a_citizen_id_with_a_small_x_is_that_with_a_large_one(credit: Running) -> None:
+    """The published example of GB 11643-1999."""
+    assert register(credit, citizen("11010519491231002x")) == register(credit, citizen("11010519491231002X"))
+
+
 def test_numbers_and_names_stand_in_no_file(tmp_path: Path) -> None:
     with running(CreditService, folder=tmp_path) as credit:
         subject_id = register(credit, name="王氏染整有限公司")

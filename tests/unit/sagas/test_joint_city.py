@@ -40,13 +40,16 @@ PLACE = RoadPlace(edge_id="e5", position_m=100)
 class City:
     """Departments in one process, whose city time a test moves."""
 
-    def __init__(self, parts: Parts, services: Sequence[type] = SERVICES) -> None:
+    def __init__(self, parts: Parts, services: Sequence[type] = SERVICES, at: int = MORNING) -> None:
         self.parts = parts
         for service in services:
             parts.add(service)
         parts.process.outgoing.tokens.grant("desk", [EVERYTHING])
         parts.start()
-        self.advance(MORNING / SECOND)
+        clock = parts.process.clock
+        assert isinstance(clock, DrivenClock)
+        wait(clock.advance(at))
+        self.rest()
 
     def call(self, method: str, request: Message) -> Any:
         """A person at a desk calls a department, and everything that follows is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from citybrain.services.environment import places, plume
 from citybrain.services.environment.service import EnvironmentService
 from tests.unit.environment.conftest import reading, station
 from tests.unit.environment.test_sources import MIDDLE, RING, SO2, USCC, admission
-from tests.unit.sagas.test_joint_city import SECOND, City
+from tests.unit.sagas.test_joint_city import MORNING, SECOND, City
 
 SERVICES = (EnvironmentService, CreditService, DistrictHubService, SagaService)
 WIND = (environment.QUANTITY_WIND_SPEED, environment.QUANTITY_WIND_DIRECTION)
@@ -33,16 +34,19 @@ FIRM = credit.SubjectRef(uscc=USCC)
 class Bureau(City):
     """A city in which a registered source gives off far too much."""
 
-    def __init__(self, parts: Parts) -> None:
-        super().__init__(parts, SERVICES)
+    def __init__(self, parts: Parts, at: int = MORNING) -> None:
+        """`at`: not the first process of this city, which begins at that moment (microseconds)."""
+        super().__init__(parts, SERVICES, at)
+        if at != MORNING:
+            return
         self.call(
             "district_hub.v1.DistrictHubService/RegisterDistrict", hub.RegisterDistrictRequest(district_id="xihu", name="x")
         )
         self.bureau("AdmitSource", admission("guilty", places.at_metres(MIDDLE, -500, 60)))
         self.bureau("StartSource", environment.StartSourceRequest(source_id="guilty"))
         for name, (east, north) in STATIONS.items():
-            at = places.at_metres(MIDDLE, east, north)
-            one = station(name, at.longitude, at.latitude, quantities=(SO2, *WIND), interval_s=300)
+            there = places.at_metres(MIDDLE, east, north)
+            one = station(name, there.longitude, there.latitude, quantities=(SO2, *WIND), interval_s=300)
             self.bureau("RegisterStation", environment.RegisterStationRequest(station=one))
 
     def bureau(self, method: str, request: Message) -> Any:
@@ -69,12 +73,16 @@ class Bureau(City):
         asked = sagas.AnswerQuestionRequest(saga_id=saga_id, question=question, option=option, reason="so it is")
         self.call("sagas.v1.SagaService/AnswerQuestion", asked)
 
-    def to_the_sanction(self) -> str:
-        """It is inspected, the firm is heard, and a person decides."""
-        saga_id = self.pollute()
+    def inspected(self, saga_id: str) -> None:
+        """Inspectors find something."""
         inspection = f"{saga_id}/order_inspection/1"
         found = environment.ReportInspectionRequest(inspection_id=inspection, found=True, finding="the filter is torn")
         self.bureau("ReportInspection", found)
+
+    def to_the_sanction(self) -> str:
+        """It is inspected, the firm is heard, and a person decides."""
+        saga_id = self.pollute()
+        self.inspected(saga_id)
         self.answers(saga_id, "hear_firm", "heard")
         self.answers(saga_id, "decide", "sanction")
         return saga_id
@@ -118,7 +126,9 @@ def test_a_source_is_traced_inspected_sanctioned_and_repaired_when_it_is_put_rig
         assert city.decision() == credit.CREDIT_DECISION_CLEAR
         assert city.source() not in (environment.SOURCE_STATE_STOPPED, environment.SOURCE_STATE_CLOSED)
         record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))
-        assert [one.state for one in record.records] == [credit.RECORD_STATE_REPAIRED]
+        assert [one.state for one in record.records if one.sanction_id] == [credit.RECORD_STATE_REPAIRED]
+        # Environment has graded the firm meanwhile, down and up again.
+        assert [one.state for one in record.records if not one.sanction_id] == [credit.RECORD_STATE_REPLACED]
         # Nobody appeals within half a year.
         city.advance(14 * DAY_S)
         city.advance(183 * DAY_S)
@@ -151,3 +161,37 @@ def test_an_appeal_that_is_won_takes_the_sanction_the_decision_and_the_measures_
         assert evidence.verify(lines, head).sound
 
     on_parts(tmp_path, story)
+
+
+def test_each_stage_may_be_carried_on_by_another_process(tmp_path: Path) -> None:
+    sanction = ""
+
+    def traced(city: Bureau) -> None:
+        nonlocal sanction
+        sanction = f"{city.pollute()}/impose_sanction/1"
+
+    def sanctioned(city: Bureau) -> None:
+        city.answers(saga_id(), "decide", "sanction")
+        assert city.decision() == credit.CREDIT_DECISION_RESTRICTED
+
+    def won(city: Bureau) -> None:
+        filed = credit.FileAppealRequest(subject=FIRM, sanction_id=sanction, grounds="the wind came from elsewhere")
+        appeal_id = city.office("FileAppeal", filed).appeal.appeal_id
+        decided = credit.DecideAppealRequest(subject=FIRM, appeal_id=appeal_id, won=True, reason="the trace was weak")
+        city.office("DecideAppeal", decided)
+
+    def undone(city: Bureau) -> None:
+        assert city.decision() == credit.CREDIT_DECISION_CLEAR
+        assert city.saga(saga_id()).state == sagas.SAGA_STATE_UNDONE
+        assert city.source() != environment.SOURCE_STATE_STOPPED
+
+    def saga_id() -> str:
+        return sanction.partition("/")[0]
+
+    stages: list[Callable[[Bureau], object]] = [
+        traced, lambda city: city.inspected(saga_id()), lambda city: city.answers(saga_id(), "hear_firm", "waived"), sanctioned,
+        won, undone,
+    ]  # fmt: skip
+    for number, stage in enumerate(stages):
+        at = MORNING + number * 3600 * SECOND
+        on_parts(tmp_path, lambda parts, at=at, stage=stage: stage(Bureau(parts, at)))  # type: ignore[misc]
