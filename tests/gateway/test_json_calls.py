@@ -130,11 +130,11 @@ def test_a_query_parameter_never_takes_the_place_of_what_the_path_says(city: Cit
 def test_the_path_says_which_one_is_meant_for_every_method(city: City) -> None:
     for route, verb, path, body in BINDINGS:
         given: dict[str, tuple[str, int]] = {}
-        for field in (request_of(route).fields_by_name[name] for name in bound(path)):
-            if field.enum_type is not None:
-                given[field.name] = field.enum_type.values[1].name, field.enum_type.values[1].number
-            elif field.type != FieldDescriptor.TYPE_STRING:
-                given[field.name] = "2026", 2026
+        for one in (request_of(route).fields_by_name[name] for name in bound(path)):
+            if one.enum_type is not None:
+                given[one.name] = one.enum_type.values[1].name, one.enum_type.values[1].number
+            elif one.type != FieldDescriptor.TYPE_STRING:
+                given[one.name] = "2026", 2026
         said = path
         for name, (text, _) in given.items():
             said = said.replace(f"{{{name}}}", text)
