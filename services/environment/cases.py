@@ -271,11 +271,12 @@ def revoke(file: File, request: pb.RevokeDecisionRequest, now: Timestamp) -> lis
     if request.decision_id in file.barred:
         return []
     opened = file.opened
+    recorded = file.decision is not None and file.decision.decision_id == request.decision_id
     revoked = ev.DecisionRevoked(
-        case_id=request.case_id, decision_id=request.decision_id, reason=request.reason,
+        case_id=request.case_id, decision_id=request.decision_id, reason=request.reason, recorded=recorded,
         firm_id=opened.firm_id if opened else "", district_id=district_of(file),
     )  # fmt: skip
-    if opened is None or file.decision is None or file.decision.decision_id != request.decision_id:
+    if opened is None or not recorded:
         return [revoked]
     body = {"decision_id": request.decision_id, "revoked_because": request.reason}
     events = _with(file, opened, revoked, pb.EVIDENCE_KIND_DECISION, body, now)

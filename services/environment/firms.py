@@ -109,11 +109,9 @@ def facts(firm: Firm) -> scorecard.Facts:
 def note(firm: Firm, firm_id: str, entry: pb.FirmEntry, district_id: str, name: str = "") -> list[Message]:
     """Writes down what happened, with what follows for credit, risk and the next inspection.
 
-    What refutes something that the firm never had is left out: an exceedance that was never its own, a decision of another one.
+    What refutes something that the firm never had is left out: an exceedance that was never its own.
     """
     if entry.kind == pb.FIRM_ENTRY_KIND_EXCEEDANCE_RETRACTED and entry.about not in firm.exceeded:
-        return []
-    if entry.kind == pb.FIRM_ENTRY_KIND_REVOKED and entry.about not in firm.decisions:
         return []
     noted = ev.FirmNoted(firm_id=firm_id, entry=entry, district_id=firm.district_id or district_id, name=name or firm.name)
     after = evolve(firm, noted)

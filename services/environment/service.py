@@ -708,7 +708,8 @@ class EnvironmentService(Service):
     def note_of_firm(self, event: Heard) -> None:
         """Writes into the record of a firm what happened to it."""
         data: Any = event.data
-        if data.firm_id:
+        barred = isinstance(data, ev.DecisionRevoked) and not data.recorded
+        if data.firm_id and not barred:
             name = data.source.firm.name if isinstance(data, ev.SourceAdmitted) else ""
             self._note(data.firm_id, firm_entries_.entry_of(data, timestamp(event.stored.occurred_at)), data.district_id, name)
 

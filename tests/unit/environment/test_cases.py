@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.client import evidence
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
-from citybrain.mesh.testing import Running
-from citybrain.services.environment import sealed_chain
+from citybrain.mesh.testing import Running, given
+from citybrain.services.environment import cases, sealed_chain
 from tests.unit.environment.conftest import moment, now, reading, send, station
 from tests.unit.environment.test_sources import admit, kinds, start
 
@@ -319,6 +320,19 @@ def test_the_words_of_evidence_are_shown_from_restricted_on(bureau: Running) -> 
     assert len(bureau.fire("GetCaseEvidence", asked, scopes=scopes, clearance="RESTRICTED").lines) == 1
     shown = bureau.fire("GetCaseEvidence", asked, scopes=scopes, clearance="INTERNAL")
     assert (list(shown.lines), len(shown.head)) == ([], 64)
+
+
+def test_evidence_has_so_many_records_and_no_more() -> None:
+    opened = ev.CaseOpened(case_id="c1")
+    body: dict[str, Any] = {"body": "{}", "previous": sealed_chain.BEGINNING, "seal": sealed_chain.BEGINNING}
+    full = [ev.EvidenceSealed(record_id=f"r{n}", n=n, kind=pb.EVIDENCE_KIND_NOTE, **body) for n in range(1, cases.MOST_RECORDS)]
+    more = pb.AddEvidenceRequest(case_id="c1", record_id="last", kind=pb.EVIDENCE_KIND_NOTE, body_json="{}")
+    again = pb.AddEvidenceRequest(case_id="c1", record_id="too-many", kind=pb.EVIDENCE_KIND_NOTE, body_json="{}")
+    last = cases.add_evidence(reduce(cases.evolve, [opened, *full], cases.File()), more, moment(0))
+    assert len(last) == 1
+    given(cases.evolve, cases.File(), opened, *full, *last).when(cases.add_evidence, again, moment(0)).then_refused(
+        Refused, "EVIDENCE_FULL"
+    )
 
 
 def test_sm3_is_that_of_the_standard() -> None:

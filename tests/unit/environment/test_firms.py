@@ -108,6 +108,16 @@ def test_credit_falls_with_a_decision_rises_with_its_correction_and_comes_back_w
     assert data.factors[0].name == "decisions not put right"
 
 
+def test_a_decision_that_is_barred_takes_none_away_that_stands(environment: Running, firm: str) -> None:
+    open_case(environment)
+    act(environment, "RevokeDecision", decision_id="d8", reason="undone")
+    decide(environment)
+    act(environment, "RevokeDecision", decision_id="d9", reason="undone")
+    whole = record(environment, firm)
+    assert whole.standing.score == 75
+    assert pb.FIRM_ENTRY_KIND_REVOKED not in {one.kind for one in whole.entries}
+
+
 def test_the_record_of_a_firm_has_all_that_happened_newest_first_in_pages_and_its_sources(
     environment: Running, firm: str
 ) -> None:
