@@ -39,7 +39,8 @@ from citybrain.mesh.service import (
 from citybrain.services.credit import areas, credit_map, decision, domain, environmental_credit, scoring, views
 
 _MOST_SHOWN = 100
-_ROWS_AT_ONCE = 2000
+# Rows are read in the thread that answers: so few that nobody waits for them.
+_ROWS_AT_ONCE = 200
 
 
 class CreditService(Service):
