@@ -6,7 +6,7 @@ It is long because all that is decided about a leak is decided on one state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from citybrain.urban.v1 import devices_pb2 as dev
@@ -26,6 +26,8 @@ NEAR_S = 120
 """A reading counts for the step of the model that is at most so far away."""
 MOST_HOURS = 31 * 24
 """A model runs so long from its beginning; then its levels are too far from what they are, and it is registered anew."""
+CLOSE_M = 1e-3
+"""A reading that is named for a correction may differ so much from what counts, in metres."""
 STEPS = 8
 """So many steps are looked at."""
 LOCATED_AFTER = 4
@@ -148,6 +150,9 @@ def change(leak: pb.Leak, event: Message) -> None:
             leak.candidates.extend(event.candidates)
         case ev.IsolationPlanned():
             leak.isolation.CopyFrom(event.isolation)
+        case ev.LeakUpheld():
+            del leak.steps[:]
+            leak.steps.extend(event.steps)
         case ev.LeakIsolated():
             leak.state = pb.LEAK_STATE_ISOLATED
         case ev.LeakRestored():
@@ -278,20 +283,54 @@ def _told_on(state: LeakState, now: Timestamp) -> list[Message]:
     return [_told(state.leak, state.leak.isolation, now, off=False)] if state.told_off else []
 
 
-def corrected(leak: pb.Leak, sigma: float, request: dev.CorrectReadingsRequest) -> water_network.Verdict | None:
-    """What the steps of a leak show with corrected readings of one sensor; None: they are not in its steps."""
-    touched = False
-    steps: list[Mapping[str, float]] = []
+def correct(state: LeakState, sigma: float, request: dev.CorrectReadingsRequest, now: Timestamp) -> list[Message]:
+    """Computes it anew with corrected readings of one sensor: it is upheld or retracted. Nothing where its steps do not hold
+    them."""
+    leak = state.leak
+    if leak is None or leak.state != pb.LEAK_STATE_FOUND:
+        return []
+    touched, steps = False, list[pb.ResidualStep]()
     for step in leak.steps:
-        start, found = microseconds(step.start), dict[str, float]()
+        start = microseconds(step.start)
+        mine = [
+            (index, each)
+            for index, each in enumerate(request.corrections)
+            if start <= microseconds(each.observed_at) < start + WINDOW_S * MICROSECONDS
+        ]
+        made = pb.ResidualStep(start=step.start)
         for one in step.residuals:
-            total, readings = one.measured * one.readings, one.readings
-            for each in request.corrections if one.device_id == request.device_id else ():
-                if start <= microseconds(each.observed_at) < start + WINDOW_S * MICROSECONDS:
-                    touched = True
-                    total += each.corrected - each.reported
-                    readings += each.HasField("corrected") - each.HasField("reported")
-            if readings > 0:
-                found[one.device_id] = total / readings - (one.measured - one.metres)
-        steps.append(found)
-    return water_network.judge(steps, sigma) if touched else None
+            after = _corrected(one, mine) if one.device_id == request.device_id else one
+            touched = touched or after is not one
+            if after.readings > 0:
+                made.residuals.append(after)
+        steps.append(made)
+    if not touched:
+        return []
+    shown = [{one.device_id: one.metres for one in step.residuals} for step in steps]
+    if shown[-1] and water_network.judge(shown, sigma).alarm:
+        return [
+            ev.LeakUpheld(
+                leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id, steps=steps,
+                reason=request.reason,
+            )
+        ]  # fmt: skip
+    return retract(state, request.reason, now)
+
+
+def _corrected(one: pb.Residual, corrections: Sequence[tuple[int, dev.Correction]]) -> pb.Residual:
+    """What a sensor showed in a minute with corrected readings. BadRequest: what was reported is not what it is said to be."""
+    if not corrections:
+        return one
+    total, readings = one.measured * one.readings, one.readings
+    for index, each in corrections:
+        if each.HasField("reported") and one.readings == 1 and abs(each.reported - one.measured) > CLOSE_M:
+            problem = f"is not what counts for that minute, which is {one.measured:g}: it may have been corrected before"
+            raise BadRequest([(f"corrections[{index}].reported", problem)])
+        total += each.corrected - each.reported
+        readings += each.HasField("corrected") - each.HasField("reported")
+    if readings <= 0:
+        return pb.Residual(device_id=one.device_id, node_id=one.node_id)
+    measured, expected = total / readings, one.measured - one.metres
+    return pb.Residual(
+        device_id=one.device_id, node_id=one.node_id, metres=measured - expected, measured=measured, readings=readings
+    )

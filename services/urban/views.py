@@ -35,7 +35,15 @@ ORDER_EVENTS = (
 REPAIR_EVENTS = (ev.WorkOrderDone,)
 TICKET_EVENTS = (ev.TicketOpened, ev.TicketRerouted, ev.TicketAnswered, ev.TicketReopened)
 COUNT_EVENTS = (ev.CallsCounted,)
-LEAK_EVENTS = (ev.LeakFound, ev.LeakLocated, ev.IsolationPlanned, ev.LeakIsolated, ev.LeakRestored, ev.LeakRetracted)
+LEAK_EVENTS = (
+    ev.LeakFound,
+    ev.LeakLocated,
+    ev.IsolationPlanned,
+    ev.LeakIsolated,
+    ev.LeakUpheld,
+    ev.LeakRestored,
+    ev.LeakRetracted,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ class WaterCalls(DeviceCalls):
                 leak.leak_id, lambda state: leaks.locate(state, candidates, steps, plan, now), lambda _after, _: None
             )
         if leak is not None and seen.gone:
-            self._retract_leak(leak.leak_id, "the pressures are again as the model expects them")
+            self._retract_leak(leak, "the pressures are again as the model expects them")
         self._tell_anomalies(seen.wrong, seen.right, now_us)
 
     def _plan(self, registered: ev.WaterNetworkRegistered, candidates: Sequence[pb.LeakCandidate]) -> pb.Isolation | None:
@@ -154,13 +154,11 @@ class WaterCalls(DeviceCalls):
         watched: Watched = off_loop(self.watching.get, registered)
         return watched
 
-    def _retract_leak(self, leak_id: str, reason: str) -> bool:
+    def _retract_leak(self, leak: pb.Leak, reason: str) -> None:
         now = self._now()
-        after = self.leaks.handle(leak_id, lambda state: leaks.retract(state, reason, now), lambda after, _: after)
-        gone = after.leak is not None and after.leak.state == pb.LEAK_STATE_RETRACTED
-        if gone and after.leak is not None:
-            self._void(after.leak.order_id, f"the leak is retracted: {reason}")
-        return gone
+        events = self.leaks.handle(leak.leak_id, lambda state: leaks.retract(state, reason, now), lambda _after, events: events)
+        if events:
+            self._void(leak.order_id, f"the leak is retracted: {reason}")
 
     @override
     def _correct_pressures(self, request: dev.CorrectReadingsRequest, answer: dev.CorrectReadingsResponse) -> None:
@@ -169,12 +167,14 @@ class WaterCalls(DeviceCalls):
         leak = self.leak_list.derived(views.leaks_going_on).get(device.network_id)
         if not device.network_id or leak is None:
             return
-        one = self._watched(device.network_id)
-        state = self.leaks.load(leak.leak_id)
-        verdict = leaks.corrected(leaks.existing(state, leak.leak_id), one.registered.sensor_sigma_m, request)
-        if verdict is None:
-            return
-        if not verdict.alarm and self._retract_leak(leak.leak_id, request.reason):
+        one, now = self._watched(device.network_id), self._now()
+        told = self.leaks.handle(
+            leak.leak_id,
+            lambda state: leaks.correct(state, one.registered.sensor_sigma_m, request, now),
+            lambda _after, events: list(events),
+        )
+        if any(isinstance(event, ev.LeakRetracted) for event in told):
             answer.retracted_ids.append(leak.leak_id)
-        else:
+            self._void(leak.order_id, f"the leak is retracted: {request.reason}")
+        elif told:
             answer.standing_ids.append(leak.leak_id)

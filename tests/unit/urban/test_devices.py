@@ -10,6 +10,7 @@ from citybrain.urban.v1 import urban_service_pb2 as orders
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
+from citybrain.services.urban import devices
 from tests.unit.urban.conftest import device, minutes, noise, over, register, report, told
 
 
@@ -31,9 +32,9 @@ def test_a_bridge_that_strains_is_an_anomaly_with_its_basis_and_a_work_order(urb
     assert not urban.fire("ListAnomalies", pb.ListAnomaliesRequest(district_id="gongshu")).anomalies
 
 
-def test_a_device_that_is_well_for_a_day_raises_nothing(urban: Running) -> None:
+def test_a_device_that_is_well_for_four_hours_raises_nothing(urban: Running) -> None:
     register(urban, device())
-    minutes(urban, *noise(1440 // 4))
+    minutes(urban, *noise(240))
     over(urban)
     assert told(urban, ev.AnomalyFound, ev.WorkOrderOpened) == []
 
@@ -178,3 +179,15 @@ def test_who_is_bound_to_a_district_sees_no_device_of_another(urban: Running) ->
     assert urban.fire("GetDevice", pb.GetDeviceRequest(device_id="d1"), district="xihu").device == device()
     with pytest.raises(Forbidden):
         urban.fire("GetDevice", pb.GetDeviceRequest(device_id="d1"), district="gongshu")
+
+
+def test_one_anomaly_goes_on_at_a_time_and_a_window_that_is_taken_again_finds_it_once() -> None:
+    state = devices.DeviceState(device())
+    first = pb.Anomaly(anomaly_id="ano-1", device_id="d1")
+    (found,) = devices.find(state, first)
+    state = devices.evolve(state, found)
+    assert devices.find(state, pb.Anomaly(anomaly_id="ano-2", device_id="d1")) == []
+    (ended,) = devices.end(state, "d1", timestamp(1))
+    state = devices.evolve(state, ended)
+    assert devices.find(state, first) == []
+    assert devices.end(state, "d1", timestamp(2)) == []

@@ -13,6 +13,7 @@ from citybrain.urban.v1.hotline_pb2 import Contact
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
+from citybrain.services.urban import dogs, facilities
 from tests.unit.urban.conftest import HERE, told
 
 DAY = 86_400
@@ -175,3 +176,13 @@ def test_the_performance_of_teams_is_in_time_up_to_the_ninetieth_day_and_without
     assert north.mean_days == pytest.approx(95)
     asked.page_token = first.next_page_token
     assert [one.team for one in urban.fire("GetPerformance", asked).teams] == ["south"]
+
+
+def test_what_is_late_is_told_once_also_before_the_read_model_knows() -> None:
+    now = 100 * DAY * 1_000_000
+    one = facilities.State(pb.Facility(facility_id="b1", check_days=30), due_from=1)
+    (missed,) = facilities.miss(one, "wo-1", now)
+    assert facilities.miss(facilities.evolve(one, missed), "wo-1", now) == []
+    pet = dogs.State(pb.Dog(tag_id="HZ-1", vaccinated_until=timestamp(1)))
+    (due,) = dogs.fall_due(pet, now)
+    assert dogs.fall_due(dogs.evolve(pet, due), now) == []

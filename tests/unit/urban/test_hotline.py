@@ -13,7 +13,9 @@ from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.merging import Board
 from citybrain.mesh.testing import Running
+from citybrain.services.urban import nearby, tickets
 from tests.unit.urban.conftest import told
 
 PHONE, NAME, TEXT = "+8613800002222", "李秀英", "路灯不亮，李家门口"
@@ -53,6 +55,9 @@ def test_calls_about_one_matter_are_one_ticket_also_across_cells_and_at_once(urb
     first = call(urban)
     urban.rest()
     assert call(urban, north_m=49).merged
+    # A border of cells lies at 30.25 degrees.
+    assert nearby.cell(30.25, 120.15) != nearby.cell(30.25 - 40 * METRE, 120.15)
+    assert call(urban, north_m=-40).merged
     far = call(urban, north_m=51)
     assert not far.merged
     assert call(urban, "噪音扰民").ticket.ticket_id not in (first.ticket.ticket_id, far.ticket.ticket_id)
@@ -198,3 +203,21 @@ def test_the_next_day_is_staffed_by_what_was_counted(urban: Running) -> None:
     assert (known.calls, known.seats, plan.known) == (200, 24, 1)
     with pytest.raises(BadRequest, match="half an hour"):
         urban.fire("ReportCallCount", pb.ReportCallCountRequest(start=timestamp(begin + 60_000_000), calls=1))
+
+
+def test_a_call_is_sorted_once_and_a_board_forgets_what_no_call_can_join() -> None:
+    def sorted_call(call_id: str, ticket_id: str, seconds: int) -> ev.CallSorted:
+        position = Position(latitude=30.25, longitude=120.15)
+        at = timestamp(seconds * 1_000_000)
+        return ev.CallSorted(call_id=call_id, ticket_id=ticket_id, kind="noise", position=position, received_at=at)
+
+    board = Board()
+    for event in tickets.sort(board, sorted_call("c1", "t1", 0), ""):
+        board = tickets.evolve_board(board, event)
+    assert tickets.sort(board, sorted_call("c1", "t2", 10), "t9") == []
+    (second,) = tickets.sort(board, sorted_call("c2", "t2", 10), "")
+    assert isinstance(second, ev.CallSorted)
+    assert second.ticket_id == "t1"
+    (third,) = tickets.sort(board, sorted_call("c3", "t3", 240 * 60 + 1), "")
+    board = tickets.evolve_board(board, third)
+    assert [spot.incident_id for spot in board.spots.values()] == ["t3"]

@@ -8,11 +8,13 @@ import pytest
 from citybrain.environment.v1 import environment_service_pb2 as env
 from citybrain.environment.v1 import events_pb2 as environment
 from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import devices_pb2 as dev
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1 import urban_service_pb2 as orders
 from citybrain.urban.v1.hotline_pb2 import RateTicketRequest
 from citybrain.urban.v1.places_pb2 import Position
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
@@ -146,22 +148,19 @@ def test_the_forecast_of_a_morning_is_published_with_its_score(urban: Running) -
     urban.rest()
     answered = urban.fire("ForecastFailures", pb.ForecastFailuresRequest())
     assert (answered.score.better, answered.score.tried, len(answered.devices)) == (False, 0, 0)
-    for round_ in range(12):
-        for name in ("d0", "d1") if round_ % 2 else ("d0",):
-            minutes(urban, *[90] * 3, device_id=name)
-        for name in ("d0", "d1"):
-            minutes(urban, *[50] * 34, device_id=name)
-    urban.advance(86_400)
+    begin = urban.advance() // 1_000_000
+    for day in range(24):
+        for name in ("d0", "d1") if day % 3 else ("d0",):
+            anomaly = dev.Anomaly(anomaly_id=f"{name}-{day}", device_id=name, found_at=Timestamp(seconds=begin + day * 3600))
+            urban.tell(ev.AnomalyFound(anomaly=anomaly, device_id=name, district_id="xihu"))
+    urban.tell(ev.AnomalyRetracted(anomaly_id="d1-1", device_id="d1", district_id="xihu"))
     urban.rest()
-    assert len(told(urban, ev.AnomalyFound)) == 18
-    minutes(urban, *[90] * 3, device_id="d0")
-    minutes(urban, *[50] * 40, device_id="d0")
-    minutes(urban, *[90] * 3, device_id="d0")
-    urban.advance(86_400)
+    urban.advance(2 * 86_400)
     urban.rest()
     answered = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3))
     assert answered.score.better
     assert [one.device_id for one in answered.devices][:2] == ["d0", "d1"]
+    assert [one.failures for one in answered.devices] == [24, 15, 0]
     assert answered.devices[0].next > answered.devices[1].next > answered.devices[2].next
     rest = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3, page_token=answered.next_page_token))
     assert len(rest.devices) == 3
