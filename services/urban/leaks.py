@@ -213,8 +213,15 @@ def _planned(state: LeakState, plan: pb.Isolation | None, now: Timestamp, stuck:
         leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id, isolation=plan,
         stuck=[pb.PipeValve(pipe_id=pipe, node_id=node) for pipe, node in sorted(stuck)],
     )  # fmt: skip
-    same = leak.HasField("isolation") and plan.customer_node_ids == leak.isolation.customer_node_ids
-    return [made] if same else [made, _told(leak, plan, now, off=True)]
+    before, cut = set(leak.isolation.customer_node_ids), set(plan.customer_node_ids)
+    spared = pb.Isolation(customer_node_ids=sorted(before - cut), district_ids=leak.isolation.district_ids)
+    news: list[Message] = [made]
+    # Who was told before and keeps the water is told so too. Where it is nobody, nobody is told.
+    if spared.customer_node_ids:
+        news.append(_told(leak, spared, now, off=False))
+    if cut and cut != before:
+        news.append(_told(leak, plan, now, off=True))
+    return news
 
 
 def _told(leak: pb.Leak, plan: pb.Isolation, now: Timestamp, *, off: bool) -> ev.CustomersTold:

@@ -207,3 +207,21 @@ def test_a_minute_between_two_steps_of_the_model_counts_for_none() -> None:
 
 def test_net3_is_small_enough() -> None:
     assert net3().stat().st_size < 200_000
+
+
+def test_who_keeps_the_water_after_all_is_told_so_and_nobody_is_told_of_nobody() -> None:
+    now = timestamp(1_800_000_000_000_000)
+    candidates = [pb.LeakCandidate(pipe_id="p1")]
+
+    def told_after(first: list[str], then: list[str]) -> list[tuple[bool, int]]:
+        leak = pb.Leak(leak_id="leak-0123456789ab", network_id="n", state=pb.LEAK_STATE_FOUND)
+        leak.isolation.CopyFrom(pb.Isolation(customer_node_ids=first, district_ids=["xihu"], demand_lps=1))
+        plan = pb.Isolation(customer_node_ids=then, district_ids=["xihu"] if then else [], demand_lps=2)
+        events = leaks.locate(leaks.LeakState(leak), candidates, 4, plan, now)
+        return [(one.water_off, one.customers) for one in events if isinstance(one, ev.CustomersTold)]
+
+    assert told_after(["a", "b"], ["a"]) == [(False, 1), (True, 1)]
+    assert told_after(["a"], []) == [(False, 1)]
+    assert told_after([], []) == []
+    assert told_after([], ["a"]) == [(True, 1)]
+    assert told_after(["a"], ["a"]) == []
