@@ -10,7 +10,7 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.testing import Running
-from citybrain.services.environment import station_bias
+from citybrain.services.environment import comparing, station_bias
 from citybrain.services.environment.station_bias import biases
 from tests.unit.environment.conftest import HOUR, named, now, reading, send, station
 
@@ -98,3 +98,32 @@ def test_a_station_that_lies_is_listed_first_and_somebody_looks_at_it_once(envir
     data: Any = event.data
     assert (data.station_id, data.sensor_id, data.district_id) == ("c1", "", "xihu")
     assert f"reads {named(PM).upper()} +" in data.reason and data.maintenance_id.startswith("bias.c1.pm2_5.")
+
+
+def test_a_station_that_is_not_believed_yet_is_not_asked_for_again_until_it_was_believed() -> None:
+    def asked(before: pb.Bias | None, bias: pb.Bias) -> int:
+        events = comparing.compare(comparing.Compared(before), bias, pb.Place(), 0)
+        return sum(isinstance(event, ev.MaintenanceAsked) for event in events)
+
+    good = pb.Bias(station_id="c1", quantity=PM, bias=1)
+    wrong, worse = (pb.Bias(station_id="c1", quantity=PM, bias=bias, flagged=True) for bias in (40, 50))
+    off = pb.Bias(station_id="c1", quantity=PM, bias=1, flagged=True, clock_off_h=5)
+    assert [asked(None, wrong), asked(wrong, worse), asked(worse, worse), asked(wrong, good), asked(good, worse)] == [
+        1,
+        0,
+        0,
+        0,
+        1,
+    ]
+    (_, event) = comparing.compare(comparing.Compared(), off, pb.Place(), 0)
+    assert "its clock seems to be off by 5 hours" in event.reason  # type: ignore[attr-defined]
+
+
+def test_hours_that_are_not_covered_are_not_compared() -> None:
+    def hour(covered: float) -> pb.StationHour:
+        told: dict[str, Any] = {"from": {"seconds": 7200}}
+        return pb.StationHour(means=[pb.HourlyMean(quantity=PM, value=30, covered=covered)], **told)
+
+    assert comparing.hours_of([hour(0.75)], PM, 0) == {2: 30}
+    assert comparing.hours_of([hour(0.74)], PM, 0) == {}
+    assert comparing.hours_of([hour(1)], PM, 7200_000_001) == {}

@@ -259,6 +259,23 @@ def test_a_case_is_about_one_thing_and_needs_its_source_and_exceedance(bureau: R
         bureau.fire("GetCase", pb.GetCaseRequest(case_id="c9"))
 
 
+def test_a_closed_case_is_not_withdrawn_and_one_correction_is_ordered_at_a_time(bureau: Running) -> None:
+    open_case(bureau)
+    with pytest.raises(BadRequest, match="RevokeDecision revokes one"):
+        act(bureau, "RecordDecision", decision=pb.Decision(decision_id="d1", law="x", text="y", revoked=True))
+    decide(bureau)
+    correct(bureau)
+    with pytest.raises(Refused, match="k1 is ordered: withdraw it first"):
+        correct(bureau, "k2")
+    with pytest.raises(AlreadyDifferent):
+        act(bureau, "OrderCorrection", correction_id="k1", what="something else", until=LATER)
+    act(bureau, "WithdrawCorrection", correction_id="k1")
+    act(bureau, "CloseCase", outcome="paid")
+    bureau.fire("WithdrawCase", pb.WithdrawCaseRequest(case_id="c1"))
+    assert bureau.fire("GetCase", pb.GetCaseRequest(case_id="c1")).case.state == pb.CASE_STATE_CLOSED
+    assert not bureau.events(ev.CaseWithdrawn)
+
+
 # -- evidence -----------------------------------------------------------------------------------------------------------------
 
 

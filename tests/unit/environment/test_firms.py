@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
 from citybrain.mesh.testing import Running
+from citybrain.services.environment import firms
 from citybrain.services.environment.scorecard import VERSION, Facts, standing
 from tests.unit.environment.conftest import DAY, now, reading, send, station
 from tests.unit.environment.test_cases import LATER, act, decide, open_case, order, report
@@ -171,6 +172,11 @@ def test_an_exceedance_of_the_permit_stands_in_the_record_until_it_is_retracted(
     environment.advance(5)
     whole = record(environment, firm)
     assert (whole.standing.score, whole.entries[0].kind) == (100, pb.FIRM_ENTRY_KIND_EXCEEDANCE_RETRACTED)
+
+
+def test_an_exceedance_that_was_never_the_firms_own_is_not_taken_back() -> None:
+    entry = pb.FirmEntry(kind=pb.FIRM_ENTRY_KIND_EXCEEDANCE_RETRACTED, about="exc-1")
+    assert firms.note(firms.Firm("f1", "x", "xihu"), "f1", entry, "xihu") == []
 
 
 # -- who is next --------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.testing import Running
-from citybrain.services.environment import hours
-from citybrain.services.environment.aqi_forecast import FEWEST_DAYS, FEWEST_TRIED, Day, forecast
+from citybrain.services.environment import forecasts, hours
+from citybrain.services.environment.aqi_forecast import FEWEST_DAYS, FEWEST_TRIED, Day, Forecast, forecast
 from tests.unit.environment.conftest import moment, now
 
 with Path(__file__).with_name("aotizhongxin_days.csv").open(encoding="utf-8") as _file:
@@ -136,6 +136,30 @@ def test_a_forecast_is_published_with_its_score_and_taken_back_when_yesterday_is
     environment.rest()
     assert get(environment).day == told.day
     assert len(environment.events(ev.ForecastPublished)) == 2
+
+
+def test_the_forecast_of_a_day_is_told_while_it_is_that_day(environment: Running) -> None:
+    play(environment, drifting(45))
+    environment.fire("forecast_day")
+    told = get(environment)
+    standing = forecasts.Told(told)
+    assert forecasts.standing(standing, "a1", told.day) == told
+    with pytest.raises(NotFound):
+        forecasts.standing(standing, "a1", forecasts.following(told.day))
+
+
+def test_another_forecast_of_the_same_day_takes_the_first_one_back() -> None:
+    a1 = pb.Station(station_id="a1", district_id="xihu")
+    (first,) = forecasts.publish(forecasts.Told(), a1, "2026-01-05", Forecast(90, 0.5, 20))
+    told = forecasts.evolve(forecasts.Told(), first)
+    kinds = [type(one).__name__ for one in forecasts.publish(told, a1, "2026-01-05", Forecast(91, 0.5, 20))]
+    assert kinds == ["ForecastRetracted", "ForecastPublished"]
+    assert [type(one).__name__ for one in forecasts.publish(told, a1, "2026-01-05", None)] == ["ForecastRetracted"]
+    assert forecasts.publish(told, a1, "2026-01-05", Forecast(90, 0.5, 20)) == []
+    # One of another day stays as it was said.
+    assert [type(one).__name__ for one in forecasts.publish(told, a1, "2026-01-06", Forecast(91, 0.5, 20))] == [
+        "ForecastPublished"
+    ]
 
 
 def test_where_it_would_be_no_better_nothing_is_published(environment: Running) -> None:

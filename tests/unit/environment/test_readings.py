@@ -10,6 +10,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
 from citybrain.mesh.testing import Running
+from citybrain.services.environment import hours, telemetry
 from tests.unit.environment.conftest import AIR, DAY, HOUR, moment, now, reading, send, station, to_the_hour
 
 PM, CO, SO2 = pb.QUANTITY_PM2_5, pb.QUANTITY_CO, pb.QUANTITY_SO2
@@ -193,6 +194,20 @@ def test_the_worst_stations_come_first_in_pages_and_old_hours_are_not_now(enviro
     assert [[one.station_id for one in page.stations] for page in (first, rest)] == [["b1", "c1"], ["a1"]]
     environment.advance(3 * HOUR)
     assert air(environment) == {}
+
+
+def test_a_reading_whose_hour_is_just_being_computed_is_put_into_it_at_once() -> None:
+    # An hour is computed 300 s after its end; ten seconds before that nobody waits for it any more.
+    second = 1_000_000
+    assert not telemetry.is_late(0, (HOUR + 289) * second)
+    assert telemetry.is_late(0, (HOUR + 290) * second)
+    assert not telemetry.is_late(HOUR * second, (HOUR + 290) * second)
+
+
+def test_values_of_a_sensor_that_the_station_has_no_more_are_left_out() -> None:
+    assert hours.measure(hours.Day(), station(), 0, {"gone": {0: 1.0}}, over=False) == []
+    (measured, _) = hours.measure(hours.Day(), station(), 0, {"gone": {0: 1.0}, "pm2_5": {0: 1.0}}, over=False)
+    assert [one.sensor_id for one in measured.sensors] == ["pm2_5"]  # type: ignore[attr-defined]
 
 
 # -- days ---------------------------------------------------------------------------------------------------------------------

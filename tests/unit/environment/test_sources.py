@@ -82,6 +82,10 @@ def test_a_source_is_admitted_works_is_stopped_and_closed(environment: Running) 
     assert close(environment).state == close(environment).state == pb.SOURCE_STATE_CLOSED
     with pytest.raises(Refused, match="is closed"):
         start(environment)
+    with pytest.raises(Refused, match="is closed"):
+        admit(environment, name="锅炉二")
+    with pytest.raises(Refused, match="is closed"):
+        order(environment, "m2")
     with pytest.raises(NotFound, match="no source s9"):
         start(environment, "s9")
     assert kinds(environment, ev.SourceAdmitted, ev.SourceStarted, ev.SourceClosed) == [

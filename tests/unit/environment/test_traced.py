@@ -1,0 +1,74 @@
+"""What is kept around an exceedance, and what of it is traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
+
+from citybrain.mesh.errors import Refused
+from citybrain.services.environment import exceedance, places, surroundings, traced
+from tests.unit.environment.conftest import moment
+
+SO2, SPEED, FROM = pb.QUANTITY_SO2, pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION
+MIDDLE = pb.Place(longitude=120.15, latitude=30.25)
+FOUND = pb.Exceedance(exceedance_id="exc-1", medium=pb.MEDIUM_AIR, quantity=SO2, limit=500, place=MIDDLE, first_at=moment(6000))
+
+
+def mean(station: str, value: float, quantity: pb.Quantity = SO2, east_m: float = 0.0, interval_s: int = 300) -> ev.StationMean:
+    place = places.at_metres(MIDDLE, east_m, 0)
+    return ev.StationMean(station_id=station, quantity=quantity, value=value, readings=1, place=place, interval_s=interval_s)
+
+
+def step(seconds: int, *means: ev.StationMean) -> ev.SurroundingsMeasured:
+    told: dict[str, Any] = {"from": moment(seconds)}
+    return ev.SurroundingsMeasured(exceedance_id="exc-1", means=means, **told)
+
+
+WIND = (mean("w", 3, SPEED), mean("w", 270, FROM))
+
+
+def test_of_many_stations_the_nearest_are_kept() -> None:
+    reading = pb.SupportingReading(station_id="s0", value=700, measured_at=moment(6000))
+    suspected = ev.ExceedanceSuspected(
+        exceedance_id="exc-1", medium=pb.MEDIUM_AIR, quantity=SO2, limit=500, place=MIDDLE, reading=reading
+    )
+    spot = exceedance.evolve(exceedance.Board(), suspected).spots["exc-1"]
+    means = [mean(f"s{n}", 10, east_m=10 * n) for n in reversed(range(surroundings.MOST_STATIONS + 5))]
+    (kept,) = surroundings.follow(surroundings.Followed(), spot, [(6_000_000_000, means)])
+    stations = [one.station_id for one in kept.means]  # type: ignore[attr-defined]
+    assert stations == [f"s{n}" for n in range(surroundings.MOST_STATIONS)]
+    known = surroundings.evolve(surroundings.Followed(), kept)
+    assert surroundings.follow(known, spot, [(6_000_000_000, means)]) == []
+
+
+def test_it_is_traced_from_the_step_in_which_it_had_begun() -> None:
+    steps = [step(4800, *WIND, mean("a", 20)), step(5400, *WIND, mean("a", 119)), step(5700, *WIND, mean("a", 121)),
+             step(6000, *WIND, mean("a", 700))]  # fmt: skip
+    # A fifth of the limit above what was there before, which is 20; what began over 15 minutes before it was read is too long
+    # ago.
+    assert traced.steps_of(FOUND, steps) == steps[2:]
+    found = traced.observations(FOUND, steps, steps[2:])
+    assert [(one.value, one.before, one.speed_m_s, one.from_deg) for one in found] == [(121, 20, 3, 270), (700, 20, 3, 270)]
+
+
+def test_a_station_that_was_in_the_plume_all_the_time_has_no_higher_background_than_others_by_half() -> None:
+    steps = [step(6000, *WIND, mean("a", 700), mean("b", 20), mean("c", 22))]
+    assert [one.before for one in traced.observations(FOUND, steps, steps)] == [33, 20, 22]
+
+
+def test_without_a_quick_sensor_nothing_is_traced() -> None:
+    steps = [step(6000, *WIND, mean("a", 700, interval_s=901))]
+    with pytest.raises(Refused, match="no sensor around it sends every 15 minutes"):
+        traced.observations(FOUND, steps, steps)
+
+
+def test_registered_sources_within_12_km_are_candidates_the_nearest_first() -> None:
+    sources = [
+        pb.Source(source_id=name, place=places.at_metres(MIDDLE, metres, 0), stack_height_m=30)
+        for name, metres in (("far", 12_100), ("edge", 11_900), ("near", -500))
+    ]
+    found = traced.candidates(FOUND, sources)
+    assert [(one.name, round(one.east_m), one.height_m) for one in found] == [("near", -500, 30), ("edge", 11_900, 30)]
