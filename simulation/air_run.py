@@ -106,17 +106,19 @@ class AirRun:
             second = step[0].end_s
             now = midnight + second
             self._gateway.advance(now)
+            # A reading carries the moment at which its five minutes, or its hour, began.
+            began = now - STEP_S
             readings = [
                 one
                 for measured in step
                 for one in (
-                    _reading(measured.sensor, "SO2", measured.so2, pb.UNIT_UG_M3, now),
-                    _reading(measured.sensor, "wind", measured.wind.speed_m_s, pb.UNIT_M_S, now),
-                    _reading(measured.sensor, "vane", measured.wind.from_deg, pb.UNIT_DEGREE, now),
+                    _reading(measured.sensor, "SO2", measured.so2, pb.UNIT_UG_M3, began),
+                    _reading(measured.sensor, "wind", measured.wind.speed_m_s, pb.UNIT_M_S, began),
+                    _reading(measured.sensor, "vane", measured.wind.from_deg, pb.UNIT_DEGREE, began),
                 )
             ]
             if second % _HOUR_S == 0:
-                readings += self._hour(park, second // _HOUR_S - 1, now)
+                readings += self._hour(park, second // _HOUR_S - 1, now - _HOUR_S)
             self.sent += readings
             request = pb.ReportReadingsRequest(readings=readings)
             self._gateway.call(f"{ENVIRONMENT}/ReportReadings", request, pb.ReportReadingsResponse, f"readings/{now}")
@@ -129,7 +131,7 @@ class AirRun:
             for event in events:
                 act(now, event)
 
-    def _hour(self, park: Park, hour: int, now: int) -> list[pb.Reading]:
+    def _hour(self, park: Park, hour: int, began: int) -> list[pb.Reading]:
         """What the stations measured in an hour; what they did not measure is not sent."""
         found = []
         for name in self._stations:
@@ -138,11 +140,11 @@ class AirRun:
                 # The data have CO in µg/m³; the standard has it in mg/m³.
                 unit = pb.UNIT_MG_M3 if pollutant == "CO" else pb.UNIT_UG_M3
                 if value is not None:
-                    found.append(_reading(name, pollutant, value / 1000 if pollutant == "CO" else value, unit, now))
+                    found.append(_reading(name, pollutant, value / 1000 if pollutant == "CO" else value, unit, began))
             if row.speed_m_s is not None:
-                found.append(_reading(name, "wind", row.speed_m_s, pb.UNIT_M_S, now))
+                found.append(_reading(name, "wind", row.speed_m_s, pb.UNIT_M_S, began))
             if row.from_deg is not None:
-                found.append(_reading(name, "vane", row.from_deg, pb.UNIT_DEGREE, now))
+                found.append(_reading(name, "vane", row.from_deg, pb.UNIT_DEGREE, began))
         return found
 
     def _register(self, name: str, title: str, place: Place, sensors: dict[str, pb.Quantity], interval_s: int) -> None:
@@ -174,5 +176,5 @@ def credit_code(number: int) -> str:
     return body + _BASE[(31 - total) % 31]
 
 
-def _reading(station: str, sensor: str, value: float, unit: pb.Unit, now: int) -> pb.Reading:
-    return pb.Reading(station_id=station, sensor_id=sensor, value=value, unit=unit, measured_at=city_time(now))
+def _reading(station: str, sensor: str, value: float, unit: pb.Unit, began: int) -> pb.Reading:
+    return pb.Reading(station_id=station, sensor_id=sensor, value=value, unit=unit, measured_at=city_time(began))

@@ -11,7 +11,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.client import evidence
-from citybrain.simulation.air import Place
+from citybrain.simulation.air import STEP_S, Place
 from citybrain.simulation.air_run import in_park
 from citybrain.simulation.network import MIDNIGHT
 from citybrain.stories.pollution.officials import Verdict
@@ -73,7 +73,11 @@ class Day:
         return release is not None and any(self._soon(one, release.begin_s) for one in self.verified)
 
     def _soon(self, one: ev.ExceedanceVerified, begin_s: float) -> bool:
-        return begin_s <= self.second(one.first_at) <= begin_s + SOON_S
+        return begin_s <= self.noticed(one) <= begin_s + SOON_S
+
+    def noticed(self, one: ev.ExceedanceVerified) -> float:
+        """The second of the day at which its first reading was there: at the end of the five minutes that it is of."""
+        return self.second(one.first_at) + STEP_S
 
 
 def checks(day: Day) -> list[Check]:
@@ -84,7 +88,7 @@ def checks(day: Day) -> list[Check]:
             Check(Text("Hours are reported all the same", "各站点小时数据照常上报"), str(len(day.sent)), len(day.sent) > 0),
         ]
     release, apart = day.plan.park.release, day.apart_m
-    early = [one for one in day.suspected if day.second(one.reading.measured_at) <= release.begin_s]
+    early = [one for one in day.suspected if day.second(one.reading.measured_at) + STEP_S <= release.begin_s]
     return [
         Check(
             Text("It is noticed within half an hour, and not before it is there", "半小时内发现，且不早于实际发生"),

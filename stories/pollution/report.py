@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from citybrain.simulation import air
-from citybrain.simulation.air import Place
+from citybrain.simulation.air import STEP_S, Place
 from citybrain.stories.drawing import Map, Series, chart
 from citybrain.stories.pollution.check import Day, checks
 from citybrain.stories.pollution.plan import BEGIN_S, STATIONS
@@ -63,7 +63,7 @@ def sentence(day: Day) -> Text:
         )
     if not day.found:
         return Text("A hidden source was not noticed.", "隐藏的污染源未被发现。")
-    minutes = (day.second(day.verified[0].first_at) - release.begin_s) / 60
+    minutes = (day.noticed(day.verified[0]) - release.begin_s) / 60
     if day.apart_m is None:
         return Text(f"A hidden source was noticed after {minutes:.0f} minutes.", f"隐藏的污染源在 {minutes:.0f} 分钟后被发现。")
     return Text(
@@ -86,10 +86,10 @@ def way(day: Day) -> list[tuple[float, Text]]:
         found.append((release.begin_s, begins))
     for one in day.suspected:
         reading = f"{one.reading.station_id}: {one.reading.value:.0f} µg/m³, limit {one.limit:.0f} ({one.standard})"
-        found.append((day.second(one.reading.measured_at), Text(f"Suspected at {reading}", f"疑似超标 {reading}")))
+        found.append((day.second(one.reading.measured_at) + STEP_S, Text(f"Suspected at {reading}", f"疑似超标 {reading}")))
     for verified in day.verified:
         by = ", ".join(verified.station_ids)
-        found.append((day.second(verified.first_at), Text(f"Verified by {by}", f"经 {by} 核实")))
+        found.append((day.noticed(verified), Text(f"Verified by {by}", f"经 {by} 核实")))
     if day.trace is not None and day.traced_s is not None:
         found.append((day.traced_s, Text(f"Traced: {day.trace.statement}", f"溯源：{day.trace.statement}")))
     return sorted(found + day.told, key=lambda line: line[0])
@@ -159,7 +159,7 @@ def _chart(day: Day) -> str:
     series = []
     for colour, name in zip(_COLOURS, _highest(day), strict=False):
         points = [
-            (day.second(reading.measured_at) / 3600, reading.value)
+            ((day.second(reading.measured_at) + STEP_S / 2) / 3600, reading.value)
             for reading in day.sent
             if reading.sensor_id == "SO2" and reading.station_id == name
         ]
