@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.services.urban import nearby
 
 DAYS = 90
 DAY = 86_400_000_000
@@ -71,6 +72,7 @@ def open_case(state: State, case_id: str, request: pb.OpenCaseRequest, party_id:
     """Opens it, once."""
     if state.case is not None:
         return []
+    nearby.check(request.position, "position")
     made = ev.CaseOpened(
         case_id=case_id, matter=request.matter, team=request.team, position=request.position,
         district_id=request.district_id, opened_at=now, deadline=timestamp(microseconds(now) + DAYS * DAY), party_id=party_id,

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound
+from citybrain.services.urban import nearby
 from citybrain.services.urban.kinds import COMPONENT_CLASSES
 
 
@@ -67,6 +68,7 @@ def register(state: State, request: pb.RegisterComponentRequest, now: Timestamp)
     if request.component_class not in COMPONENT_CLASSES:
         known = ", ".join(COMPONENT_CLASSES)
         raise BadRequest([("component_class", f"{request.component_class} is no class of components: there are {known}")])
+    nearby.check(request.position, "position")
     made = ev.ComponentRegistered(
         component_id=request.component_id, component_class=request.component_class, name=request.name,
         position=request.position, district_id=request.district_id, registered_at=now,

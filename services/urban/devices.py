@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds
-from citybrain.services.urban import control_chart
+from citybrain.services.urban import control_chart, nearby
 from citybrain.services.urban.kinds import DEVICES
 from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S
 
@@ -94,6 +94,7 @@ def existing(state: DeviceState, device_id: str) -> pb.Device:
 def check(index: int, device: pb.Device) -> None:
     """BadRequest where a device cannot be as it is said to be."""
     where = f"devices[{index}]"
+    nearby.check(device.position, f"{where}.position")
     if device.kind not in DEVICES:
         raise BadRequest([(f"{where}.kind", f"{device.kind} is no kind of device: there are {', '.join(sorted(DEVICES))}")])
     if device.network_id and device.kind != "rain" and (device.kind != "water_pressure" or not device.node_id):

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import microseconds
+from citybrain.services.urban import nearby
 
 DAY = 86_400_000_000
 TO_MEND = frozenset("DE")
@@ -66,6 +67,7 @@ def existing(state: State, facility_id: str) -> pb.Facility:
 
 def register(state: State, request: pb.RegisterFacilityRequest, now: Timestamp) -> list[Message]:
     """Makes it known, or changed. Its first check is counted from now; it keeps its state."""
+    nearby.check(request.position, "position")
     made = pb.Facility(
         facility_id=request.facility_id, kind=request.kind, name=request.name, position=request.position,
         district_id=request.district_id, check_days=request.check_days, checked_at=now,

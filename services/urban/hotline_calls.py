@@ -45,7 +45,8 @@ class HotlineCalls(WaterCalls):
     @rpc
     def TakeCall(self, request: pb.TakeCallRequest) -> pb.TakeCallResponse:
         """Takes a call in: it joins the open ticket that it fits, or opens one."""
-        tickets.check_place(request)
+        if request.HasField("position"):
+            nearby.check(request.position, "position")
         kind, words = (request.kind, []) if request.kind else classify(request.text)
         tickets.check_kind(kind)
         call, new = self._call(request), new_id("tic")

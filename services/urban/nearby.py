@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 
+from citybrain.urban.v1.places_pb2 import Position
+
+from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.merging import EARTH_M
 
 CELL = 0.00125
@@ -23,6 +26,15 @@ def in_city(latitude: float, longitude: float) -> bool:
     """Whether a place can be in the city."""
     south, north, west, east = CITY
     return south <= latitude <= north and west <= longitude <= east
+
+
+def check(at: Position, field: str) -> None:
+    """BadRequest: a place is outside of the city."""
+    if not in_city(at.latitude, at.longitude):
+        problem = (
+            f"{at.latitude:g}, {at.longitude:g} is outside of the city: latitude and longitude may be mixed up, or not WGS 84"
+        )
+        raise BadRequest([(field, problem)])
 
 
 def cell(latitude: float, longitude: float) -> str:

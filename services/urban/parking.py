@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds
 from citybrain.mesh.long_streams import newest
+from citybrain.services.urban import nearby
 from citybrain.services.urban.parking_fee import fee
 
 LEVELS = (80, 90, 100)
@@ -101,6 +102,7 @@ def show(state: Lot, now: int) -> pb.ParkingLot:
 
 def register(state: Lot, request: pb.RegisterParkingRequest) -> list[Message]:
     """Makes it known, or changed."""
+    nearby.check(request.position, "position")
     lot = pb.ParkingLot(
         lot_id=request.lot_id, name=request.name, bays=request.bays, price=request.price, position=request.position,
         district_id=request.district_id,

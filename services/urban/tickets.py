@@ -17,7 +17,6 @@ from citybrain.mesh.events import microseconds
 from citybrain.mesh.merging import MINUTE, Board, Seen
 from citybrain.mesh.roads import Roads, build
 from citybrain.services.urban.hotline_table import KINDS, VERSION
-from citybrain.services.urban.nearby import in_city
 
 SHOWN = 100
 REOPEN_DAYS = 30
@@ -86,16 +85,6 @@ def check_kind(kind: str) -> None:
     """BadRequest: there is no such kind of ticket."""
     if kind not in KINDS:
         raise BadRequest([("kind", f"{kind} is no kind of ticket: there are {', '.join(sorted(KINDS))}")])
-
-
-def check_place(request: pb.TakeCallRequest) -> None:
-    """BadRequest: the place is outside of the city."""
-    at = request.position
-    if request.HasField("position") and not in_city(at.latitude, at.longitude):
-        problem = (
-            f"{at.latitude:g}, {at.longitude:g} is outside of the city: latitude and longitude may be mixed up, or not WGS 84"
-        )
-        raise BadRequest([("position", problem)])
 
 
 def take(

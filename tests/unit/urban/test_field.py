@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import devices_pb2 as dev
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import field_pb2 as pb
+from citybrain.urban.v1 import parking_pb2 as parking
 from citybrain.urban.v1 import urban_service_pb2 as orders
 from citybrain.urban.v1.hotline_pb2 import Contact
+from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
@@ -186,3 +190,30 @@ def test_what_is_late_is_told_once_also_before_the_read_model_knows() -> None:
     pet = dogs.State(pb.Dog(tag_id="HZ-1", vaccinated_until=timestamp(1)))
     (due,) = dogs.fall_due(pet, now)
     assert dogs.fall_due(dogs.evolve(pet, due), now) == []
+
+
+def test_a_place_outside_the_city_is_refused_wherever_one_is_named(urban: Running) -> None:
+    there = Position(latitude=31.2, longitude=121.5)
+    price = parking.ParkingPrice(unit_minutes=30)
+    common: dict[str, Any] = {"position": there, "district_id": "xihu"}
+    for method, request, field in (
+        (
+            "RegisterFacility",
+            pb.RegisterFacilityRequest(facility_id="b", kind="gas", name="x", check_days=1, **common),
+            "position",
+        ),
+        ("OpenCase", pb.OpenCaseRequest(matter="x", team="x", **common), "position"),
+        ("RegisterParking", parking.RegisterParkingRequest(lot_id="p", name="x", bays=1, price=price, **common), "position"),
+        (
+            "RegisterComponent",
+            parts.RegisterComponentRequest(component_id="c", component_class="other", name="x", **common),
+            "position",
+        ),
+        (
+            "RegisterDevices",
+            dev.RegisterDevicesRequest(devices=[dev.Device(device_id="d", kind="rain", **common)]),
+            r"devices\[0\].position",
+        ),
+    ):
+        with pytest.raises(BadRequest, match=rf"{field}: 31.2, 121.5 is outside of the city"):
+            urban.fire(method, request)
