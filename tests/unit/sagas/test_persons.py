@@ -48,7 +48,10 @@ def test_a_saga_that_waits_for_what_never_comes_goes_on_without_it_by_a_persons_
     def test(city: City) -> None:
         city.start().open().rest()
         assert city.status("arrived") == "waiting"
+        # What follows is answered only when it was looked at.
+        Department.held["b"] = asyncio.Event()
         assert decide(city, persons.skip, "arrived").phase == "running"
+        Department.held.pop("b").set()
         city.rest()
         assert (city.phase(), Department.calls) == ("completed", ["b"])
         said = last(city, ev.StepSkipped)
@@ -202,8 +205,11 @@ def test_an_undo_that_failed_is_tried_again_at_once_with_all_of_its_tries(tmp_pa
             ("needs human", "failed") if given_up else ("undoing", "pausing")
         )
         Department.fails.clear()
+        # Answered only when it was looked at.
+        Department.held["undo a"] = asyncio.Event()
         decided = decide(city, persons.retry, "a")
         assert (decided.phase, decided.steps["a"].undo, decided.steps["a"].undo_tries) == ("undoing", "sent", 1)
+        Department.held.pop("undo a").set()
         city.rest()
         assert (city.phase(), Department.calls) == ("undone", ["a", "undo a", "undo a"])
 
