@@ -100,7 +100,15 @@ def chart(
         parts += [_line((x, y), (x, 26.0), "var(--line)"), _text(x, y + 18, f"{hour % 24}:00", "var(--soft)", "middle")]
     for part in range(5):
         value = bottom + (top - bottom) * part / 4
-        parts.append(_text(_EDGE - 6, at(first, value)[1] + 4, f"{value:.3g}", "var(--soft)", "end"))
+        parts.append(
+            _text(
+                _EDGE - 6,
+                at(first, value)[1] + 4,
+                f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}",
+                "var(--soft)",
+                "end",
+            )
+        )
     parts.append(_text(_EDGE, 18, unit, "var(--soft)"))
     if limit is not None:
         height = at(first, limit[0])[1]

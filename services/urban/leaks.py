@@ -227,9 +227,9 @@ def _planned(state: LeakState, plan: pb.Isolation | None, now: Timestamp, stuck:
 def _told(leak: pb.Leak, plan: pb.Isolation, now: Timestamp, *, off: bool) -> ev.CustomersTold:
     places, where = len(plan.customer_node_ids), "、".join(plan.district_ids)
     text = (
-        f"因管道抢修停水：{places} 处用户，{where}。Water is turned off for repairs: {places} places."
+        f"因管道抢修停水：{places} 处用户，{where}。Water is turned off for repairs. Places: {places}."
         if off
-        else f"供水正常：{places} 处用户，{where}。Water is on: {places} places."
+        else f"供水正常：{places} 处用户，{where}。Water is on. Places: {places}."
     )
     return ev.CustomersTold(
         leak_id=leak.leak_id, network_id=leak.network_id, district_ids=plan.district_ids, customers=places, water_off=off,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from citybrain.observability.words import counted
 from citybrain.simulation.pipes import STEP_S
 from citybrain.stories.burst.check import Run, checks
 from citybrain.stories.burst.plan import BEGIN_H
@@ -54,8 +55,8 @@ def sentence(run: Run) -> Text:
     minutes, isolation = run.steps_to_find * STEP_S // 60, run.leaks[0].isolation
     valves, cut = len(isolation.valves), len(isolation.customer_node_ids)
     return Text(
-        f"A pipe burst. It was noticed within {minutes} minutes; {valves} valves shut it off, and the customers at {cut} "
-        "places were told.",
+        f"A pipe burst. It was noticed within {minutes} minutes; {counted(valves, 'valve')} to shut it off, and customers told "
+        f"at {counted(cut, 'place')}.",
         f"一条管段爆裂，{minutes} 分钟内被发现；关闭 {valves} 个阀门即可隔离，{cut} 处用户已获通知。",
     )
 
