@@ -55,7 +55,8 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     ),
     "sector-readings": sector_readings.measure,
     "tickets-near": lambda full: tickets_near.measure(1_000_000 if full else 50_000, 2000),
-    "stories": city_stories.measure,
+    "story-pollution": city_stories.pollution_rows,
+    "story-burst": city_stories.burst_rows,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

@@ -146,7 +146,7 @@ class HotlineCalls(WaterCalls):
                 found = [one for one in self._within(at, reach) if (one.millimetres, one.row.id) > last]
                 if len(found) > size or reach >= request.metres:
                     return sorted(found, key=_distance)
-                reach = min(2 * reach, request.metres)
+                reach = min(nearby.wider(reach, len(found), size + 1), request.metres)
 
         page, more = self.paging.ordered(request, rows, _distance)
         return pb.ListTicketsNearResponse(tickets=[_shown(one) for one in page], next_page_token=more)

@@ -16,7 +16,7 @@ from citybrain.mesh.merging import EARTH_M
 
 CELL = 0.00125
 FIRST_RING_M = 100.0
-"""What is near is looked for in growing circles: the first is so large, each next twice as large."""
+"""What is near is looked for in growing circles, of which the first is so large."""
 CITY = (29.1, 30.7, 118.3, 120.9)
 """South, north, west and east of a box around Hangzhou, its counties too (29.18–30.57 N, 118.34–120.73 E), with some
 kilometres more."""
@@ -56,6 +56,17 @@ def ranges(latitude: float, longitude: float, metres: float) -> list[tuple[str, 
     first, last = _column(longitude - side), _column(longitude + side)
     rows = range(_row(latitude - up), _row(latitude + up) + 1)
     return [(f"{row:06d}.{first:06d}", f"{row:06d}.{last:06d}") for row in rows]
+
+
+def wider(metres: float, found: int, wanted: int) -> float:
+    """The next circle, in metres, where one of `metres` has `found` of `wanted` things.
+
+    It is a fifth wider than would do if they lay as close everywhere, and at least a quarter wider than this one. Where nothing
+    was found it is four times as wide.
+    """
+    if not found:
+        return 4 * metres
+    return max(1.25 * metres, 1.2 * metres * math.sqrt(wanted / found))
 
 
 def _row(latitude: float) -> int:

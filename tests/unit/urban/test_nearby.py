@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,3 +30,9 @@ def test_ranges_are_few() -> None:
 def test_hangzhou_and_its_counties_are_in_the_city_and_shanghai_is_not() -> None:
     assert all(nearby.in_city(*place) for place in ((30.25, 120.15), (29.6, 119.0), (29.8, 119.7)))
     assert not any(nearby.in_city(*place) for place in ((31.2, 121.5), (120.15, 30.25), (0, 0)))
+
+
+def test_the_next_circle_is_as_wide_as_what_was_found_lets_one_expect() -> None:
+    assert nearby.wider(100, 0, 51) == 400
+    assert nearby.wider(100, 13, 52) == pytest.approx(240)
+    assert nearby.wider(100, 50, 51) == pytest.approx(125), "never so little wider that it goes on for ever"
