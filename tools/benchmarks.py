@@ -54,7 +54,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         verdict = {True: "met", False: "**missed**", None: ""}[row.get("met")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         lines.append(
-            f"| {row['name']} | {_number(row['value'])} {row['unit']} | {_number(row['peer_value'])}: {row['peer']} "
+            f"| {row['name']} | {_number(row['value'])} {row['unit']} | {_beside(row)} "
             f"| {ratio} | {row.get('aim', '')} | {verdict} |"
         )
     return "\n".join(lines)
@@ -80,6 +80,11 @@ def _ways(cities: Mapping[str, Any]) -> str:
 def _profile(row: Mapping[str, Any]) -> str:
     lines = [f"| {row['name']} | |", "|---|---|"]
     return "\n".join([*lines, *(f"| {part} | {_number(cost)} |" for part, cost in row["profile"].items())])
+
+
+def _beside(row: Mapping[str, Any]) -> str:
+    """What stands beside it; empty: nothing does, and only its aim bounds it."""
+    return f"{_number(row['peer_value'])}: {row['peer']}" if row["peer"] else ""
 
 
 def _number(value: float) -> str:
