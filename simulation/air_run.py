@@ -55,7 +55,7 @@ class AirRun:
     def __init__(self, gateway: Gateway, stations: dict[str, Place], hear: Sequence[str]) -> None:
         """`hear`: the types of events that are followed, of this district or of none."""
         self._gateway = gateway
-        self._rhythm = AtRest(gateway)
+        self.rhythm = AtRest(gateway)
         self._stations = stations
         self._hear = list(hear)
         self._begun = 0
@@ -122,14 +122,8 @@ class AirRun:
             self.sent += readings
             request = pb.ReportReadingsRequest(readings=readings)
             self._gateway.call(f"{ENVIRONMENT}/ReportReadings", request, pb.ReportReadingsResponse, f"readings/{now}")
-            self.settle(now, act)
+            self.rhythm.settle(now, act)
             yield second
-
-    def settle(self, now: int, act: Callable[[int, Event], None]) -> None:
-        """Waits until the city has nothing left to do, and has `act` do what follows outside, until nothing follows."""
-        for events in self._rhythm.rounds(over=False):
-            for event in events:
-                act(now, event)
 
     def _hour(self, park: Park, hour: int, began: int) -> list[pb.Reading]:
         """What the stations measured in an hour; what they did not measure is not sent."""

@@ -31,7 +31,7 @@ class PipesRun:
 
     def __init__(self, gateway: Gateway, network_id: str, coordinates: dict[str, tuple[float, float]]) -> None:
         self._gateway = gateway
-        self._rhythm = AtRest(gateway)
+        self.rhythm = AtRest(gateway)
         self.network_id = network_id
         self._coordinates = coordinates
 
@@ -81,14 +81,8 @@ class PipesRun:
             )
             # So long the city may wait for what comes late.
             self._gateway.advance(now + _LATE_S)
-            self.settle(now, act)
+            self.rhythm.settle(now, act)
             yield second
-
-    def settle(self, now: int, act: Callable[[int, Event], None]) -> None:
-        """Waits until the city has nothing left to do, and has `act` do what follows outside, until nothing follows."""
-        for events in self._rhythm.rounds(over=False):
-            for event in events:
-                act(now, event)
 
     def device(self, node: str) -> str:
         """The id of the sensor at a node."""

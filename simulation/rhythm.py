@@ -6,7 +6,7 @@ A rhythm hands out what the mesh says, round by round. Each round is acted on be
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from citybrain.events.v1.event_pb2 import Event
@@ -46,6 +46,12 @@ class AtRest(Rhythm):
             new = [event for events in self._gateway.rest().values() for event in events]
             self._settled_at = self._gateway.calls
             yield new
+
+    def settle(self, now: int, act: Callable[[int, Event], None]) -> None:
+        """Waits until the city has nothing left to do, and has `act` do what follows outside, until nothing follows."""
+        for events in self.rounds(over=False):
+            for event in events:
+                act(now, event)
 
 
 class Paced(Rhythm):

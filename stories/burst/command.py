@@ -8,13 +8,13 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from citybrain.observability.console import Terminal
 from citybrain.stories.burst import report as page
 from citybrain.stories.burst.check import Run, checks
 from citybrain.stories.burst.plan import made
 from citybrain.stories.burst.run import play
+from citybrain.stories.telling import tell
 
 
 def demo(
@@ -37,18 +37,15 @@ def demo(
         console.print(f"[bold]seed {number}[/]: {f'{quiet} hours, nothing is wrong' if quiet else 'a pipe bursts'}")
         found.append(play(plan, data / f"seed-{number}", lambda text: console.print(text, markup=False)))
     first = found[0]
-    table = Table(title="from the pressures to the customers", title_justify="left", box=None, padding=(0, 2))
-    table.add_column("time")
-    table.add_column("what")
-    for second, text in page.way(first):
-        table.add_row(page.clock(second), text.english)
-    console.print(table)
-    for check in checks(first):
-        console.print(f"{'✓' if check.holds else '✗'} {check.what.english}: {check.found}", markup=False)
-    if runs > 1:
-        console.print(rates(found), markup=False)
-    said = page.sentence(first)
-    console.print(f"\n[bold]{said.english}[/]\n[bold]{said.chinese}[/]\n")
+    happened = [(page.clock(second), text) for second, text in page.way(first)]
+    tell(
+        console,
+        "from the pressures to the customers",
+        happened,
+        checks(first),
+        [rates(found)] if runs > 1 else [],
+        page.sentence(first),
+    )
     page.write(first, report)
     console.print(f"{report} shows the network, the pressures and the valves; open it in a browser.")
     if as_json is not None:

@@ -8,13 +8,13 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from citybrain.observability.console import Terminal
 from citybrain.stories.pollution import report as page
 from citybrain.stories.pollution.check import Day, checks
 from citybrain.stories.pollution.plan import made
 from citybrain.stories.pollution.run import play
+from citybrain.stories.telling import tell
 
 
 def demo(
@@ -41,19 +41,15 @@ def demo(
             folder = data / f"seed-{number}{'-quiet' if without else ''}"
             days.append(play(plan, folder, lambda text: console.print(text, markup=False)))
     first = days[0]
-    table = Table(title="from the first reading to the verdict", title_justify="left", box=None, padding=(0, 2))
-    table.add_column("time")
-    table.add_column("what")
-    for second, text in page.way(first):
-        table.add_row(page.clock(second), text.english)
-    console.print(table)
-    for check in checks(first):
-        console.print(f"{'✓' if check.holds else '✗'} {check.what.english}: {check.found}", markup=False)
-    if runs > 1:
-        for line in rates(days):
-            console.print(line, markup=False)
-    said = page.sentence(first)
-    console.print(f"\n[bold]{said.english}[/]\n[bold]{said.chinese}[/]\n")
+    happened = [(page.clock(second), text) for second, text in page.way(first)]
+    tell(
+        console,
+        "from the first reading to the verdict",
+        happened,
+        checks(first),
+        rates(days) if runs > 1 else [],
+        page.sentence(first),
+    )
     page.write(first, report)
     if first.verdict is not None:
         kept = data / f"seed-{seed}" / "evidence.jsonl"

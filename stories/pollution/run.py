@@ -81,9 +81,9 @@ class _Player:
         )
         for second, act in steps:
             self._gateway.advance(self._day.midnight + second)
-            self._run.settle(self._day.midnight + second, self._act)
+            self._run.rhythm.settle(self._day.midnight + second, self._act)
             act()
-            self._run.settle(self._day.midnight + second, self._act)
+            self._run.rhythm.settle(self._day.midnight + second, self._act)
         officials.take_evidence(saga_id)
         self._day.verdict = officials.verdict
 

@@ -41,5 +41,8 @@ def test_a_hidden_source_is_found_and_followed_to_its_sanction_and_on_a_quiet_da
 def test_a_burst_is_found_shut_off_and_told_and_in_another_network_nothing_is(gateway: Gateway) -> None:
     found = burst.play_in(gateway, burst_plan.made(2), print, midnight=5 * DAY_S)
     assert not wrong(burst_check.checks(found))
+    # What belongs to no district is heard on the stream of each, and happened once.
+    happened = [text.english for _, text in found.happened]
+    assert len(happened) == len(set(happened))
     quiet = burst.play_in(gateway, burst_plan.made(2, quiet_hours=4), print, midnight=8 * DAY_S)
     assert not wrong(burst_check.checks(quiet))
