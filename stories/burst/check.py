@@ -1,4 +1,4 @@
-"""Whether the burst was found, shut off and told, and nothing else. What is right follows from the network, by own code."""
+"""Whether the burst was found, shut off and told, and nothing else. Judged from the network by code that no service uses."""
 
 from __future__ import annotations
 

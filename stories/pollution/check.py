@@ -1,4 +1,4 @@
-"""Whether the city found what was hidden, and nothing else. What is right follows from what was played, by code of its own."""
+"""Whether the city found what was hidden, and nothing else. Judged from what was played, by code that no service uses."""
 
 from __future__ import annotations
 
