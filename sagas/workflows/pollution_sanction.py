@@ -1,9 +1,9 @@
-"""S4, from a source of pollution to its sanction 污染溯源到惩戒: environment, districts and credit, with what people decide.
+"""S4, from a source of pollution to its sanction 污染溯源到惩戒: what departments do, and what people decide.
 
 It begins when a second sensor has confirmed that a limit is exceeded. The source is traced, an inspection is ordered and told
 to the district. What is found becomes a case: measures at once, evidence that is sealed, the firm is heard, a person decides.
 A sanction holds everywhere until the firm has corrected what was wrong. An appeal that is won takes all of it back.
-Lorries are not led around: traffic closes roads for all vehicles, and not for one kind.
+Until the limit is not exceeded any more, lorries are led around the roads of the source.
 
 Terms and measures are proposals of this project where no law gives them: docs/credit.md says them all. It is long because the
 workflow and its words are read together.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from citybrain.credit.v1 import credit_service_pb2 as credit
@@ -27,16 +28,30 @@ from citybrain.environment.v1.events_pb2 import (
     ExceedanceVerified,
     InspectionReported,
 )
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from citybrain.sagas.engine.definition import Choice, Command, During, Human, Parallel, Reaction, Step, Undo, Wait, Workflow
+from citybrain.sagas.engine.definition import (
+    Choice,
+    Command,
+    During,
+    Human,
+    Node,
+    Parallel,
+    Reaction,
+    Step,
+    Undo,
+    Wait,
+    Workflow,
+)
 from citybrain.sagas.engine.state import SagaState
 
 ENVIRONMENT = "citybrain.environment.v1.EnvironmentService"
 HUB = "citybrain.district_hub.v1.DistrictHubService"
 CREDIT = "citybrain.credit.v1.CreditService"
+TRAFFIC = "citybrain.traffic.v1.TrafficService"
 
 # Who decides: scopes sagas.decide.environment and so on.
 BUREAU, BUREAU_HEAD, CITY_TEAM = "environment", "environment_head", "environment_city_team"
@@ -371,9 +386,45 @@ ORDER_MEASURES = Step(
 ADVISE_PUBLIC = Step(
     "advise_public", Command(f"{HUB}/AlertDistricts", _advice), undo=_WITHDRAW, deadline_s=15 * MINUTE_S, otherwise="go on"
 )
+
+
+def _roads(s: SagaState) -> list[str]:
+    """The roads that lead to the source, as the register has them."""
+    return list(dict.fromkeys(s.answer("look_up_roads").source.road_ids)) if s.answered("look_up_roads") else []
+
+
+LOOK_UP_ROADS = Step(
+    "look_up_roads",
+    Command(f"{ENVIRONMENT}/GetSource", lambda s, k: environment.GetSourceRequest(source_id=_source(s))),
+    deadline_s=15 * MINUTE_S,
+    otherwise="go on",
+)
+DIVERT_LORRIES = Step(
+    "divert_lorries",
+    Command(
+        f"{TRAFFIC}/CloseRoads",
+        lambda s, k: traffic.CloseRoadsRequest(
+            closure_id=k, edge_ids=_roads(s), incident_id=s.saga_id, reason=_cut(_what(s)), lorries_only=True
+        ),
+    ),
+    undo=Command(f"{TRAFFIC}/ReopenRoads", lambda s, k: traffic.ReopenRoadsRequest(closure_id=k, reason=_cut(s.reason))),
+    deadline_s=15 * MINUTE_S,
+    otherwise="go on",  # the police lead them around
+)
 OVER = Wait("over", (ExceedanceEnded, ExceedanceRetracted), 14 * DAY_S, otherwise="go on")
 END_ADVICE = Step(
     "end_advice", _ended("advise_public", "the limit is not exceeded any more"), deadline_s=15 * MINUTE_S, otherwise="go on"
+)
+LET_LORRIES_IN = Step(
+    "let_lorries_in",
+    Command(
+        f"{TRAFFIC}/ReopenRoads",
+        lambda s, k: traffic.ReopenRoadsRequest(
+            closure_id=s.key("divert_lorries"), reason="the limit is not exceeded any more"
+        ),
+    ),
+    deadline_s=15 * MINUTE_S,
+    otherwise="needs human",
 )
 
 # -- what people decide -------------------------------------------------------------------------------------------------------
@@ -581,38 +632,48 @@ def _outcome(s: SagaState) -> str:
     return f"{'sanctioned' if _decided(s) == 'sanction' else 'warned'}, {put_right}"
 
 
-_CASE = (
-    OPEN_CASE,
+_WHILE_EXCEEDED = (
     Parallel(
         (
-            (ADVISE_PUBLIC, OVER, END_ADVICE),
-            (
-                Parallel(((SEAL_INSPECTION,), (ORDER_MEASURES,))),
-                HEAR_FIRM,
-                SEAL_HEARING,
-                DECIDE,
-                Choice(
-                    "decided",
-                    ((lambda s: _decided(s) in ("sanction", "warn"), (_ENFORCED,)),),
-                    (Choice("stands_still", ((lambda s: "order_measures" in s.steps, (LIFT_DISMISSED,)),)),),
-                ),
-            ),
+            (ADVISE_PUBLIC,),
+            (LOOK_UP_ROADS, Choice("roads_are_known", ((lambda s: bool(_roads(s)), (DIVERT_LORRIES,)),))),
         )
     ),
-    CLOSE_CASE,
+    OVER,
+    Parallel(
+        (
+            (END_ADVICE,),
+            (Choice("lorries_were_diverted", ((lambda s: "divert_lorries" in s.steps, (LET_LORRIES_IN,)),)),),
+        )
+    ),
 )
 
-POLLUTION_SANCTION = Workflow(
-    name="pollution_sanction",
-    version=1,
-    starts_on=ExceedanceVerified,
-    hears={
-        **dict.fromkeys((ExceedanceVerified, ExceedanceEnded, InspectionReported), _exceedance),
-        ExceedanceRetracted: _verified,
-        **dict.fromkeys((NoticeAcknowledged, NoticeEscalated), _incident),
-        **dict.fromkeys((CorrectionAccepted, AppealFiled, AppealDecided), _of_case),
-    },
-    nodes=(
+
+def _case_in(while_exceeded: tuple[Node, ...]) -> tuple[Node, ...]:
+    return (
+        OPEN_CASE,
+        Parallel(
+            (
+                while_exceeded,
+                (
+                    Parallel(((SEAL_INSPECTION,), (ORDER_MEASURES,))),
+                    HEAR_FIRM,
+                    SEAL_HEARING,
+                    DECIDE,
+                    Choice(
+                        "decided",
+                        ((lambda s: _decided(s) in ("sanction", "warn"), (_ENFORCED,)),),
+                        (Choice("stands_still", ((lambda s: "order_measures" in s.steps, (LIFT_DISMISSED,)),)),),
+                    ),
+                ),
+            )
+        ),
+        CLOSE_CASE,
+    )
+
+
+def _nodes(case: tuple[Node, ...]) -> tuple[Node, ...]:
+    return (
         TRACE,
         Choice(
             "still_holds",
@@ -624,7 +685,7 @@ POLLUTION_SANCTION = Workflow(
                         Choice(
                             "what_was_found",
                             (
-                                (lambda s: _was_found(s) and bool(_source(s)), _CASE),
+                                (lambda s: _was_found(s) and bool(_source(s)), case),
                                 (lambda s: _was_found(s) or not s.answered("inspected"), (CASE_BY_HAND,)),
                             ),
                         ),
@@ -632,5 +693,21 @@ POLLUTION_SANCTION = Workflow(
                 ),
             ),
         ),
-    ),
+    )
+
+
+POLLUTION_SANCTION = Workflow(
+    name="pollution_sanction",
+    version=2,
+    starts_on=ExceedanceVerified,
+    hears={
+        **dict.fromkeys((ExceedanceVerified, ExceedanceEnded, InspectionReported), _exceedance),
+        ExceedanceRetracted: _verified,
+        **dict.fromkeys((NoticeAcknowledged, NoticeEscalated), _incident),
+        **dict.fromkeys((CorrectionAccepted, AppealFiled, AppealDecided), _of_case),
+    },
+    nodes=_nodes(_case_in(_WHILE_EXCEEDED)),
 )
+
+# What began before lorries were led around goes on without it.
+POLLUTION_SANCTION_1 = replace(POLLUTION_SANCTION, version=1, nodes=_nodes(_case_in((ADVISE_PUBLIC, OVER, END_ADVICE))))

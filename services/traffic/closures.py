@@ -41,7 +41,8 @@ def close(closure: Closure, request: pb.CloseRoadsRequest, keepers: Mapping[str,
     if closure.ended:
         raise Refused(f"closure {request.closure_id} was ended before it came: close the roads under a new id", "CLOSURE_ENDED")
     if closure.roads:
-        as_before = closure.roads[0].emergency_vehicles_pass == request.emergency_vehicles_pass
+        before = closure.roads[0]
+        as_before = (before.emergency_vehicles_pass, before.lorries_only) == (_passes(request), request.lorries_only)
         if sorted(road.edge_id for road in closure.roads) != sorted(request.edge_ids) or not as_before:
             what = "other roads, or for others"
             raise AlreadyDifferent(f"closure {request.closure_id} has closed {what}: use a new id", "OTHER_CLOSURE")
@@ -56,12 +57,17 @@ def close(closure: Closure, request: pb.CloseRoadsRequest, keepers: Mapping[str,
     for edge_id in request.edge_ids:
         one = RoadClosed(
             edge_id=edge_id, closure_id=request.closure_id, reason=request.reason, incident_id=request.incident_id,
-            district_id=keepers[edge_id], emergency_vehicles_pass=request.emergency_vehicles_pass,
+            district_id=keepers[edge_id], emergency_vehicles_pass=_passes(request), lorries_only=request.lorries_only,
         )  # fmt: skip
         if request.HasField("expected_end"):
             one.expected_end.CopyFrom(request.expected_end)
         closed.append(one)
     return list[Message](closed)
+
+
+def _passes(request: pb.CloseRoadsRequest) -> bool:
+    """Whether emergency vehicles drive through: also where only lorries do not."""
+    return request.emergency_vehicles_pass or request.lorries_only
 
 
 def district_of(closure: Closure) -> str:

@@ -90,6 +90,7 @@ def closed(row: ClosedRow | None, event: Heard) -> ClosedRow | None:
     shown = ClosedRoad(
         edge_id=data.edge_id, closure_id=data.closure_id, reason=data.reason, closed_at=timestamp(event.stored.occurred_at),
         incident_id=data.incident_id, district_id=data.district_id, emergency_vehicles_pass=data.emergency_vehicles_pass,
+        lorries_only=data.lorries_only,
     )  # fmt: skip
     if data.HasField("expected_end"):
         shown.expected_end.CopyFrom(data.expected_end)

@@ -61,6 +61,7 @@ _ANSWERS: dict[str, Message] = {
         )
     ),
     "open_case": environment.OpenCaseResponse(case=environment.Case(case_id=CASE, firm_id="per-0123456789abcdef")),
+    "look_up_roads": environment.GetSourceResponse(source=environment.Source(source_id="dye-7", road_ids=["e7"])),
     "impose_sanction": credit.ImposeSanctionResponse(sanction=credit.Sanction(record_id="rec-0123456789ab")),
     "plan_cordon": safety.PlanCordonResponse(edge_ids=["e3", "e2"]),
 }

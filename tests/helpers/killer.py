@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+import grpc
 from citybrain.events.v1.event_pb2 import Event
+from citybrain.sagas.v1 import saga_service_pb2 as sagas
 
 from citybrain.local.child import MeshChild
 from citybrain.stories.emergency.observer import Observer
@@ -54,3 +57,47 @@ class KillAt:
             # A mesh that was started again knows no city time until it is told.
             self._city.advance(0)
             self._back.set()
+
+
+class KillAtEachStep:
+    """Kills whenever a saga has come to a step, or to an undo, that was not seen before. What came together is killed once."""
+
+    def __init__(self, mesh: MeshChild, city: PaperCity, saga_id: str) -> None:
+        self._mesh, self._city, self._saga_id = mesh, city, saga_id
+        self._seen: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def killed_at(self, steps: set[str]) -> set[str]:
+        """Waits until it was killed at all of these, then kills no more; where it was killed. An undo is `undo step`."""
+        end = time.monotonic() + LIMIT_S
+        while not self._seen >= steps and time.monotonic() < end:
+            self._ended.wait(0.05)
+        self._ended.set()
+        self._thread.join(LIMIT_S)
+        assert not self._thread.is_alive()
+        return self._seen
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                watched = self._city.sagas.WatchSaga(
+                    sagas.WatchSagaRequest(saga_id=self._saga_id), wait_for_ready=True, timeout=5
+                )
+                for shown in watched:
+                    new = _begun(shown.saga) - self._seen
+                    if new:
+                        self._seen |= new
+                        self._mesh.kill()
+                        self._mesh.start()
+                        self._city.advance(0)
+                        break
+            except (grpc.RpcError, ValueError):
+                # The mesh comes back, nothing has changed for a while, or the city has hung up.
+                self._ended.wait(0.05)
+
+
+def _begun(saga: sagas.Saga) -> set[str]:
+    undone = {f"undo {step.name}" for step in saga.steps if step.status.startswith("und")}
+    return undone | {step.name for step in saga.steps if step.status != "not begun"}

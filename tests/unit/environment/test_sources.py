@@ -70,6 +70,7 @@ def kinds(environment: Running, *types: type) -> list[str]:
 
 
 def test_a_source_is_admitted_works_is_stopped_and_closed(environment: Running) -> None:
+    assert list(admit(environment, road_ids=["e1", "e2"]).road_ids) == ["e1", "e2"]
     assert admit(environment).state == pb.SOURCE_STATE_ADMITTED
     assert admit(environment).state == pb.SOURCE_STATE_ADMITTED
     assert start(environment).state == start(environment).state == pb.SOURCE_STATE_OPERATING
@@ -89,7 +90,7 @@ def test_a_source_is_admitted_works_is_stopped_and_closed(environment: Running) 
     with pytest.raises(NotFound, match="no source s9"):
         start(environment, "s9")
     assert kinds(environment, ev.SourceAdmitted, ev.SourceStarted, ev.SourceClosed) == [
-        "SourceAdmitted", "SourceStarted", "SourceClosed"
+        "SourceAdmitted", "SourceAdmitted", "SourceStarted", "SourceClosed"
     ]  # fmt: skip
 
 

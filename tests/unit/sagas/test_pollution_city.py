@@ -10,6 +10,7 @@ from citybrain.credit.v1 import credit_service_pb2 as credit
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.environment.v1 import environment_service_pb2 as environment
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from google.protobuf.message import Message
 
 from citybrain.client import evidence
@@ -19,11 +20,12 @@ from citybrain.services.credit.service import CreditService
 from citybrain.services.district_hub.service import DistrictHubService
 from citybrain.services.environment import places, plume
 from citybrain.services.environment.service import EnvironmentService
+from citybrain.services.traffic.service import TrafficService
 from tests.unit.environment.conftest import reading, station
 from tests.unit.environment.test_sources import MIDDLE, RING, SO2, USCC, admission
-from tests.unit.sagas.test_joint_city import MORNING, SECOND, City
+from tests.unit.sagas.test_joint_city import MORNING, ROADS, SECOND, City
 
-SERVICES = (EnvironmentService, CreditService, DistrictHubService, SagaService)
+SERVICES = (EnvironmentService, CreditService, DistrictHubService, TrafficService, SagaService)
 WIND = (environment.QUANTITY_WIND_SPEED, environment.QUANTITY_WIND_DIRECTION)
 # A second sensor beside the one in the east: it confirms what that reads.
 STATIONS = {**RING, "near": (850, 20)}
@@ -42,7 +44,8 @@ class Bureau(City):
         self.call(
             "district_hub.v1.DistrictHubService/RegisterDistrict", hub.RegisterDistrictRequest(district_id="xihu", name="x")
         )
-        self.bureau("AdmitSource", admission("guilty", places.at_metres(MIDDLE, -500, 60)))
+        self.call("traffic.v1.TrafficService/PublishRoads", traffic.PublishRoadsRequest(edges=ROADS))
+        self.bureau("AdmitSource", admission("guilty", places.at_metres(MIDDLE, -500, 60), road_ids=["e3", "e4"]))
         self.bureau("StartSource", environment.StartSourceRequest(source_id="guilty"))
         for name, (east, north) in STATIONS.items():
             there = places.at_metres(MIDDLE, east, north)
@@ -97,6 +100,11 @@ class Bureau(City):
     def case(self, saga_id: str) -> Any:
         return self.bureau("GetCase", environment.GetCaseRequest(case_id=f"{saga_id}/open_case/1")).case
 
+    def without_lorries(self) -> list[str]:
+        """The roads around which lorries are led."""
+        roads = self.call("traffic.v1.TrafficService/ListClosedRoads", traffic.ListClosedRoadsRequest()).roads
+        return [road.edge_id for road in roads if road.lorries_only]
+
     def evidence(self, saga_id: str) -> tuple[list[bytes], str]:
         """The lines that are exported, and the head."""
         asked = environment.GetCaseEvidenceRequest(case_id=f"{saga_id}/open_case/1", page_size=500)
@@ -111,6 +119,7 @@ def test_a_source_is_traced_inspected_sanctioned_and_repaired_when_it_is_put_rig
         saga_id = city.to_the_sanction()
         assert city.saga(saga_id).state == sagas.SAGA_STATE_RUNNING
         assert (city.decision(), city.source()) == (credit.CREDIT_DECISION_RESTRICTED, environment.SOURCE_STATE_STOPPED)
+        assert city.without_lorries() == ["e3", "e4"]
         record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))
         assert record.sanctions[0].case_id == f"{saga_id}/open_case/1"
         # An outsider with the exported lines alone finds nothing changed, and finds a change.
@@ -131,6 +140,7 @@ def test_a_source_is_traced_inspected_sanctioned_and_repaired_when_it_is_put_rig
         assert [one.state for one in record.records if not one.sanction_id] == [credit.RECORD_STATE_REPLACED]
         # Nobody appeals within half a year.
         city.advance(14 * DAY_S)
+        assert city.without_lorries() == []
         city.advance(183 * DAY_S)
         assert city.saga(saga_id).state == sagas.SAGA_STATE_COMPLETED
         assert city.case(saga_id).state == environment.CASE_STATE_CLOSED
@@ -152,6 +162,7 @@ def test_an_appeal_that_is_won_takes_the_sanction_the_decision_and_the_measures_
         assert city.decision() == credit.CREDIT_DECISION_CLEAR
         assert city.saga(saga_id).state == sagas.SAGA_STATE_UNDONE
         case = city.case(saga_id)
+        assert city.without_lorries() == []
         assert (case.state, case.decision.revoked) == (environment.CASE_STATE_WITHDRAWN, True)
         assert city.source() != environment.SOURCE_STATE_STOPPED
         record = city.office("GetCreditRecord", credit.GetCreditRecordRequest(subject=FIRM))

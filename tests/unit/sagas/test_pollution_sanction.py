@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import Forbidden, Refused
 from citybrain.sagas.engine.decider import tries_out
+from citybrain.sagas.engine.definition import Workflow
 from citybrain.sagas.testing import Story
 from citybrain.sagas.workflows.pollution_sanction import (
     APPEAL_WITHIN_S,
@@ -31,6 +32,7 @@ from citybrain.sagas.workflows.pollution_sanction import (
     LAWS,
     NOTICE_S,
     POLLUTION_SANCTION,
+    POLLUTION_SANCTION_1,
     SANCTION_S,
 )
 
@@ -52,6 +54,7 @@ def trace(*found: str, determination: Any = environment.DETERMINATION_WELL) -> e
 ANSWERS: dict[str, Message] = {
     "trace": trace("dye-7"),
     "open_case": environment.OpenCaseResponse(case=environment.Case(case_id=CASE, firm_id=FIRM)),
+    "look_up_roads": environment.GetSourceResponse(source=environment.Source(source_id="dye-7", road_ids=["e7", "e8"])),
     "impose_sanction": credit.ImposeSanctionResponse(sanction=credit.Sanction(record_id=RECORD)),
 }
 
@@ -59,8 +62,14 @@ ANSWERS: dict[str, Message] = {
 class Pollution(Story):
     """The story of one exceedance, in its own words."""
 
-    def __init__(self, value: float = 612, medium: Any = environment.MEDIUM_AIR, exercise: str = "") -> None:
-        super().__init__(POLLUTION_SANCTION)
+    def __init__(
+        self,
+        value: float = 612,
+        medium: Any = environment.MEDIUM_AIR,
+        exercise: str = "",
+        workflow: Workflow = POLLUTION_SANCTION,
+    ) -> None:
+        super().__init__(workflow)
         self.starts_with(
             ExceedanceVerified(
                 exceedance_id=EXCEEDANCE, medium=medium, quantity=environment.QUANTITY_SO2, value=value, limit=500,
@@ -92,8 +101,8 @@ class Pollution(Story):
 
     def to_the_decision(self) -> Self:
         """It is over, all is sealed, and the firm was heard."""
-        self.to_the_case().done("advise_public", "seal_inspection", "order_measures")
-        self.hears(ExceedanceEnded(exceedance_id=EXCEEDANCE)).done("end_advice")
+        self.to_the_case().done("advise_public", "look_up_roads", "divert_lorries", "seal_inspection", "order_measures")
+        self.hears(ExceedanceEnded(exceedance_id=EXCEEDANCE)).done("end_advice", "let_lorries_in")
         return self.human_decides("hear_firm", "heard", by="wu").done("seal_hearing")
 
     def sanctioned(self) -> Self:
@@ -142,7 +151,7 @@ def test_the_source_is_traced_inspected_by_its_district_and_becomes_a_case() -> 
     assert made["end_notice"].round_id == story.keys["tell_district"]
     story.done("end_notice").must_send("open_case")
     assert (made["open_case"].case_id, made["open_case"].source_id) == (CASE, "dye-7")
-    story.done("open_case").must_send("advise_public", "seal_inspection", "order_measures")
+    story.done("open_case").must_send("advise_public", "look_up_roads", "seal_inspection", "order_measures")
     assert made["order_measures"].source_id == "dye-7"
     assert made["advise_public"].round_id != made["tell_district"].round_id
 
@@ -314,11 +323,40 @@ def test_in_a_drill_districts_are_told_that_it_is_one() -> None:
     assert told == [hub.ALERT_STATUS_EXERCISE] * 2
 
 
+def test_lorries_are_led_around_the_roads_of_the_source_until_the_limit_is_not_exceeded_any_more() -> None:
+    story = Pollution().to_the_case().done("look_up_roads").must_send("divert_lorries")
+    closure = story.requests["divert_lorries"]
+    assert (list(closure.edge_ids), closure.lorries_only, closure.incident_id) == (["e7", "e8"], True, EXCEEDANCE)
+    assert story.requests["look_up_roads"].source_id == "dye-7"
+    story.done("divert_lorries", "advise_public").hears(ExceedanceEnded(exceedance_id=EXCEEDANCE))
+    story.must_send("end_advice", "let_lorries_in")
+    assert story.requests["let_lorries_in"].closure_id == closure.closure_id
+
+
+def test_what_began_before_lorries_were_led_around_goes_on_without_it() -> None:
+    story = Pollution(workflow=POLLUTION_SANCTION_1).to_the_case()
+    story.must_send("advise_public", "seal_inspection", "order_measures").done("advise_public")
+    story.hears(ExceedanceEnded(exceedance_id=EXCEEDANCE)).must_send("end_advice")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_no_road_of_the_source_is_known_no_lorry_is_led_around_and_the_case_goes_on(known: bool) -> None:
+    story = Pollution().to_the_case().done("advise_public")
+    if known:
+        story.done("look_up_roads").fails("divert_lorries", "FAILED_PRECONDITION", "UNKNOWN_ROAD")
+    else:
+        story.answers("look_up_roads", environment.GetSourceResponse(source=environment.Source(source_id="dye-7")))
+        assert "divert_lorries" not in story.requests
+    story.hears(ExceedanceEnded(exceedance_id=EXCEEDANCE)).done("end_advice")
+    assert ("let_lorries_in" in story.requests) == known
+
+
 # -- appeals ------------------------------------------------------------------------------------------------------------------
 
 # What was sent before the correction was ordered, the newest first.
 ALL = [
-    "impose_sanction", "record_decision", "order_measures", "advise_public", "open_case", "tell_district", "order_inspection",
+    "impose_sanction", "record_decision", "divert_lorries", "order_measures", "advise_public", "open_case", "tell_district",
+    "order_inspection",
 ]  # fmt: skip
 
 
@@ -375,8 +413,9 @@ def test_corrected_readings_call_the_inspection_off_until_something_was_found() 
     assert story.is_undone() == ["tell_district", "order_inspection"]
     assert story.requests["undo order_inspection"].reason == "no limit was exceeded: s2 read mg for µg"
     retracted(Pollution().done("trace", "order_inspection"), verified=False).must_be("running")
-    # What inspectors have found holds by itself: only the advice to the public ends.
-    later = retracted(Pollution().to_the_case().done("advise_public")).must_send("end_advice").must_be("running")
+    # What inspectors have found holds by itself: only the advice to the public ends, and lorries drive in again.
+    later = Pollution().to_the_case().done("advise_public", "look_up_roads", "divert_lorries")
+    retracted(later).must_send("end_advice", "let_lorries_in").must_be("running")
     assert later.requests["end_advice"].round_id == later.keys["advise_public"]
 
 
@@ -396,10 +435,13 @@ WHOLE: list[Callable[[Pollution], Any]] = [
     lambda s: s.done("end_notice"),
     lambda s: s.done("open_case"),
     lambda s: s.done("advise_public"),
+    lambda s: s.done("look_up_roads"),
+    lambda s: s.done("divert_lorries"),
     lambda s: s.done("seal_inspection"),
     lambda s: s.done("order_measures"),
     lambda s: s.hears(ExceedanceEnded(exceedance_id=EXCEEDANCE)),
     lambda s: s.done("end_advice"),
+    lambda s: s.done("let_lorries_in"),
     lambda s: s.human_decides("hear_firm", "heard", by="wu"),
     lambda s: s.done("seal_hearing"),
     lambda s: s.human_decides("decide", "sanction", by="li"),

@@ -213,6 +213,22 @@ def test_a_cordon_is_listed_and_blocks_no_vehicle_in_an_emergency(traffic: Runni
     assert [one.closure_id for one in told(traffic)] == ["c2"]
 
 
+def test_where_only_lorries_are_led_around_everybody_else_drives_through_and_the_list_says_so(traffic: Running) -> None:
+    grant(traffic)
+    close(traffic, "e1", lorries_only=True)
+    observe(traffic, 0)
+    traffic.advance(1)
+    assert told(traffic) == []
+    (road,) = traffic.fire("ListClosedRoads", pb.ListClosedRoadsRequest()).roads
+    assert (road.lorries_only, road.emergency_vehicles_pass) == (True, True)
+    close(traffic, "e1", lorries_only=True)
+    # A cordon keeps out others than lorries.
+    with pytest.raises(AlreadyDifferent, match="or for others"):
+        close(traffic, "e1", emergency_vehicles_pass=True)
+    assert reopen(traffic) == ["e1"]
+    assert closed(traffic) == []
+
+
 def test_a_way_that_is_given_after_the_closure_is_told_to_be_blocked_too(traffic: Running) -> None:
     close(traffic, "e1")
     grant(traffic)
