@@ -203,19 +203,23 @@ class HotlineCalls(WaterCalls):
     def _within(self, at: Position, metres: float) -> Iterator[Near]:
         """The open tickets within so many metres."""
         here = at.latitude, at.longitude
+        expected = FEW
         for first, last in nearby.ranges(at.latitude, at.longitude, metres):
-            # Most rows of cells have few tickets: little is read at first, and more where there is more.
-            key, end, chunk = first, f"{last}/", FEW
+            # Most rows of cells have few tickets, and beside one with many is another: as much is read as the row before had.
+            key, end, chunk, found = first, f"{last}/", expected, 0
             while page := self.open_tickets.scan(key, chunk):
                 for key, row in page:
                     if key >= end:
                         break
+                    found += 1
                     away = straight_m(here, (row.latitude, row.longitude))
                     if away <= metres:
                         yield Near(round(away * MILLIMETRES), row)
                 if key >= end or len(page) < chunk:
                     break
                 chunk = min(4 * chunk, CHUNK)
+            # One more shows that the row of cells is over.
+            expected = min(max(FEW, found + found // 4 + 1), CHUNK)
 
 
 def _distance(one: Near) -> tuple[int | str, ...]:
