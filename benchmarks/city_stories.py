@@ -68,5 +68,5 @@ def _burst(folder: Path, seeds: range, quiet_hours: int) -> list[Row]:
         Row(f"{name}, found within {STEPS} steps", sum(one <= STEPS for one in steps), "bursts", "played", len(seeds), Aim(1)),
         Row(f"{name}, until it is found", median(steps), "reporting steps", "the longest", max(steps)),
         Row(f"{name}, the pipe is named", named, "bursts", "played", len(seeds)),
-        Row(f"story-burst, {quiet_hours} quiet hours", len(quiet.leaks), "alarms", "", 0, _NONE),
+        Row(f"story-burst, {quiet_hours} quiet hours", len(quiet.noticed_s), "alarms", "", 0, _NONE),
     ]

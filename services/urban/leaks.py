@@ -124,7 +124,7 @@ class LeakState:
 
 def evolve(state: LeakState, event: Message) -> LeakState:
     """The leak after an event."""
-    if isinstance(event, ev.LeakFound):
+    if isinstance(event, ev.LeakSuspected | ev.LeakFound):
         return LeakState(event.leak)
     if state.leak is None:
         return state
@@ -175,7 +175,7 @@ def existing(state: LeakState, leak_id: str) -> pb.Leak:
 
 def is_open(leak: pb.Leak) -> bool:
     """Whether it is not over."""
-    return leak.state in (pb.LEAK_STATE_FOUND, pb.LEAK_STATE_ISOLATED)
+    return leak.state in (pb.LEAK_STATE_SUSPECTED, pb.LEAK_STATE_FOUND, pb.LEAK_STATE_ISOLATED)
 
 
 def leak_id(network_id: str, start: int) -> str:
@@ -183,12 +183,54 @@ def leak_id(network_id: str, start: int) -> str:
     return f"leak-{hashlib.sha256(f'{network_id} {start}'.encode()).hexdigest()[:12]}"
 
 
+def order_id(leak_id: str, state: str) -> str:
+    """The id of the work order of a leak in a state: to look at it, or to shut it off."""
+    return f"wo-{hashlib.sha256(f'{leak_id} {state}'.encode()).hexdigest()[:12]}"
+
+
+def suspect(state: LeakState, leak: pb.Leak) -> list[Message]:
+    """One sensor alone shows it, once."""
+    if state.leak is not None:
+        return []
+    suspected = ev.LeakSuspected(leak=leak, leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id)
+    return [suspected]
+
+
 def find(state: LeakState, leak: pb.Leak, plan: pb.Isolation | None, now: Timestamp) -> list[Message]:
     """It is found, once; with how it is cut off, and what customers are told. `plan`: None where it cannot be cut off."""
-    if state.leak is not None:
+    if state.leak is not None and state.leak.state != pb.LEAK_STATE_SUSPECTED:
         return []
     common = {"leak_id": leak.leak_id, "network_id": leak.network_id, "district_id": leak.district_id}
     return [ev.LeakFound(leak=leak, **common), *_planned(LeakState(leak), plan, now, frozenset())]
+
+
+def seen(leak: pb.Leak, layout: water_network.Layout, request: pb.ReportLookedAtRequest) -> pb.Leak:
+    """The suspected leak as a crew has found it; with the pipe that it names, if any. BadRequest: there is none such."""
+    if request.pipe_id and not any(link.name == request.pipe_id and link.closable for link in layout.links):
+        raise BadRequest([("pipe_id", f"the model of {leak.network_id} has no pipe {request.pipe_id}")])
+    found = pb.Leak()
+    found.CopyFrom(leak)
+    found.state = pb.LEAK_STATE_FOUND
+    if request.pipe_id:
+        known = [one for one in leak.candidates if one.pipe_id == request.pipe_id]
+        del found.candidates[:]
+        found.candidates.extend(known or [pb.LeakCandidate(pipe_id=request.pipe_id)])
+        found.candidates[0].share = 1.0
+    return found
+
+
+def looked_at(
+    state: LeakState, request: pb.ReportLookedAtRequest, found: pb.Leak, plan: pb.Isolation | None, now: Timestamp
+) -> list[Message]:
+    """A crew has looked at a suspected leak: it is found, or was none. Refused: it is not suspected any more."""
+    leak = _still_open(state, request.leak_id)
+    if leak.state != pb.LEAK_STATE_SUSPECTED:
+        if request.water_is_lost:
+            return []
+        raise Refused(f"{leak.leak_id} is found: other sensors show it, too. ReportRestored ends it", "LEAK_FOUND")
+    if request.water_is_lost:
+        return find(state, found, plan, now)
+    return retract(state, f"somebody has looked, and the sensor is wrong: {request.finding}", now)
 
 
 def locate(
@@ -239,7 +281,7 @@ def _told(leak: pb.Leak, plan: pb.Isolation, now: Timestamp, *, off: bool) -> ev
 
 def isolate(state: LeakState, request: pb.ReportIsolatedRequest, replan: pb.Isolation | None, now: Timestamp) -> list[Message]:
     """The valves are closed; or some are stuck, and `replan` is how it is cut off without them."""
-    leak = _still_open(state, request.leak_id)
+    leak = _confirmed(state, request.leak_id)
     if leak.state == pb.LEAK_STATE_ISOLATED:
         return []
     if request.stuck:
@@ -264,9 +306,16 @@ def _still_open(state: LeakState, leak_id: str) -> pb.Leak:
     return leak
 
 
+def _confirmed(state: LeakState, leak_id: str) -> pb.Leak:
+    leak = _still_open(state, leak_id)
+    if leak.state == pb.LEAK_STATE_SUSPECTED:
+        raise Refused(f"{leak_id} is only suspected: say by ReportLookedAt what was found there", "LEAK_SUSPECTED")
+    return leak
+
+
 def restore(state: LeakState, request: pb.ReportRestoredRequest, now: Timestamp) -> list[Message]:
     """The pipe is mended."""
-    leak = _still_open(state, request.leak_id)
+    leak = _confirmed(state, request.leak_id)
     restored = ev.LeakRestored(
         leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id, restored_at=now,
         outcome=request.outcome,
@@ -277,7 +326,7 @@ def restore(state: LeakState, request: pb.ReportRestoredRequest, now: Timestamp)
 def retract(state: LeakState, reason: str, now: Timestamp) -> list[Message]:
     """It never was. Nothing happens where it is over, or its valves are closed: then a person says so."""
     leak = state.leak
-    if leak is None or leak.state != pb.LEAK_STATE_FOUND:
+    if leak is None or leak.state not in (pb.LEAK_STATE_SUSPECTED, pb.LEAK_STATE_FOUND):
         return []
     retracted = ev.LeakRetracted(
         leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id, retracted_at=now, reason=reason
@@ -294,7 +343,7 @@ def correct(state: LeakState, sigma: float, request: dev.CorrectReadingsRequest,
     """Computes it anew with corrected readings of one sensor: it is upheld or retracted. Nothing where its steps do not hold
     them."""
     leak = state.leak
-    if leak is None or leak.state != pb.LEAK_STATE_FOUND:
+    if leak is None or leak.state not in (pb.LEAK_STATE_SUSPECTED, pb.LEAK_STATE_FOUND):
         return []
     touched, steps = False, list[pb.ResidualStep]()
     for step in leak.steps:
@@ -314,7 +363,7 @@ def correct(state: LeakState, sigma: float, request: dev.CorrectReadingsRequest,
     if not touched:
         return []
     shown = [{one.device_id: one.metres for one in step.residuals} for step in steps]
-    if shown[-1] and water_network.judge(shown, sigma).alarm:
+    if shown[-1] and _shows(leak, water_network.judge(shown, sigma)):
         return [
             ev.LeakUpheld(
                 leak_id=leak.leak_id, network_id=leak.network_id, district_id=leak.district_id, steps=steps,
@@ -322,6 +371,11 @@ def correct(state: LeakState, sigma: float, request: dev.CorrectReadingsRequest,
             )
         ]  # fmt: skip
     return retract(state, request.reason, now)
+
+
+def _shows(leak: pb.Leak, verdict: water_network.Verdict) -> bool:
+    """Whether a verdict supports the leak. For one that is suspected its sensor alone is enough."""
+    return verdict.alarm or (leak.state == pb.LEAK_STATE_SUSPECTED and verdict.alone == leak.suspect_device_id)
 
 
 def _corrected(one: pb.Residual, corrections: Sequence[tuple[int, dev.Correction]]) -> pb.Residual:

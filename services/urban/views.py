@@ -36,6 +36,7 @@ REPAIR_EVENTS = (ev.WorkOrderDone,)
 TICKET_EVENTS = (ev.TicketOpened, ev.TicketRerouted, ev.TicketAnswered, ev.TicketReopened)
 COUNT_EVENTS = (ev.CallsCounted,)
 LEAK_EVENTS = (
+    ev.LeakSuspected,
     ev.LeakFound,
     ev.LeakLocated,
     ev.IsolationPlanned,
@@ -292,7 +293,7 @@ def leak_of(row: Kept) -> water.Leak:
 
 def leak(row: Kept | None, event: Heard) -> Kept | None:
     """The leak after an event."""
-    if isinstance(event.data, ev.LeakFound):
+    if isinstance(event.data, ev.LeakSuspected | ev.LeakFound):
         return kept(event.data.leak)
     if row is None:
         return None

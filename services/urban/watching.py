@@ -23,6 +23,9 @@ from citybrain.services.urban.devices import anomaly_id
 from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S, Folded
 from citybrain.services.urban.views import DeviceRow
 
+SUSPECT = 2
+"""Where one sensor alone shows in so many steps in a row that pressures have fallen, and a leak may show at it alone, somebody
+looks."""
 ALONE = 3
 """A sensor that contradicts the model alone in so many steps in a row is wrong."""
 WRONG_SIGMAS, RIGHT_SIGMAS = 6.0, 3.0
@@ -44,6 +47,11 @@ class Watched:
     right: dict[str, int] = field(default_factory=dict)
     # Steps since a leak was found that goes on.
     since_leak: int = 0
+    # The sensor that alone shows that pressures have fallen, and in how many steps in a row.
+    showing: tuple[str, int] = ("", 0)
+    # The sensor that alone shows the leak that is suspected now; those where people have looked, until they are right again.
+    suspect: str = ""
+    looked_at: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -51,6 +59,7 @@ class Seen:
     """What a minute brings for one network."""
 
     leak: pb.Leak | None = None
+    suspected: pb.Leak | None = None
     relocated: tuple[int, list[pb.LeakCandidate]] | None = None
     gone: bool = False
     outdated: bool = False
@@ -112,11 +121,12 @@ class Networks:
             hours = min(2 * one.course.steps * one.registered.step_s // 3600, leaks.MOST_HOURS)
             one.course = water_network.course(one.registered.inp, one.registered.step_s, hours + 1)
         residuals = _residuals(one, step, states, sensors)
+        _remember_suspects(one, residuals, leak)
         self._look_at_each(one, start, residuals, sensors, wrong, leak, seen)
         counted = {name: found for name, found in residuals.items() if name not in wrong}
         if not counted:
             return seen
-        if leak is not None and leak.state != pb.LEAK_STATE_FOUND:
+        if leak is not None and leak.state == pb.LEAK_STATE_ISOLATED:
             # What is closed now is not in the model: nothing can be said until it is open again.
             one.steps.clear()
             one.since_leak = 0
@@ -127,6 +137,15 @@ class Networks:
             one.since_leak = 0
             if verdict.alarm:
                 seen.leak = self._leak(one, start, step, verdict, sensors)
+            else:
+                seen.suspected = self._suspected(one, start, step, verdict, counted, sensors)
+        elif leak.state == pb.LEAK_STATE_SUSPECTED:
+            one.since_leak = 0
+            if verdict.alarm:
+                seen.leak = self._leak(one, start, step, verdict, sensors)
+                seen.leak.leak_id, seen.leak.suspect_device_id = leak.leak_id, leak.suspect_device_id
+            else:
+                seen.gone = _is_right(counted.get(leak.suspect_device_id), one.registered.sensor_sigma_m)
         else:
             one.since_leak += 1
             if one.since_leak == leaks.LOCATED_AFTER - 1:
@@ -184,6 +203,29 @@ class Networks:
             made.steps.add(start=timestamp(begin), residuals=found.values())
         return made
 
+    def _suspected(
+        self,
+        one: Watched,
+        start: int,
+        step: int,
+        verdict: water_network.Verdict,
+        counted: Mapping[str, pb.Residual],
+        sensors: Mapping[str, DeviceRow],
+    ) -> pb.Leak | None:
+        """A leak that one sensor alone shows, where that may be: at a dead end."""
+        name, sigma = verdict.alone, one.registered.sensor_sigma_m
+        has_fallen = bool(name) and counted[name].metres < -RIGHT_SIGMAS * sigma
+        before, steps = one.showing
+        one.showing = (name, steps + 1 if name == before else 1) if has_fallen else ("", 0)
+        if name in one.looked_at or one.showing[1] < SUSPECT:
+            return None
+        made = self._leak(one, start, step, verdict, sensors)
+        unexplained = water_network.rest(verdict, sigma)
+        if not made.candidates or made.candidates[0].misfit > unexplained + water_network.PLAUSIBLE:
+            return None
+        made.state, made.suspect_device_id = pb.LEAK_STATE_SUSPECTED, name
+        return made
+
     def _candidates(
         self, one: Watched, step: int, verdict: water_network.Verdict, sensors: Mapping[str, DeviceRow]
     ) -> list[pb.LeakCandidate]:
@@ -195,6 +237,20 @@ class Networks:
             pb.LeakCandidate(pipe_id=each.pipe, misfit=each.misfit, litres_per_second=each.litres_per_second, share=each.share)
             for each in found
         ]
+
+
+def _remember_suspects(one: Watched, residuals: Mapping[str, pb.Residual], leak: pb.Leak | None) -> None:
+    """Where people have looked, and found a sensor that is wrong, nobody is sent again until it is right."""
+    if leak is None and one.suspect:
+        one.looked_at.add(one.suspect)
+    one.suspect = leak.suspect_device_id if leak is not None and leak.state == pb.LEAK_STATE_SUSPECTED else ""
+    sigma = one.registered.sensor_sigma_m
+    one.looked_at = {name for name in one.looked_at if not _is_right(residuals.get(name), sigma)}
+
+
+def _is_right(residual: pb.Residual | None, sigma: float) -> bool:
+    """Whether a sensor has reported, and shows what the model expects."""
+    return residual is not None and abs(residual.metres) <= RIGHT_SIGMAS * sigma
 
 
 def _metres(residuals: Mapping[str, pb.Residual]) -> dict[str, float]:

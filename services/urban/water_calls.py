@@ -65,6 +65,25 @@ class WaterCalls(DeviceCalls):
         return pb.ListLeaksResponse(leaks=page, next_page_token=more)
 
     @rpc
+    def ReportLookedAt(self, request: pb.ReportLookedAtRequest) -> pb.ReportLookedAtResponse:
+        """A crew has looked: water is lost, and is cut off; or the sensor is wrong. What it went for is done."""
+        leak, now = leaks.existing(self.leaks.load(request.leak_id), request.leak_id), self._now()
+        one = self._watched(leak.network_id)
+        found = leaks.seen(leak, one.layout, request)
+        found.order_id = leaks.order_id(request.leak_id, "found")
+        plan = self._plan(one.registered, found.candidates)
+        after, told = self.leaks.handle(
+            request.leak_id,
+            lambda state: leaks.looked_at(state, request, found, plan, now),
+            lambda after, events: (leaks.existing(after, request.leak_id), list(events)),
+        )
+        if told:
+            self._finish(leak.order_id, request.finding)
+        if any(isinstance(event, ev.LeakFound) for event in told):
+            self._open_for_leak(one.registered, found, plan)
+        return pb.ReportLookedAtResponse(leak=after)
+
+    @rpc
     def ReportIsolated(self, request: pb.ReportIsolatedRequest) -> pb.ReportIsolatedResponse:
         """Valves are closed, or stuck."""
         state = self.leaks.load(request.leak_id)
@@ -120,15 +139,21 @@ class WaterCalls(DeviceCalls):
             order_id = f"wo-{leaks.leak_id(registered.network_id, begun).removeprefix('leak-')}"
             task = f"register the model of {registered.network_id} anew, with today's levels: it has run for 31 days"
             self._open(order_id, "maintenance", registered.network_id, None, registered.district_id, task)
+        if seen.suspected is not None:
+            may_be = seen.suspected
+            may_be.order_id = leaks.order_id(may_be.leak_id, "suspected")
+            self.leaks.handle(may_be.leak_id, lambda state: leaks.suspect(state, may_be), lambda _after, _: None)
+            pipes = ", ".join(each.pipe_id for each in may_be.candidates)
+            task = f"look at the sensor {may_be.suspect_device_id}, and whether water is lost in one of the pipes {pipes}"
+            self._open(may_be.order_id, "water", may_be.leak_id, None, registered.district_id, task)
         if seen.leak is not None:
-            found, order_id = seen.leak, f"wo-{seen.leak.leak_id.removeprefix('leak-')}"
-            found.order_id = order_id
+            found = seen.leak
+            found.order_id = leaks.order_id(found.leak_id, "found")
             plan = self._plan(registered, found.candidates)
             self.leaks.handle(found.leak_id, lambda state: leaks.find(state, found, plan, now), lambda _after, _: None)
-            pipes = ", ".join(each.pipe_id for each in found.candidates) or "unknown"
-            valves = ", ".join(f"{one.pipe_id} at {one.node_id}" for one in plan.valves) if plan else "none known"
-            task = f"water is lost in {registered.network_id}, in one of the pipes {pipes}; close the valves {valves}"
-            self._open(order_id, "water", found.leak_id, None, registered.district_id, task)
+            if leak is not None:
+                self._finish(leak.order_id, "other sensors show it, too: water is lost")
+            self._open_for_leak(registered, found, plan)
         if leak is not None and seen.relocated is not None and seen.relocated[1]:
             steps, candidates = seen.relocated
             plan = self._plan(registered, candidates)
@@ -138,6 +163,13 @@ class WaterCalls(DeviceCalls):
         if leak is not None and seen.gone:
             self._retract_leak(leak, "the pressures are again as the model expects them")
         self._tell_anomalies(seen.wrong, seen.right, now_us)
+
+    def _open_for_leak(self, registered: ev.WaterNetworkRegistered, leak: pb.Leak, plan: pb.Isolation | None) -> None:
+        """The work order that shuts it off."""
+        pipes = ", ".join(each.pipe_id for each in leak.candidates) or "unknown"
+        valves = ", ".join(f"{one.pipe_id} at {one.node_id}" for one in plan.valves) if plan else "none known"
+        task = f"water is lost in {registered.network_id}, in one of the pipes {pipes}; close the valves {valves}"
+        self._open(leak.order_id, "water", leak.leak_id, None, registered.district_id, task)
 
     def _plan(self, registered: ev.WaterNetworkRegistered, candidates: Sequence[pb.LeakCandidate]) -> pb.Isolation | None:
         one = off_loop(self.watching.get, registered)

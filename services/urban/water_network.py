@@ -9,7 +9,8 @@ those of EPANET itself. Pressures are in metres of water, flows in litres a seco
   χ²-distributed with n degrees of freedom where nothing is wrong (H. Hotelling's chart, 1947, with the covariance known, on
   moving means). Above the quantile of 1 − `RISK` is an alarm; a value on the limit is none.
 - *Not one sensor alone*: the alarm must stand without the sensor that shows most, else that sensor is wrong, and not the
-  network.
+  network. At a dead end a leak shows at one sensor alone, too: where the best hole explains what all show about as well as a
+  wrong sensor does (`PLAUSIBLE`), nobody can tell the two apart from afar.
 - *Located*: EPANET computes the same moment (levels of tanks, pumps) with a hole in the middle of each pipe in turn. The
   misfit of
   a pipe is what its best hole leaves, Σ ((m − fit)·√s/σ)²; the less, the better. The share of a pipe is exp(−misfit/2), over
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-VERSION = "urban-water-1"
+VERSION = "urban-water-2"
 """Of the numbers below; stands on each event that was decided by them."""
 
 RISK = 1e-7
@@ -50,6 +51,8 @@ EXPLAINED = 0.9
 """A pipe whose best hole leaves more of the squares than this does not explain them."""
 NARROWED = 20
 """So many pipes are looked at more closely."""
+PLAUSIBLE = 6.0
+"""A leak is as good an explanation as a wrong sensor when its misfit is greater by no more: the odds are 20 to 1 then."""
 ENOUGH = 0.95
 """Candidates are named until their shares are so much together."""
 MOST_CANDIDATES = 10
@@ -295,6 +298,11 @@ def judge(steps: Sequence[Residuals], sigma: float) -> Verdict:
                 alone = most
         found.append(Verdict(statistic > limit and not alone, statistic, limit, span, mean, alone))
     return max(found, key=lambda one: (one.alarm, one.statistic / one.limit))
+
+
+def rest(verdict: Verdict, sigma: float) -> float:
+    """What is left unexplained if the sensor that is alone is wrong: the sum of the squares of the others."""
+    return verdict.statistic - verdict.mean[verdict.alone] ** 2 * verdict.span / sigma**2
 
 
 def quantile(sensors: int, risk: float) -> float:

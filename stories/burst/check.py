@@ -22,7 +22,9 @@ class Run:
 
     plan: Plan
     leaks: list[pb.Leak] = field(default_factory=list)
-    found_s: list[float] = field(default_factory=list)
+    """Those that were found, or confirmed by the crew."""
+    noticed_s: list[float] = field(default_factory=list)
+    """When a leak was noticed: found, or suspected, so that somebody was sent to look."""
     told: set[str] = field(default_factory=set)
     """The districts whose customers were told."""
     orders: list[str] = field(default_factory=list)
@@ -35,11 +37,11 @@ class Run:
 
     @property
     def steps_to_find(self) -> int | None:
-        """How many reporting steps it took; None: it was not found, or something was before it was there."""
+        """How many reporting steps it took; None: it was not noticed, or something was before it was there."""
         leak = self.plan.leak
-        if leak is None or not self.found_s or self.found_s[0] < leak.begin_s:
+        if leak is None or not self.noticed_s or self.noticed_s[0] < leak.begin_s:
             return None
-        return int((self.found_s[0] - leak.begin_s) // STEP_S) + 1
+        return int((self.noticed_s[0] - leak.begin_s) // STEP_S) + 1
 
     @property
     def place(self) -> int | None:
@@ -57,7 +59,7 @@ def checks(run: Run) -> list[Check]:
     if leak is None:
         hours = run.plan.hours - BEGIN_H
         quiet = Text(f"{hours} quiet hours, and nothing is raised", f"{hours} 小时一切正常，不应有告警")
-        return [Check(quiet, f"{len(run.leaks)}", not run.leaks)]
+        return [Check(quiet, f"{len(run.noticed_s)}", not run.noticed_s)]
     steps = run.steps_to_find
     found = [
         Check(
@@ -66,7 +68,7 @@ def checks(run: Run) -> list[Check]:
                 f"{STEPS} 个上报周期内发现，且不早于实际发生",
             ),
             "–" if steps is None else str(steps),
-            steps is not None and steps <= STEPS and len(run.leaks) == 1,
+            steps is not None and steps <= STEPS and len(run.noticed_s) == 1,
         ),
         Check(
             Text(f"The pipe is among the first {FEW} that are named", f"爆裂的管段在列出的前 {FEW} 条之中"),

@@ -58,7 +58,7 @@ def rates(found: list[Run]) -> str:
     """How many bursts were found and how soon, and how many things were raised for nothing."""
     burst = [run for run in found if run.plan.leak is not None]
     if not burst:
-        return f"raised for nothing: {sum(len(run.leaks) for run in found)} in {len(found)} runs"
+        return f"raised for nothing: {sum(len(run.noticed_s) for run in found)} in {len(found)} runs"
     steps = [run.steps_to_find for run in burst if run.steps_to_find is not None]
     named = sum(run.place is not None for run in burst)
     soon = f"median {median(steps):g}, at most {max(steps)}" if steps else "none"
@@ -72,6 +72,6 @@ def measured(run: Run) -> dict[str, Any]:
         "burst": None if run.plan.leak is None else run.plan.leak.pipe,
         "steps": run.steps_to_find,
         "place": run.place,
-        "raised": len(run.leaks),
+        "raised": len(run.noticed_s),
         "checks": {check.what.english: check.holds for check in checks(run)},
     }

@@ -42,7 +42,7 @@ def write(run: Run, path: Path) -> int:
 def sentence(run: Run) -> Text:
     """What came of it, in one sentence."""
     if run.plan.leak is None:
-        hours, raised = run.plan.hours - BEGIN_H, len(run.leaks)
+        hours, raised = run.plan.hours - BEGIN_H, len(run.noticed_s)
         if not raised:
             return Text(
                 f"{hours} quiet hours, and the city raised nothing.", f"{hours} 小时一切正常，城市大脑没有发出任何告警。"
@@ -50,7 +50,7 @@ def sentence(run: Run) -> Text:
         return Text(
             f"{hours} quiet hours, and the city raised {raised} alarms.", f"{hours} 小时一切正常，城市大脑却误报 {raised} 次。"
         )
-    if run.steps_to_find is None:
+    if run.steps_to_find is None or not run.leaks:
         return Text("A pipe burst, and nobody noticed it.", "一条管段爆裂，但未被发现。")
     minutes, isolation = run.steps_to_find * STEP_S // 60, run.leaks[0].isolation
     valves, cut = len(isolation.valves), len(isolation.customer_node_ids)
@@ -129,5 +129,5 @@ def _chart(run: Run) -> str:
         for colour, node in zip(_COLOURS, most, strict=False)
     ]
     marks = [(begin / 3600, "burst 爆管")] if run.plan.leak is not None else []
-    marks += [(second / 3600, "found 发现") for second in run.found_s[:1]]
+    marks += [(second / 3600, "found 发现") for second in run.noticed_s[:1]]
     return chart(series, "m", marks=marks)

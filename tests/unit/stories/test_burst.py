@@ -76,17 +76,17 @@ def held(one: Run) -> list[bool]:
     return [check.holds for check in checks(one)]
 
 
-def test_a_burst_that_is_found_shut_off_and_told_holds_in_every_point() -> None:
+def test_a_burst_that_is_noticed_shut_off_and_told_holds_in_every_point() -> None:
     assert held(run()) == [True] * 6
     assert (run().steps_to_find, run().place) == (2, 2)
 
 
 def _late(one: Run) -> None:
-    one.found_s = [one.found_s[0] + STEP_S]
+    one.noticed_s = [one.noticed_s[0] + STEP_S]
 
 
 def _early(one: Run) -> None:
-    one.found_s = [one.found_s[0] - 9 * STEP_S]
+    one.noticed_s = [one.noticed_s[0] - 9 * STEP_S]
 
 
 def _elsewhere(one: Run) -> None:
@@ -122,13 +122,13 @@ def test_in_quiet_hours_whatever_is_raised_is_wrong() -> None:
     quiet = Run(plan.made(1, quiet_hours=168))
     assert held(quiet) == [True]
     assert report.sentence(quiet).english == "168 quiet hours, and the city raised nothing."
-    quiet.leaks.append(pb.Leak())
+    quiet.noticed_s.append(90_000)
     assert held(quiet) == [False]
 
 
 def test_the_page_shows_the_network_and_what_was_found(tmp_path: Path) -> None:
     one = run()
-    one.happened = [(one.found_s[0], Text("Leak found; most likely pipes: ac, ab", "发现漏损；最可能的管段：ac, ab"))]
+    one.happened = [(one.noticed_s[0], Text("Leak found; most likely pipes: ac, ab", "发现漏损；最可能的管段：ac, ab"))]
     one.pressures = {"a": [(3600.0, 40.0), (7200.0, 38.0)], "b": [(3600.0, 41.0), (7200.0, 41.0)]}
     one.expected = {node: {second: 40.0 for second, _ in points} for node, points in one.pressures.items()}
     report.write(one, tmp_path / "report.html")

@@ -42,13 +42,18 @@ def water() -> Iterator[Running]:
         yield service
 
 
-def play(water: Running, hours: int, leak: Leak | None = None, *, seed: int = 7, lie: str = "") -> None:
-    """Reports the pressures of some hours from its beginning on."""
+def play(
+    water: Running, hours: int, leak: Leak | None = None, *, seed: int = 7, lie: str = "", by: float = 3.0,
+    since: int = 3600, until: int = 10**9, after: int = 0,
+) -> None:  # fmt: skip
+    """Reports the pressures from an hour of the model to another. `lie`: a sensor that is wrong by so much since a second."""
     begin = int(BEGIN.timestamp() * 1e6)
     for second, shown in Pipes(SENSORS, hours, seed, leak).steps():
+        if second <= after * 3600:
+            continue
         water.advance(to=BEGIN + timedelta(seconds=second))
         at = timestamp(begin + second * 1_000_000)
-        wrong = {lie: 3.0} if second > 3600 else {}
+        wrong = {lie: by} if since < second <= until else {}
         batch = [
             dev.DeviceReading(device_id=f"p-{node}", observed_at=at, value=metres + wrong.get(node, 0))
             for node, metres in shown.items()
@@ -64,7 +69,7 @@ def test_a_burst_is_found_isolated_and_told_and_its_work_order_is_done_when_wate
     leak = found.leak
     assert leak.found_at.seconds - BEGIN.timestamp() - 5 * 3600 <= 2 * 900 + 60
     assert "145" in [one.pipe_id for one in leak.candidates]
-    assert (leak.missing_sensors, leak.version) == (0, "urban-water-1")
+    assert (leak.missing_sensors, leak.version) == (0, "urban-water-2")
     assert leak.statistic > leak.limit == pytest.approx(water_network.quantile(len(SENSORS), water_network.RISK))
     (located,) = told(water, ev.LeakLocated)
     assert "145" in [one.pipe_id for one in located.candidates]
@@ -231,3 +236,116 @@ def test_who_keeps_the_water_after_all_is_told_so_and_nobody_is_told_of_nobody()
     assert told_after([], []) == []
     assert told_after([], ["a"]) == [(True, 1)]
     assert told_after(["a"], ["a"]) == []
+
+
+# -- what one sensor alone shows ----------------------------------------------------------------------------------------------
+
+# The pipe to node 131, where the network ends: a small leak in it shows nowhere else.
+DEAD_END = Leak("137", 5 * 3600, 45)
+
+
+def suspected(water: Running, hours: int = 6) -> pb.Leak:
+    play(water, hours, DEAD_END)
+    (event,) = told(water, ev.LeakSuspected)
+    assert told(water, ev.LeakFound, ev.AnomalyFound, ev.CustomersTold) == []
+    leak: pb.Leak = water.fire("GetLeak", pb.GetLeakRequest(leak_id=event.leak_id)).leak
+    return leak
+
+
+def look(water: Running, leak: pb.Leak, *, lost: bool, **more: str) -> pb.Leak:
+    request = pb.ReportLookedAtRequest(leak_id=leak.leak_id, water_is_lost=lost, finding="somebody was there", **more)
+    after: pb.Leak = water.fire("ReportLookedAt", request).leak
+    water.rest()
+    return after
+
+
+def order_of(water: Running, leak: pb.Leak) -> orders.WorkOrder:
+    order: orders.WorkOrder = water.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=leak.order_id)).order
+    return order
+
+
+def test_where_one_sensor_alone_shows_a_leak_at_a_dead_end_somebody_looks_and_nothing_is_shut_off_until_then(
+    water: Running,
+) -> None:
+    leak = suspected(water)
+    assert (leak.state, leak.suspect_device_id) == (pb.LEAK_STATE_SUSPECTED, "p-131")
+    assert leak.candidates[0].pipe_id == "137" and not leak.HasField("isolation")
+    order = order_of(water, leak)
+    assert order.task == "look at the sensor p-131, and whether water is lost in one of the pipes 137"
+    for method, request in (
+        ("ReportIsolated", pb.ReportIsolatedRequest(leak_id=leak.leak_id)),
+        ("ReportRestored", pb.ReportRestoredRequest(leak_id=leak.leak_id, outcome="a sleeve")),
+    ):
+        with pytest.raises(Refused, match="say by ReportLookedAt"):
+            water.fire(method, request)
+    with pytest.raises(BadRequest, match="pipe_id: the model of net3 has no pipe x"):
+        look(water, leak, lost=True, pipe_id="x")
+    found = look(water, leak, lost=True, pipe_id="137")
+    assert found.state == pb.LEAK_STATE_FOUND
+    assert [(one.pipe_id, one.share) for one in found.candidates] == [("137", 1.0)]
+    assert "137" in found.isolation.pipe_ids
+    assert order_of(water, leak).state == orders.ORDER_STATE_DONE
+    shut = order_of(water, found)
+    assert shut.order_id != leak.order_id and "close the valves" in shut.task
+    # The same said again changes nothing, and that it is none comes too late.
+    assert look(water, leak, lost=True) == found
+    with pytest.raises(Refused, match="ReportRestored ends it"):
+        look(water, leak, lost=False)
+    assert len(told(water, ev.LeakFound)) == 1
+
+
+def test_where_somebody_has_looked_nobody_is_sent_again_while_the_sensor_shows_the_same(water: Running) -> None:
+    leak = suspected(water)
+    assert look(water, leak, lost=False).state == pb.LEAK_STATE_RETRACTED
+    assert order_of(water, leak).state == orders.ORDER_STATE_DONE
+    play(water, 7, DEAD_END, after=6)
+    assert len(told(water, ev.LeakSuspected)) == 1
+    # It was right for a while: what it shows then is new.
+    play(water, 10, after=7)
+    play(water, 11, Leak("137", 10 * 3600, 60), after=10)
+    assert len(told(water, ev.LeakSuspected)) == 2
+
+
+def test_a_sensor_that_somebody_has_found_wrong_is_an_anomaly_then(water: Running) -> None:
+    play(water, 5, lie="131", by=-0.75, since=15_300)
+    (event,) = told(water, ev.LeakSuspected)
+    look(water, event.leak, lost=False)
+    play(water, 7, lie="131", by=-0.75, after=5)
+    (wrong,) = told(water, ev.AnomalyFound)
+    assert wrong.device_id == "p-131"
+
+
+def test_a_sensor_that_lies_where_a_leak_would_show_at_others_too_is_not_suspected_of_one(water: Running) -> None:
+    play(water, 6, lie="121", by=-3.0)
+    assert told(water, ev.LeakSuspected) == []
+    (wrong,) = told(water, ev.AnomalyFound)
+    assert wrong.device_id == "p-121"
+
+
+@pytest.mark.parametrize("by", [-0.85, -1.5])
+def test_one_value_that_is_far_too_low_sends_nobody(water: Running, by: float) -> None:
+    play(water, 6, lie="131", by=by, since=15_300, until=16_200)
+    assert told(water, ev.LeakSuspected, ev.LeakFound, ev.AnomalyFound) == []
+
+
+def test_a_suspicion_ends_when_its_sensor_is_right_again(water: Running) -> None:
+    leak = suspected(water)
+    play(water, 8, after=6)
+    assert water.fire("GetLeak", pb.GetLeakRequest(leak_id=leak.leak_id)).leak.state == pb.LEAK_STATE_RETRACTED
+    assert order_of(water, leak).state == orders.ORDER_STATE_VOID
+
+
+def test_a_suspected_leak_that_other_sensors_show_too_is_found_under_its_id(water: Running) -> None:
+    leak = suspected(water)
+    play(water, 8, Leak("137", 5 * 3600, 120), after=6)
+    (found,) = told(water, ev.LeakFound)
+    assert (found.leak_id, found.leak.suspect_device_id) == (leak.leak_id, "p-131")
+    assert order_of(water, leak).outcome == "other sensors show it, too: water is lost"
+    assert "close the valves" in order_of(water, found.leak).task
+
+
+def test_a_suspicion_is_retracted_when_the_readings_of_its_sensor_are_corrected(water: Running) -> None:
+    leak = suspected(water)
+    other = next(one.device_id for one in leak.steps[-1].residuals if one.device_id != "p-131")
+    assert list(water.fire("CorrectReadings", correction(leak, other)).standing_ids) == [leak.leak_id]
+    assert list(water.fire("CorrectReadings", correction(leak, "p-131")).retracted_ids) == [leak.leak_id]
