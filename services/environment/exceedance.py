@@ -6,6 +6,10 @@ after, both bounds included): it is verified. If none does until 15 minutes afte
 somebody has to look at the sensor. A suspicion of one sensor alone is not raised again for a day: whoever was asked to look at
 it knows.
 
+Readings may come days late. One that would have verified a suspicion verifies it then, and one that is of the time of an
+exceedance that has ended belongs to that. Stations may have different limits (the class that their water is to have): a
+reading belongs to an exceedance only where it is beyond the limit of that, too.
+
 How near another sensor must be, and after which time without a reading above the limit it has ended, are proposals of this
 project.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
@@ -53,13 +58,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One exceedance. `readings`: by sensor the reading that it rests on."""
+    """One exceedance. `readings`: by sensor the reading that it rests on. `ended_at`: in microseconds; 0: it has not."""
 
     suspected: ev.ExceedanceSuspected
     state: pb.ExceedanceState
     readings: Mapping[Key, pb.SupportingReading]
     verified: bool = False
     reason: str = ""
+    ended_at: int = 0
 
     @property
     def open(self) -> bool:
@@ -70,6 +76,20 @@ class Spot:
     def first(self) -> int:
         """When it was read first, in microseconds."""
         return microseconds(self.suspected.reading.measured_at)
+
+    @property
+    def last(self) -> int:
+        """When something was last heard of it, in microseconds."""
+        return max(
+            microseconds(self.suspected.suspected_at),
+            self.ended_at,
+            *(microseconds(one.measured_at) for one in self.readings.values()),
+        )
+
+    def beyond(self, value: float) -> bool:
+        """Whether a value is beyond its limit, on the same side."""
+        limit = self.suspected.limit
+        return value < limit if self.suspected.reading.value < limit else value > limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +103,7 @@ def evolve(board: Board, event: Message) -> Board:
     """The board after an event."""
     if isinstance(event, ev.ExceedanceSuspected):
         since = microseconds(event.suspected_at) - KEPT_US
-        kept = {key: spot for key, spot in board.spots.items() if microseconds(spot.suspected.suspected_at) >= since}
+        kept = {key: spot for key, spot in board.spots.items() if spot.open or spot.last >= since}
         spot = Spot(event, pb.EXCEEDANCE_STATE_SUSPECTED, {_key(event.reading): event.reading})
         return Board({**kept, event.exceedance_id: spot})
     exceedance_id = getattr(event, "exceedance_id", "")
@@ -97,13 +117,13 @@ def evolve(board: Board, event: Message) -> Board:
             others = {key: one for key, one in spot.readings.items() if key != _key(event.reading)}
             spot = replace(spot, readings={**others, _key(event.reading): event.reading} if event.above else others)
         case ev.ExceedanceVerified():
-            spot = replace(spot, state=pb.EXCEEDANCE_STATE_VERIFIED, verified=True)
+            spot = replace(spot, state=pb.EXCEEDANCE_STATE_VERIFIED, verified=True, reason="")
         case ev.ExceedanceUnverified():
             spot = replace(spot, state=pb.EXCEEDANCE_STATE_UNVERIFIED, reason=event.reason)
         case ev.ExceedanceRetracted():
             spot = replace(spot, state=pb.EXCEEDANCE_STATE_RETRACTED, reason=event.reason)
         case ev.ExceedanceEnded():
-            spot = replace(spot, state=pb.EXCEEDANCE_STATE_ENDED)
+            spot = replace(spot, state=pb.EXCEEDANCE_STATE_ENDED, ended_at=microseconds(event.last_at))
     return Board({**board.spots, exceedance_id: spot})
 
 
@@ -126,20 +146,22 @@ def take(
     )
     at, key = microseconds(reading.measured_at), (station.station_id, sensor.sensor_id)
     corrected = _corrected(board, told, limit, station.district_id)
-    if corrected or not limit.exceeded(reading.value):
-        return corrected
-    spot = _fitting(board, station, at)
-    if spot is not None:
-        if key in spot.readings:
-            return []
-        return [
+    if not limit.exceeded(reading.value):
+        return list(corrected)
+    board = reduce(evolve, corrected, board)
+    if fitting := _fitting(board, station, at, reading.value):
+        # One that this sensor is part of already is told nothing new.
+        spot = next((one for one in fitting if key not in one.readings), None)
+        supported = [] if spot is None else [
             ev.ExceedanceSupported(
                 exceedance_id=spot.suspected.exceedance_id, reading=told, district_id=station.district_id
             )
         ]  # fmt: skip
+        return [*corrected, *supported]
     if any(_quiet(one, key, at) for one in board.spots.values()):
-        return []
+        return list(corrected)
     return [
+        *corrected,
         ev.ExceedanceSuspected(
             exceedance_id=new_id, medium=station.medium, quantity=sensor.quantity, limit=limit.value, standard=limit.standard,
             unit=quantities.MEASURED[station.medium][sensor.quantity].unit, reading=told, place=station.place,
@@ -148,40 +170,39 @@ def take(
     ]  # fmt: skip
 
 
-def _corrected(board: Board, told: pb.SupportingReading, limit: Limit, district_id: str) -> list[Message]:
-    """The reading is of a minute that an exceedance rests on, and says something else."""
-    found: list[Message] = []
+def _corrected(board: Board, told: pb.SupportingReading, limit: Limit, district_id: str) -> list[ev.ExceedanceReadingCorrected]:
+    """The reading is of a minute that an exceedance rests on, and says something else. Of a minute the last one counts."""
+    found = []
     for exceedance_id, spot in board.spots.items():
         known = spot.readings.get(_key(told))
         if known is None or spot.state == pb.EXCEEDANCE_STATE_RETRACTED:
             continue
-        if _minute(known.measured_at) == _minute(told.measured_at) and known.value != told.value:
+        before, now = microseconds(known.measured_at), microseconds(told.measured_at)
+        if before // MINUTE == now // MINUTE and before <= now and known.value != told.value:
+            above = limit.exceeded(told.value) and spot.beyond(told.value)
             found.append(
-                ev.ExceedanceReadingCorrected(
-                    exceedance_id=exceedance_id, reading=told, above=limit.exceeded(told.value), district_id=district_id
-                )
-            )  # fmt: skip
+                ev.ExceedanceReadingCorrected(exceedance_id=exceedance_id, reading=told, above=above, district_id=district_id)
+            )
     return found
 
 
-def _minute(moment: Timestamp) -> int:
-    return microseconds(moment) // MINUTE
-
-
-def _fitting(board: Board, station: pb.Station, at: int) -> Spot | None:
-    """The open exceedance that a reading at a station belongs to; of several the nearest."""
-    near = [
-        (metres, spot.first, spot.suspected.exceedance_id)
+def _fitting(board: Board, station: pb.Station, at: int, value: float) -> list[Spot]:
+    """The exceedances that a reading at a station belongs to: open ones first, the nearest first."""
+    near = sorted(
+        (not spot.open, metres, spot.first, spot.suspected.exceedance_id)
         for spot in board.spots.values()
-        if spot.open and _in_time(spot, at)
-        and (metres := _metres(spot, station)) <= REACH_M[station.medium]
-    ]  # fmt: skip
-    return board.spots[min(near)[2]] if near else None
+        if spot.beyond(value) and _in_time(spot, at) and (metres := _metres(spot, station)) <= REACH_M[station.medium]
+    )
+    return [board.spots[exceedance_id] for *_, exceedance_id in near]
 
 
 def _in_time(spot: Spot, at: int) -> bool:
     """Whether a reading can confirm a suspicion; one that is verified goes on until it ends."""
-    return spot.first - SECOND_SENSOR_US <= at and (spot.verified or at <= spot.first + SECOND_SENSOR_US)
+    if at < spot.first - SECOND_SENSOR_US or spot.state == pb.EXCEEDANCE_STATE_RETRACTED:
+        return False
+    if spot.state == pb.EXCEEDANCE_STATE_ENDED:
+        return at <= spot.ended_at + SECOND_SENSOR_US
+    return spot.verified or at <= spot.first + SECOND_SENSOR_US
 
 
 def _metres(spot: Spot, station: pb.Station) -> float:
@@ -199,11 +220,17 @@ def _quiet(spot: Spot, key: Key, at: int) -> bool:
 
 
 def waiting(board: Board) -> list[str]:
-    """The exceedances of which something may have to be said: open ones, and ended ones that nothing supports any more."""
+    """The exceedances of which something may have to be said.
+
+    Open ones; ended ones that nothing supports any more; those that nobody had verified, and that have a second reading now,
+    or none any more.
+    """
     return [
         key
         for key, spot in board.spots.items()
-        if spot.open or (spot.state == pb.EXCEEDANCE_STATE_ENDED and not _confirmed(spot))
+        if spot.open
+        or (spot.state == pb.EXCEEDANCE_STATE_ENDED and not _confirmed(spot))
+        or (spot.state == pb.EXCEEDANCE_STATE_UNVERIFIED and (not spot.readings or _confirmed(spot)))
     ]
 
 
@@ -214,14 +241,14 @@ def judge(board: Board, exceedance_id: str, now: int, last_above: int) -> list[M
     """
     spot = board.spots[exceedance_id]
     whose = {"exceedance_id": exceedance_id, "district_id": spot.suspected.district_id}
-    if spot.state in (pb.EXCEEDANCE_STATE_RETRACTED, pb.EXCEEDANCE_STATE_UNVERIFIED):
+    if spot.state == pb.EXCEEDANCE_STATE_RETRACTED:
         return []
     if not spot.readings or (spot.verified and not _confirmed(spot)):
         reason = "the readings that it rested on were corrected"
         return [ev.ExceedanceRetracted(reason=reason, verified=spot.verified, **whose)]
+    if not spot.verified and _confirmed(spot):
+        return [_verified(spot)]
     if spot.state == pb.EXCEEDANCE_STATE_SUSPECTED:
-        if _confirmed(spot):
-            return [_verified(spot)]
         if now > microseconds(spot.suspected.suspected_at) + SECOND_SENSOR_US:
             return _unverified(spot, now)
     newest = max((microseconds(one.measured_at) for one in spot.readings.values()), default=0)

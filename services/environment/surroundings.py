@@ -98,7 +98,7 @@ def follow(followed: Followed, spot: Spot, steps: Iterable[Step]) -> list[Messag
         around = [measured[number] for _, number in near if measured[number].station_id in stations]
         above = any(
             one.quantity == suspected.quantity and places.apart_m(suspected.place, one.place) <= REACH_M[suspected.medium] + 1
-            and _beyond(suspected, one.value)
+            and spot.beyond(one.value)
             for one in around
         )  # fmt: skip
         kept.append(
@@ -108,11 +108,6 @@ def follow(followed: Followed, spot: Spot, steps: Iterable[Step]) -> list[Messag
             )
         )  # fmt: skip
     return kept
-
-
-def _beyond(suspected: ev.ExceedanceSuspected, value: float) -> bool:
-    low = suspected.reading.value < suspected.limit
-    return value < suspected.limit if low else value > suspected.limit
 
 
 def traced(followed: Followed, spot_district: str, trace: pb.Trace) -> list[Message]:

@@ -280,7 +280,7 @@ def exceedance(row: ExceedanceRow | None, event: Heard) -> ExceedanceRow | None:
         case ev.ExceedanceReadingCorrected():
             _having(shown, data.reading, above=data.above)
         case ev.ExceedanceVerified():
-            shown.state = pb.EXCEEDANCE_STATE_VERIFIED
+            shown.state, shown.reason = pb.EXCEEDANCE_STATE_VERIFIED, ""
         case ev.ExceedanceUnverified():
             shown.state, shown.reason = pb.EXCEEDANCE_STATE_UNVERIFIED, data.reason
         case ev.ExceedanceRetracted():

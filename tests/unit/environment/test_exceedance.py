@@ -10,8 +10,8 @@ from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.testing import Running
-from citybrain.services.environment import limits
-from tests.unit.environment.conftest import DAY, now, reading, send, station
+from citybrain.services.environment import exceedance, limits
+from tests.unit.environment.conftest import DAY, moment, now, reading, send, station
 
 SO2, PM = pb.QUANTITY_SO2, pb.QUANTITY_PM2_5
 VERDICTS = (ev.ExceedanceVerified, ev.ExceedanceUnverified, ev.MaintenanceAsked, ev.ExceedanceRetracted, ev.ExceedanceEnded)
@@ -281,3 +281,98 @@ def test_too_little_oxygen_is_an_exceedance_and_the_lowest_value_is_told(environ
     environment.advance(5)
     assert told(environment) == ["ExceedanceVerified"]
     assert shown(environment)[0].value == 3.0
+
+
+# -- late, corrected, and of another kind -------------------------------------------------------------------------------------
+
+
+def test_a_reading_that_comes_late_verifies_what_nobody_had_verified(two: Running) -> None:
+    at = now(two)
+    (one,) = send(two, reading(SO2, 620, at)).exceedance_ids
+    two.advance(1200)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked"]
+    # The second station was cut off; what it sends now is of the same quarter of an hour.
+    assert list(send(two, reading(SO2, 700, at + 600, "b1")).exceedance_ids) == [one]
+    two.advance(5)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked", "ExceedanceVerified"]
+    assert [(each.exceedance_id, each.state, each.reason) for each in shown(two)] == [(one, pb.EXCEEDANCE_STATE_VERIFIED, "")]
+
+
+def test_a_suspicion_that_nobody_verified_is_retracted_when_its_reading_is_corrected(two: Running) -> None:
+    at = now(two)
+    send(two, reading(SO2, 620, at))
+    two.advance(1200)
+    send(two, reading(SO2, 62, at))
+    two.advance(5)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked", "ExceedanceRetracted"]
+    # The sensor is believed again: what it reads next is raised.
+    assert send(two, reading(SO2, 800, at + 1200)).exceedance_ids
+
+
+def test_a_reading_that_comes_a_day_late_belongs_to_the_exceedance_that_has_ended(two: Running) -> None:
+    two.fire("RegisterStation", pb.RegisterStationRequest(station=station("c1", NEAR, 30.251)))
+    two.rest()
+    at = now(two)
+    (one,) = send(two, reading(SO2, 700, at), reading(SO2, 700, at, "b1")).exceedance_ids
+    two.advance(3600)
+    send(two, reading(SO2, 700, at + 3600, "b1"))
+    two.advance(DAY)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+    assert list(send(two, reading(SO2, 650, at + 1800, "c1")).exceedance_ids) == [one]
+    two.advance(1200)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+    # Its last five minutes ended an hour and five minutes after it began; what is more than 15 minutes later is another one.
+    assert list(send(two, reading(SO2, 650, at + 4800, "c1")).exceedance_ids) == []
+    (other,) = send(two, reading(SO2, 650, at + 4801, "b1")).exceedance_ids
+    assert other != one
+
+
+def test_of_one_minute_a_reading_that_was_measured_before_corrects_none_that_was_measured_after(environment: Running) -> None:
+    at = now(environment)
+    environment.advance(60)
+    send(environment, reading(SO2, 620, at + 50))
+    # It comes later, and was measured before.
+    assert not send(environment, reading(SO2, 30, at + 10)).exceedance_ids
+    environment.advance(5)
+    assert told(environment) == []
+    send(environment, reading(SO2, 30, at + 50))
+    environment.advance(5)
+    assert told(environment) == ["ExceedanceRetracted"]
+
+
+def water(name: str, target: pb.WaterClass, longitude: float, quantity: pb.Quantity = pb.QUANTITY_COD) -> pb.Station:
+    return station(name, longitude, medium=pb.MEDIUM_WATER, quantities=[quantity], water_target=target)
+
+
+def test_a_reading_below_the_limit_of_an_exceedance_does_not_verify_it_though_it_is_above_its_own(environment: Running) -> None:
+    cod, at = pb.QUANTITY_COD, now(environment)
+    for one in (water("w1", pb.WATER_CLASS_IV, 120.15), water("w2", pb.WATER_CLASS_II, NEAR)):
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    environment.rest()
+    # 30 is the limit of class IV, 15 that of class II.
+    (one,) = send(environment, reading(cod, 31, at, "w1", unit=pb.UNIT_MG_L)).exceedance_ids
+    (two,) = send(environment, reading(cod, 29, at, "w2", unit=pb.UNIT_MG_L)).exceedance_ids
+    assert one != two
+    environment.advance(5)
+    assert told(environment) == []
+    # Corrected to 30, the limit of the first one, it verifies that not; to 32 it does.
+    assert list(send(environment, reading(cod, 30, at, "w2", unit=pb.UNIT_MG_L)).exceedance_ids) == [two]
+    environment.advance(5)
+    assert told(environment) == []
+    assert list(send(environment, reading(cod, 32, at, "w2", unit=pb.UNIT_MG_L)).exceedance_ids) == [two, one]
+    environment.advance(5)
+    assert told(environment) == ["ExceedanceVerified"]
+
+
+def test_an_exceedance_that_goes_on_for_weeks_stays_on_its_board() -> None:
+    def suspected(name: str, day: int) -> ev.ExceedanceSuspected:
+        at = moment(day * DAY)
+        told = pb.SupportingReading(station_id=name, sensor_id="so2", value=700, measured_at=at)
+        return ev.ExceedanceSuspected(exceedance_id=name, medium=pb.MEDIUM_AIR, limit=500, reading=told, suspected_at=at)
+
+    board = exceedance.Board()
+    for event in (suspected("a", 100), ev.ExceedanceVerified(exceedance_id="a"), suspected("b", 101),
+                  ev.ExceedanceUnverified(exceedance_id="b"), suspected("c", 109), suspected("d", 110)):  # fmt: skip
+        board = exceedance.evolve(board, event)
+    # Of those that are over, readings may be corrected for a week.
+    assert sorted(board.spots) == ["a", "c", "d"]
