@@ -23,7 +23,7 @@ from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refuse
 from citybrain.services.environment import sealed_chain
 
 MOST_RECORDS = 500
-"""So many records the evidence of a case has at most."""
+"""So many records the evidence of a case has before no other is added. What is decided or undone is sealed all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A case. `barred`: ids of steps that were undone before they came, and of those that were undone after."""
+    """A case. `barred`: ids of steps that were undone before they came, and of those that were undone after.
+
+    `accepted`: what the correction asks for was put right; that stays, whatever follows.
+    """
 
     opened: ev.CaseOpened | None = None
     state: pb.CaseState = pb.CASE_STATE_UNSPECIFIED
@@ -45,6 +48,7 @@ class File:
     decision: pb.Decision | None = None
     correction: ev.CorrectionOrdered | None = None
     report: str = ""
+    accepted: bool = False
     outcome: str = ""
     withdrawn: bool = False
     barred: frozenset[str] = field(default_factory=frozenset)
@@ -71,7 +75,7 @@ def evolve(file: File, event: Message) -> File:
             revoked.MergeFrom(pb.Decision(revoked=True, revoked_because=event.reason))
             return replace(barred, decision=revoked, state=_open(file))
         case ev.CorrectionOrdered():
-            return replace(file, correction=event, report="", state=pb.CASE_STATE_CORRECTION_ORDERED)
+            return replace(file, correction=event, report="", accepted=False, state=pb.CASE_STATE_CORRECTION_ORDERED)
         case ev.CorrectionWithdrawn():
             barred = replace(file, barred=file.barred | {event.correction_id})
             if file.correction is None or file.correction.correction_id != event.correction_id:
@@ -83,8 +87,8 @@ def evolve(file: File, event: Message) -> File:
         case ev.CorrectionReported():
             return replace(file, report=event.report, state=pb.CASE_STATE_CORRECTION_REPORTED)
         case ev.CorrectionAccepted():
-            rejected = pb.CASE_STATE_CORRECTION_ORDERED
-            return replace(file, state=rejected if event.rejected else pb.CASE_STATE_CORRECTED)
+            state = pb.CASE_STATE_CORRECTION_ORDERED if event.rejected else pb.CASE_STATE_CORRECTED
+            return replace(file, accepted=not event.rejected, state=state)
         case ev.CaseClosed():
             return replace(file, state=pb.CASE_STATE_CLOSED, outcome=event.outcome)
     return file
@@ -159,8 +163,6 @@ def _sealed(file: File, opened: ev.CaseOpened, proofs: Sequence[Proof], now: Tim
                 previous=last.previous, seal=last.seal, district_id=opened.district_id,
             )
         )  # fmt: skip
-    if len(file.records) + len(found) > MOST_RECORDS:
-        raise Refused(f"case {opened.case_id} has {MOST_RECORDS} records: put several into one", "EVIDENCE_FULL")
     return found
 
 
@@ -177,16 +179,23 @@ def add_evidence(file: File, request: pb.AddEvidenceRequest, now: Timestamp) -> 
     opened = at_work(file, request.case_id)
     try:
         body = json.loads(request.body_json, parse_constant=_no_number)
+        # A number or a text may be more than a record can hold.
+        canonical = sealed_chain.canonical(body)
+        canonical.encode()
+    except RecursionError:
+        raise BadRequest([("body_json", "is too deep: nobody reads so many things in each other")]) from None
     except ValueError as error:
         raise BadRequest([("body_json", f"is no JSON: {error}")]) from None
     if not isinstance(body, dict):
         raise BadRequest([("body_json", "is no object: put it into one, {…}")])
     known = next((one for one in file.records if one.record_id == request.record_id), None)
     if known is not None:
-        if (known.kind, known.body) != (request.kind, sealed_chain.canonical(body)):
+        if (known.kind, known.body) != (request.kind, canonical):
             problem = f"record {request.record_id} says something else already: add another one"
             raise AlreadyDifferent(problem, "OTHER_RECORD")
         return []
+    if len(file.records) >= MOST_RECORDS:
+        raise Refused(f"case {opened.case_id} has {MOST_RECORDS} records: put several into one", "EVIDENCE_FULL")
     return _sealed(file, opened, [Proof(request.record_id, request.kind, body)], now)
 
 
@@ -214,12 +223,18 @@ def open_case(
     return [opened, *_sealed(file, opened, proofs, now)]
 
 
-def withdraw(file: File, request: pb.WithdrawCaseRequest) -> list[Message]:
-    """Undoes the opening, or bars the one that may still come. A case that was closed stays."""
+def withdraw(file: File, request: pb.WithdrawCaseRequest, now: Timestamp) -> list[Message]:
+    """Undoes the opening, or bars the one that may still come; its decision goes with it. A case that was closed stays."""
     if file.withdrawn or file.state == pb.CASE_STATE_CLOSED:
         return []
     opened = file.opened or ev.CaseOpened()
+    events: list[Message] = []
+    if file.decision is not None and not file.decision.revoked:
+        reason = request.reason or "the case was withdrawn"
+        asked = pb.RevokeDecisionRequest(case_id=request.case_id, decision_id=file.decision.decision_id, reason=reason)
+        events = revoke(file, asked, now)
     return [
+        *events,
         ev.CaseWithdrawn(
             case_id=request.case_id, reason=request.reason, district_id=opened.district_id, firm_id=opened.firm_id
         )
@@ -280,7 +295,7 @@ def revoke(file: File, request: pb.RevokeDecisionRequest, now: Timestamp) -> lis
         return [revoked]
     body = {"decision_id": request.decision_id, "revoked_because": request.reason}
     events = _with(file, opened, revoked, pb.EVIDENCE_KIND_DECISION, body, now)
-    if file.correction is not None and file.state != pb.CASE_STATE_CORRECTED:
+    if file.correction is not None and not file.accepted:
         asked = pb.WithdrawCorrectionRequest(
             case_id=request.case_id, correction_id=file.correction.correction_id, reason="the decision was revoked"
         )
@@ -304,7 +319,7 @@ def order_correction(file: File, request: pb.OrderCorrectionRequest, now: Timest
     opened = at_work(file, request.case_id)
     if file.decision is None or file.decision.revoked:
         raise Refused(f"no decision stands in case {request.case_id}: record one first", "NOT_DECIDED")
-    if known is not None and file.state != pb.CASE_STATE_CORRECTED:
+    if known is not None and not file.accepted:
         raise Refused(f"correction {known.correction_id} is ordered: withdraw it first", "CORRECTION_OPEN")
     ordered = ev.CorrectionOrdered(
         case_id=request.case_id, correction_id=request.correction_id, what=request.what, until=request.until,
@@ -320,7 +335,7 @@ def withdraw_correction(file: File, request: pb.WithdrawCorrectionRequest, now: 
         return []
     opened, known = file.opened, file.correction
     mine = known is not None and known.correction_id == request.correction_id
-    if mine and file.state == pb.CASE_STATE_CORRECTED:
+    if mine and file.accepted:
         return []
     withdrawn = ev.CorrectionWithdrawn(
         case_id=request.case_id, correction_id=request.correction_id, reason=request.reason,
@@ -335,9 +350,7 @@ def withdraw_correction(file: File, request: pb.WithdrawCorrectionRequest, now: 
 def report_correction(file: File, request: pb.ReportCorrectionRequest, now: Timestamp) -> list[Message]:
     """The firm says that it has put it right."""
     opened = _ordered(file, request.case_id, request.correction_id)
-    if file.state == pb.CASE_STATE_CORRECTED or (
-        file.state == pb.CASE_STATE_CORRECTION_REPORTED and file.report == request.report
-    ):
+    if file.accepted or (file.state == pb.CASE_STATE_CORRECTION_REPORTED and file.report == request.report):
         return []
     reported = ev.CorrectionReported(
         case_id=request.case_id, correction_id=request.correction_id, report=request.report, firm_id=opened.firm_id,
@@ -350,7 +363,7 @@ def report_correction(file: File, request: pb.ReportCorrectionRequest, now: Time
 def accept_correction(file: File, request: pb.AcceptCorrectionRequest, now: Timestamp) -> list[Message]:
     """The bureau has looked: it is right, or not yet. Refused: the firm has not reported."""
     opened = _ordered(file, request.case_id, request.correction_id)
-    if file.state == pb.CASE_STATE_CORRECTED:
+    if file.accepted:
         return []
     if file.state != pb.CASE_STATE_CORRECTION_REPORTED:
         raise Refused(f"the firm has not reported correction {request.correction_id}: wait for it", "NOT_REPORTED")

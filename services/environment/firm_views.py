@@ -10,6 +10,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.mesh.events import Heard
+from citybrain.mesh.ids import joined
 
 NOTED_EVENTS = (ev.FirmNoted,)
 ADMITTED_EVENTS = (ev.SourceAdmitted,)
@@ -41,8 +42,8 @@ class DueRow:
 
 
 def prefix(name: str) -> str:
-    """How the keys of a firm, or of a district, begin."""
-    return f"{name}/"
+    """How the keys of a firm, or of a district, begin. None of them begins as those of another one do."""
+    return f"{joined(name)}/"
 
 
 def entry_key(event: Heard) -> str:

@@ -24,8 +24,8 @@ from citybrain.services.environment.hours import DAY_US, HANGZHOU
 class Firm:
     """A firm.
 
-    `decisions`: case → whether what it found was put right. `since`, `inspected`: in microseconds; 0: never. `listed`: as it
-    is listed.
+    `decisions`: case → whether what it found was put right. `rejected`: case → how often it was not, when looked at.
+    `since`, `inspected`: in microseconds; 0: never. `listed`: as it is listed.
     """
 
     firm_id: str = ""
@@ -36,7 +36,7 @@ class Firm:
     decisions: Mapping[str, bool] = field(default_factory=dict)
     findings: frozenset[str] = frozenset()
     clean: frozenset[str] = frozenset()
-    rejected: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
     exceeded: frozenset[str] = frozenset()
     inspected: int = 0
     credit: pb.EnvironmentalCredit = pb.ENVIRONMENTAL_CREDIT_UNSPECIFIED
@@ -73,11 +73,12 @@ def _noted(firm: Firm, entry: pb.FirmEntry) -> Firm:
         case pb.FIRM_ENTRY_KIND_DECIDED:
             return replace(firm, decisions={**firm.decisions, about: False})
         case pb.FIRM_ENTRY_KIND_REVOKED:
-            return replace(firm, decisions={key: right for key, right in firm.decisions.items() if key != about})
+            decisions = {key: right for key, right in firm.decisions.items() if key != about}
+            return replace(firm, decisions=decisions, rejected={key: n for key, n in firm.rejected.items() if key != about})
         case pb.FIRM_ENTRY_KIND_CORRECTED:
             return replace(firm, decisions={key: right or key == about for key, right in firm.decisions.items()})
         case pb.FIRM_ENTRY_KIND_NOT_CORRECTED:
-            return replace(firm, rejected=firm.rejected + 1)
+            return replace(firm, rejected={**firm.rejected, about: firm.rejected.get(about, 0) + 1})
         case pb.FIRM_ENTRY_KIND_EXCEEDED:
             return replace(firm, exceeded=firm.exceeded | {about})
         case pb.FIRM_ENTRY_KIND_EXCEEDANCE_RETRACTED:
@@ -101,8 +102,9 @@ def facts(firm: Firm) -> scorecard.Facts:
     """What the scorecard counts."""
     corrected = sum(firm.decisions.values())
     return scorecard.Facts(
-        uncorrected=len(firm.decisions) - corrected, corrected=corrected, findings=len(firm.findings), rejected=firm.rejected,
-        exceeded=len(firm.exceeded), clean=len(firm.clean), kg_a_year=sum(firm.sources.values()),
+        uncorrected=len(firm.decisions) - corrected, corrected=corrected, findings=len(firm.findings),
+        rejected=sum(firm.rejected.values()), exceeded=len(firm.exceeded), clean=len(firm.clean),
+        kg_a_year=sum(firm.sources.values()),
     )  # fmt: skip
 
 

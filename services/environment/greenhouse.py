@@ -13,7 +13,10 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
+
+MOST_ITEMS = 5000
+"""So many activities a firm has in a year at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,15 @@ def check(request: pb.ReportActivityRequest, factor: ev.FactorRegistered) -> Non
 
 
 def count(account: Account, request: pb.ReportActivityRequest, factor: ev.FactorRegistered) -> list[Message]:
-    """Counts an activity; the amount replaces the one before."""
+    """Counts an activity; the amount replaces the one before. Refused: there are too many."""
     item = pb.GreenhouseItem(
         activity_id=request.activity_id, factor_id=request.factor_id, amount=request.amount, amount_unit=request.amount_unit,
         tonnes=round(request.amount * factor.kg_co2e / 1000, 6), factor_source=factor.source, factor_year=factor.year,
     )  # fmt: skip
     if account.items.get(request.activity_id) == item:
         return []
+    if request.activity_id not in account.items and len(account.items) >= MOST_ITEMS:
+        raise Refused(f"the account has {MOST_ITEMS} activities: put several into one", "ACCOUNT_FULL")
     after = Account({**account.items, request.activity_id: item})
     return [ev.ActivityCounted(firm_id=request.firm_id, year=request.year, item=item, total_tonnes=tonnes(after))]
 

@@ -453,7 +453,8 @@ class EnvironmentService(Service):
     @rpc
     def WithdrawCase(self, request: pb.WithdrawCaseRequest) -> pb.WithdrawCaseResponse:
         """Undoes the opening, or bars the one that may still come."""
-        self._change_case(request.case_id, lambda file: case_file.withdraw(file, request))
+        now = self._now()
+        self._change_case(request.case_id, lambda file: case_file.withdraw(file, request, now))
         return pb.WithdrawCaseResponse()
 
     @rpc

@@ -8,8 +8,9 @@ import pytest
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 
-from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.testing import Running
+from citybrain.services.environment import greenhouse
 from tests.unit.environment.test_sources import OTHER, admit, close
 
 SO2, NOX = pb.QUANTITY_SO2, pb.QUANTITY_NOX
@@ -71,6 +72,21 @@ def test_a_factor_never_changes_and_is_never_guessed(environment: Running, firm:
         environment.fire("GetGreenhouseAccount", pb.GetGreenhouseAccountRequest(firm_id=firm, year=2025), district="gongshu")
 
 
+def test_an_account_has_so_many_activities_and_no_more() -> None:
+    factor = ev.FactorRegistered(factor_id="coal", amount_unit="t", kg_co2e=1)
+
+    def counted(account: greenhouse.Account, key: str, amount: float = 1) -> int:
+        return len(greenhouse.count(account, pb.ReportActivityRequest(activity_id=key, amount=amount), factor))
+
+    items = {f"a{n}": pb.GreenhouseItem(activity_id=f"a{n}") for n in range(greenhouse.MOST_ITEMS - 1)}
+    assert counted(greenhouse.Account(items), "one more") == 1
+    full = greenhouse.Account({**items, "last": pb.GreenhouseItem()})
+    with pytest.raises(Refused, match="put several into one"):
+        counted(full, "one more")
+    # What is there is corrected still.
+    assert counted(full, "a0", 2) == 1
+
+
 def test_the_load_of_an_area_is_what_permits_allow_beside_what_it_can_bear(environment: Running, firm: str) -> None:
     admit(environment, "s2", uscc=OTHER)
     admit(environment, "s3", district_id="gongshu")
@@ -87,6 +103,10 @@ def test_the_load_of_an_area_is_what_permits_allow_beside_what_it_can_bear(envir
     assert len(environment.events(ev.CapacitySet)) == 2
     found = load()
     assert (found.permitted_kg_a_year, found.sources, found.load, found.source) == (1800, 2, 1.5, "a study")
+    # An area that can bear nothing has no load that a number tells.
+    with pytest.raises(BadRequest, match="kg_a_year"):
+        asked = pb.SetCapacityRequest(district_id="xihu", quantity=SO2, kg_a_year=0, source="a study")
+        environment.fire("SetCapacity", asked)
     close(environment, "s2")
     environment.rest()
     assert (load().permitted_kg_a_year, load().load) == (900, 0.75)

@@ -244,7 +244,9 @@ def test_each_undo_undoes_its_step(bureau: Running) -> None:
     assert (after.state, after.correction_id) == (pb.CASE_STATE_DECIDED, "")
     bureau.fire("WithdrawCase", pb.WithdrawCaseRequest(case_id="c1", reason="undone"))
     shown = bureau.fire("GetCase", pb.GetCaseRequest(case_id="c1")).case
-    assert (shown.state, shown.records) == (pb.CASE_STATE_WITHDRAWN, 3)
+    # The decision goes with its case.
+    assert (shown.state, shown.records, shown.decision.revoked_because) == (pb.CASE_STATE_WITHDRAWN, 4, "undone")
+    assert kinds(bureau, ev.DecisionRevoked, ev.CaseWithdrawn) == ["DecisionRevoked", "CaseWithdrawn"]
     with pytest.raises(Refused, match="c1 was withdrawn"):
         act(bureau, "OrderCorrection", correction_id="k2", what="x", until=LATER)
 
@@ -321,7 +323,16 @@ def test_every_change_of_the_evidence_shows(bureau: Running, damage: str) -> Non
 
 def test_evidence_is_an_object_of_json_and_one_id_says_one_thing(bureau: Running) -> None:
     open_case(bureau)
-    for body, told in (("{", "is no JSON"), ("[1]", "is no object"), ('{"a": NaN}', "NaN is no number of JSON")):
+    wrong = {
+        "{": "is no JSON",
+        "[1]": "is no object",
+        '{"a": NaN}': "NaN is no number of JSON",
+        # More than a float holds, half a letter, deeper than anybody reads.
+        '{"a": 1e400}': "is no JSON",
+        '{"a": "\\ud800"}': "is no JSON",
+        '{"a": ' + "[" * 7000 + "]" * 7000 + "}": "is too deep",
+    }
+    for body, told in wrong.items():
         with pytest.raises(BadRequest, match=told):
             add(bureau, "h1", body)
     add(bureau, "h1", '{"a": 1}')
@@ -350,6 +361,28 @@ def test_evidence_has_so_many_records_and_no_more() -> None:
     given(cases.evolve, cases.File(), opened, *full, *last).when(cases.add_evidence, again, moment(0)).then_refused(
         Refused, "EVIDENCE_FULL"
     )
+    # Whoever has to decide or to undo is not held up by it.
+    file = reduce(cases.evolve, [opened, *full, *last], cases.File())
+    decided = cases.decide(file, pb.RecordDecisionRequest(case_id="c1", decision=DECISION), moment(0))
+    file = reduce(cases.evolve, decided, file)
+    undone = cases.revoke(file, pb.RevokeDecisionRequest(case_id="c1", decision_id="d1", reason="undone"), moment(0))
+    assert [type(one).__name__ for one in undone] == ["DecisionRevoked", "EvidenceSealed"]
+
+
+def test_what_was_put_right_stays_put_right_when_another_decision_follows(bureau: Running) -> None:
+    open_case(bureau)
+    decide(bureau)
+    correct(bureau)
+    act(bureau, "ReportCorrection", correction_id="k1", report="closed")
+    act(bureau, "AcceptCorrection", correction_id="k1", finding="it is closed")
+    act(bureau, "RevokeDecision", decision_id="d1", reason="overturned in court")
+    act(bureau, "RecordDecision", decision=pb.Decision(decision_id="d2", law="x", text="y"))
+    # It has happened: neither its firm nor an undo changes that.
+    assert act(bureau, "ReportCorrection", correction_id="k1", report="closed again").state == pb.CASE_STATE_DECIDED
+    assert act(bureau, "AcceptCorrection", correction_id="k1", finding="x").state == pb.CASE_STATE_DECIDED
+    assert act(bureau, "WithdrawCorrection", correction_id="k1", reason="undone").correction_id == "k1"
+    assert correct(bureau, "k2").correction_id == "k2"
+    assert kinds(bureau, ev.CorrectionReported, ev.CorrectionWithdrawn) == ["CorrectionReported"]
 
 
 def test_sm3_is_that_of_the_standard() -> None:

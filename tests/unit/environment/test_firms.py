@@ -109,6 +109,18 @@ def test_credit_falls_with_a_decision_rises_with_its_correction_and_comes_back_w
     assert data.factors[0].name == "decisions not put right"
 
 
+def test_what_was_not_put_right_counts_no_more_when_the_decision_is_revoked(environment: Running, firm: str) -> None:
+    open_case(environment)
+    decide(environment)
+    act(environment, "OrderCorrection", correction_id="k1", what="x", until=LATER)
+    for _ in range(2):
+        act(environment, "ReportCorrection", correction_id="k1", report="done")
+        act(environment, "AcceptCorrection", correction_id="k1", finding="it leaks", rejected=True)
+    assert record(environment, firm).standing.score == 65
+    environment.fire("WithdrawCase", pb.WithdrawCaseRequest(case_id="c1", reason="the wrong firm"))
+    assert record(environment, firm).standing.score == 100
+
+
 def test_a_decision_that_is_barred_takes_none_away_that_stands(environment: Running, firm: str) -> None:
     open_case(environment)
     act(environment, "RevokeDecision", decision_id="d8", reason="undone")
@@ -205,9 +217,16 @@ def test_those_come_first_that_are_due_first_each_with_its_reasons(environment: 
     assert [one.firm_id for one in listed] == [other]
     with pytest.raises(Forbidden):
         environment.fire("ListInspectionsDue", pb.ListInspectionsDueRequest(district_id="xihu"), district="gongshu")
+    assert due(environment, district_id="gong") == []
     first = environment.fire("ListInspectionsDue", pb.ListInspectionsDueRequest(page_size=1))
     rest = environment.fire("ListInspectionsDue", pb.ListInspectionsDueRequest(page_size=1, page_token=first.next_page_token))
     assert [page.firms[0].firm_id for page in (first, rest)] == [firm, other]
+
+
+def test_a_district_whose_name_begins_as_another_one_sees_none_of_it(environment: Running) -> None:
+    admit(environment, district_id="west/inner")
+    assert len(due(environment, district_id="west/inner")) == 1
+    assert due(environment, district_id="west") == []
 
 
 def test_a_firm_whose_last_source_is_closed_is_listed_no_more(environment: Running, firm: str) -> None:
