@@ -11,6 +11,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.mesh.events import Heard
+from citybrain.services.environment import places
 
 SOURCE_EVENTS = (
     ev.SourceAdmitted,
@@ -34,9 +35,11 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """A source that is, or was, in a cell of the map."""
+    """A source that is, or was, in a cell of the map, and where there."""
 
     source_id: str
+    longitude: float
+    latitude: float
 
 
 def source_key(event: Heard) -> str:
@@ -127,4 +130,10 @@ def cell_key(event: Heard) -> str:
 def in_cell(row: CellRow | None, event: Heard) -> CellRow | None:
     """The source, which stays in the cells where it was: who reads asks where it is now."""
     assert isinstance(event.data, ev.SourceAdmitted)
-    return CellRow(event.data.source.source_id)
+    one = event.data.source
+    return CellRow(one.source_id, one.place.longitude, one.place.latitude)
+
+
+def apart_m(row: CellRow, place: pb.Place) -> float:
+    """How far a source is, or was, from a place, in metres."""
+    return places.apart_m(pb.Place(longitude=row.longitude, latitude=row.latitude), place)

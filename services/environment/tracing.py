@@ -62,6 +62,8 @@ TELL_APART = 100.0
 _HEIGHTS_M = (5.0, 15.0, 30.0, 60.0, 100.0)
 _AROUND_M = 3000.0
 _STEPS = 90
+# So many numbers an array has at most; more of them take memory and no less time.
+_AT_ONCE = 200_000
 _BEST = 6
 
 
@@ -259,8 +261,14 @@ def _free(problem: _Problem) -> Spot:
         one.ravel() for one in np.meshgrid(np.arange(low_e, high_e + step, step), np.arange(low_n, high_n + step, step))
     )
     tried: list[tuple[float, float, float, float]] = []
+    parts = math.ceil(east.size * problem.value.size / _AT_ONCE)
     for height in _HEIGHTS_M:
-        left, _ = problem.unexplained(problem.given(east, north, np.full_like(east, height)))
+        left = np.concatenate(
+            [
+                problem.unexplained(problem.given(e, n, np.full_like(e, height)))[0]
+                for e, n in zip(np.array_split(east, parts), np.array_split(north, parts), strict=True)
+            ]
+        )
         best = np.argsort(left, kind="stable")[:_BEST]
         tried += [(float(left[n]), float(east[n]), float(north[n]), height) for n in best]
     tried.sort()

@@ -278,6 +278,22 @@ def test_the_call_finds_the_place_of_a_source_that_nobody_registered(environment
     assert found.place_rate_g_s > 0 and "no registered stack" in found.statement
 
 
+def test_of_many_sources_in_a_quarter_the_nearest_are_candidates(environment: Running) -> None:
+    # They are in one cell of the map as the one that did it, and by id before it.
+    for first in range(0, 600, 50):
+        events: list[Any] = []
+        for n in range(first, first + 50):
+            place = places.at_metres(MIDDLE, -2800 - 2 * n, 60)
+            source = pb.Source(source_id=f"a{n:04d}", place=place, district_id="xihu", stack_height_m=30)
+            events += [ev.SourceAdmitted(source=source), ev.SourceStarted(source_id=source.source_id)]
+        environment.tell(*events)
+    admit(environment, "guilty", places.at_metres(MIDDLE, -500, 60))
+    start(environment, "guilty")
+    environment.rest()
+    found = trace(environment, polluted(environment, -500, 60))
+    assert (found.sources[0].source_id, found.sources[0].found) == ("guilty", True)
+
+
 def test_means_of_an_hour_are_not_traced(environment: Running) -> None:
     one = station("slow", MIDDLE.longitude, MIDDLE.latitude, quantities=(SO2,), interval_s=901)
     environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
