@@ -30,6 +30,9 @@ GOOD_ENOUGH = 0.9
 On days of chance four numbers were up to 6 % better by luck.
 """
 
+FIRST_HOUR = 12
+"""What was measured from this hour of the last day on is used."""
+
 _LEAST = 4
 """Of the last 6 hours so many must be there; of the last 12 twice as many."""
 
@@ -74,7 +77,7 @@ def _features(days: Sequence[Day], n: int) -> tuple[float, ...] | None:
     """What a forecast of day n + 1 is made of."""
     last, before = days[n], days[n - 1]
     evening = [last.hours[hour] for hour in range(18, 24) if hour in last.hours]
-    half = [last.hours[hour] for hour in range(12, 24) if hour in last.hours]
+    half = [last.hours[hour] for hour in range(FIRST_HOUR, 24) if hour in last.hours]
     if last.index is None or before.index is None or len(evening) < _LEAST or len(half) < 2 * _LEAST:
         return None
     return float(last.index), float(before.index), float(np.mean(evening)), float(np.mean(half))

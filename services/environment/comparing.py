@@ -25,7 +25,12 @@ class Compared:
 
 def evolve(compared: Compared, event: Message) -> Compared:
     """What is known after an event."""
-    return Compared(event.bias) if isinstance(event, ev.BiasEstimated) else compared
+    match event:
+        case ev.BiasEstimated():
+            return Compared(event.bias)
+        case ev.BiasRetracted():
+            return Compared()
+    return compared
 
 
 def estimated(quantity: str, stations: Mapping[str, pb.Station], hours: Mapping[str, station_bias.Hours]) -> list[pb.Bias]:
@@ -68,6 +73,24 @@ def compare(compared: Compared, bias: pb.Bias, place: pb.Place, now: int) -> lis
             )
         )  # fmt: skip
     return events
+
+
+def key(bias: pb.Bias) -> str:
+    """The key of the estimate of a quantity at a station."""
+    return f"{bias.station_id}.{quantities.name(bias.quantity).lower()}"
+
+
+def retract(compared: Compared, now: int) -> list[Message]:
+    """Takes an estimate back that rests on nothing any more."""
+    bias = compared.bias
+    if bias is None:
+        return []
+    reason = f"in the last {DAYS} days it had too few hours or neighbours to be compared"
+    return [
+        ev.BiasRetracted(
+            station_id=bias.station_id, quantity=bias.quantity, reason=reason, at=timestamp(now), district_id=bias.district_id
+        )
+    ]  # fmt: skip
 
 
 def hours_of(rows: list[pb.StationHour], quantity: pb.Quantity, since: int) -> dict[int, float]:

@@ -248,9 +248,9 @@ def judge(board: Board, exceedance_id: str, now: int, last_above: int) -> list[M
         return [ev.ExceedanceRetracted(reason=reason, verified=spot.verified, **whose)]
     if not spot.verified and _confirmed(spot):
         return [_verified(spot)]
-    if spot.state == pb.EXCEEDANCE_STATE_SUSPECTED:
-        if now > microseconds(spot.suspected.suspected_at) + SECOND_SENSOR_US:
-            return _unverified(spot, now)
+    waited = now - microseconds(spot.suspected.suspected_at) > SECOND_SENSOR_US
+    if spot.state == pb.EXCEEDANCE_STATE_SUSPECTED and waited:
+        return _unverified(spot, now)
     newest = max((microseconds(one.measured_at) for one in spot.readings.values()), default=0)
     if spot.state == pb.EXCEEDANCE_STATE_VERIFIED and now - max(last_above, newest) >= ENDS_US:
         return [ev.ExceedanceEnded(last_at=timestamp(max(last_above, newest)), **whose)]

@@ -10,7 +10,9 @@ from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
-from citybrain.services.environment import air_quality_index, aqi_forecast
+from citybrain.mesh.events import microseconds
+from citybrain.services.environment import air_quality_index, aqi_forecast, hours
+from citybrain.services.environment.aqi_forecast import FIRST_HOUR
 
 KEPT_DAYS = 120
 """So many days are learned from."""
@@ -63,6 +65,20 @@ def retract(told: Told, station_id: str, district_id: str, day: str, reason: str
     if told.forecast is None or told.forecast.day != day:
         return []
     return [ev.ForecastRetracted(station_id=station_id, day=day, reason=reason, district_id=district_id)]
+
+
+def take_back(told: Told, event: ev.AirQualityRetracted) -> list[Message]:
+    """What was published of an hour or of a day holds no more, nor does the forecast that rests on it.
+
+    A forecast rests on the index of the two days before its day, and on the hours of the later half of the last one.
+    """
+    day, hour = hours.day_and_hour(microseconds(getattr(event, "from")))
+    next_day = following(day)
+    resting = (next_day, following(next_day)) if event.period == pb.PERIOD_DAY else (next_day,) if hour >= FIRST_HOUR else ()
+    if told.forecast is None or told.forecast.day not in resting:
+        return []
+    reason = f"the air quality of {day} was computed anew"
+    return retract(told, event.station_id, event.district_id, told.forecast.day, reason)
 
 
 def standing(told: Told, station_id: str, today: str) -> pb.Forecast:

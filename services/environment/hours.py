@@ -1,13 +1,14 @@
 """A day of a station, hour by hour: what was measured, and the air quality or class of water that follows. Pure.
 
-A sensor has one value a minute: of several readings in one minute the last one counts, and a sensor that measures more often
-sends its mean. So the same reading again changes nothing, another value for the same minute corrects it, and late ones are put
-in their place. Whatever changes has the hour computed anew, and the day too where that was published. What was published
-before and holds no more is retracted.
+A sensor has one value a minute: of several readings in one minute the last one counts, whenever it comes, and a sensor that
+measures more often sends its mean. So the same reading again changes nothing, another value for the same minute corrects it,
+and late ones are put in their place. Whatever changes has the hour computed anew, and the day too where that was published.
+What was published before and holds no more is retracted.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,8 +35,8 @@ ENOUGH = 0.75
 
 HANGZHOU = timezone(timedelta(hours=8), "Hangzhou")
 
-Values = Mapping[str, Mapping[int, float]]
-"""Sensor → minute of the hour → value."""
+Values = Mapping[str, Mapping[int, tuple[int, float]]]
+"""Sensor → minute of the hour → when it was measured (microseconds since 1970), and the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,18 @@ def measure(day: Day, station: pb.Station, start: int, values: Values, *, over: 
     sensors = {sensor.sensor_id: sensor for sensor in station.sensors}
     merged = dict(hour.sensors)
     for sensor_id, new in values.items():
-        known = hour.sensors.get(sensor_id)
-        before = dict(zip(known.minutes, known.values, strict=True)) if known is not None else {}
-        minutes = {**before, **new}
-        if minutes == before or sensor_id not in sensors:
+        if sensor_id not in sensors:
             continue
-        sensor, order = sensors[sensor_id], sorted(minutes)
+        sensor = sensors[sensor_id]
+        before = _minutes(hour.sensors.get(sensor_id), sensor.quantity)
+        seconds = {minute: (at % MINUTE_US // 1_000_000, value) for minute, (at, value) in new.items()}
+        minutes = {**before, **{minute: one for minute, one in seconds.items() if one[0] >= before.get(minute, (0, 0.0))[0]}}
+        if minutes == before:
+            continue
+        order = sorted(minutes)
         merged[sensor_id] = ev.SensorHour(
-            sensor_id=sensor_id, quantity=sensor.quantity, interval_s=sensor.interval_s or 60, minutes=order,
-            values=[minutes[minute] for minute in order],
+            sensor_id=sensor_id, quantity=sensor.quantity, interval_s=sensor.interval_s, minutes=order,
+            values=[minutes[minute][1] for minute in order], seconds=[minutes[minute][0] for minute in order],
         )  # fmt: skip
     if merged == hour.sensors:
         return []
@@ -136,6 +140,13 @@ def measure(day: Day, station: pb.Station, start: int, values: Values, *, over: 
     elif station.medium == pb.MEDIUM_WATER:
         events += _water_of_hour(hour, measured, station)
     return events
+
+
+def _minutes(known: ev.SensorHour | None, quantity: pb.Quantity) -> dict[int, tuple[int, float]]:
+    """What a sensor has measured so far, by minute, with the second. What it measured as something else is not of this."""
+    if known is None or known.quantity != quantity:
+        return {}
+    return dict(zip(known.minutes, zip(known.seconds, known.values, strict=True), strict=True))
 
 
 def _air_of_hour(hour: Hour, measured: ev.HourMeasured) -> list[Message]:
@@ -232,8 +243,7 @@ def means(sensors: Iterable[ev.SensorHour], medium: pb.Medium) -> list[pb.Hourly
     """
     by_quantity: dict[pb.Quantity, list[tuple[float, float]]] = {}
     for sensor in sensors:
-        covered = min(1.0, len(sensor.minutes) * max(60, sensor.interval_s) / 3600)
-        by_quantity.setdefault(sensor.quantity, []).append((covered, mean(sensor.quantity, sensor.values)))
+        by_quantity.setdefault(sensor.quantity, []).append((_covered(sensor), mean(sensor.quantity, sensor.values)))
     found = []
     for quantity in sorted(by_quantity):
         known = by_quantity[quantity]
@@ -245,6 +255,13 @@ def means(sensors: Iterable[ev.SensorHour], medium: pb.Medium) -> list[pb.Hourly
             )
         )  # fmt: skip
     return found
+
+
+def _covered(sensor: ev.SensorHour) -> float:
+    """Which part of an hour the values of a sensor stand for: each until the next one, and no longer than its time."""
+    stands = max(1.0, sensor.interval_s / 60)
+    between = (min(stands, later - earlier) for earlier, later in itertools.pairwise(sensor.minutes))
+    return min(1.0, (sum(between) + stands) / 60)
 
 
 def mean(quantity: pb.Quantity, values: Sequence[float]) -> float:

@@ -220,7 +220,7 @@ class EnvironmentService(Service):
         for station_id in sorted(measured.states):
             station = known.get(station_id) or self.stations.load(station_id).station
             if station is not None:
-                self._measure(station, measured.start, telemetry.plain(measured.states[station_id]))
+                self._measure(station, measured.start, measured.states[station_id])
 
     @at("00:20")
     def close_days(self) -> None:
@@ -379,14 +379,21 @@ class EnvironmentService(Service):
         return self.lives.handle(source_id, decide, lambda after, _: after)
 
     def _sources_around(self, place: pb.Place) -> list[pb.Source]:
-        """The sources that may be at work around a place, by the index of cells."""
-        found: dict[str, pb.Source] = {}
+        """The sources that are at work around a place: by the index of cells, the nearest first, as many as are traced."""
+        near: list[tuple[float, str]] = []
         for prefix in source_views.cells_around(place, 3):
-            for key, cell in self.source_cells.scan(prefix, SCANNED):
-                row = self.source_list.get(cell.source_id) if key.startswith(prefix) else None
-                if row is not None and row.at_work not in NOT_AT_WORK:
-                    found[cell.source_id] = source_views.read_source(row)
-        return [found[source_id] for source_id in sorted(found)]
+            last = prefix
+            while rows := [one for one in self.source_cells.scan(last, SCANNED) if one[0].startswith(prefix)]:
+                near += [(source_views.apart_m(row, place), row.source_id) for _, row in rows]
+                last = rows[-1][0]
+        found: dict[str, pb.Source] = {}
+        for _, source_id in sorted(near):
+            row = self.source_list.get(source_id)
+            if row is not None and row.at_work not in NOT_AT_WORK:
+                found[source_id] = source_views.read_source(row)
+            if len(found) == traced.MOST_CANDIDATES:
+                break
+        return list(found.values())
 
     def _permits(self, known: Iterable[pb.Station]) -> dict[str, pb.Permit]:
         """The permits of the sources whose stacks are measured."""
@@ -555,11 +562,16 @@ class EnvironmentService(Service):
         since = now - comparing.DAYS * hours.DAY_US
         of_air = {key: one for key, one in known.items() if one.medium == pb.MEDIUM_AIR}
         rows = {key: self._hours_of(key, comparing.DAYS * 24 + 2) for key in sorted(of_air)}
+        estimated: set[str] = set()
         for name in air_quality_index.POLLUTANTS:
             by_station = {key: comparing.hours_of(one, quantities.numbered(name), since) for key, one in rows.items()}
             for bias in off_loop(comparing.estimated, name, of_air, by_station):
                 compare = partial(comparing.compare, bias=bias, place=of_air[bias.station_id].place, now=now)
-                self.biases.handle(f"{bias.station_id}.{name.lower()}", compare, lambda after, _: after)
+                self.biases.handle(comparing.key(bias), compare, lambda after, _: after)
+                estimated.add(comparing.key(bias))
+        for one in self.bias_list.derived(views.farthest_first):
+            if (key := comparing.key(views.read_bias(one))) not in estimated:
+                self.biases.handle(key, partial(comparing.retract, now=now), lambda after, _: after)
 
     @rpc
     def GetForecast(self, request: pb.GetForecastRequest) -> pb.GetForecastResponse:
@@ -583,15 +595,9 @@ class EnvironmentService(Service):
     @subscribe(ev.AirQualityRetracted)
     def take_forecast_back(self, event: Heard) -> None:
         """A forecast that rests on a day which was computed anew is taken back."""
-        data: Any = event.data
-        if data.period == pb.PERIOD_DAY:
-            day, _ = hours.day_and_hour(views.begins(data))
-            reason = f"the air quality of {day} was computed anew"
-            retract = partial(
-                forecasts.retract, station_id=data.station_id, district_id=data.district_id, day=forecasts.following(day),
-                reason=reason,
-            )  # fmt: skip
-            self.forecasts.handle(data.station_id, retract, lambda after, _: after)
+        data = event.data
+        assert isinstance(data, ev.AirQualityRetracted)
+        self.forecasts.handle(data.station_id, partial(forecasts.take_back, event=data), lambda after, _: after)
 
     def _forecast(self, stations: Mapping[str, pb.Station]) -> None:
         today, _ = hours.day_and_hour(self.clock.now())
@@ -773,7 +779,7 @@ class EnvironmentService(Service):
             key = one.key, one.at - one.at % hours.HOUR_US
             found[key] = telemetry.fold(found.get(key), one.value)
         for (station_id, start), values in sorted(found.items()):
-            self._measure(known[station_id], start, telemetry.plain(values))
+            self._measure(known[station_id], start, values)
 
     def _measure(self, station: pb.Station, start: int, values: hours.Values) -> None:
         day, _ = hours.day_and_hour(start)

@@ -9,7 +9,7 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, NotFound, listed
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, listed
 from citybrain.services.environment import places, quantities
 
 
@@ -31,10 +31,17 @@ def district_of(state: StationState) -> str:
 
 
 def register(state: StationState, request: pb.RegisterStationRequest) -> list[Message]:
-    """Makes a station known, or changes it. BadRequest: it cannot be there, or has sensors that it cannot have."""
+    """Makes a station known, or changes it.
+
+    AlreadyDifferent: it is of another medium, so that nothing that it has measured would fit. BadRequest: it cannot be there,
+    or has sensors that it cannot have.
+    """
     station = request.station
     if state.station == station:
         return []
+    if state.station is not None and state.station.medium != station.medium:
+        problem = f"station {station.station_id} is of {_medium(state.station)} already: another one has another id"
+        raise AlreadyDifferent(problem, "OTHER_MEDIUM")
     wrong = [("station.place", problem)] if (problem := places.problem(station.place)) else []
     known: set[str] = set()
     for number, sensor in enumerate(station.sensors):
@@ -43,11 +50,14 @@ def register(state: StationState, request: pb.RegisterStationRequest) -> list[Me
             wrong.append((f"{field}.sensor_id", "is the id of another sensor of the station too"))
         known.add(sensor.sensor_id)
         if sensor.quantity not in quantities.MEASURED[station.medium]:
-            medium = pb.Medium.Name(station.medium).removeprefix("MEDIUM_").lower()
-            wrong.append((f"{field}.quantity", f"is not measured in {medium}"))
+            wrong.append((f"{field}.quantity", f"is not measured in {_medium(station)}"))
     if wrong:
         raise BadRequest(wrong)
     return [ev.StationRegistered(station=station, district_id=station.district_id)]
+
+
+def _medium(station: pb.Station) -> str:
+    return pb.Medium.Name(station.medium).removeprefix("MEDIUM_").lower()
 
 
 def existing(state: StationState, station_id: str) -> pb.Station:

@@ -28,6 +28,9 @@ MOST_STATIONS = 100
 BEFORE = 12
 """So many steps before the first one of an exceedance are kept too: an hour."""
 
+MOST_REMEMBERED = 60
+"""So many steps of an exceedance are remembered, from the first one on: what is traced and what is evidence is of these."""
+
 WIND = (pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION)
 
 Step = tuple[int, Sequence[ev.StationMean]]
@@ -38,10 +41,12 @@ Step = tuple[int, Sequence[ev.StationMean]]
 class Followed:
     """An exceedance as it was followed.
 
-    `last_above`: until when a sensor read above the limit, in microseconds; 0: nothing was kept yet.
+    `steps`: the first ones of those that were kept. `until`: when the newest began, in microseconds; below 0: none was kept
+    yet. `last_above`: until when a sensor read above the limit; 0: none has in what was kept.
     """
 
     steps: tuple[ev.SurroundingsMeasured, ...] = ()
+    until: int = -1
     last_above: int = 0
     trace: pb.Trace | None = None
 
@@ -49,9 +54,10 @@ class Followed:
 def evolve(followed: Followed, event: Message) -> Followed:
     """What is known after an event."""
     if isinstance(event, ev.SurroundingsMeasured):
-        end = microseconds(getattr(event, "from")) + SURROUNDINGS_S * 1_000_000
-        last = max(followed.last_above, end) if event.above else followed.last_above
-        return replace(followed, steps=(*followed.steps, event), last_above=last)
+        begun = microseconds(getattr(event, "from"))
+        last = begun + SURROUNDINGS_S * 1_000_000 if event.above else followed.last_above
+        steps = followed.steps if len(followed.steps) >= MOST_REMEMBERED else (*followed.steps, event)
+        return replace(followed, steps=steps, until=begun, last_above=last)
     if isinstance(event, ev.SourceTraced):
         return replace(followed, trace=event.trace)
     return followed
@@ -73,7 +79,7 @@ def means(states: Mapping[str, Values], stations: Mapping[str, pb.Station]) -> l
         found += [
             ev.StationMean(
                 station_id=station_id, quantity=quantity, value=hours.mean(quantity, values), readings=len(values),
-                place=station.place, interval_s=slowest[quantity],
+                place=station.place, interval_s=slowest[quantity], medium=station.medium,
             )
             for quantity, values in sorted(by_quantity.items())
         ]  # fmt: skip
@@ -81,18 +87,17 @@ def means(states: Mapping[str, Values], stations: Mapping[str, pb.Station]) -> l
 
 
 def follow(followed: Followed, spot: Spot, steps: Iterable[Step]) -> list[Message]:
-    """Keeps steps around an exceedance, each once."""
+    """Keeps steps around an exceedance, each once. `steps`: in the order of time."""
     suspected = spot.suspected
-    known = {microseconds(getattr(step, "from")) for step in followed.steps}
     kept: list[Message] = []
     for start, measured in steps:
         near = sorted(
             (metres, number)
             for number, one in enumerate(measured)
-            if one.quantity in (suspected.quantity, *WIND)
+            if (one.quantity in WIND or (one.quantity == suspected.quantity and one.medium == suspected.medium))
             and (metres := places.apart_m(suspected.place, one.place)) <= AROUND_M
         )
-        if not near or start in known:
+        if not near or start <= followed.until:
             continue
         stations = list(dict.fromkeys(measured[number].station_id for _, number in near))[:MOST_STATIONS]
         around = [measured[number] for _, number in near if measured[number].station_id in stations]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
@@ -54,11 +54,6 @@ def fold(values: Values | None, one: Measured) -> Values:
     if known is None or one.at >= known[0]:
         minutes[minute] = (one.at, one.value)
     return values
-
-
-def plain(values: Values) -> Mapping[str, Mapping[int, float]]:
-    """The values without their moments."""
-    return {sensor: {minute: value for minute, (_, value) in minutes.items()} for sensor, minutes in values.items()}
 
 
 def is_late(at: int, now: int) -> bool:

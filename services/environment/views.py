@@ -28,7 +28,7 @@ HOUR_EVENTS = (
 )
 AIR_EVENTS = (ev.AirQualityPublished, ev.AirQualityRetracted)
 DAY_EVENTS = AIR_EVENTS
-BIAS_EVENTS = (ev.BiasEstimated,)
+BIAS_EVENTS = (ev.BiasEstimated, ev.BiasRetracted)
 EXCEEDANCE_EVENTS = (
     ev.ExceedanceSuspected,
     ev.ExceedanceSupported,
@@ -212,13 +212,15 @@ def day(row: DayRow | None, event: Heard) -> DayRow | None:
 
 def bias_key(event: Heard) -> str:
     """The station and the quantity."""
-    assert isinstance(event.data, ev.BiasEstimated)
-    return f"{hour_prefix(event.data.bias.station_id)}{event.data.bias.quantity}"
+    data: Any = event.data
+    one = data if isinstance(data, ev.BiasRetracted) else data.bias
+    return f"{hour_prefix(one.station_id)}{one.quantity}"
 
 
 def bias(row: BiasRow | None, event: Heard) -> BiasRow | None:
-    """The newest estimate."""
-    assert isinstance(event.data, ev.BiasEstimated)
+    """The newest estimate, while it stands."""
+    if not isinstance(event.data, ev.BiasEstimated):
+        return None
     found = event.data.bias
     relative = abs(found.bias) / found.level if found.level > 0 else 0.0
     return BiasRow(round(relative, 6), bias_key(event), MessageToDict(found))

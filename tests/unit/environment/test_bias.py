@@ -119,6 +119,30 @@ def test_a_station_that_is_not_believed_yet_is_not_asked_for_again_until_it_was_
     assert "its clock seems to be off by 5 hours" in event.reason  # type: ignore[attr-defined]
 
 
+def test_an_estimate_that_nothing_supports_any_more_is_retracted(environment: Running) -> None:
+    for n, name in enumerate(NAMES):
+        one = station(name, 120.15 + n * 0.01, quantities=(PM, pb.QUANTITY_SO2))
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    environment.rest()
+    at = now(environment)
+    for name, values in hours_of(30, c1=lambda air, hour: air[hour] * 2).items():
+        send(environment, *(reading(PM, value, at - hour * HOUR, name) for hour, value in values.items()))
+    environment.rest()
+    environment.fire("compare_stations")
+    environment.rest()
+    assert len(environment.events(ev.BiasEstimated)) == 5
+    # A week later nobody has measured anything.
+    environment.advance(8 * 24 * HOUR)
+    environment.rest()
+    for _ in range(2):
+        environment.fire("compare_stations")
+        environment.rest()
+    assert not environment.fire("ListBiases", pb.ListBiasesRequest()).biases
+    gone: list[Any] = [event.data for event in environment.events(ev.BiasRetracted)]
+    assert sorted((one.station_id, one.quantity) for one in gone) == [(name, PM) for name in NAMES]
+    assert gone[0].reason == "in the last 7 days it had too few hours or neighbours to be compared"
+
+
 def test_hours_that_are_not_covered_are_not_compared() -> None:
     def hour(covered: float) -> pb.StationHour:
         told: dict[str, Any] = {"from": {"seconds": 7200}}

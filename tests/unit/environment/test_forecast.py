@@ -138,6 +138,27 @@ def test_a_forecast_is_published_with_its_score_and_taken_back_when_yesterday_is
     assert len(environment.events(ev.ForecastPublished)) == 2
 
 
+@pytest.mark.parametrize(
+    ("days_before", "hour", "holds"),
+    # The index of the last two days and the hours of the last half day are what it rests on.
+    [(1, None, False), (2, None, False), (3, None, True), (1, 12, False), (1, 11, True), (2, 20, True)],
+)
+def test_a_forecast_is_taken_back_when_anything_that_it_rests_on_is_computed_anew(
+    days_before: int, hour: int | None, holds: bool
+) -> None:
+    today = "2026-01-05"
+    begins = hours.beginning(today) - days_before * hours.DAY_US + (hour or 0) * hours.HOUR_US
+    told = forecasts.Told(pb.Forecast(station_id="a1", day=today))
+    from_: dict[str, Any] = {"from": moment(begins / 1e6)}
+    event = ev.AirQualityRetracted(
+        station_id="a1", period=pb.PERIOD_DAY if hour is None else pb.PERIOD_HOUR, district_id="xihu", **from_
+    )
+    assert (forecasts.take_back(told, event) == []) is holds
+    # Of another day than today's nothing was said.
+    assert forecasts.take_back(forecasts.Told(pb.Forecast(station_id="a1", day="2026-01-09")), event) == []
+    assert forecasts.take_back(forecasts.Told(), event) == []
+
+
 def test_the_forecast_of_a_day_is_told_while_it_is_that_day(environment: Running) -> None:
     play(environment, drifting(45))
     environment.fire("forecast_day")

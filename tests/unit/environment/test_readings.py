@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import pytest
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 
-from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound
 from citybrain.mesh.testing import Running
 from citybrain.services.environment import hours, telemetry
 from tests.unit.environment.conftest import AIR, DAY, HOUR, moment, now, reading, send, station, to_the_hour
@@ -205,9 +206,50 @@ def test_a_reading_whose_hour_is_just_being_computed_is_put_into_it_at_once() ->
 
 
 def test_values_of_a_sensor_that_the_station_has_no_more_are_left_out() -> None:
-    assert hours.measure(hours.Day(), station(), 0, {"gone": {0: 1.0}}, over=False) == []
-    (measured, _) = hours.measure(hours.Day(), station(), 0, {"gone": {0: 1.0}, "pm2_5": {0: 1.0}}, over=False)
+    assert hours.measure(hours.Day(), station(), 0, {"gone": {0: (0, 1.0)}}, over=False) == []
+    (measured, _) = hours.measure(hours.Day(), station(), 0, {"gone": {0: (0, 1.0)}, "pm2_5": {0: (0, 1.0)}}, over=False)
     assert [one.sensor_id for one in measured.sensors] == ["pm2_5"]  # type: ignore[attr-defined]
+
+
+def test_what_a_sensor_measured_as_another_quantity_is_not_mixed_with_what_it_measures_now() -> None:
+    def measured(day: hours.Day, quantity: pb.Quantity, minute: int, value: float) -> list[Any]:
+        one = station(quantities=(), interval_s=60)
+        one.sensors.append(pb.Sensor(sensor_id="x", quantity=quantity, interval_s=60))
+        return hours.measure(day, one, 0, {"x": {minute: (minute * 60_000_000, value)}}, over=False)
+
+    day = reduce(hours.evolve, measured(hours.Day(), SO2, 3, 300.0), hours.Day())
+    (event, *_) = measured(day, PM, 5, 20.0)
+    assert [(one.quantity, list(one.minutes), list(one.values)) for one in event.sensors] == [(PM, [5], [20.0])]
+
+
+def test_a_late_reading_that_was_measured_before_the_one_of_its_minute_changes_nothing(environment: Running) -> None:
+    at = now(environment)
+    environment.advance(60)
+    send(environment, reading(PM, 70, at + 50))
+    to_the_hour(environment, 400)
+    for seconds, value, counts in ((10, 10.0, 70.0), (50, 80.0, 80.0), (55, 90.0, 90.0)):
+        assert send(environment, reading(PM, value, at + seconds)).late == 1
+        (*_, event) = environment.events(ev.HourMeasured)
+        assert list(event.data.sensors[0].values) == [counts]  # type: ignore[attr-defined]
+
+
+def test_readings_that_come_thick_and_fast_cover_no_more_than_their_time() -> None:
+    def covered(interval_s: int, *minutes: int) -> float:
+        sensor = ev.SensorHour(quantity=PM, interval_s=interval_s, minutes=minutes, values=[1.0] * len(minutes))
+        return hours.means([sensor], pb.MEDIUM_AIR)[0].covered
+
+    # Twelve values of five minutes each are an hour, but not where they lie a minute apart: then they are 16 minutes.
+    assert covered(300, *range(0, 60, 5)) == 1
+    assert covered(300, *range(12)) == round(16 / 60, 4)
+    # A sensor that sends each half hour, or once, at whatever minute.
+    assert covered(1800, 10, 40) == covered(3600, 59) == 1
+    assert covered(1, *range(45)) == 0.75
+
+
+def test_a_station_keeps_its_medium(environment: Running) -> None:
+    with pytest.raises(AlreadyDifferent, match="is of air already: another one has another id"):
+        river = station(medium=pb.MEDIUM_WATER, quantities=[pb.QUANTITY_COD])
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
 
 
 # -- days ---------------------------------------------------------------------------------------------------------------------

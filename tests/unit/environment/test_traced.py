@@ -17,9 +17,14 @@ MIDDLE = pb.Place(longitude=120.15, latitude=30.25)
 FOUND = pb.Exceedance(exceedance_id="exc-1", medium=pb.MEDIUM_AIR, quantity=SO2, limit=500, place=MIDDLE, first_at=moment(6000))
 
 
-def mean(station: str, value: float, quantity: pb.Quantity = SO2, east_m: float = 0.0, interval_s: int = 300) -> ev.StationMean:
+def mean(
+    station: str, value: float, quantity: pb.Quantity = SO2, east_m: float = 0.0, interval_s: int = 300,
+    medium: pb.Medium = pb.MEDIUM_AIR,
+) -> ev.StationMean:  # fmt: skip
     place = places.at_metres(MIDDLE, east_m, 0)
-    return ev.StationMean(station_id=station, quantity=quantity, value=value, readings=1, place=place, interval_s=interval_s)
+    return ev.StationMean(
+        station_id=station, quantity=quantity, value=value, readings=1, place=place, interval_s=interval_s, medium=medium
+    )
 
 
 def step(seconds: int, *means: ev.StationMean) -> ev.SurroundingsMeasured:
@@ -30,18 +35,53 @@ def step(seconds: int, *means: ev.StationMean) -> ev.SurroundingsMeasured:
 WIND = (mean("w", 3, SPEED), mean("w", 270, FROM))
 
 
-def test_of_many_stations_the_nearest_are_kept() -> None:
-    reading = pb.SupportingReading(station_id="s0", value=700, measured_at=moment(6000))
-    suspected = ev.ExceedanceSuspected(
-        exceedance_id="exc-1", medium=pb.MEDIUM_AIR, quantity=SO2, limit=500, place=MIDDLE, reading=reading
+def suspected(medium: pb.Medium = pb.MEDIUM_AIR, quantity: pb.Quantity = SO2, limit: float = 500) -> exceedance.Spot:
+    """An exceedance that one sensor has read."""
+    reading = pb.SupportingReading(station_id="s0", value=limit + 200, measured_at=moment(6000))
+    event = ev.ExceedanceSuspected(
+        exceedance_id="exc-1", medium=medium, quantity=quantity, limit=limit, place=MIDDLE, reading=reading
     )
-    spot = exceedance.evolve(exceedance.Board(), suspected).spots["exc-1"]
+    return exceedance.evolve(exceedance.Board(), event).spots["exc-1"]
+
+
+def test_of_many_stations_the_nearest_are_kept() -> None:
+    spot = suspected()
     means = [mean(f"s{n}", 10, east_m=10 * n) for n in reversed(range(surroundings.MOST_STATIONS + 5))]
     (kept,) = surroundings.follow(surroundings.Followed(), spot, [(6_000_000_000, means)])
     stations = [one.station_id for one in kept.means]  # type: ignore[attr-defined]
     assert stations == [f"s{n}" for n in range(surroundings.MOST_STATIONS)]
     known = surroundings.evolve(surroundings.Followed(), kept)
     assert surroundings.follow(known, spot, [(6_000_000_000, means)]) == []
+
+
+def test_what_a_stack_emits_is_not_taken_for_what_is_in_the_air_around_it() -> None:
+    # 700 mg/m³ in a stack that is permitted them, and 20 µg/m³ in the air.
+    means = [mean("a", 20), mean("k", 700, medium=pb.MEDIUM_STACK), *WIND]
+    (kept,) = surroundings.follow(surroundings.Followed(), suspected(), [(6_000_000_000, means)])
+    found: Any = kept
+    assert [one.station_id for one in found.means] == ["a", "w", "w"] and not found.above
+    # Around a stack it is the other way round; lead in soil and in water are two things as well.
+    (kept,) = surroundings.follow(surroundings.Followed(), suspected(pb.MEDIUM_STACK), [(6_000_000_000, means)])
+    found = kept
+    assert [one.station_id for one in found.means] == ["k", "w", "w"] and found.above
+    lead = [mean("s", 300, pb.QUANTITY_LEAD, medium=pb.MEDIUM_SOIL), mean("r", 0.01, pb.QUANTITY_LEAD, medium=pb.MEDIUM_WATER)]
+    (kept,) = surroundings.follow(
+        surroundings.Followed(), suspected(pb.MEDIUM_WATER, pb.QUANTITY_LEAD, 0.05), [(6_000_000_000, lead)]
+    )
+    found = kept
+    assert [one.station_id for one in found.means] == ["r"] and not found.above
+
+
+def test_of_an_exceedance_that_goes_on_for_days_the_first_hours_are_remembered_and_each_step_is_kept_once() -> None:
+    followed, spot = surroundings.Followed(), suspected()
+    most = surroundings.MOST_REMEMBERED
+    for n in range(most + 50):
+        for _ in range(2):
+            for event in surroundings.follow(followed, spot, [(n * 300_000_000, [mean("a", 700)])]):
+                assert getattr(event, "from").seconds == n * 300
+                followed = surroundings.evolve(followed, event)
+    assert len(followed.steps) == most >= surroundings.BEFORE + traced.MOST_STEPS + 3
+    assert followed.last_above == (most + 50) * 300_000_000
 
 
 def test_it_is_traced_from_the_step_in_which_it_had_begun() -> None:
