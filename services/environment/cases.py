@@ -207,7 +207,7 @@ def _no_number(name: str) -> None:
 
 
 def open_case(
-    file: File, request: pb.OpenCaseRequest, source: pb.Source, proofs: Sequence[Proof], now: Timestamp
+    file: File, request: pb.OpenCaseRequest, now: Timestamp, source: pb.Source, proofs: Sequence[Proof]
 ) -> list[Message]:
     """Opens a case with its first evidence, once. Refused: it was withdrawn, perhaps before it came."""
     if file.withdrawn:
@@ -241,7 +241,7 @@ def withdraw(file: File, request: pb.WithdrawCaseRequest, now: Timestamp) -> lis
     ]  # fmt: skip
 
 
-def close(file: File, request: pb.CloseCaseRequest) -> list[Message]:
+def close(file: File, request: pb.CloseCaseRequest, _now: Timestamp) -> list[Message]:
     """Closes a case, once. Refused while a correction is ordered and not accepted."""
     if file.state == pb.CASE_STATE_CLOSED:
         return []

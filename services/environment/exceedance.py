@@ -11,7 +11,7 @@ exceedance that has ended belongs to that. Stations may have different limits (t
 reading belongs to an exceedance only where it is beyond the limit of that, too.
 
 How near another sensor must be, and after which time without a reading above the limit it has ended, are proposals of this
-project.
+project. It is long because readings, verdicts and what is retracted of them are decided on one board.
 """
 
 from __future__ import annotations

@@ -346,8 +346,8 @@ def water(name: str, target: pb.WaterClass, longitude: float, quantity: pb.Quant
 
 def test_a_reading_below_the_limit_of_an_exceedance_does_not_verify_it_though_it_is_above_its_own(environment: Running) -> None:
     cod, at = pb.QUANTITY_COD, now(environment)
-    for one in (water("w1", pb.WATER_CLASS_IV, 120.15), water("w2", pb.WATER_CLASS_II, NEAR)):
-        environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    for river in (water("w1", pb.WATER_CLASS_IV, 120.15), water("w2", pb.WATER_CLASS_II, NEAR)):
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
     environment.rest()
     # 30 is the limit of class IV, 15 that of class II.
     (one,) = send(environment, reading(cod, 31, at, "w1", unit=pb.UNIT_MG_L)).exceedance_ids
