@@ -10,7 +10,6 @@ from collections.abc import Callable
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
 from citybrain.environment.v1.events_pb2 import EnvironmentalCreditChanged
-from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,6 +17,7 @@ from citybrain.mesh import identifiers
 from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.ids import joined
+from citybrain.mesh.kept import Kept, unpacked
 from citybrain.mesh.long_streams import done
 from citybrain.mesh.service import (
     Caller,
@@ -51,7 +51,7 @@ class CreditService(Service):
     checks = Journal("checks")
     area_credit = Streams("area", areas.Area, areas.evolve, snapshot_every=500)
     standing = View(views.STANDING_EVENTS, views.subject_key, views.standing, row=views.StandingRow)
-    records = View(views.RECORD_EVENTS, views.record_key, views.record, row=views.RecordRow)
+    records = View(views.RECORD_EVENTS, views.record_key, views.record, row=Kept)
     asked = View(views.CHECK_EVENTS, views.check_key, views.check, row=views.CheckRow)
     indexes = View(views.INDEX_EVENTS, views.area_key, views.area, row=views.IndexRow)
     people = People()
@@ -224,7 +224,7 @@ class CreditService(Service):
         """The credit of districts and sectors, in pages."""
         rows = [(key, row) for key, row in self.indexes.scan() if row.warned or not request.warned]
         page, more = self.paging.page(request, rows, lambda one: (one[0],), default=100)
-        shown = [ParseDict(row.index, pb.CreditIndex()) for _, row in page]
+        shown = [unpacked(row.index, pb.CreditIndex) for _, row in page]
         return pb.ListCreditIndexesResponse(indexes=shown, next_page_token=more)
 
     @rpc
@@ -235,7 +235,7 @@ class CreditService(Service):
         page, more = self.paging.scan(request, self.indexes, default=100, prefix=prefix)
         shown = []
         for _, row in page:
-            index = ParseDict(row.index, pb.CreditIndex())
+            index = unpacked(row.index, pb.CreditIndex)
             count, bad = index.counts.subjects, sum(areas.worst_of(index.counts).values())
             shown.append(
                 pb.MapDistrict(
@@ -266,7 +266,7 @@ class CreditService(Service):
 
     def _warned(self) -> list[areas.AreaKey]:
         """Areas where a warning stands: also where no subject is left it is looked at again."""
-        shown = [ParseDict(row.index, pb.CreditIndex()) for _, row in self.indexes.scan() if row.warned]
+        shown = [unpacked(row.index, pb.CreditIndex) for _, row in self.indexes.scan() if row.warned]
         return [(one.subjects, one.kind, one.area) for one in shown]
 
     # -- what they share --------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from typing import Any
 
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
-from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
 from citybrain.mesh.ids import joined
+from citybrain.mesh.kept import Kept, packed, unpacked
 
 STANDING_EVENTS = (
     ev.SubjectRegistered,
@@ -67,13 +67,6 @@ class StandingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordRow:
-    """A record: JSON of the contract."""
-
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class CheckRow:
     """Somebody has asked. `at`: when (microseconds)."""
 
@@ -89,9 +82,9 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """The credit of an area: JSON of the contract."""
+    """The credit of an area: a packed message."""
 
-    index: dict[str, Any]
+    index: str
     warned: bool = False
 
 
@@ -176,15 +169,15 @@ def record_key(event: Heard) -> str:
     return joined(data.subject_id, _in_order(microseconds(data.record.recorded_at)), data.record.record_id)
 
 
-def record(row: RecordRow | None, event: Heard) -> RecordRow:
+def record(row: Kept | None, event: Heard) -> Kept:
     """The newest word on a record."""
     data: Any = event.data
-    return RecordRow(MessageToDict(data.record))
+    return Kept.of(data.record)
 
 
-def shown_record(row: RecordRow, now: int) -> pb.Record:
+def shown_record(row: Kept, now: int) -> pb.Record:
     """A record as callers see it: its term may be over."""
-    shown = ParseDict(row.record, pb.Record())
+    shown = row.read(pb.Record)
     if shown.state == pb.RECORD_STATE_STANDING and shown.HasField("until") and microseconds(shown.until) <= now:
         shown.state = pb.RECORD_STATE_EXPIRED
     return shown
@@ -249,12 +242,12 @@ def area(row: IndexRow | None, event: Heard) -> IndexRow | None:
     """The newest word on an area."""
     data = event.data
     if isinstance(data, ev.CreditIndexPublished):
-        return IndexRow(MessageToDict(data.index), data.index.HasField("warning"))
+        return IndexRow(packed(data.index), data.index.HasField("warning"))
     if row is None:
         return None
-    index = ParseDict(row.index, pb.CreditIndex())
+    index = unpacked(row.index, pb.CreditIndex)
     if isinstance(data, ev.CreditWarningRaised):
         index.warning.CopyFrom(data.warning)
     else:
         index.ClearField("warning")
-    return IndexRow(MessageToDict(index), index.HasField("warning"))
+    return IndexRow(packed(index), index.HasField("warning"))

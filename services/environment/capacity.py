@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
-from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import NotFound
-from citybrain.services.environment.source_views import SourceRow
+from citybrain.services.environment.source_views import SourceRow, read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def permitted(rows: Iterable[SourceRow]) -> Mapping[tuple[str, int], tuple[float
     for row in rows:
         if row.at_work == pb.SOURCE_STATE_CLOSED:
             continue
-        source = ParseDict(row.source, pb.Source())
+        source = read_source(row)
         for one in source.permit.pollutants:
             kg, sources = found.get((source.district_id, one.quantity), (0.0, 0))
             found[source.district_id, one.quantity] = (kg + one.kg_a_year, sources + 1)

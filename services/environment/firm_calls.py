@@ -11,6 +11,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.identifiers import uscc, uscc_problem
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Heard, View, rpc, subscribe
 from citybrain.services.environment import exceedance, firm_views, sources
 from citybrain.services.environment import firm_entries as firm_entries_
@@ -24,10 +25,10 @@ MOST_SOURCES = 100
 class FirmCalls(AccountCalls):
     """Firms."""
 
-    firm_entries = View(firm_views.NOTED_EVENTS, firm_views.entry_key, firm_views.entry, row=firm_views.EntryRow)
+    firm_entries = View(firm_views.NOTED_EVENTS, firm_views.entry_key, firm_views.entry, row=Kept)
     firm_sources = View(firm_views.ADMITTED_EVENTS, firm_views.own_key, firm_views.own, row=firm_views.OwnRow)
-    due_list = View(firm_views.DUE_EVENTS, firm_views.due_key, firm_views.due, row=firm_views.DueRow)
-    due_in_district = View(firm_views.DUE_EVENTS, firm_views.due_in_district_key, firm_views.due, row=firm_views.DueRow)
+    due_list = View(firm_views.DUE_EVENTS, firm_views.due_key, firm_views.due, row=Kept)
+    due_in_district = View(firm_views.DUE_EVENTS, firm_views.due_in_district_key, firm_views.due, row=Kept)
 
     @rpc
     def FindFirm(self, request: pb.FindFirmRequest) -> pb.FindFirmResponse:
@@ -46,7 +47,7 @@ class FirmCalls(AccountCalls):
         prefix = firm_views.prefix(request.firm_id)
         page, more = self.paging.scan(request, self.firm_entries, prefix=prefix)
         answer = pb.GetFirmRecordResponse(
-            standing=firm.show(known), next_page_token=more, entries=[firm_views.read_entry(row) for _, row in page],
+            standing=firm.show(known), next_page_token=more, entries=[row.read(pb.FirmEntry) for _, row in page],
             firm=pb.Firm(firm_id=request.firm_id, name=known.name),
         )  # fmt: skip
         if not request.page_token:
@@ -65,7 +66,7 @@ class FirmCalls(AccountCalls):
             page, more = self.paging.scan(request, self.due_in_district, default=50, prefix=firm_views.prefix(district))
         else:
             page, more = self.paging.scan(request, self.due_list, default=50)
-        return pb.ListInspectionsDueResponse(firms=[firm_views.read_due(row) for _, row in page], next_page_token=more)
+        return pb.ListInspectionsDueResponse(firms=[row.read(pb.InspectionDue) for _, row in page], next_page_token=more)
 
     @subscribe(*firm_entries_.EVENTS)
     def note_of_firm(self, event: Heard) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
-from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.mesh.events import Heard
 from citybrain.mesh.ids import joined
+from citybrain.mesh.kept import Kept
 
 NOTED_EVENTS = (ev.FirmNoted,)
 ADMITTED_EVENTS = (ev.SourceAdmitted,)
@@ -21,24 +19,10 @@ _LAST = 10**10
 
 
 @dataclass(frozen=True, slots=True)
-class EntryRow:
-    """Something that happened to a firm: JSON of the contract."""
-
-    entry: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class OwnRow:
     """A source of a firm."""
 
     source_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class DueRow:
-    """A firm that is to be inspected: JSON of the contract."""
-
-    due: dict[str, Any]
 
 
 def prefix(name: str) -> str:
@@ -51,15 +35,10 @@ def entry_key(event: Heard) -> str:
     return f"{prefix(event.data.firm_id)}{_LAST - event.stored.version:010d}"  # type: ignore[attr-defined]
 
 
-def entry(row: EntryRow | None, event: Heard) -> EntryRow | None:
+def entry(row: Kept | None, event: Heard) -> Kept | None:
     """What happened."""
     assert isinstance(event.data, ev.FirmNoted)
-    return EntryRow(MessageToDict(event.data.entry))
-
-
-def read_entry(row: EntryRow) -> pb.FirmEntry:
-    """A row as callers see it."""
-    return ParseDict(row.entry, pb.FirmEntry())
+    return Kept.of(event.data.entry)
 
 
 def own_key(event: Heard) -> str:
@@ -88,11 +67,6 @@ def due_in_district_key(event: Heard) -> str:
     return prefix(event.data.district_id) + due_key(event)  # type: ignore[attr-defined]
 
 
-def due(row: DueRow | None, event: Heard) -> DueRow | None:
+def due(row: Kept | None, event: Heard) -> Kept | None:
     """The firm, while it is listed."""
-    return DueRow(MessageToDict(event.data.due)) if isinstance(event.data, ev.InspectionListed) else None
-
-
-def read_due(row: DueRow) -> pb.InspectionDue:
-    """A row as callers see it."""
-    return ParseDict(row.due, pb.InspectionDue())
+    return Kept.of(event.data.due) if isinstance(event.data, ev.InspectionListed) else None

@@ -24,7 +24,7 @@ class OutlookCalls(CaseCalls):
     @rpc
     def ListBiases(self, request: pb.ListBiasesRequest) -> pb.ListBiasesResponse:
         """How far each station reads beside its neighbours, the farthest first, in pages."""
-        rows = [row for row in self.bias_list.derived(views.farthest_first) if not request.flagged or row.bias.get("flagged")]
+        rows = [row for row in self.bias_list.derived(views.farthest_first) if not request.flagged or row.flagged]
         page, more = self.paging.page(request, rows, views.place_of_bias)
         return pb.ListBiasesResponse(biases=[views.read_bias(row) for row in page], next_page_token=more)
 

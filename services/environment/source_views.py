@@ -8,9 +8,9 @@ from typing import Any
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
-from google.protobuf.json_format import MessageToDict, ParseDict
 
 from citybrain.mesh.events import Heard
+from citybrain.mesh.kept import packed, unpacked
 from citybrain.services.environment import places
 
 SOURCE_EVENTS = (
@@ -26,11 +26,16 @@ PLACE_EVENTS = (ev.SourceAdmitted,)
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source without the number of its firm: JSON of the contract. `at_work`: its state without measures."""
+    """A source without the number of its firm: a packed message, and what lists ask for.
+
+    `state`, `at_work`: with and without the measures that are ordered on it.
+    """
 
     id: str
+    district_id: str
+    state: int
     at_work: int
-    source: dict[str, Any]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def source(row: SourceRow | None, event: Heard) -> SourceRow | None:
         shown = pb.Source()
         shown.CopyFrom(data.source)
         if row is not None:
-            shown.measures_ids.extend(row.source.get("measuresIds", []))
+            shown.measures_ids.extend(read_source(row).measures_ids)
         at_work = row.at_work if row is not None else pb.SOURCE_STATE_ADMITTED
         return _source_row(shown, at_work)
     if row is None:
@@ -83,20 +88,19 @@ def _set(shown: pb.Source, measures: set[str]) -> None:
 
 
 def _source_row(shown: pb.Source, at_work: int) -> SourceRow:
-    name = pb.SourceState.Name(pb.SOURCE_STATE_STOPPED if shown.measures_ids else at_work)
-    return SourceRow(shown.source_id, at_work, {**MessageToDict(shown), "state": name})
+    state = pb.SOURCE_STATE_STOPPED if shown.measures_ids else at_work
+    shown.MergeFrom(pb.Source(state=pb.SourceState.Name(state)))
+    return SourceRow(shown.source_id, shown.district_id, shown.state, at_work, packed(shown))
 
 
 def read_source(row: SourceRow) -> pb.Source:
     """A row as callers see it."""
-    return ParseDict(row.source, pb.Source())
+    return unpacked(row.source, pb.Source)
 
 
 def source_is_asked_for(row: SourceRow, request: pb.ListSourcesRequest) -> bool:
     """Whether a list with this question shows it."""
-    return (not request.district_id or row.source["districtId"] == request.district_id) and (
-        not request.state or pb.SourceState.Value(row.source["state"]) == request.state
-    )
+    return request.district_id in ("", row.district_id) and request.state in (0, row.state)
 
 
 CELL_DEG = 0.05

@@ -9,6 +9,7 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Caller, Clock, Paging, Service, Streams, View, Window, at, rpc, window
 from citybrain.services.environment import hours, stations, telemetry, views
 
@@ -21,8 +22,8 @@ class StationCalls(Service):
 
     stations = Streams("station", stations.StationState, stations.evolve, district=stations.district_of)
     days = Streams("day", hours.Day, hours.evolve)
-    station_list = View(views.STATION_EVENTS, views.station_key, views.station, row=views.StationRow)
-    hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=views.HourRow)
+    station_list = View(views.STATION_EVENTS, views.station_key, views.station, row=Kept)
+    hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=Kept)
     air_now = View(views.AIR_EVENTS, views.air_key, views.air, row=views.AirRow)
     paging = Paging()
     clock = Clock()
@@ -57,7 +58,7 @@ class StationCalls(Service):
         stations.existing(self.stations.load(request.station_id), request.station_id)
         prefix = views.hour_prefix(request.station_id)
         page, more = self.paging.scan(request, self.hour_list, default=24, prefix=prefix)
-        return pb.ListStationHoursResponse(hours=[views.read_hour(row) for _, row in page], next_page_token=more)
+        return pb.ListStationHoursResponse(hours=[row.read(pb.StationHour) for _, row in page], next_page_token=more)
 
     @rpc
     def ListAirQuality(self, request: pb.ListAirQualityRequest) -> pb.ListAirQualityResponse:
@@ -137,7 +138,7 @@ class StationCalls(Service):
 
     def _hours_of(self, station_id: str, most: int) -> list[pb.StationHour]:
         prefix = views.hour_prefix(station_id)
-        return [views.read_hour(row) for key, row in self.hour_list.scan(prefix, most) if key.startswith(prefix)]
+        return [row.read(pb.StationHour) for key, row in self.hour_list.scan(prefix, most) if key.startswith(prefix)]
 
     def _now(self) -> Timestamp:
         return timestamp(self.clock.now())

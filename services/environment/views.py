@@ -11,10 +11,10 @@ from typing import Any
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
-from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.kept import Kept, packed, unpacked
 from citybrain.services.environment import exceedance as exceedances
 from citybrain.services.environment import hours
 
@@ -44,30 +44,16 @@ _LAST = 10**10
 
 
 @dataclass(frozen=True, slots=True)
-class StationRow:
-    """A station: JSON of the contract."""
-
-    station: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class HourRow:
-    """An hour of a station: JSON of the contract."""
-
-    hour: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class AirRow:
     """The newest hour of a station that has air quality.
 
-    `begins`: when it began, in microseconds. `air`: JSON of the contract.
+    `begins`: when it began, in microseconds. `air`: a packed message; empty: it was retracted.
     """
 
     station_id: str
     begins: int
     index: int
-    air: dict[str, Any]
+    air: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +67,27 @@ class DayRow:
 
 @dataclass(frozen=True, slots=True)
 class BiasRow:
-    """The bias of one quantity of a station: JSON of the contract."""
+    """The bias of one quantity of a station: a packed message. `relative`: as a part of what the neighbours read."""
 
     relative: float
     key: str
-    bias: dict[str, Any]
+    flagged: bool
+    bias: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExceedanceRow:
-    """An exceedance: JSON of the contract. `first`: when it was read first, in microseconds."""
+    """An exceedance: a packed message, and what lists ask for. `first`: when it was read first, in microseconds."""
 
     id: str
     first: int
-    exceedance: dict[str, Any]
+    state: int
+    district_id: str
+    exceedance: str
+
+
+def _exceedance_row(first: int, shown: pb.Exceedance) -> ExceedanceRow:
+    return ExceedanceRow(shown.exceedance_id, first, shown.state, shown.district_id, packed(shown))
 
 
 def station_key(event: Heard) -> str:
@@ -103,21 +96,16 @@ def station_key(event: Heard) -> str:
     return event.data.station.station_id
 
 
-def station(row: StationRow | None, event: Heard) -> StationRow | None:
+def station(row: Kept | None, event: Heard) -> Kept | None:
     """The station as it was registered last."""
     assert isinstance(event.data, ev.StationRegistered)
-    return StationRow(MessageToDict(event.data.station))
+    return Kept.of(event.data.station)
 
 
-def stations(rows: Iterable[StationRow]) -> dict[str, pb.Station]:
+def stations(rows: Iterable[Kept]) -> dict[str, pb.Station]:
     """All stations by their ids."""
-    found = [read_station(row) for row in rows]
+    found = [row.read(pb.Station) for row in rows]
     return {one.station_id: one for one in found}
-
-
-def read_station(row: StationRow) -> pb.Station:
-    """A row as callers see it."""
-    return ParseDict(row.station, pb.Station())
 
 
 def begins(event: Message) -> int:
@@ -138,7 +126,7 @@ def hour_key(event: Heard) -> str | None:
     return f"{hour_prefix(data.station_id)}{_LAST - begins(data) // 1_000_000:010d}"
 
 
-def hour(row: HourRow | None, event: Heard) -> HourRow | None:
+def hour(row: Kept | None, event: Heard) -> Kept | None:
     """The hour after an event."""
     data = event.data
     if isinstance(data, ev.HourMeasured):
@@ -147,15 +135,15 @@ def hour(row: HourRow | None, event: Heard) -> HourRow | None:
             **{"from": getattr(data, "from")},
         )  # fmt: skip
         if row is not None:
-            before = read_hour(row)
+            before = row.read(pb.StationHour)
             if before.HasField("air_quality"):
                 shown.air_quality.CopyFrom(before.air_quality)
             if before.HasField("water_quality"):
                 shown.water_quality.CopyFrom(before.water_quality)
-        return HourRow(MessageToDict(shown))
+        return Kept.of(shown)
     if row is None:
         return None
-    shown = read_hour(row)
+    shown = row.read(pb.StationHour)
     match data:
         case ev.AirQualityPublished():
             shown.air_quality.CopyFrom(data.air_quality)
@@ -165,12 +153,7 @@ def hour(row: HourRow | None, event: Heard) -> HourRow | None:
             shown.water_quality.CopyFrom(data.water_quality)
         case ev.WaterQualityRetracted():
             shown.ClearField("water_quality")
-    return HourRow(MessageToDict(shown))
-
-
-def read_hour(row: HourRow) -> pb.StationHour:
-    """A row as callers see it."""
-    return ParseDict(row.hour, pb.StationHour())
+    return Kept.of(shown)
 
 
 def air_key(event: Heard) -> str | None:
@@ -186,9 +169,9 @@ def air(row: AirRow | None, event: Heard) -> AirRow | None:
         return row
     if isinstance(data, ev.AirQualityPublished):
         quality = data.air_quality
-        return AirRow(data.station_id, begins(data), quality.index, MessageToDict(quality))
+        return AirRow(data.station_id, begins(data), quality.index, packed(quality))
     # Retracted, and nothing follows: the station has none until its next hour.
-    return replace(row, air={}, index=-1) if row is not None else None
+    return replace(row, air="", index=-1) if row is not None else None
 
 
 def day_key(event: Heard) -> str:
@@ -223,7 +206,7 @@ def bias(row: BiasRow | None, event: Heard) -> BiasRow | None:
         return None
     found = event.data.bias
     relative = abs(found.bias) / found.level if found.level > 0 else 0.0
-    return BiasRow(round(relative, 6), bias_key(event), MessageToDict(found))
+    return BiasRow(round(relative, 6), bias_key(event), found.flagged, packed(found))
 
 
 def farthest_first(rows: Iterable[BiasRow]) -> list[BiasRow]:
@@ -238,7 +221,7 @@ def place_of_bias(row: BiasRow) -> tuple[int | str, ...]:
 
 def read_bias(row: BiasRow) -> pb.Bias:
     """A row as callers see it."""
-    return ParseDict(row.bias, pb.Bias())
+    return unpacked(row.bias, pb.Bias)
 
 
 def worst_first(rows: Iterable[AirRow]) -> list[AirRow]:
@@ -255,7 +238,7 @@ def read_air(row: AirRow, station: pb.Station) -> pb.StationAir:
     """A row as callers see it."""
     shown = pb.StationAir(
         station_id=row.station_id, name=station.name, in_district=station.district_id,
-        air_quality=ParseDict(row.air, pb.AirQuality()), place=station.place,
+        air_quality=unpacked(row.air, pb.AirQuality), place=station.place,
     )  # fmt: skip
     getattr(shown, "from").FromMicroseconds(row.begins)
     return shown
@@ -272,7 +255,7 @@ def exceedance(row: ExceedanceRow | None, event: Heard) -> ExceedanceRow | None:
     if isinstance(data, ev.ExceedanceSuspected):
         board = exceedances.evolve(exceedances.Board(), data)
         shown = exceedances.show(board.spots[data.exceedance_id])
-        return ExceedanceRow(data.exceedance_id, microseconds(data.reading.measured_at), MessageToDict(shown))
+        return _exceedance_row(microseconds(data.reading.measured_at), shown)
     if row is None:
         return None
     shown = read_exceedance(row)
@@ -289,7 +272,7 @@ def exceedance(row: ExceedanceRow | None, event: Heard) -> ExceedanceRow | None:
             shown.state, shown.reason = pb.EXCEEDANCE_STATE_RETRACTED, data.reason
         case ev.ExceedanceEnded():
             shown.state = pb.EXCEEDANCE_STATE_ENDED
-    return replace(row, exceedance=MessageToDict(shown))
+    return _exceedance_row(row.first, shown)
 
 
 def _having(shown: pb.Exceedance, reading: pb.SupportingReading, *, above: bool = True) -> None:
@@ -306,7 +289,7 @@ def _having(shown: pb.Exceedance, reading: pb.SupportingReading, *, above: bool 
 
 def read_exceedance(row: ExceedanceRow) -> pb.Exceedance:
     """A row as callers see it."""
-    return ParseDict(row.exceedance, pb.Exceedance())
+    return unpacked(row.exceedance, pb.Exceedance)
 
 
 def exceedance_age(row: ExceedanceRow) -> tuple[int | str, ...]:
@@ -316,7 +299,4 @@ def exceedance_age(row: ExceedanceRow) -> tuple[int | str, ...]:
 
 def exceedance_is_asked_for(row: ExceedanceRow, request: pb.ListExceedancesRequest) -> bool:
     """Whether a list with this question shows it."""
-    one = row.exceedance
-    return (not request.states or pb.ExceedanceState.Value(one["state"]) in request.states) and (
-        not request.district_id or one.get("districtId") == request.district_id
-    )
+    return (not request.states or row.state in request.states) and request.district_id in ("", row.district_id)

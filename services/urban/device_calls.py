@@ -9,6 +9,7 @@ from citybrain.urban.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Caller, Readings, Streams, View, Window, off_loop, rpc, window
 from citybrain.services.urban import control_chart, devices, readings, views
 from citybrain.services.urban.charting import Charting, Fleet, Taken
@@ -31,7 +32,7 @@ class DeviceCalls(OrderCalls):
     baselines = Streams("baselines", int, lambda count, _event: count + 1)
     device_list = View(views.DEVICE_EVENTS, views.device_key, views.device, row=views.DeviceRow)
     learnt = View(views.LEARNT_EVENTS, views.learnt_key, views.learnt_together, row=views.LearntTogether)
-    anomaly_list = View(views.ANOMALY_EVENTS, views.anomaly_key, views.anomaly, row=views.Kept)
+    anomaly_list = View(views.ANOMALY_EVENTS, views.anomaly_key, views.anomaly, row=Kept)
     charts = Charting()
     batches = Readings()
     caller = Caller()

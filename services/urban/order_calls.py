@@ -10,6 +10,7 @@ from citybrain.urban.v1.places_pb2 import Position
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Clock, Paging, Service, Streams, View, every, new_id, rpc
 from citybrain.services.urban import components, orders, views
 from citybrain.services.urban.kinds import ORDER_HOURS
@@ -22,9 +23,9 @@ class OrderCalls(Service):
 
     orders = Streams("order", orders.Order, orders.evolve, district=orders.district_of)
     components = Streams("component", components.State, components.evolve, district=components.district_of)
-    open_orders = View(views.ORDER_EVENTS, views.order_key, views.open_order, row=views.Kept)
+    open_orders = View(views.ORDER_EVENTS, views.order_key, views.open_order, row=Kept)
     repairs = View(views.REPAIR_EVENTS, views.repair_key, views.repair, row=views.RepairRow)
-    component_list = View(views.COMPONENT_EVENTS, views.component_key, views.component, row=views.Kept)
+    component_list = View(views.COMPONENT_EVENTS, views.component_key, views.component, row=Kept)
     paging = Paging()
     clock = Clock()
 

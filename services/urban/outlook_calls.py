@@ -12,12 +12,13 @@ from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, at, off_loop, rpc, subscribe
 from citybrain.services.urban import hazards, rivers, urban_index
 from citybrain.services.urban import outlook_views as views
 from citybrain.services.urban import predictive_maintenance as maintenance
 from citybrain.services.urban.parking_calls import ParkingCalls
-from citybrain.services.urban.views import DeviceRow, Kept, anomaly_of
+from citybrain.services.urban.views import DeviceRow, anomaly_of
 
 NAMED = 500
 """So many devices or places a forecast names."""

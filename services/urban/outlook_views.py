@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +11,10 @@ from citybrain.urban.v1 import events_pb2 as ev
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.ids import joined
+from citybrain.mesh.kept import Kept
 from citybrain.services.urban import nearby
 from citybrain.services.urban.urban_index import DAYS
-from citybrain.services.urban.views import Kept, component_of, kept
+from citybrain.services.urban.views import component_of
 
 LOT_EVENTS = (ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
 BILL_EVENTS = (ev.ParkingBillOpened, ev.ParkingBillPaid, ev.ParkingBillOverdue)
@@ -240,14 +240,14 @@ def forecast_key(event: Heard) -> str:
 
 def forecast(_row: Kept | None, event: Heard) -> Kept | None:
     """The newest one."""
-    return kept(event.data)
+    return Kept.of(event.data)
 
 
 def failures_of(row: Kept | None) -> ev.FailuresForecast:
     """The newest forecast of failures; empty where there is none."""
-    return ev.FailuresForecast() if row is None else ev.FailuresForecast.FromString(b64decode(row.message))
+    return ev.FailuresForecast() if row is None else row.read(ev.FailuresForecast)
 
 
 def hazards_of(row: Kept | None) -> ev.HazardsForecast:
     """The newest forecast of hazards; empty where there is none."""
-    return ev.HazardsForecast() if row is None else ev.HazardsForecast.FromString(b64decode(row.message))
+    return ev.HazardsForecast() if row is None else row.read(ev.HazardsForecast)

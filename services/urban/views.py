@@ -5,7 +5,6 @@ It is long because every read model of the sector stands here.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ from citybrain.urban.v1 import water_pb2 as water
 
 from citybrain.mesh.events import Heard, microseconds
 from citybrain.mesh.ids import joined
+from citybrain.mesh.kept import Kept
 from citybrain.services.urban import components, leaks, nearby, orders
 
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
@@ -47,31 +47,19 @@ LEAK_EVENTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A message of the contract, as its bytes in base 64."""
-
-    message: str
-
-
-def kept(message: Any) -> Kept:
-    """The row of a message."""
-    return Kept(b64encode(message.SerializeToString()).decode())
-
-
 def order_of(row: Kept) -> pb.WorkOrder:
     """The order of a row."""
-    return pb.WorkOrder.FromString(b64decode(row.message))
+    return row.read(pb.WorkOrder)
 
 
 def component_of(row: Kept) -> parts.Component:
     """The component of a row."""
-    return parts.Component.FromString(b64decode(row.message))
+    return row.read(parts.Component)
 
 
 def anomaly_of(row: Kept) -> dev.Anomaly:
     """The anomaly of a row."""
-    return dev.Anomaly.FromString(b64decode(row.message))
+    return row.read(dev.Anomaly)
 
 
 def component_key(event: Heard) -> str:
@@ -82,9 +70,9 @@ def component_key(event: Heard) -> str:
 def component(row: Kept | None, event: Heard) -> Kept | None:
     """The component after an event."""
     if isinstance(event.data, ev.ComponentRegistered):
-        return kept(components.registered(event.data, None if row is None else component_of(row)))
+        return Kept.of(components.registered(event.data, None if row is None else component_of(row)))
     assert isinstance(event.data, ev.ComponentStateChanged)
-    return None if row is None else kept(components.changed(component_of(row), event.data))
+    return None if row is None else Kept.of(components.changed(component_of(row), event.data))
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------------
@@ -189,7 +177,7 @@ def anomaly_key(event: Heard) -> str:
 def anomaly(row: Kept | None, event: Heard) -> Kept | None:
     """The anomaly that goes on."""
     if isinstance(event.data, ev.AnomalyFound):
-        return kept(event.data.anomaly)
+        return Kept.of(event.data.anomaly)
     assert isinstance(event.data, ev.AnomalyEnded | ev.AnomalyRetracted)
     # One that has ended before may be retracted while another one goes on.
     return None if row is None or anomaly_of(row).anomaly_id == event.data.anomaly_id else row
@@ -227,12 +215,12 @@ def overdue_prefix(district_id: str) -> str:
 def open_order(row: Kept | None, event: Heard) -> Kept | None:
     """The order while it is open."""
     if isinstance(event.data, ev.WorkOrderOpened):
-        return kept(orders.opened(event.data))
+        return Kept.of(orders.opened(event.data))
     if row is None:
         return None
     order = order_of(row)
     orders.change(order, event.data)
-    return kept(order) if orders.is_open(order) else None
+    return Kept.of(order) if orders.is_open(order) else None
 
 
 def open_orders(rows: Iterable[Kept]) -> list[pb.WorkOrder]:
@@ -288,18 +276,18 @@ def leak_key(event: Heard) -> str:
 
 def leak_of(row: Kept) -> water.Leak:
     """The leak of a row."""
-    return water.Leak.FromString(b64decode(row.message))
+    return row.read(water.Leak)
 
 
 def leak(row: Kept | None, event: Heard) -> Kept | None:
     """The leak after an event."""
     if isinstance(event.data, ev.LeakSuspected | ev.LeakFound):
-        return kept(event.data.leak)
+        return Kept.of(event.data.leak)
     if row is None:
         return None
     found = leak_of(row)
     leaks.change(found, event.data)
-    return kept(found)
+    return Kept.of(found)
 
 
 def leaks_going_on(rows: Iterable[Kept]) -> dict[str, water.Leak]:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.events import microseconds
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Log, Streams, View, Window, off_loop, rpc
 from citybrain.services.urban import devices, isolation, leaks, views, water_network
 from citybrain.services.urban.device_calls import DeviceCalls
@@ -22,7 +23,7 @@ class WaterCalls(DeviceCalls):
 
     networks = Streams("network", leaks.Network, leaks.evolve_network, district=leaks.network_district)
     leaks = Streams("leak", leaks.LeakState, leaks.evolve, district=leaks.district_of)
-    leak_list = View(views.LEAK_EVENTS, views.leak_key, views.leak, row=views.Kept)
+    leak_list = View(views.LEAK_EVENTS, views.leak_key, views.leak, row=Kept)
     watching = Watching()
     log = Log()
 
