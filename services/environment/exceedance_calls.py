@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
@@ -23,6 +24,7 @@ from citybrain.services.environment import (
 )
 from citybrain.services.environment.recent import Recent
 from citybrain.services.environment.source_calls import SourceCalls
+from citybrain.services.environment.station_calls import Key, scanned
 
 
 def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
@@ -38,6 +40,9 @@ class ExceedanceCalls(SourceCalls):
     """Readings, exceedances and traces."""
 
     exceedance_list = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.exceedance, row=views.ExceedanceRow)
+    exceedance_order = View(views.SUSPECTED_EVENTS, views.order_key, views.in_order, row=views.OrderRow)
+    exceedances_in_district = View(views.SUSPECTED_EVENTS, views.order_in_district_key, views.in_order, row=views.OrderRow)
+    open_exceedances = View(views.EXCEEDANCE_EVENTS, views.exceedance_key, views.still_open, row=views.OrderRow)
     boards = Streams("board", exceedance.Board, exceedance.evolve, snapshot_every=500)
     exceedances = Streams("exceedance", surroundings.Followed, surroundings.evolve)
     recent = Recent()
@@ -71,10 +76,29 @@ class ExceedanceCalls(SourceCalls):
 
     @rpc
     def ListExceedances(self, request: pb.ListExceedancesRequest) -> pb.ListExceedancesResponse:
-        """Newest first, in pages."""
-        rows = [row for _, row in self.exceedance_list.scan() if views.exceedance_is_asked_for(row, request)]
-        page, more = self.paging.page(request, rows, views.exceedance_age, newest_first=True)
-        return pb.ListExceedancesResponse(exceedances=[views.read_exceedance(row) for row in page], next_page_token=more)
+        """Newest first, in pages. Reads the rows of its page; where those are asked for that are over, as far as it must."""
+        district = request.district_id or self.caller.district
+
+        def newest(after: Key | None) -> Iterator[tuple[str, str]]:
+            """Keys after one, and the ids of their exceedances."""
+            last = str(after[0]) if after else ""
+            if request.states and views.OPEN.issuperset(request.states):
+                rows = self.open_exceedances.derived(views.newest_first)
+                found = rows[bisect_right(rows, last, key=views.order_of) :]
+                return ((views.order_of(row), row.id) for row in found if district in ("", row.district_id))
+            if not district:
+                return ((key, row.id) for key, row in scanned(self.exceedance_order, last))
+            prefix = views.in_district(district)
+            return ((key, row.id) for key, row in scanned(self.exceedances_in_district, last or prefix, prefix))
+
+        def asked_for(after: Key | None) -> Iterator[tuple[str, views.ExceedanceRow]]:
+            for key, exceedance_id in newest(after):
+                row = self.exceedance_list.get(exceedance_id)
+                if row is not None and (not request.states or row.state in request.states):
+                    yield key, row
+
+        page, more = self.paging.ordered(request, asked_for, lambda found: (found[0],))
+        return pb.ListExceedancesResponse(exceedances=[views.read_exceedance(row) for _, row in page], next_page_token=more)
 
     @every(5)
     def judge_exceedances(self) -> None:

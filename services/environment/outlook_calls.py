@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
@@ -11,6 +12,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from citybrain.mesh.service import Heard, Streams, View, at, every, off_loop, rpc, subscribe
 from citybrain.services.environment import air_quality_index, aqi_forecast, comparing, forecasts, hours, quantities, views
 from citybrain.services.environment.case_calls import CaseCalls
+from citybrain.services.environment.station_calls import Key
 
 
 class OutlookCalls(CaseCalls):
@@ -24,8 +26,13 @@ class OutlookCalls(CaseCalls):
     @rpc
     def ListBiases(self, request: pb.ListBiasesRequest) -> pb.ListBiasesResponse:
         """How far each station reads beside its neighbours, the farthest first, in pages."""
-        rows = [row for row in self.bias_list.derived(views.farthest_first) if not request.flagged or row.flagged]
-        page, more = self.paging.page(request, rows, views.place_of_bias)
+
+        def asked_for(after: Key | None) -> Iterator[views.BiasRow]:
+            rows = self.bias_list.derived(views.farthest_first)
+            begin = bisect_right(rows, after, key=views.place_of_bias) if after else 0
+            return (row for row in rows[begin:] if row.flagged or not request.flagged)
+
+        page, more = self.paging.ordered(request, asked_for, views.place_of_bias)
         return pb.ListBiasesResponse(biases=[views.read_bias(row) for row in page], next_page_token=more)
 
     @at("01:10")
@@ -34,10 +41,13 @@ class OutlookCalls(CaseCalls):
         now, known = self.clock.now(), self.station_list.derived(views.stations)
         since = now - comparing.DAYS * hours.DAY_US
         of_air = {key: one for key, one in known.items() if one.medium == pb.MEDIUM_AIR}
-        rows = {key: self._hours_of(key, comparing.DAYS * 24 + 2) for key in sorted(of_air)}
+        hours_of: dict[str, dict[str, dict[int, float]]] = {name: {} for name in air_quality_index.POLLUTANTS}
+        for key in sorted(of_air):
+            rows = self._hours_of(key, comparing.DAYS * 24 + 2)
+            for name, by_station in hours_of.items():
+                by_station[key] = comparing.hours_of(rows, quantities.numbered(name), since)
         estimated: set[str] = set()
-        for name in air_quality_index.POLLUTANTS:
-            by_station = {key: comparing.hours_of(one, quantities.numbered(name), since) for key, one in rows.items()}
+        for name, by_station in hours_of.items():
             for bias in off_loop(comparing.estimated, name, of_air, by_station):
                 compare = partial(comparing.compare, bias=bias, place=of_air[bias.station_id].place, now=now)
                 self.biases.handle(comparing.key(bias), compare, lambda after, _: after)

@@ -10,10 +10,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.identifiers import uscc
 from citybrain.mesh.service import People, Streams, View, correlate, rpc
 from citybrain.services.environment import source_views, sources, traced
-from citybrain.services.environment.station_calls import StationCalls
-
-SCANNED = 500
-"""So many rows of a read model are read at a time."""
+from citybrain.services.environment.station_calls import Key, StationCalls, scanned
 
 NOT_AT_WORK = (pb.SOURCE_STATE_ADMITTED, pb.SOURCE_STATE_CLOSED)
 """Sources in these states emit nothing."""
@@ -58,11 +55,9 @@ class SourceCalls(StationCalls):
     def ListSources(self, request: pb.ListSourcesRequest) -> pb.ListSourcesResponse:
         """By id, in pages, without the numbers of firms."""
 
-        def asked_for(after: tuple[int | str, ...] | None) -> Iterator[source_views.SourceRow]:
-            last = str(after[0]) if after else ""
-            while rows := self.source_list.scan(last, SCANNED):
-                yield from (row for _, row in rows if source_views.source_is_asked_for(row, request))
-                last = rows[-1][0]
+        def asked_for(after: Key | None) -> Iterator[source_views.SourceRow]:
+            rows = scanned(self.source_list, str(after[0]) if after else "")
+            return (row for _, row in rows if source_views.source_is_asked_for(row, request))
 
         page, more = self.paging.ordered(request, asked_for, lambda row: (row.id,), default=100)
         return pb.ListSourcesResponse(sources=[source_views.read_source(row) for row in page], next_page_token=more)
@@ -86,12 +81,11 @@ class SourceCalls(StationCalls):
 
     def _sources_around(self, place: pb.Place) -> list[pb.Source]:
         """The sources that are at work around a place: by the index of cells, the nearest first, as many as are traced."""
-        near: list[tuple[float, str]] = []
-        for prefix in source_views.cells_around(place, 3):
-            last = prefix
-            while rows := [one for one in self.source_cells.scan(last, SCANNED) if one[0].startswith(prefix)]:
-                near += [(source_views.apart_m(row, place), row.source_id) for _, row in rows]
-                last = rows[-1][0]
+        near = [
+            (source_views.apart_m(row, place), row.source_id)
+            for prefix in source_views.cells_around(place, 3)
+            for _, row in scanned(self.source_cells, prefix, prefix)
+        ]
         found: dict[str, pb.Source] = {}
         for _, source_id in sorted(near):
             row = self.source_list.get(source_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,8 +15,27 @@ from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Caller, Clock, Paging, Service, Streams, View, Window, at, rpc, window
 from citybrain.services.environment import hours, stations, telemetry, views
 
+Key = tuple[int | str, ...]
+"""What a list is ordered by."""
+
 NOW_US = 3 * hours.HOUR_US
 """An hour that began longer ago is not what the air is like now."""
+
+
+T = TypeVar("T")
+
+SCANNED = 100
+"""So many rows of a read model are read at a time."""
+
+
+def scanned(view: View[T], after: str, prefix: str = "") -> Iterator[tuple[str, T]]:
+    """The rows of a read model after a key, in its order, as far as their keys begin with `prefix`; read some at a time."""
+    last = after
+    while rows := view.scan(last, SCANNED):
+        for last, row in rows:
+            if not last.startswith(prefix):
+                return
+            yield last, row
 
 
 class StationCalls(Service):
@@ -47,9 +68,13 @@ class StationCalls(Service):
     @rpc
     def ListStations(self, request: pb.ListStationsRequest) -> pb.ListStationsResponse:
         """By id, in pages."""
-        known = self.station_list.derived(views.stations).values()
-        rows = [one for one in known if stations.is_asked_for(one, request)]
-        page, more = self.paging.page(request, rows, lambda one: (one.station_id,), default=100)
+
+        def asked_for(after: Key | None) -> Iterator[pb.Station]:
+            for _, row in scanned(self.station_list, str(after[0]) if after else ""):
+                if stations.is_asked_for(one := row.read(pb.Station), request):
+                    yield one
+
+        page, more = self.paging.ordered(request, asked_for, lambda one: (one.station_id,), default=100)
         return pb.ListStationsResponse(stations=page, next_page_token=more)
 
     @rpc
@@ -64,14 +89,15 @@ class StationCalls(Service):
     def ListAirQuality(self, request: pb.ListAirQualityRequest) -> pb.ListAirQualityResponse:
         """The newest air quality of each station, the worst first, in pages."""
         known, since = self.station_list.derived(views.stations), self.clock.now() - NOW_US
-        rows = [
-            row
-            for row in self.air_now.derived(views.worst_first)
-            if row.begins >= since
-            and row.station_id in known
-            and (not request.in_district or known[row.station_id].district_id == request.in_district)
-        ]
-        page, more = self.paging.page(request, rows, views.place_in_list)
+
+        def asked_for(after: Key | None) -> Iterator[views.AirRow]:
+            rows = self.air_now.derived(views.worst_first)
+            for row in rows[bisect_right(rows, after, key=views.place_in_list) if after else 0 :]:
+                station = known.get(row.station_id)
+                if row.begins >= since and station is not None and request.in_district in ("", station.district_id):
+                    yield row
+
+        page, more = self.paging.ordered(request, asked_for, views.place_in_list)
         shown = [views.read_air(row, known[row.station_id]) for row in page]
         return pb.ListAirQualityResponse(stations=shown, next_page_token=more)
 

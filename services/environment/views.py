@@ -14,6 +14,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.ids import joined
 from citybrain.mesh.kept import Kept, packed, unpacked
 from citybrain.services.environment import exceedance as exceedances
 from citybrain.services.environment import hours
@@ -292,11 +293,67 @@ def read_exceedance(row: ExceedanceRow) -> pb.Exceedance:
     return unpacked(row.exceedance, pb.Exceedance)
 
 
-def exceedance_age(row: ExceedanceRow) -> tuple[int | str, ...]:
-    """What exceedances are ordered by; it never changes of one."""
-    return (row.first, row.id)
+# -- their order --------------------------------------------------------------------------------------------------------------
+
+SUSPECTED_EVENTS = (ev.ExceedanceSuspected,)
+
+OPEN = frozenset({pb.EXCEEDANCE_STATE_SUSPECTED, pb.EXCEEDANCE_STATE_VERIFIED})
+"""The states of exceedances that go on."""
 
 
-def exceedance_is_asked_for(row: ExceedanceRow, request: pb.ListExceedancesRequest) -> bool:
-    """Whether a list with this question shows it."""
-    return (not request.states or row.state in request.states) and request.district_id in ("", row.district_id)
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """Where an exceedance stands among others. `first`: when it was read first, in microseconds; it never changes."""
+
+    id: str
+    first: int
+    district_id: str
+
+
+def order_of(row: OrderRow) -> str:
+    """What exceedances are ordered by: the newest first."""
+    return f"{_LAST * 1_000_000 - row.first:017d}/{row.id}"
+
+
+def in_district(district_id: str) -> str:
+    """How the keys of a district begin."""
+    return f"{joined(district_id)}/"
+
+
+def order_key(event: Heard) -> str:
+    """The moment, and the exceedance."""
+    return order_of(_order_row(event))
+
+
+def order_in_district_key(event: Heard) -> str:
+    """The district besides."""
+    row = _order_row(event)
+    return in_district(row.district_id) + order_of(row)
+
+
+def in_order(_row: OrderRow | None, event: Heard) -> OrderRow | None:
+    """The exceedance, whatever becomes of it."""
+    return _order_row(event)
+
+
+def _order_row(event: Heard) -> OrderRow:
+    data = event.data
+    assert isinstance(data, ev.ExceedanceSuspected)
+    return OrderRow(data.exceedance_id, microseconds(data.reading.measured_at), data.district_id)
+
+
+def still_open(row: OrderRow | None, event: Heard) -> OrderRow | None:
+    """The exceedance while it goes on; also one that is verified after all."""
+    match event.data:
+        case ev.ExceedanceSuspected():
+            return _order_row(event)
+        case ev.ExceedanceVerified() as data:
+            return row or OrderRow(data.exceedance_id, microseconds(data.first_at), data.district_id)
+        case ev.ExceedanceUnverified() | ev.ExceedanceRetracted() | ev.ExceedanceEnded():
+            return None
+    return row
+
+
+def newest_first(rows: Iterable[OrderRow]) -> list[OrderRow]:
+    """Exceedances, the newest first."""
+    return sorted(rows, key=order_of)
