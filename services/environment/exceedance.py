@@ -163,7 +163,7 @@ def take(
     return [
         *corrected,
         ev.ExceedanceSuspected(
-            exceedance_id=new_id, medium=station.medium, quantity=sensor.quantity, limit=limit.value, standard=limit.standard,
+            exceedance_id=new_id, medium=station.medium, quantity=sensor.quantity, limit=limit.bound(reading.value), standard=limit.standard,
             unit=quantities.MEASURED[station.medium][sensor.quantity].unit, reading=told, place=station.place,
             district_id=station.district_id, suspected_at=now,
         )

@@ -221,7 +221,11 @@ def _water_of_hour(hour: Hour, measured: ev.HourMeasured, station: pb.Station) -
     found = water_class.classified(values, lake=station.lake)
     water = None if found is None else pb.WaterQuality(
         water_class=found.number, deciding=_numbers(found.deciding), missing=_numbers(found.missing),  # type: ignore[arg-type]
-        incomplete=bool(found.missing), standard=water_class.STANDARD,
+        incomplete=bool(found.missing), standard=water_class.STANDARD, assessed_by=water_class.ASSESSED_BY,
+        beside=[
+            pb.QuantityClass(quantity=quantities.numbered(name), water_class=pb.WaterClass.Name(number))
+            for name, number in found.beside.items()
+        ],
     )  # fmt: skip
     if hour.water == water:
         return []

@@ -25,31 +25,37 @@ from citybrain.services.environment import quantities, water_class
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit, in the unit of its quantity. `least`: values below it exceed (of oxygen in water), else those above."""
+    """A limit, in the unit of its quantity: values above `most` exceed it, and those below `least`. None: there is no such."""
 
-    value: float
     standard: str
-    least: bool = False
+    most: float | None = None
+    least: float | None = None
 
     def exceeded(self, value: float) -> bool:
         """Whether a value exceeds it."""
-        return value < self.value if self.least else value > self.value
+        return (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
+
+    def bound(self, value: float) -> float:
+        """What a value exceeds, or would exceed next."""
+        if self.least is None or (self.most is not None and value > self.most):
+            return self.most or 0.0
+        return self.least
 
 
 _AIR = "GB 3095-2012, table 1, grade II, 1 h"
 _SOIL = "GB 36600-2018, table 1, screening value, class 2"
 
 AIR: Mapping[pb.Quantity, Limit] = {
-    pb.QUANTITY_SO2: Limit(500, _AIR),
-    pb.QUANTITY_NO2: Limit(200, _AIR),
-    pb.QUANTITY_CO: Limit(10, _AIR),
-    pb.QUANTITY_O3: Limit(200, _AIR),
+    pb.QUANTITY_SO2: Limit(_AIR, 500),
+    pb.QUANTITY_NO2: Limit(_AIR, 200),
+    pb.QUANTITY_CO: Limit(_AIR, 10),
+    pb.QUANTITY_O3: Limit(_AIR, 200),
 }
 SOIL: Mapping[pb.Quantity, Limit] = {
-    pb.QUANTITY_ARSENIC: Limit(60, _SOIL),
-    pb.QUANTITY_CADMIUM: Limit(65, _SOIL),
-    pb.QUANTITY_LEAD: Limit(800, _SOIL),
-    pb.QUANTITY_MERCURY: Limit(38, _SOIL),
+    pb.QUANTITY_ARSENIC: Limit(_SOIL, 60),
+    pb.QUANTITY_CADMIUM: Limit(_SOIL, 65),
+    pb.QUANTITY_LEAD: Limit(_SOIL, 800),
+    pb.QUANTITY_MERCURY: Limit(_SOIL, 38),
 }
 
 
@@ -65,15 +71,16 @@ def limit_of(station: pb.Station, quantity: pb.Quantity, permits: Mapping[str, p
     permit = permits.get(station.source_id)
     for one in permit.pollutants if permit is not None else ():
         if one.quantity == quantity and one.limit_mg_m3:
-            return Limit(one.limit_mg_m3, f"permit {permit.number}" if permit is not None else "")
+            return Limit(f"permit {permit.number}" if permit is not None else "", one.limit_mg_m3)
     return None
 
 
 def _water(station: pb.Station, quantity: pb.Quantity) -> Limit | None:
     name, target = quantities.name(quantity), int(station.water_target)
-    if not 1 <= target <= 5 or name not in water_class.LIMITS:
+    if not 1 <= target <= 5 or not water_class.has_limits(name, lake=station.lake):
         return None
-    lake = station.lake and name == "TOTAL_PHOSPHORUS"
-    values = water_class.LAKE_PHOSPHORUS if lake else water_class.LIMITS[name]
     standard = f"{water_class.STANDARD}, table 1, class {['I', 'II', 'III', 'IV', 'V'][target - 1]}"
-    return Limit(values[target - 1], standard, least=name == "DISSOLVED_OXYGEN")
+    if name == "PH":
+        return Limit(standard, water_class.PH[1], water_class.PH[0])
+    value = water_class.limits(name, lake=station.lake)[target - 1]
+    return Limit(standard, least=value) if name == "DISSOLVED_OXYGEN" else Limit(standard, value)

@@ -18,6 +18,9 @@ SHOWN = {
     pb.UNIT_MG_KG: "mg/kg",
     pb.UNIT_M_S: "m/s",
     pb.UNIT_DEGREE: "degrees",
+    pb.UNIT_CELSIUS: "°C",
+    pb.UNIT_ONE: "without a unit",
+    pb.UNIT_PER_L: "in a litre",
 }
 
 
@@ -53,6 +56,25 @@ _WATER = {
     pb.QUANTITY_BOD5: Size(pb.UNIT_MG_L, 2000),
     pb.QUANTITY_AMMONIA_NITROGEN: Size(pb.UNIT_MG_L, 300),
     pb.QUANTITY_TOTAL_PHOSPHORUS: Size(pb.UNIT_MG_L, 100),
+    pb.QUANTITY_WATER_TEMPERATURE: Size(pb.UNIT_CELSIUS, 60),
+    pb.QUANTITY_PH: Size(pb.UNIT_ONE, 14),
+    # A hundred times the limit of class V and more: in µg/l most of what is measured is above it.
+    pb.QUANTITY_TOTAL_NITROGEN: Size(pb.UNIT_MG_L, 500),
+    pb.QUANTITY_COPPER: Size(pb.UNIT_MG_L, 100),
+    pb.QUANTITY_ZINC: Size(pb.UNIT_MG_L, 200),
+    pb.QUANTITY_FLUORIDE: Size(pb.UNIT_MG_L, 150),
+    pb.QUANTITY_SELENIUM: Size(pb.UNIT_MG_L, 2),
+    pb.QUANTITY_ARSENIC: Size(pb.UNIT_MG_L, 10),
+    pb.QUANTITY_MERCURY: Size(pb.UNIT_MG_L, 0.1),
+    pb.QUANTITY_CADMIUM: Size(pb.UNIT_MG_L, 1),
+    pb.QUANTITY_CHROMIUM_VI: Size(pb.UNIT_MG_L, 10),
+    pb.QUANTITY_LEAD: Size(pb.UNIT_MG_L, 10),
+    pb.QUANTITY_CYANIDE: Size(pb.UNIT_MG_L, 20),
+    pb.QUANTITY_VOLATILE_PHENOL: Size(pb.UNIT_MG_L, 100),
+    pb.QUANTITY_PETROLEUM: Size(pb.UNIT_MG_L, 1000),
+    pb.QUANTITY_ANIONIC_SURFACTANT: Size(pb.UNIT_MG_L, 300),
+    pb.QUANTITY_SULFIDE: Size(pb.UNIT_MG_L, 500),
+    pb.QUANTITY_FECAL_COLIFORM: Size(pb.UNIT_PER_L, 1e9),
 }
 _SOIL = {
     pb.QUANTITY_CADMIUM: Size(pb.UNIT_MG_KG, 5000),
@@ -96,7 +118,8 @@ def size_problem(medium: pb.Medium, quantity: pb.Quantity, value: float) -> str:
     if value < 0:
         return f"is below 0, and there is no {name(quantity)} below 0: look at the sensor"
     if value > size.most:
-        hint = "it looks as if it were in µg/m³, divide by 1000" if size.unit == pb.UNIT_MG_M3 else "look at its unit"
+        smaller = {pb.UNIT_MG_M3: "µg/m³", pb.UNIT_MG_L: "µg/l", pb.UNIT_MG_KG: "µg/kg"}.get(size.unit)
+        hint = f"it looks as if it were in {smaller}, divide by 1000" if smaller else "look at its unit"
         return f"is more than {size.most:g} {unit}, which no sensor here measures ({told}): {hint}"
     if 0 < value < size.least:
         larger = "mg/m³" if size.unit == pb.UNIT_UG_M3 else "a larger unit"

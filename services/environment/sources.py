@@ -17,7 +17,8 @@ from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refuse
 from citybrain.mesh.identifiers import uscc, uscc_problem
 from citybrain.services.environment import places, quantities
 
-EMITTED = frozenset(quantities.MEASURED[pb.MEDIUM_STACK]) | frozenset(quantities.MEASURED[pb.MEDIUM_WATER])
+_NO_POLLUTANTS = {pb.QUANTITY_WATER_TEMPERATURE, pb.QUANTITY_PH, pb.QUANTITY_DISSOLVED_OXYGEN}
+EMITTED = frozenset(quantities.MEASURED[pb.MEDIUM_STACK]) | frozenset(quantities.MEASURED[pb.MEDIUM_WATER]) - _NO_POLLUTANTS
 """What a permit can be for."""
 
 

@@ -248,24 +248,44 @@ def test_exceedances_are_listed_newest_first_by_state_in_pages(two: Running) -> 
 def test_limits_of_water_are_those_of_the_class_that_it_is_to_have() -> None:
     river = pb.Station(medium=pb.MEDIUM_WATER, water_target=pb.WATER_CLASS_III)
     ammonia = limits.limit_of(river, pb.QUANTITY_AMMONIA_NITROGEN, {})
-    assert ammonia == limits.Limit(1, "GB 3838-2002, table 1, class III")
+    assert ammonia == limits.Limit("GB 3838-2002, table 1, class III", 1)
+    acid = limits.limit_of(river, pb.QUANTITY_PH, {})
+    assert acid is not None and [acid.exceeded(value) for value in (5.9, 6, 9, 9.1)] == [True, False, False, True]
+    assert [acid.bound(value) for value in (5.9, 9.1)] == [6, 9]
+    assert limits.limit_of(river, pb.QUANTITY_WATER_TEMPERATURE, {}) is None
+    assert limits.limit_of(river, pb.QUANTITY_TOTAL_NITROGEN, {}) is None
     oxygen = limits.limit_of(river, pb.QUANTITY_DISSOLVED_OXYGEN, {})
     assert oxygen is not None and oxygen.exceeded(4.9) and not oxygen.exceeded(5) and not oxygen.exceeded(9)
     lake = limits.limit_of(
         pb.Station(medium=pb.MEDIUM_WATER, water_target=pb.WATER_CLASS_III, lake=True), pb.QUANTITY_TOTAL_PHOSPHORUS, {}
     )
-    assert lake is not None and lake.value == 0.05
+    assert lake is not None and lake.most == 0.05
     assert limits.limit_of(pb.Station(medium=pb.MEDIUM_WATER), pb.QUANTITY_COD, {}) is None
 
 
 def test_limits_of_a_stack_are_those_of_its_permit() -> None:
     stack = pb.Station(medium=pb.MEDIUM_STACK, source_id="s1")
     permit = pb.Permit(number="P-7", pollutants=[pb.PermittedPollutant(quantity=SO2, limit_mg_m3=35)])
-    assert limits.limit_of(stack, SO2, {"s1": permit}) == limits.Limit(35, "permit P-7")
+    assert limits.limit_of(stack, SO2, {"s1": permit}) == limits.Limit("permit P-7", 35)
     assert limits.limit_of(stack, pb.QUANTITY_NOX, {"s1": permit}) is None
     assert limits.limit_of(stack, SO2, {}) is None
     soil = limits.limit_of(pb.Station(medium=pb.MEDIUM_SOIL), pb.QUANTITY_LEAD, {})
-    assert soil is not None and soil.value == 800
+    assert soil is not None and soil.most == 800
+
+
+def test_acid_water_is_not_verified_by_alkaline_water(environment: Running) -> None:
+    for river in (water("w1", pb.WATER_CLASS_V, 120.15, pb.QUANTITY_PH), water("w2", pb.WATER_CLASS_V, NEAR, pb.QUANTITY_PH)):
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
+    environment.rest()
+    at = now(environment)
+    for name, value in (("w1", 5.2), ("w2", 9.6)):
+        send(environment, reading(pb.QUANTITY_PH, value, at, name, unit=pb.UNIT_ONE))
+    environment.advance(5)
+    assert told(environment) == []
+    assert sorted((one.value, one.limit) for one in shown(environment)) == [(5.2, 6), (9.6, 9)]
+    send(environment, reading(pb.QUANTITY_PH, 5.9, at, "w2", unit=pb.UNIT_ONE))
+    environment.advance(5)
+    assert sorted(told(environment)) == ["ExceedanceRetracted", "ExceedanceVerified"]
 
 
 def test_too_little_oxygen_is_an_exceedance_and_the_lowest_value_is_told(environment: Running) -> None:

@@ -71,6 +71,13 @@ def test_carbon_monoxide_in_micrograms_is_found_by_its_size(environment: Running
         send(environment, reading(CO, 1400, now(environment)))
 
 
+def test_metals_in_micrograms_are_found_by_their_size(environment: Running) -> None:
+    river = station("w1", medium=pb.MEDIUM_WATER, quantities=[pb.QUANTITY_LEAD])
+    environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
+    with pytest.raises(BadRequest, match=r"is more than 10 mg/l.*as if it were in µg/l, divide by 1000"):
+        send(environment, reading(pb.QUANTITY_LEAD, 30, now(environment), "w1", unit=pb.UNIT_MG_L))
+
+
 def test_a_place_outside_the_city_is_refused_and_so_is_one_whose_numbers_have_changed_places(environment: Running) -> None:
     for longitude, latitude, told in ((116.4, 39.9, "lies outside the city"), (30.25, 120.15 - 60, "lies outside the city")):
         with pytest.raises(BadRequest, match=f"station.place: {told}"):
@@ -280,16 +287,18 @@ def test_a_day_is_published_after_its_end_and_anew_when_readings_come_late(envir
 
 def test_the_class_of_water_is_published_with_what_decides_and_retracted_when_it_holds_no_more(environment: Running) -> None:
     measured = (pb.QUANTITY_AMMONIA_NITROGEN, pb.QUANTITY_COD_MN)
-    river = station("w1", medium=pb.MEDIUM_WATER, quantities=measured)
+    river = station("w1", medium=pb.MEDIUM_WATER, quantities=[*measured, pb.QUANTITY_FECAL_COLIFORM])
     environment.fire("RegisterStation", pb.RegisterStationRequest(station=river))
     environment.rest()
     at = now(environment)
     send(environment, *(reading(one, 1.2, at, "w1", unit=pb.UNIT_MG_L) for one in measured))
+    send(environment, reading(pb.QUANTITY_FECAL_COLIFORM, 900, at, "w1", unit=pb.UNIT_PER_L))
     to_the_hour(environment, 400)
     (event,) = environment.events(ev.WaterQualityPublished)
     quality = event.data.water_quality  # type: ignore[attr-defined]
     assert (quality.water_class, list(quality.deciding), quality.incomplete) == (pb.WATER_CLASS_IV, [measured[0]], True)
-    assert quality.standard == "GB 3838-2002"
+    assert (quality.standard, quality.assessed_by, len(quality.missing)) == ("GB 3838-2002", "环办〔2011〕22号", 19)
+    assert [(one.quantity, one.water_class) for one in quality.beside] == [(pb.QUANTITY_FECAL_COLIFORM, pb.WATER_CLASS_II)]
     send(environment, reading(measured[0], 0.4, at, "w1", unit=pb.UNIT_MG_L))
     kinds = [type(one.data).__name__ for one in environment.events(ev.WaterQualityPublished, ev.WaterQualityRetracted)]
     assert kinds == ["WaterQualityPublished", "WaterQualityRetracted", "WaterQualityPublished"]

@@ -123,9 +123,10 @@ def test_a_firm_with_a_wrong_number_and_a_place_outside_are_refused_without_repe
 
 def test_nobody_is_permitted_to_emit_wind(environment: Running) -> None:
     asked = admission()
-    asked.permit.pollutants[0].quantity = pb.QUANTITY_WIND_SPEED
-    with pytest.raises(BadRequest, match=r"permit.pollutants\[0\].quantity: is nothing"):
-        environment.fire("AdmitSource", asked)
+    for quantity in (pb.QUANTITY_WIND_SPEED, pb.QUANTITY_PH, pb.QUANTITY_DISSOLVED_OXYGEN):
+        asked.permit.pollutants[0].quantity = quantity
+        with pytest.raises(BadRequest, match=r"permit.pollutants\[0\].quantity: is nothing"):
+            environment.fire("AdmitSource", asked)
 
 
 def test_the_number_of_a_firm_stands_in_no_file_and_only_those_who_may_see_persons_see_it(tmp_path: Any) -> None:
