@@ -163,9 +163,9 @@ def take(
     return [
         *corrected,
         ev.ExceedanceSuspected(
-            exceedance_id=new_id, medium=station.medium, quantity=sensor.quantity, limit=limit.bound(reading.value), standard=limit.standard,
-            unit=quantities.MEASURED[station.medium][sensor.quantity].unit, reading=told, place=station.place,
-            district_id=station.district_id, suspected_at=now,
+            exceedance_id=new_id, medium=station.medium, quantity=sensor.quantity, limit=limit.bound(reading.value),
+            standard=limit.standard, unit=quantities.MEASURED[station.medium][sensor.quantity].unit, reading=told,
+            place=station.place, district_id=station.district_id, suspected_at=now,
         )
     ]  # fmt: skip
 

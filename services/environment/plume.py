@@ -1,7 +1,7 @@
 """The Gaussian plume: how much of what leaves a stack is in the air on the ground, in a steady wind. Pure.
 
 `χ = Q / (π u σy σz) · exp(−½ (y/σy)²) · exp(−½ (H/σz)²)`: g/m³ for Q in g/s, wind u in m/s at the height of the stack, y m
-beside the line of the wind, H m above the ground (with the rise of the plume, which is not computed here); the ground reflects.
+beside the line of the wind, H m above the ground (with the rise of the plume: `plume_rise.py`); the ground reflects.
 
 σy and σz of Pasquill's classes A (very unstable) to F (stable), for open country, by US EPA, *User's Guide for the Industrial
 Source Complex (ISC3) Dispersion Models*, volume II, EPA-454/B-95-003b (1995), tables 1-1 and 1-2. Bounds between two rows
@@ -91,6 +91,13 @@ def sigma_z(x_m: ArrayLike, stability: str) -> Numbers:
     return found
 
 
+def along_m(east_m: ArrayLike, north_m: ArrayLike, from_deg: ArrayLike) -> Numbers:
+    """How far along the wind a place is that lies so far east and north of the source; below 0: upwind."""
+    towards = np.radians(np.asarray(from_deg, dtype=float) + 180)
+    found: Numbers = np.asarray(east_m, dtype=float) * np.sin(towards) + np.asarray(north_m, dtype=float) * np.cos(towards)
+    return found
+
+
 def dilution(
     east_m: ArrayLike, north_m: ArrayLike, height_m: ArrayLike, speed_m_s: ArrayLike, from_deg: ArrayLike, stability: str
 ) -> Numbers:
@@ -102,7 +109,7 @@ def dilution(
         *(np.asarray(one, dtype=float) for one in (east_m, north_m, height_m, speed_m_s, from_deg))
     )
     towards = np.radians(origin + 180)
-    along = east * np.sin(towards) + north * np.cos(towards)
+    along = along_m(east, north, origin)
     beside = east * np.cos(towards) - north * np.sin(towards)
     # Whoever stands upwind gets nothing; the formulas are asked there all the same, for some distance.
     x = np.maximum(along, NEAREST_M)

@@ -108,6 +108,7 @@ def admit(life: Life, request: pb.AdmitSourceRequest, firm_id: str) -> list[Mess
         source_id=request.source_id, name=request.name, place=request.place, stack_height_m=request.stack_height_m,
         district_id=request.district_id, permit=request.permit, road_ids=request.road_ids,
         firm=pb.Firm(firm_id=firm_id, uscc=uscc(request.uscc), name=request.firm_name),
+        flue=request.flue if request.HasField("flue") else None,
     )  # fmt: skip
     if life.source == source:
         return []

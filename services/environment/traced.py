@@ -12,8 +12,12 @@ from citybrain.environment.v1 import events_pb2 as ev
 from citybrain.mesh.errors import Refused, Unavailable
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.services.environment import hours, places
+from citybrain.services.environment.plume_rise import Flue
 from citybrain.services.environment.telemetry import SURROUNDINGS_S
 from citybrain.services.environment.tracing import Candidate, Observation, Traced, from_place_m
+
+ZERO_C_K = 273.15
+"""0 °C in K."""
 
 MINUTE = 60_000_000
 BEFORE_US = 15 * MINUTE
@@ -121,9 +125,15 @@ def candidates(exceedance: pb.Exceedance, sources: Sequence[pb.Source]) -> list[
         if (metres := places.apart_m(exceedance.place, one.place)) <= CANDIDATES_M
     )  # fmt: skip
     return [
-        Candidate(source_id, *places.metres_from(exceedance.place, one.place), one.stack_height_m)
+        Candidate(source_id, *places.metres_from(exceedance.place, one.place), one.stack_height_m, _flue(one))
         for _, source_id, one in near[:MOST_CANDIDATES]
     ]
+
+
+def _flue(source: pb.Source) -> Flue | None:
+    if not source.HasField("flue"):
+        return None
+    return Flue(source.flue.diameter_m, source.flue.speed_m_s, source.flue.temperature_c + ZERO_C_K)
 
 
 def shown(
@@ -144,6 +154,7 @@ def shown(
                 name=by_id[one.candidate.name].name, place=by_id[one.candidate.name].place,
                 rate_g_s=round(one.rate_g_s, 4), residual=round(one.residual, 4),
                 from_place_m=round(from_place_m(one.candidate, found.place), 1) if found.place is not None else 0.0,
+                plume_height_m=round(one.plume_height_m, 1),
             )
             for one in found.sources[:MOST_TOLD]
         ],

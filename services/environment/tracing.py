@@ -27,8 +27,12 @@ from scipy.optimize import minimize, nnls
 from citybrain.mesh.errors import Refused
 from citybrain.services.environment import plume
 from citybrain.services.environment.plume import Numbers
+from citybrain.services.environment.plume_rise import Flue, effective_height
 
 MICRO = 1e6
+AIR_K = 293.15
+"""The temperature of the air for the rise of plumes, in K: nobody measures it here."""
+
 FEWEST_STATIONS = 3
 """With fewer stations nothing can be said of a place."""
 
@@ -85,23 +89,28 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A registered source."""
+    """A registered source. `flue`: what leaves its stack; None: that is not known, and its plume stays at this height."""
 
     name: str
     east_m: float
     north_m: float
     height_m: float
+    flue: Flue | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A candidate: the rate (g/s) and what is left unexplained if it alone is the source; `found`: it is part of the answer,
-    or the place that is lies on the grounds of its firm."""
+    """A candidate: the rate (g/s) and what is left unexplained if it alone is the source.
+
+    `found`: it is part of the answer, or the place that is lies on the grounds of its firm. `plume_height_m`: the height of
+    the middle of its plume, in the mean.
+    """
 
     candidate: Candidate
     rate_g_s: float
     residual: float
     found: bool
+    plume_height_m: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,19 @@ class _Problem:
             self.east - place[0], self.north - place[1], place[2], self.speed, self.origin, self.stability
         )  # fmt: skip
 
+    def heights(self, one: Candidate) -> Numbers:
+        """The height of the middle of its plume above each observation."""
+        if one.flue is None:
+            return np.full_like(self.speed, one.height_m)
+        along = plume.along_m(self.east - one.east_m, self.north - one.north_m, self.origin)
+        return effective_height(one.height_m, one.flue, along, self.speed, self.stability, AIR_K)
+
+    def given_by(self, one: Candidate) -> Numbers:
+        """What one g/s of a candidate gives in each observation, in µg/m³."""
+        return MICRO * plume.dilution(
+            self.east - one.east_m, self.north - one.north_m, self.heights(one), self.speed, self.origin, self.stability
+        )  # fmt: skip
+
     def unexplained(self, given: Numbers) -> tuple[Numbers, Numbers]:
         """For one source a row: the part that it leaves unexplained, and its rate.
 
@@ -194,7 +216,7 @@ def trace(observations: Sequence[Observation], candidates: Sequence[Candidate], 
         raise Refused(problem, "TOO_FEW_STATIONS")
     problem_ = _problem(windy, stability)
     spot = _free(problem_)
-    given = [problem_.given(one.east_m, one.north_m, one.height_m) for one in candidates]
+    given = [problem_.given_by(one) for one in candidates]
     alone = [problem_.unexplained(row) for row in given]
     rates, left, condition = _together(problem_, given)
     several = sum(_counts(rate, rates) for rate in rates) > 1
@@ -204,7 +226,7 @@ def trace(observations: Sequence[Observation], candidates: Sequence[Candidate], 
     sources = [
         Explained(
             one, float(rate) if at_registered and rate > 0 else float(by_itself), float(residual),
-            _counts(rate, rates) if at_registered else one.name == on_grounds,
+            _counts(rate, rates) if at_registered else one.name == on_grounds, float(np.mean(problem_.heights(one))),
         )
         for one, rate, (residual, by_itself) in zip(candidates, rates, alone, strict=True)
     ]  # fmt: skip

@@ -33,6 +33,31 @@ def test_the_height_of_a_plume_is_that_of_the_table(stability: str, x_m: float, 
     assert float(plume.sigma_z(x_m, stability)) == pytest.approx(metres)
 
 
+@pytest.mark.parametrize(
+    ("stability", "wide", "high"),
+    # Of the tests of GasDispersion.jl, an implementation of ISC3 by others: at 1.2 m, and a distance in each row of the table.
+    [
+        ("A", 0.48870396813625905, {50: 7.246283645973222, 125: 17.6538512508938, 175: 25.32210358392127,
+         225: 33.46114450376929, 275: 42.49832115580982, 350: 58.955561122372494, 450: 87.22955507375895,
+         550: 128.0454080208172}),
+        ("B", 0.3288132138806368, {100: 10.604690180980183, 300: 30.144226325216724, 500: 51.092852947678885}),
+        ("C", 0.20096244824229573, {100: 7.44187785547111}),
+        ("D", 0.1309207626723034, {100: 4.651174892531855, 500: 18.29689264165363, 2000: 50.15135417398994,
+         5000: 88.69020460936578, 15000: 169.67281358959912, 35000: 271.77785930262854}),
+        ("E", 0.09742134712173195, {50: 1.979015073784176, 100: 3.534197346966356, 500: 12.80138815568348,
+         1500: 27.931190340632067, 3000: 42.22135548587303, 7500: 68.37414410048738, 15000: 95.55830909365176,
+         30000: 127.31152395989899, 50000: 151.5410717370677}),
+        ("F", 0.0645858766834503, {100: 2.3255231110829815, 500: 8.395558503802999, 800: 11.976175562087187,
+         1500: 18.030377292486545, 2500: 24.42448141869856, 5000: 34.207199596890135, 10000: 46.38392157098271,
+         20000: 60.29440210746138, 45000: 76.93568233551231, 75000: 87.38876819912205}),
+    ],
+)  # fmt: skip
+def test_each_row_of_the_tables_gives_what_others_have_computed(stability: str, wide: float, high: dict[int, float]) -> None:
+    assert float(plume.sigma_y(1.2, stability)) == pytest.approx(wide, rel=1e-6)
+    for metres, expected in high.items():
+        assert float(plume.sigma_z(metres, stability)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_more_stable_the_air_the_narrower_the_plume() -> None:
     for of in (plume.sigma_y, plume.sigma_z):
         sizes = [float(of(1000, stability)) for stability in "ABCDEF"]

@@ -100,6 +100,10 @@ def test_a_firm_has_one_id_for_its_number_however_it_is_written_and_no_source_ch
     assert admit(environment, "s3", uscc=OTHER).firm.firm_id != one.firm.firm_id
     with pytest.raises(AlreadyDifferent, match="of another firm"):
         admit(environment, uscc=OTHER)
+    flue = pb.Flue(diameter_m=1.5, speed_m_s=12, temperature_c=120)
+    assert not one.HasField("flue") and admit(environment, flue=flue).flue == flue
+    with pytest.raises(BadRequest, match=r"flue\.speed_m_s"):
+        admit(environment, flue=pb.Flue(diameter_m=1.5, temperature_c=120))
     # Another permit of the same firm is a change, and the source stays in its state.
     start(environment)
     assert admit(environment, name="锅炉二").state == pb.SOURCE_STATE_OPERATING

@@ -10,6 +10,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import Refused
 from citybrain.services.environment import exceedance, places, surroundings, traced
+from citybrain.services.environment.plume_rise import Flue
 from tests.unit.environment.conftest import moment
 
 SO2, SPEED, FROM = pb.QUANTITY_SO2, pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION
@@ -110,5 +111,8 @@ def test_registered_sources_within_12_km_are_candidates_the_nearest_first() -> N
         pb.Source(source_id=name, place=places.at_metres(MIDDLE, metres, 0), stack_height_m=30)
         for name, metres in (("far", 12_100), ("edge", 11_900), ("near", -500))
     ]
+    sources[1].flue.CopyFrom(pb.Flue(diameter_m=1.5, speed_m_s=12, temperature_c=120))
     found = traced.candidates(FOUND, sources)
-    assert [(one.name, round(one.east_m), one.height_m) for one in found] == [("near", -500, 30), ("edge", 11_900, 30)]
+    assert [(one.name, round(one.east_m), one.height_m, one.flue) for one in found] == [
+        ("near", -500, 30, None), ("edge", 11_900, 30, Flue(1.5, 12, 393.15))
+    ]  # fmt: skip

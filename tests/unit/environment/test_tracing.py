@@ -11,6 +11,7 @@ import pytest
 
 from citybrain.mesh.errors import Refused
 from citybrain.services.environment import plume, tracing
+from citybrain.services.environment.plume_rise import Flue, effective_height
 from citybrain.services.environment.tracing import Candidate, Observation
 
 RING = [(round(900 * math.sin(a)), round(900 * math.cos(a))) for a in np.radians(range(0, 360, 30))]
@@ -53,6 +54,25 @@ def test_the_registered_source_that_did_it_is_found_with_its_rate() -> None:
     assert (found.place, found.determination) == (None, "WELL")
     assert found.residual < 0.01 and found.sources[1].residual > 0.5
     assert "west explains it" in found.statement
+
+
+def test_the_plume_of_a_hot_stack_is_looked_for_where_it_has_risen_to() -> None:
+    flue = Flue(2.0, 12.0, 420)
+    hot = Candidate("hot", -700, 0, 20, flue)
+    observations = []
+    for one in measured([], WINDS):
+        along = plume.along_m(one.east_m + 700, one.north_m, one.from_deg)
+        height = effective_height(20, flue, along, one.speed_m_s, "B", tracing.AIR_K)
+        there = float(plume.dilution(one.east_m + 700, one.north_m, height, one.speed_m_s, one.from_deg, "B"))
+        observations.append(
+            Observation(one.station, one.east_m, one.north_m, 20 + 100e6 * there, 20, one.speed_m_s, one.from_deg)
+        )
+    (found,) = tracing.trace(observations, [hot]).sources
+    assert found.found and found.rate_g_s == pytest.approx(100, rel=0.01) and found.residual < 0.01
+    assert 60 < found.plume_height_m < 125
+    # Whoever does not know that it rises is wrong about how much leaves it.
+    (cold,) = tracing.trace(observations, [Candidate("cold", -700, 0, 20)]).sources
+    assert cold.rate_g_s < 80 and cold.plume_height_m == 20
 
 
 def test_two_at_once_are_found_together_with_their_rates() -> None:
