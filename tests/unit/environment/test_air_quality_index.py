@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,29 @@ from citybrain.services.environment import air_quality_index as aqi
 )  # fmt: skip
 def test_worked_values_of_a_day(pollutant: str, value: float, index: int) -> None:
     assert aqi.of_day(pollutant, value) == aqi.PartIndex(value, index)
+
+
+# HJ 633-2012, table 1, as it is printed: at these values the index is 0, 50, 100, 150, 200, 300, 400, 500.
+PRINTED_DAY = {
+    "PM2_5": "0 35 75 115 150 250 350 500", "PM10": "0 50 150 250 350 420 500 600", "SO2": "0 50 150 475 800 1600 2100 2620",
+    "NO2": "0 40 80 180 280 565 750 940", "CO": "0 2 4 14 24 36 48 60", "O3": "0 100 160 215 265 800",
+}  # fmt: skip
+PRINTED_HOUR = {
+    "SO2": "0 150 500 650 800", "NO2": "0 100 200 700 1200 2340 3090 3840", "CO": "0 5 10 35 60 90 120 150",
+    "O3": "0 160 200 300 400 800 1000 1200", "PM2_5": PRINTED_DAY["PM2_5"], "PM10": PRINTED_DAY["PM10"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pollutant", aqi.POLLUTANTS)
+def test_the_tables_are_those_of_the_standard(pollutant: str) -> None:
+    indices = (0, 50, 100, 150, 200, 300, 400, 500)
+    for printed, of in ((PRINTED_DAY, aqi.of_day), (PRINTED_HOUR, aqi.of_hour)):
+        values = [int(value) for value in printed[pollutant].split()]
+        assert [of(pollutant, value).index for value in values] == list(indices[: len(values)])
+        # In the middle between two it is in the middle.
+        for n in range(1, len(values)):
+            between = indices[n - 1] + (indices[n] - indices[n - 1]) / 2
+            assert of(pollutant, (values[n - 1] + values[n]) / 2).index == math.ceil(between)
 
 
 @pytest.mark.parametrize("pollutant", aqi.POLLUTANTS)
@@ -103,4 +128,10 @@ def test_with_too_few_means_of_8_hours_only_one_above_the_limit_counts() -> None
     hours: list[float | None] = [None] * 16 + [150.0] * 8
     assert aqi.highest_of_8_hours(hours) is None
     assert aqi.highest_of_8_hours([None] * 16 + [161.0] * 8) == (161.0, 8)
+    # At the limit itself it does not count. 14 means are enough, 13 are not: with 6 hours of 8 the first one ends at 11.
+    assert aqi.highest_of_8_hours([None] * 16 + [160.0] * 8) is None
+    assert aqi.highest_of_8_hours([None] * 5 + [20.0] * 19) == (20.0, 8)
+    assert aqi.highest_of_8_hours([None] * 6 + [20.0] * 18) is None
+    # The last one ends at 24.
+    assert aqi.highest_of_8_hours([20.0] * 16 + [90.0] * 8) == (90.0, 8)
     assert aqi.highest_of_8_hours([None] * 24) is None

@@ -68,6 +68,34 @@ def test_too_few_hours_or_neighbours_say_nothing() -> None:
     assert "e1" in biases("PM2_5", hours_of(), edge)["a1"].neighbours
 
 
+def beside(mine: float, others: float = 100.0, hours: int = 24, metres: float = 9000.0, count: int = 3) -> Any:
+    """The bias of a station that reads `mine` all the time; None: it is not compared."""
+    stations = {"a": dict.fromkeys(range(hours), mine)} | {f"b{n}": dict.fromkeys(range(hours), others) for n in range(count)}
+    places = {"a": (0.0, 0.0)} | {f"b{n}": (0.0, metres) for n in range(count)}
+    return biases("PM2_5", stations, places).get("a")
+
+
+def test_each_bound_of_the_comparison_belongs_to_the_station() -> None:
+    # 30 % of what the neighbours read, and no less than 10 µg/m³.
+    assert [beside(mine).flagged for mine in (130, 130.1, 70, 69.9)] == [False, True, False, True]
+    assert [beside(mine, 10).flagged for mine in (20, 20.1)] == [False, True]
+    # Three neighbours, 24 hours, 10 km are enough.
+    assert beside(100, count=3) is not None and beside(100, count=2) is None
+    assert beside(100, hours=24) is not None and beside(100, hours=23) is None
+    assert beside(100, metres=10_000) is not None and beside(100, metres=10_000.1) is None
+
+
+@pytest.mark.parametrize(("off", "hours", "found"), [(12, 96, 12), (-12, 96, -12), (13, 96, 0), (3, 54, 3), (3, 48, 0)])
+def test_a_clock_is_looked_for_within_half_a_day_and_in_two_days_of_changes(off: int, hours: int, found: int) -> None:
+    by, level, air = random.Random(2), 80.0, []
+    for _ in range(140):
+        level = max(20.0, level + by.gauss(0, 12))
+        air.append(level)
+    there = {hour: air[hour] for hour in range(20, 20 + hours)}
+    moved = {hour: air[hour - off] for hour in range(20, 20 + hours)}
+    assert station_bias.clock_off_h(moved, there) == found
+
+
 def test_a_station_that_lies_is_listed_first_and_somebody_looks_at_it_once(environment: Running) -> None:
     for n, name in enumerate(NAMES):
         one = station(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
 from citybrain.mesh.testing import Running
 from citybrain.services.environment import firms
-from citybrain.services.environment.scorecard import VERSION, Facts, standing
+from citybrain.services.environment.scorecard import VERSION, Facts, Standing, standing
 from tests.unit.environment.conftest import DAY, now, reading, send, station
 from tests.unit.environment.test_cases import LATER, act, decide, open_case, order, report
 from tests.unit.environment.test_sources import OTHER, USCC, admit, close, start
@@ -33,6 +33,7 @@ SO2 = pb.QUANTITY_SO2
         (Facts(exceeded=5, kg_a_year=10_000), 80, "GOOD", "MIDDLE"),
         (Facts(findings=1, exceeded=4), 78, "WARNED", "MIDDLE"),
         (Facts(exceeded=10, kg_a_year=100_000), 60, "WARNED", "HIGH"),
+        (Facts(exceeded=10, kg_a_year=99_999), 60, "WARNED", "MIDDLE"),
         (Facts(exceeded=11), 56, "BAD", "MIDDLE"),
         (Facts(exceeded=11, kg_a_year=9_999), 56, "BAD", "MIDDLE"),
         (Facts(exceeded=11, kg_a_year=10_000), 56, "BAD", "HIGH"),
@@ -221,6 +222,13 @@ def test_those_come_first_that_are_due_first_each_with_its_reasons(environment: 
     first = environment.fire("ListInspectionsDue", pb.ListInspectionsDueRequest(page_size=1))
     rest = environment.fire("ListInspectionsDue", pb.ListInspectionsDueRequest(page_size=1, page_token=first.next_page_token))
     assert [page.firms[0].firm_id for page in (first, rest)] == [firm, other]
+
+
+@pytest.mark.parametrize(("risk", "days"), [("HIGH", 90), ("MIDDLE", 180), ("LOW", 365)])
+def test_the_riskier_a_firm_the_sooner_it_is_due(risk: str, days: int) -> None:
+    firm = firms.Firm("f1", "x", "xihu", since=86_400_000_000, sources={"s1": 900})
+    due = firms.next_inspection(firm, Standing(100, "GOOD", risk, ()))
+    assert due is not None and due.due_at.seconds == (1 + days) * DAY
 
 
 def test_a_district_whose_name_begins_as_another_one_sees_none_of_it(environment: Running) -> None:
