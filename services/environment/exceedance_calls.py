@@ -32,7 +32,12 @@ def board_key(medium: pb.Medium, quantity: pb.Quantity) -> str:
     return f"{pb.Medium.Name(medium).removeprefix('MEDIUM_').lower()}.{quantities.name(quantity).lower()}"
 
 
-BOARDS = tuple(board_key(medium, quantity) for medium, sizes in quantities.MEASURED.items() for quantity in sizes)
+BOARDS = tuple(
+    board_key(medium, quantity)
+    for medium, sizes in quantities.MEASURED.items()
+    if medium in exceedance.REACH_M
+    for quantity in sizes
+)
 """The keys of all boards."""
 
 

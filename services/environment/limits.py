@@ -8,7 +8,7 @@ PM10 have limits of a day and a year only, so no single reading of them exceeds 
 
 *Soil*: the screening values for land of the second kind (industry, traffic, offices), GB 36600-2018, table 1.
 
-*Stacks*: the permit of the source.
+*Stacks*: the permit of the source. *Columns of air*, as satellites see them, have no limits.
 
 A value at a limit does not exceed it.
 """
@@ -68,6 +68,8 @@ def limit_of(station: pb.Station, quantity: pb.Quantity, permits: Mapping[str, p
             return SOIL.get(quantity)
         case pb.MEDIUM_WATER:
             return _water(station, quantity)
+        case pb.MEDIUM_COLUMN:
+            return None
     permit = permits.get(station.source_id)
     for one in permit.pollutants if permit is not None else ():
         if one.quantity == quantity and one.limit_mg_m3:

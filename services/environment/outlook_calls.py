@@ -41,6 +41,12 @@ class OutlookCalls(CaseCalls):
         now, known = self.clock.now(), self.station_list.derived(views.stations)
         since = now - comparing.DAYS * hours.DAY_US
         of_air = {key: one for key, one in known.items() if one.medium == pb.MEDIUM_AIR}
+        satellites = {key: one for key, one in known.items() if one.medium == pb.MEDIUM_COLUMN}
+        seen: dict[pb.Quantity, dict[str, dict[int, float]]] = {one: {} for one in comparing.COLUMN_OF.values()}
+        for key in sorted(satellites):
+            rows = self._hours_of(key, comparing.DAYS * 24 + 2)
+            for quantity, by_satellite in seen.items():
+                by_satellite[key] = comparing.hours_of(rows, quantity, since, covered=0.0)
         hours_of: dict[str, dict[str, dict[int, float]]] = {name: {} for name in air_quality_index.POLLUTANTS}
         for key in sorted(of_air):
             rows = self._hours_of(key, comparing.DAYS * 24 + 2)
@@ -48,7 +54,8 @@ class OutlookCalls(CaseCalls):
                 by_station[key] = comparing.hours_of(rows, quantities.numbered(name), since)
         estimated: set[str] = set()
         for name, by_station in hours_of.items():
-            for bias in off_loop(comparing.estimated, name, of_air, by_station):
+            columns = seen[comparing.COLUMN_OF[name]] if name in comparing.COLUMN_OF else {}
+            for bias in off_loop(comparing.estimated, name, of_air, by_station, satellites, columns):
                 compare = partial(comparing.compare, bias=bias, place=of_air[bias.station_id].place, now=now)
                 self.biases.handle(comparing.key(bias), compare, lambda after, _: after)
                 estimated.add(comparing.key(bias))

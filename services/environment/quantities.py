@@ -21,6 +21,7 @@ SHOWN = {
     pb.UNIT_CELSIUS: "°C",
     pb.UNIT_ONE: "without a unit",
     pb.UNIT_PER_L: "in a litre",
+    pb.UNIT_UMOL_M2: "µmol/m²",
 }
 
 
@@ -82,12 +83,20 @@ _SOIL = {
     pb.QUANTITY_ARSENIC: Size(pb.UNIT_MG_KG, 50000),
     pb.QUANTITY_MERCURY: Size(pb.UNIT_MG_KG, 5000),
 }
+_COLUMN = {
+    pb.QUANTITY_AEROSOL_OPTICAL_DEPTH: Size(pb.UNIT_ONE, 10),
+    pb.QUANTITY_NO2_COLUMN: Size(pb.UNIT_UMOL_M2, 5000, 0.01),
+}
 MEASURED: Mapping[pb.Medium, Mapping[pb.Quantity, Size]] = {
     pb.MEDIUM_AIR: _AIR,
     pb.MEDIUM_WATER: _WATER,
     pb.MEDIUM_SOIL: _SOIL,
     pb.MEDIUM_STACK: _STACK,
+    pb.MEDIUM_COLUMN: _COLUMN,
 }
+
+
+_LARGER = {pb.UNIT_UG_M3: ("mg/m³", 1000), pb.UNIT_UMOL_M2: ("mol/m²", 1_000_000)}
 
 
 def name(quantity: pb.Quantity) -> str:
@@ -122,6 +131,6 @@ def size_problem(medium: pb.Medium, quantity: pb.Quantity, value: float) -> str:
         hint = f"it looks as if it were in {smaller}, divide by 1000" if smaller else "look at its unit"
         return f"is more than {size.most:g} {unit}, which no sensor here measures ({told}): {hint}"
     if 0 < value < size.least:
-        larger = "mg/m³" if size.unit == pb.UNIT_UG_M3 else "a larger unit"
-        return f"is less than {size.least:g} {unit} and not 0 ({told}): it looks as if it were in {larger}, multiply by 1000"
+        larger, times = _LARGER.get(size.unit, ("a larger unit", 1000))
+        return f"is less than {size.least:g} {unit} and not 0 ({told}): it looks as if it were in {larger}, multiply by {times}"
     return ""

@@ -43,6 +43,10 @@ def register(state: StationState, request: pb.RegisterStationRequest) -> list[Me
         problem = f"station {station.station_id} is of {_medium(state.station)} already: another one has another id"
         raise AlreadyDifferent(problem, "OTHER_MEDIUM")
     wrong = [("station.place", problem)] if (problem := places.problem(station.place)) else []
+    if station.medium == pb.MEDIUM_COLUMN and not station.cell_m:
+        wrong.append(("station.cell_m", "is missing: a satellite sees a cell of the map, say how wide it is"))
+    elif station.medium != pb.MEDIUM_COLUMN and station.cell_m:
+        wrong.append(("station.cell_m", "is for satellites: leave it out"))
     known: set[str] = set()
     for number, sensor in enumerate(station.sensors):
         field = f"station.sensors[{number}]"

@@ -206,7 +206,9 @@ def bias(row: BiasRow | None, event: Heard) -> BiasRow | None:
     if not isinstance(event.data, ev.BiasEstimated):
         return None
     found = event.data.bias
-    relative = abs(found.bias) / found.level if found.level > 0 else 0.0
+    # Of a station without neighbours: beside what satellites see.
+    beside = abs(found.column_factor - 1) if found.column_hours and not found.hours else 0.0
+    relative = abs(found.bias) / found.level if found.level > 0 else beside
     return BiasRow(round(relative, 6), bias_key(event), found.flagged, packed(found))
 
 
