@@ -160,7 +160,8 @@ class OutlookCalls(ParkingCalls):
         published = isinstance(data, environment.WaterQualityPublished)
         water_class = data.water_quality.water_class if published else 0
         station, district = data.station_id, data.district_id
-        order_id = _order(f"river {station} {hour}")
+        # Of this event: where an hour was retracted and comes again, the order of the first time is void.
+        order_id = _order(f"river {event.stored.id}")
         told: Sequence[Any] = self.rivers.handle(
             station,
             lambda state: rivers.see(state, station, district, hour, water_class, order_id),

@@ -37,7 +37,10 @@ def evolve(state: River, event: Message) -> River:
             hours = {**state.hours, microseconds(event.hour): event.water_class}
             if event.water_class == 0:
                 hours.pop(microseconds(event.hour))
-            return replace(state, hours=dict(sorted(hours.items())[-KEPT:]))
+            known = sorted(hours.items())
+            # What the pollution rests on is kept for as long as it goes on: only then can it be told that it holds no more.
+            basis = [one for one in known[:-KEPT] if one[0] in _basis(state.polluted_since)]
+            return replace(state, hours=dict([*basis, *known[-KEPT:]]))
         case ev.RiverPolluted():
             return replace(state, polluted_since=microseconds(event.since), order_id=event.order_id)
         case ev.RiverClean() | ev.RiverPollutionRetracted():
@@ -67,8 +70,13 @@ def see(state: River, station_id: str, district_id: str, hour: int, water_class:
     return told
 
 
+def _basis(begin: int) -> list[int]:
+    """The hours that a pollution rests on that began then."""
+    return [begin + n * HOUR for n in range(BAD_HOURS)]
+
+
 def _bad(hours: Mapping[int, int], begin: int) -> bool:
-    return all(hours.get(begin + n * HOUR, 0) >= BAD for n in range(BAD_HOURS))
+    return all(hours.get(hour, 0) >= BAD for hour in _basis(begin))
 
 
 def _clean(hours: Mapping[int, int]) -> bool:

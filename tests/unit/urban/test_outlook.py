@@ -271,3 +271,30 @@ def test_an_hour_that_comes_late_counts_in_its_place() -> None:
     assert state.polluted_since == 10 * rivers.HOUR
     assert rivers.see(state, "r", "xihu", 11 * rivers.HOUR, 5, "wo-2") == []
     assert timestamp(state.polluted_since).seconds == 36_000
+
+
+def test_a_river_that_is_polluted_for_days_is_so_until_it_is_clean() -> None:
+    state, told = rivers.River(), list[object]()
+    for hour in range(100, 200):
+        for event in rivers.see(state, "r", "xihu", hour * rivers.HOUR, 5, "wo-1"):
+            state = rivers.evolve(state, event)
+            told.append(event)
+    assert [type(one) for one in told if not isinstance(one, ev.RiverSeen)] == [ev.RiverPolluted]
+    assert len(state.hours) <= rivers.KEPT + rivers.BAD_HOURS, "what it rests on is kept, and of the others the newest"
+    retracted = [rivers.see(state, "r", "xihu", hour * rivers.HOUR, 0, "wo-1")[-1] for hour in (100, 101)]
+    assert [type(one) for one in retracted] == [ev.RiverPollutionRetracted] * 2
+
+
+def test_a_river_that_is_polluted_again_after_a_retraction_gets_a_work_order_that_is_open(urban: Running) -> None:
+    for hour in (1000, 1001):
+        water(urban, hour, 5)
+    gone = environment.WaterQualityRetracted(station_id="r1", district_id="xihu")
+    getattr(gone, "from").seconds = 1001 * 3600
+    urban.tell(gone)
+    urban.rest()
+    water(urban, 1001, 6)
+    first, second = told(urban, ev.RiverPolluted)
+    states = [
+        urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=one.order_id)).order.state for one in (first, second)
+    ]
+    assert states == [orders.ORDER_STATE_VOID, orders.ORDER_STATE_WAITING]
