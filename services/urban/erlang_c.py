@@ -42,10 +42,14 @@ def service_level(erlangs: float, seats: int, call_s: float, within_s: float) ->
 
 
 def seats_needed(erlangs: float, call_s: float, within_s: float, level: float) -> int:
-    """The fewest seats with at least this service level; none where nobody calls."""
+    """The fewest seats with at least this service level; none where nobody calls. One run of the recursion finds them."""
     if erlangs <= 0:
         return 0
-    seats = math.floor(erlangs) + 1
-    while service_level(erlangs, seats, call_s, within_s) < level:
+    blocked, seats = 1.0, 0
+    while True:
         seats += 1
-    return seats
+        blocked = erlangs * blocked / (seats + erlangs * blocked)
+        if seats > erlangs:
+            waits = blocked / (1 - erlangs / seats * (1 - blocked))
+            if 1 - waits * math.exp(-(seats - erlangs) * within_s / call_s) >= level:
+                return seats

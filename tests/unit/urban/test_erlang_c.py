@@ -42,6 +42,20 @@ def test_the_seats_are_the_fewest_that_do(load: float, level: float) -> None:
     assert erlang_c.service_level(load, seats - 1, 180, 20) < level
 
 
+def test_a_count_that_is_far_too_high_is_answered_by_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seats are found in one run of the recursion: a wrong count keeps nobody waiting."""
+    asked: list[int] = []
+    wait = erlang_c.p_wait
+
+    def counted(load: float, seats: int) -> float:
+        asked.append(seats)
+        return wait(load, seats)
+
+    monkeypatch.setattr(erlang_c, "p_wait", counted)
+    assert 3000 < erlang_c.seats_needed(3000, 180, 20, 0.8) < 3200
+    assert len(asked) <= 1
+
+
 DAY = 1_800_000_000_000_000
 
 
