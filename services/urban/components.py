@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from citybrain.urban.v1 import components_pb2 as pb
@@ -88,8 +89,14 @@ def report(state: State, request: pb.ReportComponentRequest, order_id: str, now:
         ev.ComponentStateChanged(
             component_id=request.component_id, state=request.state, note=request.note, district_id=component.district_id,
             seen_at=now, order_id="" if intact else component.order_id or order_id,
+            done_order_id=component.order_id if intact else "",
         )
     ]  # fmt: skip
+
+
+def done_orders(events: Sequence[Message]) -> list[str]:
+    """The work orders that nobody needs any more."""
+    return [one.done_order_id for one in events if isinstance(one, ev.ComponentStateChanged) and one.done_order_id]
 
 
 def mended(state: State, order_id: str, outcome: str, now: Timestamp) -> list[Message]:

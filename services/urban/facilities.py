@@ -6,6 +6,7 @@ dangerous. This project uses them for tunnels and plants too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from citybrain.urban.v1 import events_pb2 as ev
@@ -24,11 +25,12 @@ DANGEROUS = "E"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A facility. `due_from`: from when its next check is counted (microseconds); `missed`: that it was missed was told."""
+    """A facility. `due_from`: from when its next check is counted (microseconds); `missed`: that it was missed was told, with
+    this work order."""
 
     facility: pb.Facility | None = None
     due_from: int = 0
-    missed: bool = False
+    missed: str = ""
 
 
 def evolve(state: State, event: Message) -> State:
@@ -49,7 +51,7 @@ def evolve(state: State, event: Message) -> State:
         case ev.FacilityReopened():
             after.closed = False
         case ev.FacilityCheckMissed():
-            return replace(state, missed=True)
+            return replace(state, missed=event.order_id)
     return replace(state, facility=after)
 
 
@@ -81,14 +83,21 @@ def register(state: State, request: pb.RegisterFacilityRequest, now: Timestamp) 
     return [ev.FacilityRegistered(facility=made, facility_id=made.facility_id, district_id=made.district_id)]
 
 
-def check(state: State, request: pb.ReportCheckRequest, order_id: str, now: Timestamp) -> list[Message]:
-    """It was checked. D and E are to be mended; E is closed, and open again with any other grade."""
+def check(
+    state: State, request: pb.ReportCheckRequest, order_id: str, now: Timestamp, *, in_work: bool = False
+) -> list[Message]:
+    """It was checked. D and E are to be mended; E is closed, and open again with any other grade.
+
+    `in_work`: its work order is still open. One that has ended mends nothing any more.
+    """
     facility = existing(state, request.facility_id)
     mend = request.grade in TO_MEND
+    asked = (facility.order_id if in_work else order_id) if mend else ""
     told: list[Message] = [
         ev.FacilityChecked(
             facility_id=facility.facility_id, district_id=facility.district_id, grade=request.grade,
-            findings=request.findings, checked_at=now, order_id=(facility.order_id or order_id) if mend else "",
+            findings=request.findings, checked_at=now, order_id=asked,
+            done_order_ids=[one for one in (facility.order_id, state.missed) if one and one != asked],
         )
     ]  # fmt: skip
     if request.grade == DANGEROUS and not facility.closed:
@@ -101,6 +110,11 @@ def check(state: State, request: pb.ReportCheckRequest, order_id: str, now: Time
     elif request.grade != DANGEROUS and facility.closed:
         told.append(ev.FacilityReopened(facility_id=facility.facility_id, district_id=facility.district_id, kind=facility.kind))
     return told
+
+
+def done_orders(events: Sequence[Message]) -> list[str]:
+    """The work orders that nobody needs any more."""
+    return [name for one in events if isinstance(one, ev.FacilityChecked) for name in one.done_order_ids]
 
 
 def miss(state: State, order_id: str, now: int) -> list[Message]:

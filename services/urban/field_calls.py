@@ -7,7 +7,7 @@ import hashlib
 from citybrain.urban.v1 import field_pb2 as pb
 
 from citybrain.mesh.service import Streams, View, at, new_id, rpc
-from citybrain.services.urban import cases, dogs, facilities
+from citybrain.services.urban import cases, dogs, facilities, orders
 from citybrain.services.urban import field_views as views
 from citybrain.services.urban.drainage_calls import DrainageCalls
 from citybrain.services.urban.views import overdue_prefix
@@ -37,11 +37,15 @@ class FieldCalls(DrainageCalls):
     def ReportCheck(self, request: pb.ReportCheckRequest) -> pb.ReportCheckResponse:
         """It was checked; what is to be mended gets a work order."""
         now, order_id = self._now(), new_id("wo")
-        after = self.facilities.handle(
+        known = self.facilities.load(request.facility_id).facility
+        in_work = known is not None and orders.in_work(self.orders.load(known.order_id))
+        after, done = self.facilities.handle(
             request.facility_id,
-            lambda state: facilities.check(state, request, order_id, now),
-            lambda after, _: facilities.existing(after, request.facility_id),
+            lambda state: facilities.check(state, request, order_id, now, in_work=in_work),
+            lambda after, events: (facilities.existing(after, request.facility_id), facilities.done_orders(events)),
         )
+        for ended in done:
+            self._finish(ended, f"it was checked: {request.grade}")
         if after.order_id == order_id:
             task = f"mend {after.name}: it has grade {request.grade}: {request.findings}"
             self._open(order_id, after.kind, after.facility_id, after.position, after.district_id, task)

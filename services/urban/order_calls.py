@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Clock, Paging, Service, Streams, View, every, new_id, rpc
-from citybrain.services.urban import components, orders, views
+from citybrain.services.urban import components, nearby, orders, views
 from citybrain.services.urban.kinds import ORDER_HOURS
 
 PAGE = 100
@@ -43,11 +43,13 @@ class OrderCalls(Service):
     def ReportComponent(self, request: parts.ReportComponentRequest) -> parts.ReportComponentResponse:
         """Somebody has seen it. Where something is wrong with it, work is to be done."""
         now, order_id = self._now(), new_id("wo")
-        after = self.components.handle(
+        after, done = self.components.handle(
             request.component_id,
             lambda state: components.report(state, request, order_id, now),
-            lambda after, _: components.existing(after, request.component_id),
+            lambda after, events: (components.existing(after, request.component_id), components.done_orders(events)),
         )
+        for ended in done:
+            self._finish(ended, "it was seen intact")
         if after.order_id == order_id:
             state = parts.ComponentState.Name(after.state).removeprefix("COMPONENT_STATE_").lower()
             task = f"{after.name} is {state}: {request.note}" if request.note else f"{after.name} is {state}"
@@ -82,6 +84,8 @@ class OrderCalls(Service):
         """Opens a work order."""
         orders.check_kind(request.kind)
         position = request.position if request.HasField("position") else None
+        if position is not None:
+            nearby.check(position, "position")
         order = self._open(new_id("wo"), request.kind, request.subject_id, position, request.district_id, request.task)
         return pb.OpenWorkOrderResponse(order=order)
 

@@ -84,6 +84,11 @@ def is_open(order: pb.WorkOrder) -> bool:
     return order.state in (pb.ORDER_STATE_WAITING, pb.ORDER_STATE_ASSIGNED)
 
 
+def in_work(state: Order) -> bool:
+    """Whether there is such an order, and somebody is to do it."""
+    return state.order is not None and is_open(state.order)
+
+
 def check_kind(kind: str) -> None:
     """BadRequest: there is no such work."""
     if kind not in ORDER_HOURS:

@@ -100,16 +100,12 @@ def lot_key(event: Heard) -> str:
 
 
 def lot(row: LotRow | None, event: Heard) -> LotRow | None:
-    """The lot after an event. It counts as the stream does: a car whose arrival is not known leaves one of those counted."""
+    """The lot after an event. How many bays are taken stands on the events."""
     match event.data:
         case ev.ParkingRegistered() as data:
             return LotRow(data.lot.district_id, data.lot.bays, 0 if row is None else row.occupied)
-        case ev.CarArrived():
-            return row and replace(row, occupied=row.occupied + 1)
-        case ev.CarLeft():
-            return row and replace(row, occupied=max(0, row.occupied - 1))
-        case ev.ParkedCounted() as counted:
-            return row and replace(row, occupied=counted.occupied)
+        case ev.CarArrived() | ev.CarLeft() | ev.ParkedCounted() as data:
+            return row and replace(row, occupied=data.occupied)
     return row
 
 

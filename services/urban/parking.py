@@ -25,6 +25,8 @@ DAY = 86_400_000_000
 EAST = 8 * 3_600_000_000
 REMEMBERED = 2000
 """So many of the newest departures at least are remembered, for a car that is reported twice."""
+MOST_INSIDE = 20_000
+"""So many of the newest stays at least are remembered that have not ended: as many as the largest lot has bays."""
 DUE_DAYS = 10
 
 
@@ -59,12 +61,17 @@ def evolve(state: Lot, event: Message) -> Lot:
             at = microseconds(event.at)
             day = (at + EAST) // DAY
             arrivals = state.arrivals + 1 if day == state.day else 1
-            return replace(state, inside={**state.inside, event.visit_id: at}, day=day, arrivals=arrivals)
+            inside = {**state.inside, event.visit_id: at}
+            kept = newest(inside, MOST_INSIDE)
+            # Whose departure nobody has reported counts on as a car without a stay that is known.
+            others = state.others + len(inside) - len(kept)
+            return replace(state, inside=kept, others=others, day=day, arrivals=arrivals)
         case ev.CarLeft():
             inside = {visit: at for visit, at in state.inside.items() if visit != event.visit_id}
             left = newest({**state.left, event.visit_id: Left(microseconds(event.at), event.fen, event.bill_id)}, REMEMBERED)
-            others = state.others if event.visit_id in state.inside else max(0, state.others - 1)
-            return replace(state, inside=inside, left=left, others=others)
+            others = state.others if event.visit_id in state.inside else min(state.others, max(0, state.others - 1))
+            # Where more cars leave than were counted, the count was wrong, and hides none that comes later.
+            return replace(state, inside=inside, left=left, others=max(others, -len(inside)))
         case ev.ParkedCounted():
             return replace(state, others=event.occupied - len(state.inside))
         case ev.ParkingLevelChanged():
@@ -85,8 +92,8 @@ def existing(state: Lot, lot_id: str) -> pb.ParkingLot:
 
 
 def occupied(state: Lot) -> int:
-    """How many bays are taken. Where more cars left than came, somebody has to count."""
-    return max(0, len(state.inside) + state.others)
+    """How many bays are taken."""
+    return len(state.inside) + state.others
 
 
 def show(state: Lot, now: int) -> pb.ParkingLot:
@@ -115,7 +122,9 @@ def arrive(state: Lot, request: pb.ReportArrivalRequest, now: Timestamp) -> list
     lot = existing(state, request.lot_id)
     if request.visit_id in state.inside or request.visit_id in state.left:
         return []
-    return _levelled(state, ev.CarArrived(lot_id=lot.lot_id, visit_id=request.visit_id, at=now, district_id=lot.district_id))
+    came = ev.CarArrived(lot_id=lot.lot_id, visit_id=request.visit_id, at=now, district_id=lot.district_id)
+    came.occupied = occupied(evolve(state, came))
+    return _levelled(state, came)
 
 
 def leave(state: Lot, request: pb.ReportDepartureRequest, bill_id: str, now: Timestamp) -> list[Message]:
@@ -133,6 +142,7 @@ def leave(state: Lot, request: pb.ReportDepartureRequest, bill_id: str, now: Tim
         lot_id=lot.lot_id, visit_id=request.visit_id, at=now, district_id=lot.district_id, fen=fen,
         bill_id=bill_id if fen and request.plate else "",
     )  # fmt: skip
+    left.occupied = occupied(evolve(state, left))
     return _levelled(state, left)
 
 

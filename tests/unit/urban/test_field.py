@@ -56,6 +56,23 @@ def test_a_dangerous_bridge_is_closed_mended_and_open_again_when_a_check_says_so
     assert len(told(urban, ev.FacilityReopened)) == 1
 
 
+def test_a_bridge_that_is_unfit_again_after_its_work_was_done_gets_another_work_order(urban: Running) -> None:
+    facility(urban)
+    first = check(urban, "D").order_id
+    urban.fire("FinishWorkOrder", orders.FinishWorkOrderRequest(order_id=first, outcome="mended"))
+    second = check(urban, "D").order_id
+    assert second != first
+    assert urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=second)).order.state == orders.ORDER_STATE_WAITING
+    assert check(urban, "E").order_id == second
+
+
+def test_what_a_check_finds_fit_needs_no_work_any_more(urban: Running) -> None:
+    facility(urban)
+    order_id = check(urban, "D").order_id
+    check(urban, "B")
+    assert urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=order_id)).order.state == orders.ORDER_STATE_DONE
+
+
 def test_a_check_that_is_missed_is_told_once_with_a_work_order_and_counts_from_the_last_one(urban: Running) -> None:
     facility(urban)
     urban.advance(20 * DAY)

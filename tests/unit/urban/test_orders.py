@@ -8,6 +8,7 @@ import pytest
 from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import urban_service_pb2 as pb
+from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.testing import Running
@@ -110,6 +111,21 @@ def test_a_lost_cover_gets_one_work_order_and_is_intact_when_that_is_done(urban:
     urban.fire("FinishWorkOrder", pb.FinishWorkOrderRequest(order_id=lost.order_id, outcome="a new one"))
     after = urban.fire("GetComponent", parts.GetComponentRequest(component_id="c1")).component
     assert (after.state, after.order_id, after.name) == (parts.COMPONENT_STATE_INTACT, "", "cast-iron cover")
+
+
+def test_a_component_that_is_seen_intact_needs_no_work_any_more(urban: Running) -> None:
+    component(urban)
+    lost = seen(urban, parts.COMPONENT_STATE_LOST)
+    assert seen(urban, parts.COMPONENT_STATE_INTACT).order_id == ""
+    assert got(urban, lost.order_id).state == pb.ORDER_STATE_DONE
+    assert seen(urban, parts.COMPONENT_STATE_DAMAGED).order_id not in ("", lost.order_id)
+
+
+def test_work_outside_the_city_is_refused(urban: Running) -> None:
+    there = Position(latitude=31.2, longitude=121.5)
+    request = pb.OpenWorkOrderRequest(kind="bin", subject_id="s1", district_id="xihu", task="empty it", position=there)
+    with pytest.raises(BadRequest, match=r"position: 31.2, 121.5 is outside of the city"):
+        urban.fire("OpenWorkOrder", request)
 
 
 def test_components_are_listed_by_id_and_state_in_pages(urban: Running) -> None:

@@ -156,3 +156,31 @@ def test_a_count_replaces_what_was_known_and_an_unknown_car_leaves_one_of_those(
     urban.fire("CountParked", pb.CountParkedRequest(lot_id="p1", occupied=5))
     assert go(urban, "unknown").lot.occupied == 4
     assert go(urban, "v1").lot.occupied == 3
+
+
+def test_more_cars_that_leave_than_were_counted_hide_none_that_come_later(urban: Running) -> None:
+    lot(urban)
+    for n in range(5):
+        come(urban, f"v{n}")
+    urban.fire("CountParked", pb.CountParkedRequest(lot_id="p1", occupied=3))
+    assert [go(urban, f"v{n}").lot.occupied for n in range(5)] == [2, 1, 0, 0, 0]
+    assert come(urban, "w1").occupied == 1
+    urban.rest()
+    assert urban.row("lot_list", "p1").occupied == 1
+
+
+def test_a_car_that_nobody_saw_come_takes_none_of_those_that_did(urban: Running) -> None:
+    lot(urban)
+    come(urban, "v1")
+    assert go(urban, "unknown").lot.occupied == 1
+    urban.rest()
+    assert urban.row("lot_list", "p1").occupied == 1
+
+
+def test_cars_that_are_never_said_to_leave_are_forgotten_one_by_one_and_still_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "MOST_INSIDE", 5)
+    state = parking.Lot(pb.ParkingLot(lot_id="p1", bays=10, price=pb.ParkingPrice(unit_minutes=30)))
+    for n in range(21):
+        state = parking.evolve(state, ev.CarArrived(lot_id="p1", visit_id=f"v{n}"))
+        assert len(state.inside) <= 10
+    assert parking.occupied(state) == 21
