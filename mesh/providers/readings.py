@@ -5,16 +5,21 @@ They are not events. If something *happens* in a window, the service decides on 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from citybrain.event_store.readings import ReadingsBatch
 from citybrain.mesh.events import type_name
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import refuse_in_exercise
-from citybrain.mesh.runtime.greenlets import wait
+from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.runtime.process import Process
+
+M = TypeVar("M", bound=Message)
+_READ = 200
 
 
 class Readings(DependencyProvider):  # type: ignore[misc]
@@ -35,3 +40,17 @@ class Readings(DependencyProvider):  # type: ignore[misc]
         """Keeps a batch as it is. LimitExceeded: it is over 1 MiB. Refused: it is of an exercise, which has no readings."""
         refuse_in_exercise("what is measured comes from the city alone")
         wait(self._log.put(type_name(batch), self._process.clock.now(), batch.SerializeToString()))
+
+    def kept(self, batch: type[M], since: int) -> Iterator[list[tuple[int, M]]]:
+        """The batches that came from a moment on (microseconds), each with when it came, in their order and some at a time.
+
+        So a service that has been started again learns what it had in memory. What is older than some hours is not kept.
+        """
+        topic, position = type_name(batch), 0
+        while page := wait(self._log.read(topic, position, _READ)):
+            position = page[-1].position
+            yield off_loop(_newer, page, since, batch)
+
+
+def _newer(page: Sequence[ReadingsBatch], since: int, batch: type[M]) -> list[tuple[int, M]]:
+    return [(one.received_at, batch.FromString(one.data)) for one in page if one.received_at >= since]

@@ -1,7 +1,7 @@
 """The control charts of all devices, in memory: an array an item, an entry a device, so that 20,000 of them cost milliseconds.
 
-What must last is told as events: a learnt baseline, an anomaly with all that it was found by. After a restart the charts begin
-anew from the baselines, and a device that has not learnt one yet begins to learn anew.
+What must last is told as events: a learnt baseline, an anomaly with all that it was found by. After a restart the charts are
+moved anew by the readings that are kept (`recall`), so that a restart hides nothing that creeps, and nobody learns anew.
 
 It is long because taking a window in is one piece of work on one set of arrays.
 """
@@ -26,7 +26,7 @@ from citybrain.services.urban.views import DeviceRow, LearntRow
 EVIDENCE = 12
 """So many windows an anomaly carries with it. They are those that a correction can change."""
 _FLOATS = ("mean", "sigma", "limit", "until", "floor", "z", "high", "low", "sum", "squares")
-_INTS = ("t", "learnt", "out", "over", "calm", "at", "dropped")
+_INTS = ("t", "learnt", "out", "over", "calm", "at", "dropped", "since")
 _FLAGS = ("known", "charted", "open")
 
 
@@ -56,6 +56,7 @@ class Charts:
         self._rows: list[DeviceRow] = []
         self._made_from: tuple[Any, Any] = (None, None)
         self._last: Taken | None = None
+        self._recalled = Taken(0)
         self._arrays: dict[str, Any] = {}
         self._grow(64)
 
@@ -105,6 +106,9 @@ class Charts:
         if known or a["dropped"][slot] != row.dropped_at:
             a["mean"][slot], a["sigma"][slot], a["known"][slot] = mean, sigma, known
         a["dropped"][slot] = row.dropped_at
+        # A recalled window counts from here on: what came before was learnt from, or was wrong.
+        learnt_at = learnt.at if learnt is not None and not row.given else 0
+        a["since"][slot] = max(row.since, row.dropped_at, learnt_at)
 
     def _begin(self, slot: Any) -> None:
         """Lets charts begin anew."""
@@ -131,9 +135,39 @@ class Charts:
         self._begin(np.flatnonzero(a["open"] & ~open_now))
         a["open"] = open_now
         slots, means, counts = self._means(states)
-        self._last = taken = Taken(start)
+        # What was learnt in recalled windows, and not told before the restart.
+        self._last = taken = Taken(start, learnt=self._recalled.learnt)
+        self._recalled = Taken(0)
         if not len(slots):
             return taken
+        self._move(slots, means, counts, start, taken)
+        is_open = a["open"][slots]
+        found = ((a["out"][slots] >= charts.PERSISTENCE) | (a["over"][slots] >= charts.PERSISTENCE)) & ~is_open
+        # The read model hears of it later, and of its retraction perhaps before the next window.
+        a["open"][slots[found]] = True
+        taken.found = [self._anomaly(int(slot), start) for slot in slots[found]]
+        taken.calm = [self._names[slot] for slot in slots[is_open & (a["calm"][slots] >= charts.CALM)]]
+        return taken
+
+    @property
+    def begun(self) -> bool:
+        """Whether a window was taken in since the start."""
+        return self._last is not None
+
+    def forget(self) -> None:
+        """Begins anew, as after a start."""
+        Charts.__init__(self)
+
+    def recall(self, start: int, states: Mapping[str, Folded], fleet: Fleet, learnt: Mapping[str, LearntRow]) -> None:
+        """Takes in a window from before a restart. What happened in it was told then."""
+        self._sync(fleet, learnt)
+        slots, means, counts = self._means(states)
+        counted = self._arrays["since"][slots] <= start
+        self._move(slots[counted], means[counted], counts[counted], start, self._recalled)
+
+    def _move(self, slots: Any, means: Any, counts: Any, start: int, taken: Taken) -> None:
+        """Moves all charts on by a window."""
+        a = self._arrays
         self._learn(slots, means, taken)
         self._keep(slots, means, counts, start)
         by_chart, calm = self._chart(slots, means)
@@ -142,13 +176,6 @@ class Charts:
         a["out"][slots] = np.where(by_chart, a["out"][slots] + 1, 0)
         calm &= np.isinf(a["until"][slots]) | (means <= a["until"][slots])
         a["calm"][slots] = np.where(calm, a["calm"][slots] + 1, 0)
-        is_open = a["open"][slots]
-        found = ((a["out"][slots] >= charts.PERSISTENCE) | (a["over"][slots] >= charts.PERSISTENCE)) & ~is_open
-        # The read model hears of it later, and of its retraction perhaps before the next window.
-        a["open"][slots[found]] = True
-        taken.found = [self._anomaly(int(slot), start) for slot in slots[found]]
-        taken.calm = [self._names[slot] for slot in slots[is_open & (a["calm"][slots] >= charts.CALM)]]
-        return taken
 
     def _means(self, states: Mapping[str, Folded]) -> tuple[Any, Any, Any]:
         """The devices that reported, the means of their windows, and of how many readings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from citybrain.urban.v1 import devices_pb2 as pb
 from citybrain.urban.v1 import events_pb2 as ev
@@ -109,6 +109,8 @@ class DeviceCalls(OrderCalls):
     )  # fmt: skip
     def minute(self, window: Window) -> None:
         """Takes a minute into the charts, and tells what has happened in it."""
+        if not self.charts.begun:
+            self._recall(window.start)
         taken = off_loop(
             self.charts.take,
             window.start,
@@ -120,6 +122,25 @@ class DeviceCalls(OrderCalls):
         self._tell(taken)
         self._take_pressures(window)
         self._take_rain(window)
+
+    def _recall(self, until: int) -> None:
+        """What was in memory before a restart, from the readings that are kept."""
+        self.charts.forget()
+        since = until - readings.RECALLED_MIN * readings.WINDOW_S * readings.MICROSECONDS
+        again = readings.Refolding(until)
+        for batches in self.batches.kept(pb.ReportReadingsRequest, since):
+            self._recall_windows(off_loop(again.take, batches))
+        self._recall_windows(again.rest())
+
+    def _recall_windows(self, found: Sequence[tuple[int, Mapping[str, readings.Folded]]]) -> None:
+        known, learnt = self.device_list.derived(fleet), self.learnt.derived(views.learnt)
+        for start, states in found:
+            off_loop(self.charts.recall, start, states, known, learnt)
+            self._recall_rain(start, states)
+
+    def _recall_rain(self, start: int, states: Mapping[str, readings.Folded]) -> None:
+        """The rain of a minute before a restart; see `drainage_calls.py`."""
+        raise NotImplementedError
 
     def _take_pressures(self, window: Window) -> None:
         """What the pressures of water networks show; see `water_calls.py`."""

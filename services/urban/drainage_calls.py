@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.service import Provider, Streams, Window, off_loop, rpc
 from citybrain.services.urban import drainage, outlook, views
 from citybrain.services.urban.outlook_calls import OutlookCalls
-from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S
+from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S, Folded
 
 
 @dataclass(slots=True)
@@ -75,12 +75,16 @@ class DrainageCalls(OutlookCalls):
         return pb.ForecastDrainageResponse(nodes=[outlook.show(one) for one in filled], ahead_mm_h=ahead)
 
     @override
+    def _recall_rain(self, start: int, states: Mapping[str, Folded]) -> None:
+        for network_id, gauges in self.device_list.derived(views.gauges).items():
+            self.rain.take(network_id, start // (WINDOW_S * MICROSECONDS), _measured(gauges, states))
+
+    @override
     def _take_rain(self, window: Window) -> None:
         """Looks an hour ahead every five minutes while it rains, and until the network is told to be empty again."""
         minute = window.start // (WINDOW_S * MICROSECONDS)
         for network_id, gauges in self.device_list.derived(views.gauges).items():
-            found = [window.states[name] for name in gauges if name in window.states]
-            self.rain.take(network_id, minute, [total / seconds.bit_count() for seconds, total in found])
+            self.rain.take(network_id, minute, _measured(gauges, window.states))
             known = self.rain.minutes[network_id]
             state = self.drainage.load(network_id)
             if minute % outlook.EVERY_MIN or state.registered is None or not known or not (any(known.values()) or state.level):
@@ -110,3 +114,9 @@ class DrainageCalls(OutlookCalls):
         places = ", ".join(one.node_id for one in event.outlook.nodes[:5])
         task = f"in an hour {event.network_id} will be full at {places}: send pumps"
         self._open(order_id, "drainage", event.network_id, None, event.district_id, task)
+
+
+def _measured(gauges: Iterable[str], states: Mapping[str, Folded]) -> list[float]:
+    """The mean of each gauge that reported."""
+    found = [states[name] for name in gauges if name in states]
+    return [total / seconds.bit_count() for seconds, total in found]

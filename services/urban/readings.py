@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from citybrain.urban.v1 import devices_pb2 as pb
 
@@ -17,6 +18,9 @@ BEHIND_S = 60
 SHOWN = 100
 """So many refusals an answer shows."""
 MICROSECONDS = 1_000_000
+RECALLED_MIN = 120
+"""After a restart so many minutes are taken from the readings that are kept: a baseline is learnt from 60 windows, a leak is
+looked for in 8 quarters of an hour, the rain of two hours counts."""
 
 Folded = tuple[int, float]
 """The seconds of a window that have a reading, a bit each, and the sum of these readings."""
@@ -57,6 +61,38 @@ def readings(batch: pb.ReportReadingsRequest) -> Iterator[Reading]:
     for one in batch.readings:
         at = one.observed_at
         yield Reading(one.device_id, at.seconds * MICROSECONDS + at.nanos // 1000, (at.seconds % WINDOW_S, one.value))
+
+
+@dataclass(slots=True)
+class Refolding:
+    """Windows that are folded anew from batches that are kept, as they were when these came."""
+
+    until: int
+    opened: dict[int, dict[str, Folded]] = field(default_factory=dict)
+
+    def take(self, batches: Iterable[tuple[int, pb.ReportReadingsRequest]]) -> list[tuple[int, dict[str, Folded]]]:
+        """Takes batches in, each with when it came; gives the windows that were closed since, the oldest first."""
+        now = 0
+        for now, batch in batches:
+            for one in readings(batch):
+                start = one.at - one.at % (WINDOW_S * MICROSECONDS)
+                if start < self.until and not _closed(start, now):
+                    states = self.opened.setdefault(start, {})
+                    states[one.key] = fold(states.get(one.key), one.value)
+        return self._give(now)
+
+    def rest(self) -> list[tuple[int, dict[str, Folded]]]:
+        """The windows that were not closed then."""
+        return self._give(None)
+
+    def _give(self, now: int | None) -> list[tuple[int, dict[str, Folded]]]:
+        over = sorted(start for start in self.opened if now is None or _closed(start, now))
+        return [(start, self.opened.pop(start)) for start in over]
+
+
+def _closed(start: int, now: int) -> bool:
+    """Whether a window takes no reading any more."""
+    return start + (WINDOW_S + BEHIND_S) * MICROSECONDS <= now
 
 
 def fold(state: Folded | None, value: tuple[int, float]) -> Folded:

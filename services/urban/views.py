@@ -21,7 +21,7 @@ from citybrain.mesh.kept import Kept
 from citybrain.services.urban import components, leaks, nearby, orders
 
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
-DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped)
+DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped, ev.AnomalyRetracted)
 LEARNT_EVENTS = (ev.BaselinesLearnt,)
 ANOMALY_EVENTS = (ev.AnomalyFound, ev.AnomalyEnded, ev.AnomalyRetracted)
 ORDER_EVENTS = (
@@ -80,7 +80,8 @@ def component(row: Kept | None, event: Heard) -> Kept | None:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """A device. `given`: its mean and sigma were given. `dropped_at`: what was learnt until then counts no more."""
+    """A device. `given`: its mean and sigma were given. `dropped_at`: what was learnt until then counts no more; `since`: what
+    its charts have seen until then counts no more, since it was measured by something else, or was wrong."""
 
     id: str
     kind: str
@@ -96,6 +97,7 @@ class DeviceRow:
     network_id: str
     node_id: str
     dropped_at: int = 0
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def device_key(event: Heard) -> str:
     """The device."""
     if isinstance(event.data, ev.DeviceRegistered):
         return event.data.device.device_id
-    assert isinstance(event.data, ev.BaselineDropped)
+    assert isinstance(event.data, ev.BaselineDropped | ev.AnomalyRetracted)
     return event.data.device_id
 
 
@@ -127,13 +129,19 @@ def device(row: DeviceRow | None, event: Heard) -> DeviceRow | None:
     """The device after an event."""
     if isinstance(event.data, ev.BaselineDropped):
         return None if row is None else replace(row, dropped_at=microseconds(event.data.dropped_at))
+    if isinstance(event.data, ev.AnomalyRetracted):
+        return None if row is None else replace(row, since=microseconds(event.data.retracted_at))
     assert isinstance(event.data, ev.DeviceRegistered)
     one = event.data.device
-    return DeviceRow(
+    made = DeviceRow(
         one.device_id, one.kind, one.district_id, one.position.latitude, one.position.longitude,
         one.HasField("baseline"), one.baseline.mean, one.baseline.sigma, bool(one.alarm_from or one.alarm_until),
-        one.alarm_from, one.alarm_until, one.network_id, one.node_id, 0 if row is None else row.dropped_at,
+        one.alarm_from, one.alarm_until, one.network_id, one.node_id,
     )  # fmt: skip
+    if row is None:
+        return replace(made, since=event.stored.occurred_at)
+    compared = (made.given, made.mean, made.sigma, made.network_id) == (row.given, row.mean, row.sigma, row.network_id)
+    return replace(made, dropped_at=row.dropped_at, since=row.since if compared else event.stored.occurred_at)
 
 
 def kinds(rows: Iterable[DeviceRow]) -> dict[str, str]:

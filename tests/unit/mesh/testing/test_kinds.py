@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -11,7 +12,7 @@ from citybrain.probe.v1 import probe_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.errors import BadRequest, Cancelled, DeadlinePassed, Refused
-from citybrain.mesh.service import Reading, Readings, Service, Streams, Window, rpc, window
+from citybrain.mesh.service import Clock, Reading, Readings, Service, Streams, Window, at, rpc, window
 from citybrain.mesh.testing import Misused, running, service_factory
 
 PROBE = "citybrain.probe.v1.ProbeService"
@@ -30,6 +31,8 @@ class Talking(Service):
     batches = Readings()
     went: ClassVar[list[str]] = []
     sent: ClassVar[list[int]] = []
+    looked: ClassVar[list[list[tuple[int, str]]]] = []
+    clock = Clock()
 
     @rpc
     def Count(self, request: pb.CountRequest) -> Iterator[pb.CountResponse]:
@@ -64,6 +67,11 @@ class Talking(Service):
         self.batches.put(request)
         return pb.ReportReadingsResponse()
 
+    @at("12:00")
+    def look_back(self) -> None:
+        pages = self.batches.kept(pb.ReportReadingsRequest, self.clock.now() - 3600 * 1_000_000)
+        self.looked.append([(came, batch.readings[0].channel) for page in pages for came, batch in page])
+
     @window(pb.ReportReadingsRequest, seconds=60, readings=readings, fold=lambda total, value: (total or 0) + value)
     def minute(self, window: Window) -> None:
         if "broken" in window.states:
@@ -75,6 +83,7 @@ class Talking(Service):
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     Talking.went.clear()
+    Talking.looked.clear()
     Talking.sent.clear()
 
 
@@ -152,6 +161,15 @@ def test_a_window_is_told_when_city_time_has_passed_its_end() -> None:
         assert talking.events() == []
         talking.advance(30)
         assert talking.wait_for_event(ev.Written).data == ev.Written(key="a", text="60")
+
+
+def test_a_service_can_read_the_batches_again_that_came_since_a_moment(tmp_path: Path) -> None:
+    with running(Talking, contract=PROBE, folder=tmp_path) as talking:
+        for channel, wait_s in (("a", 0), ("b", 10), ("c", 3595)):
+            now = talking.advance(wait_s)
+            talking.fire("ReportReadings", pb.ReportReadingsRequest(readings=[pb.Reading(channel=channel, at=now)]))
+        talking.fire("look_back")
+        assert Talking.looked == [[(now - 3595 * 1_000_000, "b"), (now, "c")]]
 
 
 def test_a_window_is_handed_over_by_itself_too_and_its_errors_are_those_of_the_method() -> None:
