@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from citybrain.urban.v1 import devices_pb2 as pb
 from citybrain.urban.v1 import events_pb2 as ev
-from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Caller, Readings, Streams, View, Window, off_loop, rpc, window
 from citybrain.services.urban import control_chart, devices, readings, views
 from citybrain.services.urban.charting import Charting, Fleet, Taken
-from citybrain.services.urban.kinds import DEVICES
 from citybrain.services.urban.order_calls import OrderCalls
 
 TOGETHER = 500
@@ -173,21 +171,16 @@ class DeviceCalls(OrderCalls):
         self._tell_anomalies(taken.found, taken.calm, taken.start + readings.WINDOW_S * readings.MICROSECONDS)
 
     def _tell_anomalies(self, found: Sequence[pb.Anomaly], calm: Sequence[str], now_us: int) -> None:
-        """Tells anomalies that are found, each with its work order, and ends those of devices that are calm again."""
+        """Tells anomalies that are found, and ends those of devices that are calm again."""
         now = timestamp(now_us)
         for anomaly in found:
-            order_id = anomaly.order_id = _order_of(anomaly.anomaly_id)
-            events: Sequence[Message] = self.devices.handle(
+            anomaly.order_id = _order_of(anomaly.anomaly_id)
+            self.devices.handle(
                 anomaly.device_id,
                 lambda state, anomaly=anomaly: devices.find(state, anomaly),  # type: ignore[misc]
-                lambda _after, events: events,
+                lambda _after, _: None,
                 label=anomaly.anomaly_id,
             )
-            if events:
-                task = f"look after {anomaly.device_id} ({anomaly.kind}): {anomaly.chart.rule} shows what is not usual"
-                self._open(
-                    order_id, DEVICES[anomaly.kind].order, anomaly.anomaly_id, anomaly.position, anomaly.district_id, task
-                )
         for device_id in calm:
             self.devices.handle(
                 device_id,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.urban.v1 import drainage_pb2 as pb
-from citybrain.urban.v1 import events_pb2 as ev
 from typing_extensions import override
 
 from citybrain.mesh.errors import BadRequest
@@ -95,25 +93,17 @@ class DrainageCalls(OutlookCalls):
                 last = known.get(one, last)
                 rain.append(last)
             ahead = drainage.recent(rain)
-            filled = off_loop(drainage.forecast, state.registered.inp, rain, ahead)
+            try:
+                filled = off_loop(drainage.forecast, state.registered.inp, rain, ahead)
+            except drainage.Unreadable as problem:
+                self.log.error("a drainage network cannot be computed", network=network_id, problem=str(problem))
+                continue
             now, reported = window.end, len(known)
-            told: Sequence[Any] = self.drainage.handle(
+            self.drainage.handle(
                 network_id,
-                lambda state: outlook.look(state, filled, reported, len(rain), ahead, now),  # noqa: B023 It runs at once.
-                lambda _after, events: events,
+                lambda state: outlook.look(state, filled, reported, ahead, now),  # noqa: B023 It runs at once.
+                lambda _after, _: None,
             )
-            for event in told:
-                self._pump(event)
-
-    def _pump(self, event: ev.DrainageOutlookChanged) -> None:
-        """Where water will be in the street, pumps are sent; one order for each time."""
-        if event.outlook.level < 100:
-            return
-        made = f"{event.network_id} {event.outlook.made_at.seconds}"
-        order_id = f"wo-{hashlib.sha256(made.encode()).hexdigest()[:12]}"
-        places = ", ".join(one.node_id for one in event.outlook.nodes[:5])
-        task = f"in an hour {event.network_id} will be full at {places}: send pumps"
-        self._open(order_id, "drainage", event.network_id, None, event.district_id, task)
 
 
 def _measured(gauges: Iterable[str], states: Mapping[str, Folded]) -> list[float]:

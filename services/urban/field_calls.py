@@ -80,14 +80,11 @@ class FieldCalls(DrainageCalls):
             if due >= now:
                 break
             order_id = f"wo-{hashlib.sha256(f'{name} {due}'.encode()).hexdigest()[:12]}"
-            after = self.facilities.handle(
+            self.facilities.handle(
                 name,
                 lambda state, order_id=order_id: facilities.miss(state, order_id, now),  # type: ignore[misc]
-                lambda after, events: facilities.existing(after, name) if events else None,  # noqa: B023 It runs at once.
+                lambda _after, _: None,
             )
-            if after is not None:
-                task = f"check {after.name}: it was to be checked every {after.check_days} days"
-                self._open(order_id, after.kind, name, after.position, after.district_id, task)
         for due, name in self.dog_list.derived(views.late):
             if due > now:
                 break

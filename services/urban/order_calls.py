@@ -24,6 +24,9 @@ class OrderCalls(Service):
     orders = Streams("order", orders.Order, orders.evolve, district=orders.district_of)
     components = Streams("component", components.State, components.evolve, district=components.district_of)
     open_orders = View(views.ORDER_EVENTS, views.order_key, views.open_order, row=Kept)
+    to_remind = View(views.REMINDED_EVENTS, views.reminded_key, views.pressed, row=views.PressedRow)
+    to_put_up = View(views.LATE_EVENTS, views.late_key, views.pressed, row=views.PressedRow)
+    to_put_up_further = View(views.LATE_EVENTS, views.very_late_key, views.very_late, row=views.PressedRow)
     repairs = View(views.REPAIR_EVENTS, views.repair_key, views.repair, row=views.RepairRow)
     component_list = View(views.COMPONENT_EVENTS, views.component_key, views.component, row=Kept)
     paging = Paging()
@@ -151,10 +154,18 @@ class OrderCalls(Service):
 
     @every(60)
     def press_orders(self) -> None:
-        """Reminds of orders of which half of the time is over, and puts late ones to the next level."""
+        """Reminds of orders of which half of the time is over, and puts late ones to the next level. Reads only these."""
         now = self.clock.now()
-        for order_id in orders.due(self.open_orders.derived(views.open_orders), now):
-            self.orders.handle(order_id, lambda state: orders.press(state, now), lambda _after, _: None)
+        end = views.moment_key(now + 1)
+        for view in (self.to_remind, self.to_put_up, self.to_put_up_further):
+            last = ""
+            while page := view.scan(last, PAGE):
+                for last, row in page:
+                    if last >= end:
+                        break
+                    self.orders.handle(row.id, lambda state: orders.press(state, now), lambda _after, _: None)
+                if last >= end:
+                    break
 
     # -- what other parts use ---------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from citybrain.urban.v1 import events_pb2 as ev
@@ -135,7 +134,7 @@ def finish(state: Order, order_id: str, outcome: str, now: Timestamp, *, void: b
         return [
             ev.WorkOrderVoided(
                 order_id=order_id, kind=order.kind, district_id=order.district_id, deadline=order.deadline,
-                subject_id=order.subject_id, reason=outcome, voided_at=now,
+                subject_id=order.subject_id, reason=outcome, voided_at=now, opened_at=order.opened_at,
             )
         ]  # fmt: skip
     return [
@@ -180,18 +179,24 @@ def press(state: Order, now: int) -> list[Message]:
     if not order.reminded and is_half_over(order, now):
         told.append(
             ev.WorkOrderReminded(
-                order_id=order.order_id, team=order.team, district_id=order.district_id, deadline=order.deadline
+                order_id=order.order_id,
+                team=order.team,
+                district_id=order.district_id,
+                deadline=order.deadline,
+                opened_at=order.opened_at,
             )
         )
     if (higher := level(order, now)) > order.escalations:
         told.append(
-            ev.WorkOrderEscalated(order_id=order.order_id, level=higher, district_id=order.district_id, deadline=order.deadline)
-        )
+            ev.WorkOrderEscalated(
+                order_id=order.order_id, level=higher, district_id=order.district_id, deadline=order.deadline,
+                opened_at=order.opened_at,
+            )
+        )  # fmt: skip
     return told
 
 
-def due(orders: Iterable[pb.WorkOrder], now: int) -> list[str]:
-    """The open orders of which somebody must be told now."""
-    return [
-        one.order_id for one in orders if (not one.reminded and is_half_over(one, now)) or level(one, now) > one.escalations
-    ]
+def moments(opened_at: Timestamp, deadline: Timestamp) -> tuple[int, int, int]:
+    """From when on somebody is reminded of it, it belongs to the district, and to the city (microseconds)."""
+    begin, end = microseconds(opened_at), microseconds(deadline)
+    return -(-(begin + end) // 2), end + 1, end + (end - begin) + 1

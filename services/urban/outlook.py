@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ BACK = 10
 """A level is left when the fullest node is so many per cent less full."""
 PAST_MIN = 120
 """The rain of so many minutes counts."""
+ENOUGH = 0.75
+"""Of so much of these minutes at least the rain is known where a level is left."""
 EVERY_MIN = 5
 NAMED = 100
 
@@ -66,22 +69,27 @@ def level(before: int, filled: Sequence[Filled]) -> int:
     return max(reached, kept)
 
 
-def look(
-    state: Network, filled: Sequence[Filled], reported_min: int, of_min: int, ahead_mm_h: float, now: int
-) -> list[Message]:
-    """Tells the level where it has changed, with its basis."""
+def look(state: Network, filled: Sequence[Filled], reported_min: int, ahead_mm_h: float, now: int) -> list[Message]:
+    """Tells the level where it has changed, with its basis.
+
+    A level rises by what is known. It is left only where the rain of most of the time is known: what nobody has measured makes
+    no network emptier.
+    """
     registered = state.registered
     if registered is None or (new := level(state.level, filled)) == state.level:
         return []
+    if new < state.level and reported_min < ENOUGH * PAST_MIN:
+        return []
+    digest = hashlib.sha256(f"{registered.network_id} {now}".encode()).hexdigest()
     outlook = pb.DrainageOutlook(
         network_id=registered.network_id, district_id=registered.district_id, level=new, reported_min=reported_min,
-        of_min=of_min, ahead_mm_h=ahead_mm_h, made_at=timestamp(now),
+        of_min=PAST_MIN, ahead_mm_h=ahead_mm_h, made_at=timestamp(now),
         nodes=[show(one) for one in filled if 100 * one.most_full >= LEVELS[0]][:NAMED],
     )  # fmt: skip
     return [
         ev.DrainageOutlookChanged(
             network_id=registered.network_id, district_id=registered.district_id, outlook=outlook, old_level=state.level,
-            version=VERSION,
+            version=VERSION, order_id=f"wo-{digest[:12]}",
         )
     ]  # fmt: skip
 

@@ -3,15 +3,15 @@ indices, forecasts, drainage, facilities, dogs and cases.
 
 Its methods stand in one file a subject: `order_calls.py`, `device_calls.py`, `water_calls.py`,
 `hotline_calls.py`, `parking_calls.py`, `outlook_calls.py`,
-`drainage_calls.py`, `field_calls.py`.
+`drainage_calls.py`, `field_calls.py`, `work_calls.py`.
 """
 
 from __future__ import annotations
 
-from citybrain.services.urban.field_calls import FieldCalls
+from citybrain.services.urban.work_calls import WorkCalls
 
 
-class UrbanService(FieldCalls):
+class UrbanService(WorkCalls):
     """Everything that urban management answers."""
 
     name = "urban"

@@ -32,6 +32,8 @@ ORDER_EVENTS = (
     ev.WorkOrderDone,
     ev.WorkOrderVoided,
 )
+REMINDED_EVENTS = (ev.WorkOrderOpened, ev.WorkOrderReminded, ev.WorkOrderDone, ev.WorkOrderVoided)
+LATE_EVENTS = (ev.WorkOrderOpened, ev.WorkOrderEscalated, ev.WorkOrderDone, ev.WorkOrderVoided)
 REPAIR_EVENTS = (ev.WorkOrderDone,)
 TICKET_EVENTS = (ev.TicketOpened, ev.TicketRerouted, ev.TicketAnswered, ev.TicketReopened)
 COUNT_EVENTS = (ev.CallsCounted,)
@@ -231,9 +233,47 @@ def open_order(row: Kept | None, event: Heard) -> Kept | None:
     return Kept.of(order) if orders.is_open(order) else None
 
 
-def open_orders(rows: Iterable[Kept]) -> list[pb.WorkOrder]:
-    """All open orders."""
-    return [order_of(row) for row in rows]
+@dataclass(frozen=True, slots=True)
+class PressedRow:
+    """An open order of which somebody is to be told at a moment."""
+
+    id: str
+
+
+def moment_key(moment: int) -> str:
+    """How the keys of orders begin of which somebody is to be told then: they are in the order of time."""
+    return f"{moment:017d}."
+
+
+def _pressed_key(event: Heard, which: int) -> str:
+    data: Any = event.data
+    return moment_key(orders.moments(data.opened_at, data.deadline)[which]) + str(data.order_id)
+
+
+def reminded_key(event: Heard) -> str:
+    """When half of its time is over."""
+    return _pressed_key(event, 0)
+
+
+def late_key(event: Heard) -> str:
+    """When it is late."""
+    return _pressed_key(event, 1)
+
+
+def very_late_key(event: Heard) -> str:
+    """When it is late by as much time as it had."""
+    return _pressed_key(event, 2)
+
+
+def pressed(row: PressedRow | None, event: Heard) -> PressedRow | None:
+    """The order until somebody was told, or it has ended."""
+    return PressedRow(event.data.order_id) if isinstance(event.data, ev.WorkOrderOpened) else None
+
+
+def very_late(row: PressedRow | None, event: Heard) -> PressedRow | None:
+    """The order until it is at the city, or has ended."""
+    at_the_district = isinstance(event.data, ev.WorkOrderEscalated) and event.data.level < orders.LEVELS
+    return row if at_the_district else pressed(row, event)
 
 
 def repair_key(event: Heard) -> str:

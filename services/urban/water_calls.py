@@ -80,8 +80,6 @@ class WaterCalls(DeviceCalls):
         )
         if told:
             self._finish(leak.order_id, request.finding)
-        if any(isinstance(event, ev.LeakFound) for event in told):
-            self._open_for_leak(one.registered, found, plan)
         return pb.ReportLookedAtResponse(leak=after)
 
     @rpc
@@ -144,17 +142,11 @@ class WaterCalls(DeviceCalls):
             may_be = seen.suspected
             may_be.order_id = leaks.order_id(may_be.leak_id, "suspected")
             self.leaks.handle(may_be.leak_id, lambda state: leaks.suspect(state, may_be), lambda _after, _: None)
-            pipes = ", ".join(each.pipe_id for each in may_be.candidates)
-            task = f"look at the sensor {may_be.suspect_device_id}, and whether water is lost in one of the pipes {pipes}"
-            self._open(may_be.order_id, "water", may_be.leak_id, None, registered.district_id, task)
         if seen.leak is not None:
             found = seen.leak
             found.order_id = leaks.order_id(found.leak_id, "found")
             plan = self._plan(registered, found.candidates)
             self.leaks.handle(found.leak_id, lambda state: leaks.find(state, found, plan, now), lambda _after, _: None)
-            if leak is not None:
-                self._finish(leak.order_id, "other sensors show it, too: water is lost")
-            self._open_for_leak(registered, found, plan)
         if leak is not None and seen.relocated is not None and seen.relocated[1]:
             steps, candidates = seen.relocated
             plan = self._plan(registered, candidates)
@@ -164,13 +156,6 @@ class WaterCalls(DeviceCalls):
         if leak is not None and seen.gone:
             self._retract_leak(leak, "the pressures are again as the model expects them")
         self._tell_anomalies(seen.wrong, seen.right, now_us)
-
-    def _open_for_leak(self, registered: ev.WaterNetworkRegistered, leak: pb.Leak, plan: pb.Isolation | None) -> None:
-        """The work order that shuts it off."""
-        pipes = ", ".join(each.pipe_id for each in leak.candidates) or "unknown"
-        valves = ", ".join(f"{one.pipe_id} at {one.node_id}" for one in plan.valves) if plan else "none known"
-        task = f"water is lost in {registered.network_id}, in one of the pipes {pipes}; close the valves {valves}"
-        self._open(leak.order_id, "water", leak.leak_id, None, registered.district_id, task)
 
     def _plan(self, registered: ev.WaterNetworkRegistered, candidates: Sequence[pb.LeakCandidate]) -> pb.Isolation | None:
         one = off_loop(self.watching.get, registered)

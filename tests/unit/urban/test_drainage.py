@@ -10,7 +10,7 @@ from citybrain.mesh.errors import BadRequest, NotFound
 from citybrain.mesh.testing import Running
 from citybrain.services.urban import drainage, outlook
 from citybrain.services.urban.drainage import Filled
-from tests.unit.urban.conftest import device, minutes, over, register, told
+from tests.unit.urban.conftest import device, minutes, over, register, report, told
 
 INP = """[TITLE]
 Two streets that drain into one sewer
@@ -169,3 +169,30 @@ def test_a_text_that_is_no_network_is_refused(urban: Running) -> None:
         registered(urban, "no network")
     with pytest.raises(BadRequest, match="inp"):
         registered(urban, INP + " " * 200_000)
+
+
+def test_what_nobody_has_measured_makes_no_network_emptier() -> None:
+    state = outlook.Network(ev.DrainageRegistered(network_id="west", district_id="xihu"), level=100)
+    empty = [Filled("a", 0.1, 0.1, 0)]
+    assert outlook.look(state, empty, 89, 0, 1) == []
+    (left,) = outlook.look(state, empty, 90, 0, 1)
+    assert isinstance(left, ev.DrainageOutlookChanged)
+    assert (left.outlook.level, left.outlook.reported_min, left.outlook.of_min) == (0, 90, 120)
+    (fuller,) = outlook.look(outlook.Network(state.registered), [Filled("a", 1, 1, 5)], 1, 60, 1)
+    assert isinstance(fuller, ev.DrainageOutlookChanged)
+
+
+def test_a_network_that_cannot_be_computed_keeps_nothing_else_from_being_told(
+    urban: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_what: object) -> list[Filled]:
+        raise drainage.Unreadable("ERROR 317")
+
+    monkeypatch.setattr(drainage, "forecast", fails)
+    registered(urban)
+    register(urban, device(), device("rain-1", "rain", baseline=None, network_id="west"))
+    for _ in range(8):
+        minutes(urban, 60, device_id="rain-1")
+        report(urban, 90)
+    over(urban)
+    assert len(told(urban, ev.AnomalyFound)) == 1

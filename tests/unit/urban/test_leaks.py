@@ -340,7 +340,7 @@ def test_a_suspected_leak_that_other_sensors_show_too_is_found_under_its_id(wate
     play(water, 8, Leak("137", 5 * 3600, 120), after=6)
     (found,) = told(water, ev.LeakFound)
     assert (found.leak_id, found.leak.suspect_device_id) == (leak.leak_id, "p-131")
-    assert order_of(water, leak).outcome == "other sensors show it, too: water is lost"
+    assert order_of(water, leak).outcome == "water is lost"
     assert "close the valves" in order_of(water, found.leak).task
 
 
