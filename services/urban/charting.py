@@ -19,14 +19,15 @@ from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import Provider
 from citybrain.services.urban import control_chart as charts
 from citybrain.services.urban.devices import anomaly_id
-from citybrain.services.urban.kinds import DEVICES
+from citybrain.services.urban.kinds import DEVICES, SILENT_HOURS, SILENT_USUALLY_HOURS
 from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S, Folded
 from citybrain.services.urban.views import DeviceRow, LearntRow
 
+HOUR = 3_600_000_000
 EVIDENCE = 12
 """So many windows an anomaly carries with it. They are those that a correction can change."""
 _FLOATS = ("mean", "sigma", "limit", "until", "floor", "z", "high", "low", "sum", "squares")
-_INTS = ("t", "learnt", "out", "over", "calm", "at", "dropped", "since")
+_INTS = ("t", "learnt", "out", "over", "calm", "at", "dropped", "since", "heard")
 _FLAGS = ("known", "charted", "open")
 
 
@@ -57,6 +58,8 @@ class Charts:
         self._made_from: tuple[Any, Any] = (None, None)
         self._last: Taken | None = None
         self._recalled = Taken(0)
+        # From when on it is known which devices report (microseconds).
+        self.knows_from: int | None = None
         self._arrays: dict[str, Any] = {}
         self._grow(64)
 
@@ -165,9 +168,21 @@ class Charts:
         counted = self._arrays["since"][slots] <= start
         self._move(slots[counted], means[counted], counts[counted], start, self._recalled)
 
+    def silent(self, fleet: Fleet, now: int) -> dict[str, int]:
+        """The devices from which nothing has come for hours, and until when something came (microseconds; 0: not known)."""
+        begin = now if self.knows_from is None else self.knows_from
+        found = {}
+        for name, row in fleet.rows.items():
+            slot = self._slots.get(name)
+            heard = 0 if slot is None else int(self._arrays["heard"][slot])
+            if now - max(heard, begin, row.since) > SILENT_HOURS.get(row.kind, SILENT_USUALLY_HOURS) * HOUR:
+                found[name] = heard
+        return found
+
     def _move(self, slots: Any, means: Any, counts: Any, start: int, taken: Taken) -> None:
         """Moves all charts on by a window."""
         a = self._arrays
+        a["heard"][slots] = start + WINDOW_S * MICROSECONDS
         self._learn(slots, means, taken)
         self._keep(slots, means, counts, start)
         by_chart, calm = self._chart(slots, means)

@@ -9,7 +9,7 @@ from citybrain.urban.v1 import events_pb2 as ev
 
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.kept import Kept
-from citybrain.mesh.service import Caller, Readings, Streams, View, Window, off_loop, rpc, window
+from citybrain.mesh.service import Caller, Readings, Streams, View, Window, every, off_loop, rpc, window
 from citybrain.services.urban import control_chart, devices, readings, views
 from citybrain.services.urban.charting import Charting, Fleet, Taken
 from citybrain.services.urban.order_calls import OrderCalls
@@ -31,6 +31,7 @@ class DeviceCalls(OrderCalls):
     device_list = View(views.DEVICE_EVENTS, views.device_key, views.device, row=views.DeviceRow)
     learnt = View(views.LEARNT_EVENTS, views.learnt_key, views.learnt_together, row=views.LearntTogether)
     anomaly_list = View(views.ANOMALY_EVENTS, views.anomaly_key, views.anomaly, row=Kept)
+    silent_list = View(views.SILENT_EVENTS, views.silent_key, views.silent, row=views.SilentRow)
     charts = Charting()
     batches = Readings()
     caller = Caller()
@@ -67,6 +68,7 @@ class DeviceCalls(OrderCalls):
             device=devices.existing(state, request.device_id),
             anomaly=state.anomalies.get(state.open_id),
             anomalies=state.found,
+            silent=state.silent_in is not None,
         )
 
     @rpc
@@ -101,6 +103,28 @@ class DeviceCalls(OrderCalls):
         page, more = self.paging.scan(request, self.anomaly_list, default=50, prefix=prefix)
         return pb.ListAnomaliesResponse(anomalies=[views.anomaly_of(row) for _, row in page], next_page_token=more)
 
+    @rpc
+    def ListSilentDevices(self, request: pb.ListSilentDevicesRequest) -> pb.ListSilentDevicesResponse:
+        """Those from which nothing comes, in pages."""
+        prefix = views.overdue_prefix(request.district_id) if request.district_id else ""
+        page, more = self.paging.scan(request, self.silent_list, default=50, prefix=prefix)
+        return pb.ListSilentDevicesResponse(devices=[views.silent_device(row) for _, row in page], next_page_token=more)
+
+    @every(600)
+    def look_for_silent(self) -> None:
+        """Tells from which devices nothing has come for hours. It begins to count when the service does."""
+        now = self.clock.now()
+        if self.charts.knows_from is None:
+            self.charts.knows_from = now
+        known = self.silent_list.derived(views.silent_devices)
+        for device_id, heard in off_loop(self.charts.silent, self.device_list.derived(fleet), now).items():
+            if device_id not in known:
+                self.devices.handle(
+                    device_id,
+                    lambda state, heard=heard: devices.fall_silent(state, heard, timestamp(now)),  # type: ignore[misc]
+                    lambda _after, _: None,
+                )
+
     @window(
         pb.ReportReadingsRequest, seconds=readings.WINDOW_S, readings=readings.readings, fold=readings.fold,
         late_s=readings.BEHIND_S,
@@ -118,13 +142,20 @@ class DeviceCalls(OrderCalls):
             self.anomaly_list.derived(views.going_on),
         )
         self._tell(taken)
+        for device_id in self.silent_list.derived(views.silent_devices) & window.states.keys():
+            self.devices.handle(
+                device_id,
+                lambda state, device_id=device_id: devices.hear(state, device_id, timestamp(window.end)),  # type: ignore[misc]
+                lambda _after, _: None,
+                label="heard",
+            )
         self._take_pressures(window)
         self._take_rain(window)
 
     def _recall(self, until: int) -> None:
         """What was in memory before a restart, from the readings that are kept."""
         self.charts.forget()
-        since = until - readings.RECALLED_MIN * readings.WINDOW_S * readings.MICROSECONDS
+        since = self.charts.knows_from = until - readings.RECALLED_MIN * readings.WINDOW_S * readings.MICROSECONDS
         again = readings.Refolding(until)
         for batches in self.batches.kept(pb.ReportReadingsRequest, since):
             self._recall_windows(off_loop(again.take, batches))

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-from citybrain.mesh.events import microseconds
+from citybrain.mesh.events import microseconds, timestamp
 from citybrain.services.urban import control_chart, nearby
 from citybrain.services.urban.kinds import DEVICES
 from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S
@@ -31,6 +31,8 @@ class DeviceState:
     # Anomaly → the moments of its readings that were corrected.
     corrected: Mapping[str, frozenset[int]] = field(default_factory=dict)
     found: int = 0
+    # Where it was when it fell silent.
+    silent_in: str | None = None
 
 
 def evolve(state: DeviceState, event: Message) -> DeviceState:
@@ -38,6 +40,10 @@ def evolve(state: DeviceState, event: Message) -> DeviceState:
     match event:
         case ev.DeviceRegistered():
             return replace(state, device=event.device)
+        case ev.DeviceFellSilent():
+            return replace(state, silent_in=event.district_id)
+        case ev.DeviceHeardAgain():
+            return replace(state, silent_in=None)
         case ev.AnomalyFound():
             kept = dict(list({**state.anomalies, event.anomaly.anomaly_id: event.anomaly}.items())[-REMEMBERED:])
             return replace(state, open_id=event.anomaly.anomaly_id, anomalies=kept, found=state.found + 1)
@@ -142,6 +148,24 @@ def end(state: DeviceState, device_id: str, now: Timestamp) -> list[Message]:
     # Of the anomaly: the device may have moved since.
     district_id = state.anomalies[state.open_id].district_id
     return [ev.AnomalyEnded(anomaly_id=state.open_id, device_id=device_id, district_id=district_id, ended_at=now)]
+
+
+def fall_silent(state: DeviceState, heard_until: int, now: Timestamp) -> list[Message]:
+    """Nothing has come from it for hours: told once."""
+    device = state.device
+    if device is None or state.silent_in is not None:
+        return []
+    told = ev.DeviceFellSilent(device_id=device.device_id, kind=device.kind, district_id=device.district_id, told_at=now)
+    if heard_until:
+        told.heard_until.CopyFrom(timestamp(heard_until))
+    return [told]
+
+
+def hear(state: DeviceState, device_id: str, now: Timestamp) -> list[Message]:
+    """Something comes from it again."""
+    if state.silent_in is None:
+        return []
+    return [ev.DeviceHeardAgain(device_id=device_id, district_id=state.silent_in, heard_at=now)]
 
 
 def correct(state: DeviceState, request: pb.CorrectReadingsRequest, now: Timestamp) -> list[Message]:

@@ -47,6 +47,10 @@ DEVICES: Mapping[str, DeviceKind] = {
     "lamp_current": DeviceKind("A", 0, 50, 0.02, "lamp", mixed_up=(("mA", 0.001),)),
 }
 
+SILENT_HOURS: Mapping[str, float] = {"bin_fill": 24.0}
+SILENT_USUALLY_HOURS = 2.0
+"""A device is silent when nothing has come from it for longer than so many hours; bins may report only when they change."""
+
 ORDER_HOURS: Mapping[str, float] = {
     "gas": 1,
     "manhole": 2,

@@ -12,13 +12,14 @@ from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
+from citybrain.mesh.ids import parted
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, at, off_loop, rpc, subscribe
 from citybrain.services.urban import hazards, rivers, urban_index
 from citybrain.services.urban import outlook_views as views
 from citybrain.services.urban import predictive_maintenance as maintenance
 from citybrain.services.urban.parking_calls import ParkingCalls
-from citybrain.services.urban.views import DeviceRow, anomaly_of
+from citybrain.services.urban.views import by_district, going_on, silent_devices
 
 NAMED = 500
 """So many devices or places a forecast names."""
@@ -43,21 +44,21 @@ class OutlookCalls(ParkingCalls):
         now = self.clock.now()
         return pb.GetIndicesResponse(
             indices=self._indices(request.district_id, now), version=urban_index.VERSION,
-            to=timestamp(now), **{"from": timestamp(views.first_day(now) * DAY)},
+            to=timestamp(now), **{"from": timestamp(views.begin_of(views.first_day(now)))},
         )  # fmt: skip
 
     @at("01:00")
     def publish_indices(self) -> None:
         """Publishes the indices of each district of which something is known, each day."""
         now = self.clock.now()
-        districts = {row.district_id for row in self.device_list.derived(_all)} | set(self.lot_list.derived(views.lots))
-        districts |= set(self.component_list.derived(views.intact)) | {key.rpartition(".")[0] for key, _ in self.days.scan()}
+        districts = set(self.device_list.derived(by_district)) | {row.district_id for _, row in self.lot_list.scan()}
+        districts |= set(self.component_list.derived(views.intact)) | {parted(key)[0] for key, _ in self.days.scan()}
         for district_id in sorted(districts):
             made = ev.IndicesPublished(
                 district_id=district_id, indices=self._indices(district_id, now), version=urban_index.VERSION,
-                to=timestamp(now), **{"from": timestamp(views.first_day(now) * DAY)},
+                to=timestamp(now), **{"from": timestamp(views.begin_of(views.first_day(now)))},
             )  # fmt: skip
-            self._publish(f"indices-{district_id}-{now // DAY}", made)
+            self._publish(f"indices-{district_id}-{views.day_of(now)}", made)
 
     def _publish(self, key: str, event: Any) -> None:
         """Publishes something, once."""
@@ -65,14 +66,15 @@ class OutlookCalls(ParkingCalls):
 
     def _indices(self, district_id: str, now: int) -> list[pb.UrbanIndex]:
         first = views.day_id(district_id, views.first_day(now) - 1)
-        end = views.day_id(district_id, now // DAY + 1)
+        end = views.day_id(district_id, views.day_of(now) + 1)
         total = views.summed(row for key, row in self.days.scan(first, urban_index.DAYS + 1) if key < end)
-        bays, taken = self.lot_list.derived(views.lots).get(district_id, (0, 0))
+        bays, taken = views.lots(self.lot_list.derived(views.all_lots), district_id, now)
         count, intact = self.component_list.derived(views.intact).get(district_id, (0, 0))
-        devices = [row for row in self.device_list.derived(_all) if row.district_id == district_id]
-        wrong = {anomaly_of(row).device_id for _, row in self.anomaly_list.scan()}
-        well = [row.id not in wrong for row in devices]
-        bins = [row.id not in wrong for row in devices if row.kind == "bin_fill"]
+        wrong, silent = self.anomaly_list.derived(going_on), self.silent_list.derived(silent_devices)
+        devices = self.device_list.derived(by_district).get(district_id, [])
+        # What is not heard of does not work, and how full its bin is nobody knows: that is never taken for good.
+        well = [name not in wrong and name not in silent for name, _ in devices]
+        bins = [name not in wrong for name, of_bin in devices if of_bin and name not in silent]
         bills = total.bills_in_time + total.bills_late
         measured = {
             "public_parking": {
@@ -92,7 +94,7 @@ class OutlookCalls(ParkingCalls):
                 "share of work orders done in time": _share(total.done_in_time, total.done),
             },
             "equipment": {
-                "share of devices without an anomaly": _share(sum(well), len(well)),
+                "share of devices that report and show no anomaly": _share(sum(well), len(well)),
                 "share of components that are intact": _share(intact, count),
             },
         }
@@ -113,7 +115,7 @@ class OutlookCalls(ParkingCalls):
         """Forecasts which devices fail next, each morning."""
         now = self.clock.now()
         made = off_loop(forecast_failures, [row for _, row in self.histories.scan()], now)
-        self._publish(f"failures-{now // DAY}", made)
+        self._publish(f"failures-{views.day_of(now)}", made)
 
     @rpc
     def ListHazards(self, request: pb.ListHazardsRequest) -> pb.ListHazardsResponse:
@@ -131,7 +133,7 @@ class OutlookCalls(ParkingCalls):
         """Forecasts to which places trouble comes again, each morning; the first of them are looked after."""
         now = self.clock.now()
         made = off_loop(forecast_hazards, [row for _, row in self.hazard_list.scan()], now)
-        self._publish(f"hazards-{now // DAY}", made)
+        self._publish(f"hazards-{views.day_of(now)}", made)
         for one in made.hazards[:LOOKED_AFTER]:
             place = f"{one.kind} {one.latitude:.5f} {one.longitude:.5f}"
             task = f"{one.tickets} tickets about {one.kind} came from here: find out why it comes again"
@@ -219,10 +221,6 @@ def forecast_hazards(rows: Sequence[views.HazardRow], now: int) -> ev.HazardsFor
 
 def _share(part: float, whole: int) -> tuple[float, int]:
     return (part / whole if whole else 0.0), whole
-
-
-def _all(rows: Sequence[DeviceRow]) -> Sequence[DeviceRow]:
-    return rows
 
 
 def _order(name: str) -> str:

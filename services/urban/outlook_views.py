@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,23 +26,25 @@ DAY_EVENTS = (
     ev.ParkingBillPaid,
     ev.ParkingBillOverdue,
 )
-HISTORY_EVENTS = (ev.DeviceRegistered, ev.AnomalyFound, ev.AnomalyRetracted)
+HISTORY_EVENTS = (ev.DeviceRegistered, ev.AnomalyFound, ev.AnomalyRetracted, ev.DeviceFellSilent)
 HAZARD_EVENTS = (ev.TicketOpened,)
 FORECAST_EVENTS = (ev.FailuresForecast, ev.HazardsForecast)
 STREET_ORDER = frozenset({"vendor", "parking", "noise", "dog"})
 CLEANLINESS = frozenset({"garbage"})
 DAY = 86_400_000_000
+EAST = 8 * 3_600_000_000
 REMEMBERED = 50
 """So many of the newest failures of a device, or tickets of a place, are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class LotRow:
-    """A parking lot, and how many of its bays are taken."""
+    """A parking lot, and how many of its bays are taken, as was reported then (microseconds; 0: nothing ever was)."""
 
     district_id: str
     bays: int
     occupied: int = 0
+    reported: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +105,22 @@ def lot(row: LotRow | None, event: Heard) -> LotRow | None:
     """The lot after an event. How many bays are taken stands on the events."""
     match event.data:
         case ev.ParkingRegistered() as data:
-            return LotRow(data.lot.district_id, data.lot.bays, 0 if row is None else row.occupied)
+            known = row or LotRow("", 0)
+            return replace(known, district_id=data.lot.district_id, bays=data.lot.bays)
         case ev.CarArrived() | ev.CarLeft() | ev.ParkedCounted() as data:
-            return row and replace(row, occupied=data.occupied)
+            return row and replace(row, occupied=data.occupied, reported=microseconds(data.at))
     return row
 
 
-def lots(rows: Iterable[LotRow]) -> dict[str, tuple[int, int]]:
-    """District → its bays, and how many of them are taken."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        bays, taken = found.get(row.district_id, (0, 0))
-        found[row.district_id] = bays + row.bays, taken + row.occupied
-    return found
+def all_lots(rows: Sequence[LotRow]) -> Sequence[LotRow]:
+    """All of them."""
+    return rows
+
+
+def lots(rows: Iterable[LotRow], district_id: str, now: int) -> tuple[int, int]:
+    """The bays of a district, and how many of them are taken. A lot of which nothing was reported for a day is not known."""
+    known = [row for row in rows if row.district_id == district_id and now - row.reported <= DAY]
+    return sum(row.bays for row in known), sum(min(row.occupied, row.bays) for row in known)
 
 
 def bill_id(opened: int, name: str) -> str:
@@ -140,10 +145,20 @@ def day_id(district_id: str, day: int) -> str:
     return f"{joined(district_id)}.{day:06d}"
 
 
+def day_of(moment: int) -> int:
+    """The day of Hangzhou, since 1970."""
+    return (moment + EAST) // DAY
+
+
+def begin_of(day: int) -> int:
+    """Midnight in Hangzhou (microseconds)."""
+    return day * DAY - EAST
+
+
 def day_key(event: Heard) -> str:
     """District and day."""
     data: Any = event.data
-    return day_id(data.district_id, event.stored.occurred_at // DAY)
+    return day_id(data.district_id, day_of(event.stored.occurred_at))
 
 
 def day(row: DayRow | None, event: Heard) -> DayRow | None:
@@ -178,7 +193,7 @@ def summed(rows: Iterable[DayRow]) -> DayRow:
 
 def first_day(now: int) -> int:
     """The first of the days that the indices count."""
-    return now // DAY - DAYS + 1
+    return day_of(now) - DAYS + 1
 
 
 def intact(rows: Iterable[Kept]) -> dict[str, tuple[int, int]]:
@@ -205,11 +220,17 @@ def history(row: HistoryRow | None, event: Heard) -> HistoryRow | None:
             return HistoryRow(one.device_id, one.kind, one.district_id, known.since, known.failures)
         case ev.AnomalyFound() as data:
             found = microseconds(data.anomaly.found_at)
-            newest = list(((row and row.failures) or {}).items())[1 - REMEMBERED :]
-            return row and replace(row, failures={**dict(newest), data.anomaly.anomaly_id: found})
+            return _failed(row, data.anomaly.anomaly_id, found)
+        case ev.DeviceFellSilent() as data:
+            return _failed(row, f"silent-{microseconds(data.told_at)}", microseconds(data.told_at))
         case ev.AnomalyRetracted() as data:
             return row and replace(row, failures={k: v for k, v in row.failures.items() if k != data.anomaly_id})
     return row
+
+
+def _failed(row: HistoryRow | None, name: str, at: int) -> HistoryRow | None:
+    newest = list(((row and row.failures) or {}).items())[1 - REMEMBERED :]
+    return row and replace(row, failures={**dict(newest), name: at})
 
 
 def hazard_key(event: Heard) -> str | None:

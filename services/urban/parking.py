@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
-from citybrain.mesh.events import microseconds
+from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.long_streams import newest
 from citybrain.services.urban import nearby
 from citybrain.services.urban.parking_fee import fee
@@ -25,6 +25,8 @@ DAY = 86_400_000_000
 EAST = 8 * 3_600_000_000
 REMEMBERED = 2000
 """So many of the newest departures at least are remembered, for a car that is reported twice."""
+RECOUNTED = 3_600_000_000
+"""A count that says the same again is told after so long: it shows that somebody still counts (microseconds)."""
 MOST_INSIDE = 20_000
 """So many of the newest stays at least are remembered that have not ended: as many as the largest lot has bays."""
 DUE_DAYS = 10
@@ -41,12 +43,15 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A lot. `inside`: stay → when it began (microseconds). `others`: cars that were counted and have no stay that is known."""
+    """A lot. `inside`: stay → when it began (microseconds). `others`: cars that were counted and have no stay that is known.
+    `reported`: when something was reported of it last (microseconds).
+    """
 
     lot: pb.ParkingLot | None = None
     inside: Mapping[str, int] = field(default_factory=dict)
     left: Mapping[str, Left] = field(default_factory=dict)
     others: int = 0
+    reported: int = 0
     level: int = 0
     day: int = 0
     arrivals: int = 0
@@ -54,6 +59,8 @@ class Lot:
 
 def evolve(state: Lot, event: Message) -> Lot:
     """The lot after an event."""
+    if isinstance(event, ev.CarArrived | ev.CarLeft | ev.ParkedCounted):
+        state = replace(state, reported=microseconds(event.at))
     match event:
         case ev.ParkingRegistered():
             return replace(state, lot=event.lot)
@@ -104,6 +111,8 @@ def show(state: Lot, now: int) -> pb.ParkingLot:
     made.occupied, made.level = occupied(state), state.level
     made.arrivals_today = state.arrivals if state.day == (now + EAST) // DAY else 0
     made.turnover_today = made.arrivals_today / made.bays
+    if state.reported:
+        made.reported_at.CopyFrom(timestamp(state.reported))
     return made
 
 
@@ -151,7 +160,7 @@ def count(state: Lot, request: pb.CountParkedRequest, now: Timestamp) -> list[Me
     lot = existing(state, request.lot_id)
     if request.occupied > lot.bays:
         raise BadRequest([("occupied", f"is more than the {lot.bays} bays of {lot.lot_id}: count again, or register it anew")])
-    if request.occupied == occupied(state):
+    if request.occupied == occupied(state) and microseconds(now) - state.reported < RECOUNTED:
         return []
     counted = ev.ParkedCounted(lot_id=lot.lot_id, occupied=request.occupied, at=now, district_id=lot.district_id)
     return _levelled(state, counted)

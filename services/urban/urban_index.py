@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-VERSION = "urban-index-1"
+VERSION = "urban-index-2"
 DAYS = 30
 """What counts is what happened in so many days."""
 
@@ -44,7 +44,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "share of work orders done in time": Rule(0.4, 0.5, 1.0),
     },
     "equipment": {
-        "share of devices without an anomaly": Rule(0.6, 0.8, 1.0),
+        "share of devices that report and show no anomaly": Rule(0.6, 0.8, 1.0),
         "share of components that are intact": Rule(0.4, 0.9, 1.0),
     },
 }

@@ -15,7 +15,7 @@ from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import urban_service_pb2 as pb
 from citybrain.urban.v1 import water_pb2 as water
 
-from citybrain.mesh.events import Heard, microseconds
+from citybrain.mesh.events import Heard, microseconds, timestamp
 from citybrain.mesh.ids import joined
 from citybrain.mesh.kept import Kept
 from citybrain.services.urban import components, leaks, nearby, orders
@@ -23,6 +23,7 @@ from citybrain.services.urban import components, leaks, nearby, orders
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
 DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped, ev.AnomalyRetracted)
 LEARNT_EVENTS = (ev.BaselinesLearnt,)
+SILENT_EVENTS = (ev.DeviceFellSilent, ev.DeviceHeardAgain)
 ANOMALY_EVENTS = (ev.AnomalyFound, ev.AnomalyEnded, ev.AnomalyRetracted)
 ORDER_EVENTS = (
     ev.WorkOrderOpened,
@@ -196,6 +197,52 @@ def anomaly(row: Kept | None, event: Heard) -> Kept | None:
 def going_on(rows: Iterable[Kept]) -> frozenset[str]:
     """The devices of which an anomaly goes on."""
     return frozenset(anomaly_of(row).device_id for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentRow:
+    """A device from which nothing comes. `heard`: until when something came (microseconds; 0: nothing ever has)."""
+
+    id: str
+    kind: str
+    district_id: str
+    heard: int
+
+
+def silent_key(event: Heard) -> str:
+    """District and device."""
+    data: Any = event.data
+    return joined(data.district_id, data.device_id)
+
+
+def silent(_row: SilentRow | None, event: Heard) -> SilentRow | None:
+    """The device while it is silent."""
+    data = event.data
+    if not isinstance(data, ev.DeviceFellSilent):
+        return None
+    heard = microseconds(data.heard_until) if data.HasField("heard_until") else 0
+    return SilentRow(data.device_id, data.kind, data.district_id, heard)
+
+
+def silent_device(row: SilentRow) -> dev.SilentDevice:
+    """The device as callers see it."""
+    made = dev.SilentDevice(device_id=row.id, kind=row.kind, district_id=row.district_id)
+    if row.heard:
+        made.heard_until.CopyFrom(timestamp(row.heard))
+    return made
+
+
+def silent_devices(rows: Iterable[SilentRow]) -> frozenset[str]:
+    """The devices that are silent."""
+    return frozenset(row.id for row in rows)
+
+
+def by_district(rows: Iterable[DeviceRow]) -> dict[str, list[tuple[str, bool]]]:
+    """District → its devices, and whether each is one of a bin."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for row in rows:
+        found.setdefault(row.district_id, []).append((row.id, row.kind == "bin_fill"))
+    return found
 
 
 # -- work orders ------------------------------------------------------------------------------------------------------------

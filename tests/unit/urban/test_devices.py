@@ -191,3 +191,40 @@ def test_one_anomaly_goes_on_at_a_time_and_a_window_that_is_taken_again_finds_it
     state = devices.evolve(state, ended)
     assert devices.find(state, first) == []
     assert devices.end(state, "d1", timestamp(2)) == []
+
+
+def test_a_device_from_which_nothing_comes_is_told_once_and_again_when_it_is_heard(urban: Running) -> None:
+    register(urban, device(), device("d2"), device("d3", district_id="gongshu"))
+    minutes(urban, 50)
+    for _ in range(2):
+        urban.advance(3500)
+        minutes(urban, 50, 50, device_id="d2")
+    over(urban)
+    urban.advance(1200)
+    urban.rest()
+    silent = {one.device_id: one for one in told(urban, ev.DeviceFellSilent)}
+    assert sorted(silent) == ["d1", "d3"]
+    assert (silent["d1"].HasField("heard_until"), silent["d3"].HasField("heard_until")) == (True, False)
+    assert urban.fire("GetDevice", pb.GetDeviceRequest(device_id="d1")).silent
+    first = urban.fire("ListSilentDevices", pb.ListSilentDevicesRequest(page_size=1))
+    second = urban.fire("ListSilentDevices", pb.ListSilentDevicesRequest(page_size=1, page_token=first.next_page_token))
+    assert [one.device_id for one in (*first.devices, *second.devices)] == ["d3", "d1"]
+    there = urban.fire("ListSilentDevices", pb.ListSilentDevicesRequest(district_id="xihu"))
+    assert [one.device_id for one in there.devices] == ["d1"]
+    minutes(urban, 50)
+    over(urban)
+    assert [one.device_id for one in told(urban, ev.DeviceHeardAgain)] == ["d1"]
+    assert not urban.fire("GetDevice", pb.GetDeviceRequest(device_id="d1")).silent
+    assert len(told(urban, ev.DeviceFellSilent)) == 2
+
+
+def test_a_device_is_silent_and_heard_once_also_before_the_read_model_knows() -> None:
+    state = devices.DeviceState(device())
+    assert devices.hear(state, "d1", timestamp(1)) == []
+    (silent,) = devices.fall_silent(state, 0, timestamp(1))
+    state = devices.evolve(state, silent)
+    assert devices.fall_silent(state, 0, timestamp(2)) == []
+    moved = devices.evolve(state, ev.DeviceRegistered(device=device(district_id="gongshu")))
+    (heard,) = devices.hear(moved, "d1", timestamp(3))
+    assert isinstance(heard, ev.DeviceHeardAgain)
+    assert heard.district_id == "xihu", "its row is found where it fell silent"

@@ -11,6 +11,7 @@ from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import devices_pb2 as dev
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import indices_pb2 as pb
+from citybrain.urban.v1 import parking_pb2 as parking
 from citybrain.urban.v1 import urban_service_pb2 as orders
 from citybrain.urban.v1.hotline_pb2 import RateTicketRequest
 from citybrain.urban.v1.places_pb2 import Position
@@ -18,9 +19,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
-from citybrain.services.urban import hazards, rivers, urban_index
+from citybrain.services.urban import hazards, outlook_views, rivers, urban_index
 from citybrain.services.urban import predictive_maintenance as maintenance
-from tests.unit.urban.conftest import device, minutes, over, register, told
+from tests.unit.urban.conftest import HERE, device, minutes, over, register, report, told
 from tests.unit.urban.test_hotline import answer, call
 from tests.unit.urban.test_orders import component, seen
 
@@ -89,10 +90,64 @@ def test_indices_follow_from_what_happened_and_are_published_each_day(urban: Run
     urban.rest()
     published = {one.district_id: one for one in told(urban, ev.IndicesPublished)}
     assert set(published) == {"xihu"}
-    assert (len(published["xihu"].indices), published["xihu"].version) == (6, "urban-index-1")
+    assert (len(published["xihu"].indices), published["xihu"].version) == (6, "urban-index-2")
     urban.advance(31 * 86_400)
     urban.rest()
     assert indices(urban)["street_order"].missing
+
+
+def test_a_device_from_which_nothing_comes_makes_no_index_better(urban: Running) -> None:
+    bins = [device(f"b{n}", "bin_fill", baseline=None, alarm_from=90, alarm_until=80) for n in range(2)]
+    register(urban, device(), device("d2"), *bins)
+    for hour in range(25):
+        urban.advance(3600)
+        for one in ("d2", "b1"):
+            report(urban, 50, one)
+        if hour == 20:
+            assert [one.device_id for one in told(urban, ev.DeviceFellSilent)] == ["d1"], "bins may report once a day"
+    over(urban)
+    assert {one.device_id for one in told(urban, ev.DeviceFellSilent)} == {"d1", "b0"}
+    found = indices(urban)
+    assert (found["equipment"].parts[0].value, found["equipment"].parts[0].cases) == (0.5, 4)
+    assert (found["cleanliness"].parts[1].value, found["cleanliness"].parts[1].cases) == (1, 1)
+    urban.advance(25 * 3600)
+    urban.rest()
+    assert indices(urban)["cleanliness"].parts[1].missing
+
+
+def lot(district_id: str = "xihu") -> parking.RegisterParkingRequest:
+    price = parking.ParkingPrice(unit_minutes=30)
+    return parking.RegisterParkingRequest(lot_id="p1", name="x", bays=10, price=price, position=HERE, district_id=district_id)
+
+
+def test_a_lot_of_which_nobody_reports_is_not_taken_for_empty(urban: Running) -> None:
+    assert not urban.fire("RegisterParking", lot()).lot.HasField("reported_at")
+    urban.rest()
+    assert indices(urban)["public_parking"].missing
+    counted = urban.fire("CountParked", parking.CountParkedRequest(lot_id="p1", occupied=0))
+    assert counted.lot.HasField("reported_at")
+    urban.rest()
+    assert indices(urban)["public_parking"].parts[0].value == 1
+    urban.advance(24 * 3600 - 1)
+    urban.fire("CountParked", parking.CountParkedRequest(lot_id="p1", occupied=0))
+    urban.advance(2)
+    urban.rest()
+    assert not indices(urban)["public_parking"].missing
+    urban.advance(24 * 3600)
+    assert indices(urban)["public_parking"].missing
+
+
+def test_days_are_those_of_hangzhou_and_a_district_is_published_by_its_id(urban: Running) -> None:
+    one = call(urban, "噪音扰民", district_id="xi.hu").ticket.ticket_id
+    answer(urban, one)
+    urban.rest()
+    found = urban.fire("GetIndices", pb.GetIndicesRequest(district_id="xi.hu"))
+    assert (getattr(found, "from").seconds + 8 * 3600) % 86_400 == 0
+    urban.advance(86_400)
+    urban.rest()
+    assert {one.district_id for one in told(urban, ev.IndicesPublished)} == {"xi.hu"}
+    evening = 16 * 3600 * 1_000_000
+    assert [outlook_views.day_of(evening - 1), outlook_views.day_of(evening)] == [0, 1]
 
 
 # -- which device fails next ------------------------------------------------------------------------------------------------
@@ -154,13 +209,14 @@ def test_the_forecast_of_a_morning_is_published_with_its_score(urban: Running) -
             anomaly = dev.Anomaly(anomaly_id=f"{name}-{day}", device_id=name, found_at=Timestamp(seconds=begin + day * 3600))
             urban.tell(ev.AnomalyFound(anomaly=anomaly, device_id=name, district_id="xihu"))
     urban.tell(ev.AnomalyRetracted(anomaly_id="d1-1", device_id="d1", district_id="xihu"))
+    urban.tell(ev.DeviceFellSilent(device_id="d5", kind="bridge_strain", district_id="xihu", told_at=Timestamp(seconds=begin)))
     urban.rest()
     urban.advance(2 * 86_400)
     urban.rest()
     answered = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3))
     assert answered.score.better
     assert [one.device_id for one in answered.devices][:2] == ["d0", "d1"]
-    assert [one.failures for one in answered.devices] == [24, 15, 0]
+    assert [one.failures for one in answered.devices] == [24, 15, 1]
     assert answered.devices[0].next > answered.devices[1].next > answered.devices[2].next
     rest = urban.fire("ForecastFailures", pb.ForecastFailuresRequest(page_size=3, page_token=answered.next_page_token))
     assert len(rest.devices) == 3
