@@ -1,7 +1,8 @@
 """A case of enforcement (执法案件): its evidence, and how it is decided. Pure.
 
 A case is decided within 90 days of its opening: Law on Administrative Penalties (行政处罚法, 2021), article 60. The 90th day is
-in time. It is decided on evidence only (article 40).
+in time. It is decided on evidence only (article 40). Where a decision is sent back, the 90 days are counted anew: that is a
+proposal of this project.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def evolve(state: State, event: Message) -> State:
         case ev.CaseDecided():
             after.state, after.decision, after.fine_fen = pb.CASE_STATE_DECIDED, event.decision, event.fine_fen
             after.ended_at.CopyFrom(event.decided_at)
+        case ev.CaseReopened():
+            after.state, after.decision, after.fine_fen = pb.CASE_STATE_OPEN, "", 0
+            after.reopened += 1
+            after.ClearField("ended_at")
+            after.deadline.CopyFrom(event.new_deadline)
         case ev.CaseWithdrawn():
             after.state, after.decision = pb.CASE_STATE_WITHDRAWN, event.reason
             after.fine_fen = 0
@@ -116,5 +122,19 @@ def decide(state: State, request: pb.DecideCaseRequest, now: Timestamp) -> list[
         ev.CaseDecided(
             case_id=case.case_id, team=case.team, decision=request.decision, fine_fen=request.fine_fen,
             district_id=case.district_id, opened_at=case.opened_at, decided_at=now, deadline=case.deadline,
+        )
+    ]  # fmt: skip
+
+
+def reopen(state: State, request: pb.ReopenCaseRequest, now: Timestamp) -> list[Message]:
+    """A decision was set aside and sent back: it is to be decided anew."""
+    case = existing(state, request.case_id)
+    if case.state != pb.CASE_STATE_DECIDED:
+        raise Refused(f"case {case.case_id} is not decided: only a decision can be sent back", "NOT_DECIDED")
+    return [
+        ev.CaseReopened(
+            case_id=case.case_id, team=case.team, reason=request.reason, district_id=case.district_id,
+            opened_at=case.opened_at, decided_at=case.ended_at, deadline=case.deadline, reopened_at=now,
+            new_deadline=timestamp(microseconds(now) + DAYS * DAY),
         )
     ]  # fmt: skip

@@ -57,7 +57,15 @@ def register(state: State, request: pb.RegisterDogRequest, owner_id: str, now: i
         tag_id=request.tag_id, district_id=request.district_id, vaccinated_until=request.vaccinated_until,
         owner_id=owner_id, owner=request.owner,
     )  # fmt: skip
-    return [] if state.dog is not None and evolve(State(), made) == state else [made]
+    if state.dog is None:
+        return [made]
+    before = state.dog
+    if evolve(State(), made) == state:
+        return []
+    replaced = ev.DogRegistrationReplaced(
+        tag_id=before.tag_id, district_id=before.district_id, vaccinated_until=before.vaccinated_until
+    )
+    return [replaced, made]
 
 
 def fall_due(state: State, now: int) -> list[Message]:

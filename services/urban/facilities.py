@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import NotFound
-from citybrain.mesh.events import microseconds
+from citybrain.mesh.events import microseconds, timestamp
 from citybrain.services.urban import nearby
 
 DAY = 86_400_000_000
@@ -31,6 +31,8 @@ class State:
     facility: pb.Facility | None = None
     due_from: int = 0
     missed: str = ""
+    # When it is to be checked next, as it was told.
+    planned: ev.FacilityCheckPlanned | None = None
 
 
 def evolve(state: State, event: Message) -> State:
@@ -45,11 +47,13 @@ def evolve(state: State, event: Message) -> State:
         case ev.FacilityChecked():
             after.grade, after.order_id = event.grade, event.order_id
             after.checked_at.CopyFrom(event.checked_at)
-            return State(after, microseconds(event.checked_at))
+            return State(after, microseconds(event.checked_at), planned=state.planned)
         case ev.FacilityClosed():
             after.closed = True
         case ev.FacilityReopened():
             after.closed = False
+        case ev.FacilityCheckPlanned():
+            return replace(state, planned=event)
         case ev.FacilityCheckMissed():
             return replace(state, missed=event.order_id)
     return replace(state, facility=after)
@@ -80,7 +84,37 @@ def register(state: State, request: pb.RegisterFacilityRequest, now: Timestamp) 
         made.checked_at.CopyFrom(before.checked_at)
         if made == before:
             return []
-    return [ev.FacilityRegistered(facility=made, facility_id=made.facility_id, district_id=made.district_id)]
+    return planned(state, [ev.FacilityRegistered(facility=made, facility_id=made.facility_id, district_id=made.district_id)])
+
+
+def planned(state: State, events: list[Message]) -> list[Message]:
+    """Events, and what follows from them for when it is to be checked. So lists of it need no look at all facilities."""
+    after = state
+    for event in events:
+        after = evolve(after, event)
+    assert after.facility is not None
+    plan = ev.FacilityCheckPlanned(
+        facility_id=after.facility.facility_id, district_id=after.facility.district_id, facility=after.facility,
+        due_at=timestamp(after.due_from + after.facility.check_days * DAY),
+    )  # fmt: skip
+    plan.facility.due_at.CopyFrom(plan.due_at)
+    if plan == state.planned:
+        return events
+    before = state.planned
+    gone: list[Message] = []
+    if before is not None:
+        gone = [ev.FacilityCheckUnplanned(facility_id=before.facility_id, district_id=before.district_id, due_at=before.due_at)]
+    return [*events, *gone, plan]
+
+
+def show(state: State) -> pb.Facility:
+    """The facility as callers see it."""
+    made = pb.Facility()
+    assert state.facility is not None
+    made.CopyFrom(state.facility)
+    if state.planned is not None:
+        made.due_at.CopyFrom(state.planned.due_at)
+    return made
 
 
 def check(
@@ -109,7 +143,7 @@ def check(
         )  # fmt: skip
     elif request.grade != DANGEROUS and facility.closed:
         told.append(ev.FacilityReopened(facility_id=facility.facility_id, district_id=facility.district_id, kind=facility.kind))
-    return told
+    return planned(state, told)
 
 
 def done_orders(events: Sequence[Message]) -> list[str]:
@@ -122,4 +156,9 @@ def miss(state: State, order_id: str, now: int) -> list[Message]:
     facility = state.facility
     if facility is None or state.missed or now - state.due_from <= facility.check_days * DAY:
         return []
-    return [ev.FacilityCheckMissed(facility_id=facility.facility_id, district_id=facility.district_id, order_id=order_id)]
+    return [
+        ev.FacilityCheckMissed(
+            facility_id=facility.facility_id, district_id=facility.district_id, order_id=order_id,
+            due_at=timestamp(state.due_from + facility.check_days * DAY),
+        )
+    ]  # fmt: skip

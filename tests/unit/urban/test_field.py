@@ -18,6 +18,7 @@ from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
 from citybrain.services.urban import dogs, facilities
+from citybrain.services.urban import field_views as views
 from tests.unit.urban.conftest import HERE, told
 
 DAY = 86_400
@@ -140,7 +141,7 @@ def test_owners_and_parties_are_sealed(urban: Running, capfd: pytest.CaptureFixt
 
 
 def opened(urban: Running, team: str = "north", **more: Any) -> str:
-    request = pb.OpenCaseRequest(matter="占道经营", team=team, position=HERE, district_id="xihu", **more)
+    request = pb.OpenCaseRequest(**{"matter": "占道经营", "team": team, "position": HERE, "district_id": "xihu", **more})
     return str(urban.fire("OpenCase", request).case.case_id)
 
 
@@ -194,9 +195,163 @@ def test_the_performance_of_teams_is_in_time_up_to_the_ninetieth_day_and_without
     first = urban.fire("GetPerformance", asked)
     (north,) = first.teams
     assert (north.team, north.opened, north.decided, north.in_time, north.withdrawn) == ("north", 4, 2, 1, 2)
+    assert (north.overturned, north.open, north.overdue, north.reopened) == (1, 0, 0, 0)
     assert north.mean_days == pytest.approx(95)
     asked.page_token = first.next_page_token
-    assert [one.team for one in urban.fire("GetPerformance", asked).teams] == ["south"]
+    (south,) = urban.fire("GetPerformance", asked).teams
+    assert (south.team, south.open, south.overdue) == ("south", 1, 1)
+
+
+def test_the_performance_is_of_cases_that_were_opened_in_the_months_that_it_names(urban: Running) -> None:
+    early = opened(urban)
+    evidence(urban, early)
+    decide(urban, early)
+    urban.advance(65 * DAY)
+    evidence(urban, opened(urban))
+    urban.rest()
+    both = urban.fire("GetPerformance", pb.GetPerformanceRequest(district_id="xihu"))
+    one = urban.fire("GetPerformance", pb.GetPerformanceRequest(district_id="xihu", months=1))
+    assert [(found.teams[0].opened, found.teams[0].decided) for found in (both, one)] == [(2, 1), (1, 0)]
+    begin = views.month_of(urban.advance())
+    assert getattr(one, "from").seconds * 1_000_000 == views.begin_of_month(begin)
+    assert views.month_of(views.begin_of_month(begin) - 1) == begin - 1
+
+
+def test_a_decision_that_is_sent_back_counts_no_more_and_is_made_anew_in_ninety_days(urban: Running) -> None:
+    one = opened(urban)
+    reopen = pb.ReopenCaseRequest(case_id=one, reason="the court: no hearing was offered")
+    with pytest.raises(Refused, match="not decided"):
+        urban.fire("ReopenCase", reopen)
+    evidence(urban, one)
+    decide(urban, one)
+    urban.advance(100 * DAY)
+    again = urban.fire("ReopenCase", reopen).case
+    assert (again.state, again.fine_fen, again.reopened, again.HasField("ended_at")) == (pb.CASE_STATE_OPEN, 0, 1, False)
+    assert len(evidence(urban, one, "cd" * 32).evidence) == 2
+    urban.rest()
+    (team,) = urban.fire("GetPerformance", pb.GetPerformanceRequest(district_id="xihu")).teams
+    assert (team.opened, team.decided, team.open, team.overdue, team.reopened, team.mean_days) == (1, 0, 1, 0, 1, 0)
+    urban.advance(80 * DAY)
+    decide(urban, one)
+    urban.rest()
+    (team,) = urban.fire("GetPerformance", pb.GetPerformanceRequest(district_id="xihu")).teams
+    assert (team.decided, team.in_time) == (1, 1)
+
+
+def listed(urban: Running, state: int = 0, *, overdue: bool = False) -> list[str]:
+    """The ids of a list, read in pages of one."""
+    asked = pb.ListCasesRequest(district_id="xihu", overdue=overdue, page_size=1)
+    asked.state = state  # type: ignore[assignment]
+    found: list[str] = []
+    while True:
+        page = urban.fire("ListCases", asked)
+        found += [one.case_id for one in page.cases]
+        if not page.next_page_token:
+            return found
+        asked.page_token = page.next_page_token
+
+
+def test_cases_of_a_district_are_listed_by_state_in_pages(urban: Running) -> None:
+    first, second = opened(urban, party=OWNER), opened(urban)
+    urban.advance(DAY)
+    third, elsewhere = opened(urban), opened(urban, district_id="gongshu")
+    urban.rest()
+    assert (sorted(listed(urban)[:2]), listed(urban)[2:]) == (sorted([first, second]), [third])
+    for one in (first, second):
+        evidence(urban, one)
+    decide(urban, first)
+    decide(urban, second, withdrawn=True)
+    urban.advance(89 * DAY)
+    urban.rest()
+    assert listed(urban) == [third]
+    assert (listed(urban, pb.CASE_STATE_DECIDED), listed(urban, pb.CASE_STATE_WITHDRAWN)) == ([first], [second])
+    assert listed(urban, overdue=True) == []
+    urban.fire("ReopenCase", pb.ReopenCaseRequest(case_id=first, reason="anew"))
+    urban.advance(2 * DAY)
+    urban.rest()
+    assert (listed(urban), listed(urban, overdue=True)) == ([third, first], [third])
+    assert (listed(urban, pb.CASE_STATE_DECIDED), listed(urban, pb.CASE_STATE_WITHDRAWN)) == ([], [second])
+    decide(urban, first, withdrawn=True)
+    urban.rest()
+    assert sorted(listed(urban, pb.CASE_STATE_WITHDRAWN)) == sorted([first, second])
+    shown = urban.fire("ListCases", pb.ListCasesRequest(district_id="gongshu")).cases[0]
+    assert (shown.case_id, shown.matter, shown.team, shown.state) == (elsewhere, "占道经营", "north", pb.CASE_STATE_OPEN)
+    assert OWNER.phone not in str(urban.fire("ListCases", pb.ListCasesRequest(district_id="xihu")))
+    with pytest.raises(BadRequest, match="overdue"):
+        listed(urban, pb.CASE_STATE_DECIDED, overdue=True)
+
+
+def test_facilities_of_a_district_are_listed_by_when_they_are_to_be_checked(urban: Running) -> None:
+    def register(facility_id: str, kind: str, days: int, district_id: str = "xihu") -> None:
+        request = pb.RegisterFacilityRequest(
+            facility_id=facility_id, kind=kind, name="x", position=HERE, district_id=district_id, check_days=days
+        )
+        urban.fire("RegisterFacility", request)
+
+    def ids(**more: Any) -> list[str]:
+        urban.rest()
+        found, asked = list[str](), pb.ListFacilitiesRequest(district_id="xihu", page_size=1, **more)
+        while True:
+            page = urban.fire("ListFacilities", asked)
+            found += [one.facility_id for one in page.facilities]
+            if not page.next_page_token:
+                return found
+            asked.page_token = page.next_page_token
+
+    register("b1", "bridge", 30)
+    register("g1", "gas", 10)
+    register("t1", "tunnel", 20)
+    register("g2", "gas", 5, "gongshu")
+    assert ids() == ["g1", "t1", "b1"]
+    assert ids(kind="gas") == ["g1"]
+    urban.advance(15 * DAY)
+    assert ids(overdue=True) == ["g1"]
+    urban.fire("ReportCheck", pb.ReportCheckRequest(facility_id="g1", grade="E", findings="leaks"))
+    assert (ids(overdue=True), ids(), ids(closed=True)) == ([], ["t1", "g1", "b1"], ["g1"])
+    register("b1", "bridge", 10)
+    assert ids() == ["b1", "t1", "g1"]
+    register("b1", "bridge", 10, "gongshu")
+    assert ids() == ["t1", "g1"]
+    urban.advance(20 * DAY)
+    urban.rest()
+    assert {one.facility_id for one in told(urban, ev.FacilityCheckMissed)} == {"b1", "g1", "g2", "t1"}
+    shown = urban.fire("ListFacilities", pb.ListFacilitiesRequest(district_id="xihu")).facilities[0]
+    assert shown == urban.fire("GetFacility", pb.GetFacilityRequest(facility_id="t1")).facility
+    assert shown.due_at.seconds > 0
+
+
+def test_dogs_of_a_district_are_listed_by_the_end_of_their_vaccination_without_their_owners(urban: Running) -> None:
+    def register(tag_id: str, days: int, district_id: str = "xihu") -> None:
+        until = timestamp(urban.advance() + days * DAY * 1_000_000)
+        urban.fire(
+            "RegisterDog", pb.RegisterDogRequest(tag_id=tag_id, district_id=district_id, vaccinated_until=until, owner=OWNER)
+        )
+        urban.rest()
+
+    def ids(*, overdue: bool = False) -> list[str]:
+        found, asked = list[str](), pb.ListDogsRequest(district_id="xihu", overdue=overdue, page_size=1)
+        while True:
+            page = urban.fire("ListDogs", asked)
+            found += [one.tag_id for one in page.dogs]
+            if not page.next_page_token:
+                return found
+            asked.page_token = page.next_page_token
+
+    register("HZ-1", 30)
+    register("HZ-2", 10)
+    register("HZ-3", 5, "gongshu")
+    assert (ids(), ids(overdue=True)) == (["HZ-2", "HZ-1"], [])
+    urban.advance(10 * DAY)
+    assert ids(overdue=True) == ["HZ-2"], "at its end itself it has ended"
+    urban.advance(DAY)
+    urban.rest()
+    assert urban.fire("ListDogs", pb.ListDogsRequest(district_id="xihu", overdue=True)).dogs[0].due
+    register("HZ-2", 365)
+    assert (ids(), ids(overdue=True)) == (["HZ-1", "HZ-2"], [])
+    register("HZ-2", 365, "gongshu")
+    assert ids() == ["HZ-1"]
+    answered = str(urban.fire("ListDogs", pb.ListDogsRequest(district_id="xihu")))
+    assert OWNER.phone not in answered
 
 
 def test_what_is_late_is_told_once_also_before_the_read_model_knows() -> None:
