@@ -40,6 +40,7 @@ WHOLE = {
     "citybrain.urban.v1.UrbanService.GetIndices": "there are six indices",
     "citybrain.urban.v1.UrbanService.GetRepairTimes": "the kinds of work",
     "citybrain.urban.v1.UrbanService.GetTicket": "the newest 100 calls of a ticket",
+    "citybrain.urban.v1.UrbanService.GetTurnover": "at most 92 days of a lot",
     "citybrain.urban.v1.UrbanService.PlanSeats": "the half hours of a day",
     "citybrain.urban.v1.UrbanService.RegisterWaterNetwork": "a few remarks on one network",
     "citybrain.urban.v1.UrbanService.ReportReadings": "the first 100 refusals are shown",

@@ -17,6 +17,9 @@ from citybrain.services.urban import control_chart, nearby
 from citybrain.services.urban.kinds import DEVICES
 from citybrain.services.urban.readings import MICROSECONDS, WINDOW_S
 
+GAS_ALARM = 25.0
+"""GB/T 50493-2019 (石油化工可燃气体和有毒气体检测报警设计标准), 5.5.2: the first alarm for burnable gas is at 25 % of the lower
+explosive limit or below; this value belongs to it."""
 REMEMBERED = 20
 """So many of the newest anomalies of a device can be corrected."""
 
@@ -106,7 +109,14 @@ def check(index: int, device: pb.Device) -> None:
     if device.network_id and device.kind != "rain" and (device.kind != "water_pressure" or not device.node_id):
         problem = "is for a water_pressure sensor, together with node_id, and for a rain gauge of a drainage network"
         raise BadRequest([(f"{where}.network_id", problem)])
-    if (device.alarm_from or device.alarm_until) and device.alarm_until >= device.alarm_from:
+    has_alarm = bool(device.alarm_from or device.alarm_until)
+    if not DEVICES[device.kind].charted and device.kind != "rain" and not has_alarm:
+        problem = f"is missing: a {device.kind} has no chart, and without a limit it would never show anything"
+        raise BadRequest([(f"{where}.alarm_from", problem)])
+    if device.kind == "gas_leak" and device.alarm_from > GAS_ALARM:
+        problem = f"is above {GAS_ALARM:g} % of the lower explosive limit, the highest first alarm by GB/T 50493-2019"
+        raise BadRequest([(f"{where}.alarm_from", problem)])
+    if has_alarm and device.alarm_until >= device.alarm_from:
         raise BadRequest([(f"{where}.alarm_until", "must be below alarm_from: an alarm that goes on and off helps nobody")])
 
 

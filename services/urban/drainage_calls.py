@@ -64,6 +64,13 @@ class DrainageCalls(OutlookCalls):
         )
 
     @rpc
+    def GetDrainage(self, request: pb.GetDrainageRequest) -> pb.GetDrainageResponse:
+        """What was told last."""
+        state = self.drainage.load(request.network_id)
+        outlook.existing(state, request.network_id)
+        return pb.GetDrainageResponse(outlook=state.outlook)
+
+    @rpc
     def ForecastDrainage(self, request: pb.ForecastDrainageRequest) -> pb.ForecastDrainageResponse:
         """How full it will be under a rain that the caller names."""
         registered = outlook.existing(self.drainage.load(request.network_id), request.network_id)

@@ -1,4 +1,7 @@
-"""Read models of facilities and dogs by when something is due, of cases by their state, and of the cases of teams."""
+"""Read models of facilities and dogs by when something is due, of cases by their state, and of the cases of teams.
+
+It is long because each list of the field has an index of its own here.
+"""
 
 from __future__ import annotations
 

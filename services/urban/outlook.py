@@ -31,6 +31,7 @@ class Network:
 
     registered: ev.DrainageRegistered | None = None
     level: int = 0
+    outlook: pb.DrainageOutlook | None = None
 
 
 def evolve(state: Network, event: Message) -> Network:
@@ -39,7 +40,7 @@ def evolve(state: Network, event: Message) -> Network:
         case ev.DrainageRegistered():
             return replace(state, registered=event)
         case ev.DrainageOutlookChanged():
-            return replace(state, level=event.outlook.level)
+            return replace(state, level=event.outlook.level, outlook=event.outlook)
     return state
 
 

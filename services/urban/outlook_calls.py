@@ -8,6 +8,7 @@ from typing import Any
 
 from citybrain.environment.v1 import events_pb2 as environment
 from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as field
 from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1.places_pb2 import Position
 
@@ -18,8 +19,9 @@ from citybrain.mesh.service import Streams, View, at, off_loop, rpc, subscribe
 from citybrain.services.urban import hazards, rivers, urban_index
 from citybrain.services.urban import outlook_views as views
 from citybrain.services.urban import predictive_maintenance as maintenance
+from citybrain.services.urban.classify import OTHER
 from citybrain.services.urban.parking_calls import ParkingCalls
-from citybrain.services.urban.views import by_district, going_on, silent_devices
+from citybrain.services.urban.views import by_district, going_on, overdue_prefix, silent_devices
 
 NAMED = 500
 """So many devices or places a forecast names."""
@@ -36,6 +38,7 @@ class OutlookCalls(ParkingCalls):
     days = View(views.DAY_EVENTS, views.day_key, views.day, row=views.DayRow)
     histories = View(views.HISTORY_EVENTS, views.history_key, views.history, row=views.HistoryRow)
     hazard_list = View(views.HAZARD_EVENTS, views.hazard_key, views.hazard, row=views.HazardRow)
+    polluted_rivers = View(views.RIVER_EVENTS, views.river_key, views.river, row=Kept)
     forecasts = View(views.FORECAST_EVENTS, views.forecast_key, views.forecast, row=Kept)
 
     @rpc
@@ -140,6 +143,13 @@ class OutlookCalls(ParkingCalls):
             at_place = Position(latitude=one.latitude, longitude=one.longitude)
             self._open(_order(f"{place} {now // (30 * DAY)}"), "hazard", place, at_place, one.district_id, task)
 
+    @rpc
+    def ListPollutedRivers(self, request: field.ListPollutedRiversRequest) -> field.ListPollutedRiversResponse:
+        """Those that are polluted, in pages."""
+        prefix = overdue_prefix(request.district_id) if request.district_id else ""
+        page, more = self.paging.scan(request, self.polluted_rivers, default=50, prefix=prefix)
+        return field.ListPollutedRiversResponse(rivers=[views.river_of(row) for _, row in page], next_page_token=more)
+
     # -- other sectors ----------------------------------------------------------------------------------------------------
 
     @subscribe(environment.MaintenanceAsked)
@@ -205,16 +215,22 @@ def forecast_failures(rows: Iterable[views.HistoryRow], now: int) -> ev.Failures
 
 def forecast_hazards(rows: Sequence[views.HazardRow], now: int) -> ev.HazardsForecast:
     """The forecast of this morning."""
-    times = {f"{row.kind} {row.latitude} {row.longitude}": [at / DAY for at in row.times.values()] for row in rows}
-    rate = hazards.rate(times, now / DAY)
+    found: dict[tuple[str, float, float], list[float]] = {}
+    districts = {(row.latitude, row.longitude): row.district_id for row in rows}
+    for row in rows:
+        for kind, opened in row.times.values():
+            # What nobody has sorted has nothing in common.
+            if kind != OTHER:
+                found.setdefault((kind, row.latitude, row.longitude), []).append(opened / DAY)
+    rate = hazards.rate({" ".join(map(str, place)): times for place, times in found.items()}, now / DAY)
     made = ev.HazardsForecast(hit_rate=rate.hit, tried=rate.tried, base_rate=rate.base, made_at=timestamp(now))
-    weighted = [(hazards.weight([at / DAY for at in row.times.values()], now / DAY), row) for row in rows]
-    named = [(weight, row) for weight, row in weighted if weight >= hazards.LEAST]
-    named.sort(key=lambda one: (-one[0], one[1].kind, one[1].latitude, one[1].longitude))
-    for weight, row in named[:NAMED]:
+    weighted = [(hazards.weight(times, now / DAY), place) for place, times in found.items()]
+    named = sorted((-weight, place) for weight, place in weighted if weight >= hazards.LEAST)
+    for less, place in named[:NAMED]:
+        kind, latitude, longitude = place
         made.hazards.add(
-            kind=row.kind, latitude=row.latitude, longitude=row.longitude, district_id=row.district_id,
-            tickets=len(row.times), last_at=timestamp(max(row.times.values())), weight=weight,
+            kind=kind, latitude=latitude, longitude=longitude, district_id=districts[latitude, longitude],
+            tickets=len(found[place]), last_at=timestamp(round(max(found[place]) * DAY)), weight=-less,
         )  # fmt: skip
     return made
 

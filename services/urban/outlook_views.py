@@ -1,4 +1,7 @@
-"""Read models of parking, of the indices, and of what forecasts are made from."""
+"""Read models of parking, of the indices, and of what forecasts are made from.
+
+It is long because everything that is counted over days stands here.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from typing import Any
 
 from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as field
+from citybrain.urban.v1 import parking_pb2 as pb
 
-from citybrain.mesh.events import Heard, microseconds
-from citybrain.mesh.ids import joined
+from citybrain.mesh.events import Heard, microseconds, timestamp
+from citybrain.mesh.ids import joined, parted
 from citybrain.mesh.kept import Kept
 from citybrain.services.urban import nearby
 from citybrain.services.urban.urban_index import DAYS
 from citybrain.services.urban.views import component_of
 
 LOT_EVENTS = (ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
+LOT_DAY_EVENTS = (ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
 BILL_EVENTS = (ev.ParkingBillOpened, ev.ParkingBillPaid, ev.ParkingBillOverdue)
 DAY_EVENTS = (
     ev.TicketAnswered,
@@ -27,24 +33,38 @@ DAY_EVENTS = (
     ev.ParkingBillOverdue,
 )
 HISTORY_EVENTS = (ev.DeviceRegistered, ev.AnomalyFound, ev.AnomalyRetracted, ev.DeviceFellSilent)
-HAZARD_EVENTS = (ev.TicketOpened,)
+HAZARD_EVENTS = (ev.TicketOpened, ev.TicketRerouted)
+RIVER_EVENTS = (ev.RiverPolluted, ev.RiverClean, ev.RiverPollutionRetracted)
 FORECAST_EVENTS = (ev.FailuresForecast, ev.HazardsForecast)
 STREET_ORDER = frozenset({"vendor", "parking", "noise", "dog"})
 CLEANLINESS = frozenset({"garbage"})
 DAY = 86_400_000_000
 EAST = 8 * 3_600_000_000
 REMEMBERED = 50
-"""So many of the newest failures of a device, or tickets of a place, are kept."""
+"""So many of the newest failures of a device are kept."""
+OF_A_CELL = 200
+"""And so many of the newest tickets of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class LotRow:
     """A parking lot, and how many of its bays are taken, as was reported then (microseconds; 0: nothing ever was)."""
 
+    id: str
     district_id: str
     bays: int
     occupied: int = 0
     reported: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LotDayRow:
+    """A day of a lot. `stays`: departures of which it is known when the car came; `minutes`, `fen`: of these, in sum."""
+
+    arrivals: int = 0
+    stays: int = 0
+    minutes: float = 0.0
+    fen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +106,12 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class HazardRow:
-    """A kind of ticket in a cell of the grid. `times`: ticket → when it was opened (microseconds)."""
+    """A cell of the grid. `times`: ticket → its kind, and when it was opened (microseconds)."""
 
-    kind: str
     latitude: float
     longitude: float
     district_id: str
-    times: dict[str, int]
+    times: dict[str, tuple[str, int]]
 
 
 def lot_key(event: Heard) -> str:
@@ -105,11 +124,41 @@ def lot(row: LotRow | None, event: Heard) -> LotRow | None:
     """The lot after an event. How many bays are taken stands on the events."""
     match event.data:
         case ev.ParkingRegistered() as data:
-            known = row or LotRow("", 0)
+            known = row or LotRow(data.lot.lot_id, "", 0)
             return replace(known, district_id=data.lot.district_id, bays=data.lot.bays)
         case ev.CarArrived() | ev.CarLeft() | ev.ParkedCounted() as data:
             return row and replace(row, occupied=data.occupied, reported=microseconds(data.at))
     return row
+
+
+def has_room(row: LotRow, now: int) -> bool:
+    """Whether it is known to have a bay that is free."""
+    return now - row.reported <= DAY and row.occupied < row.bays
+
+
+def lot_day_key(event: Heard) -> str:
+    """Lot and day."""
+    data: Any = event.data
+    return day_id(data.lot_id, day_of(microseconds(data.at)))
+
+
+def lot_day(row: LotDayRow | None, event: Heard) -> LotDayRow | None:
+    """The day after an event."""
+    one = row or LotDayRow()
+    match event.data:
+        case ev.CarArrived():
+            return replace(one, arrivals=one.arrivals + 1)
+        case ev.CarLeft() as data if data.HasField("minutes"):
+            return replace(one, stays=one.stays + 1, minutes=one.minutes + data.minutes, fen=one.fen + data.fen)
+    return one
+
+
+def shown_day(key: str, row: LotDayRow, bays: int) -> pb.ParkingDay:
+    """The day as callers see it."""
+    return pb.ParkingDay(
+        day=timestamp(begin_of(int(parted(key)[1]))), arrivals=row.arrivals, turnover=row.arrivals / bays, stays=row.stays,
+        mean_minutes=row.minutes / row.stays if row.stays else 0.0, fen=row.fen,
+    )  # fmt: skip
 
 
 def all_lots(rows: Sequence[LotRow]) -> Sequence[LotRow]:
@@ -234,20 +283,42 @@ def _failed(row: HistoryRow | None, name: str, at: int) -> HistoryRow | None:
 
 
 def hazard_key(event: Heard) -> str | None:
-    """Kind and cell."""
-    assert isinstance(event.data, ev.TicketOpened)
-    at = event.data.position
-    return f"{event.data.kind}.{nearby.cell(at.latitude, at.longitude)}" if event.data.HasField("position") else None
+    """The cell. Of all kinds: a ticket may turn out to be of another one."""
+    data: Any = event.data
+    return nearby.cell(data.position.latitude, data.position.longitude) if data.HasField("position") else None
 
 
 def hazard(row: HazardRow | None, event: Heard) -> HazardRow | None:
-    """The newest tickets of this kind there."""
-    data = event.data
-    assert isinstance(data, ev.TicketOpened)
-    before = list(row.times.items())[1 - REMEMBERED :] if row is not None else []
+    """The newest tickets there, each of the kind that it is known to be of now."""
+    data: Any = event.data
+    times = {**(row.times if row is not None else {}), data.ticket_id: (data.kind, microseconds(data.opened_at))}
+    newest = sorted(times.items(), key=lambda one: one[1][1])[-OF_A_CELL:]
     latitude, longitude = nearby.middle(data.position.latitude, data.position.longitude)
-    times = {**dict(before), data.ticket_id: microseconds(data.opened_at)}
-    return HazardRow(data.kind, latitude, longitude, data.district_id, times)
+    return HazardRow(latitude, longitude, data.district_id, dict(newest))
+
+
+def river_key(event: Heard) -> str:
+    """District and station."""
+    data: Any = event.data
+    return joined(data.district_id, data.station_id)
+
+
+def river(_row: Kept | None, event: Heard) -> Kept | None:
+    """The river while it is polluted."""
+    data = event.data
+    if not isinstance(data, ev.RiverPolluted):
+        return None
+    return kept(
+        field.PollutedRiver(
+            station_id=data.station_id, district_id=data.district_id, since=data.since, water_class=data.water_class,
+            order_id=data.order_id,
+        )
+    )  # fmt: skip
+
+
+def river_of(row: Kept) -> field.PollutedRiver:
+    """The river of a row."""
+    return field.PollutedRiver.FromString(b64decode(row.message))
 
 
 def forecast_key(event: Heard) -> str:

@@ -151,6 +151,8 @@ def leave(state: Lot, request: pb.ReportDepartureRequest, bill_id: str, now: Tim
         lot_id=lot.lot_id, visit_id=request.visit_id, at=now, district_id=lot.district_id, fen=fen,
         bill_id=bill_id if fen and request.plate else "",
     )  # fmt: skip
+    if begun is not None:
+        left.minutes = (microseconds(now) - begun) / MINUTE
     left.occupied = occupied(evolve(state, left))
     return _levelled(state, left)
 
@@ -218,6 +220,19 @@ def evolve_bill(state: Bill, event: Message) -> Bill:
 def bill_district(state: Bill) -> str:
     """The district of the lot."""
     return state.opened.district_id if state.opened is not None else ""
+
+
+def show_bill(state: Bill, bill_id: str) -> pb.ParkingBill:
+    """The bill as callers see it, without the number plate."""
+    if state.opened is None:
+        raise NotFound(f"there is no bill {bill_id}: ReportDeparture answers with its id", "NO_SUCH_BILL")
+    one = state.opened
+    due = timestamp(microseconds(one.opened_at) + DUE_DAYS * DAY)
+    shown = pb.BILL_STATE_PAID if state.paid else pb.BILL_STATE_OVERDUE if state.overdue else pb.BILL_STATE_OPEN
+    return pb.ParkingBill(
+        bill_id=one.bill_id, lot_id=one.lot_id, district_id=one.district_id, fen=one.fen, opened_at=one.opened_at, due_at=due,
+        state=shown, paid_late=state.paid and state.overdue,
+    )  # fmt: skip
 
 
 def pay(state: Bill, request: pb.PayParkingRequest, now: Timestamp) -> list[Message]:

@@ -13,6 +13,7 @@ from citybrain.services.urban import parking
 from citybrain.services.urban.hotline_calls import HotlineCalls
 
 PAGE = 500
+DAYS = 7
 
 
 class ParkingCalls(HotlineCalls):
@@ -21,6 +22,7 @@ class ParkingCalls(HotlineCalls):
     lots = Streams("lot", parking.Lot, parking.evolve, snapshot_every=500, district=parking.district_of)
     bills = Streams("bill", parking.Bill, parking.evolve_bill, district=parking.bill_district)
     lot_list = View(views.LOT_EVENTS, views.lot_key, views.lot, row=views.LotRow)
+    lot_days = View(views.LOT_DAY_EVENTS, views.lot_day_key, views.lot_day, row=views.LotDayRow)
     open_bills = View(views.BILL_EVENTS, views.bill_key, views.bill, row=views.BillRow)
 
     @rpc
@@ -63,6 +65,33 @@ class ParkingCalls(HotlineCalls):
         state = self.lots.load(request.lot_id)
         parking.existing(state, request.lot_id)
         return pb.GetParkingResponse(lot=parking.show(state, self.clock.now()))
+
+    @rpc
+    def ListParking(self, request: pb.ListParkingRequest) -> pb.ListParkingResponse:
+        """Lots by id, in pages."""
+        now = self.clock.now()
+        asked = [
+            row
+            for row in self.lot_list.derived(views.all_lots)
+            if request.district_id in ("", row.district_id) and (not request.free or views.has_room(row, now))
+        ]
+        page, more = self.paging.page(request, asked, lambda row: (row.id,))
+        return pb.ListParkingResponse(lots=[parking.show(self.lots.load(row.id), now) for row in page], next_page_token=more)
+
+    @rpc
+    def GetTurnover(self, request: pb.GetTurnoverRequest) -> pb.GetTurnoverResponse:
+        """The newest days of a lot. Reads only their rows."""
+        lot = parking.existing(self.lots.load(request.lot_id), request.lot_id)
+        days = request.days or DAYS
+        today = views.day_of(self.clock.now())
+        begin, end = views.day_id(lot.lot_id, today - days), views.day_id(lot.lot_id, today)
+        rows = [(key, row) for key, row in self.lot_days.scan(begin, days) if key <= end]
+        return pb.GetTurnoverResponse(days=[views.shown_day(key, row, lot.bays) for key, row in rows], bays=lot.bays)
+
+    @rpc
+    def GetParkingBill(self, request: pb.GetParkingBillRequest) -> pb.GetParkingBillResponse:
+        """A bill."""
+        return pb.GetParkingBillResponse(bill=parking.show_bill(self.bills.load(request.bill_id), request.bill_id))
 
     @rpc
     def PayParking(self, request: pb.PayParkingRequest) -> pb.PayParkingResponse:

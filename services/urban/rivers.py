@@ -28,6 +28,8 @@ class River:
     hours: Mapping[int, int] = field(default_factory=dict)
     polluted_since: int = 0
     order_id: str = ""
+    # Where the station was then.
+    district_id: str = ""
 
 
 def evolve(state: River, event: Message) -> River:
@@ -42,7 +44,8 @@ def evolve(state: River, event: Message) -> River:
             basis = [one for one in known[:-KEPT] if one[0] in _basis(state.polluted_since)]
             return replace(state, hours=dict([*basis, *known[-KEPT:]]))
         case ev.RiverPolluted():
-            return replace(state, polluted_since=microseconds(event.since), order_id=event.order_id)
+            since = microseconds(event.since)
+            return replace(state, polluted_since=since, order_id=event.order_id, district_id=event.district_id)
         case ev.RiverClean() | ev.RiverPollutionRetracted():
             return replace(state, polluted_since=0)
     return state
@@ -56,6 +59,7 @@ def see(state: River, station_id: str, district_id: str, hour: int, water_class:
     after = evolve(state, seen)
     told: list[Message] = [seen]
     if state.polluted_since:
+        district_id = state.district_id
         if not _bad(after.hours, state.polluted_since):
             told.append(ev.RiverPollutionRetracted(station_id=station_id, district_id=district_id, order_id=state.order_id))
         elif _clean(after.hours):

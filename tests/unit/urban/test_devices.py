@@ -161,12 +161,15 @@ def test_a_device_that_cannot_be_is_refused_with_the_field(urban: Running) -> No
         (device(kind="crystal_ball"), "kind"),
         (device(network_id="net"), "network_id"),
         (device(kind="bin_fill", alarm_from=80, alarm_until=90), "alarm_until"),
+        (device(kind="bin_fill", baseline=None), "alarm_from"),
+        (device(kind="gas_leak", alarm_from=25.1, alarm_until=20), "alarm_from: .* GB/T 50493"),
     ):
         with pytest.raises(BadRequest, match=rf"devices\[0\].{field}"):
             urban.fire("RegisterDevices", pb.RegisterDevicesRequest(devices=[wrong]))
     register(urban, device())
+    other = device(kind="bin_fill", alarm_from=90, alarm_until=80)
     with pytest.raises(Refused, match="another id"):
-        urban.fire("RegisterDevices", pb.RegisterDevicesRequest(devices=[device(kind="bin_fill")]))
+        urban.fire("RegisterDevices", pb.RegisterDevicesRequest(devices=[other]))
     assert urban.fire("RegisterDevices", pb.RegisterDevicesRequest(devices=[device()])).changed == 0
     with pytest.raises(NotFound):
         urban.fire("GetDevice", pb.GetDeviceRequest(device_id="d2"))
@@ -228,3 +231,13 @@ def test_a_device_is_silent_and_heard_once_also_before_the_read_model_knows() ->
     (heard,) = devices.hear(moved, "d1", timestamp(3))
     assert isinstance(heard, ev.DeviceHeardAgain)
     assert heard.district_id == "xihu", "its row is found where it fell silent"
+
+
+def test_gas_in_the_air_is_an_anomaly_at_once_with_work_for_an_hour(urban: Running) -> None:
+    register(urban, device("g1", "gas_leak", baseline=None, alarm_from=25, alarm_until=20))
+    minutes(urban, *[25] * 4, *[26] * 3, device_id="g1")
+    over(urban)
+    (found,) = told(urban, ev.AnomalyFound)
+    assert [window.mean for window in found.anomaly.evidence][-3:] == [26] * 3, "25 itself is none"
+    (order,) = told(urban, ev.WorkOrderOpened)
+    assert (order.kind, order.deadline.seconds - order.opened_at.seconds) == ("gas", 3600)

@@ -142,6 +142,7 @@ def test_a_cloudburst_is_told_before_the_street_is_flooded_and_pumps_are_sent(ur
     minutes(urban, *[60] * 20, device_id="rain-1")
     over(urban)
     full = told(urban, ev.DrainageOutlookChanged)[-1]
+    assert urban.fire("GetDrainage", pb.GetDrainageRequest(network_id="west")).outlook == full.outlook
     assert (full.outlook.level, full.version) == (100, "urban-drainage-1")
     assert full.outlook.nodes[0].most_full == 1
     assert 0 < full.outlook.reported_min <= full.outlook.of_min

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from citybrain.environment.v1 import environment_service_pb2 as env
@@ -10,6 +11,8 @@ from citybrain.environment.v1 import events_pb2 as environment
 from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import devices_pb2 as dev
 from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as field
+from citybrain.urban.v1 import hotline_pb2 as hotline
 from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1 import parking_pb2 as parking
 from citybrain.urban.v1 import urban_service_pb2 as orders
@@ -266,6 +269,40 @@ def test_places_of_a_morning_are_listed_and_the_first_get_one_work_order_in_thir
     assert len([one for one in told(urban, ev.WorkOrderOpened) if one.kind == "hazard"]) == orders_now
 
 
+def test_what_a_person_has_sorted_otherwise_comes_again_as_that_and_what_nobody_has_sorted_not_at_all(urban: Running) -> None:
+    for _ in range(3):
+        one = call(urban, "你好").ticket.ticket_id
+        urban.fire("RerouteTicket", hotline.RerouteTicketRequest(ticket_id=one, kind="manhole", reason="a cover"))
+        answer(urban, one)
+        answer(urban, call(urban, "你好").ticket.ticket_id)
+        urban.rest()
+    urban.advance(86_400)
+    urban.rest()
+    found = urban.fire("ListHazards", pb.ListHazardsRequest()).hazards
+    assert [(one.kind, one.tickets, one.district_id) for one in found] == [("manhole", 3, "xihu")]
+
+
+def test_a_cell_keeps_its_newest_tickets() -> None:
+    row = None
+    for n in range(outlook_views.OF_A_CELL + 5):
+        opened = ev.TicketOpened(ticket_id=f"t{n}", kind="noise", position=HERE, opened_at=Timestamp(seconds=n))
+        row = outlook_views.hazard(row, SimpleNamespace(data=opened))  # type: ignore[arg-type]
+    assert row is not None
+    row = outlook_views.hazard(row, SimpleNamespace(data=ev.TicketRerouted(ticket_id="t0", kind="dog", position=HERE)))  # type: ignore[arg-type]
+    assert row is not None
+    assert (len(row.times), "t4" in row.times, "t5" in row.times) == (outlook_views.OF_A_CELL, False, True)
+
+
+def test_a_river_whose_station_belongs_to_another_district_is_clean_where_it_was_polluted() -> None:
+    state = rivers.River()
+    told = list[ev.RiverSeen | ev.RiverPolluted | ev.RiverClean]()
+    for hour, water_class in enumerate((5, 5, 4, 4, 4), 100):
+        for event in rivers.see(state, "r", "xihu" if hour < 102 else "gongshu", hour * rivers.HOUR, water_class, "wo-1"):
+            state = rivers.evolve(state, event)
+            told.append(event)  # type: ignore[arg-type]
+    assert [one.district_id for one in told if isinstance(one, ev.RiverPolluted | ev.RiverClean)] == ["xihu", "xihu"]
+
+
 # -- other sectors ----------------------------------------------------------------------------------------------------------
 
 
@@ -297,11 +334,15 @@ def test_a_river_of_class_v_for_two_hours_is_looked_after_until_it_is_clean_for_
     assert (polluted.since.seconds, polluted.water_class) == (1002 * 3600, 6)
     (order,) = told(urban, ev.WorkOrderOpened)
     assert (order.kind, order.order_id) == ("river", polluted.order_id)
+    (shown,) = urban.fire("ListPollutedRivers", field.ListPollutedRiversRequest(district_id="xihu")).rivers
+    assert (shown.station_id, shown.since, shown.water_class) == ("r1", polluted.since, 6)
+    assert not urban.fire("ListPollutedRivers", field.ListPollutedRiversRequest(district_id="gongshu")).rivers
     for hour, water_class in enumerate((4, 3, 5, 4, 4), 1005):
         water(urban, hour, water_class)
     assert told(urban, ev.RiverClean) == []
     water(urban, 1010, 4)
     assert len(told(urban, ev.RiverClean)) == 1
+    assert not urban.fire("ListPollutedRivers", field.ListPollutedRiversRequest()).rivers
 
 
 def test_a_class_that_holds_no_more_retracts_what_rested_on_it(urban: Running) -> None:

@@ -184,3 +184,78 @@ def test_cars_that_are_never_said_to_leave_are_forgotten_one_by_one_and_still_co
         state = parking.evolve(state, ev.CarArrived(lot_id="p1", visit_id=f"v{n}"))
         assert len(state.inside) <= 10
     assert parking.occupied(state) == 21
+
+
+def test_lots_are_listed_and_those_with_a_free_bay_alone(urban: Running) -> None:
+    price = pb.ParkingPrice(free_minutes=30, unit_minutes=30, unit_fen=250)
+    for lot_id, bays, district_id in (("p3", 1, "xihu"), ("p1", 1, "xihu"), ("p2", 2, "gongshu"), ("p4", 9, "xihu")):
+        urban.fire(
+            "RegisterParking",
+            pb.RegisterParkingRequest(lot_id=lot_id, name="x", bays=bays, price=price, position=HERE, district_id=district_id),
+        )
+    for lot_id, occupied in (("p1", 0), ("p2", 1), ("p3", 1)):
+        urban.fire("CountParked", pb.CountParkedRequest(lot_id=lot_id, occupied=occupied))
+    urban.rest()
+
+    def listed(**more: Any) -> list[str]:
+        found, asked = list[str](), pb.ListParkingRequest(page_size=1, **more)
+        while True:
+            page = urban.fire("ListParking", asked)
+            found += [one.lot_id for one in page.lots]
+            if not page.next_page_token:
+                return found
+            asked.page_token = page.next_page_token
+
+    assert (listed(), listed(district_id="xihu"), listed(free=True)) == (
+        ["p1", "p2", "p3", "p4"], ["p1", "p3", "p4"], ["p1", "p2"],
+    )  # fmt: skip
+    shown = urban.fire("ListParking", pb.ListParkingRequest(district_id="gongshu")).lots[0]
+    assert (shown.occupied, shown.price.unit_fen) == (1, 250)
+    urban.advance(25 * 3600)
+    assert listed(free=True) == [], "nothing is known of them any more"
+
+
+def test_the_turnover_of_days_says_how_often_how_long_and_for_how_much(urban: Running) -> None:
+    lot(urban)
+    urban.advance(8 * 3600)
+    for visit in ("v1", "v2", "v3"):
+        come(urban, visit)
+    urban.advance(31 * 60)
+    go(urban, "v1")
+    urban.advance(31 * 60)
+    go(urban, "v2", PLATE)
+    go(urban, "unknown")
+    urban.advance(2 * 86_400)
+    come(urban, "v4")
+    price = pb.ParkingPrice(unit_minutes=30)
+    other = pb.RegisterParkingRequest(lot_id="p2", name="x", bays=1, price=price, position=HERE, district_id="xihu")
+    urban.fire("RegisterParking", other)
+    urban.fire("ReportArrival", pb.ReportArrivalRequest(lot_id="p2", visit_id="v5"))
+    urban.rest()
+    answer = urban.fire("GetTurnover", pb.GetTurnoverRequest(lot_id="p1"))
+    first, last = answer.days
+    assert (first.arrivals, first.turnover, first.stays, first.mean_minutes, first.fen) == (3, 0.3, 2, 46.5, 1250)
+    assert (last.arrivals, last.stays, last.day.seconds - first.day.seconds, answer.bays) == (1, 0, 2 * 86_400, 10)
+    assert len(urban.fire("GetTurnover", pb.GetTurnoverRequest(lot_id="p1", days=1)).days) == 1
+
+
+def test_a_bill_is_open_then_overdue_and_paid_late_and_shows_no_number_plate(urban: Running) -> None:
+    lot(urban)
+    come(urban, "v1")
+    urban.advance(3600)
+    bill_id = go(urban, "v1", PLATE).bill_id
+
+    def bill() -> pb.ParkingBill:
+        found: pb.ParkingBill = urban.fire("GetParkingBill", pb.GetParkingBillRequest(bill_id=bill_id)).bill
+        return found
+
+    assert (bill().state, bill().fen, bill().due_at.seconds - bill().opened_at.seconds) == (pb.BILL_STATE_OPEN, 500, 864_000)
+    assert PLATE not in str(bill())
+    urban.rest()
+    urban.advance(11 * 86_400)
+    urban.rest()
+    assert bill().state == pb.BILL_STATE_OVERDUE
+    urban.fire("PayParking", pb.PayParkingRequest(bill_id=bill_id, fen=500))
+    assert (bill().state, bill().paid_late) == (pb.BILL_STATE_PAID, True)
+    with pytest.raises(NotFound):
+        urban.fire("GetParkingBill", pb.GetParkingBillRequest(bill_id="bill-00000000000a"))
