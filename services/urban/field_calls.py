@@ -11,11 +11,12 @@ from citybrain.urban.v1 import field_pb2 as pb
 
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, at, new_id, rpc
 from citybrain.services.urban import cases, dogs, facilities, orders
 from citybrain.services.urban import field_views as views
 from citybrain.services.urban.drainage_calls import DrainageCalls
-from citybrain.services.urban.views import Kept, moment_key, overdue_prefix
+from citybrain.services.urban.views import moment_key, overdue_prefix
 
 R = TypeVar("R")
 PAGE = 100

@@ -5,7 +5,6 @@ It is long because each list of the field has an index of its own here.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +15,8 @@ from citybrain.urban.v1 import field_pb2 as pb
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
 from citybrain.mesh.ids import joined
-from citybrain.services.urban.views import Kept, kept, moment_key, overdue_prefix
+from citybrain.mesh.kept import Kept
+from citybrain.services.urban.views import moment_key, overdue_prefix
 
 CHECK_EVENTS = (ev.FacilityCheckPlanned, ev.FacilityCheckUnplanned)
 MISSED_EVENTS = (*CHECK_EVENTS, ev.FacilityCheckMissed)
@@ -103,12 +103,12 @@ def check_key(event: Heard) -> str:
 
 def check(_row: Kept | None, event: Heard) -> Kept | None:
     """The facility while that is when it is due."""
-    return kept(event.data.facility) if isinstance(event.data, ev.FacilityCheckPlanned) else None
+    return Kept.of(event.data.facility) if isinstance(event.data, ev.FacilityCheckPlanned) else None
 
 
 def facility_of(row: Kept) -> pb.Facility:
     """The facility of a row."""
-    return pb.Facility.FromString(b64decode(row.message))
+    return row.read(pb.Facility)
 
 
 def missed_key(event: Heard) -> str:

@@ -308,7 +308,7 @@ def river(_row: Kept | None, event: Heard) -> Kept | None:
     data = event.data
     if not isinstance(data, ev.RiverPolluted):
         return None
-    return kept(
+    return Kept.of(
         field.PollutedRiver(
             station_id=data.station_id, district_id=data.district_id, since=data.since, water_class=data.water_class,
             order_id=data.order_id,
@@ -318,7 +318,7 @@ def river(_row: Kept | None, event: Heard) -> Kept | None:
 
 def river_of(row: Kept) -> field.PollutedRiver:
     """The river of a row."""
-    return field.PollutedRiver.FromString(b64decode(row.message))
+    return row.read(field.PollutedRiver)
 
 
 def forecast_key(event: Heard) -> str:
