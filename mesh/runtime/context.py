@@ -120,7 +120,7 @@ def correlate(correlation_id: str) -> None:
 
 def new_id(prefix: str) -> str:
     """An id for something new: the same for every retry of the call."""
-    return f"{prefix}-{uuid.UUID(current().event_id(prefix, 'id', 0)).hex[:12]}"
+    return f"{prefix}-{current().event_id(prefix, 'id', 0).replace('-', '')[:12]}"
 
 
 def header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str:

@@ -210,7 +210,7 @@ class Guard:
 
     async def _admit(self, call: GuardedContext, request: Any, number: int) -> None:
         caller = await self._principal(call.metadata)
-        call.principal = dataclasses.replace(caller, district="") if call.rule.any_district else caller
+        call.principal = dataclasses.replace(caller, district="") if call.rule.any_district and caller.district else caller
         call.rule.admit(call.principal)
         if isinstance(request, Message):
             call.rule.admit_request(call.principal, request)

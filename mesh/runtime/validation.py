@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from buf.validate import validate_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -60,16 +61,28 @@ def check_event(message: Message) -> None:
 
 def violations(message: Message) -> list[tuple[str, str]]:
     """Every broken rule as (path of the field, what is wrong); of a large message perhaps only the first."""
-    found = _VALIDATOR.collect_violations(message, fail_fast=True)
+    descriptor: Any = message.DESCRIPTOR
+    found = _VALIDATOR.collect_violations(message, fail_fast=True) if _has_rules(descriptor) else []
     if found and message.ByteSize() <= _EVERY_RULE_BYTES:
         found = _VALIDATOR.collect_violations(message)
-    descriptor: Any = message.DESCRIPTOR
     told = [_told(violation, descriptor) for violation in found]
     if _with_moments(descriptor):
         told += [
             (path, "is no moment between the years 1 and 9999") for path in islice(_no_moments(message, ""), _MOST_MOMENTS)
         ]
     return told
+
+
+@functools.cache
+def _has_rules(descriptor: Descriptor) -> bool:
+    """Whether a message, or one in it, has any rule. Most events have none, and the library would look through all of them."""
+    kinds: Any = validate_pb2
+    return any(
+        one.GetOptions().HasExtension(kinds.message)
+        or any(each.GetOptions().HasExtension(kinds.field) for each in one.fields)
+        or any(each.GetOptions().HasExtension(kinds.oneof) for each in one.oneofs)
+        for one in reachable(descriptor)
+    )
 
 
 def prepare(descriptor: Descriptor) -> None:

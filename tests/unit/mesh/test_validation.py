@@ -16,7 +16,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadEdge, RoadPlace
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 from grpc_tools import protoc
 from hypothesis import given
@@ -187,6 +187,30 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any]:
         return known[package]
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("package", "text", "fields", "names"),
+    [
+        ("of_a_choice", "message Made { oneof c { option (buf.validate.oneof).required = true; int32 a = 1; } }", {}, ["c"]),
+        (
+            "of_a_whole",
+            """message Inner {
+              option (buf.validate.message).cel = {id: "few" message: "has many" expression: "this.a <= 1"};
+              int32 a = 1;
+            }
+            message Made { map<string, Inner> inner = 1; }""",
+            {"inner": {"x": {"a": 2}}},
+            ["inner['x']"],
+        ),
+        ("of_nothing", "message Made { int32 a = 1; }", {"a": -1}, []),
+    ],
+)
+def test_a_rule_is_found_wherever_it_stands(
+    made: Callable[[str, str], Any], package: str, text: str, fields: dict[str, Any], names: list[str]
+) -> None:
+    kind = made(package, text)
+    assert list(broken(json_format.ParseDict(fields, kind()))) == names
 
 
 @pytest.mark.parametrize(
