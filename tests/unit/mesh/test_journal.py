@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -105,6 +106,28 @@ def test_calls_that_write_at_once_share_appends_and_none_is_lost(tmp_path: Path)
         assert together(*(partial(write, notes, name) for name in wanted)) == [None] * 250
         assert sorted(names(store)) == sorted(wanted)
         assert store.sizes == [journal.MOST_EVENTS, journal.MOST_EVENTS, 50]
+
+    on_a_journal(tmp_path, test)
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("longest_s", "first"), [(60.0, 5), (0.0, 1)])
+def test_an_append_waits_while_others_come_one_after_the_other_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_s: float, first: int
+) -> None:
+    monkeypatch.setattr(journal, "_GATHERS_S", longest_s)
+
+    def test(notes: Journal, store: Watched) -> None:
+        def comes(number: int) -> None:
+            wait(turns(3 * number))
+            write(notes, f"n{number}")
+
+        together(*(partial(comes, number) for number in range(5)))
+        assert store.sizes[0] == first and sum(store.sizes) == 5
 
     on_a_journal(tmp_path, test)
 
