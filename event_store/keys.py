@@ -87,8 +87,8 @@ class KeyStore(Protocol):
         """The id of the person who has this value (a telephone or identity number); a new random id for an unknown value."""
         ...
 
-    def known_persons(self, values: Iterable[tuple[str, str]]) -> Awaitable[dict[tuple[str, str], str]]:
-        """As `person` for pairs (kind, value), without making ids: unknown values and those of erased persons are left out."""
+    def known_person(self, kind: str, value: str) -> Awaitable[str]:
+        """As `person`, without making an id. Empty: the value is unknown, or its person was erased."""
         ...
 
     def note_sent(self, persons: Mapping[str, int], recipient: str, at: int) -> Awaitable[None]:

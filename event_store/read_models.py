@@ -178,7 +178,7 @@ class ReadModels(Protocol):
     # -- rows -------------------------------------------------------------------------------------------------------------
 
     def get(self, view: str, key: str) -> Awaitable[Row | None]:
-        """One row, or None."""
+        """One row, or None, as it is kept now: this call waits for none that was made before."""
         ...
 
     def load(self, view: str, keys: Iterable[str]) -> Awaitable[dict[str, Kept]]:

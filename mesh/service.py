@@ -26,7 +26,6 @@ from citybrain.mesh.providers.waiting import Task, Waiting, WaitsForPeople
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.runtime.container import Container
 from citybrain.mesh.runtime.context import correlate, current, new_id
-from citybrain.mesh.runtime.gathering import Gathered
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.upcasting import upcast
@@ -129,10 +128,6 @@ class People(Provider):
     erased and comes again gets a new id.
     """
 
-    def setup(self) -> None:
-        """Those who ask at once share a question to the store of keys."""
-        self._known: Gathered[tuple[str, str], str] = Gathered(self.container.process.vault.keys.known_persons)
-
     def get_dependency(self, worker_ctx: Any) -> People:
         """The provider itself."""
         return self
@@ -143,7 +138,7 @@ class People(Provider):
 
     def known(self, kind: str, value: str) -> str:
         """The id as `of` gives it, for somebody who is asked about. Empty: the value is unknown, and gets no id by this."""
-        return wait(self._known.get((kind, value))) or ""
+        return wait(self.container.process.vault.keys.known_person(kind, value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,12 +209,7 @@ class CassandraKeys(KeyStore):
             await self._ask("lead_nowhere", digest, person)
 
     @override
-    async def known_persons(self, values: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        asked = list(values)
-        found = await asyncio.gather(*(self._known_person(*one) for one in asked))
-        return {one: person for one, person in zip(asked, found, strict=True) if person}
-
-    async def _known_person(self, kind: str, value: str) -> str:
+    async def known_person(self, kind: str, value: str) -> str:
         found = await self._ask("lookup", self._digest(kind, value))
         # A look-up that an erasure left behind leads nowhere.
         return str(found[0][0]) if found and await self.knows(found[0][0]) else ""

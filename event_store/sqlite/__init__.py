@@ -9,7 +9,7 @@
 | `snapshots.py`, `readings.py` | states of long streams; what sensors send |
 | `requests.py` | what request ids are bound to |
 | `quotas.py` | what consumers have used on a day |
-| `threads.py` | how a file is asked from the event loop: by a thread of its own |
+| `threads.py` | how a file is asked from the event loop: by a thread of its own, but one row by its key at once |
 | `database.py` | opening a file to which several processes write, and explaining why it cannot be used |
 | `backup.py` | copies of the files while others write to them |
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -19,7 +20,7 @@ from typing_extensions import override
 from citybrain.event_store.keys import Erasure, KeysMissing, KeyStore, PersonErased, Rewrapped, Sent, new_person
 from citybrain.event_store.sealing import Key, Masters, SealBroken
 from citybrain.event_store.sqlite.database import open_database, refused, undo
-from citybrain.event_store.sqlite.threads import in_its_thread
+from citybrain.event_store.sqlite.threads import AtOnce, in_its_thread
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (person TEXT PRIMARY KEY, cipher INTEGER NOT NULL, nonce BLOB NOT NULL, wrapped BLOB NOT NULL)
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS copies (made_at INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, nonce BLOB NOT NULL, wrapped BLOB NOT NULL) WITHOUT ROWID;
 """
 _LOOKUPS = "look-ups"
+_LOOKUP = "SELECT person FROM lookups WHERE digest = ?"
 
 
 class SqliteKeys(KeyStore):
@@ -65,10 +67,12 @@ class SqliteKeys(KeyStore):
         except sqlite3.Error as error:
             self._db.close()
             raise refused(path, error) from error
+        self._at_once = AtOnce(path)
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
     @override
     def close(self) -> None:
+        self._at_once.close()
         self.thread.submit(self._db.close).result()
         self.thread.shutdown()
 
@@ -139,20 +143,19 @@ class SqliteKeys(KeyStore):
     def person(self, kind: str, value: str) -> str:
         digest = self._digest(kind, value)
         self._db.execute("INSERT INTO lookups VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, new_person()))
-        return str(self._db.execute("SELECT person FROM lookups WHERE digest = ?", (digest,)).fetchone()[0])
+        return _person(self._db.execute(_LOOKUP, (digest,)).fetchone())
+
+    @override
+    def known_person(self, kind: str, value: str) -> asyncio.Future[str]:
+        digest = self._digest(kind, value)
+        return self._at_once.read(_LOOKUP, (digest,), _person, lambda: self._known_person(digest))
 
     @in_its_thread
-    @override
-    def known_persons(self, values: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        known: dict[tuple[str, str], str] = {}
-        for one in values:
-            found = self._db.execute("SELECT person FROM lookups WHERE digest = ?", (self._digest(*one),)).fetchone()
-            if found:
-                known[one] = str(found[0])
-        return known
+    def _known_person(self, digest: bytes) -> str:
+        return _person(self._db.execute(_LOOKUP, (digest,)).fetchone())
 
     def _digest(self, kind: str, value: str) -> bytes:
-        return hmac.new(self._lookups, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+        return hmac.digest(self._lookups, f"{kind}\0{value}".encode(), "sha256")
 
     @in_its_thread
     @override
@@ -258,6 +261,10 @@ class SqliteKeys(KeyStore):
                 Masters(master).unwrap(row[1], row[2], row[0])
                 return master
         raise SealBroken
+
+
+def _person(found: tuple[str] | None) -> str:
+    return "" if found is None else found[0]
 
 
 def read_ledger(path: Path) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ Rows and the checkpoint that covers them are written in one transaction, so a vi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from citybrain.event_store.read_models import (
     row_text,
 )
 from citybrain.event_store.sqlite.database import open_database, undo
-from citybrain.event_store.sqlite.threads import in_its_thread
+from citybrain.event_store.sqlite.threads import AtOnce, in_its_thread
 from citybrain.event_store.store import LostAssignment
 
 _SCHEMA = """
@@ -52,6 +53,7 @@ CREATE TABLE IF NOT EXISTS windows (name TEXT PRIMARY KEY, closed_until INTEGER 
 CREATE TABLE IF NOT EXISTS folded_by (grp TEXT PRIMARY KEY, shape TEXT NOT NULL, code TEXT NOT NULL) WITHOUT ROWID;
 """
 _ASKED = "INSERT INTO asked VALUES (?, 1) ON CONFLICT (grp) DO UPDATE SET number = number + 1"
+_ONE = "SELECT row FROM rows WHERE view = ? AND key = ?"
 _PARKED = "position, stream, event_id, type, reason, parked_at, replay"
 
 
@@ -60,16 +62,22 @@ def _revision(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def _row(found: tuple[str] | None) -> Row | None:
+    return None if found is None else json.loads(found[0])
+
+
 class SqliteReadModels(ReadModels):
     """ReadModels in one service's file. The port says what the methods promise."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = open_database(path, "NORMAL", _SCHEMA)
+        self._at_once = AtOnce(path)
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
     @override
     def close(self) -> None:
+        self._at_once.close()
         self.thread.submit(self._db.close).result()
         self.thread.shutdown()
 
@@ -95,15 +103,17 @@ class SqliteReadModels(ReadModels):
     def changes(self) -> int:
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
-    @in_its_thread
     @override
-    def get(self, view: str, key: str) -> Row | None:
+    def get(self, view: str, key: str) -> asyncio.Future[Row | None]:
         (key,) = checked([key])
-        text = self._text(view, key)
-        return None if text is None else json.loads(text)
+        return self._at_once.read(_ONE, (view, key), _row, lambda: self._get(view, key))
+
+    @in_its_thread
+    def _get(self, view: str, key: str) -> Row | None:
+        return _row(self._db.execute(_ONE, (view, key)).fetchone())
 
     def _text(self, view: str, key: str) -> str | None:
-        found = self._db.execute("SELECT row FROM rows WHERE view = ? AND key = ?", (view, key)).fetchone()
+        found = self._db.execute(_ONE, (view, key)).fetchone()
         return None if found is None else found[0]
 
     @in_its_thread

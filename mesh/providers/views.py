@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
@@ -22,7 +22,6 @@ from citybrain.mesh.events import Heard, hear, type_name
 from citybrain.mesh.personal.sealed_rows import SealedRows
 from citybrain.mesh.providers.rows import NotOfShape, RowShape, RowUnreadable
 from citybrain.mesh.runtime.container import Container
-from citybrain.mesh.runtime.gathering import Gathered
 from citybrain.mesh.runtime.greenlets import off_loop, wait
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.storage.code_digests import digest_of
@@ -74,6 +73,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
     `personal`: fields of its rows that are about a person, each with the field that holds the person's id. They are stored
     sealed, and read as None if the person was erased. A view that names no such field gets events without personal data.
     `exercises`: events of exercises are folded too: then `key` must tell them apart from those of the city.
+    `pause_s`: as below, for this view alone.
     """
 
     container: Container
@@ -91,8 +91,11 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         row: type[R],
         personal: Mapping[str, str] | None = None,
         exercises: bool = False,
+        pause_s: float | None = None,
     ) -> None:
         self._exercises = exercises
+        if pause_s is not None:
+            self.pause_s = pause_s
         self.types = [type_name(message) for message in events]
         self._key = key
         self._apply = apply
@@ -133,8 +136,6 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
         """Grows whenever rows may have changed."""
         self._news = asyncio.Event()
         self._vault = process.vault
-        # Calls that read at once share a hand-over to the thread that reads.
-        self._reads: Gathered[tuple[int, str], Row] = Gathered(self._read_rows)
         self._rows = SealedRows(self._vault, self._name, self._personal)
         if self._personal:
             self._vault.when_erased(self._forget_derived)
@@ -225,7 +226,10 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     async def _opened(self, generation: int, kept: Mapping[str, Row]) -> dict[str, R]:
         """Unseals and reads kept rows of a generation. RowUnreadable: one does not fit the class."""
-        opened = await self._rows.open(kept)
+        return self._fitting(generation, await self._rows.open(kept))
+
+    def _fitting(self, generation: int, opened: Mapping[str, Row]) -> dict[str, R]:
+        """Reads opened rows; RowUnreadable as above."""
         known = self.shape.known(opened)
         if len(known) == len(opened):
             return known
@@ -414,22 +418,21 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
 
     def get(self, key: str) -> R | None:
         """One row, or None."""
-        return wait(self.row(key))
+        if self._personal:
+            return wait(self.row(key))
+        # Without a task: an engine may have the row at hand.
+        live = self._live
+        kept = wait(self._one(live, key))
+        return None if kept is None else self._fitting(live, {key: kept})[key]
 
     async def row(self, key: str) -> R | None:
         """As `get`, for callers on the loop."""
         live = self._live
-        kept = await self._reads.get((live, key))
+        kept = await self._one(live, key)
         return None if kept is None else (await self._opened(live, {key: kept}))[key]
 
-    async def _read_rows(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Row]:
-        """Rows by generation and key."""
-        found: dict[tuple[int, str], Row] = {}
-        for generation in {one for one, _ in wanted}:
-            keys = [key for one, key in wanted if one == generation]
-            kept = await self.member.service_models.models.load(table(self._name, generation), keys)
-            found |= {(generation, key): one.row for key, one in kept.items() if one.row is not None}
-        return found
+    def _one(self, generation: int, key: str) -> Awaitable[Row | None]:
+        return self.member.service_models.models.get(table(self._name, generation), key)
 
     def scan(self, after: str = "", limit: int = -1) -> list[tuple[str, R]]:
         """Rows in the order of their keys."""

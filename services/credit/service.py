@@ -52,7 +52,8 @@ class CreditService(Service):
     area_credit = Streams("area", areas.Area, areas.evolve, snapshot_every=500)
     standing = View(views.STANDING_EVENTS, views.subject_key, views.standing, row=views.StandingRow)
     records = View(views.RECORD_EVENTS, views.record_key, views.record, row=Kept)
-    asked = View(views.CHECK_EVENTS, views.check_key, views.check, row=views.CheckRow)
+    # Nobody decides on it: many questions are folded at once.
+    asked = View(views.CHECK_EVENTS, views.check_key, views.check, row=views.CheckRow, pause_s=0.05)
     indexes = View(views.INDEX_EVENTS, views.area_key, views.area, row=views.IndexRow)
     people = People()
     paging = Paging()

@@ -97,14 +97,14 @@ class KeyStoreContract:
         phone, card = ("phone", "+8613800001111"), ("card", "+8613800001111")
 
         async def test(keys: KeyStore) -> None:
-            assert await keys.known_persons([phone]) == {}
-            assert await keys.known_persons([phone]) == {}, "asking makes nobody"
+            assert await keys.known_person(*phone) == ""
+            assert await keys.known_person(*phone) == "", "asking makes nobody"
             first = await keys.person(*phone)
-            assert await keys.known_persons([phone, card]) == {phone: first}
+            assert (await keys.known_person(*phone), await keys.known_person(*card)) == (first, "")
             second = await keys.person(*card)
-            assert await keys.known_persons([card, phone]) == {phone: first, card: second}
+            assert (await keys.known_person(*phone), await keys.known_person(*card)) == (first, second)
             await keys.destroy(first, 1)
-            assert await keys.known_persons([phone, card]) == {card: second}
+            assert (await keys.known_person(*phone), await keys.known_person(*card)) == ("", second)
 
         self.on_keys(tmp_path, test)
 

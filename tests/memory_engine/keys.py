@@ -65,8 +65,8 @@ class MemoryKeys(KeyStore):
 
     @at_once
     @override
-    def known_persons(self, values: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        return {one: self._persons[one] for one in values if one in self._persons}
+    def known_person(self, kind: str, value: str) -> str:
+        return self._persons.get((kind, value), "")
 
     @at_once
     @override
