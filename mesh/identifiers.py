@@ -8,8 +8,10 @@ A problem that is told here never repeats the number.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date
 
+_LENGTH = 18
 _USCC_LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 _USCC = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
@@ -21,7 +23,7 @@ _FIRST_YEAR = 1850
 
 def uscc(text: str) -> str:
     """A unified social credit code in its one form: without blanks around it, in capitals. What is wrong: `uscc_problem`."""
-    return text.strip().upper()
+    return _form(text)
 
 
 def uscc_check(body: str) -> str:
@@ -32,19 +34,13 @@ def uscc_check(body: str) -> str:
 
 def uscc_problem(text: str) -> str:
     """What is wrong with a unified social credit code (GB 32100-2015); empty: nothing."""
-    code = uscc(text)
-    if len(code) != 18:
-        return f"has {len(code)} signs: a unified social credit code has 18"
-    if not _USCC.fullmatch(code):
-        return "has a sign that no unified social credit code has: it is made of numbers and capitals without I, O, S, V, Z"
-    if uscc_check(code[:17]) != code[17]:
-        return "has a wrong check digit, the last sign: look at the code again, two signs may have changed places"
-    return ""
+    made_of = "it is made of numbers and capitals without I, O, S, V, Z"
+    return _problem(_form(text), "unified social credit code", _USCC, made_of, uscc_check)
 
 
 def citizen_id(text: str) -> str:
     """A citizen id in its one form: without blanks around it, with a capital X. What is wrong: `citizen_id_problem`."""
-    return text.strip().upper()
+    return _form(text)
 
 
 def citizen_id_check(body: str) -> str:
@@ -55,17 +51,37 @@ def citizen_id_check(body: str) -> str:
 
 def citizen_id_problem(text: str) -> str:
     """What is wrong with a citizen id (GB 11643-1999); empty: nothing. Which districts there were is not asked."""
-    code = citizen_id(text)
-    if len(code) != 18:
-        return f"has {len(code)} signs: a citizen id has 18"
-    if not _CITIZEN.fullmatch(code):
-        return "has a sign that no citizen id has: it is 17 numbers, then a number or X"
+    made_of = "it is 17 numbers, then a number or X"
+    return _problem(_form(text), "citizen id", _CITIZEN, made_of, citizen_id_check, _birth_problem)
+
+
+def _birth_problem(code: str) -> str:
     try:
         born = date(int(code[6:10]), int(code[10:12]), int(code[12:14]))
     except ValueError:
         return "has a day of birth that there is not (signs 7 to 14)"
-    if born.year < _FIRST_YEAR:
-        return "has a year of birth before 1850 (signs 7 to 10)"
-    if citizen_id_check(code[:17]) != code[17]:
-        return "has a wrong check digit, the last sign: look at the id again, two signs may have changed places"
+    return "has a year of birth before 1850 (signs 7 to 10)" if born.year < _FIRST_YEAR else ""
+
+
+def _form(text: str) -> str:
+    return text.strip().upper()
+
+
+def _problem(
+    code: str,
+    named: str,
+    form: re.Pattern[str],
+    made_of: str,
+    check: Callable[[str], str],
+    more: Callable[[str], str] = lambda _: "",
+) -> str:
+    """What is wrong with a number whose last sign checks the others. `more`: what else may be."""
+    if len(code) != _LENGTH:
+        return f"has {len(code)} signs: a {named} has {_LENGTH}"
+    if not form.fullmatch(code):
+        return f"has a sign that no {named} has: {made_of}"
+    if problem := more(code):
+        return problem
+    if check(code[:-1]) != code[-1]:
+        return f"has a wrong check digit, the last sign: look at the {named} again, two signs may have changed places"
     return ""

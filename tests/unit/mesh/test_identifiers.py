@@ -94,3 +94,9 @@ def test_a_wrong_credit_code_is_told_what_is_wrong_and_never_repeated(code: str,
 def test_a_wrong_citizen_id_is_told_what_is_wrong_and_never_repeated(code: str, problem: str) -> None:
     assert problem in citizen_id_problem(code)
     assert code not in citizen_id_problem(code)
+
+
+@pytest.mark.parametrize(("born", "good"), [("18500101", True), ("18491231", False)])
+def test_a_year_of_birth_is_1850_or_later(born: str, good: bool) -> None:
+    body = f"330106{born}001"
+    assert (citizen_id_problem(body + citizen_id_check(body)) == "") is good
