@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import microseconds
 from citybrain.services.credit import area_index, p_chart
-from citybrain.services.credit.views import DAY, StandingRow, standing_counts
+from citybrain.services.credit.views import StandingRow, day_of, standing_counts
 
 WEEK_DAYS = 7
 MOST_WEEKS = 26
@@ -27,6 +27,8 @@ class Area:
     """An area as its events tell it. `weeks`: those without a warning: when it was counted, how many were new, of how many."""
 
     weeks: tuple[tuple[int, int, int], ...] = ()
+    # Whether its index is shown.
+    published: bool = False
     warning: pb.CreditWarning | None = None
 
 
@@ -35,15 +37,22 @@ def evolve(area: Area, event: Message) -> Area:
     match event:
         case ev.CreditIndexPublished():
             at, counts = microseconds(event.index.computed_at), event.index.counts
+            area = replace(area, published=True)
             # Weeks do not overlap; what was found to be unusual is no part of what is usual.
-            if event.index.HasField("warning") or (area.weeks and at - area.weeks[-1][0] < WEEK_DAYS * DAY):
+            if event.index.HasField("warning") or (area.weeks and not _a_week_later(area.weeks[-1][0], at)):
                 return area
             return replace(area, weeks=(*area.weeks, (at, counts.new_bad, counts.subjects))[-MOST_WEEKS:])
         case ev.CreditWarningRaised():
             return replace(area, warning=event.warning)
         case ev.CreditWarningRetracted():
             return replace(area, warning=None)
+        case ev.CreditIndexRetracted():
+            return replace(area, published=False)
     return area
+
+
+def _a_week_later(before: int, at: int) -> bool:
+    return day_of(at) - day_of(before) >= WEEK_DAYS
 
 
 def count(rows: Iterable[StandingRow], now: int, into: dict[AreaKey, pb.AreaCounts]) -> None:
@@ -70,21 +79,26 @@ def _stands(row: StandingRow, now: int) -> str:
 
 
 def _is_new(row: StandingRow, now: int) -> bool:
-    first = now // DAY - WEEK_DAYS + 1
-    return any(first <= int(day) <= now // DAY for day in row.new_bad)
+    # Whole days before this one. So a week ends where the next begins, whatever the hour at which they are counted.
+    today = day_of(now)
+    return any(today - WEEK_DAYS <= int(day) < today for day in row.new_bad)
 
 
 def publish(area: Area, key: AreaKey, counts: pb.AreaCounts, now: Timestamp) -> list[Message]:
-    """The index of an area, and what its warning comes to: raised, kept, or retracted. Nothing where there are too few."""
+    """The index of an area, and what its warning comes to: raised, kept, or retracted. Where there are too few now, both go."""
     subjects, kind, name = key
     value = area_index.index(counts.subjects, worst_of(counts))
     district_id = name if kind == pb.AREA_KIND_DISTRICT else ""
     of_area = {"kind": kind, "area": name, "subjects": subjects, "district_id": district_id}
     if value is None:
-        if area.warning is None:
-            return []
-        return [ev.CreditWarningRetracted(**of_area, reason="there are too few subjects to say anything")]  # type: ignore[arg-type]
-    before = [(new, size) for at, new, size in area.weeks if microseconds(now) - at >= WEEK_DAYS * DAY]
+        too_few = "there are too few subjects to say anything"
+        gone: list[Message] = []
+        if area.warning is not None:
+            gone.append(ev.CreditWarningRetracted(**of_area, reason=too_few))  # type: ignore[arg-type]
+        if area.published:
+            gone.append(ev.CreditIndexRetracted(**of_area, reason=too_few))  # type: ignore[arg-type]
+        return gone
+    before = [(new, size) for at, new, size in area.weeks if _a_week_later(at, microseconds(now))]
     verdict = p_chart.judge(before, counts.new_bad, counts.subjects)
     warning: pb.CreditWarning | None = None
     events: list[Message] = []

@@ -1,7 +1,8 @@
 """The credit map (信用地图): what of a district everybody may see. Numbers only, so coarse that they tell of nobody.
 
 A group below ten is not told, nor the rest from which it could be reckoned; numbers of subjects are rounded to five, shares to
-whole per cents. So who compares two days learns of no single subject. The values are proposals of this project.
+whole per cents. So who compares two days may see that somebody got a bad record, and not who of at least ten. The values are
+proposals of this project.
 """
 
 from __future__ import annotations

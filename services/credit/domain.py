@@ -65,15 +65,23 @@ def evolve(subject: Subject, event: Message) -> Subject:
         case ev.AppealFiled() | ev.AppealDecided():
             return replace(subject, appeals={**subject.appeals, event.appeal.appeal_id: event.appeal})
         case ev.AuthorisationGranted():
-            one_more = {event.authorisation.authorisation_id: event.authorisation}
             known = replace(subject, subject_id=event.subject_id)
-            return replace(known, authorisations={**subject.authorisations, **one_more})
+            return replace(known, authorisations=_with(subject.authorisations, event.authorisation))
         case ev.AuthorisationWithdrawn():
             ended = pb.Authorisation()
             ended.CopyFrom(subject.authorisations[event.authorisation_id])
             ended.withdrawn_at.CopyFrom(event.withdrawn_at)
             return replace(subject, authorisations={**subject.authorisations, event.authorisation_id: ended})
     return subject
+
+
+def _with(known: Mapping[str, pb.Authorisation], one: pb.Authorisation) -> Mapping[str, pb.Authorisation]:
+    """The authorisations with one more. Of those that are over, only the newest are remembered."""
+    if len(known) >= 2 * MOST_AUTHORISATIONS:
+        over = [name for name, each in known.items() if not _holds(each, microseconds(one.granted_at))]
+        gone = set(over[:-MOST_AUTHORISATIONS])
+        known = {name: each for name, each in known.items() if name not in gone}
+    return {**known, one.authorisation_id: one}
 
 
 def district_of(subject: Subject) -> str:
@@ -161,6 +169,13 @@ def existing(subject: Subject, record_id: str) -> pb.Record:
     return subject.records[record_id]
 
 
+def require_no_sanction(subject: Subject, record_id: str) -> None:
+    """Forbidden: a record came with a sanction, so whoever takes it back revokes that."""
+    if name := existing(subject, record_id).sanction_id:
+        problem = f"{record_id} came with sanction {name}: whoever may impose sanctions revokes that (RevokeSanction)"
+        raise Forbidden(problem, "OF_A_SANCTION")
+
+
 def withdraw(subject: Subject, record_id: str, reason: str, now: Timestamp, appeal_id: str = "") -> list[Message]:
     """The record should not have been, and what came with it neither. Once."""
     record = existing(subject, record_id)
@@ -228,7 +243,7 @@ def impose(
     if before := subject.sanctions.get(name):
         if before.state == pb.SANCTION_STATE_REVOKED:
             raise Refused(f"sanction {name} was revoked: {before.end_reason}", "SANCTION_REVOKED")
-        if (before.case_id, list(before.measures), before.until) != (request.case_id, list(request.measures), request.until):
+        if _said(before, subject.records[before.record_id].weight) != _said(request, request.weight):
             problem = f"sanction {name} is another one, of case {before.case_id}: choose another id"
             raise AlreadyDifferent(problem, "OTHER_SANCTION")
         return []
@@ -252,6 +267,12 @@ def impose(
         ev.RecordAdded(subject_id=subject_id, kind=kind, record=record, district_id=district_id),
         ev.SanctionImposed(subject_id=subject_id, kind=kind, sanction=sanction, district_id=district_id),
     ]
+
+
+def _said(one: pb.Sanction | pb.ImposeSanctionRequest, weight: int) -> tuple[object, ...]:
+    """What is said of a sanction by whoever imposes it."""
+    measures = frozenset(one.measures)
+    return (one.case_id, one.law, measures, microseconds(one.until), one.decided_by, one.text, one.source, weight)
 
 
 def revoke(
@@ -382,9 +403,11 @@ def authorised(subject: Subject, name: str) -> pb.Authorisation:
 def in_force(subject: Subject, now: Timestamp) -> list[pb.Authorisation]:
     """The authorisations that hold now. At `until` one does not hold any more."""
     moment = microseconds(now)
-    return [
-        one for one in subject.authorisations.values() if not one.HasField("withdrawn_at") and moment < microseconds(one.until)
-    ]
+    return [one for one in subject.authorisations.values() if _holds(one, moment)]
+
+
+def _holds(one: pb.Authorisation, moment: int) -> bool:
+    return not one.HasField("withdrawn_at") and moment < microseconds(one.until)
 
 
 def require(subject: Subject, request: pb.CheckAuthorisedRequest, caller: str, now: Timestamp) -> None:

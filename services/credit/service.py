@@ -5,11 +5,13 @@ It is long because every method of the contract stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
 from citybrain.environment.v1.events_pb2 import EnvironmentalCreditChanged
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -39,6 +41,8 @@ from citybrain.mesh.service import (
 from citybrain.services.credit import areas, credit_map, decision, domain, environmental_credit, scoring, views
 
 _MOST_SHOWN = 100
+_REVOKES = "credit.sanction"
+"""The scope of whoever imposes and revokes sanctions."""
 # Rows are read in the thread that answers: so few that nobody waits for them.
 _ROWS_AT_ONCE = 200
 
@@ -65,7 +69,7 @@ class CreditService(Service):
     @rpc
     def RegisterSubject(self, request: pb.RegisterSubjectRequest) -> pb.RegisterSubjectResponse:
         """Makes a firm or a citizen known."""
-        subject_id = self._subject(request.subject, new=True)
+        subject_id = self._subject(request, new=True)
         kind = domain.kind_of(request.subject, self.subjects.load(subject_id))
         _require_kind(kind, subject_id)
         done(self.subjects, subject_id, lambda state: domain.register(state, subject_id, kind, request))
@@ -74,7 +78,7 @@ class CreditService(Service):
     @rpc
     def AddRecord(self, request: pb.AddRecordRequest) -> pb.AddRecordResponse:
         """Records something good or bad."""
-        subject_id = self._subject(request.subject, new=True)
+        subject_id = self._subject(request, new=True)
         kind = domain.kind_of(request.subject, self.subjects.load(subject_id))
         _require_kind(kind, subject_id)
         record_id, now = new_id("rec"), self._now()
@@ -85,20 +89,27 @@ class CreditService(Service):
     def WithdrawRecord(self, request: pb.WithdrawRecordRequest) -> pb.WithdrawRecordResponse:
         """The record should not have been."""
         now, name = self._now(), request.record_id
-        after = self._change(request.subject, lambda state: domain.withdraw(state, name, request.reason, now))
+        revokes = self.caller.holds(_REVOKES)
+
+        def decide(state: domain.Subject) -> list[Message]:
+            if not revokes:
+                domain.require_no_sanction(state, name)
+            return domain.withdraw(state, name, request.reason, now)
+
+        after = self._change(request, decide)
         return pb.WithdrawRecordResponse(record=domain.existing(after, name))
 
     @rpc
     def RepairRecord(self, request: pb.RepairRecordRequest) -> pb.RepairRecordResponse:
         """The subject has corrected what was wrong."""
         now, name = self._now(), request.record_id
-        after = self._change(request.subject, lambda state: domain.repair(state, name, request.reason, now))
+        after = self._change(request, lambda state: domain.repair(state, name, request.reason, now))
         return pb.RepairRecordResponse(record=domain.existing(after, name))
 
     @rpc
     def GetCreditRecord(self, request: pb.GetCreditRecordRequest) -> pb.GetCreditRecordResponse:
         """All that is recorded of one subject, records in pages."""
-        subject_id = self._subject(request.subject)
+        subject_id = self._subject(request)
         state, now = self.subjects.load(subject_id), self.clock.now()
         row = self.standing.get(subject_id) or views.StandingRow(state.kind)
         page, more = self.paging.scan(request, self.records, default=100, prefix=views.prefix_of(subject_id))
@@ -134,7 +145,7 @@ class CreditService(Service):
     @rpc
     def CheckCredit(self, request: pb.CheckCreditRequest) -> pb.CheckCreditResponse:
         """A decision with its reasons; who asked is written before it is told."""
-        subject_id = self._known(request.subject)
+        subject_id = self._known(request)
         made = pb.Check(purpose=request.purpose, basis=request.basis, matter=request.matter)
         told = self._check(subject_id, made)
         return pb.CheckCreditResponse(
@@ -144,7 +155,7 @@ class CreditService(Service):
     @rpc
     def CheckAuthorised(self, request: pb.CheckAuthorisedRequest) -> pb.CheckAuthorisedResponse:
         """The same for a third party, with an authorisation of the subject."""
-        subject_id = self._known(request.subject)
+        subject_id = self._known(request)
         # Asked of the stream, not of a view: what was withdrawn a moment ago counts no more.
         state = self.subjects.load(subject_id) if subject_id else domain.Subject()
         domain.require(state, request, self.caller.name, self._now())
@@ -158,7 +169,7 @@ class CreditService(Service):
     @rpc
     def ListChecks(self, request: pb.ListChecksRequest) -> pb.ListChecksResponse:
         """Who has asked about a subject."""
-        subject_id = self._subject(request.subject)
+        subject_id = self._subject(request)
         self.subjects.load(subject_id)
         page, more = self.paging.scan(request, self.asked, default=100, prefix=views.prefix_of(subject_id))
         return pb.ListChecksResponse(checks=[views.shown_check(row) for _, row in page], next_page_token=more)
@@ -166,7 +177,7 @@ class CreditService(Service):
     @rpc
     def GrantAuthorisation(self, request: pb.GrantAuthorisationRequest) -> pb.GrantAuthorisationResponse:
         """A subject lets a third party ask."""
-        subject_id = self._subject(request.subject, new=True)
+        subject_id = self._subject(request, new=True)
         name, now = new_id("aut"), self._now()
         after = self.subjects.handle(
             subject_id, lambda state: domain.authorise(state, subject_id, name, request, now), lambda after, _: after
@@ -177,7 +188,7 @@ class CreditService(Service):
     def WithdrawAuthorisation(self, request: pb.WithdrawAuthorisationRequest) -> pb.WithdrawAuthorisationResponse:
         """The third party is told nothing more."""
         now, name = self._now(), request.authorisation_id
-        after = self._change(request.subject, lambda state: domain.end_authorisation(state, name, now))
+        after = self._change(request, lambda state: domain.end_authorisation(state, name, now))
         return pb.WithdrawAuthorisationResponse(authorisation=domain.authorised(after, name))
 
     # -- sanctions and appeals ------------------------------------------------------------------------------------------------
@@ -185,7 +196,7 @@ class CreditService(Service):
     @rpc
     def ImposeSanction(self, request: pb.ImposeSanctionRequest) -> pb.ImposeSanctionResponse:
         """Imposes a sanction, with a record of it."""
-        subject_id = self._subject(request.subject, new=True)
+        subject_id = self._subject(request, new=True)
         kind = domain.kind_of(request.subject, self.subjects.load(subject_id))
         _require_kind(kind, subject_id)
         record_id, now = new_id("rec"), self._now()
@@ -197,7 +208,7 @@ class CreditService(Service):
     def RevokeSanction(self, request: pb.RevokeSanctionRequest) -> pb.RevokeSanctionResponse:
         """The sanction should not have been; one that has not come yet is barred."""
         now, name = self._now(), request.sanction_id
-        subject_id = self._subject(request.subject, new=True)
+        subject_id = self._subject(request, new=True)
         after = done(self.subjects, subject_id, lambda state: domain.revoke(state, subject_id, name, request.reason, now))
         return pb.RevokeSanctionResponse(sanction=after.sanctions.get(name))
 
@@ -205,7 +216,7 @@ class CreditService(Service):
     def FileAppeal(self, request: pb.FileAppealRequest) -> pb.FileAppealResponse:
         """The subject appeals."""
         name, now = new_id("app"), self._now()
-        subject_id = self._subject(request.subject)
+        subject_id = self._subject(request)
         after = self.subjects.handle(
             subject_id, lambda state: domain.file_appeal(state, name, request, now), lambda after, _: after
         )
@@ -215,7 +226,7 @@ class CreditService(Service):
     def DecideAppeal(self, request: pb.DecideAppealRequest) -> pb.DecideAppealResponse:
         """Decides an appeal."""
         now, by = self._now(), self.caller.name
-        after = self._change(request.subject, lambda state: domain.decide_appeal(state, request, by, now))
+        after = self._change(request, lambda state: domain.decide_appeal(state, request, by, now))
         return pb.DecideAppealResponse(appeal=after.appeals[request.appeal_id])
 
     # -- areas ----------------------------------------------------------------------------------------------------------------
@@ -256,7 +267,7 @@ class CreditService(Service):
             off_loop(areas.count, [row for _, row in page], now, found)
             after = page[-1][0]
         moment = timestamp(now)
-        for key in sorted({*found, *self._warned()}):
+        for key in sorted({*found, *self._published()}):
             counts = found.get(key, pb.AreaCounts())
             self.area_credit.handle(
                 _area_stream(key),
@@ -265,9 +276,9 @@ class CreditService(Service):
                 label=_area_stream(key),
             )
 
-    def _warned(self) -> list[areas.AreaKey]:
-        """Areas where a warning stands: also where no subject is left it is looked at again."""
-        shown = [unpacked(row.index, pb.CreditIndex) for _, row in self.indexes.scan() if row.warned]
+    def _published(self) -> list[areas.AreaKey]:
+        """Areas that have an index: also where no subject is left it is looked at again."""
+        shown = [unpacked(row.index, pb.CreditIndex) for _, row in self.indexes.scan()]
         return [(one.subjects, one.kind, one.area) for one in shown]
 
     # -- what they share --------------------------------------------------------------------------------------------------
@@ -275,9 +286,9 @@ class CreditService(Service):
     def _now(self) -> Timestamp:
         return timestamp(self.clock.now())
 
-    def _subject(self, ref: pb.SubjectRef, *, new: bool = False) -> str:
+    def _subject(self, request: _Asks, *, new: bool = False) -> str:
         """The id of a subject. `new`: it may be one that nobody has named before. NotFound, BadRequest."""
-        who, number = _number(ref)
+        who, number = _number(request)
         if not who:
             return number
         if new:
@@ -286,19 +297,23 @@ class CreditService(Service):
             raise NotFound("nothing is known of this subject", "NO_SUCH_SUBJECT")
         return found
 
-    def _known(self, ref: pb.SubjectRef) -> str:
+    def _known(self, request: _Asks) -> str:
         """The id of a subject that is asked about; empty: nobody has named it before."""
-        who, number = _number(ref)
+        who, number = _number(request)
         return self.people.known(who, number) if who else number
 
-    def _change(self, ref: pb.SubjectRef, decide: Callable[[domain.Subject], list[Message]]) -> domain.Subject:
-        return done(self.subjects, self._subject(ref), decide)
+    def _change(self, request: _Asks, decide: Callable[[domain.Subject], list[Message]]) -> domain.Subject:
+        return done(self.subjects, self._subject(request), decide)
 
     def _check(self, subject_id: str, check: pb.Check) -> ev.CreditChecked:
         """Decides, and writes down who has asked before anything is told."""
         now = self.clock.now()
         row = self.standing.get(subject_id) if subject_id else None
         made, reasons = decision.decide(row, check.purpose, now)
+        if row is not None and made == pb.CREDIT_DECISION_RESTRICTED:
+            # The row may be behind: nobody is kept from anything by a sanction that was taken back a moment ago.
+            row = views.without_ended(row, self.subjects.load(subject_id).sanctions)
+            made, reasons = decision.decide(row, check.purpose, now)
         name = new_id("chk")
         check.MergeFrom(pb.Check(check_id=name, decision=made, asked_by=self.caller.name, checked_at=timestamp(now)))
         event = ev.CreditChecked(subject_id=subject_id, check=check, reasons=reasons)
@@ -306,18 +321,35 @@ class CreditService(Service):
         return event
 
 
-def _number(ref: pb.SubjectRef) -> tuple[str, str]:
-    """What kind of number names a subject, and the number in its one form. No kind: it is the id. BadRequest: it is wrong."""
+class _Asks(Protocol):
+    """A request about a subject."""
+
+    @property
+    def subject(self) -> pb.SubjectRef: ...
+
+    def ListFields(self) -> Sequence[tuple[FieldDescriptor, Any]]: ...
+
+
+def _number(request: _Asks) -> tuple[str, str]:
+    """What kind of number names a subject, and the number in its one form. No kind: it is the id.
+
+    BadRequest: the number is wrong, or stands in another field too, from where it would come into logs and events.
+    """
+    ref = request.subject
     match ref.WhichOneof("who"):
         case "uscc":
-            if problem := identifiers.uscc_problem(ref.uscc):
-                raise BadRequest([("subject.uscc", problem)])
-            return "uscc", identifiers.uscc(ref.uscc)
+            kind, number, problem = "uscc", identifiers.uscc(ref.uscc), identifiers.uscc_problem(ref.uscc)
         case "citizen_id":
-            if problem := identifiers.citizen_id_problem(ref.citizen_id):
-                raise BadRequest([("subject.citizen_id", problem)])
-            return "citizen", identifiers.citizen_id(ref.citizen_id)
-    return "", ref.subject_id
+            kind, number = "citizen", identifiers.citizen_id(ref.citizen_id)
+            problem = identifiers.citizen_id_problem(ref.citizen_id)
+        case _:
+            return "", ref.subject_id
+    if problem:
+        raise BadRequest([(f"subject.{ref.WhichOneof('who')}", problem)])
+    told = [field.name for field, value in request.ListFields() if isinstance(value, str) and number in value.upper()]
+    if told:
+        raise BadRequest([(name, "has the number of the subject in it, which stands in `subject` alone") for name in told])
+    return kind, number
 
 
 def _require_kind(kind: pb.SubjectKind, subject_id: str) -> None:

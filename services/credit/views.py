@@ -27,8 +27,9 @@ STANDING_EVENTS = (
 )
 RECORD_EVENTS = (ev.RecordAdded, ev.RecordWithdrawn, ev.RecordRepaired, ev.RecordReplaced)
 CHECK_EVENTS = (ev.CreditChecked,)
-INDEX_EVENTS = (ev.CreditIndexPublished, ev.CreditWarningRaised, ev.CreditWarningRetracted)
+INDEX_EVENTS = (ev.CreditIndexPublished, ev.CreditIndexRetracted, ev.CreditWarningRaised, ev.CreditWarningRetracted)
 DAY = 86_400_000_000
+_HANGZHOU = 8 * 3_600_000_000
 _FOR_EVER = "0"
 # So many days it is kept on which days bad records came.
 _KEPT_DAYS = 60
@@ -51,7 +52,7 @@ class StandingRow:
 
     `bad`, `good`: of the records that are not ended, dimension and weight → when they end → how many. One that has no end
     ends at "0". So the row stays small, however many records there are, and what is over is seen without another event.
-    `new_bad`: the day (since 1970) on which bad records came → how many of them stand.
+    `new_bad`: the day (`day_of`) on which bad records came → how many of them stand.
     """
 
     kind: int
@@ -86,6 +87,11 @@ class IndexRow:
 
     index: str
     warned: bool = False
+
+
+def day_of(moment: int) -> int:
+    """The day of a moment in Hangzhou, since 1970."""
+    return (moment + _HANGZHOU) // DAY
 
 
 def subject_key(event: Heard) -> str:
@@ -125,6 +131,12 @@ def standing(row: StandingRow | None, event: Heard) -> StandingRow | None:
     return row
 
 
+def without_ended(row: StandingRow, sanctions: Mapping[str, pb.Sanction]) -> StandingRow:
+    """The row without sanctions that have been revoked or lifted since. `sanctions`: as their stream has them now."""
+    ended = {name for name, one in sanctions.items() if one.state != pb.SANCTION_STATE_IN_FORCE}
+    return replace(row, sanctions={name: one for name, one in row.sanctions.items() if name not in ended})
+
+
 def _counted(row: StandingRow, record: pb.Record, change: int) -> StandingRow:
     """The row with one record more or less."""
     name = f"{record.dimension}/{record.weight}"
@@ -136,7 +148,7 @@ def _counted(row: StandingRow, record: pb.Record, change: int) -> StandingRow:
     kept = {key: counts for key, counts in kept.items() if counts}
     if not bad:
         return replace(row, good=kept)
-    day = recorded_at // DAY
+    day = day_of(recorded_at)
     new_bad = {key: count for key, count in row.new_bad.items() if int(key) > day - _KEPT_DAYS or change < 0}
     return replace(row, bad=kept, new_bad=_changed(new_bad, str(day), change))
 
@@ -243,7 +255,7 @@ def area(row: IndexRow | None, event: Heard) -> IndexRow | None:
     data = event.data
     if isinstance(data, ev.CreditIndexPublished):
         return IndexRow(packed(data.index), data.index.HasField("warning"))
-    if row is None:
+    if row is None or isinstance(data, ev.CreditIndexRetracted):
         return None
     index = unpacked(row.index, pb.CreditIndex)
     if isinstance(data, ev.CreditWarningRaised):

@@ -11,7 +11,7 @@ from citybrain.credit.v1.credit_service_pb2_grpc import CreditServiceStub
 
 from citybrain.local.calling import channel
 from citybrain.local.city import LocalCity
-from citybrain.mesh.errors import Forbidden, NotFound
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.personal.erasure import erase
 from citybrain.mesh.settings.values import Settings
@@ -68,6 +68,26 @@ def test_each_method_needs_its_scope(credit: Running) -> None:
     for method, (scope, request) in CALLS.items():
         with pytest.raises(Forbidden, match=f"needs the scope {scope}"):
             credit.fire(method, request, scopes=sorted(SCOPES - {scope}))
+
+
+@pytest.mark.parametrize(("kind", "number"), [("uscc", USCC), ("citizen_id", "11010519491231002x")])
+def test_the_number_of_the_subject_stands_in_no_other_field(credit: Running, kind: str, number: str) -> None:
+    """What stands there comes into events, and as the number of a case into logs."""
+    tried = 0
+    for method, (_, request) in CALLS.items():
+        texts = [field.name for field in request.DESCRIPTOR.fields if field.type == field.TYPE_STRING]
+        if "subject" not in request.DESCRIPTOR.fields_by_name:
+            continue
+        for name in texts:
+            asked = type(request)()
+            asked.CopyFrom(request)
+            asked.subject.CopyFrom(pb.SubjectRef(**{kind: number}))
+            setattr(asked, name, f"no-{number.lower()}-2")
+            with pytest.raises(BadRequest, match=name) as refused:
+                credit.fire(method, asked)
+            assert number.upper() not in str(refused.value).upper()
+            tried += 1
+    assert tried > 30
 
 
 def test_no_method_of_the_contract_is_forgotten_here() -> None:

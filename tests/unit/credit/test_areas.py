@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import running
-from citybrain.services.credit import area_index, areas, credit_map, p_chart
+from citybrain.services.credit import area_index, areas, credit_map, p_chart, service, views
 from citybrain.services.credit.service import CreditService
 from citybrain.services.credit.views import DAY, SanctionRow, StandingRow
 from tests.unit.credit.conftest import added, citizen, firm, register
@@ -92,8 +92,8 @@ def test_each_subject_is_counted_once_where_it_stands_worst() -> None:
     assert set(found) == {KEY, (FIRM, DISTRICT, "east"), (FIRM, pb.AREA_KIND_SECTOR, "C"), (FIRM, pb.AREA_KIND_SECTOR, "D")}
 
 
-@pytest.mark.parametrize(("day", "new"), [(20_000, 1), (19_994, 1), (19_993, 0), (20_001, 0)])
-def test_new_is_what_came_within_seven_days(day: int, new: int) -> None:
+@pytest.mark.parametrize(("day", "new"), [(20_000, 0), (19_999, 1), (19_993, 1), (19_992, 0), (20_001, 0)])
+def test_new_is_what_came_on_the_seven_days_before(day: int, new: int) -> None:
     found: dict[areas.AreaKey, pb.AreaCounts] = {}
     areas.count([row(new_bad={str(day): 1})], NOW, found)
     assert found[KEY].new_bad == new
@@ -148,7 +148,33 @@ def test_what_the_records_support_no_more_is_retracted() -> None:
     # Also where so few are left that nothing can be said.
     warned, _ = nights(*[10] * 8, 30)
     gone = areas.publish(warned, KEY, pb.AreaCounts(subjects=3), timestamp(NOW + 100 * DAY))
-    assert named(gone) == ["CreditWarningRetracted"]
+    assert named(gone) == ["CreditWarningRetracted", "CreditIndexRetracted"]
+
+
+@pytest.mark.parametrize("hour", [0, 2, 15.99, 16, 23.99])
+def test_whatever_the_hour_a_bad_record_is_new_in_exactly_one_of_the_weeks_that_are_counted(hour: float) -> None:
+    came = NOW + round(hour * 3_600_000_000)
+    new_bad = {str(views.day_of(came)): 1}
+    found = []
+    # At 02:00 in Hangzhou, week after week.
+    for week in range(3):
+        counts: dict[areas.AreaKey, pb.AreaCounts] = {}
+        areas.count([row(new_bad=new_bad)], NOW + 18 * 3_600_000_000 + week * 7 * DAY, counts)
+        found.append(counts[KEY].new_bad)
+    assert sum(found) == 1
+
+
+def test_a_night_that_is_counted_some_seconds_early_is_a_week_later_all_the_same() -> None:
+    area, counts = areas.Area(), pb.AreaCounts(subjects=200, new_bad=10)
+    for at in (NOW, NOW + 7 * DAY - 5_000_000):
+        for event in areas.publish(area, KEY, counts, timestamp(at)):
+            area = areas.evolve(area, event)
+    assert len(area.weeks) == 2
+
+
+def test_what_is_usual_is_made_of_26_weeks() -> None:
+    area, _ = nights(*[10] * 30)
+    assert len(area.weeks) == 26
 
 
 def test_weeks_that_overlap_are_counted_once() -> None:
@@ -223,3 +249,39 @@ def test_a_warning_is_told_with_the_area_until_it_is_retracted_also_where_nobody
         (retracted,) = credit.events(ev.CreditWarningRetracted)
         assert retracted.data.reason == "there are too few subjects to say anything"  # type: ignore[attr-defined]
         assert not credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest(warned=True)).indexes
+
+
+def test_where_too_few_are_left_the_index_is_retracted_and_shown_nowhere() -> None:
+    with running(CreditService, city_time=EVENING) as credit:
+        for number in range(30):
+            register(credit, firm(numbered(number)), "west")
+        credit.rest()
+        credit.fire("publish_indexes")
+        credit.rest()
+        assert [one.area for one in credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest()).indexes] == ["west", "C"]
+        # One firm moves away, and one into another sector.
+        register(credit, firm(numbered(0)), "east", sector="D")
+        for _ in range(2):
+            credit.rest()
+            credit.advance(60)
+            credit.fire("publish_indexes")
+        credit.rest()
+        gone = [event.data for event in credit.events(ev.CreditIndexRetracted)]
+        assert {(one.area, one.reason) for one in gone if isinstance(one, ev.CreditIndexRetracted)} == {
+            ("west", "there are too few subjects to say anything"), ("C", "there are too few subjects to say anything"),
+        }  # fmt: skip
+        assert len(gone) == 2
+        assert not credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest()).indexes
+        assert not credit.fire("GetCreditMap", pb.GetCreditMapRequest()).districts
+
+
+def test_at_night_all_subjects_are_counted_however_few_rows_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_ROWS_AT_ONCE", 7)
+    with running(CreditService, city_time=EVENING) as credit:
+        for number in range(31):
+            register(credit, firm(numbered(number)), "west")
+        credit.rest()
+        credit.fire("publish_indexes")
+        credit.rest()
+        shown = credit.fire("ListCreditIndexes", pb.ListCreditIndexesRequest(page_size=1)).indexes
+        assert [one.counts.subjects for one in shown] == [31]

@@ -9,9 +9,11 @@ from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
-from citybrain.mesh.testing import Running
-from citybrain.services.credit import decision
-from citybrain.services.credit.views import StandingRow
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.testing import Running, service_factory
+from citybrain.services.credit import decision, domain
+from citybrain.services.credit.service import CreditService
+from citybrain.services.credit.views import SanctionRow, StandingRow
 from tests.unit.credit.conftest import (
     DAY_S,
     LAW,
@@ -111,6 +113,35 @@ def test_revoked_or_repaired_it_restricts_no_more(credit: Running) -> None:
     assert check(credit).decision == RESTRICTED
     repaired(credit, again.record_id)
     assert check(credit).decision == CLEAR
+
+
+@pytest.mark.parametrize("state", [pb.SANCTION_STATE_REVOKED, pb.SANCTION_STATE_LIFTED, pb.SANCTION_STATE_IN_FORCE])
+def test_nobody_is_kept_from_anything_by_a_row_that_is_behind(state: Any) -> None:
+    subject_id, later = "per-0123456789abcdef", 4_000_000_000_000_000
+    sanction = pb.Sanction(sanction_id="s", case_id="c", measures=[pb.SANCTION_MEASURE_NO_APPROVAL], until=timestamp(later))
+    row = StandingRow(
+        pb.SUBJECT_KIND_FIRM, sanctions={"s": SanctionRow([pb.SANCTION_MEASURE_NO_APPROVAL], "law", "c", later, "rec-1")}
+    )
+    after = pb.Sanction()
+    after.CopyFrom(sanction)
+    after.state = state
+    earlier: list[Any] = [ev.SanctionImposed(subject_id=subject_id, sanction=sanction)]
+    if state == pb.SANCTION_STATE_REVOKED:
+        earlier.append(ev.SanctionRevoked(subject_id=subject_id, sanction=after))
+    elif state == pb.SANCTION_STATE_LIFTED:
+        earlier.append(ev.SanctionLifted(subject_id=subject_id, sanction=after))
+    else:
+        earlier[0].sanction.state = state
+    with service_factory(CreditService, standing={subject_id: row}, subjects={subject_id: earlier}) as credit:
+        told = credit.CheckCredit(
+            pb.CheckCreditRequest(
+                subject=pb.SubjectRef(subject_id=subject_id),
+                purpose=pb.CHECK_PURPOSE_APPROVAL,
+                basis="Licensing Law, article 12",
+            )
+        )
+    in_force = state == pb.SANCTION_STATE_IN_FORCE
+    assert (told.decision, kinds(told)) == ((RESTRICTED, ["SANCTION"]) if in_force else (CLEAR, ["NOTHING_BAD"]))
 
 
 def test_at_most_twenty_reasons_are_told_those_that_it_rests_on_first(credit: Running) -> None:
@@ -233,12 +264,29 @@ def test_withdrawn_it_ends_at_once_and_a_second_withdrawal_changes_nothing(credi
 
 
 def test_an_authorisation_lasts_a_year_at_most_and_not_too_many_are_in_force(credit: Running) -> None:
-    for until, problem in ((-1, "until: is over"), (367, "until: is more than a year")):
+    for until, problem in ((-1, "until: is over"), (0, "until: is over"), (366 + 1 / DAY_S, "until: is more than a year")):
         with pytest.raises(BadRequest, match=problem):
             authorised(credit, until)
-    for _ in range(200):
+    authorised(credit, 366)
+    for _ in range(199):
         authorised(credit, 1)
     with pytest.raises(Refused, match="200 authorisations"):
         authorised(credit)
     credit.advance(DAY_S)
     assert authorised(credit).startswith("aut-")
+
+
+def test_of_authorisations_that_are_over_the_newest_200_are_remembered_and_none_in_force_is_lost() -> None:
+    state, now = domain.Subject(), timestamp(1_767_225_600_000_000)
+
+    def granted(number: int, until: int = 10) -> ev.AuthorisationGranted:
+        later = timestamp(microseconds(now) + until * 1_000_000)
+        one = pb.Authorisation(authorisation_id=f"aut-{number}", granted_at=now, until=later)
+        return ev.AuthorisationGranted(authorisation=one)
+
+    state = domain.evolve(state, granted(0))
+    for number in range(1, 1000):
+        state = domain.evolve(state, granted(number))
+        state = domain.evolve(state, ev.AuthorisationWithdrawn(authorisation_id=f"aut-{number}", withdrawn_at=now))
+    assert [one.authorisation_id for one in domain.in_force(state, now)] == ["aut-0"]
+    assert 200 < len(state.authorisations) <= 402 and "aut-800" in state.authorisations

@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
 from citybrain.mesh.testing import given as given_events
-from citybrain.services.credit import domain
+from citybrain.services.credit import domain, service
 from tests.unit.credit.conftest import (
     DAY_S,
     added,
@@ -57,6 +57,31 @@ def test_a_sanction_is_imposed_once_with_a_bad_record_of_it(credit: Running) -> 
     assert (event.stored.correlation_id, event.stored.district) == ("case-1", "west")
     with pytest.raises(AlreadyDifferent, match="is another one, of case case-1"):
         imposed(credit, until=until, case_id="case-2")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"law": "another law"},
+        {"decided_by": "wang"},
+        {"source": "tax office"},
+        {"text": "something else"},
+        {"weight": pb.RECORD_WEIGHT_MINOR},
+        {"measures": [pb.SANCTION_MEASURE_NO_AWARD]},
+    ],
+)
+def test_the_same_id_with_another_content_is_refused(credit: Running, other: dict[str, Any]) -> None:
+    until = days(credit, 700)
+    first = imposed(credit, until=until)
+    with pytest.raises(AlreadyDifferent, match="is another one, of case case-1"):
+        imposed(credit, until=until, **other)
+    assert imposed(credit, until=until) == first
+
+
+def test_measures_in_another_order_are_the_same(credit: Running) -> None:
+    both = [pb.SANCTION_MEASURE_NO_AWARD, pb.SANCTION_MEASURE_NO_SUBSIDY]
+    until = days(credit, 700)
+    assert imposed(credit, until=until, measures=both) == imposed(credit, until=until, measures=both[::-1])
 
 
 def test_a_retry_after_the_revocation_is_answered_as_it_was(credit: Running) -> None:
@@ -120,6 +145,36 @@ def test_who_withdraws_the_record_of_a_sanction_revokes_that(credit: Running) ->
     withdrawn(credit, sanction.record_id)
     assert kinds(credit, *ENDS) == ["SanctionRevoked", "RecordWithdrawn"]
     assert check(credit).decision == CLEAR
+
+
+def test_who_may_only_record_takes_no_sanction_back(credit: Running) -> None:
+    sanction = imposed(credit)
+    with pytest.raises(Forbidden, match="came with sanction s4/impose/1: whoever may impose sanctions revokes that"):
+        withdrawn(credit, sanction.record_id, scopes=["credit.report"])
+    assert check(credit).decision == RESTRICTED
+    assert withdrawn(credit, added(credit).record_id, scopes=["credit.report"]).state == pb.RECORD_STATE_WITHDRAWN
+    withdrawn(credit, sanction.record_id, scopes=["credit.report", "credit.sanction"])
+    assert check(credit).decision == CLEAR
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(domain.LONGEST_BAD_S, True), (domain.LONGEST_BAD_S + 1, False)])
+def test_five_years_with_two_leap_days_are_the_longest(credit: Running, seconds: int, good: bool) -> None:
+    assert domain.LONGEST_BAD_S == 1827 * DAY_S
+    if good:
+        assert imposed(credit, until=days(credit, seconds / DAY_S)).state == IN_FORCE
+    else:
+        with pytest.raises(BadRequest, match="until: is more than five years"):
+            imposed(credit, until=days(credit, seconds / DAY_S))
+
+
+def test_of_sanctions_and_appeals_the_newest_are_shown(credit: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_MOST_SHOWN", 2)
+    for number in range(3):
+        imposed(credit, f"s-{number}")
+        appealed(credit, sanction_id=f"s-{number}")
+    shown = get(credit)
+    assert [one.sanction_id for one in shown.sanctions] == ["s-1", "s-2"]
+    assert [one.sanction_id for one in shown.appeals] == ["s-1", "s-2"]
 
 
 def test_over_its_term_it_is_shown_as_over(credit: Running) -> None:
