@@ -9,6 +9,8 @@ import pytest
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1.credit_service_pb2_grpc import CreditServiceStub
 
+from citybrain.client import City
+from citybrain.client.approvals import Verdict, credit_of
 from citybrain.local.calling import channel
 from citybrain.local.city import LocalCity
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
@@ -158,4 +160,7 @@ def test_it_is_called_through_the_gateway(tmp_path: Path) -> None:
             stub = CreditServiceStub(gateway)
             asked = pb.CheckCreditRequest(subject=firm(USCC), purpose=APPROVAL, basis="Licensing Law, article 12")
             told = stub.CheckCredit(asked, timeout=60)
+        with City(city.gateway.address, city.token()) as desk:
+            asked_of_a_desk = credit_of(desk, uscc=USCC, law="Licensing Law, article 12", timeout_s=60)
     assert told.decision == pb.CREDIT_DECISION_UNKNOWN
+    assert asked_of_a_desk.verdict is Verdict.UNKNOWN and asked_of_a_desk.check_id
