@@ -20,7 +20,8 @@ from citybrain.mesh.events import microseconds
 DAY_S = 86_400
 # Leap days included, so five years to the day are never too long.
 LONGEST_BAD_S = (5 * 365 + 2) * DAY_S
-"""A bad record and a sanction count for five years at most (征信业管理条例, 2013, article 16, has it so for persons)."""
+"""A bad record and a sanction count for five years at most. The model is 征信业管理条例, 2013, article 16, which binds no
+department: it has five years from the end of the act, for persons."""
 LONGEST_AUTHORISATION_S = 366 * DAY_S
 MOST_AUTHORISATIONS = 200
 """So many may be in force at a time."""
