@@ -166,6 +166,11 @@ class Caller(Provider):
         return current().caller
 
     @property
+    def team(self) -> str:
+        """The team of who calls, as their token names it; empty: it names none."""
+        return current().principal.team
+
+    @property
     def district(self) -> str:
         """The district that the caller is bound to; empty: to none."""
         return current().principal.district

@@ -116,14 +116,21 @@ def register(subject: Subject, subject_id: str, kind: pb.SubjectKind, request: p
 
 
 def add(
-    subject: Subject, subject_id: str, kind: pb.SubjectKind, record_id: str, request: pb.AddRecordRequest, now: Timestamp
+    subject: Subject,
+    subject_id: str,
+    kind: pb.SubjectKind,
+    record_id: str,
+    request: pb.AddRecordRequest,
+    by: str,
+    now: Timestamp,
 ) -> list[Message]:
-    """Records something. The same case of the same source is one record; with other content it is refused."""
+    """Records what somebody brings. The same case of the same source is one record; with other content it is refused."""
     since = request.since if request.HasField("since") else now
     record = pb.Record(
         record_id=record_id, kind=request.kind, dimension=request.dimension, weight=request.weight, source=request.source,
         law=request.law, case_id=request.case_id, text=request.text, since=since,
         until=request.until if request.HasField("until") else None, recorded_at=now, state=pb.RECORD_STATE_STANDING,
+        recorded_by=by,
     )  # fmt: skip
     if before := subject.cases.get((request.source, request.case_id)):
         if _content(subject.records[before]) == _content(record, subject.records[before]):
@@ -170,11 +177,15 @@ def existing(subject: Subject, record_id: str) -> pb.Record:
     return subject.records[record_id]
 
 
-def require_no_sanction(subject: Subject, record_id: str) -> None:
-    """Forbidden: a record came with a sanction, so whoever takes it back revokes that."""
-    if name := existing(subject, record_id).sanction_id:
+def require_own(subject: Subject, record_id: str, by: str) -> None:
+    """Forbidden: somebody else has brought the record, or it came with a sanction. For whoever may not impose sanctions."""
+    record = existing(subject, record_id)
+    if name := record.sanction_id:
         problem = f"{record_id} came with sanction {name}: whoever may impose sanctions revokes that (RevokeSanction)"
         raise Forbidden(problem, "OF_A_SANCTION")
+    if record.recorded_by != by:
+        problem = f"{record_id} was brought by another department: that one withdraws it, or whoever may impose sanctions"
+        raise Forbidden(problem, "OF_ANOTHER")
 
 
 def withdraw(subject: Subject, record_id: str, reason: str, now: Timestamp, appeal_id: str = "") -> list[Message]:

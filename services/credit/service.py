@@ -81,19 +81,19 @@ class CreditService(Service):
         subject_id = self._subject(request, new=True)
         kind = domain.kind_of(request.subject, self.subjects.load(subject_id))
         _require_kind(kind, subject_id)
-        record_id, now = new_id("rec"), self._now()
-        after = done(self.subjects, subject_id, lambda state: domain.add(state, subject_id, kind, record_id, request, now))
+        record_id, now, by = new_id("rec"), self._now(), self._by()
+        after = done(self.subjects, subject_id, lambda state: domain.add(state, subject_id, kind, record_id, request, by, now))
         return pb.AddRecordResponse(subject_id=subject_id, record=domain.added_as(after, record_id, request))
 
     @rpc
     def WithdrawRecord(self, request: pb.WithdrawRecordRequest) -> pb.WithdrawRecordResponse:
         """The record should not have been."""
         now, name = self._now(), request.record_id
-        revokes = self.caller.holds(_REVOKES)
+        revokes, by = self.caller.holds(_REVOKES), self._by()
 
         def decide(state: domain.Subject) -> list[Message]:
             if not revokes:
-                domain.require_no_sanction(state, name)
+                domain.require_own(state, name, by)
             return domain.withdraw(state, name, request.reason, now)
 
         after = self._change(request, decide)
@@ -282,6 +282,10 @@ class CreditService(Service):
         return [(one.subjects, one.kind, one.area) for one in shown]
 
     # -- what they share --------------------------------------------------------------------------------------------------
+
+    def _by(self) -> str:
+        """The department that calls."""
+        return self.caller.team or self.caller.name
 
     def _now(self) -> Timestamp:
         return timestamp(self.clock.now())

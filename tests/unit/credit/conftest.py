@@ -58,7 +58,7 @@ def added(credit: Running, case_id: str = "hb-1", *, ref: pb.SubjectRef | None =
     }  # fmt: skip
     if content["until"] is None:
         del content["until"]
-    how = {key: content.pop(key) for key in ("caller", "district", "request_id") if key in content}
+    how = {key: content.pop(key) for key in ("caller", "district", "request_id", "scopes", "team") if key in content}
     asked = pb.AddRecordRequest(subject=ref or firm(), case_id=case_id, **content)
     record: pb.Record = credit.fire("AddRecord", asked, **how).record
     return record

@@ -9,7 +9,7 @@ import pytest
 from citybrain.credit.v1 import credit_service_pb2 as pb
 from citybrain.credit.v1 import events_pb2 as ev
 
-from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
+from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.testing import Running, running
 from citybrain.services.credit.service import CreditService
 from tests.unit.credit.conftest import (
@@ -173,6 +173,21 @@ def test_a_record_that_was_wrong_counts_no_more_and_stays_in_the_history(credit:
     assert len(credit.events(ev.RecordWithdrawn)) == 1
     with pytest.raises(NotFound, match="no record rec-000000000000"):
         withdrawn(credit, "rec-000000000000")
+
+
+def test_only_the_department_that_brought_a_record_withdraws_it_or_who_may_impose_sanctions(credit: Running) -> None:
+    department: dict[str, Any] = {"scopes": ["credit.report"], "team": "tax-office"}
+    record = added(credit, caller="desk-1", **department)
+    assert record.recorded_by == "tax-office"
+    with pytest.raises(Forbidden, match="was brought by another department"):
+        withdrawn(credit, record.record_id, caller="desk-1", scopes=["credit.report"], team="environment")
+    assert withdrawn(credit, record.record_id, caller="desk-2", **department).state == WITHDRAWN
+    # A token that names no team is one by itself.
+    alone = added(credit, "hb-2", caller="desk-3", scopes=["credit.report"])
+    with pytest.raises(Forbidden):
+        withdrawn(credit, alone.record_id, caller="desk-4", scopes=["credit.report"])
+    office = ["credit.report", "credit.sanction"]
+    assert withdrawn(credit, alone.record_id, caller="office", scopes=office).state == WITHDRAWN
 
 
 def test_what_was_corrected_counts_no_more_and_that_it_was_right_stays_true(credit: Running) -> None:
