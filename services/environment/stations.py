@@ -43,10 +43,7 @@ def register(state: StationState, request: pb.RegisterStationRequest) -> list[Me
         problem = f"station {station.station_id} is of {_medium(state.station)} already: another one has another id"
         raise AlreadyDifferent(problem, "OTHER_MEDIUM")
     wrong = [("station.place", problem)] if (problem := places.problem(station.place)) else []
-    if station.medium == pb.MEDIUM_COLUMN and not station.cell_m:
-        wrong.append(("station.cell_m", "is missing: a satellite sees a cell of the map, say how wide it is"))
-    elif station.medium != pb.MEDIUM_COLUMN and station.cell_m:
-        wrong.append(("station.cell_m", "is for satellites: leave it out"))
+    wrong += _of_its_medium(station)
     known: set[str] = set()
     for number, sensor in enumerate(station.sensors):
         field = f"station.sensors[{number}]"
@@ -58,6 +55,27 @@ def register(state: StationState, request: pb.RegisterStationRequest) -> list[Me
     if wrong:
         raise BadRequest(wrong)
     return [ev.StationRegistered(station=station, district_id=station.district_id)]
+
+
+# Which medium each of these is for, who that is, and what to say where it is missing; empty: it may be.
+_ONLY_OF: Mapping[str, tuple[pb.Medium, str, str]] = {
+    "cell_m": (pb.MEDIUM_COLUMN, "satellites", "a satellite sees a cell of the map, say how wide it is"),
+    "source_id": (pb.MEDIUM_STACK, "stacks", "the limits of a stack are those of its source, say which one it is"),
+    "lake": (pb.MEDIUM_WATER, "water", ""),
+    "water_target": (pb.MEDIUM_WATER, "water", ""),
+}
+
+
+def _of_its_medium(station: pb.Station) -> list[tuple[str, str]]:
+    """What is said that is for another medium, and what is missing of its own."""
+    wrong = []
+    for name, (medium, whose, missing) in _ONLY_OF.items():
+        told = bool(getattr(station, name))
+        if told and station.medium != medium:
+            wrong.append((f"station.{name}", f"is for {whose}: leave it out"))
+        elif missing and not told and station.medium == medium:
+            wrong.append((f"station.{name}", f"is missing: {missing}"))
+    return wrong
 
 
 def _medium(station: pb.Station) -> str:

@@ -13,7 +13,7 @@ from citybrain.mesh.service import View
 from citybrain.mesh.testing import Running
 from tests.unit.environment.conftest import moment, now, station
 
-MANY, DISTRICTS = 1500, ("xihu", "gongshu")
+MANY, DISTRICTS = 900, ("xihu", "gongshu")
 
 
 class Reads:

@@ -74,15 +74,27 @@ def register(environment: Running, *stations: pb.Station) -> None:
     environment.rest()
 
 
+RIVER: Any = {"medium": pb.MEDIUM_WATER, "quantities": (pb.QUANTITY_COD,)}
+STACK: Any = {"medium": pb.MEDIUM_STACK, "quantities": (pb.QUANTITY_SO2,)}
+
+
 @pytest.mark.parametrize(
     ("one", "told"),
     [
         (satellite(cell_m=0), r"station\.cell_m: is missing"),
         (station("x1", cell_m=5000), r"station\.cell_m: is for satellites"),
         (satellite(quantities=(NO2,)), r"sensors\[0\]\.quantity: is not measured in column"),
+        # Without its source a stack has no limit, and would never be beyond one.
+        (station("x1", **STACK), r"station\.source_id: is missing"),
+        (station("x1", source_id="s1"), r"station\.source_id: is for stacks"),
+        (station("x1", lake=True), r"station\.lake: is for water"),
+        (station("x1", **STACK, source_id="s1", water_target=3), r"station\.water_target: is for water"),
+        (station("x1", **RIVER, source_id="s1"), r"station\.source_id: is for stacks"),
     ],
 )
-def test_a_satellite_has_a_cell_and_nobody_else_does(environment: Running, one: pb.Station, told: str) -> None:
+def test_a_station_says_what_its_medium_asks_for_and_nothing_of_another_one(
+    environment: Running, one: pb.Station, told: str
+) -> None:
     with pytest.raises(BadRequest, match=told):
         environment.fire("RegisterStation", pb.RegisterStationRequest(station=one))
 

@@ -11,6 +11,7 @@ from citybrain.environment.v1 import events_pb2 as ev
 from citybrain.mesh.errors import Refused
 from citybrain.services.environment import exceedance, places, surroundings, traced
 from citybrain.services.environment.plume_rise import Flue
+from citybrain.services.environment.recent import Recent
 from tests.unit.environment.conftest import moment
 
 SO2, SPEED, FROM = pb.QUANTITY_SO2, pb.QUANTITY_WIND_SPEED, pb.QUANTITY_WIND_DIRECTION
@@ -71,6 +72,38 @@ def test_what_a_stack_emits_is_not_taken_for_what_is_in_the_air_around_it() -> N
     )
     found = kept
     assert [one.station_id for one in found.means] == ["r"] and not found.above
+
+
+def test_only_its_quantity_within_reach_says_that_it_goes_on() -> None:
+    def above(*means: ev.StationMean) -> bool:
+        spot = suspected(quantity=pb.QUANTITY_NO2, limit=200)
+        (kept,) = surroundings.follow(surroundings.Followed(), spot, [(6_000_000_000, means)])
+        found: Any = kept
+        return bool(found.above)
+
+    # A wind from 350 degrees is not 350 µg/m³, and what is 5 km away is another one.
+    assert not above(mean("w", 350, FROM), mean("a", 20, pb.QUANTITY_NO2))
+    assert not above(mean("a", 200, pb.QUANTITY_NO2)) and above(mean("a", 201, pb.QUANTITY_NO2))
+    assert above(mean("b", 300, pb.QUANTITY_NO2, 4990)) and not above(mean("b", 300, pb.QUANTITY_NO2, 5010))
+
+
+def test_what_is_15_km_away_is_kept_and_no_more_and_what_nobody_measured_is_no_step() -> None:
+    def kept(*means: ev.StationMean) -> list[str]:
+        found: list[Any] = surroundings.follow(surroundings.Followed(), suspected(), [(6_000_000_000, means)])
+        return [one.station_id for step in found for one in step.means]
+
+    assert kept(mean("a", 20, east_m=14_990), mean("b", 20, east_m=15_010)) == ["a"]
+    assert surroundings.follow(surroundings.Followed(), suspected(), [(6_000_000_000, [mean("b", 20, east_m=15_010)])]) == []
+
+
+def test_an_hour_before_a_step_is_remembered() -> None:
+    recent = Recent()
+    recent.setup()
+    steps: list[surroundings.Step] = [(n * 300_000_000, []) for n in range(20)]
+    for n, one in enumerate(steps):
+        assert recent.before(one) == steps[max(0, n - 12) : n + 1]
+    # The same step again, as after a restart of the window, is there once.
+    assert recent.before(steps[-1]) == steps[-13:]
 
 
 def test_of_an_exceedance_that_goes_on_for_days_the_first_hours_are_remembered_and_each_step_is_kept_once() -> None:
