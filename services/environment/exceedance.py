@@ -17,7 +17,7 @@ project. It is long because readings, verdicts and what is retracted of them are
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -152,14 +152,11 @@ def take(
     if fitting := _fitting(board, station, at, reading.value):
         # One that this sensor is part of already is told nothing new.
         spot = next((one for one in fitting if key not in one.readings), None)
-        supported = [] if spot is None else [
-            ev.ExceedanceSupported(
-                exceedance_id=spot.suspected.exceedance_id, reading=told, district_id=station.district_id
-            )
-        ]  # fmt: skip
-        return [*corrected, *supported]
-    if any(_quiet(one, key, at) for one in board.spots.values()):
-        return list(corrected)
+        return [*corrected, *([] if spot is None else [_supported(spot, told, station)])]
+    if quiet := [one for one in board.spots.values() if _quiet(one, key, at)]:
+        # Nobody is told again, but its newest reading stands there: it may confirm that of another sensor.
+        newer = at - microseconds(quiet[-1].readings[key].measured_at) > SECOND_SENSOR_US
+        return [*corrected, *([_supported(quiet[-1], told, station)] if newer else [])]
     return [
         *corrected,
         ev.ExceedanceSuspected(
@@ -168,6 +165,11 @@ def take(
             place=station.place, district_id=station.district_id, suspected_at=now,
         )
     ]  # fmt: skip
+
+
+def _supported(spot: Spot, told: pb.SupportingReading, station: pb.Station) -> Message:
+    exceedance_id = spot.suspected.exceedance_id
+    return ev.ExceedanceSupported(exceedance_id=exceedance_id, reading=told, district_id=station.district_id)
 
 
 def _corrected(board: Board, told: pb.SupportingReading, limit: Limit, district_id: str) -> list[ev.ExceedanceReadingCorrected]:
@@ -186,6 +188,41 @@ def _corrected(board: Board, told: pb.SupportingReading, limit: Limit, district_
     return found
 
 
+def support_anew(
+    board: Board, exceedance_id: str, measured: Mapping[Key, Sequence[tuple[int, float]]], district_id: str
+) -> list[Message]:
+    """What else supports an exceedance of which a reading was corrected: what its sensors have `measured`, in order of time.
+
+    The first two readings beyond the limit that confirm each other; where there are none, the first one of each sensor that
+    has no other any more.
+    """
+    spot = board.spots[exceedance_id]
+    if _confirmed(spot):
+        return []
+    beyond = sorted(
+        (at, key, value)
+        for key, values in measured.items()
+        for at, value in values
+        if spot.beyond(value) and _in_time(spot, at)
+    )  # fmt: skip
+    confirming = next(
+        (
+            pair
+            for pair in itertools.pairwise(beyond)
+            if pair[0][1] != pair[1][1] and pair[1][0] - pair[0][0] <= SECOND_SENSOR_US
+        ),
+        None,
+    )
+    alone = {one[1]: one for one in reversed(beyond) if one[1] not in spot.readings}
+    found: list[Message] = []
+    for at, key, value in confirming or sorted(alone.values()):
+        known = spot.readings.get(key)
+        if known is None or microseconds(known.measured_at) != at:
+            told = pb.SupportingReading(station_id=key[0], sensor_id=key[1], value=value, measured_at=timestamp(at))
+            found.append(ev.ExceedanceSupported(exceedance_id=exceedance_id, reading=told, district_id=district_id))
+    return found
+
+
 def _fitting(board: Board, station: pb.Station, at: int, value: float) -> list[Spot]:
     """The exceedances that a reading at a station belongs to: open ones first, the nearest first."""
     near = sorted(
@@ -198,11 +235,14 @@ def _fitting(board: Board, station: pb.Station, at: int, value: float) -> list[S
 
 def _in_time(spot: Spot, at: int) -> bool:
     """Whether a reading can confirm a suspicion; one that is verified goes on until it ends."""
-    if at < spot.first - SECOND_SENSOR_US or spot.state == pb.EXCEEDANCE_STATE_RETRACTED:
+    if spot.state == pb.EXCEEDANCE_STATE_RETRACTED:
         return False
     if spot.state == pb.EXCEEDANCE_STATE_ENDED:
-        return at <= spot.ended_at + SECOND_SENSOR_US
-    return spot.verified or at <= spot.first + SECOND_SENSOR_US
+        return spot.first - SECOND_SENSOR_US <= at <= spot.ended_at + SECOND_SENSOR_US
+    # What comes at once is not judged in between: two sensors are two sensors before anybody has said so.
+    if spot.verified or _confirmed(spot):
+        return at >= spot.first - SECOND_SENSOR_US
+    return any(abs(at - microseconds(one.measured_at)) <= SECOND_SENSOR_US for one in spot.readings.values())
 
 
 def _metres(spot: Spot, station: pb.Station) -> float:
@@ -213,7 +253,9 @@ def _metres(spot: Spot, station: pb.Station) -> float:
 
 
 def _quiet(spot: Spot, key: Key, at: int) -> bool:
-    return spot.state == pb.EXCEEDANCE_STATE_UNVERIFIED and key in spot.readings and 0 <= at - spot.first < QUIET_US
+    """Whether it is known of a sensor that it alone reads so much: nobody is told again, in whichever order that comes."""
+    alone = spot.state in (pb.EXCEEDANCE_STATE_SUSPECTED, pb.EXCEEDANCE_STATE_UNVERIFIED)
+    return alone and key in spot.readings and abs(at - spot.first) < QUIET_US
 
 
 # -- verdicts -----------------------------------------------------------------------------------------------------------------

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from citybrain.environment.v1 import environment_service_pb2 as pb
+from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import NotFound
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.service import Readings, Source, Streams, View, Window, correlate, every, new_id, off_loop, rpc, window
 from citybrain.services.environment import (
     exceedance,
+    forecasts,
+    hours,
     limits,
     quantities,
     stations,
@@ -158,8 +161,29 @@ class ExceedanceCalls(SourceCalls):
             if decided := take(boards[key]):
                 correlate(decided[0].exceedance_id)  # type: ignore[attr-defined]
                 boards[key] = self.boards.handle(key, take, lambda after, _: after, label=str(number))
+                for event in decided:
+                    if isinstance(event, ev.ExceedanceReadingCorrected) and not event.above:
+                        boards[key] = self._support_anew(key, boards[key], event, sensor.quantity, f"anew {number}")
                 touched |= {one.exceedance_id: None for one in decided}  # type: ignore[attr-defined]
         return list(touched)[:100]
+
+    def _support_anew(
+        self, key: str, board: exceedance.Board, event: ev.ExceedanceReadingCorrected, quantity: pb.Quantity, label: str
+    ) -> exceedance.Board:
+        """Looks for what else supports an exceedance: in the computed hours of its sensors, on its first day and the next."""
+        spot = board.spots[event.exceedance_id]
+        first, _ = hours.day_and_hour(spot.first)
+        measured: dict[exceedance.Key, list[tuple[int, float]]] = {}
+        for station_id, sensor_id in {*spot.readings, (event.reading.station_id, event.reading.sensor_id)}:
+            measured[station_id, sensor_id] = [
+                one
+                for day in (first, forecasts.following(first))
+                for one in hours.measured_by(self.days.load(f"{station_id}.{day}"), day, sensor_id, quantity)
+            ]
+        anew = partial(
+            exceedance.support_anew, exceedance_id=event.exceedance_id, measured=measured, district_id=event.district_id
+        )
+        return self.boards.handle(key, anew, lambda after, _: after, label=f"{label} {event.exceedance_id}")
 
     @rpc
     def TraceSource(self, request: pb.TraceSourceRequest) -> pb.TraceSourceResponse:

@@ -69,6 +69,16 @@ def beginning(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=HANGZHOU).timestamp()) * 1_000_000
 
 
+def measured_by(day: Day, name: str, sensor_id: str, quantity: pb.Quantity) -> list[tuple[int, float]]:
+    """What a sensor has measured on a day that is called so: moments (microseconds since 1970) and values, in order."""
+    found = []
+    for number, hour in sorted(day.hours.items()):
+        begun = beginning(name) + number * HOUR_US
+        for minute, (second, value) in _minutes(hour.sensors.get(sensor_id), quantity).items():
+            found.append((begun + minute * MINUTE_US + second * 1_000_000, value))
+    return found
+
+
 def evolve(day: Day, event: Message) -> Day:
     """The day after an event."""
     match event:

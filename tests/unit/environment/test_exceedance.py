@@ -303,6 +303,64 @@ def test_too_little_oxygen_is_an_exceedance_and_the_lowest_value_is_told(environ
     assert shown(environment)[0].value == 3.0
 
 
+@pytest.mark.parametrize("first", ["a1", "b1"])
+def test_a_sensor_that_nobody_confirmed_confirms_another_one_whichever_comes_first(two: Running, first: str) -> None:
+    at = now(two)
+    (one,) = send(two, reading(SO2, 620, at)).exceedance_ids
+    two.advance(3600)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked"]
+    # Both send a value an hour: the next one is too late to confirm anything.
+    for name in (first, "b1" if first == "a1" else "a1"):
+        send(two, reading(SO2, 650, at + 3600, name))
+    two.advance(5)
+    assert told(two)[2:] == ["ExceedanceVerified"]
+    (event,) = two.events(ev.ExceedanceVerified)
+    assert event.data.first_at.seconds == at + 3600  # type: ignore[attr-defined]
+    assert (event.data.exceedance_id == one) is (first == "a1")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_an_hour_that_comes_at_once_is_one_exceedance(two: Running, order: int) -> None:
+    at = now(two)
+    two.advance(3600)
+    hour = range(0, 60, 5)[::order]
+    # One sensor alone: one suspicion, one order to look at it.
+    assert len(send(two, *(reading(SO2, 700, at + 60 * n) for n in hour)).exceedance_ids) == 1
+    two.advance(1000)
+    assert told(two) == ["ExceedanceUnverified", "MaintenanceAsked"]
+    # Two sensors: one exceedance.
+    co, batch = pb.QUANTITY_CO, list[pb.Reading]()
+    for n in hour:
+        batch += [reading(co, 12, at + 60 * n, name) for name in ("a1", "b1")]
+    assert len(send(two, *batch).exceedance_ids) == 1
+    two.advance(5)
+    assert told(two)[2:] == ["ExceedanceVerified"]
+
+
+def test_a_sensor_that_read_above_it_for_an_hour_supports_it_though_its_first_reading_is_corrected(two: Running) -> None:
+    at = now(two)
+    for name in ("a1", "b1"):
+        one = station(name, 120.15 if name == "a1" else NEAR, district_id="xihu", interval_s=300)
+        two.fire("RegisterStation", pb.RegisterStationRequest(station=one))
+    two.rest()
+    two.advance(1500)
+    minutes = (0, 5, 10, 15, 20)
+    (one_id,) = send(two, *(reading(SO2, 700, at + 60 * n, name) for n in minutes for name in ("a1", "b1"))).exceedance_ids
+    two.advance(DAY)
+    assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+    # What is left of both is looked up hour by hour: the first two minutes of them that confirm each other stand for it.
+    for n in minutes[:-1]:
+        send(two, reading(SO2, 70, at + 60 * n))
+        two.advance(5)
+        assert told(two) == ["ExceedanceVerified", "ExceedanceEnded"]
+        stands = {each.station_id: each.measured_at.seconds for each in shown(two)[0].readings}
+        assert stands == {"a1": at + 60 * (n + 5), "b1": at + 60 * n}
+    assert [one.exceedance_id for one in shown(two)] == [one_id]
+    send(two, reading(SO2, 70, at + 1200))
+    two.advance(5)
+    assert told(two)[-1] == "ExceedanceRetracted"
+
+
 # -- late, corrected, and of another kind -------------------------------------------------------------------------------------
 
 
