@@ -55,6 +55,8 @@ def test_too_few_hours_or_stations_say_nothing_and_neither_does_a_cloud() -> Non
     four = ("a", "b", "c", "d")
     assert set(compared({name: ground[name] for name in four}, above)) == set(four)
     assert compared({name: ground[name] for name in four[:3]}, above) == {}
+    # An hour in which a station measured nothing is none of its hours.
+    assert compared(ground | {"a": {hour: ground["a"][hour] for hour in range(4)}}, above)["a"].hours == 4
     above["a"] = dict.fromkeys(above["a"], 0.0)
     assert set(compared(ground, above)) == {"b", "c", "d", "e"}
 
@@ -159,6 +161,9 @@ def test_neighbours_on_the_ground_say_more_than_a_satellite() -> None:
     }  # fmt: skip
     ground = {name: dict.fromkeys(range(24), 50.0) for name in NAMES}
     columns = {f"sat-{name}": dict.fromkeys(range(24), 50.0 if name == "c" else 150.0) for name in NAMES}
-    by_station = {one.station_id: one for one in comparing.estimated("NO2", known, ground, sats, columns)}
+    # One that has seen nothing is not told.
+    sats["blind"] = pb.Station(station_id="blind", place=stations["c"], cell_m=500)
+    by_station = {one.station_id: one for one in comparing.estimated("NO2", known, ground, sats, columns | {"blind": {}})}
+    assert list(by_station["c"].column_ids) == ["sat-c"]
     assert by_station["c"].column_factor == pytest.approx(3) and not by_station["c"].flagged
     assert (by_station["c"].hours, by_station["c"].bias) == (24, 0)
