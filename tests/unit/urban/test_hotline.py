@@ -45,8 +45,8 @@ def answer(urban: Running, ticket_id: str) -> pb.Ticket:
 def test_a_call_is_classified_routed_and_has_a_work_order_with_a_deadline(urban: Running) -> None:
     taken = call(urban)
     one = taken.ticket
-    assert (one.kind, one.department, list(one.words)) == ("lamp", "urban_management.roads", ["路灯"])
-    assert (one.district_id, one.calls, taken.merged, one.version) == ("xihu", 1, False, "urban-hotline-1")
+    assert (one.kind, one.department, list(one.words)) == ("lamp", "urban_management.roads", ["路灯", "灯不亮"])
+    assert (one.district_id, one.calls, taken.merged, one.version) == ("xihu", 1, False, "urban-hotline-2")
     order = urban.fire("GetWorkOrder", orders.GetWorkOrderRequest(order_id=one.order_id)).order
     assert (order.kind, order.subject_id) == ("lamp", one.ticket_id)
 
@@ -221,3 +221,10 @@ def test_a_call_is_sorted_once_and_a_board_forgets_what_no_call_can_join() -> No
     (third,) = tickets.sort(board, sorted_call("c3", "t3", 240 * 60 + 1), "")
     board = tickets.evolve_board(board, third)
     assert [spot.incident_id for spot in board.spots.values()] == ["t3"]
+
+
+def test_calls_that_nobody_has_sorted_are_not_taken_for_one_matter(urban: Running) -> None:
+    first = call(urban, "你好")
+    urban.rest()
+    urban.advance(1)
+    assert call(urban, "请问").ticket.ticket_id != first.ticket.ticket_id
