@@ -74,9 +74,18 @@ def register(state: State, request: pb.RegisterComponentRequest, now: Timestamp)
         component_id=request.component_id, component_class=request.component_class, name=request.name,
         position=request.position, district_id=request.district_id, registered_at=now,
     )  # fmt: skip
-    if state.component is not None and registered(made, state.component) == state.component:
+    before = state.component
+    if before is None:
+        made.first, made.state = True, pb.COMPONENT_STATE_INTACT
+        return [made]
+    if registered(made, before) == before:
         return []
-    return [made]
+    made.state = before.state
+    if before.district_id == made.district_id:
+        return [made]
+    made.first = True
+    gone = ev.ComponentMovedAway(component_id=made.component_id, district_id=before.district_id, state=before.state)
+    return [gone, made]
 
 
 def report(state: State, request: pb.ReportComponentRequest, order_id: str, now: Timestamp) -> list[Message]:
@@ -89,7 +98,7 @@ def report(state: State, request: pb.ReportComponentRequest, order_id: str, now:
         ev.ComponentStateChanged(
             component_id=request.component_id, state=request.state, note=request.note, district_id=component.district_id,
             seen_at=now, order_id="" if intact else component.order_id or order_id,
-            done_order_id=component.order_id if intact else "",
+            done_order_id=component.order_id if intact else "", old_state=component.state,
         )
     ]  # fmt: skip
 
@@ -106,6 +115,6 @@ def mended(state: State, order_id: str, outcome: str, now: Timestamp) -> list[Me
     return [
         ev.ComponentStateChanged(
             component_id=state.component.component_id, state=pb.COMPONENT_STATE_INTACT, note=outcome,
-            district_id=state.component.district_id, seen_at=now,
+            district_id=state.component.district_id, seen_at=now, old_state=state.component.state,
         )
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import urban_service_pb2 as pb
@@ -10,6 +10,7 @@ from citybrain.urban.v1.places_pb2 import Position
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.ids import joined
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Clock, Paging, Service, Streams, View, every, new_id, rpc
 from citybrain.services.urban import components, nearby, orders, views
@@ -29,6 +30,9 @@ class OrderCalls(Service):
     to_put_up_further = View(views.LATE_EVENTS, views.very_late_key, views.very_late, row=views.PressedRow)
     repairs = View(views.REPAIR_EVENTS, views.repair_key, views.repair, row=views.RepairRow)
     component_list = View(views.COMPONENT_EVENTS, views.component_key, views.component, row=Kept)
+    components_there = View(views.THERE_EVENTS, views.there_key, views.there, row=views.ListedRow)
+    components_broken = View(views.BROKEN_EVENTS, views.component_key, views.broken, row=views.ListedRow)
+    component_counts = View(views.COUNTED_EVENTS, views.counted_key, views.counted, row=views.CountedRow)
     paging = Paging()
     clock = Clock()
 
@@ -71,14 +75,27 @@ class OrderCalls(Service):
 
         def rows(after: tuple[int | str, ...] | None) -> Iterable[parts.Component]:
             last = str(after[0]) if after else ""
-            while page := self.component_list.scan(last, PAGE):
-                for key, row in page:
-                    last, one = key, views.component_of(row)
-                    if request.district_id in ("", one.district_id) and request.state in (0, one.state):
-                        yield one
+            return (one for one in self._components(request, last) if request.state in (0, one.state))
 
         page, more = self.paging.ordered(request, rows, lambda one: (one.component_id,), default=100)
         return parts.ListComponentsResponse(components=page, next_page_token=more)
+
+    def _components(self, request: parts.ListComponentsRequest, last: str) -> Iterator[parts.Component]:
+        """Those after an id, of the shortest list that has all that are asked for."""
+        prefix, view = "", self.component_list
+        if request.state in (parts.COMPONENT_STATE_DAMAGED, parts.COMPONENT_STATE_LOST):
+            view = self.components_broken
+        elif request.district_id:
+            prefix, view = views.overdue_prefix(request.district_id), self.components_there
+            last = joined(request.district_id, last) if last else prefix
+        while page := view.scan(last, PAGE):
+            for last, listed in page:
+                if not last.startswith(prefix):
+                    return
+                row = listed if isinstance(listed, Kept) else self.component_list.get(listed.id)
+                one = None if row is None else views.component_of(row)
+                if one is not None and (view is not self.components_broken or request.district_id in ("", one.district_id)):
+                    yield one
 
     # -- work orders ------------------------------------------------------------------------------------------------------
 

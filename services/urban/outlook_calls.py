@@ -13,7 +13,7 @@ from citybrain.urban.v1 import indices_pb2 as pb
 from citybrain.urban.v1.places_pb2 import Position
 
 from citybrain.mesh.events import Heard, microseconds, timestamp
-from citybrain.mesh.ids import parted
+from citybrain.mesh.ids import joined, parted
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, at, off_loop, rpc, subscribe
 from citybrain.services.urban import hazards, rivers, urban_index
@@ -21,7 +21,7 @@ from citybrain.services.urban import outlook_views as views
 from citybrain.services.urban import predictive_maintenance as maintenance
 from citybrain.services.urban.classify import OTHER
 from citybrain.services.urban.parking_calls import ParkingCalls
-from citybrain.services.urban.views import by_district, going_on, overdue_prefix, silent_devices
+from citybrain.services.urban.views import CountedRow, by_district, going_on, overdue_prefix, silent_devices
 
 NAMED = 500
 """So many devices or places a forecast names."""
@@ -55,7 +55,9 @@ class OutlookCalls(ParkingCalls):
         """Publishes the indices of each district of which something is known, each day."""
         now = self.clock.now()
         districts = set(self.device_list.derived(by_district)) | {row.district_id for _, row in self.lot_list.scan()}
-        districts |= set(self.component_list.derived(views.intact)) | {parted(key)[0] for key, _ in self.days.scan()}
+        districts |= {parted(key)[0] for key, _ in self.component_counts.scan()} | {
+            parted(key)[0] for key, _ in self.days.scan()
+        }
         for district_id in sorted(districts):
             made = ev.IndicesPublished(
                 district_id=district_id, indices=self._indices(district_id, now), version=urban_index.VERSION,
@@ -72,7 +74,7 @@ class OutlookCalls(ParkingCalls):
         end = views.day_id(district_id, views.day_of(now) + 1)
         total = views.summed(row for key, row in self.days.scan(first, urban_index.DAYS + 1) if key < end)
         bays, taken = views.lots(self.lot_list.derived(views.all_lots), district_id, now)
-        count, intact = self.component_list.derived(views.intact).get(district_id, (0, 0))
+        parts = self.component_counts.get(joined(district_id)) or CountedRow()
         wrong, silent = self.anomaly_list.derived(going_on), self.silent_list.derived(silent_devices)
         devices = self.device_list.derived(by_district).get(district_id, [])
         # What is not heard of does not work, and how full its bin is nobody knows: that is never taken for good.
@@ -98,7 +100,7 @@ class OutlookCalls(ParkingCalls):
             },
             "equipment": {
                 "share of devices that report and show no anomaly": _share(sum(well), len(well)),
-                "share of components that are intact": _share(intact, count),
+                "share of components that are intact": _share(parts.intact, parts.count),
             },
         }
         return [_index(one) for one in urban_index.indices(measured)]

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import field_pb2 as field
 from citybrain.urban.v1 import parking_pb2 as pb
@@ -19,7 +18,6 @@ from citybrain.mesh.ids import joined, parted
 from citybrain.mesh.kept import Kept
 from citybrain.services.urban import nearby
 from citybrain.services.urban.urban_index import DAYS
-from citybrain.services.urban.views import component_of
 
 LOT_EVENTS = (ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
 LOT_DAY_EVENTS = (ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
@@ -243,16 +241,6 @@ def summed(rows: Iterable[DayRow]) -> DayRow:
 def first_day(now: int) -> int:
     """The first of the days that the indices count."""
     return day_of(now) - DAYS + 1
-
-
-def intact(rows: Iterable[Kept]) -> dict[str, tuple[int, int]]:
-    """District → its components, and how many of them are intact."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        one = component_of(row)
-        count, good = found.get(one.district_id, (0, 0))
-        found[one.district_id] = count + 1, good + (one.state == parts.COMPONENT_STATE_INTACT)
-    return found
 
 
 def history_key(event: Heard) -> str:

@@ -21,6 +21,9 @@ from citybrain.mesh.kept import Kept
 from citybrain.services.urban import components, leaks, nearby, orders
 
 COMPONENT_EVENTS = (ev.ComponentRegistered, ev.ComponentStateChanged)
+THERE_EVENTS = (ev.ComponentRegistered, ev.ComponentMovedAway)
+BROKEN_EVENTS = (ev.ComponentStateChanged,)
+COUNTED_EVENTS = (ev.ComponentRegistered, ev.ComponentMovedAway, ev.ComponentStateChanged)
 DEVICE_EVENTS = (ev.DeviceRegistered, ev.BaselineDropped, ev.AnomalyRetracted)
 LEARNT_EVENTS = (ev.BaselinesLearnt,)
 SILENT_EVENTS = (ev.DeviceFellSilent, ev.DeviceHeardAgain)
@@ -76,6 +79,58 @@ def component(row: Kept | None, event: Heard) -> Kept | None:
         return Kept.of(components.registered(event.data, None if row is None else component_of(row)))
     assert isinstance(event.data, ev.ComponentStateChanged)
     return None if row is None else Kept.of(components.changed(component_of(row), event.data))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRow:
+    """A component in a list."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRow:
+    """The components of a district, and how many of them are intact."""
+
+    count: int = 0
+    intact: int = 0
+
+
+def there_key(event: Heard) -> str:
+    """District and component."""
+    data: Any = event.data
+    return joined(data.district_id, data.component_id)
+
+
+def there(_row: ListedRow | None, event: Heard) -> ListedRow | None:
+    """The component while it is in the district."""
+    return ListedRow(event.data.component_id) if isinstance(event.data, ev.ComponentRegistered) else None
+
+
+def broken(_row: ListedRow | None, event: Heard) -> ListedRow | None:
+    """The component while it is not intact."""
+    data = event.data
+    assert isinstance(data, ev.ComponentStateChanged)
+    return None if data.state == parts.COMPONENT_STATE_INTACT else ListedRow(data.component_id)
+
+
+def counted_key(event: Heard) -> str:
+    """The district."""
+    data: Any = event.data
+    return joined(data.district_id)
+
+
+def counted(row: CountedRow | None, event: Heard) -> CountedRow | None:
+    """The numbers after an event."""
+    one, intact = row or CountedRow(), parts.COMPONENT_STATE_INTACT
+    match event.data:
+        case ev.ComponentRegistered() as data if data.first:
+            return CountedRow(one.count + 1, one.intact + (data.state == intact))
+        case ev.ComponentMovedAway() as data:
+            return CountedRow(one.count - 1, one.intact - (data.state == intact))
+        case ev.ComponentStateChanged() as data:
+            return replace(one, intact=one.intact + (data.state == intact) - (data.old_state == intact))
+    return one
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------------

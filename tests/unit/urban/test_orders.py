@@ -141,6 +141,42 @@ def test_components_are_listed_by_id_and_state_in_pages(urban: Running) -> None:
     assert not second.next_page_token
 
 
+def test_a_component_of_another_district_is_listed_and_counted_there_alone(urban: Running) -> None:
+    def listed(district_id: str = "", state: int = 0) -> list[str]:
+        urban.rest()
+        asked = parts.ListComponentsRequest(district_id=district_id, page_size=1)
+        asked.state = state  # type: ignore[assignment]
+        found: list[str] = []
+        while True:
+            page = urban.fire("ListComponents", asked)
+            found += [one.component_id for one in page.components]
+            if not page.next_page_token:
+                return found
+            asked.page_token = page.next_page_token
+
+    def counted(district_id: str) -> tuple[int, int]:
+        row = urban.row("component_counts", district_id)
+        return (0, 0) if row is None else (row.count, row.intact)
+
+    for name in ("c1", "c2", "c3"):
+        component(urban, name)
+    component(urban, "c3", name="another cover")
+    seen(urban, parts.COMPONENT_STATE_LOST, "c1")
+    seen(urban, parts.COMPONENT_STATE_DAMAGED, "c1")
+    assert (listed("xihu"), listed(), counted("xihu")) == (["c1", "c2", "c3"], ["c1", "c2", "c3"], (3, 2))
+    for name in ("c1", "c2"):
+        request = parts.RegisterComponentRequest(
+            component_id=name, component_class="public_utility", name="x", position=HERE, district_id="gongshu"
+        )
+        urban.fire("RegisterComponent", request)
+    assert (listed("xihu"), listed("gongshu"), listed("gong")) == (["c3"], ["c1", "c2"], [])
+    assert (listed("gongshu", parts.COMPONENT_STATE_DAMAGED), listed("xihu", parts.COMPONENT_STATE_DAMAGED)) == (["c1"], [])
+    assert (counted("xihu"), counted("gongshu")) == ((1, 1), (2, 1))
+    seen(urban, parts.COMPONENT_STATE_INTACT, "c1")
+    assert (listed("gongshu", parts.COMPONENT_STATE_INTACT), counted("gongshu")) == (["c1", "c2"], (2, 2))
+    assert listed("", parts.COMPONENT_STATE_DAMAGED) == []
+
+
 def test_a_component_of_no_known_class_is_refused(urban: Running) -> None:
     request = parts.RegisterComponentRequest(component_id="c1", component_class="x", name="x", position=HERE, district_id="y")
     with pytest.raises(BadRequest, match="component_class"):
