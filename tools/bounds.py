@@ -38,6 +38,7 @@ WHOLE = {
     "citybrain.urban.v1.UrbanService.CorrectReadings": "the newest 20 anomalies of a device can be corrected",
     "citybrain.urban.v1.UrbanService.ForecastDrainage": "the fullest 500 nodes of one network",
     "citybrain.urban.v1.UrbanService.GetIndices": "there are six indices",
+    "citybrain.urban.v1.UrbanService.GetPlaceProfile": "the nearest 100 things, 50 tickets and 50 hazards",
     "citybrain.urban.v1.UrbanService.GetRepairTimes": "the kinds of work",
     "citybrain.urban.v1.UrbanService.GetTicket": "the newest 100 calls of a ticket",
     "citybrain.urban.v1.UrbanService.GetTurnover": "at most 92 days of a lot",

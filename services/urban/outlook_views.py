@@ -134,6 +134,11 @@ def has_room(row: LotRow, now: int) -> bool:
     return now - row.reported <= DAY and row.occupied < row.bays
 
 
+def room(row: LotRow, now: int) -> str:
+    """Whether it has a bay that is free, in a word."""
+    return "free" if has_room(row, now) else "full" if now - row.reported <= DAY else "unknown"
+
+
 def lot_day_key(event: Heard) -> str:
     """Lot and day."""
     data: Any = event.data
