@@ -100,6 +100,8 @@ def test_who_is_bound_to_a_district_records_and_asks_anywhere_and_reads_and_chan
     subject_id = register(credit)
     added(credit, district="east")
     assert check(credit, district="east").decision == pb.CREDIT_DECISION_CLEAR
+    imposed(credit)
+    assert check(credit, district="east").decision == pb.CREDIT_DECISION_RESTRICTED
     for method, (_, request) in CALLS.items():
         if method in ANYWHERE or not request.DESCRIPTOR.fields_by_name.get("subject"):
             continue
