@@ -362,7 +362,7 @@ def decide_appeal(subject: Subject, request: pb.DecideAppealRequest, by: str, no
     ]  # fmt: skip
     if request.won:
         after = reduce(evolve, events, subject)
-        events += withdraw(after, record_id, f"an appeal was won: {request.reason}"[:500], now, request.appeal_id)
+        events += withdraw(after, record_id, f"an appeal was won: {request.reason}", now, request.appeal_id)
     return events
 
 

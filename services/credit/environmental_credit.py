@@ -43,7 +43,7 @@ def graded(
     district_id = district_of(subject)
     for one in subject.records.values():
         if one.source == SOURCE and one.state == pb.RECORD_STATE_STANDING:
-            over = ended_as(one, pb.RECORD_STATE_REPLACED, f"changed by {changed.because}"[:500], now)
+            over = ended_as(one, pb.RECORD_STATE_REPLACED, f"changed by {changed.because}", now)
             events.append(ev.RecordReplaced(subject_id=changed.firm_id, record=over, district_id=district_id))
     if changed.new_credit in RECORDED:
         kind, weight = RECORDED[changed.new_credit]

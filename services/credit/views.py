@@ -149,7 +149,7 @@ def _counted(row: StandingRow, record: pb.Record, change: int) -> StandingRow:
     if not bad:
         return replace(row, good=kept)
     day = day_of(recorded_at)
-    new_bad = {key: count for key, count in row.new_bad.items() if int(key) > day - _KEPT_DAYS or change < 0}
+    new_bad = {key: count for key, count in row.new_bad.items() if int(key) > day - _KEPT_DAYS}
     return replace(row, bad=kept, new_bad=_changed(new_bad, str(day), change))
 
 

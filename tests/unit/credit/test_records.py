@@ -143,11 +143,25 @@ def test_the_same_case_of_the_same_source_is_one_record_and_another_content_is_r
     assert added(credit, until=until, source="fire brigade").record_id != first.record_id
 
 
+def test_a_case_of_a_sanction_may_be_recorded_by_itself_too(credit: Running) -> None:
+    sanction = imposed(credit)
+    alone = added(credit, sanction.case_id, source=sanction.source)
+    assert alone.record_id != sanction.record_id and not alone.sanction_id
+
+
+def test_what_a_subject_is_stays_as_it_is_known_whatever_a_caller_says_of_its_id(credit: Running) -> None:
+    subject_id = register(credit)
+    added(credit, ref=pb.SubjectRef(subject_id=subject_id, kind=pb.SUBJECT_KIND_CITIZEN))
+    assert get(credit).kind == pb.SUBJECT_KIND_FIRM
+    (event,) = credit.events(ev.RecordAdded)
+    assert isinstance(event.data, ev.RecordAdded) and event.data.kind == pb.SUBJECT_KIND_FIRM
+
+
 @pytest.mark.parametrize(
     ("term", "problem"),
     [
         ({"until": None}, "until: is missing: a bad record has an end"),
-        ({"until": 5 * 366}, "until: is more than five years"),
+        ({"until": 5 * 365 + 2 + 1 / 86_400}, "until: is more than five years"),
         ({"since": 1}, "since: is in the future"),
         ({"since": -2, "until": -2}, "until: is not after `since`"),
     ],
@@ -156,7 +170,7 @@ def test_a_bad_record_has_a_term_of_at_most_five_years(credit: Running, term: di
     with pytest.raises(BadRequest, match=problem):
         more: dict[str, Any] = {name: value if value is None else days(credit, value) for name, value in term.items()}
         added(credit, **more)
-    assert added(credit, until=days(credit, 5 * 365 + 1)).state == STANDING
+    assert added(credit, until=days(credit, 5 * 365 + 2)).state == STANDING
     assert not good(credit).HasField("until")
 
 

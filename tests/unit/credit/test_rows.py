@@ -57,6 +57,13 @@ def test_on_which_days_bad_records_came_is_kept_for_sixty_days() -> None:
         ev.RecordWithdrawn(record=record(1, 0, days=365)),
     )
     assert gone.new_bad == {"20001": 1}
+    # Also where others came long after it.
+    late = row_of(
+        ev.RecordAdded(record=record(1, 0, days=365)),
+        ev.RecordAdded(record=record(2, 90, days=365)),
+        ev.RecordWithdrawn(record=record(1, 0, days=365)),
+    )
+    assert late.new_bad == {"20090": 1}
 
 
 def test_a_sanction_that_is_over_is_forgotten_when_another_comes() -> None:
@@ -73,3 +80,10 @@ def test_good_records_have_no_day_and_may_have_no_end() -> None:
     honour = pb.Record(record_id="rec-1", kind=pb.RECORD_KIND_GOOD, dimension=pb.CREDIT_DIMENSION_PUBLIC_GOOD)
     row = row_of(ev.RecordAdded(record=honour))
     assert (row.good, row.bad, row.new_bad) == ({"2/0": {"0": 1}}, {}, {})
+
+
+def test_of_records_of_one_sort_it_is_told_when_the_last_ends_and_never_where_one_has_no_end() -> None:
+    ends = {"2/1": {str(NOW + 5): 2, str(NOW + 9): 1, str(NOW): 7}}
+    assert list(views.standing_counts(ends, NOW)) == [(2, 1, 3, NOW + 9)]
+    assert list(views.standing_counts({"2/1": {**ends["2/1"], "0": 1}}, NOW)) == [(2, 1, 4, 0)]
+    assert list(views.standing_counts(ends, NOW + 9)) == []
