@@ -149,7 +149,7 @@ async def _gathered(page: _Page) -> None:
     """Waits as long as others come."""
     end = time.monotonic() + _GATHERS_S
     come = turns = 0
-    while turns < _TURNS and len(page.waiting) < MOST_EVENTS and time.monotonic() < end:
+    while turns < _TURNS and time.monotonic() < end:
         turns = turns + 1 if len(page.waiting) == come else 0
         come = len(page.waiting)
         await asyncio.sleep(0)

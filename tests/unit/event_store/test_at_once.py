@@ -71,3 +71,16 @@ def test_what_cannot_be_read_at_once_is_left_to_the_thread_of_the_file_and_nothi
         at_once.close()
 
     asyncio.run(work())
+
+
+def test_where_a_file_is_held_it_waits_for_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        path = tmp_path / "f.db"
+        open_database(path, "NORMAL", SCHEMA).close()
+        at_once = AtOnce(path)
+        # A file whose log has to be restored is the only one that holds readers up, and no test makes one: so SQLite is asked.
+        told = at_once.read("PRAGMA busy_timeout", (), lambda row: row[0], asyncio.get_running_loop().create_future)
+        assert told.result() == 0
+        at_once.close()
+
+    asyncio.run(work())
