@@ -407,6 +407,28 @@ def test_a_reading_that_comes_a_day_late_belongs_to_the_exceedance_that_has_ende
     assert other != one
 
 
+@pytest.mark.parametrize(("minutes", "belongs"), [(-15, True), (-16, False)])
+def test_what_was_read_long_before_it_is_another_one(two: Running, minutes: int, belongs: bool) -> None:
+    two.fire("RegisterStation", pb.RegisterStationRequest(station=station("c1", NEAR, 30.251)))
+    two.rest()
+    at = now(two)
+    (one,) = send(two, reading(SO2, 700, at), reading(SO2, 700, at, "b1")).exceedance_ids
+    two.advance(5)
+    assert told(two) == ["ExceedanceVerified"]
+    assert (list(send(two, reading(SO2, 650, at + 60 * minutes, "c1")).exceedance_ids) == [one]) is belongs
+
+
+def test_nothing_belongs_to_one_that_is_retracted(two: Running) -> None:
+    at = now(two)
+    (one,) = send(two, reading(SO2, 620, at)).exceedance_ids
+    send(two, reading(SO2, 62, at))
+    two.advance(5)
+    assert told(two) == ["ExceedanceRetracted"]
+    (other,) = send(two, reading(SO2, 650, at, "b1")).exceedance_ids
+    # Nor is it corrected again: the same sensor's value is part of the new one.
+    assert list(send(two, reading(SO2, 640, at)).exceedance_ids) == [other] != [one]
+
+
 def test_of_one_minute_a_reading_that_was_measured_before_corrects_none_that_was_measured_after(environment: Running) -> None:
     at = now(environment)
     environment.advance(60)

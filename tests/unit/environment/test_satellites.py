@@ -55,6 +55,9 @@ def test_too_few_hours_or_stations_say_nothing_and_neither_does_a_cloud() -> Non
     four = ("a", "b", "c", "d")
     assert set(compared({name: ground[name] for name in four}, above)) == set(four)
     assert compared({name: ground[name] for name in four[:3]}, above) == {}
+    # Where all others read nothing there is nothing to divide by.
+    nothing = {name: ground["a"] if name == "a" else dict.fromkeys(ground[name], 0.0) for name in NAMES}
+    assert "a" not in compared(nothing, above)
     # An hour in which a station measured nothing is none of its hours.
     assert compared(ground | {"a": {hour: ground["a"][hour] for hour in range(4)}}, above)["a"].hours == 4
     above["a"] = dict.fromkeys(above["a"], 0.0)
