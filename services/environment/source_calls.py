@@ -8,7 +8,7 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.identifiers import uscc
-from citybrain.mesh.service import People, Streams, View, correlate, rpc
+from citybrain.mesh.service import People, View, correlate, rpc
 from citybrain.services.environment import source_views, sources, traced
 from citybrain.services.environment.station_calls import Key, StationCalls, scanned
 
@@ -19,7 +19,6 @@ NOT_AT_WORK = (pb.SOURCE_STATE_ADMITTED, pb.SOURCE_STATE_CLOSED)
 class SourceCalls(StationCalls):
     """Sources and measures."""
 
-    lives = Streams("source", sources.Life, sources.evolve, district=sources.district_of)
     source_list = View(source_views.SOURCE_EVENTS, source_views.source_key, source_views.source, row=source_views.SourceRow)
     source_cells = View(source_views.PLACE_EVENTS, source_views.cell_key, source_views.in_cell, row=source_views.CellRow)
     people = People()

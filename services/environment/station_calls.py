@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Caller, Clock, Paging, Service, Streams, View, Window, at, rpc, window
-from citybrain.services.environment import hours, stations, telemetry, views
+from citybrain.services.environment import hours, sources, stations, telemetry, views
 
 Key = tuple[int | str, ...]
 """What a list is ordered by."""
@@ -42,6 +42,7 @@ class StationCalls(Service):
     """Stations, their hours and days."""
 
     stations = Streams("station", stations.StationState, stations.evolve, district=stations.district_of)
+    lives = Streams("source", sources.Life, sources.evolve, district=sources.district_of)
     days = Streams("day", hours.Day, hours.evolve)
     station_list = View(views.STATION_EVENTS, views.station_key, views.station, row=Kept)
     hour_list = View(views.HOUR_EVENTS, views.hour_key, views.hour, row=Kept)
@@ -53,9 +54,10 @@ class StationCalls(Service):
     @rpc
     def RegisterStation(self, request: pb.RegisterStationRequest) -> pb.RegisterStationResponse:
         """Registers a station, or changes it."""
-        after = self.stations.handle(
-            request.station.station_id, lambda state: stations.register(state, request), lambda after, _: after
-        )
+        source_id = request.station.source_id
+        known = not source_id or self.lives.load(source_id).source is not None
+        register = partial(stations.register, request=request, source_known=known)
+        after = self.stations.handle(request.station.station_id, register, lambda after, _: after)
         return pb.RegisterStationResponse(station=after.station)
 
     @rpc

@@ -30,8 +30,8 @@ def district_of(state: StationState) -> str:
     return state.station.district_id if state.station is not None else ""
 
 
-def register(state: StationState, request: pb.RegisterStationRequest) -> list[Message]:
-    """Makes a station known, or changes it.
+def register(state: StationState, request: pb.RegisterStationRequest, *, source_known: bool = True) -> list[Message]:
+    """Makes a station known, or changes it. `source_known`: whether the source that it names is.
 
     AlreadyDifferent: it is of another medium, so that nothing that it has measured would fit. BadRequest: it cannot be there,
     or has sensors that it cannot have.
@@ -44,6 +44,8 @@ def register(state: StationState, request: pb.RegisterStationRequest) -> list[Me
         raise AlreadyDifferent(problem, "OTHER_MEDIUM")
     wrong = [("station.place", problem)] if (problem := places.problem(station.place)) else []
     wrong += _of_its_medium(station)
+    if station.source_id and not source_known:
+        wrong.append(("station.source_id", "is no source that is known: AdmitSource makes one known"))
     known: set[str] = set()
     for number, sensor in enumerate(station.sensors):
         field = f"station.sensors[{number}]"

@@ -194,6 +194,14 @@ def test_an_undo_that_overtakes_its_order_bars_it(environment: Running) -> None:
 # -- stacks -------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_stack_is_of_a_source_that_is_known(environment: Running) -> None:
+    stack = station("k1", medium=pb.MEDIUM_STACK, quantities=[SO2], source_id="s9")
+    with pytest.raises(BadRequest, match=r"station\.source_id: is no source that is known: AdmitSource makes one known"):
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=stack))
+    admit(environment, "s9")
+    assert environment.fire("RegisterStation", pb.RegisterStationRequest(station=stack)).station == stack
+
+
 def test_a_stack_exceeds_the_limit_of_its_permit_when_both_its_sensors_say_so(environment: Running) -> None:
     admit(environment)
     stack = station("k1", medium=pb.MEDIUM_STACK, quantities=[SO2], source_id="s1")
