@@ -171,6 +171,11 @@ def _air_of_hour(hour: Hour, measured: ev.HourMeasured) -> list[Message]:
     return _published(hour.air, air, hour.revision, measured.revision, begun | whose)
 
 
+def is_unpublished(day: Day) -> bool:
+    """Whether a day has hours, and nothing was ever published of it."""
+    return bool(day.hours) and not day.times
+
+
 def close(day: Day, station: pb.Station, start: int) -> list[Message]:
     """Publishes the air quality of a day that is over. `start`: its beginning. Twice the same is published once."""
     by_hour: dict[str, list[float | None]] = {name: [None] * 24 for name in aqi.POLLUTANTS}

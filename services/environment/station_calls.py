@@ -38,6 +38,10 @@ def scanned(view: View[T], after: str, prefix: str = "") -> Iterator[tuple[str, 
             yield last, row
 
 
+KEPT_DAYS = 7
+"""So many days back a day is published that was not: as long as readings are taken."""
+
+
 class StationCalls(Service):
     """Stations, their hours and days."""
 
@@ -120,12 +124,15 @@ class StationCalls(Service):
 
     @at("00:20")
     def close_days(self) -> None:
-        """Publishes the air quality of the day that is over."""
-        day, _ = hours.day_and_hour(self.clock.now() - hours.DAY_US)
+        """Publishes the air quality of the day that is over; of days before it, where no process was up at their end."""
+        now = self.clock.now()
+        days = [hours.day_and_hour(now - n * hours.DAY_US)[0] for n in range(1, KEPT_DAYS + 1)]
         for station_id, station in sorted(self.station_list.derived(views.stations).items()):
-            if station.medium == pb.MEDIUM_AIR:
-                close = partial(hours.close, station=station, start=hours.beginning(day))
-                self.days.handle(f"{station_id}.{day}", close, lambda after, _: after)
+            for day in days if station.medium == pb.MEDIUM_AIR else ():
+                key = f"{station_id}.{day}"
+                if day == days[0] or hours.is_unpublished(self.days.load(key)):
+                    close = partial(hours.close, station=station, start=hours.beginning(day))
+                    self.days.handle(key, close, lambda after, _: after, label=day)
 
     def _stations_of(self, readings: Iterable[pb.Reading]) -> dict[str, pb.Station]:
         """The stations of readings, as far as they are known.

@@ -10,8 +10,9 @@ from citybrain.environment.v1 import environment_service_pb2 as pb
 from citybrain.environment.v1 import events_pb2 as ev
 
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, Forbidden, NotFound
-from citybrain.mesh.testing import Running
+from citybrain.mesh.testing import Running, running
 from citybrain.services.environment import hours, telemetry
+from citybrain.services.environment.service import EnvironmentService
 from tests.unit.environment.conftest import AIR, DAY, HOUR, moment, now, reading, send, station, to_the_hour
 
 PM, CO, SO2 = pb.QUANTITY_PM2_5, pb.QUANTITY_CO, pb.QUANTITY_SO2
@@ -280,6 +281,22 @@ def test_a_day_is_published_after_its_end_and_anew_when_readings_come_late(envir
     send(environment, reading(PM, 1000, midnight + 5 * HOUR))
     # 23 hours of 60 and one of 1000: 99.1667.
     assert published(environment, pb.PERIOD_DAY)[1:] == [("Retracted", 0, 1), ("Published", 131, 2)]
+
+
+def test_a_day_whose_end_nobody_saw_is_published_when_a_process_is_up_again() -> None:
+    # Of the runs that were missed while no process was up the newest alone is made up for, two days after this one.
+    name, events, day = "2026-01-03", list[Any](), hours.Day()
+    for number in range(24):
+        start = hours.beginning(name) + number * hours.HOUR_US
+        told = hours.measure(day, station(), start, {"pm2_5": {0: (start, 60.0)}}, over=False)
+        events += told
+        day = reduce(hours.evolve, told, day)
+    with running(EnvironmentService, days={f"a1.{name}": events}) as environment:
+        environment.fire("RegisterStation", pb.RegisterStationRequest(station=station()))
+        environment.rest()
+        for _ in range(2):
+            environment.fire("close_days")
+            assert published(environment, pb.PERIOD_DAY) == [("Published", 82, 1)]
 
 
 # -- water --------------------------------------------------------------------------------------------------------------------
