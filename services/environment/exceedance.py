@@ -242,7 +242,8 @@ def _in_time(spot: Spot, at: int) -> bool:
     # What comes at once is not judged in between: two sensors are two sensors before anybody has said so.
     if spot.verified or _confirmed(spot):
         return at >= spot.first - SECOND_SENSOR_US
-    return any(abs(at - microseconds(one.measured_at)) <= SECOND_SENSOR_US for one in spot.readings.values())
+    near = any(abs(at - microseconds(one.measured_at)) <= SECOND_SENSOR_US for one in spot.readings.values())
+    return near and abs(at - spot.first) < QUIET_US
 
 
 def _metres(spot: Spot, station: pb.Station) -> float:
