@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from citybrain.credit.v1 import credit_service_pb2 as credit
@@ -38,7 +37,6 @@ from citybrain.sagas.engine.definition import (
     Command,
     During,
     Human,
-    Node,
     Parallel,
     Reaction,
     Step,
@@ -73,7 +71,6 @@ LAWS: Mapping[int, str] = {
     environment.MEDIUM_AIR: "Law on the Prevention and Control of Atmospheric Pollution (大气污染防治法), article 99",
     environment.MEDIUM_STACK: "Law on the Prevention and Control of Atmospheric Pollution (大气污染防治法), article 99",
     environment.MEDIUM_WATER: "Law on the Prevention and Control of Water Pollution (水污染防治法), article 83",
-    environment.MEDIUM_SOIL: "Law on the Prevention and Control of Soil Pollution (土壤污染防治法), article 87",
 }
 _MEDIA: Mapping[int, str] = {
     environment.MEDIUM_AIR: "Air pollution 大气污染",
@@ -126,7 +123,7 @@ def _what(s: SagaState) -> str:
 
 
 def _law(s: SagaState) -> str:
-    return LAWS.get(s.input.medium, "Environmental Protection Law (环境保护法), article 59")
+    return LAWS.get(s.input.medium, "Environmental Protection Law (环境保护法), article 60")
 
 
 def _is_serious(s: SagaState) -> bool:
@@ -649,31 +646,38 @@ _WHILE_EXCEEDED = (
 )
 
 
-def _case_in(while_exceeded: tuple[Node, ...]) -> tuple[Node, ...]:
-    return (
-        OPEN_CASE,
-        Parallel(
+_CASE = (
+    OPEN_CASE,
+    Parallel(
+        (
+            _WHILE_EXCEEDED,
             (
-                while_exceeded,
-                (
-                    Parallel(((SEAL_INSPECTION,), (ORDER_MEASURES,))),
-                    HEAR_FIRM,
-                    SEAL_HEARING,
-                    DECIDE,
-                    Choice(
-                        "decided",
-                        ((lambda s: _decided(s) in ("sanction", "warn"), (_ENFORCED,)),),
-                        (Choice("stands_still", ((lambda s: "order_measures" in s.steps, (LIFT_DISMISSED,)),)),),
-                    ),
+                Parallel(((SEAL_INSPECTION,), (ORDER_MEASURES,))),
+                HEAR_FIRM,
+                SEAL_HEARING,
+                DECIDE,
+                Choice(
+                    "decided",
+                    ((lambda s: _decided(s) in ("sanction", "warn"), (_ENFORCED,)),),
+                    (Choice("stands_still", ((lambda s: "order_measures" in s.steps, (LIFT_DISMISSED,)),)),),
                 ),
-            )
-        ),
-        CLOSE_CASE,
-    )
+            ),
+        )
+    ),
+    CLOSE_CASE,
+)
 
-
-def _nodes(case: tuple[Node, ...]) -> tuple[Node, ...]:
-    return (
+POLLUTION_SANCTION = Workflow(
+    name="pollution_sanction",
+    version=1,
+    starts_on=ExceedanceVerified,
+    hears={
+        **dict.fromkeys((ExceedanceVerified, ExceedanceEnded, InspectionReported), _exceedance),
+        ExceedanceRetracted: _verified,
+        **dict.fromkeys((NoticeAcknowledged, NoticeEscalated), _incident),
+        **dict.fromkeys((CorrectionAccepted, AppealFiled, AppealDecided), _of_case),
+    },
+    nodes=(
         TRACE,
         Choice(
             "still_holds",
@@ -685,7 +689,7 @@ def _nodes(case: tuple[Node, ...]) -> tuple[Node, ...]:
                         Choice(
                             "what_was_found",
                             (
-                                (lambda s: _was_found(s) and bool(_source(s)), case),
+                                (lambda s: _was_found(s) and bool(_source(s)), _CASE),
                                 (lambda s: _was_found(s) or not s.answered("inspected"), (CASE_BY_HAND,)),
                             ),
                         ),
@@ -693,21 +697,5 @@ def _nodes(case: tuple[Node, ...]) -> tuple[Node, ...]:
                 ),
             ),
         ),
-    )
-
-
-POLLUTION_SANCTION = Workflow(
-    name="pollution_sanction",
-    version=2,
-    starts_on=ExceedanceVerified,
-    hears={
-        **dict.fromkeys((ExceedanceVerified, ExceedanceEnded, InspectionReported), _exceedance),
-        ExceedanceRetracted: _verified,
-        **dict.fromkeys((NoticeAcknowledged, NoticeEscalated), _incident),
-        **dict.fromkeys((CorrectionAccepted, AppealFiled, AppealDecided), _of_case),
-    },
-    nodes=_nodes(_case_in(_WHILE_EXCEEDED)),
+    ),
 )
-
-# What began before lorries were led around goes on without it.
-POLLUTION_SANCTION_1 = replace(POLLUTION_SANCTION, version=1, nodes=_nodes(_case_in((ADVISE_PUBLIC, OVER, END_ADVICE))))
