@@ -72,13 +72,17 @@ class Refolding:
 
     def take(self, batches: Iterable[tuple[int, pb.ReportReadingsRequest]]) -> list[tuple[int, dict[str, Folded]]]:
         """Takes batches in, each with when it came; gives the windows that were closed since, the oldest first."""
-        now = 0
+        now, until_s = 0, self.until // MICROSECONDS
         for now, batch in batches:
-            for one in readings(batch):
-                start = one.at - one.at % (WINDOW_S * MICROSECONDS)
-                if start < self.until and not _closed(start, now):
+            # None of its readings is older than that: all are of windows that come.
+            if now >= self.until + BEHIND_S * MICROSECONDS:
+                continue
+            for one in batch.readings:
+                second = one.observed_at.seconds
+                start = (second - second % WINDOW_S) * MICROSECONDS
+                if second < until_s and not _closed(start, now):
                     states = self.opened.setdefault(start, {})
-                    states[one.key] = fold(states.get(one.key), one.value)
+                    states[one.device_id] = fold(states.get(one.device_id), (second % WINDOW_S, one.value))
         return self._give(now)
 
     def rest(self) -> list[tuple[int, dict[str, Folded]]]:

@@ -149,3 +149,5 @@ def test_windows_are_folded_anew_as_they_were_closed_then() -> None:
     (first,) = again.take([(121_000_000, batch(12, 9.0)), (121_000_000, batch(70, 5.0)), (290_000_000, batch(305, 1.0))])[:1]
     assert first == (0, {"d": (0b11 << 10, 3.0)})
     assert again.rest() == []
+    later: Any = None
+    assert again.take([(360_000_000, later)]) == [], "what came so late holds nothing from before, and is not read"
