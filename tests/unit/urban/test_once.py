@@ -1,0 +1,69 @@
+"""What is said twice changes nothing, and what is not said is not made up."""
+
+from __future__ import annotations
+
+from citybrain.urban.v1 import components_pb2 as parts
+from citybrain.urban.v1 import events_pb2 as ev
+from citybrain.urban.v1 import field_pb2 as field
+from citybrain.urban.v1.hotline_pb2 import Contact
+
+from citybrain.mesh.events import timestamp
+from citybrain.services.urban import cases, components, dogs
+from tests.unit.urban.conftest import HERE
+
+NOW = timestamp(1_000_000)
+COMPONENT = parts.RegisterComponentRequest(
+    component_id="c1", component_class="other", name="x", position=HERE, district_id="xihu"
+)
+CASE = field.OpenCaseRequest(matter="占道经营", team="north", position=HERE, district_id="xihu")
+OWNER = Contact(name="王建国", phone="+8613800003333")
+DOG = field.RegisterDogRequest(tag_id="HZ-1", district_id="xihu", vaccinated_until=timestamp(2_000_000), owner=OWNER)
+
+
+def known() -> components.State:
+    (made,) = components.register(components.State(), COMPONENT, NOW)
+    return components.evolve(components.State(), made)
+
+
+def test_a_component_that_is_registered_or_seen_as_it_is_known_brings_no_event() -> None:
+    state = known()
+    assert components.register(state, COMPONENT, timestamp(9)) == []
+    renamed = parts.RegisterComponentRequest()
+    renamed.CopyFrom(COMPONENT)
+    renamed.name = "y"
+    (event,) = components.register(state, renamed, NOW)
+    assert isinstance(event, ev.ComponentRegistered)
+    assert not event.first
+    intact = parts.ReportComponentRequest(component_id="c1", state=parts.COMPONENT_STATE_INTACT)
+    assert components.report(state, intact, "wo-1", NOW) == []
+
+
+def test_work_for_something_else_mends_no_component() -> None:
+    lost = parts.ReportComponentRequest(component_id="c1", state=parts.COMPONENT_STATE_LOST)
+    state = known()
+    for event in components.report(state, lost, "wo-1", NOW):
+        state = components.evolve(state, event)
+    assert components.mended(state, "wo-2", "done", NOW) == []
+    assert components.mended(components.State(), "", "done", NOW) == []
+    assert len(components.mended(state, "wo-1", "done", NOW)) == 1
+
+
+def test_a_case_is_opened_once_and_is_about_nobody_who_was_not_named() -> None:
+    (made,) = cases.open_case(cases.State(), "case-1", CASE, "", NOW)
+    assert isinstance(made, ev.CaseOpened)
+    assert not made.HasField("party")
+    state = cases.evolve(cases.State(), made)
+    assert state.case is not None
+    assert not state.case.HasField("party")
+    assert cases.open_case(state, "case-1", CASE, "", NOW) == []
+    assert cases.evolve(cases.State(), ev.CaseDecided(case_id="case-1")) == cases.State()
+
+
+def test_a_dog_that_is_registered_as_it_is_known_brings_no_event_and_an_erased_owner_is_missing() -> None:
+    (made,) = dogs.register(dogs.State(), DOG, "p-1", 0)
+    state = dogs.evolve(dogs.State(), made)
+    assert dogs.register(state, DOG, "p-1", 0) == []
+    made.ClearField("owner")
+    erased = dogs.evolve(dogs.State(), made)
+    assert erased.dog is not None
+    assert not erased.dog.HasField("owner")
