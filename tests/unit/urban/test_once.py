@@ -8,7 +8,7 @@ from citybrain.urban.v1 import field_pb2 as field
 from citybrain.urban.v1.hotline_pb2 import Contact
 
 from citybrain.mesh.events import timestamp
-from citybrain.services.urban import cases, components, dogs
+from citybrain.services.urban import cases, components, dogs, facilities, orders, parking
 from tests.unit.urban.conftest import HERE
 
 NOW = timestamp(1_000_000)
@@ -67,3 +67,34 @@ def test_a_dog_that_is_registered_as_it_is_known_brings_no_event_and_an_erased_o
     erased = dogs.evolve(dogs.State(), made)
     assert erased.dog is not None
     assert not erased.dog.HasField("owner")
+
+
+def test_a_facility_that_is_registered_as_it_is_known_brings_no_event_and_another_name_plans_no_other_check() -> None:
+    asked = field.RegisterFacilityRequest(
+        facility_id="b1", kind="bridge", name="x", position=HERE, district_id="xihu", check_days=30
+    )
+    state = facilities.State()
+    assert facilities.evolve(state, ev.FacilityClosed(facility_id="b1")) == state
+    for event in facilities.register(state, asked, NOW):
+        state = facilities.evolve(state, event)
+    assert facilities.register(state, asked, timestamp(9)) == []
+    good = field.ReportCheckRequest(facility_id="b1", grade="A", findings="well")
+    for event in facilities.check(state, good, "wo-1", NOW):
+        state = facilities.evolve(state, event)
+    again = facilities.check(state, good, "wo-1", NOW)
+    assert [type(one) for one in again] == [ev.FacilityChecked], "checked at the same moment: what is planned stays"
+
+
+def test_a_bill_is_told_to_be_overdue_once_after_ten_days_and_never_when_it_is_paid() -> None:
+    opened = ev.ParkingBillOpened(bill_id="bill-1", payer_id="p-1", opened_at=timestamp(0), fen=500)
+    bill = parking.evolve_bill(parking.Bill(), opened)
+    due = parking.DUE_DAYS * parking.DAY
+    assert parking.remind(bill, due) == [], "the tenth day is in time"
+    (overdue,) = parking.remind(bill, due + 1)
+    assert parking.remind(parking.evolve_bill(bill, overdue), due + 1) == []
+    assert parking.remind(parking.evolve_bill(bill, ev.ParkingBillPaid(bill_id="bill-1")), due + 1) == []
+    assert parking.remind(parking.Bill(), due + 1) == []
+
+
+def test_an_order_of_which_nothing_is_known_stays_unknown() -> None:
+    assert orders.evolve(orders.Order(), ev.WorkOrderDone(order_id="wo-1")) == orders.Order()
