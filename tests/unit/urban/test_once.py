@@ -5,10 +5,11 @@ from __future__ import annotations
 from citybrain.urban.v1 import components_pb2 as parts
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import field_pb2 as field
+from citybrain.urban.v1 import hotline_pb2 as hotline
 from citybrain.urban.v1.hotline_pb2 import Contact
 
 from citybrain.mesh.events import timestamp
-from citybrain.services.urban import cases, components, dogs, facilities, orders, parking
+from citybrain.services.urban import cases, components, dogs, facilities, orders, parking, rivers, tickets
 from tests.unit.urban.conftest import HERE
 
 NOW = timestamp(1_000_000)
@@ -98,3 +99,22 @@ def test_a_bill_is_told_to_be_overdue_once_after_ten_days_and_never_when_it_is_p
 
 def test_an_order_of_which_nothing_is_known_stays_unknown() -> None:
     assert orders.evolve(orders.Order(), ev.WorkOrderDone(order_id="wo-1")) == orders.Order()
+
+
+def test_an_hour_that_is_retracted_is_forgotten() -> None:
+    state = rivers.River()
+    for water_class in (5, 0):
+        for event in rivers.see(state, "r", "xihu", rivers.HOUR, water_class, "wo-1"):
+            state = rivers.evolve(state, event)
+    assert state.hours == {}
+
+
+def test_a_call_joins_its_ticket_once_and_a_ticket_is_routed_to_where_it_is_already_without_an_event() -> None:
+    asked = hotline.TakeCallRequest(channel="phone", text="路灯不亮", district_id="xihu")
+    one = hotline.TicketCall(call_id="call-1", channel="phone", text="路灯不亮", received_at=NOW)
+    state = tickets.TicketState()
+    assert tickets.evolve(state, ev.TicketRated(ticket_id="tic-1", stars=1)) == state
+    for event in tickets.take(state, "tic-1", one, asked, "lamp", ["路灯"], "wo-1"):
+        state = tickets.evolve(state, event)
+    assert tickets.take(state, "tic-1", one, asked, "lamp", ["路灯"], "wo-1") == []
+    assert tickets.reroute(state, hotline.RerouteTicketRequest(ticket_id="tic-1", kind="lamp", reason="x")) == []
