@@ -9,13 +9,15 @@ from typing import NamedTuple
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import hotline_pb2 as pb
 from citybrain.urban.v1.places_pb2 import Position
+from citybrain.urban.v1.urban_service_pb2 import WorkOrder
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.long_streams import done
 from citybrain.mesh.merging import Board, straight_m
 from citybrain.mesh.service import People, Streams, View, new_id, rpc
-from citybrain.services.urban import nearby, orders, staffing, tickets, views
+from citybrain.services.urban import nearby, staffing, tickets, views
 from citybrain.services.urban.classify import classify
 from citybrain.services.urban.hotline_table import KINDS
 from citybrain.services.urban.water_calls import WaterCalls
@@ -77,8 +79,7 @@ class HotlineCalls(WaterCalls):
             lambda state: tickets.take(state, ticket_id, call, request, kind, words, order_id),
             lambda after, _: tickets.existing(after, ticket_id),
         )
-        opened = after.calls == 1 and ticket_id == new_id("tic")
-        if opened:
+        if ticket_id == new_id("tic"):
             self._open_for(after, after.order_id)
         return pb.TakeCallResponse(call_id=call.call_id, ticket=after, merged=ticket_id != new_id("tic"))
 
@@ -92,17 +93,25 @@ class HotlineCalls(WaterCalls):
     def RerouteTicket(self, request: pb.RerouteTicketRequest) -> pb.RerouteTicketResponse:
         """Another department is in charge."""
         tickets.check_kind(request.kind)
-        return self.tickets.handle(
-            request.ticket_id,
-            lambda state: tickets.reroute(state, request),
-            lambda after, _: pb.RerouteTicketResponse(ticket=after.ticket),
+        order_id = new_id("wo")
+        state = self.tickets.handle(
+            request.ticket_id, lambda state: tickets.reroute(state, request, order_id), lambda after, _: after
         )
+        after = tickets.existing(state, request.ticket_id)
+        if after.order_id == order_id:
+            # Who called waits since it was opened, whoever is in charge.
+            before = state.orders[state.orders.index(order_id) - 1]
+            known = self.orders.load(before).order
+            self._open_for(after, order_id, known.opened_at if known is not None else after.opened_at)
+            self._void(before, f"{after.department} is in charge now: {request.reason}")
+        return pb.RerouteTicketResponse(ticket=after)
 
     @rpc
     def AnswerTicket(self, request: pb.AnswerTicketRequest) -> pb.AnswerTicketResponse:
         """The department answers. Its work order is done."""
         now, ticket = self._now(), tickets.existing(self.tickets.load(request.ticket_id), request.ticket_id)
-        order = orders.existing(self.orders.load(ticket.order_id), ticket.order_id)
+        # Whoever took the call may have stopped before it was opened.
+        order = self.orders.load(ticket.order_id).order or self._open_for(ticket, ticket.order_id, ticket.opened_at)
         in_time = microseconds(now) <= microseconds(order.deadline)
         after = self.tickets.handle(
             request.ticket_id,
@@ -137,6 +146,7 @@ class HotlineCalls(WaterCalls):
     @rpc
     def ListTicketsNear(self, request: pb.ListTicketsNearRequest) -> pb.ListTicketsNearResponse:
         """The nearest first, in pages. Reads only cells of the grid that are near."""
+        nearby.check(request.position, "position")
         at, size = request.position, request.page_size or 50
 
         def rows(after: tuple[int | str, ...] | None) -> Iterable[Near]:
@@ -187,11 +197,11 @@ class HotlineCalls(WaterCalls):
             call.caller.CopyFrom(request.caller)
         return call
 
-    def _open_for(self, ticket: pb.Ticket, order_id: str) -> None:
-        """The work order of a ticket, which has its deadline."""
+    def _open_for(self, ticket: pb.Ticket, order_id: str, since: Timestamp | None = None) -> WorkOrder:
+        """The work order of a ticket, which has its deadline. `since`: when somebody began to wait; not given: now."""
         position = ticket.position if ticket.HasField("position") else None
         task = f"answer ticket {ticket.ticket_id} ({ticket.kind}), for {ticket.department}"
-        self._open(order_id, KINDS[ticket.kind].order, ticket.ticket_id, position, ticket.district_id, task)
+        return self._open(order_id, KINDS[ticket.kind].order, ticket.ticket_id, position, ticket.district_id, task, since=since)
 
     def _nearest(self, at: Position, kind: str, now: int) -> str:
         """The open ticket that a call fits, as the read model knows it; empty: none."""

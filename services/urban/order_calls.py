@@ -191,10 +191,10 @@ class OrderCalls(Service):
 
     def _open(
         self, order_id: str, kind: str, subject_id: str, position: Position | None, district_id: str, task: str,
-        asked_by: str = "",
+        asked_by: str = "", since: Timestamp | None = None,
     ) -> pb.WorkOrder:  # fmt: skip
-        """Opens a work order, once."""
-        now = self._now()
+        """Opens a work order, once. `since`: from when on its time counts; not given: now."""
+        now = since or self._now()
         return self.orders.handle(
             order_id,
             lambda state: orders.open_order(
@@ -206,7 +206,8 @@ class OrderCalls(Service):
     def _finish(self, order_id: str, outcome: str) -> None:
         """Ends a work order that is open: the work is done."""
         now = self._now()
-        self.orders.handle(order_id, lambda state: orders.done(state, outcome, now), lambda _after, _: None)
+        # With a label: the same call may have opened it.
+        self.orders.handle(order_id, lambda state: orders.done(state, outcome, now), lambda _after, _: None, label="done")
 
     def _void(self, order_id: str, reason: str) -> None:
         """Ends a work order that is open: what it was for is retracted."""

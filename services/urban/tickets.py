@@ -56,6 +56,9 @@ def evolve(state: TicketState, event: Message) -> TicketState:
         case ev.TicketRerouted():
             after.kind, after.department = event.kind, event.department
             del after.words[:]
+            if event.order_id:
+                after.order_id = event.order_id
+                return replace(state, ticket=after, orders=(*state.orders, event.order_id))
         case ev.TicketAnswered():
             after.state, after.answer, after.stars = pb.TICKET_STATE_ANSWERED, event.answer, 0
             after.answered_at.CopyFrom(event.answered_at)
@@ -109,14 +112,15 @@ def take(
     return [*opened, ev.CallTaken(ticket_id=ticket_id, call=call, district_id=district_id)]
 
 
-def reroute(state: TicketState, request: pb.RerouteTicketRequest) -> list[Message]:
-    """Another department is in charge."""
+def reroute(state: TicketState, request: pb.RerouteTicketRequest, order_id: str) -> list[Message]:
+    """Another department is in charge, and has a work order of its own while there is no answer."""
     ticket = existing(state, request.ticket_id)
     if ticket.kind == request.kind:
         return []
     made = ev.TicketRerouted(
         ticket_id=ticket.ticket_id, kind=request.kind, department=KINDS[request.kind].department, reason=request.reason,
         district_id=ticket.district_id, opened_at=ticket.opened_at,
+        order_id=order_id if ticket.state == pb.TICKET_STATE_OPEN else "",
     )  # fmt: skip
     return [_placed(made, ticket)]
 

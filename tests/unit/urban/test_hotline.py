@@ -14,9 +14,12 @@ from citybrain.urban.v1.places_pb2 import Position
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.merging import Board
-from citybrain.mesh.testing import Running
+from citybrain.mesh.testing import Running, running
 from citybrain.services.urban import nearby, tickets
+from citybrain.services.urban.hotline_table import KINDS
+from citybrain.services.urban.service import UrbanService
 from tests.unit.urban.conftest import told
+from tests.unit.urban.test_orders import got
 
 PHONE, NAME, TEXT = "+8613800002222", "李秀英", "路灯不亮，李家门口"
 METRE = 1 / 111_195
@@ -133,6 +136,37 @@ def test_a_person_routes_a_ticket_elsewhere(urban: Running) -> None:
         urban.fire("RerouteTicket", request)
 
 
+def test_the_department_that_is_in_charge_after_all_has_the_work_order_since_somebody_waits(urban: Running) -> None:
+    one = call(urban, "你好").ticket
+    begun = got(urban, one.order_id).opened_at
+    urban.advance(3600)
+    request = pb.RerouteTicketRequest(ticket_id=one.ticket_id, kind="dog", reason="the caller meant a dog")
+    after = urban.fire("RerouteTicket", request).ticket
+    before, now = got(urban, one.order_id), got(urban, after.order_id)
+    assert (before.state, before.outcome) == (
+        orders.ORDER_STATE_VOID, "urban_management.enforcement is in charge now: the caller meant a dog"
+    )  # fmt: skip
+    assert (now.state, now.kind, now.opened_at) == (orders.ORDER_STATE_WAITING, KINDS["dog"].order, begun)
+    answer(urban, one.ticket_id)
+    assert got(urban, after.order_id).state == orders.ORDER_STATE_DONE
+    # What is answered is only counted elsewhere.
+    request.kind = "noise"
+    assert urban.fire("RerouteTicket", request).ticket.order_id == after.order_id
+
+
+def test_a_ticket_whose_work_order_was_never_opened_is_answered_all_the_same() -> None:
+    opened = ev.TicketOpened(
+        ticket_id="tic-00000000000a", kind="noise", department="urban", district_id="xihu", order_id="wo-00000000000a",
+        opened_at=timestamp(1_700_000_000_000_000),
+    )  # fmt: skip
+    with running(UrbanService, tickets={"tic-00000000000a": [opened]}) as urban:
+        answer(urban, "tic-00000000000a")
+        order = got(urban, "wo-00000000000a")
+        assert (order.state, order.opened_at) == (orders.ORDER_STATE_DONE, opened.opened_at)
+        (answered,) = told(urban, ev.TicketAnswered)
+        assert not answered.in_time
+
+
 def near(urban: Running, **more: Any) -> pb.ListTicketsNearResponse:
     asked = pb.ListTicketsNearRequest(position=Position(latitude=30.25, longitude=120.15), metres=500, **more)
     found: pb.ListTicketsNearResponse = urban.fire("ListTicketsNear", asked)
@@ -166,6 +200,8 @@ def test_a_text_of_100_000_characters_and_a_place_outside_the_city_are_refused_b
     for wrong in (Position(latitude=31.2, longitude=121.5), Position(latitude=30.25, longitude=12.015)):
         with pytest.raises(BadRequest, match=r"position: .* outside of the city"):
             call(urban, position=wrong)
+        with pytest.raises(BadRequest, match=r"position: .* outside of the city"):
+            urban.fire("ListTicketsNear", pb.ListTicketsNearRequest(position=wrong, metres=500))
     with pytest.raises(BadRequest, match="channel"):
         call(urban, channel="pigeon")
     assert told(urban, ev.TicketOpened) == []

@@ -117,4 +117,4 @@ def test_a_call_joins_its_ticket_once_and_a_ticket_is_routed_to_where_it_is_alre
     for event in tickets.take(state, "tic-1", one, asked, "lamp", ["路灯"], "wo-1"):
         state = tickets.evolve(state, event)
     assert tickets.take(state, "tic-1", one, asked, "lamp", ["路灯"], "wo-1") == []
-    assert tickets.reroute(state, hotline.RerouteTicketRequest(ticket_id="tic-1", kind="lamp", reason="x")) == []
+    assert tickets.reroute(state, hotline.RerouteTicketRequest(ticket_id="tic-1", kind="lamp", reason="x"), "wo-2") == []
