@@ -46,14 +46,15 @@ class Anchors:
             # Another process was faster.
             await self._look()
 
-    async def adopt(self, now: int) -> None:
+    async def adopt(self, now: int, is_own: Callable[[str], bool]) -> None:
         """Anchors chains that have grown since their last anchor: those of processes that ended without it, above all.
 
-        `now`: microseconds since 1970. Chains of processes that live may be among them; that does no harm.
+        `now`: microseconds since 1970. `is_own`: whether a chain is this process's, which anchors it itself. Chains of other
+        processes that live may be among them; that does no harm.
         """
         while True:
             try:
-                if found := await self._unanchored(now - _LOOK_BACK_US):
+                if found := await self._unanchored(now - _LOOK_BACK_US, is_own):
                     for first in range(0, len(found), _ENDS):
                         await self.append(found[first : first + _ENDS])
                     _log.info("chains of the audit trail were anchored for others", chains=len(found))
@@ -62,8 +63,8 @@ class Anchors:
                 _log.warning("chains of the audit trail cannot be anchored now", error=str(error))
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _unanchored(self, since: int) -> list[pb.ChainEnd]:
-        """The ends of chains that are not closed and longer than their newest anchor; anchors before `since` are not read."""
+    async def _unanchored(self, since: int, is_own: Callable[[str], bool]) -> list[pb.ChainEnd]:
+        """The ends of others' chains, not closed and longer than their newest anchor; anchors before `since` are not read."""
         newest: dict[str, pb.ChainEnd] = {}
         version = 0
         while True:
@@ -76,7 +77,10 @@ class Anchors:
             version = page[-1].version - 1
         found = []
         for name, end in newest.items():
-            if not end.closed and (last := await self._last(chain.stream_of(name))) and last.version > end.number:
+            if end.closed or is_own(name):
+                continue
+            last = await self._last(chain.stream_of(name))
+            if last is not None and last.version > end.number:
                 found.append(pb.ChainEnd(chain=name, number=last.version, hash=chain.hash_of(last.data)))
         return found
 

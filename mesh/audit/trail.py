@@ -77,7 +77,7 @@ class ChainedTrail(Trail):
         self._some, self._at_once, self._closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._closed = False
         self._writing = asyncio.ensure_future(self._write())
-        self._looking_after = asyncio.ensure_future(self._anchors.adopt(self._now()))
+        self._looking_after = asyncio.ensure_future(self._anchors.adopt(self._now(), lambda name: name == self._chain))
 
     # -- for callers ------------------------------------------------------------------------------------------------------
 

@@ -346,6 +346,19 @@ def test_the_chain_of_a_process_that_crashed_is_anchored_by_the_next_one(tmp_pat
     on_store(tmp_path, test)
 
 
+def test_who_looks_after_the_chains_of_others_leaves_its_own_alone(tmp_path: Path) -> None:
+    async def test(store: Weather) -> None:
+        trail = trail_on(store)
+        await trail._looking_after
+        await trail.keep(WANG)
+        # As if it had looked only now.
+        await trail._anchors.adopt(MORNING, lambda name: name == trail._chain)
+        assert [end.number for end in await anchored(store)] == [0]
+        await trail.close()
+
+    on_store(tmp_path, test)
+
+
 def test_processes_that_anchor_at_once_leave_one_chain_of_anchors(tmp_path: Path) -> None:
     async def test(store: Weather) -> None:
         trails = [trail_on(store) for _ in range(8)]
