@@ -791,7 +791,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "audit-adopted",
         "those of processes that crashed too",
         "mesh/audit/trail.py",
-        "asyncio.ensure_future(self._anchors.adopt(self._now()))",
+        "asyncio.ensure_future(self._anchors.adopt(self._now(), lambda name: name == self._chain))",
         "asyncio.ensure_future(asyncio.sleep(0))",
         f"{TRAIL}::test_the_chain_of_a_process_that_crashed_is_anchored_by_the_next_one",
     ),
