@@ -8,18 +8,19 @@ from dataclasses import replace
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.service import Clock, Follow, Paging, Service, Source, Streams, View, correlate, every, rpc
+from citybrain.mesh.service import Follow, Source, Streams, View, correlate, every, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.street import observe
+from citybrain.services.traffic.street_calls import StreetCalls
 
 # In seconds: a command made now is shown from the second after the one that was observed.
 STEP_S = 1.0
 
 
-class TrafficService(Service):
+class TrafficService(StreetCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
@@ -28,14 +29,11 @@ class TrafficService(Service):
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
     closures = Streams("closure", closures.Closure, closures.evolve, district=closures.district_of)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
-    road_list = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     keepers = View(views.ROAD_EVENTS, views.road_key, views.keeper, row=views.KeeperRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed, row=views.ClosedRow)
     signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
     observed = Observed()
-    paging = Paging()
-    clock = Clock()
     # Observations must be of now: a controller refuses a command that was made for another moment.
     street = Source(ahead_s=5, behind_s=60, measured=True)
 
@@ -101,9 +99,11 @@ class TrafficService(Service):
         self.observed.street = observe(self.observed.street, request)
         if newest:
             self._control(at + STEP_S)
-        self.observed.speeds, told = speeds.fold(self.observed.speeds, at, request.speeds)
+        before = self.observed.speeds
+        self.observed.speeds, told = speeds.fold(before, at, request.speeds)
         if told is not None and told.speeds:
             self.windows.handle("all", lambda state: measured.publish(state, told), lambda _after, _: None)
+        self._take_observed(before, self.observed.speeds)
         return pb.ReportObservationsResponse()
 
     @rpc

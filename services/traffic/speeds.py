@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from citybrain.traffic.v1.events_pb2 import SpeedsMeasured
+from citybrain.traffic.v1.street_pb2 import ObservedSpeed
 from citybrain.traffic.v1.traffic_service_pb2 import EdgeSpeed
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -41,6 +42,17 @@ def fold(speeds: Speeds, at: float, seen: Iterable[EdgeSpeed]) -> tuple[Speeds, 
             total, vehicles = sums.get(edge.edge_id, (0.0, 0))
             sums[edge.edge_id] = (total + edge.speed_mps * edge.vehicles, vehicles + edge.vehicles)
     return Speeds({**minutes, minute: sums}, minute), told
+
+
+def finished(before: Speeds, after: Speeds) -> tuple[int, list[ObservedSpeed]]:
+    """The minute that is over since, by its number, and what was seen in it."""
+    if before.untold is None or before.untold == after.untold:
+        return 0, []
+    sums = before.minutes.get(before.untold, {})
+    return before.untold, [
+        ObservedSpeed(edge_id=edge, speed_mps=total / vehicles, vehicles=vehicles)
+        for edge, (total, vehicles) in sorted(sums.items())
+    ]
 
 
 def _measured(minutes: Mapping[int, Sums], end: int) -> SpeedsMeasured:

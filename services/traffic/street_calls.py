@@ -1,0 +1,226 @@
+"""Methods of detectors and of the state of the streets, and the windows of what is measured."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from citybrain.traffic.v1 import events_pb2 as ev
+from citybrain.traffic.v1 import street_pb2 as pb
+
+from citybrain.mesh.errors import NotFound
+from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.kept import Kept
+from citybrain.mesh.service import (
+    Clock,
+    Paging,
+    Reading,
+    Readings,
+    Service,
+    Streams,
+    View,
+    Window,
+    every,
+    off_loop,
+    rpc,
+    window,
+)
+from citybrain.services.traffic import areas, congestion, detectors, speeds, street_network, street_views, streets, views
+from citybrain.services.traffic.detector_health import WINDOW_S
+from citybrain.services.traffic.detectors import LATE_S, MICROSECONDS
+
+HEARTBEAT = "heartbeat"
+DETECTOR, OBSERVED, LATE = "detector ", "observed ", "late "
+"""What the names of readings in a window begin with."""
+
+
+def readings(batch: pb.StreetReadings) -> Iterator[Reading]:
+    """The readings of a batch. Late ones belong to the window in which they came: they are put into theirs when it ends."""
+    at = microseconds(batch.at)
+    if not batch.readings and not batch.observed:
+        yield Reading(HEARTBEAT, at, None)
+    for one in batch.readings:
+        start, interval = streets.moment(one)
+        if batch.HasField("late_at"):
+            yield Reading(LATE + one.detector_id, microseconds(batch.late_at), (start, interval))
+        else:
+            yield Reading(DETECTOR + one.detector_id, microseconds(one.began_at), (start, interval))
+    for seen in batch.observed:
+        yield Reading(OBSERVED + seen.edge_id, at, (seen.speed_mps * seen.vehicles, seen.vehicles))
+
+
+def fold(state: object, value: object) -> object:
+    """What came of one name in a window: of an interval the last reading counts, of what was observed the sums."""
+    if value is None:
+        return None
+    assert isinstance(value, tuple)
+    first, second = value
+    if isinstance(second, pb.MeasuredInterval):
+        assert state is None or isinstance(state, dict)
+        return {**(state or {}), (first, second.second): second}
+    assert state is None or isinstance(state, tuple)
+    total, seen = state or (0.0, 0)
+    return total + first, seen + second
+
+
+class StreetCalls(Service):
+    """Detectors, and the state of the streets."""
+
+    detectors = Streams("detector", detectors.DetectorState, detectors.evolve, district=detectors.district_of)
+    street_parts = Streams("street", streets.Part, streets.evolve, snapshot_every=50)
+    areas = Streams("area", areas.Area, areas.evolve, snapshot_every=50)
+    road_list = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
+    network_parts = View(views.ROAD_EVENTS, views.road_key, street_views.network, row=Kept)
+    detector_list = View(street_views.DETECTOR_EVENTS, street_views.detector_key, street_views.detector, row=Kept)
+    street_now = View(street_views.STREET_EVENTS, street_views.street_key, street_views.street, row=Kept)
+    area_now = View(street_views.AREA_EVENTS, street_views.area_key, street_views.area, row=Kept)
+    batches = Readings()
+    paging = Paging()
+    clock = Clock()
+
+    @rpc
+    def RegisterDetectors(self, request: pb.RegisterDetectorsRequest) -> pb.RegisterDetectorsResponse:
+        """Makes detectors known, or changed: all of them, or none where one cannot be."""
+        roads, listed = self.network_parts.derived(street_views.roads), self.detector_list.derived(street_views.detectors)
+        lengths = self.road_list.derived(views.lengths)
+        for index, one in enumerate(request.detectors):
+            detectors.check(index, one, lengths)
+        known = street_network.known(roads, listed.values())
+        new = {one.detector_id: one for one in request.detectors if not one.retired and one.detector_id not in known.detectors}
+        counted = Counter(roads[one.edge_id].part_id for one in known.detectors.values())
+        detectors.check_room(Counter(roads[one.edge_id].part_id for one in new.values()), counted)
+        changed = 0
+        for one in request.detectors:
+            district_id = roads[one.edge_id].district_id
+            changed += self.detectors.handle(
+                one.detector_id,
+                partial(detectors.register, detector=one, district_id=district_id),
+                lambda _after, events: len(events),
+            )
+        return pb.RegisterDetectorsResponse(changed=changed)
+
+    @rpc
+    def ReportDetectorReadings(self, request: pb.ReportDetectorReadingsRequest) -> pb.ReportDetectorReadingsResponse:
+        """Takes readings in, but for those that nobody can place."""
+        batches, answer = detectors.sort(request, self.detector_list.derived(street_views.detectors), self.clock.now())
+        for batch in batches:
+            self.batches.put(batch)
+        return answer
+
+    @rpc
+    def GetRoadState(self, request: pb.GetRoadStateRequest) -> pb.GetRoadStateResponse:
+        """How a road was in the newest window."""
+        road = self.network_parts.derived(street_views.roads).get(request.edge_id)
+        if road is None:
+            raise NotFound(f"road {request.edge_id!r} is not in the published network: name one that is", "UNKNOWN_ROAD")
+        row = self.street_now.get(road.part_id)
+        now = row.read(pb.StreetNow) if row is not None else pb.StreetNow()
+        found = next((one for one in now.roads if one.edge_id == request.edge_id), None)
+        if found is None:
+            what = "nothing is measured on it: register a detector (RegisterDetectors), or wait until somebody drives there"
+            raise NotFound(f"the state of road {request.edge_id!r} is not known: {what}", "NOT_MEASURED")
+        return pb.GetRoadStateResponse(
+            road=found, to=now.to, outdated=self._is_outdated(microseconds(now.to)), standard=congestion.STANDARD,
+            **{"from": getattr(now, "from")},
+        )  # fmt: skip
+
+    @rpc
+    def ListCongestedRoads(self, request: pb.ListCongestedRoadsRequest) -> pb.ListCongestedRoadsResponse:
+        """The worst first, in pages."""
+
+        def asked_for(after: tuple[int | str, ...] | None) -> Iterator[tuple[int, pb.RoadState]]:
+            rows = self.street_now.derived(street_views.worst_first)
+            for ended, road in rows[bisect_right(rows, after, key=street_views.place_in_list) if after else 0 :]:
+                if not self._is_outdated(ended) and request.district_id in ("", road.district_id):
+                    yield ended, road
+
+        page, more = self.paging.ordered(request, asked_for, street_views.place_in_list, default=50)
+        return pb.ListCongestedRoadsResponse(roads=[road for _, road in page], next_page_token=more)
+
+    @rpc
+    def GetCongestion(self, request: pb.GetCongestionRequest) -> pb.GetCongestionResponse:
+        """Of a district, or of the city."""
+        row = self.area_now.get(street_views.area_named(request.district_id))
+        if row is None:
+            where = f"district {request.district_id!r}" if request.district_id else "the city"
+            raise NotFound(f"the congestion of {where} is not known: nothing is measured on its roads", "NOT_MEASURED")
+        now = row.read(ev.AreaMeasured)
+        return pb.GetCongestionResponse(
+            area=now.area, to=now.to, outdated=self._is_outdated(microseconds(now.to)), standard=now.standard,
+            **{"from": getattr(now, "from")},
+        )  # fmt: skip
+
+    @every(60)
+    def keep_time(self) -> None:
+        """Has every five minutes judged, also those in which nothing comes: then every detector is silent."""
+        if not all(one.retired for one in self.detector_list.derived(street_views.detectors).values()):
+            self.batches.put(pb.StreetReadings(at=timestamp(self.clock.now())))
+
+    @window(pb.StreetReadings, seconds=WINDOW_S, readings=readings, fold=fold, late_s=LATE_S)
+    def five_minutes(self, window: Window) -> None:
+        """Judges five minutes; before that, those anew of which something came late."""
+        late: dict[int, dict[str, dict[int, pb.MeasuredInterval]]] = {}
+        reported: dict[str, dict[int, pb.MeasuredInterval]] = {}
+        observed: dict[str, tuple[float, int]] = {}
+        for name, state in sorted(window.states.items()):
+            if name.startswith(LATE):
+                for (start, second), one in state.items():
+                    late.setdefault(start, {}).setdefault(name.removeprefix(LATE), {})[second] = one
+            elif name.startswith(DETECTOR):
+                reported[name.removeprefix(DETECTOR)] = {second: one for (_, second), one in state.items()}
+            elif name.startswith(OBSERVED):
+                total, vehicles = state
+                observed[name.removeprefix(OBSERVED)] = total / vehicles, vehicles
+        roads = self.network_parts.derived(street_views.roads)
+        known = street_network.known(roads, self.detector_list.derived(street_views.detectors).values())
+        here = {road.part_id for edge_id, road in roads.items() if edge_id in known.on or edge_id in observed}
+        # Of which something is known still: it must not leave the mean of the city because nothing is measured any more.
+        here |= self.street_now.derived(street_views.parts_known)
+        for start, values in sorted(late.items()):
+            came = {known.part_of(name) for name in values} & here
+            self._measure(known, came, start, values, {}, label="late ")
+            self._measure_areas(here, start, label="late ")
+        self._measure(known, here, window.start, reported, observed)
+        self._measure_areas(here, window.start)
+
+    def _take_observed(self, before: speeds.Speeds, after: speeds.Speeds) -> None:
+        """Puts the speeds of a minute that is over among what is measured."""
+        minute, seen = speeds.finished(before, after)
+        if seen:
+            self.batches.put(pb.StreetReadings(at=timestamp(minute * 60 * MICROSECONDS), observed=seen))
+
+    def _measure(
+        self,
+        known: street_network.Known,
+        parts: Iterable[str],
+        start: int,
+        reported: Mapping[str, streets.Intervals],
+        observed: streets.Observed,
+        label: str = "",
+    ) -> None:
+        for part_id in sorted(parts):
+            mine = {name: each for name, each in reported.items() if known.part_of(name) == part_id}
+            roads = {edge_id for edge_id, road in known.roads.items() if road.part_id == part_id}
+            seen = {edge_id: one for edge_id, one in observed.items() if edge_id in roads}
+            judge = partial(streets.measure, part_id=part_id, known=known, start=start, reported=mine, observed=seen)
+            # Signals are commanded every second: they must not wait for it.
+            self.street_parts.handle(part_id, partial(off_loop, judge), lambda _after, _: None, label=f"{label}{start}")
+
+    def _measure_areas(self, parts: Iterable[str], since: int, label: str = "") -> None:
+        loaded = [self.street_parts.load(part_id) for part_id in sorted(parts)]
+        for start in streets.windows_of(loaded, since):
+            roads = streets.roads_in(loaded, start)
+            for district_id in sorted({road.district_id for road in roads} | {""}):
+                mine = [road for road in roads if district_id in ("", road.district_id)]
+                self.areas.handle(
+                    street_views.area_named(district_id),
+                    partial(areas.measure, district_id=district_id, start=start, roads=mine),
+                    lambda _after, _: None,
+                    label=f"{label}{since} {start}",
+                )
+
+    def _is_outdated(self, ended: int) -> bool:
+        now: int = self.clock.now()
+        return now - ended > street_views.OUTDATED_US

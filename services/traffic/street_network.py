@@ -1,0 +1,54 @@
+"""Roads and the detectors on them, prepared for judging what is measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from citybrain.traffic.v1 import street_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A road as it was published, and its part of the network."""
+
+    part_id: str
+    length_m: float
+    free_speed_mps: float
+    district_id: str
+    next_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Roads and detectors. `on`: road → the detectors in use on it; `beside`: road → the roads before and after it."""
+
+    roads: Mapping[str, Road] = field(default_factory=dict)
+    detectors: Mapping[str, pb.Detector] = field(default_factory=dict)
+    on: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of_part(self, part_id: str) -> list[str]:
+        """The detectors in use in a part, in order."""
+        return [name for name in self.detectors if self.part_of(name) == part_id]
+
+    def part_of(self, detector_id: str) -> str:
+        """The part in which a detector is in use; empty where it is in none."""
+        one = self.detectors.get(detector_id)
+        return self.roads[one.edge_id].part_id if one is not None else ""
+
+
+def known(roads: Mapping[str, Road], detectors: Iterable[pb.Detector]) -> Known:
+    """Roads and detectors, prepared for looking up. A detector on a road that is not published any more is left out."""
+    used = {one.detector_id: one for one in sorted(detectors, key=lambda one: one.detector_id) if not one.retired}
+    used = {name: one for name, one in used.items() if one.edge_id in roads}
+    on: dict[str, list[str]] = {}
+    for name, one in used.items():
+        on.setdefault(one.edge_id, []).append(name)
+    beside: dict[str, set[str]] = {}
+    for edge_id, road in roads.items():
+        for after in road.next_ids:
+            if after in roads:
+                beside.setdefault(edge_id, set()).add(after)
+                beside.setdefault(after, set()).add(edge_id)
+    return Known(roads, used, on, {edge_id: sorted(others - {edge_id}) for edge_id, others in beside.items()})
