@@ -34,6 +34,7 @@ WHOLE = {
     "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one incident",
     "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
     "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
+    "citybrain.traffic.v1.TrafficService.ReportDetectorReadings": "the first 100 refusals are shown",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
     "citybrain.urban.v1.UrbanService.CorrectReadings": "the newest 20 anomalies of a device can be corrected",
     "citybrain.urban.v1.UrbanService.ForecastDrainage": "the fullest 500 nodes of one network",
