@@ -91,6 +91,7 @@ def _state(
     lanes = {lane for name in known.on.get(edge_id, ()) for lane in known.detectors[name].lanes}
     state = pb.RoadState(
         edge_id=edge_id, district_id=road.district_id, length_m=road.length_m, free_speed_mps=road.free_speed_mps,
+        free_speed_days=road.free_speed_days,
         lanes_known=len(lanes), counted=sum(one.vehicles for one in counted), observed=observed[1] if observed else 0,
     )  # fmt: skip
     flowing = road_speed.flow(counted)

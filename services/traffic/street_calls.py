@@ -22,15 +22,28 @@ from citybrain.mesh.service import (
     Streams,
     View,
     Window,
+    at,
     every,
     off_loop,
     rpc,
     window,
 )
-from citybrain.services.traffic import areas, congestion, detectors, speeds, street_network, street_views, streets, views
+from citybrain.services.traffic import (
+    areas,
+    congestion,
+    detectors,
+    free_speeds,
+    speeds,
+    street_network,
+    street_views,
+    streets,
+    views,
+)
 from citybrain.services.traffic.detector_health import WINDOW_S
 from citybrain.services.traffic.detectors import LATE_S, MICROSECONDS
 
+SCANNED = 100
+"""So many hours are read at a time."""
 HEARTBEAT = "heartbeat"
 DETECTOR, OBSERVED, LATE = "detector ", "observed ", "late "
 """What the names of readings in a window begin with."""
@@ -70,11 +83,14 @@ class StreetCalls(Service):
 
     detectors = Streams("detector", detectors.DetectorState, detectors.evolve, district=detectors.district_of)
     street_parts = Streams("street", streets.Part, streets.evolve, snapshot_every=50)
+    free_flow = Streams("free-flow", free_speeds.Learnt, free_speeds.evolve)
     areas = Streams("area", areas.Area, areas.evolve, snapshot_every=50)
     road_list = View(views.ROAD_EVENTS, views.road_key, views.road, row=views.RoadRow)
     network_parts = View(views.ROAD_EVENTS, views.road_key, street_views.network, row=Kept)
     detector_list = View(street_views.DETECTOR_EVENTS, street_views.detector_key, street_views.detector, row=Kept)
     street_now = View(street_views.STREET_EVENTS, street_views.street_key, street_views.street, row=Kept)
+    free_now = View(street_views.FREE_EVENTS, street_views.free_key, street_views.free, row=Kept)
+    hours = View(street_views.STREET_EVENTS, free_speeds.hour_key, free_speeds.hour, row=free_speeds.HourRow)
     area_now = View(street_views.AREA_EVENTS, street_views.area_key, street_views.area, row=Kept)
     batches = Readings()
     paging = Paging()
@@ -158,6 +174,24 @@ class StreetCalls(Service):
         if not all(one.retired for one in self.detector_list.derived(street_views.detectors).values()):
             self.batches.put(pb.StreetReadings(at=timestamp(self.clock.now())))
 
+    @at("03:30")
+    def learn_free_speeds(self) -> None:
+        """Learns the speeds in free flow from the days before."""
+        roads, now = self.network_parts.derived(street_views.roads), self.clock.now()
+        for part_id in sorted({road.part_id for road in roads.values()}):
+            found: free_speeds.Found = {}
+            for rows in self._hours_of(part_id):
+                off_loop(free_speeds.collect, found, rows, now)
+            told = free_speeds.learn(part_id, found, roads, now)
+            self.free_flow.handle(part_id, partial(free_speeds.tell, told=told), lambda _after, _: None)
+
+    def _hours_of(self, part_id: str) -> Iterator[list[free_speeds.HourRow]]:
+        """The hours of a part, some at a time."""
+        last = prefix = free_speeds.prefix(part_id)
+        while rows := [(key, row) for key, row in self.hours.scan(last, SCANNED) if key.startswith(prefix)]:
+            last = rows[-1][0]
+            yield [row for _, row in rows]
+
     @window(pb.StreetReadings, seconds=WINDOW_S, readings=readings, fold=fold, late_s=LATE_S)
     def five_minutes(self, window: Window) -> None:
         """Judges five minutes; before that, those anew of which something came late."""
@@ -173,7 +207,8 @@ class StreetCalls(Service):
             elif name.startswith(OBSERVED):
                 total, vehicles = state
                 observed[name.removeprefix(OBSERVED)] = total / vehicles, vehicles
-        roads = self.network_parts.derived(street_views.roads)
+        published, learnt = self.network_parts.derived(street_views.roads), self.free_now.derived(street_views.free_speeds)
+        roads = free_speeds.applied(published, learnt)
         known = street_network.known(roads, self.detector_list.derived(street_views.detectors).values())
         here = {road.part_id for edge_id, road in roads.items() if edge_id in known.on or edge_id in observed}
         # Of which something is known still: it must not leave the mean of the city because nothing is measured any more.

@@ -17,6 +17,8 @@ class Road:
     free_speed_mps: float
     district_id: str
     next_ids: tuple[str, ...]
+    # From so many days its speed in free flow was learnt; 0: it is the published one.
+    free_speed_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ OUTDATED_US = 900 * MICROSECONDS
 DETECTOR_EVENTS = (ev.DetectorRegistered,)
 STREET_EVENTS = (ev.StreetMeasured,)
 AREA_EVENTS = (ev.AreaMeasured,)
+FREE_EVENTS = (ev.FreeSpeedsLearnt,)
 CONGESTED = (pb.CONGESTION_LEVEL_LIGHT, pb.CONGESTION_LEVEL_MODERATE, pb.CONGESTION_LEVEL_SEVERE)
 
 
@@ -76,6 +77,22 @@ def street(row: Kept | None, event: Heard) -> Kept | None:
 def parts_known(rows: Iterable[Kept]) -> set[str]:
     """The parts with a road of which something is known."""
     return {now.part_id for row in rows if any(map(is_known, (now := row.read(pb.StreetNow)).roads))}
+
+
+def free_key(event: Heard) -> str:
+    """The part of the network."""
+    assert isinstance(event.data, ev.FreeSpeedsLearnt)
+    return event.data.part_id
+
+
+def free(row: Kept | None, event: Heard) -> Kept | None:
+    """The speeds in free flow as they were learnt last."""
+    return Kept.of(event.data)
+
+
+def free_speeds(rows: Iterable[Kept]) -> dict[str, tuple[float, int]]:
+    """Road → speed in free flow in m/s, and the days that it was learnt from."""
+    return {one.edge_id: (one.speed_mps, one.days) for row in rows for one in row.read(ev.FreeSpeedsLearnt).roads}
 
 
 def area_key(event: Heard) -> str:

@@ -17,7 +17,7 @@ from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.storage.state_packing import pack_state, unpack_state
 from citybrain.mesh.testing import Running, running
-from citybrain.services.traffic import areas, congestion, detectors, street_network, street_views, streets
+from citybrain.services.traffic import areas, congestion, detectors, free_flow_speed, street_network, street_views, streets
 from citybrain.services.traffic.service import TrafficService
 from tests.unit.traffic.measuring import START, changes, detector, level
 
@@ -315,3 +315,24 @@ def test_each_method_has_its_scope(traffic: Running, scope: str, method: str, re
     traffic.fire(method, request_, scopes=[scope])
     with pytest.raises(Forbidden):
         traffic.fire(method, request_, scopes=["traffic.priority"])
+
+
+def test_a_speed_in_free_flow_that_was_learnt_is_what_roads_are_compared_with(
+    traffic: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Thirty days of city time are a minute of the test: here one is enough.
+    monkeypatch.setattr(free_flow_speed, "DAYS", 1)
+    five_minutes(traffic, {"a1": 12.0, "c1": 12.0})
+    judged(traffic)
+    assert (state(traffic, "a").road.ratio, state(traffic, "a").road.free_speed_days) == (0.6, 0)
+    register(traffic, *(detector(f"{name}1", name, retired=True) for name in "abc"))
+    traffic.advance(86_400)
+    traffic.rest()
+    told = [event.data for event in traffic.events(ev.FreeSpeedsLearnt)]
+    assert {one.part_id: [(road.edge_id, road.speed_mps) for road in one.roads] for one in told} == {  # type: ignore[attr-defined]
+        "a": [("a", 12.0)], "c": [("c", 12.0)],
+    }  # fmt: skip
+    register(traffic, detector("a1"))
+    five_minutes(traffic, {"a1": 12.0}, 2)
+    judged(traffic)
+    assert (state(traffic, "a").road.ratio, state(traffic, "a").road.free_speed_days) == (1, 1)
