@@ -14,7 +14,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as service_pb
 
 from citybrain.event_store.limits import MAX_EVENT_BYTES
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
-from citybrain.mesh.events import timestamp
+from citybrain.mesh.events import Heard, timestamp
 from citybrain.mesh.storage.state_packing import pack_state, unpack_state
 from citybrain.mesh.testing import Running, running
 from citybrain.services.traffic import areas, congestion, detectors, free_flow_speed, street_network, street_views, streets
@@ -276,14 +276,62 @@ def test_what_a_full_part_reports_fits_into_an_event() -> None:
     assert len(measured.SerializeToString()) < MAX_EVENT_BYTES
 
 
-def test_an_older_window_that_is_judged_anew_is_not_how_it_is_now(traffic: Running) -> None:
-    five_minutes(traffic, {"a1": 5.0, "b1": 19.0, "c1": 19.0}, 3)
+def test_an_older_window_that_is_judged_anew_is_not_how_it_is_now() -> None:
+    def heard(message: Any) -> Heard:
+        stored: Any = None  # Nothing here reads what the store knows of it.
+        return Heard(message, stored)
+
+    def window(kind: Any, minute: int, **more: Any) -> Heard:
+        return heard(kind(**{"from": timestamp(minute * 60 * SECOND)}, **more))
+
+    row = street_views.street(None, window(ev.StreetMeasured, 10, roads=[pb.RoadState(edge_id="a")]))
+    assert street_views.street(row, window(ev.StreetMeasured, 5)) == row
+    assert (
+        street_views.street(row, window(ev.StreetMeasured, 10))
+        != row
+        != street_views.street(row, window(ev.StreetMeasured, 15))
+    )
+    of_area = street_views.area(None, window(ev.AreaMeasured, 10, revision=1))
+    assert street_views.area(of_area, window(ev.AreaMeasured, 5)) == of_area
+    assert street_views.area(of_area, window(ev.AreaMeasured, 10, revision=2)) != of_area
+
+
+def test_a_reading_is_late_five_seconds_before_its_window_is_judged() -> None:
+    known, start = {"a1": detector("a1")}, START // SECOND
+    request = pb.ReportDetectorReadingsRequest(readings=[reading("a1", start, 5, 9.0), reading("a1", start + 299, 5, 9.0)])
+    for now, late in ((354, 0), (355, 2)):
+        batches, answer = detectors.sort(request, known, (start + now) * SECOND)
+        assert (answer.late, [len(batch.readings) for batch in batches]) == (late, [2])
+        assert batches[0].HasField("late_at") is bool(late)
+
+
+def test_a_part_of_which_nothing_is_measured_any_more_stays_in_the_mean_of_the_city(traffic: Running) -> None:
+    register(traffic, detector("c1", "c", retired=True))
+    start = begun(traffic)
+    for second in (10, 70):
+        traffic.advance(start + second - traffic.advance() / SECOND)
+        seen = [service_pb.EdgeSpeed(edge_id="c", speed_mps=2, vehicles=10)]
+        traffic.fire(
+            "ReportObservations", service_pb.ReportObservationsRequest(observed_at=timestamp(traffic.advance()), speeds=seen)
+        )
+    traffic.advance(start + FIVE - traffic.advance() / SECOND)
+    five_minutes(traffic, {"a1": 19.0, "b1": 19.0}, 3)
     judged(traffic)
-    now = begun(traffic)
-    report(traffic, *minutes(now - 3 * FIVE, "a1", 18.0, 0))
+    city = area(traffic).area
+    assert (city.length_m, city.ratio, city.incomplete_roads) == (1500, round((0.95 * 2 + 0.1) / 3, 4), 1)
+
+
+def test_what_comes_late_is_judged_in_its_own_part_of_the_network(traffic: Running) -> None:
+    five_minutes(traffic, {"a1": 5.0, "b1": 19.0, "c1": 19.0})
+    gap = begun(traffic)
+    # On this leap of city time nobody keeps the time: there are five minutes that were never judged.
+    traffic.advance(1200)
+    assert not [one for one in traffic.events(ev.StreetMeasured) if getattr(one.data, "from").seconds == gap + FIVE]
+    report(traffic, *minutes(gap + FIVE, "a1", 5.0))
     five_minutes(traffic, {"a1": 5.0, "b1": 19.0, "c1": 19.0})
     judged(traffic)
-    assert state(traffic, "a").to.seconds == now + FIVE and area(traffic).to.seconds == now + FIVE
+    found = [one.data for one in traffic.events(ev.StreetMeasured) if getattr(one.data, "from").seconds == gap + FIVE]
+    assert [one.part_id for one in found] == ["a"]  # type: ignore[attr-defined]
 
 
 def test_the_city_has_a_name_that_no_district_has() -> None:

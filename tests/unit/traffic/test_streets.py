@@ -7,7 +7,7 @@ from citybrain.traffic.v1 import street_pb2 as pb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citybrain.services.traffic import areas, congestion, streets
+from citybrain.services.traffic import areas, congestion, street_network, streets
 from citybrain.services.traffic.detectors import WINDOW_US
 from tests.unit.traffic.measuring import START, Streets, changes, detector, level, of, said
 
@@ -74,6 +74,20 @@ def test_a_road_on_which_nobody_drives_is_smooth_and_one_on_which_all_stand_is_s
     assert (one.road(1).ratio, one.road(1).speed_mps) == (0, 0)
     one.window(2, {"a1": said(0, None, 0.0), "a2": said(0, None, 0.3)})
     assert one.road(2).incomplete and one.road(2).ratio == 0
+
+
+def test_where_somebody_is_seen_to_drive_not_all_stand() -> None:
+    one = Streets()
+    one.window(0, {"a1": said(0, None, 0.9), "a2": said(0, None, 0.9)}, a=(5.0, 10))
+    assert (one.road(0).ratio, one.road(0).speed_mps) == (0.25, 5)
+
+
+def test_of_a_road_that_is_not_published_any_more_nothing_is_told() -> None:
+    one = Streets()
+    one.window(0, {}, b=(5.0, 50))
+    one.known = street_network.known({"a": one.known.roads["a"]}, one.known.detectors.values())
+    one.window(1, {"a1": said(), "a2": said()})
+    assert [road.edge_id for road in one.part.windows[START + WINDOW_US].roads] == ["a"]
 
 
 # -- detectors that fail ----------------------------------------------------------------------------------------------------
@@ -163,13 +177,28 @@ def test_a_detector_that_is_stuck_or_absurd_or_jumps_is_told_with_what_it_said()
 
 
 def test_a_detector_that_fails_is_no_witness_against_others() -> None:
-    one = Streets(detector("a1"), detector("a2", lanes=[1]), detector("b1", "b"))
+    one = Streets(detector("a2"), detector("b1", "b"))
     for number in range(3):
-        one.window(number, {"a1": said(10 + number), "a2": said(-3), "b1": said(10)})
-    for number in range(3, 9):
-        # `b1` says the same all the time. Only `a2`, which fails, would say otherwise of it.
-        one.window(number, {"a2": said(-3 - number), "b1": said(10)})
-    assert {one.detector_id for one in of(ev.DetectorFailed, one.log)} == {"a1", "a2"}
+        one.window(number, {"a2": said(10 + number), "b1": said(12 + number)})
+    same = {60 * minute: pb.MeasuredInterval(second=60 * minute, vehicles=7, occupancy=0.2, speed_mps=9) for minute in range(5)}
+    for number in range(3, 10):
+        # `a2` is silent in windows 6 and 7, fails, and has not recovered before window 9.
+        one.window(number, {"b1": same} if number in (6, 7) else {"a2": said(10 + number), "b1": same})
+    assert {one.detector_id for one in of(ev.DetectorFailed, one.log)} == {"a2"}
+    one.window(10, {"a2": said(11), "b1": same})
+    assert {one.detector_id for one in of(ev.DetectorFailed, one.log)} == {"a2", "b1"}
+
+
+def test_a_detector_on_the_road_before_is_a_witness() -> None:
+    one = Streets(detector("a1"), detector("b1", "b"))
+    same = {60 * minute: pb.MeasuredInterval(second=60 * minute, vehicles=7, occupancy=0.2, speed_mps=9) for minute in range(5)}
+    for number in range(7):
+        one.window(number, {"a1": said(10 + number), "b1": same})
+    assert {one.detector_id for one in of(ev.DetectorFailed, one.log)} == {"b1"}
+    other = Streets(detector("a1"), detector("b1", "b"))
+    for number in range(7):
+        other.window(number, {"a1": same, "b1": said(10 + number)})
+    assert {one.detector_id for one in of(ev.DetectorFailed, other.log)} == {"a1"}
 
 
 def test_a_detector_that_is_taken_away_is_not_missed() -> None:
@@ -242,6 +271,15 @@ def test_what_is_older_than_all_that_is_kept_is_left_out() -> None:
     assert one.window(1, {"a1": said(3, 1.0)}) != []
 
 
+def test_what_was_told_does_not_pile_up() -> None:
+    one = Streets()
+    for number in range(0, 120, 4):
+        one.both(range(number, number + 2), 5.0)
+        one.both(range(number + 2, number + 4), 19.0)
+    assert len(changes(one.log)) == 60
+    assert len(one.part.levels["a"]) <= streets.KEPT // 2 + 1
+
+
 def test_a_level_that_was_told_long_ago_holds() -> None:
     one = Streets()
     one.both(range(40), 5.0)
@@ -304,6 +342,13 @@ def test_of_an_area_whose_roads_are_mostly_not_measured_nothing_is_said() -> Non
     assert changes(told) == []  # type: ignore[arg-type]
     area, told = run_area(area, 3, 0.9, None, None)
     assert changes(told) == [(3, "UNKNOWN", "SEVERE")]  # type: ignore[arg-type]
+
+
+def test_an_area_leaves_out_what_is_older_than_all_that_is_kept() -> None:
+    area = areas.Area()
+    for number in range(1, streets.KEPT + 1):
+        area, _ = run_area(area, number, 0.2)
+    assert run_area(area, 0, 0.9)[1] == [] and run_area(area, 1, 0.9)[1] != []
 
 
 def test_an_area_takes_back_what_holds_no_more() -> None:
