@@ -40,9 +40,12 @@ def evolve(area: Area, event: Message) -> Area:
     return area
 
 
-def measure(area: Area, district_id: str, start: int, roads: Sequence[pb.RoadState]) -> list[Message]:
-    """Judges a window, from the states of the roads of the area in it. `start`: its beginning in microseconds."""
-    if len(area.windows) == KEPT and start < min(area.windows):
+def measure(area: Area, district_id: str, start: int, roads: Sequence[pb.RoadState], *, anew: bool = False) -> list[Message]:
+    """Judges a window, from the states of the roads of the area in it. `start`: its beginning in microseconds.
+
+    `anew`: only if it was judged before. One of which only some roads are known, late, says nothing of the area.
+    """
+    if start not in area.windows and (anew or (len(area.windows) == KEPT and start < min(area.windows))):
         return []
     before = [window.area for begun, window in sorted(area.windows.items()) if begun < start]
     told, held = area.windows.get(start), standing.before(area.levels, LEVELS, start)

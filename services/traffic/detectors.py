@@ -9,7 +9,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import street_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Refused
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.roads import beyond_the_end
 from citybrain.services.traffic.detector_health import WINDOW_S
@@ -48,6 +48,13 @@ def evolve(state: DetectorState, event: Message) -> DetectorState:
 def district_of(state: DetectorState) -> str:
     """The district of its road."""
     return state.district_id
+
+
+def existing(state: DetectorState, detector_id: str) -> pb.Detector:
+    """The detector, or NotFound."""
+    if state.detector is None:
+        raise NotFound(f"there is no detector {detector_id}: register it first (RegisterDetectors)", "NO_SUCH_DETECTOR")
+    return state.detector
 
 
 def check(index: int, detector: pb.Detector, lengths_m: Mapping[str, float]) -> None:

@@ -27,7 +27,7 @@ def of_window(
     observed = {one.edge_id: (one.speed_mps, one.vehicles) for one in measured.observed if one.vehicles}
     earlier = [{road.edge_id: road for road in window.roads} for window in before[-congestion.TREND :]]
     last = earlier[-1] if earlier else {}
-    here = {edge_id for edge_id in known.on if known.roads[edge_id].part_id == measured.part_id} | set(observed)
+    here = {known.detectors[name].edge_id for name in known.of_part(measured.part_id)} | set(observed)
     here |= {edge_id for edge_id, road in last.items() if is_known(road)}
     found = []
     for edge_id in sorted(edge_id for edge_id in here if edge_id in known.roads):

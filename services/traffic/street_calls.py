@@ -78,6 +78,14 @@ def fold(state: object, value: object) -> object:
     return total + first, seen + second
 
 
+def _known(
+    published: Mapping[str, street_network.Road],
+    learnt: Mapping[str, tuple[float, int]],
+    some: Mapping[str, pb.Detector],
+) -> street_network.Known:
+    return street_network.known(free_speeds.applied(published, learnt), some.values())
+
+
 class StreetCalls(Service):
     """Detectors, and the state of the streets."""
 
@@ -124,6 +132,22 @@ class StreetCalls(Service):
         for batch in batches:
             self.batches.put(batch)
         return answer
+
+    @rpc
+    def GetDetector(self, request: pb.GetDetectorRequest) -> pb.GetDetectorResponse:
+        """A detector, and whether it fails."""
+        detector = detectors.existing(self.detectors.load(request.detector_id), request.detector_id)
+        failed = self.street_now.derived(street_views.failed)
+        found = next((one for one in failed if one.detector_id == request.detector_id), None)
+        return pb.GetDetectorResponse(detector=detector, failed=found)
+
+    @rpc
+    def ListFailedDetectors(self, request: pb.ListFailedDetectorsRequest) -> pb.ListFailedDetectorsResponse:
+        """By detector, in pages."""
+        failed = self.street_now.derived(street_views.failed)
+        asked_for = [one for one in failed if request.district_id in ("", one.district_id)]
+        page, more = self.paging.page(request, asked_for, street_views.place_of_detector, default=50)
+        return pb.ListFailedDetectorsResponse(detectors=page, next_page_token=more)
 
     @rpc
     def GetRoadState(self, request: pb.GetRoadStateRequest) -> pb.GetRoadStateResponse:
@@ -208,15 +232,14 @@ class StreetCalls(Service):
                 total, vehicles = state
                 observed[name.removeprefix(OBSERVED)] = total / vehicles, vehicles
         published, learnt = self.network_parts.derived(street_views.roads), self.free_now.derived(street_views.free_speeds)
-        roads = free_speeds.applied(published, learnt)
-        known = street_network.known(roads, self.detector_list.derived(street_views.detectors).values())
-        here = {road.part_id for edge_id, road in roads.items() if edge_id in known.on or edge_id in observed}
+        known = off_loop(_known, published, learnt, self.detector_list.derived(street_views.detectors))
+        here = {known.roads[edge_id].part_id for edge_id in (*known.on, *observed) if edge_id in known.roads}
         # Of which something is known still: it must not leave the mean of the city because nothing is measured any more.
         here |= self.street_now.derived(street_views.parts_known)
         for start, values in sorted(late.items()):
             came = {known.part_of(name) for name in values} & here
             self._measure(known, came, start, values, {}, label="late ")
-            self._measure_areas(here, start, label="late ")
+            self._measure_areas(here, start, anew=True)
         self._measure(known, here, window.start, reported, observed)
         self._measure_areas(here, window.start)
 
@@ -235,15 +258,22 @@ class StreetCalls(Service):
         observed: streets.Observed,
         label: str = "",
     ) -> None:
+        mine: dict[str, dict[str, streets.Intervals]] = {}
+        for name, intervals in reported.items():
+            mine.setdefault(known.part_of(name), {})[name] = intervals
+        seen: dict[str, dict[str, tuple[float, int]]] = {}
+        for edge_id, one in observed.items():
+            if edge_id in known.roads:
+                seen.setdefault(known.roads[edge_id].part_id, {})[edge_id] = one
         for part_id in sorted(parts):
-            mine = {name: each for name, each in reported.items() if known.part_of(name) == part_id}
-            roads = {edge_id for edge_id, road in known.roads.items() if road.part_id == part_id}
-            seen = {edge_id: one for edge_id, one in observed.items() if edge_id in roads}
-            judge = partial(streets.measure, part_id=part_id, known=known, start=start, reported=mine, observed=seen)
+            judge = partial(
+                streets.measure, part_id=part_id, known=known, start=start, reported=mine.get(part_id, {}),
+                observed=seen.get(part_id, {}),
+            )  # fmt: skip
             # Signals are commanded every second: they must not wait for it.
             self.street_parts.handle(part_id, partial(off_loop, judge), lambda _after, _: None, label=f"{label}{start}")
 
-    def _measure_areas(self, parts: Iterable[str], since: int, label: str = "") -> None:
+    def _measure_areas(self, parts: Iterable[str], since: int, *, anew: bool = False) -> None:
         loaded = [self.street_parts.load(part_id) for part_id in sorted(parts)]
         for start in streets.windows_of(loaded, since):
             roads = streets.roads_in(loaded, start)
@@ -251,9 +281,9 @@ class StreetCalls(Service):
                 mine = [road for road in roads if district_id in ("", road.district_id)]
                 self.areas.handle(
                     street_views.area_named(district_id),
-                    partial(areas.measure, district_id=district_id, start=start, roads=mine),
+                    partial(areas.measure, district_id=district_id, start=start, roads=mine, anew=anew),
                     lambda _after, _: None,
-                    label=f"{label}{since} {start}",
+                    label=f"{'late ' if anew else ''}{since} {start}",
                 )
 
     def _is_outdated(self, ended: int) -> bool:

@@ -23,16 +23,19 @@ class Road:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Roads and detectors. `on`: road → the detectors in use on it; `beside`: road → the roads before and after it."""
+    """Roads and detectors. `on`: road → the detectors in use on it; `beside`: road → the roads before and after it; `in_part`:
+    part of the network → the detectors in use in it.
+    """
 
     roads: Mapping[str, Road] = field(default_factory=dict)
     detectors: Mapping[str, pb.Detector] = field(default_factory=dict)
     on: Mapping[str, Sequence[str]] = field(default_factory=dict)
     beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    in_part: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def of_part(self, part_id: str) -> list[str]:
+    def of_part(self, part_id: str) -> Sequence[str]:
         """The detectors in use in a part, in order."""
-        return [name for name in self.detectors if self.part_of(name) == part_id]
+        return self.in_part.get(part_id, ())
 
     def part_of(self, detector_id: str) -> str:
         """The part in which a detector is in use; empty where it is in none."""
@@ -45,12 +48,15 @@ def known(roads: Mapping[str, Road], detectors: Iterable[pb.Detector]) -> Known:
     used = {one.detector_id: one for one in sorted(detectors, key=lambda one: one.detector_id) if not one.retired}
     used = {name: one for name, one in used.items() if one.edge_id in roads}
     on: dict[str, list[str]] = {}
+    in_part: dict[str, list[str]] = {}
     for name, one in used.items():
         on.setdefault(one.edge_id, []).append(name)
+        in_part.setdefault(roads[one.edge_id].part_id, []).append(name)
     beside: dict[str, set[str]] = {}
     for edge_id, road in roads.items():
         for after in road.next_ids:
             if after in roads:
                 beside.setdefault(edge_id, set()).add(after)
                 beside.setdefault(after, set()).add(edge_id)
-    return Known(roads, used, on, {edge_id: sorted(others - {edge_id}) for edge_id, others in beside.items()})
+    sides = {edge_id: sorted(others - {edge_id}) for edge_id, others in beside.items()}
+    return Known(roads, used, on, sides, in_part)

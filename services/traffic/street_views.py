@@ -71,7 +71,8 @@ def street(row: Kept | None, event: Heard) -> Kept | None:
     assert isinstance(data, ev.StreetMeasured)
     if row is not None and begins(row.read(pb.StreetNow)) > begins(data):
         return row
-    return Kept.of(pb.StreetNow(part_id=data.part_id, to=data.to, roads=data.roads, **{"from": getattr(data, "from")}))
+    window = {"from": getattr(data, "from"), "to": data.to}
+    return Kept.of(pb.StreetNow(part_id=data.part_id, roads=data.roads, failed=data.failed, **window))
 
 
 def parts_known(rows: Iterable[Kept]) -> set[str]:
@@ -119,6 +120,16 @@ def worst_first(rows: Iterable[Kept]) -> list[tuple[int, pb.RoadState]]:
         now = row.read(pb.StreetNow)
         found += [(microseconds(now.to), road) for road in now.roads if road.level in CONGESTED]
     return sorted(found, key=place_in_list)
+
+
+def failed(rows: Iterable[Kept]) -> list[pb.FailedDetector]:
+    """The detectors that fail, in the order of their ids."""
+    return sorted((one for row in rows for one in row.read(pb.StreetNow).failed), key=place_of_detector)
+
+
+def place_of_detector(one: pb.FailedDetector) -> tuple[int | str, ...]:
+    """What detectors that fail are ordered by."""
+    return (one.detector_id,)
 
 
 def place_in_list(one: tuple[int, pb.RoadState]) -> tuple[int | str, ...]:

@@ -106,6 +106,9 @@ def _judge(part: Part, known: Known, start: int, measured: ev.StreetMeasured) ->
     for name, (fails, now, was) in judged.items():
         made = verdicts.verdict(known, name, was=was, fails=fails, now=now, before=before, measured=measured)
         events += _retold(standing.at(part.verdicts, name, start), made)
+        failing = verdicts.failing(known, name, made or standing.before(part.verdicts, name, start))
+        if failing is not None:
+            measured.failed.append(failing)
     for road in road_states.of_window(part.levels, known, before, measured, missing):
         measured.roads.append(road)
         held = standing.before(part.levels, road.edge_id, start)

@@ -50,6 +50,15 @@ def judge(
     return found
 
 
+def failing(known: Known, name: str, held: Verdict | None) -> pb.FailedDetector | None:
+    """A detector that fails by what was told of it last; None: it does not, or is in use no more."""
+    if not isinstance(held, ev.DetectorFailed) or name not in known.detectors:
+        return None
+    told = pb.FailedDetector(detector_id=name, edge_id=held.edge_id, district_id=held.district_id, reason=held.reason)
+    told.since.CopyFrom(getattr(held, "from"))
+    return told
+
+
 def _said(names: Sequence[str], windows: Sequence[ev.StreetMeasured]) -> dict[str, list[list[Interval]]]:
     """What detectors have reported, window by window."""
     by_window = [{one.detector_id: one for one in window.detectors} for window in windows]

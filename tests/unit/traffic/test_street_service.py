@@ -172,6 +172,32 @@ def test_where_nothing_comes_at_all_every_detector_is_told_to_be_silent(traffic:
     assert area(traffic, "xihu").area.incomplete_roads == 2
 
 
+def test_the_detectors_that_fail_are_listed_until_they_have_recovered(traffic: Running) -> None:
+    start = begun(traffic)
+    five_minutes(traffic, {"a1": 5.0, "b1": 9.0, "c1": 19.0}, 2)
+    five_minutes(traffic, {"b1": 9.0}, 3)
+    judged(traffic)
+    found = traffic.fire("ListFailedDetectors", pb.ListFailedDetectorsRequest()).detectors
+    assert [(one.detector_id, one.edge_id, one.district_id, one.reason) for one in found] == [
+        ("a1", "a", "xihu", pb.FAILURE_REASON_SILENT), ("c1", "c", "binjiang", pb.FAILURE_REASON_SILENT),
+    ]  # fmt: skip
+    assert {one.since.seconds for one in found} == {start + 3 * FIVE}
+    mine = traffic.fire("ListFailedDetectors", pb.ListFailedDetectorsRequest(district_id="binjiang")).detectors
+    assert [one.detector_id for one in mine] == ["c1"]
+    first = traffic.fire("ListFailedDetectors", pb.ListFailedDetectorsRequest(page_size=1))
+    second = pb.ListFailedDetectorsRequest(page_size=1, page_token=first.next_page_token)
+    assert [one.detector_id for one in traffic.fire("ListFailedDetectors", second).detectors] == ["c1"]
+    answer = traffic.fire("GetDetector", pb.GetDetectorRequest(detector_id="a1"))
+    assert (answer.detector, answer.failed.reason) == (detector("a1"), pb.FAILURE_REASON_SILENT)
+    assert not traffic.fire("GetDetector", pb.GetDetectorRequest(detector_id="b1")).HasField("failed")
+    register(traffic, detector("c1", "c", retired=True))
+    five_minutes(traffic, {"a1": 5.0, "b1": 9.0}, 2)
+    judged(traffic)
+    assert not traffic.fire("ListFailedDetectors", pb.ListFailedDetectorsRequest()).detectors
+    with pytest.raises(NotFound, match="there is no detector z: register it first"):
+        traffic.fire("GetDetector", pb.GetDetectorRequest(detector_id="z"))
+
+
 def test_late_readings_have_five_minutes_judged_anew_with_the_next_ones(traffic: Running) -> None:
     start = begun(traffic)
     five_minutes(traffic, {"a1": 5.0, "b1": 19.0, "c1": 19.0}, 2)
@@ -332,6 +358,8 @@ def test_what_comes_late_is_judged_in_its_own_part_of_the_network(traffic: Runni
     judged(traffic)
     found = [one.data for one in traffic.events(ev.StreetMeasured) if getattr(one.data, "from").seconds == gap + FIVE]
     assert [one.part_id for one in found] == ["a"]  # type: ignore[attr-defined]
+    # Of the city only the roads of that part are known then: nothing is told of it.
+    assert not [one for one in traffic.events(ev.AreaMeasured) if getattr(one.data, "from").seconds == gap + FIVE]
 
 
 def test_the_city_has_a_name_that_no_district_has() -> None:
