@@ -121,6 +121,20 @@ def test_a_failed_detector_makes_a_road_incomplete_and_never_better() -> None:
         assert (road.speed_mps, road.lanes_counted, road.incomplete_windows) == (19, 1, number - 2)
 
 
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from([3.0, 7.0, 11.0, 18.0]), st.booleans(), st.booleans()), min_size=2, max_size=16))
+def test_whatever_is_missing_an_incomplete_road_is_no_better_than_before(windows: list[tuple[float, bool, bool]]) -> None:
+    one, before = Streets(), None
+    for number, (speed, first, second) in enumerate(windows):
+        both = {"a1": said(10 + number % 3, speed), "a2": said(9 + number % 2, speed)}
+        one.window(number, {name: both[name] for name, came in (("a1", first), ("a2", second)) if came})
+        road = one.road(number)
+        assert (first and second) or road.incomplete
+        if road.incomplete and before is not None and road.HasField("ratio"):
+            assert road.ratio <= before
+        before = road.ratio if road.HasField("ratio") else None
+
+
 def test_what_is_worse_is_told_although_a_detector_fails() -> None:
     one = Streets()
     one.both(range(3), 15.0)
