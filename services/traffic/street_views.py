@@ -26,7 +26,8 @@ CONGESTED = (pb.CONGESTION_LEVEL_LIGHT, pb.CONGESTION_LEVEL_MODERATE, pb.CONGEST
 
 def network(row: Kept | None, event: Heard) -> Kept | None:
     """A part of the network as it was published last."""
-    return Kept.of(event.data)
+    assert isinstance(event.data, ev.RoadsPublished)
+    return Kept.of(ev.RoadsPublished(edges=event.data.edges))
 
 
 def roads(rows: Iterable[Kept]) -> dict[str, Road]:
