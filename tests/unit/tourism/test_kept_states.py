@@ -1,0 +1,18 @@
+"""What a process keeps of a place while it is down: a place goes on from there."""
+
+from __future__ import annotations
+
+from citybrain.mesh.storage.state_packing import pack_state, unpack_state
+from citybrain.services.tourism import counting
+from tests.unit.tourism.conftest import HALL
+from tests.unit.tourism.test_counting import Story, told
+
+
+def test_a_place_that_is_taken_up_again_goes_on_with_its_minutes_and_levels() -> None:
+    story = Story()
+    for minute in range(62):
+        story.count(minute, a=4000 if minute > 59 else 300, b=250, c=250)
+    taken_up = unpack_state(counting.State, pack_state(story.state))
+    assert taken_up == story.state
+    story.state = taken_up
+    assert {("-full", 60, 80, 100), (f"-{HALL}", 60, 1, 4)} <= set(told(story.count(60, a=300)))
