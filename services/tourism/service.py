@@ -1,14 +1,14 @@
-"""Tourism (旅游系统): sites and gathering places, how many people are there, how many may be.
+"""Tourism (旅游系统): sites and gathering places, how many people are there, how many may be; offers of the twelve elements.
 
-Its methods stand in one file a subject: `place_calls.py`.
+Its methods stand in one file a subject: `place_calls.py`, `offer_calls.py`.
 """
 
 from __future__ import annotations
 
-from citybrain.services.tourism.place_calls import PlaceCalls
+from citybrain.services.tourism.offer_calls import OfferCalls
 
 
-class TourismService(PlaceCalls):
+class TourismService(OfferCalls):
     """Everything that tourism answers."""
 
     name = "tourism"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from citybrain.mesh.storage.state_packing import pack_state, unpack_state
-from citybrain.services.tourism import counting
+from citybrain.services.tourism import counting, offers
 from tests.unit.tourism.conftest import HALL
 from tests.unit.tourism.test_counting import Story, told
 
@@ -16,3 +16,7 @@ def test_a_place_that_is_taken_up_again_goes_on_with_its_minutes_and_levels() ->
     assert taken_up == story.state
     story.state = taken_up
     assert {("-full", 60, 80, 100), (f"-{HALL}", 60, 1, 4)} <= set(told(story.count(60, a=300)))
+
+
+def test_an_offer_that_is_taken_up_again_is_the_same() -> None:
+    assert unpack_state(offers.State, pack_state(offers.State())) == offers.State()

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
+from citybrain.tourism.v1 import offers_pb2 as offers
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
 
 from citybrain.mesh.errors import BadRequest, Forbidden
+from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running
 from citybrain.services.tourism import counting
 from citybrain.services.tourism.service import TourismService
@@ -225,6 +227,8 @@ def test_citizens_of_every_district_see_how_comfortable_places_are_and_nothing_e
 SCOPES: dict[str, dict[str, Any]] = {
     "tourism.public": {
         "ListComfort": pb.ListComfortRequest(),
+        "GetOffer": offers.GetOfferRequest(offer_id="o1"),
+        "ListOffers": offers.ListOffersRequest(),
     },
     "tourism.read": {
         "GetPlace": pb.GetPlaceRequest(place_id="p1"),
@@ -233,9 +237,15 @@ SCOPES: dict[str, dict[str, Any]] = {
     },
     "tourism.report": {
         "ReportCounts": pb.ReportCountsRequest(counts=[count("p1", "a", 1, 18 * 10**14)]),
+        "ReportOffer": offers.ReportOfferRequest(
+            offer_id="o1", state=offers.OFFER_STATE_OPEN, observed_at=timestamp(18 * 10**14)
+        ),
     },
     "tourism.manage": {
         "RegisterPlace": pb.RegisterPlaceRequest(place=place("p2")),
+        "RegisterOffer": offers.RegisterOfferRequest(
+            offer=offers.Offer(offer_id="o1", name="x", element=offers.ELEMENT_FOOD, district_id="xihu")
+        ),
     },
 }
 
