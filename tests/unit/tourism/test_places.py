@@ -11,6 +11,7 @@ from citybrain.tourism.v1 import tourism_service_pb2 as pb
 
 from citybrain.mesh.errors import BadRequest, Forbidden
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.service import View
 from citybrain.mesh.testing import Running, running
 from citybrain.services.tourism import counting
 from citybrain.services.tourism.service import TourismService
@@ -50,7 +51,10 @@ def test_a_square_metre_has_ten_people_and_no_more(tourism: Running) -> None:
     assert send(tourism, count("p1", "a", 10_000, now(tourism))).late == 0
 
 
-def test_counts_of_a_place_that_was_registered_just_now_are_taken(tourism: Running) -> None:
+def test_counts_of_a_place_that_was_registered_just_now_are_taken(tourism: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The list is behind: it has p1 as it was, and p2 not yet.
+    rows = {"p1": tourism.row("place_list", "p1")}
+    monkeypatch.setattr(View, "get", lambda _view, key: rows.get(key))
     tourism.fire("RegisterPlace", pb.RegisterPlaceRequest(place=small("p2")))
     assert send(tourism, count("p2", "a", 3, now(tourism))).late == 0
     more = [*place().counters, pb.Counter(counter_id="d", part_id="lawn")]
