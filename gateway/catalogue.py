@@ -21,6 +21,8 @@ _KINDS = {
     _F.TYPE_STRING: "text", _F.TYPE_BYTES: "bytes", _F.TYPE_BOOL: "yes or no",
     _F.TYPE_DOUBLE: "number", _F.TYPE_FLOAT: "number",
 }  # fmt: skip
+_AS_TEXT = (_F.TYPE_INT64, _F.TYPE_UINT64, _F.TYPE_SINT64, _F.TYPE_FIXED64, _F.TYPE_SFIXED64)
+"""Numbers of 64 bits are texts in JSON."""
 # What stands in an example for messages that JSON writes in a form of their own.
 _WRITTEN = {
     "google.protobuf.Timestamp": "2026-01-05T00:00:00Z",
@@ -146,13 +148,16 @@ def _value(field: FieldDescriptor, seen: tuple[str, ...]) -> Any:
         return field.enum_type.values[min(1, len(field.enum_type.values) - 1)].name
     if field.type == _F.TYPE_BOOL:
         return True
+    rules = rules_of(field).repeated.items if field.is_repeated else rules_of(field)
+    kind = rules.WhichOneof("type")
+    # Of values of which one must stand there, the first.
+    if kind and (allowed := getattr(getattr(rules, kind), "in", ())):
+        return str(allowed[0]) if field.type in _AS_TEXT else allowed[0]
     if field.type == _F.TYPE_STRING:
-        rules = rules_of(field)
-        given = (rules.repeated.items if field.is_repeated else rules).string.example
+        given = rules.string.example
         return given[0] if given else f"{field.name.removesuffix('_id').removesuffix('_ids').replace('_', '-')}-1"
     if field.type == _F.TYPE_BYTES:
         return "AQ=="
     if field.type in (_F.TYPE_DOUBLE, _F.TYPE_FLOAT):
         return 1.5
-    # 64-bit numbers are texts in JSON.
-    return "1" if field.type in (_F.TYPE_INT64, _F.TYPE_UINT64, _F.TYPE_SINT64, _F.TYPE_FIXED64, _F.TYPE_SFIXED64) else 1
+    return "1" if field.type in _AS_TEXT else 1
