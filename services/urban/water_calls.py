@@ -72,14 +72,15 @@ class WaterCalls(DeviceCalls):
         one = self._watched(leak.network_id)
         found = leaks.seen(leak, one.layout, request)
         found.order_id = leaks.order_id(request.leak_id, "found")
-        plan = self._plan(one.registered, found.candidates)
+        plan = self._plan(one.registered, found.candidates) if request.water_is_lost else None
         after, told = self.leaks.handle(
             request.leak_id,
             lambda state: leaks.looked_at(state, request, found, plan, now),
             lambda after, events: (leaks.existing(after, request.leak_id), list(events)),
         )
         if told:
-            self._finish(leak.order_id, request.finding)
+            # Not that of the leak as it was read: of a report that is made again, that is the one that shuts it off.
+            self._finish(leaks.order_id(request.leak_id, "suspected"), request.finding)
         return pb.ReportLookedAtResponse(leak=after)
 
     @rpc

@@ -294,6 +294,16 @@ def test_where_one_sensor_alone_shows_a_leak_at_a_dead_end_somebody_looks_and_no
     assert len(told(water, ev.LeakFound)) == 1
 
 
+def test_a_report_that_is_made_again_leaves_the_work_order_that_shuts_it_off_open(water: Running) -> None:
+    leak = suspected(water)
+    request = pb.ReportLookedAtRequest(leak_id=leak.leak_id, water_is_lost=True, finding="somebody was there")
+    for _ in range(2):
+        found = water.fire("ReportLookedAt", request, request_id="look-1").leak
+        water.rest()
+    assert order_of(water, leak).state == orders.ORDER_STATE_DONE
+    assert order_of(water, found).state == orders.ORDER_STATE_WAITING
+
+
 def test_where_somebody_has_looked_nobody_is_sent_again_while_the_sensor_shows_the_same(water: Running) -> None:
     leak = suspected(water)
     assert look(water, leak, lost=False).state == pb.LEAK_STATE_RETRACTED
