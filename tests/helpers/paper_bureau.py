@@ -27,6 +27,16 @@ ROADS = ["e2", "e3"]
 FIRM = credit.SubjectRef(uscc=USCC)
 
 
+def measured(at: int, origin: float | None) -> list[pb.Reading]:
+    """What all stations measure at a second. `origin`: where the wind comes from, in degrees; None: there is no plume."""
+    found = []
+    for name, (east, north) in STATIONS.items():
+        there = 0.0 if origin is None else float(plume.dilution(east + 500, north - 60, 20, 3.0, origin, "B"))
+        values = (round(20 + 400e6 * there, 1), 3.0, float(origin or 0))
+        found += [reading(what, value, at, name) for what, value in zip((SO2, *WIND), values, strict=True)]
+    return found
+
+
 class PaperBureau(PaperCity):
     """Everybody who has a part in S4, on one channel."""
 
@@ -63,12 +73,8 @@ class PaperBureau(PaperCity):
             self._measure(None)
 
     def _measure(self, origin: float | None) -> None:
-        """What stations measure in five minutes. `origin`: where the wind comes from, in degrees; None: no plume."""
-        batch = []
-        for name, (east, north) in STATIONS.items():
-            there = 0.0 if origin is None else float(plume.dilution(east + 500, north - 60, 20, 3.0, origin, "B"))
-            values = (round(20 + 400e6 * there, 1), 3.0, float(origin or 0))
-            batch += [reading(what, value, self.now, name) for what, value in zip((SO2, *WIND), values, strict=True)]
+        """What stations measure in five minutes, as `measured` has it."""
+        batch = measured(self.now, origin)
         self.advance(300)
         self.call(self.environment.ReportReadings, pb.ReportReadingsRequest(readings=batch))
         self.rest()

@@ -18,19 +18,16 @@ from citybrain.mesh.testing.parts import Parts, on_parts
 from citybrain.sagas.service import SagaService
 from citybrain.services.credit.service import CreditService
 from citybrain.services.district_hub.service import DistrictHubService
-from citybrain.services.environment import places, plume
+from citybrain.services.environment import places
 from citybrain.services.environment.service import EnvironmentService
 from citybrain.services.traffic.service import TrafficService
-from tests.unit.environment.conftest import reading, station
-from tests.unit.environment.test_sources import MIDDLE, RING, SO2, USCC, admission
+from tests.helpers.paper_bureau import FIRM, STATIONS, WIND, measured
+from tests.unit.environment.conftest import station
+from tests.unit.environment.test_sources import MIDDLE, SO2, admission
 from tests.unit.sagas.test_joint_city import MORNING, ROADS, SECOND, City
 
 SERVICES = (EnvironmentService, CreditService, DistrictHubService, TrafficService, SagaService)
-WIND = (environment.QUANTITY_WIND_SPEED, environment.QUANTITY_WIND_DIRECTION)
-# A second sensor beside the one in the east: it confirms what that reads.
-STATIONS = {**RING, "near": (850, 20)}
 DAY_S = 86_400
-FIRM = credit.SubjectRef(uscc=USCC)
 
 
 class Bureau(City):
@@ -60,12 +57,8 @@ class Bureau(City):
 
     def pollute(self) -> str:
         """A quarter of an hour of it in a western wind, measured all around; the exceedance."""
-        for step, origin in enumerate((0, 270, 280, 262)):
-            at, batch = self.parts.process.clock.now() // SECOND, []
-            for name, (east, north) in STATIONS.items():
-                there = float(plume.dilution(east + 500, north - 60, 20, 3.0, origin, "B")) if step else 0.0
-                values = (round(20 + 400e6 * there, 1), 3.0, float(origin))
-                batch += [reading(what, value, at, name) for what, value in zip((SO2, *WIND), values, strict=True)]
+        for origin in (None, 270, 280, 262):
+            batch = measured(self.parts.process.clock.now() // SECOND, origin)
             self.bureau("ReportReadings", environment.ReportReadingsRequest(readings=batch))
             self.advance(300)
         self.advance(400)
