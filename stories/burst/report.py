@@ -50,8 +50,10 @@ def sentence(run: Run) -> Text:
         return Text(
             f"{hours} quiet hours, and the city raised {raised} alarms.", f"{hours} 小时一切正常，城市大脑却误报 {raised} 次。"
         )
-    if run.steps_to_find is None or not run.leaks:
+    if run.steps_to_find is None:
         return Text("A pipe burst, and nobody noticed it.", "一条管段爆裂，但未被发现。")
+    if not run.leaks:
+        return Text("A pipe burst. It was suspected, and not confirmed.", "一条管段爆裂，有疑似告警，但未被确认。")
     minutes, isolation = run.steps_to_find * STEP_S // 60, run.leaks[0].isolation
     valves, cut = len(isolation.valves), len(isolation.customer_node_ids)
     return Text(

@@ -118,6 +118,12 @@ def test_what_is_not_right_is_said_in_its_point(spoil: object, wrong: int) -> No
     assert held(one)[wrong] is False
 
 
+def test_a_leak_that_is_only_suspected_is_not_told_as_unnoticed() -> None:
+    one = run()
+    one.leaks.clear()
+    assert report.sentence(one).english == "A pipe burst. It was suspected, and not confirmed."
+
+
 def test_in_quiet_hours_whatever_is_raised_is_wrong() -> None:
     quiet = Run(plan.made(1, quiet_hours=168))
     assert held(quiet) == [True]
