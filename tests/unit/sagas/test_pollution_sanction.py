@@ -325,6 +325,12 @@ def test_lorries_are_led_around_the_roads_of_the_source_until_the_limit_is_not_e
     assert story.requests["let_lorries_in"].closure_id == closure.closure_id
 
 
+def test_a_road_that_stands_twice_is_closed_once() -> None:
+    twice = environment.GetSourceResponse(source=environment.Source(source_id="dye-7", road_ids=["e7", "e7"]))
+    story = Pollution().to_the_case().answers("look_up_roads", twice)
+    assert list(story.requests["divert_lorries"].edge_ids) == ["e7"]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_where_no_road_of_the_source_is_known_no_lorry_is_led_around_and_the_case_goes_on(known: bool) -> None:
     story = Pollution().to_the_case().done("advise_public")
