@@ -64,7 +64,9 @@ def _run(options: argparse.Namespace) -> None:
         if options.rides is None:
             raise ScenarioError("--rides is missing: the rides of a city run, as a file or '-'")
         orders = Orders(_lines(options.rides), options.rides)
-        result = drive_baseline(options.variant, scenario, network, options.seed, end, orders, tell_stdout, options.tracks)
+        result = drive_baseline(
+            options.variant, scenario, network, options.seed, end, orders, tell_stdout, options.tracks, scale=options.scale
+        )
         tell_stdout("result", **result)
         return
     places = read_places(places_file, network) if places_file else derive_places(network, options.seed)
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.calls
         else derive_calls(network, places, options.seed, options.emergencies)
     )
-    if calls[-1].at_s >= span_s:
+    if calls and calls[-1].at_s >= span_s:
         raise ScenarioError(
             f"{scenario.path}: lasts {span_s} s, and the last of {len(calls)} calls would come after {calls[-1].at_s} s: "
             "ask for fewer emergencies"
@@ -85,12 +87,19 @@ def _run(options: argparse.Namespace) -> None:
     with (
         Record(options.record) as record,
         Street(
-            scenario, network, options.seed, siren=True, places=places, calls=calls, tracks=options.tracks is not None
+            scenario,
+            network,
+            options.seed,
+            siren=True,
+            places=places,
+            calls=calls,
+            tracks=options.tracks is not None,
+            scale=options.scale,
         ) as street,
         Gateway(options.gateway, os.environ.get("CITY_TOKEN", ""), options.seed, record) as gateway,
     ):
         rhythm = AtRest(gateway) if options.pace is None else Paced(gateway, options.pace)
-        run = CityRun(gateway, rhythm, street, places, calls, tell_stdout)
+        run = CityRun(gateway, rhythm, street, places, calls, tell_stdout, adaptive=options.adaptive)
         tell_stdout("result", **run.drive(options.seed, end, options.tracks))
 
 
@@ -141,6 +150,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _not_below_0(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
 def _more_than_0(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
@@ -159,7 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         "--pace", type=_more_than_0, help="seconds of city time in a second of this machine, where rest cannot be seen (Kafka)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the traffic, the places and the calls")
-    parser.add_argument("--emergencies", type=_positive, default=2, help="how many, where no calls are given")
+    parser.add_argument("--emergencies", type=_not_below_0, default=2, help="how many, where no calls are given")
+    parser.add_argument("--adaptive", action="store_true", help="every signal follows the traffic before it")
+    parser.add_argument("--scale", type=_more_than_0, default=1.0, help="times as many vehicles as the scenario has")
     parser.add_argument("--places", type=Path, help="hospitals, stations and districts, in YAML")
     parser.add_argument("--calls", type=Path, help="calls, a line of JSON each")
     parser.add_argument("--record", type=Path, help="where to keep what the mesh acknowledged and told")

@@ -30,10 +30,12 @@ def drive_baseline(
     orders: Orders,
     tell: Tell,
     tracks_file: Path | None = None,
+    *,
+    scale: float = 1.0,
 ) -> dict[str, Any]:
     """Drives up to `end`, the first second of the scenario that is not driven. Returns the result."""
     siren, alone = variant != "ordinary", variant == ALONE
-    with Street(scenario, network, seed, siren=siren, alone=alone, tracks=tracks_file is not None) as street:
+    with Street(scenario, network, seed, siren=siren, alone=alone, tracks=tracks_file is not None, scale=scale) as street:
         while (second := street.sumo.next_second) < end:
             for order in orders.due(second):
                 carry_out(order, street.fleet)

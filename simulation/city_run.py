@@ -19,12 +19,14 @@ from citybrain.events.v1.event_pb2 import Event
 from citybrain.health.v1 import events_pb2 as health_events
 from citybrain.health.v1 import health_service_pb2 as health
 from citybrain.roads.v1.roads_pb2 import RoadPlace
+from citybrain.traffic.v1 import area_control_pb2 as area_control
 from citybrain.traffic.v1 import events_pb2 as traffic_events
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.simulation.ambulances import Mission
+from citybrain.simulation.cameras import Cameras
 from citybrain.simulation.gateway_client import Gateway, Refused
-from citybrain.simulation.network import signal_messages
+from citybrain.simulation.network import city_time, signal_messages
 from citybrain.simulation.observing import Detectors, observation
 from citybrain.simulation.output import Tell
 from citybrain.simulation.places import Call, Place, Places
@@ -51,14 +53,24 @@ class CityRun:
     """One run; `drive` once."""
 
     def __init__(
-        self, gateway: Gateway, rhythm: Rhythm, street: Street, places: Places, calls: list[Call], tell: Tell
-    ) -> None:  # fmt: skip
+        self,
+        gateway: Gateway,
+        rhythm: Rhythm,
+        street: Street,
+        places: Places,
+        calls: list[Call],
+        tell: Tell,
+        *,
+        adaptive: bool = False,
+    ) -> None:
+        """`adaptive`: all signals follow the traffic that cameras see before them; then the mesh is needed to the end."""
         self._gateway = gateway
         self._rhythm = rhythm
         self._street = street
         self._places = places
         self._tell = tell
         self._detectors = Detectors(street)
+        self._cameras = Cameras(street) if adaptive else None
         self._calls_due = sorted(calls, key=lambda call: (call.at_s, call.number))
         self._heard: set[str] = set()
         self._trace_of: dict[str, str] = {}
@@ -77,6 +89,8 @@ class CityRun:
         register(self._gateway, street.network, street.plans, self._places)
         self._follow()
         self._settle()
+        if self._cameras is not None:
+            self._adapt(self._cameras)
         driven_until = None
         while (second := street.sumo.next_second) < end:
             happened = street.advance()
@@ -86,13 +100,14 @@ class CityRun:
                 self._replanned.update(happened.replanned)
                 self._register_plans(second)
                 self._observe(second)
+                self._see(second)
                 for mission, stage in happened.stages:
                     self._report_stage(mission, stage, second)
                 self._call(second)
                 self._settle()
                 self._gateway.advance(second + 1)
                 self._settle(over=True)
-                if self._nothing_open and self._rhythm.quiet:
+                if self._cameras is None and self._nothing_open and self._rhythm.quiet:
                     driven_until = second
                     self._tell("emergencies_ended", second=second)
             if driven_until is None or second % PROGRESS_EVERY_S == 0 or second == end - 1:
@@ -140,6 +155,24 @@ class CityRun:
         if request is not None:
             method = f"{TRAFFIC}/ReportObservations"
             self._gateway.call_if_there(method, request, traffic.ReportObservationsResponse, f"observed-{second}")
+
+    def _adapt(self, cameras: Cameras) -> None:
+        request = area_control.ApplyControlStrategyRequest(
+            area_id=self._street.scenario.name, strategy=area_control.CONTROL_STRATEGY_ADAPTIVE,
+            signal_ids=cameras.signal_ids, reason="every signal follows the traffic before it",
+        )  # fmt: skip
+        method = f"{TRAFFIC}/ApplyControlStrategy"
+        self._gateway.call(method, request, area_control.ApplyControlStrategyResponse, "adaptive")
+        self._settle()
+
+    def _see(self, second: int) -> None:
+        if self._cameras is None:
+            return
+        request = area_control.ReportSignalTrafficRequest(
+            observed_at=city_time(second), signals=self._cameras.look(second, self._cameras.signal_ids)
+        )
+        method = f"{TRAFFIC}/ReportSignalTraffic"
+        self._gateway.call_if_there(method, request, area_control.ReportSignalTrafficResponse, f"seen-{second}")
 
     def _report_stage(self, mission: Mission, stage: health.MissionStage, second: int) -> None:
         self._tell(

@@ -6,7 +6,7 @@ Lengths in metres, speeds in metres a second, coordinates in metres of the netwo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
 from itertools import pairwise
@@ -73,6 +73,11 @@ class Network:
     # Per signal: pairs of letters that must never be green together.
     conflicts: Mapping[str, frozenset[tuple[int, int]]]
     signal_points: Mapping[str, Point]
+    # By signal and letter: the lanes on which vehicles wait for it.
+    signal_lanes: Mapping[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
+    # By lane: those that it leads to, and its length.
+    lanes_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lane_length_m: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def ways(self) -> Mapping[tuple[str, str], tuple[str, tuple[int, ...]]]:
@@ -123,6 +128,7 @@ def read_network(net_file: Path) -> Network:
     movements: list[Movement] = []
     conflicts: dict[str, frozenset[tuple[int, int]]] = {}
     points: dict[str, Point] = {}
+    signal_lanes: dict[tuple[str, int], tuple[str, ...]] = {}
     for light in sorted(net.getTrafficLights(), key=lambda t: str(t.getID())):
         signal_id = light.getID()
         connections = _controlled(light)
@@ -131,10 +137,20 @@ def read_network(net_file: Path) -> Network:
             for c in connections
         )
         conflicts[signal_id] = _conflicts(connections)
+        for c in connections:
+            lanes = signal_lanes.get((signal_id, c.getTLLinkIndex()), ())
+            signal_lanes[signal_id, c.getTLLinkIndex()] = tuple(dict.fromkeys((*lanes, c.getFromLane().getID())))
         nodes = [c.getFrom().getToNode().getCoord() for c in connections]
         if nodes:
             points[signal_id] = (sum(n[0] for n in nodes) / len(nodes), sum(n[1] for n in nodes) / len(nodes))
-    return Network(net_file, edges, tuple(movements), conflicts, points)
+    every_lane = [lane for edge in net.getEdges(withInternal=False) for lane in edge.getLanes()]
+    return Network(
+        net_file, edges, tuple(movements), conflicts, points, signal_lanes,
+        lanes_after={
+            lane.getID(): tuple(sorted({c.getToLane().getID() for c in lane.getOutgoing()})) for lane in every_lane
+        },
+        lane_length_m={lane.getID(): float(lane.getLength()) for lane in every_lane},
+    )  # fmt: skip
 
 
 def _edge(edge: Any, drivable: Mapping[str, Any]) -> Edge:
@@ -207,7 +223,10 @@ def signal_messages(network: Network, plans: Mapping[str, Plan]) -> list[traffic
                 signal_id=signal_id,
                 links=[
                     traffic.SignalLink(
-                        index=m.index, from_edge_id=m.from_id, to_edge_id=m.to_id, junction_id=m.junction_id
+                        index=m.index, from_edge_id=m.from_id, to_edge_id=m.to_id, junction_id=m.junction_id,
+                        lane_ids=[
+                            lane for lane in network.signal_lanes[signal_id, m.index] if lane.rpartition("_")[0] == m.from_id
+                        ],
                     )
                     for m in movements
                 ],

@@ -54,13 +54,15 @@ class Street:
         places: Places | None = None,
         calls: Iterable[Call] = (),
         tracks: bool = False,
+        scale: float = 1.0,
     ) -> None:
+        """`scale`: so many times as many vehicles as the scenario has."""
         self.scenario = scenario
         self.network = network
         self._folder = tempfile.TemporaryDirectory(prefix="citybrain-trips-")
         self._trips = Path(self._folder.name) / "trips.xml"
         try:
-            self.sumo = Sumo(scenario.path, seed, self._trips, ("--scale", "0") if alone else ())
+            self.sumo = Sumo(scenario.path, seed, self._trips, ("--scale", "0" if alone else f"{scale:g}"))
         except BaseException:
             self._folder.cleanup()
             raise
@@ -117,21 +119,24 @@ class Street:
 
 
 def other_vehicles(trip_file: Path, without: set[str]) -> dict[str, Any]:
-    """Mean time that other vehicles lost, in seconds each: delay on the way and delay of departure, of those that did not
-    arrive or depart before the end too (leaving them out would make a gridlock look like a gain)."""
-    lost_s = 0.0
+    """Mean time that other vehicles took and lost, in seconds each: delay on the way and delay of departure, of those that
+    did not arrive or depart before the end too (leaving them out would make a gridlock look like a gain)."""
+    lost_s = took_s = 0.0
     count = unfinished = undeparted = 0
     for _, element in ET.iterparse(trip_file):  # noqa: S314  # written by SUMO in this run
         if element.tag == "tripinfo":
             if element.get("id", "") not in without:
                 count += 1
-                lost_s += max(0.0, float(element.get("timeLoss", "0"))) + max(0.0, float(element.get("departDelay", "0")))
+                delay_s = max(0.0, float(element.get("departDelay", "0")))
+                lost_s += max(0.0, float(element.get("timeLoss", "0"))) + delay_s
+                took_s += max(0.0, float(element.get("duration", "0"))) + delay_s
                 unfinished += element.get("arrival", "").startswith("-1")
                 undeparted += element.get("depart", "").startswith("-1")
             element.clear()
     return {
         "vehicles": count,
         "mean_time_loss_s": round(lost_s / count, 3) if count else 0.0,
+        "mean_time_s": round(took_s / count, 3) if count else 0.0,
         "unfinished": unfinished,
         "undeparted": undeparted,
     }

@@ -20,6 +20,8 @@ class Lights:
     signal_id: str
     approaches: Mapping[str, frozenset[int]]
     ways: Mapping[Way, frozenset[int]]
+    # Letters by the lane on which vehicles wait for them.
+    lanes: Mapping[str, frozenset[int]]
     foes: tuple[frozenset[int], ...]
     # Letters that a link of the network uses. Of other letters no conflicts are known.
     linked: frozenset[int]
@@ -42,7 +44,10 @@ def prepare(signal: Signal) -> Lights:
             foes[pair.other_index].add(pair.index)
     approaches: dict[str, set[int]] = {}
     ways: dict[Way, set[int]] = {}
+    lanes: dict[str, set[int]] = {}
     for link in signal.links:
+        for lane in link.lane_ids:
+            lanes.setdefault(lane, set()).add(link.index)
         approaches.setdefault(link.from_edge_id, set()).add(link.index)
         ways.setdefault((link.from_edge_id, link.to_edge_id), set()).add(link.index)
     frozen = tuple(frozenset(f) for f in foes)
@@ -51,6 +56,7 @@ def prepare(signal: Signal) -> Lights:
         signal_id=signal.signal_id,
         approaches={edge: frozenset(letters) for edge, letters in approaches.items()},
         ways={way: frozenset(letters) for way, letters in ways.items()},
+        lanes={lane: frozenset(letters) for lane, letters in lanes.items()},
         foes=frozen,
         linked=frozenset(link.index for link in signal.links),
         plan=plan,

@@ -8,15 +8,19 @@ from typing import Any
 from citybrain.mesh.service import Provider
 from citybrain.services.traffic.speeds import Speeds
 from citybrain.services.traffic.street import Street
+from citybrain.services.traffic.watch import Watch
 
 
 @dataclass(slots=True)
 class Observations:
-    """The street and the speeds as they are known now. `blind_since`: when it was first seen that nobody observes it."""
+    """The street and the speeds as they are known now. `blind_since`: when it was first seen that nobody observes it.
+    `watches`: by signal that follows the traffic.
+    """
 
     street: Street = field(default_factory=Street)
     blind_since: float | None = None
     speeds: Speeds = field(default_factory=Speeds)
+    watches: dict[str, Watch] = field(default_factory=dict)
 
 
 class Observed(Provider):

@@ -5,6 +5,7 @@ Times are city time in seconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -80,8 +81,10 @@ def stood(plan: Plan, when: float) -> tuple[float, ...]:
     return tuple(plan.cycle_s if i in same else s for i, s in enumerate(since))
 
 
-def settle(plan: Plan, when: float, least_s: float = LEAST_LEFT_S) -> Moment:
-    """Where to hand back at a moment: the phase shown then if it is green and has `least_s` left, else the next green one.
+def settle(plan: Plan, when: float, least_s: Mapping[int, float] | None = None) -> Moment:
+    """Where to hand back at a moment: the phase shown then if it is green and has enough left, else the next green one.
+
+    `least_s`: for phases that need more than 5 s.
 
     A green that has not begun is begun early: it ends when the plan says, so the signal is in step from then on.
     """
@@ -89,7 +92,7 @@ def settle(plan: Plan, when: float, least_s: float = LEAST_LEFT_S) -> Moment:
     left, phase, longest = now.left_s, now.phase, Moment(plan.greens[0], 0.0)
     for _ in range(len(plan.states) + 1):
         if phase in plan.greens:
-            if left >= least_s:
+            if left >= (least_s or {}).get(phase, LEAST_LEFT_S):
                 return Moment(phase, left)
             longest = max(longest, Moment(phase, left), key=lambda m: m.left_s)
         phase = (phase + 1) % len(plan.states)

@@ -8,34 +8,26 @@ from dataclasses import replace
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.service import Follow, Source, Streams, View, correlate, every, rpc
+from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
+from citybrain.services.traffic.control_calls import ControlCalls
 from citybrain.services.traffic.network import Network, check_way, signals_on
-from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.street import observe
-from citybrain.services.traffic.street_calls import StreetCalls
-
-# In seconds: a command made now is shown from the second after the one that was observed.
-STEP_S = 1.0
+from citybrain.services.traffic.watch import STEP_S
 
 
-class TrafficService(StreetCalls):
+class TrafficService(ControlCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
     road_parts = Streams("roads", roads.Part, roads.evolve)
-    signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
     closures = Streams("closure", closures.Closure, closures.evolve, district=closures.district_of)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
     keepers = View(views.ROAD_EVENTS, views.road_key, views.keeper, row=views.KeeperRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed, row=views.ClosedRow)
-    signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
-    observed = Observed()
-    # Observations must be of now: a controller refuses a command that was made for another moment.
-    street = Source(ahead_s=5, behind_s=60, measured=True)
 
     @rpc
     def PublishRoads(self, request: pb.PublishRoadsRequest) -> pb.PublishRoadsResponse:

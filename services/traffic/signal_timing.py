@@ -25,6 +25,7 @@ LONGEST_HOLD_S = 60.0
 
 MINIMUM_GREEN, YELLOW, ALL_RED = "minimum green", "yellow", "all red"
 PRIORITY, COMPENSATION, WAITING = "priority", "compensation", "waiting for the plan"
+SERVING = "serving"
 """What an interval is for, in words for people."""
 
 _LONGEST_RETURN_CYCLES = 2.0
@@ -37,6 +38,14 @@ class Shown:
 
     state: str
     since_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """For how long letters that lose green show yellow, and then all red, in seconds."""
+
+    yellow_s: float = YELLOW_S
+    all_red_s: float = ALL_RED_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,15 @@ def give_back(lights: Lights, shown: Shown, now: float, queues: Mapping[str, int
     return _return(_Line.begin(lights, shown, now), shown, queues, "")
 
 
+def serve(lights: Lights, shown: Shown, now: float, stage: str, hold_s: float, clearance: Clearance) -> SignalTiming:
+    """To a stage, held for `hold_s`, and then by the shortest way back into the plan. `shown` must be one that `can_begin`."""
+    line = _Line.begin(lights, shown, now, clearance)
+    line.change(stage)
+    line.show(stage, hold_s, SERVING)
+    phase = _land(line)
+    return SignalTiming(shown.state, tuple(line.intervals), phase.phase, phase.left_s)
+
+
 def along(begins_from: str, intervals: Sequence[SignalInterval], elapsed_s: float) -> Shown | None:
     """What a timing shows after some seconds; None when it has ended. Letters count as new when the timing begins."""
     before, since = begins_from, [0.0] * len(begins_from)
@@ -98,17 +116,20 @@ class _Line:
     # Seconds that a yellow of the plan itself still has to run.
     yellow_left_s: float
     intervals: list[SignalInterval]
+    clearance: Clearance
 
     @classmethod
-    def begin(cls, lights: Lights, shown: Shown, now: float) -> _Line:
+    def begin(cls, lights: Lights, shown: Shown, now: float, clearance: Clearance = Clearance()) -> _Line:
         """From what is shown now."""
         moment = plans.at(lights.plan, now)
         running = "y" in shown.state and lights.plan.states[moment.phase] == shown.state
-        return cls(lights, now, shown.state, list(shown.since_s), moment.left_s if running else 0.0, [])
+        return cls(lights, now, shown.state, list(shown.since_s), moment.left_s if running else 0.0, [], clearance)
 
     def copy(self) -> _Line:
         """A copy that can be continued in another way."""
-        return _Line(self.lights, self.at, self.state, list(self.since), self.yellow_left_s, list(self.intervals))
+        return _Line(
+            self.lights, self.at, self.state, list(self.since), self.yellow_left_s, list(self.intervals), self.clearance
+        )
 
     def show(self, state: str, duration_s: float, purpose: str) -> None:
         """Adds an interval, in whole seconds: controllers know no shorter ones."""
@@ -124,15 +145,15 @@ class _Line:
 
     def change(self, target: str) -> None:
         """Adds what must come before `target` can be shown; nothing where it can be shown at once."""
-        running = [YELLOW_S - s for letter, s in zip(self.state, self.since, strict=True) if letter == "y"]
+        running = [self.clearance.yellow_s - s for letter, s in zip(self.state, self.since, strict=True) if letter == "y"]
         self.show(self.state, max([self.yellow_left_s, *running], default=0.0), YELLOW)
         after = self.state.replace("y", "r")
         lost = losers(self.lights, after, target)
         self.show(after, max((MINIMUM_GREEN_S - self.since[i] for i in lost), default=0.0), MINIMUM_GREEN)
         if lost:
             kept = ["r" if letter not in plans.GREEN else letter for letter in after]
-            self.show("".join("y" if i in lost else letter for i, letter in enumerate(kept)), YELLOW_S, YELLOW)
-            self.show("".join("r" if i in lost else letter for i, letter in enumerate(kept)), ALL_RED_S, ALL_RED)
+            self.show("".join("y" if i in lost else letter for i, letter in enumerate(kept)), self.clearance.yellow_s, YELLOW)
+            self.show("".join("r" if i in lost else letter for i, letter in enumerate(kept)), self.clearance.all_red_s, ALL_RED)
         self.show(self.state.replace("y", "r"), self._clearing_s(target), ALL_RED)
 
     def _clearing_s(self, target: str) -> float:
@@ -141,9 +162,9 @@ class _Line:
         wait = 0.0
         for i, letter in enumerate(self.state):
             if letter in "rs" and (opened - {i} if self.lights.plan_phases_only else opened & self.lights.foes[i]):
-                wait = max(wait, ALL_RED_S - self.since[i])
+                wait = max(wait, self.clearance.all_red_s - self.since[i])
             elif letter == "y" and (opened if self.lights.plan_phases_only else opened & (self.lights.foes[i] | {i})):
-                wait = ALL_RED_S
+                wait = max(wait, self.clearance.all_red_s)
         return wait
 
 
@@ -180,14 +201,28 @@ def _compensating(line: _Line, queues: Mapping[str, int], approach: str) -> tupl
     return (line, phase) if line.at - begun <= _LONGEST_RETURN_CYCLES * lights.plan.cycle_s else None
 
 
+def _walks(line: _Line) -> dict[int, float]:
+    """Phases that open a crossing which is closed now, with their length: who begins to walk then has the whole of it."""
+    plan, linked = line.lights.plan, line.lights.linked
+    return {
+        phase: plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
+        for phase in plan.greens
+        if any(
+            letter in plans.GREEN and line.state[i] not in plans.GREEN
+            for i, letter in enumerate(plan.states[phase])
+            if i not in linked
+        )
+    }
+
+
 def _land(line: _Line) -> plans.Moment:
     """Ends the timing in the phase that the plan's clock shows when it gets there; returns that phase.
 
     How long it takes depends on the phase, and the phase on how long it takes: tried with ever more time until it fits.
     """
-    takes = 0.0
+    takes, walks = 0.0, _walks(line)
     for _ in range(len(line.lights.plan.states) + 2):
-        phase = plans.settle(line.lights.plan, line.at + takes)
+        phase = plans.settle(line.lights.plan, line.at + takes, walks)
         trial = line.copy()
         trial.change(line.lights.plan.states[phase.phase])
         needs = trial.at - line.at

@@ -50,8 +50,11 @@ def handed_back(signal: Signal, command: SignalCommanded, seconds: int) -> list[
     return states[:seconds]
 
 
-def faults(signal: Signal, before: list[str], after: list[str]) -> list[str]:
-    """Every breach of the rules in the seconds `after`, which follow those `before`; empty where all is safe."""
+def faults(signal: Signal, before: list[str], after: list[str], *, least_clear: int = LEAST_CLEAR) -> list[str]:
+    """Every breach of the rules in the seconds `after`, which follow those `before`; empty where all is safe.
+
+    `least_clear`: seconds between the end of a yellow and the green of a foe.
+    """
     found = []
     conflicts = {(c.index, c.other_index) for c in signal.conflicts} | {(c.other_index, c.index) for c in signal.conflicts}
     in_plan = {(i, j) for phase in signal.phases for i, j in conflicts if phase.state[i] == "G" and phase.state[j] == "G"}
@@ -74,7 +77,7 @@ def faults(signal: Signal, before: list[str], after: list[str]) -> list[str]:
                     drove = next((now - s for s in range(now - 1, -1, -1) if whole[s][j] in "Ggy"), None)
                     if whole[now - 1][j] in "Ggy" and state[j] in "Gg":
                         continue  # It goes on beside it: right of way is judged above.
-                    if drove is not None and drove <= LEAST_CLEAR:
+                    if drove is not None and drove <= least_clear:
                         found.append(f"{now}: {i} opens {drove - 1} s after its foe {j} was closed")
     return found
 

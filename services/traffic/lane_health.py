@@ -1,0 +1,88 @@
+"""Finds the lanes before a signal of which what is reported cannot be used: silent, stuck, absurd.
+
+One lane at a time, from report to report. Seconds, vehicles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from citybrain.traffic.v1.area_control_pb2 import (
+    LANE_FAULT_ABSURD,
+    LANE_FAULT_SILENT,
+    LANE_FAULT_STUCK,
+    LANE_FAULT_UNSPECIFIED,
+    LaneFault,
+    LaneTraffic,
+)
+
+SILENT_S = 10.0
+"""A lane that is not reported for longer is not seen."""
+
+MOST_VEHICLES = 60.0
+"""More do not fit into 150 m of a lane: one each 2.5 m."""
+
+STUCK_CYCLES = 2.0
+"""Whoever waits with green for so many cycles of the plan, and does not move, is not there, or stands behind what blocks the
+lane."""
+
+STUCK_GREEN_S = 15.0
+"""In that time the lane must have had green for so many seconds."""
+
+BLIND_VEHICLES = 5.0
+"""So many pass a lane of which never one was seen to come: its camera does not see them."""
+
+TRUSTED_AFTER_S = 60.0
+"""A lane that was not seen counts again when it was reported without fault for as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHealth:
+    """A lane. `fault`: what is wrong with it; `faulty_at`: when that was seen last."""
+
+    fault: LaneFault = LANE_FAULT_UNSPECIFIED
+    faulty_at: float = -math.inf
+    reported_at: float = -math.inf
+    waiting: float = 0.0
+    since: float = -math.inf
+    green_s: float = 0.0
+    passed: float = 0.0
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether what is reported of it counts."""
+        return self.fault == LANE_FAULT_UNSPECIFIED
+
+
+def reported(health: LaneHealth, now: float, lane: LaneTraffic, green: bool, cycle_s: float) -> LaneHealth:
+    """The lane after a report. `green`: whether it has green; `cycle_s`: of the plan."""
+    took_s = min(max(now - health.reported_at, 0.0), SILENT_S) if math.isfinite(health.reported_at) else 0.0
+    numbers = (lane.waiting, lane.passed, *lane.coming)
+    sum_ = lane.waiting + sum(lane.coming)
+    absurd = not all(math.isfinite(n) and n >= 0.0 for n in numbers) or sum_ > MOST_VEHICLES
+    # A lane on which somebody is under way is neither stuck nor blind.
+    moved = absurd or lane.waiting != health.waiting or any(lane.coming) or math.isinf(health.since)
+    since = now if moved else health.since
+    green_s = 0.0 if moved else health.green_s + (took_s if green else 0.0)
+    passed = 0.0 if moved or lane.waiting else health.passed + lane.passed
+    held = lane.waiting > 0 and now - since >= STUCK_CYCLES * cycle_s and green_s >= STUCK_GREEN_S
+    after = replace(health, reported_at=now, waiting=lane.waiting, since=since, green_s=green_s, passed=passed)
+    if absurd:
+        return replace(after, fault=LANE_FAULT_ABSURD, faulty_at=now)
+    if held or passed >= BLIND_VEHICLES:
+        return replace(after, fault=LANE_FAULT_STUCK, faulty_at=now)
+    return _trusted(after, now)
+
+
+def silent(health: LaneHealth, now: float) -> LaneHealth:
+    """The lane when a report of its signal does not name it."""
+    if now - health.reported_at <= SILENT_S:
+        return health
+    return replace(health, fault=LANE_FAULT_SILENT, faulty_at=now)
+
+
+def _trusted(health: LaneHealth, now: float) -> LaneHealth:
+    if not health.is_seen and now - health.faulty_at >= TRUSTED_AFTER_S:
+        return replace(health, fault=LANE_FAULT_UNSPECIFIED)
+    return health

@@ -1,0 +1,153 @@
+"""One signal of an adaptive area, watched from report to report: what is seen before it, what was decided, and when it is
+given back.
+
+It is kept in memory only: after a restart a few seconds of reports bring it back, and until then the signal runs its plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from citybrain.traffic.v1 import area_control_pb2 as pb
+from citybrain.traffic.v1.events_pb2 import SignalCommanded, SignalGivenBack
+
+from citybrain.mesh.events import timestamp
+from citybrain.services.traffic import area_control, lane_health, plan
+from citybrain.services.traffic.area_control import Choice
+from citybrain.services.traffic.conflicts import Lights
+from citybrain.services.traffic.discharge import NOTHING, Seen
+from citybrain.services.traffic.domain import SignalState
+from citybrain.services.traffic.junction_model import WINDOW_S, JunctionModel, Waiting
+from citybrain.services.traffic.lane_health import LaneHealth
+from citybrain.services.traffic.signal_timing import Shown
+from citybrain.services.traffic.stages import ZONES, Staged
+
+WORSE_BY = 1.1
+"""A signal is given back when vehicles waited more than a tenth longer than they would have by the plan, over ten minutes."""
+
+WORSE_S = 120.0
+"""And that in vehicle seconds: a few seconds at an empty junction are nothing."""
+
+BACK_FOR_S = 900.0
+"""For so many seconds the plan runs then."""
+
+UNSEEN_FOR_S = 60.0
+"""So long it runs when most lanes are not seen; then it is looked at again."""
+
+STEP_S = 1.0
+"""What is decided by a report is shown from the second after it."""
+
+_MOST = 0.5
+
+
+@dataclass(slots=True)
+class Watch:
+    """One signal. `look` with each report."""
+
+    staged: Staged
+    area_id: str
+    model: JunctionModel
+    green_at: list[float] = field(default_factory=list)
+    health: dict[str, LaneHealth] = field(default_factory=dict)
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    choice: Choice | None = None
+    back: SignalGivenBack | None = None
+    back_until: float = -math.inf
+    reported_at: float = -math.inf
+
+    @classmethod
+    def of(cls, staged: Staged, area_id: str) -> Watch:
+        """Begins to watch a signal."""
+        return cls(staged, area_id, JunctionModel(staged))
+
+    def look(
+        self, at: float, state: SignalState, seen: pb.SignalTraffic
+    ) -> tuple[SignalCommanded | None, SignalGivenBack | None]:
+        """Takes a report in. Returns a command, and what is to be told; each None where there is none.
+
+        `at` is when it was seen, in seconds since the epoch. A command made by it can be shown a second later.
+        """
+        self.reported_at = at
+        now, lights = at + STEP_S, self.staged.lights
+        shown = Shown(seen.state, tuple(seen.since_s))
+        if len(seen.state) != len(lights.foes) or len(shown.since_s) != len(seen.state):
+            return None, None
+        self._take(now, shown, seen)
+        lanes, passed = self._lanes(seen)
+        self.model.look(now, seen.state, lanes, passed)
+        told = self._give_back(now, lanes)
+        if now < self.back_until:
+            # What it was commanded ends by itself, and then its plan runs.
+            return None, told
+        presumed = {name: self.model.presumed(name) for name in lights.lanes if name not in lanes}
+        choice = area_control.choose(now, self.staged, state, shown, {**presumed, **lanes}, self.green_at)
+        self.choice = choice or self.choice
+        return (choice.command if choice is not None else None), told
+
+    def prepared_from(self, lights: Lights) -> bool:
+        """Whether the signal is still as it was when the watch began."""
+        return self.staged.lights is lights or self.staged.lights == lights
+
+    def unseen(self) -> list[pb.UnseenLane]:
+        """The lanes that are not seen."""
+        return [pb.UnseenLane(lane_id=name, fault=one.fault) for name, one in sorted(self.health.items()) if not one.is_seen]
+
+    def _take(self, now: float, shown: Shown, seen: pb.SignalTraffic) -> None:
+        lights = self.staged.lights
+        if not self.green_at:
+            # Of what was before the first report no more is known than for how long each letter has stood.
+            self.green_at = [now - (0.0 if c in plan.GREEN else s) for c, s in zip(shown.state, shown.since_s, strict=True)]
+            self.health = {name: LaneHealth(reported_at=now) for name in lights.lanes}
+        for i, letter in enumerate(shown.state):
+            if letter in plan.GREEN:
+                self.green_at[i] = now
+        came = {lane.lane_id: lane for lane in seen.lanes}
+        for name, letters in lights.lanes.items():
+            lane = came.get(name)
+            if lane is None:
+                self.health[name] = lane_health.silent(self.health[name], now)
+            else:
+                green = any(shown.state[i] in plan.GREEN for i in letters)
+                self.health[name] = lane_health.reported(self.health[name], now, lane, green, lights.plan.cycle_s)
+
+    def _lanes(self, seen: pb.SignalTraffic) -> tuple[Mapping[str, Seen], Mapping[str, float]]:
+        """What is seen, and who passed, of the lanes that are seen. A lane that is not reported once is as it was."""
+        came = {lane.lane_id: lane for lane in seen.lanes}
+        lanes, passed = {}, {}
+        for name, health in self.health.items():
+            if not health.is_seen:
+                continue
+            lane = came.get(name)
+            lanes[name] = self.seen.get(name, NOTHING) if lane is None else Seen(lane.waiting, tuple(lane.coming[:ZONES]))
+            passed[name] = 0.0 if lane is None else lane.passed
+        self.seen = lanes
+        return lanes, passed
+
+    def _give_back(self, now: float, lanes: Mapping[str, Seen]) -> SignalGivenBack | None:
+        """Gives the signal back where it does harm, or where too little is seen. Told once for each time."""
+        if now < self.back_until:
+            return None
+        waiting = self.model.waiting()
+        if len(lanes) <= _MOST * len(self.staged.lights.lanes):
+            why, lasts_s = pb.BACK_TO_PLAN_UNSEEN, UNSEEN_FOR_S
+        elif waiting.window_s >= WINDOW_S and _is_worse(waiting):
+            why, lasts_s = pb.BACK_TO_PLAN_WORSE, BACK_FOR_S
+        else:
+            self.back = None
+            return None
+        again = self.back is not None and self.back.why == why == pb.BACK_TO_PLAN_UNSEEN
+        self.back_until = now + lasts_s
+        self.back = SignalGivenBack(
+            signal_id=self.staged.lights.signal_id, area_id=self.area_id, why=why,
+            until=timestamp(round(self.back_until * 1e6)), foretold_s=round(waiting.shown_s, 1),
+            foretold_plan_s=round(waiting.plan_s, 1), window_s=round(waiting.window_s), unseen_lanes=self.unseen(),
+        )  # fmt: skip
+        self.model.forget()
+        return None if again else self.back
+
+
+def _is_worse(waiting: Waiting) -> bool:
+    """Both by the model and by what is seen: either alone may err."""
+    return waiting.shown_s > WORSE_BY * waiting.plan_s + WORSE_S and waiting.seen_s > waiting.plan_s

@@ -1,0 +1,122 @@
+"""The cameras before signals: what is waiting, coming and passing on each lane, up to 150 m from its stop line.
+
+Where a lane is shorter, its camera sees the lanes that lead to it too, but for those behind another signal. It cannot know
+where a vehicle there will turn: such a vehicle counts in equal shares on all lanes that it may choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from citybrain.traffic.v1 import area_control_pb2 as control
+
+from citybrain.simulation.network import Network
+from citybrain.simulation.street import Street
+
+VIEW_M = 150.0
+ZONE_M = 25.0
+WAITING_MPS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A lane in view: how far its end is from the stop line, in metres, and which share of its vehicles counts."""
+
+    lane_id: str
+    ahead_m: float
+    share: float
+
+
+def views(network: Network) -> dict[str, tuple[Stretch, ...]]:
+    """What the camera of each lane before a signal sees, the lane itself first."""
+    watched = {lane for lanes in network.signal_lanes.values() for lane in lanes}
+    before: dict[str, list[str]] = {}
+    for lane, following in sorted(network.lanes_after.items()):
+        for one in following:
+            before.setdefault(one, []).append(lane)
+    found = {}
+    for lane in sorted(watched):
+        stretches, known = [Stretch(lane, 0.0, 1.0)], {lane}
+        for stretch in stretches:
+            end_m = stretch.ahead_m + network.lane_length_m[stretch.lane_id]
+            if end_m >= VIEW_M:
+                continue
+            for one in before.get(stretch.lane_id, ()):
+                if one not in watched and one not in known:
+                    known.add(one)
+                    stretches.append(Stretch(one, end_m, stretch.share / len(network.lanes_after[one])))
+        found[lane] = tuple(stretches)
+    return found
+
+
+@dataclass(slots=True)
+class Cameras:
+    """All cameras of a city. `look` once a second, after the step."""
+
+    street: Street
+    _views: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
+    _lanes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    _stood: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        network = self.street.network
+        self._views = views(network)
+        of_signal: dict[str, dict[str, None]] = {}
+        for (signal_id, _), lanes in network.signal_lanes.items():
+            of_signal.setdefault(signal_id, {}).update(dict.fromkeys(lanes))
+        self._lanes = {signal_id: tuple(lanes) for signal_id, lanes in sorted(of_signal.items())}
+
+    @property
+    def signal_ids(self) -> list[str]:
+        """The signals that have cameras: all whose plan is known."""
+        return [signal_id for signal_id in self._lanes if signal_id in self.street.plans]
+
+    def look(self, second: int, signal_ids: Iterable[str]) -> list[control.SignalTraffic]:
+        """What is seen before some signals in a second."""
+        seen: dict[str, list[tuple[float, float]]] = {}
+        controllers = self.street.controllers
+        return [
+            control.SignalTraffic(
+                signal_id=signal_id, state=controllers.shown[signal_id], since_s=controllers.since_s(signal_id, second),
+                lanes=[self._lane(lane, seen) for lane in self._lanes.get(signal_id, ())],
+            )
+            for signal_id in signal_ids
+        ]  # fmt: skip
+
+    def _lane(self, lane: str, seen: dict[str, list[tuple[float, float]]]) -> control.LaneTraffic:
+        waiting, coming = 0.0, [0.0] * round(VIEW_M / ZONE_M)
+        for stretch in self._views[lane]:
+            for to_end_m, speed in self._on(stretch.lane_id, seen):
+                metres = stretch.ahead_m + to_end_m
+                if metres >= VIEW_M:
+                    continue
+                if speed < WAITING_MPS:
+                    waiting += stretch.share
+                else:
+                    coming[int(metres / ZONE_M)] += stretch.share
+        while coming and not coming[-1]:
+            coming.pop()
+        return control.LaneTraffic(
+            lane_id=lane, waiting=round(waiting, 3), coming=[round(n, 3) for n in coming], passed=self._passed(lane)
+        )
+
+    def _on(self, lane: str, seen: dict[str, list[tuple[float, float]]]) -> list[tuple[float, float]]:
+        """Vehicles on a lane: metres to its end, and speed."""
+        if lane not in seen:
+            sumo, length_m = self.street.sumo, self.street.network.lane_length_m[lane]
+            seen[lane] = [
+                (max(0.0, length_m - sumo.vehicles.getLanePosition(v)), sumo.vehicles.getSpeed(v))
+                for v in sumo.lanes.getLastStepVehicleIDs(lane)
+            ]
+        return seen[lane]
+
+    def _passed(self, lane: str) -> int:
+        """Vehicles that left the lane over its end. One that changed to the lane beside it did not."""
+        sumo = self.street.sumo
+        now = frozenset(sumo.lanes.getLastStepVehicleIDs(lane))
+        gone = self._stood.get(lane, frozenset()) - now
+        self._stood[lane] = now
+        road = lane.rpartition("_")[0]
+        there = sumo.vehicles.getIDList() if gone else ()
+        return sum(v not in there or sumo.vehicles.getRoadID(v) != road for v in gone)
