@@ -33,6 +33,8 @@ WHOLE = {
     "citybrain.safety.v1.SafetyService.PlanCordon": "at most 50 roads",
     "citybrain.safety.v1.SafetyService.ReleaseUnits": "the units of one incident",
     "citybrain.sagas.v1.SagaService.TerminateSaga": "the steps of one workflow",
+    "citybrain.traffic.v1.TrafficService.ApplyControlStrategy": "at most 1,000 signals of one area",
+    "citybrain.traffic.v1.TrafficService.GetSignalControl": "the stages and lanes of one signal",
     "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
     "citybrain.traffic.v1.TrafficService.ReportDetectorReadings": "the first 100 refusals are shown",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",
