@@ -12,20 +12,19 @@ from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.control_calls import ControlCalls
+from citybrain.services.traffic.incident_calls import IncidentCalls
 from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.street import observe
 from citybrain.services.traffic.watch import STEP_S
 
 
-class TrafficService(ControlCalls):
+class TrafficService(ControlCalls, IncidentCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
     road_parts = Streams("roads", roads.Part, roads.evolve)
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
-    closures = Streams("closure", closures.Closure, closures.evolve, district=closures.district_of)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
-    keepers = View(views.ROAD_EVENTS, views.road_key, views.keeper, row=views.KeeperRow)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed, row=views.ClosedRow)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
 

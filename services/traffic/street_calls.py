@@ -33,6 +33,7 @@ from citybrain.services.traffic import (
     congestion,
     detectors,
     free_speeds,
+    incident_views,
     speeds,
     street_network,
     street_views,
@@ -82,8 +83,9 @@ def _known(
     published: Mapping[str, street_network.Road],
     learnt: Mapping[str, tuple[float, int]],
     some: Mapping[str, pb.Detector],
+    cycles: Mapping[str, float],
 ) -> street_network.Known:
-    return street_network.known(free_speeds.applied(published, learnt), some.values())
+    return street_network.known(free_speeds.applied(published, learnt), some.values(), cycles)
 
 
 class StreetCalls(Service):
@@ -100,6 +102,9 @@ class StreetCalls(Service):
     free_now = View(street_views.FREE_EVENTS, street_views.free_key, street_views.free, row=Kept)
     hours = View(street_views.STREET_EVENTS, free_speeds.hour_key, free_speeds.hour, row=free_speeds.HourRow)
     area_now = View(street_views.AREA_EVENTS, street_views.area_key, street_views.area, row=Kept)
+    cycle_list = View(
+        incident_views.CYCLE_EVENTS, incident_views.signal_key, incident_views.cycle, row=incident_views.CycleRow
+    )  # fmt: skip
     batches = Readings()
     paging = Paging()
     clock = Clock()
@@ -232,7 +237,8 @@ class StreetCalls(Service):
                 total, vehicles = state
                 observed[name.removeprefix(OBSERVED)] = total / vehicles, vehicles
         published, learnt = self.network_parts.derived(street_views.roads), self.free_now.derived(street_views.free_speeds)
-        known = off_loop(_known, published, learnt, self.detector_list.derived(street_views.detectors))
+        cycles = self.cycle_list.derived(incident_views.cycles)
+        known = off_loop(_known, published, learnt, self.detector_list.derived(street_views.detectors), cycles)
         here = {known.roads[edge_id].part_id for edge_id in (*known.on, *observed) if edge_id in known.roads}
         # Of which something is known still: it must not leave the mean of the city because nothing is measured any more.
         here |= self.street_now.derived(street_views.parts_known)

@@ -24,7 +24,7 @@ class Road:
 @dataclass(frozen=True, slots=True)
 class Known:
     """Roads and detectors. `on`: road → the detectors in use on it; `beside`: road → the roads before and after it; `in_part`:
-    part of the network → the detectors in use in it.
+    part of the network → the detectors in use in it; `cycles`: road → the cycle of the signal at its end, in seconds.
     """
 
     roads: Mapping[str, Road] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class Known:
     on: Mapping[str, Sequence[str]] = field(default_factory=dict)
     beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
     in_part: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cycles: Mapping[str, float] = field(default_factory=dict)
 
     def of_part(self, part_id: str) -> Sequence[str]:
         """The detectors in use in a part, in order."""
@@ -43,7 +44,7 @@ class Known:
         return self.roads[one.edge_id].part_id if one is not None else ""
 
 
-def known(roads: Mapping[str, Road], detectors: Iterable[pb.Detector]) -> Known:
+def known(roads: Mapping[str, Road], detectors: Iterable[pb.Detector], cycles: Mapping[str, float] | None = None) -> Known:
     """Roads and detectors, prepared for looking up. A detector on a road that is not published any more is left out."""
     used = {one.detector_id: one for one in sorted(detectors, key=lambda one: one.detector_id) if not one.retired}
     used = {name: one for name, one in used.items() if one.edge_id in roads}
@@ -59,4 +60,4 @@ def known(roads: Mapping[str, Road], detectors: Iterable[pb.Detector]) -> Known:
                 beside.setdefault(edge_id, set()).add(after)
                 beside.setdefault(after, set()).add(edge_id)
     sides = {edge_id: sorted(others - {edge_id}) for edge_id, others in beside.items()}
-    return Known(roads, used, on, sides, in_part)
+    return Known(roads, used, on, sides, in_part, cycles or {})

@@ -15,7 +15,7 @@ from citybrain.traffic.v1 import street_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.services.traffic import congestion, road_states, standing, verdicts
+from citybrain.services.traffic import congestion, incident_pairs, road_states, standing, verdicts
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.street_network import Known
 
@@ -30,11 +30,12 @@ Observed = Mapping[str, tuple[float, int]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The windows that are kept, by their beginnings (microseconds), and what was told of roads and detectors."""
+    """The windows that are kept, by their beginnings (microseconds), and what was told of roads, detectors and their pairs."""
 
     windows: Mapping[int, ev.StreetMeasured] = field(default_factory=dict)
     levels: Mapping[str, tuple[ev.CongestionChanged, ...]] = field(default_factory=dict)
     verdicts: Mapping[str, tuple[ev.DetectorFailed | ev.DetectorRecovered, ...]] = field(default_factory=dict)
+    pairs: Mapping[int, ev.PairsMeasured] = field(default_factory=dict)
 
 
 def evolve(part: Part, event: Message) -> Part:
@@ -44,7 +45,10 @@ def evolve(part: Part, event: Message) -> Part:
             windows = {**part.windows, standing.begins(event): event}
             kept = dict(sorted(windows.items())[-KEPT:])
             oldest = min(kept)
-            return Part(kept, standing.newest(part.levels, oldest), standing.newest(part.verdicts, oldest))
+            pairs = {begun: one for begun, one in part.pairs.items() if begun >= oldest}
+            return Part(kept, standing.newest(part.levels, oldest), standing.newest(part.verdicts, oldest), pairs)
+        case ev.PairsMeasured():
+            return replace(part, pairs={**part.pairs, standing.begins(event): event})
         case ev.CongestionChanged():
             return replace(part, levels=standing.told(part.levels, event.edge_id, event))
         case ev.CongestionRetracted():
@@ -76,7 +80,8 @@ def measure(
             measured.observed.extend(before.observed)
         if at == start:
             _merge(measured, reported, observed)
-        events += _judge(now, known, at, measured)
+        judged = _judge(now, known, at, measured)
+        events += [*judged, *_pairs(reduce(evolve, judged, now), known, at)]
     return events
 
 
@@ -126,6 +131,19 @@ def _judge(part: Part, known: Known, start: int, measured: ev.StreetMeasured) ->
             return events
     measured.revision += 1
     return [measured, *events]
+
+
+def _pairs(part: Part, known: Known, start: int) -> list[Message]:
+    """What pairs of detectors show in a window, unless it is what was told before. They look back over windows before."""
+    before = [window for begun, window in sorted(part.windows.items()) if begun < start]
+    measured = part.windows[start]
+    figures, any_pair = incident_pairs.of_window(known, before, measured)
+    told = part.pairs.get(start)
+    if not any_pair and told is None:
+        return []
+    window = {"from": getattr(measured, "from"), "to": measured.to}
+    now = ev.PairsMeasured(part_id=measured.part_id, pairs=figures, version=incident_pairs.VERSION, **window)
+    return [] if now == told else [now]
 
 
 def _retold(before: Message | None, now: Message | None) -> list[Message]:

@@ -1,0 +1,42 @@
+"""Standard normal deviate for incidents: how far a quantity is from what it was just before, in standard deviations. Pure.
+
+C. L. Dudek, C. J. Messer and N. B. Nuckles, *Incident detection on urban freeways*, Transportation Research Record 495 (1974),
+12-24: SND = (x − mean) / standard deviation of the intervals before. There x is the occupancy of one detector, and two values
+in a row must be critical. Here three must be, and x is the number of vehicles between two detectors of a street, counted from
+those that came in less those that went out: red at the end of a street moves occupancy, and vehicles that do not get on move
+this number.
+
+Counted since the beginning of the reference, the number drifts by what detectors miss. Over so short a time that is little, and
+what is usual at a site is in its threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from statistics import mean, stdev
+
+PERSISTENCE = 3
+REFERENCE = 10
+"""Intervals before: with blocks of 90 s a quarter of an hour."""
+LEAST_DEVIATION = 2.0
+"""Vehicles. A smaller deviation counts as this one: two vehicles more on an empty street are no incident."""
+LEAST = 2.0
+"""The threshold is at least this."""
+MARGIN = 0.5
+"""The threshold is so much above what was usual."""
+
+
+def deviate(value: float, before: Sequence[float], least: float = LEAST_DEVIATION) -> float:
+    """The deviate of a value from those before. 14 after 8 10 12: mean 10, standard deviation 2, deviate 2."""
+    return (value - mean(before)) / max(stdev(before), least)
+
+
+def held(came_in: Sequence[float], went_out: Sequence[float]) -> float:
+    """The least deviate of the last three intervals, each from the ten before these three. Vehicles of 13 intervals in a row.
+
+    They are left out of the reference: otherwise the first moves what the others are compared with.
+    """
+    between = list(accumulate(a - b for a, b in zip(came_in, went_out, strict=True)))
+    before = between[:REFERENCE]
+    return min(deviate(one, before) for one in between[REFERENCE:])
