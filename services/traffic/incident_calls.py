@@ -7,15 +7,28 @@ from functools import partial
 
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import incidents_pb2 as pb
+from citybrain.traffic.v1 import street_pb2 as street
 from citybrain.traffic.v1 import traffic_service_pb2 as service_pb
 
 from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.roads import beyond_the_end
-from citybrain.mesh.service import Caller, Heard, Source, Streams, View, at, every, off_loop, rpc, subscribe
-from citybrain.services.traffic import closures, incident_thresholds, incident_views, incidents, street_views, views
+from citybrain.mesh.service import Caller, Heard, Source, Streams, View, Window, at, every, off_loop, rpc, subscribe, window
+from citybrain.services.traffic import (
+    closures,
+    incident_pairs,
+    incident_thresholds,
+    incident_views,
+    incidents,
+    street_network,
+    street_views,
+    views,
+)
+from citybrain.services.traffic.detectors import MICROSECONDS
 from citybrain.services.traffic.free_speeds import prefix
-from citybrain.services.traffic.street_calls import SCANNED, StreetCalls
+from citybrain.services.traffic.recent_readings import KEPT_S, LATE_S, MINUTE_S, RecentReadings
+from citybrain.services.traffic.street_calls import DETECTOR, SCANNED, StreetCalls, fold, readings
+from citybrain.services.traffic.verdicts import interval
 
 
 class IncidentCalls(StreetCalls):
@@ -33,6 +46,7 @@ class IncidentCalls(StreetCalls):
     pair_hours = View(
         incident_views.PAIR_EVENTS, incident_thresholds.hour_key, incident_thresholds.hour, row=incident_thresholds.PairHoursRow
     )  # fmt: skip
+    recent = RecentReadings()
     seen = Source(ahead_s=60, behind_s=3600)
     caller = Caller()
 
@@ -127,6 +141,32 @@ class IncidentCalls(StreetCalls):
         known = self.open_incidents.derived(incident_views.oldest_first)
         for part_id in sorted({roads[one.edge_id].part_id for one in known if one.edge_id in roads}):
             self.boards.handle(part_id, lambda board: incidents.forget(board, now), lambda _after, _: None)
+
+    @window(street.StreetReadings, seconds=MINUTE_S, readings=readings, fold=fold, late_s=LATE_S)
+    def look_each_minute(self, window: Window) -> None:
+        """Looks for incidents before the five minutes are over. When they are, they are judged with all that came."""
+        start = window.start // MICROSECONDS
+        if not self.recent.begun:
+            self.recent.begun = True
+            for batches in self.batches.kept(street.StreetReadings, window.start - KEPT_S * MICROSECONDS):
+                off_loop(self.recent.recall, batches)
+        for name, state in window.states.items():
+            if name.startswith(DETECTOR):
+                for (begun, second), one in state.items():
+                    self.recent.take(name.removeprefix(DETECTOR), begun // MICROSECONDS + second, interval(one))
+        self.recent.forget(start - KEPT_S)
+        limits = self.thresholds_now.derived(incident_views.by_pair)
+        if not limits:
+            return
+        roads, cycles = self.network_parts.derived(street_views.roads), self.cycle_list.derived(incident_views.cycles)
+        known = off_loop(street_network.known, roads, self.detector_list.derived(street_views.detectors).values(), cycles)
+        failed = {one.detector_id for one in self.street_now.derived(street_views.failed)}
+        for part_id in sorted(known.in_part):
+            shown = off_loop(self.recent.figures, incident_pairs.of_part(known, part_id), known, failed, start)
+            if any(incident_thresholds.sources(one, limits) for one in shown):
+                districts = {edge_id: road.district_id for edge_id, road in roads.items() if road.part_id == part_id}
+                decide = partial(incidents.notice, pairs=shown, known=limits, districts=districts, end=window.end)
+                self.boards.handle(part_id, decide, lambda _after, _: None, label=part_id)
 
     @subscribe(ev.PairsMeasured)
     def look_for_incidents(self, event: Heard) -> None:

@@ -73,19 +73,24 @@ def on_road(known: Known, edge_id: str) -> list[Pair]:
     return found
 
 
+def of_part(known: Known, part_id: str) -> list[Pair]:
+    """The pairs of a part of the network, by road."""
+    edges = sorted({known.detectors[name].edge_id for name in known.of_part(part_id)})
+    return [pair for edge_id in edges for pair in on_road(known, edge_id)]
+
+
 def of_window(
     known: Known, before: Sequence[ev.StreetMeasured], measured: ev.StreetMeasured
 ) -> tuple[list[pb.PairFigures], bool]:
     """The figures of the pairs of a part of which enough was measured, and whether the part has any pair."""
-    edges = sorted({known.detectors[name].edge_id for name in known.of_part(measured.part_id)})
-    pairs = [pair for edge_id in edges for pair in on_road(known, edge_id)]
+    pairs = of_part(known, measured.part_id)
     if not pairs:
         return [], False
     start = standing.begins(measured) // MICROSECONDS
     since = start - LOOKED_AT * max(pair.block_s for pair in pairs) - WINDOW_S
     windows = [*(one for one in before if standing.begins(one) // MICROSECONDS >= since), measured]
     said = _said(known, {name for pair in pairs for name in (pair.upstream, pair.downstream)}, windows)
-    found = [_figures(pair, said[pair.upstream], said[pair.downstream], start) for pair in pairs]
+    found = [figures(pair, said[pair.upstream], said[pair.downstream], start, WINDOW_S) for pair in pairs]
     return [one for one in found if one is not None], True
 
 
@@ -129,13 +134,13 @@ def blocks(pair: Pair, upstream: Said, downstream: Said, last: int) -> list[Bloc
     return found
 
 
-def _figures(pair: Pair, upstream: Said, downstream: Said, start: int) -> pb.PairFigures | None:
-    """The figures of a pair in the window that begins at a second; None: nothing is known."""
+def figures(pair: Pair, upstream: Said, downstream: Said, start: int, seconds: int) -> pb.PairFigures | None:
+    """The figures of a pair in the seconds from `start` on; None: no block ended in them, or nothing is known."""
     occupancies: list[california_7.Found] = []
     deviates: list[float] = []
     newest: Sequence[Block] = ()
-    # The blocks that end in the window; the end of a window belongs to it.
-    for last in range(start // pair.block_s, (start + WINDOW_S) // pair.block_s):
+    # The end of a window belongs to it.
+    for last in range(start // pair.block_s, (start + seconds) // pair.block_s):
         known = blocks(pair, upstream, downstream, last)
         three = [one for one in known[-california_7.PERSISTENCE :] if one is not None]
         if len(three) < california_7.PERSISTENCE:
@@ -148,12 +153,12 @@ def _figures(pair: Pair, upstream: Said, downstream: Said, start: int) -> pb.Pai
     if not occupancies:
         return None
     greatest = max(occupancies, key=lambda one: one.difference)
-    figures = pb.PairFigures(
+    told = pb.PairFigures(
         edge_id=pair.edge_id, upstream_detector_id=pair.upstream, downstream_detector_id=pair.downstream, block_s=pair.block_s,
         occupancy_difference=round(greatest.difference, 4), occupancy_ratio=round(greatest.ratio, 4),
         downstream_occupancy=round(greatest.downstream, 4), vehicles_in=sum(one.came_in for one in newest),
         vehicles_out=sum(one.went_out for one in newest),
     )  # fmt: skip
     if deviates:
-        figures.deviate = round(max(deviates), 3)
-    return figures
+        told.deviate = round(max(deviates), 3)
+    return told

@@ -22,7 +22,7 @@ from citybrain.mesh.errors import AlreadyDifferent, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.ids import joined
 from citybrain.services.traffic import incident_pairs, incident_thresholds
-from citybrain.services.traffic.detectors import MICROSECONDS
+from citybrain.services.traffic.detectors import MICROSECONDS, WINDOW_US
 from citybrain.services.traffic.incident_thresholds import DAYS, Named
 from citybrain.services.traffic.standing import begins
 
@@ -175,9 +175,9 @@ def watch(
     events: list[Message] = []
     for edge_id in sorted(shown.keys() | board.open.keys()):
         pairs = shown.get(edge_id, [])
-        found = _found(pairs, known, measured)
+        found = _found(pairs, known, start, end)
         opens = edge_id in districts and board.rejected.get(edge_id, 0) <= start and now - end <= OLD_US
-        events += _follow(board, edge_id, districts.get(edge_id, ""), found, start, opens=opens)
+        events += _follow(board, edge_id, districts.get(edge_id, ""), found, start, opens=opens, whole=True)
         after = reduce(evolve, events, board).open.get(edge_id)
         if after is not None and not found and not after.by_person:
             passing = bool(pairs) and all(one.vehicles_out > 0 for one in pairs)
@@ -186,8 +186,31 @@ def watch(
     return events
 
 
+def notice(
+    board: Board,
+    pairs: Iterable[pb.PairFigures],
+    known: Mapping[Named, pb.PairThresholds],
+    districts: Mapping[str, str],
+    end: int,
+) -> list[Message]:
+    """What follows from what pairs show in the minute that ends at a moment (microseconds), before its five minutes are over.
+
+    It is told of these five minutes. When they are over they are judged with all that came, and so is this.
+    """
+    start = (end - 1) // WINDOW_US * WINDOW_US
+    shown: dict[str, list[pb.PairFigures]] = {}
+    for figures in pairs:
+        shown.setdefault(figures.edge_id, []).append(figures)
+    events: list[Message] = []
+    for edge_id, mine in sorted(shown.items()):
+        found = _found(mine, known, start, end)
+        opens = edge_id in districts and board.rejected.get(edge_id, 0) <= start
+        events += _follow(board, edge_id, districts.get(edge_id, ""), found, start, opens=opens, whole=False)
+    return events
+
+
 def _found(
-    pairs: Iterable[pb.PairFigures], known: Mapping[Named, pb.PairThresholds], measured: ev.PairsMeasured
+    pairs: Iterable[pb.PairFigures], known: Mapping[Named, pb.PairThresholds], start: int, end: int
 ) -> dict[pb.IncidentSource, pb.IncidentEvidence]:
     """What each algorithm finds on a road: the first pair by which it does."""
     pairs = list(pairs)
@@ -198,9 +221,9 @@ def _found(
             found.setdefault(
                 source,
                 pb.IncidentEvidence(
-                    source=source, to=measured.to, figures=figures, thresholds=known[incident_thresholds.named(figures)],
+                    source=source, to=timestamp(end), figures=figures, thresholds=known[incident_thresholds.named(figures)],
                     scope=pb.BLOCKED_SCOPE_WHOLE_ROAD if nobody else pb.BLOCKED_SCOPE_UNSPECIFIED,
-                    version=measured.version, **{"from": getattr(measured, "from")},
+                    version=incident_pairs.VERSION, **{"from": timestamp(start)},  # type: ignore[arg-type]
                 ),
             )  # fmt: skip
     return found
@@ -214,7 +237,9 @@ def _follow(
     start: int,
     *,
     opens: bool,
+    whole: bool,
 ) -> list[Message]:
+    """What follows on one road. `whole`: the window is over, so that what is not found in it is retracted."""
     one = board.open.get(edge_id)
     events: list[Message] = []
     if one is not None:
@@ -225,7 +250,7 @@ def _follow(
         events += [ev.IncidentSupported(evidence=each, **_whose(one)) for each in anew]
         # After what supports it: else it would be retracted before the other algorithm has spoken.
         for source in ALGORITHMS:
-            if source in told and source not in found:
+            if whole and source in told and source not in found:
                 events.append(_retracted(reduce(evolve, events, board).open[edge_id], told[source]))
     elif found and opens:
         first, *others = (found[source] for source in ALGORITHMS if source in found)

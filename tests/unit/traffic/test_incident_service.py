@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,23 +35,27 @@ LIMITS = pb.PairThresholds(
 def traffic() -> Iterator[Running]:
     """Two roads of two districts; on the first a pair of detectors with thresholds, and a signal with a cycle of 90 s."""
     with running(TrafficService) as service:
-        edges = [
-            RoadEdge(edge_id=name, length_m=500, free_speed_mps=20, district_id=district)
-            for name, district in (("a", "xihu"), ("b", "binjiang"))
-        ]
-        service.fire("PublishRoads", service_pb.PublishRoadsRequest(edges=edges))
-        phases = [service_pb.SignalPhase(state="G", duration_s=45), service_pb.SignalPhase(state="r", duration_s=45)]
-        links = [service_pb.SignalLink(index=0, from_edge_id="a", to_edge_id="b")]
-        signal = service_pb.Signal(signal_id="s", links=links, phases=phases, program_id="0", cycle_start=timestamp(0))
-        service.fire("RegisterSignal", service_pb.RegisterSignalRequest(signal=signal))
-        service.rest()
-        pair = [detector("up", position_m=30, interval_s=30), detector("dn", position_m=480, interval_s=30)]
-        service.fire("RegisterDetectors", street.RegisterDetectorsRequest(detectors=pair))
-        service.tell(ev.IncidentThresholdsCalibrated(part_id="a", pairs=[LIMITS]))
-        now = service.advance()
-        service.advance((-now // SECOND % FIVE) or FIVE)
-        service.rest()
+        _build(service)
         yield service
+
+
+def _build(service: Running) -> None:
+    edges = [
+        RoadEdge(edge_id=name, length_m=500, free_speed_mps=20, district_id=district)
+        for name, district in (("a", "xihu"), ("b", "binjiang"))
+    ]
+    service.fire("PublishRoads", service_pb.PublishRoadsRequest(edges=edges))
+    phases = [service_pb.SignalPhase(state="G", duration_s=45), service_pb.SignalPhase(state="r", duration_s=45)]
+    links = [service_pb.SignalLink(index=0, from_edge_id="a", to_edge_id="b")]
+    signal = service_pb.Signal(signal_id="s", links=links, phases=phases, program_id="0", cycle_start=timestamp(0))
+    service.fire("RegisterSignal", service_pb.RegisterSignalRequest(signal=signal))
+    service.rest()
+    pair = [detector("up", position_m=30, interval_s=30), detector("dn", position_m=480, interval_s=30)]
+    service.fire("RegisterDetectors", street.RegisterDetectorsRequest(detectors=pair))
+    service.tell(ev.IncidentThresholdsCalibrated(part_id="a", pairs=[LIMITS]))
+    now = service.advance()
+    service.advance((-now // SECOND % FIVE) or FIVE)
+    service.rest()
 
 
 def readings(start: int, name: str, vehicles: int, occupancy: float) -> list[street.DetectorReading]:
@@ -135,6 +141,60 @@ def test_what_corrected_readings_do_not_support_is_retracted_and_the_road_is_ope
     assert listed(traffic) == [] and closed(traffic) == []
     over = traffic.fire("GetIncident", pb.GetIncidentRequest(incident_id=one.incident_id)).incident
     assert over.state == pb.TRAFFIC_INCIDENT_STATE_RETRACTED and not over.evidence
+
+
+def minute(traffic: Running, blocked: bool = False) -> None:
+    """A minute until it is looked at; what detectors say comes a second before its end."""
+    start = traffic.advance() // SECOND // 60 * 60
+    traffic.advance(start + 59 - traffic.advance() / SECOND)
+    for name, few in (("up", False), ("dn", blocked)):
+        said = readings(start, name, 0 if few else 3, 0.0 if few else 0.7 if blocked else 0.1)
+        report(traffic, *said[:2])
+    traffic.advance(17)
+    traffic.rest()
+
+
+def quiet_minutes(traffic: Running) -> int:
+    """Half an hour of quiet minutes; gives the second at which it is over, the begin of five minutes."""
+    while True:
+        minute(traffic)
+        now = traffic.advance() // SECOND // 60 * 60
+        if traffic.events(ev.StreetMeasured)[5:] and now % FIVE == 0:
+            return now
+
+
+def test_an_incident_is_told_before_its_five_minutes_are_over(traffic: Running) -> None:
+    begun = quiet_minutes(traffic)
+    for _ in range(5):
+        minute(traffic, blocked=True)
+    (one,) = listed(traffic)
+    assert 180 < one.suspected_at.seconds - begun < FIVE, "before three blocks of 90 s of which the first had begun before"
+    assert one.suspected_at.seconds % 60 == 15 and all(e.figures.block_s == 90 for e in one.evidence)
+
+
+def test_what_a_minute_showed_is_retracted_when_the_five_minutes_do_not_support_it(traffic: Running) -> None:
+    start = quiet_minutes(traffic)
+    for _ in range(4):
+        minute(traffic, blocked=True)
+    (one,) = listed(traffic)
+    assert one.suspected_at.seconds < start + FIVE
+    report(traffic, *readings(start, "up", 3, 0.1), *readings(start, "dn", 3, 0.1))
+    traffic.advance(FIVE)
+    assert listed(traffic) == []
+    over = traffic.fire("GetIncident", pb.GetIncidentRequest(incident_id=one.incident_id)).incident
+    assert over.state == pb.TRAFFIC_INCIDENT_STATE_RETRACTED
+
+
+def test_after_a_restart_the_readings_that_are_kept_are_looked_at(tmp_path: Path) -> None:
+    with running(TrafficService, folder=tmp_path) as service:
+        _build(service)
+        quiet_minutes(service)
+        now = datetime.fromtimestamp(service.advance() / SECOND, UTC)
+    with running(TrafficService, folder=tmp_path, city_time=now) as service:
+        for _ in range(4):
+            minute(service, blocked=True)
+        (one,) = listed(service)
+        assert pb.INCIDENT_SOURCE_NORMAL_DEVIATE in {e.source for e in one.evidence}, "it needs 13 blocks"
 
 
 def test_a_person_confirms_and_closes_and_the_closure_follows(traffic: Running) -> None:

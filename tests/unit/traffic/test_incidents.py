@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, Refused
 from citybrain.mesh.events import timestamp
-from citybrain.services.traffic import incidents
+from citybrain.services.traffic import incident_pairs, incidents
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.incident_thresholds import named
 from tests.unit.traffic.measuring import START, of
@@ -102,7 +102,11 @@ def test_what_an_algorithm_finds_is_suspected_with_its_figures_and_thresholds() 
     assert (told.edge_id, told.district_id, told.evidence.source) == ("a", "xihu", CALIFORNIA)
     assert (told.evidence.figures, told.evidence.thresholds) == (OCCUPIED, LIMITS[named(OCCUPIED)])
     assert getattr(told.evidence, "from").ToMicroseconds() == START + WINDOW_US
-    assert told.may_be and told.evidence.version == "v" and "a" not in told.incident_id.removeprefix("ti-").split("-")
+    assert (
+        told.may_be
+        and told.evidence.version == incident_pairs.VERSION
+        and "a" not in told.incident_id.removeprefix("ti-").split("-")
+    )
     assert roads.state == "SUSPECTED"
 
 
