@@ -17,6 +17,7 @@ from benchmarks import (
     engines_memory,
     gateway,
     hub,
+    incident_detection,
     on_kafka,
     readings_10k,
     reload,
@@ -57,6 +58,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "tickets-near": lambda full: tickets_near.measure(1_000_000 if full else 50_000, 2000),
     "story-pollution": city_stories.pollution_rows,
     "story-burst": city_stories.burst_rows,
+    "incident-detection": incident_detection.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

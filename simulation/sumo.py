@@ -54,9 +54,16 @@ class SumoRefused(Exception):
 class Sumo:
     """A running scenario. Use as a context manager; leaving it ends the run and completes SUMO's output files."""
 
-    def __init__(self, config: Path, seed: int, trip_file: Path | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: Path,
+        seed: int,
+        trip_file: Path | None = None,
+        options: Sequence[str] = (),
+        teleport_after_s: int = _TELEPORT_AFTER_S,
+    ) -> None:
         command = ["sumo", "-c", str(config), "--seed", str(seed), "--step-length", "1", "--no-warnings", "--no-step-log"]
-        command += ["--time-to-teleport", str(_TELEPORT_AFTER_S)]
+        command += ["--time-to-teleport", str(teleport_after_s)]
         if trip_file is not None:
             command += ["--tripinfo-output", str(trip_file)]
             command += ["--tripinfo-output.write-unfinished", "--tripinfo-output.write-undeparted"]
