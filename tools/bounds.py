@@ -23,6 +23,7 @@ WHOLE = {
     "citybrain.district_hub.v1.DistrictHubService.AlertDistricts": "the districts of one city",
     "citybrain.district_hub.v1.DistrictHubService.NotifyDistricts": "the roads of the request",
     "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
+    "citybrain.tourism.v1.TourismService.GetForecasts": "the two horizons",
     "citybrain.environment.v1.EnvironmentService.ReportReadings": "exceedances that one batch belongs to; at most 100 are told",
     "citybrain.health.v1.HealthService.StandDownHospitals": "the hospitals of one warning",
     "citybrain.health.v1.HealthService.WarnHospitals": "at most 50 hospitals are asked for",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
+from citybrain.tourism.v1 import forecasts_pb2 as forecasts
 from citybrain.tourism.v1 import offers_pb2 as offers
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
 
@@ -238,6 +239,7 @@ SCOPES: dict[str, dict[str, Any]] = {
         "GetPlace": pb.GetPlaceRequest(place_id="p1"),
         "ListPlaces": pb.ListPlacesRequest(),
         "ListFullestPlaces": pb.ListFullestPlacesRequest(),
+        "GetForecasts": forecasts.GetForecastsRequest(place_id="p1"),
     },
     "tourism.report": {
         "ReportCounts": pb.ReportCountsRequest(counts=[count("p1", "a", 1, 18 * 10**14)]),
@@ -249,6 +251,9 @@ SCOPES: dict[str, dict[str, Any]] = {
         "RegisterPlace": pb.RegisterPlaceRequest(place=place("p2")),
         "RegisterOffer": offers.RegisterOfferRequest(
             offer=offers.Offer(offer_id="o1", name="x", element=offers.ELEMENT_FOOD, district_id="xihu")
+        ),
+        "ImportHourlyCounts": forecasts.ImportHourlyCountsRequest(
+            place_id="p1", counts=[forecasts.HourlyCount(hour=timestamp(18 * 10**14))]
         ),
     },
 }
