@@ -12,6 +12,7 @@ from benchmarks import (
     city_stories,
     cluster_live,
     credit_check,
+    crowd_forecast,
     embedded,
     emergency_response,
     engines_memory,
@@ -54,6 +55,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "credit-check": lambda full: credit_check.measure(
         100_000 if full else 5_000, 2000 if full else 1000, 10.0 if full else 5.0
     ),
+    "crowd-forecast": crowd_forecast.measure,
     "sector-readings": sector_readings.measure,
     "tickets-near": lambda full: tickets_near.measure(1_000_000 if full else 50_000, 2000),
     "story-pollution": city_stories.pollution_rows,

