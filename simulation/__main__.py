@@ -65,8 +65,9 @@ def _run(options: argparse.Namespace) -> None:
             raise ScenarioError("--rides is missing: the rides of a city run, as a file or '-'")
         orders = Orders(_lines(options.rides), options.rides)
         result = drive_baseline(
-            options.variant, scenario, network, options.seed, end, orders, tell_stdout, options.tracks, scale=options.scale
-        )
+            options.variant, scenario, network, options.seed, end, orders, tell_stdout, options.tracks, scale=options.scale,
+            lost_time_file=options.lost_time,
+        )  # fmt: skip
         tell_stdout("result", **result)
         return
     places = read_places(places_file, network) if places_file else derive_places(network, options.seed)
@@ -95,12 +96,13 @@ def _run(options: argparse.Namespace) -> None:
             calls=calls,
             tracks=options.tracks is not None,
             scale=options.scale,
+            lost_time=options.lost_time is not None,
         ) as street,
         Gateway(options.gateway, os.environ.get("CITY_TOKEN", ""), options.seed, record) as gateway,
     ):
         rhythm = AtRest(gateway) if options.pace is None else Paced(gateway, options.pace)
         run = CityRun(gateway, rhythm, street, places, calls, tell_stdout, adaptive=options.adaptive)
-        tell_stdout("result", **run.drive(options.seed, end, options.tracks))
+        tell_stdout("result", **run.drive(options.seed, end, options.tracks, options.lost_time))
 
 
 def _scenario(options: argparse.Namespace) -> tuple[Scenario, Path | None]:
@@ -183,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--record", type=Path, help="where to keep what the mesh acknowledged and told")
     parser.add_argument("--rides", help="the lines of a city run, for the other variants; '-' for stdin")
     parser.add_argument("--tracks", type=Path, help="where to keep positions and signals for a report")
+    parser.add_argument("--lost-time", type=Path, help="where to keep by road how much time vehicles lose")
     parser.add_argument("--until", type=_positive, help="end this many seconds after the begin")
     return parser
 

@@ -32,10 +32,14 @@ def drive_baseline(
     tracks_file: Path | None = None,
     *,
     scale: float = 1.0,
+    lost_time_file: Path | None = None,
 ) -> dict[str, Any]:
     """Drives up to `end`, the first second of the scenario that is not driven. Returns the result."""
     siren, alone = variant != "ordinary", variant == ALONE
-    with Street(scenario, network, seed, siren=siren, alone=alone, tracks=tracks_file is not None, scale=scale) as street:
+    with Street(
+        scenario, network, seed, siren=siren, alone=alone, scale=scale, tracks=tracks_file is not None,
+        lost_time=lost_time_file is not None,
+    ) as street:  # fmt: skip
         while (second := street.sumo.next_second) < end:
             for order in orders.due(second):
                 carry_out(order, street.fleet)
@@ -47,5 +51,5 @@ def drive_baseline(
             if second % PROGRESS_EVERY_S == 0 or second == end - 1:
                 running, under_way = street.sumo.running(), len(street.fleet.under_way)
                 tell("progress", second=second, vehicles=running, under_way=under_way)
-        street.finish(tracks_file)
+        street.finish(tracks_file, lost_time_file)
         return run_result(variant, street, seed, end, orders.calls)

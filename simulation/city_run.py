@@ -46,6 +46,8 @@ SEVERITIES = {
 }
 SPEEDS_EVERY_S = 60
 PROGRESS_EVERY_S = 10
+ADAPTIVE_ENDS_S = 180
+"""So many seconds before the end of the run signals are given back to their plans: at the end each must be in it."""
 _MISSIONS, _SIGNALS = "missions", "signals"
 
 
@@ -82,15 +84,14 @@ class CityRun:
         self.refused_calls = 0
         """Calls from outside that the mesh refused."""
 
-    def drive(self, seed: int, end: int, tracks_file: Path | None = None) -> dict[str, Any]:
+    def drive(self, seed: int, end: int, tracks_file: Path | None = None, lost_time_file: Path | None = None) -> dict[str, Any]:
         """Drives up to `end`, the first second of the scenario that is not driven. Returns the result."""
         street = self._street
         self._gateway.advance(street.begin)
         register(self._gateway, street.network, street.plans, self._places)
         self._follow()
         self._settle()
-        if self._cameras is not None:
-            self._adapt(self._cameras)
+        self._adapt(area_control.CONTROL_STRATEGY_ADAPTIVE, "every signal follows the traffic before it")
         driven_until = None
         while (second := street.sumo.next_second) < end:
             happened = street.advance()
@@ -101,6 +102,8 @@ class CityRun:
                 self._register_plans(second)
                 self._observe(second)
                 self._see(second)
+                if second == end - ADAPTIVE_ENDS_S:
+                    self._adapt(area_control.CONTROL_STRATEGY_FIXED_PLAN, "the run ends")
                 for mission, stage in happened.stages:
                     self._report_stage(mission, stage, second)
                 self._call(second)
@@ -114,7 +117,7 @@ class CityRun:
                 self._tell(
                     "progress", second=second, vehicles=street.sumo.running(), under_way=len(street.fleet.under_way)
                 )  # fmt: skip
-        street.finish(tracks_file)
+        street.finish(tracks_file, lost_time_file)
         gateway = self._gateway
         mesh = {
             "calls": gateway.calls, "retries": gateway.retries, "refused": self.refused_calls, "dropped": gateway.dropped,
@@ -156,13 +159,14 @@ class CityRun:
             method = f"{TRAFFIC}/ReportObservations"
             self._gateway.call_if_there(method, request, traffic.ReportObservationsResponse, f"observed-{second}")
 
-    def _adapt(self, cameras: Cameras) -> None:
+    def _adapt(self, strategy: area_control.ControlStrategy, reason: str) -> None:
+        if self._cameras is None:
+            return
         request = area_control.ApplyControlStrategyRequest(
-            area_id=self._street.scenario.name, strategy=area_control.CONTROL_STRATEGY_ADAPTIVE,
-            signal_ids=cameras.signal_ids, reason="every signal follows the traffic before it",
-        )  # fmt: skip
+            area_id=self._street.scenario.name, strategy=strategy, signal_ids=self._cameras.signal_ids, reason=reason
+        )
         method = f"{TRAFFIC}/ApplyControlStrategy"
-        self._gateway.call(method, request, area_control.ApplyControlStrategyResponse, "adaptive")
+        self._gateway.call(method, request, area_control.ApplyControlStrategyResponse, f"strategy-{strategy}")
         self._settle()
 
     def _see(self, second: int) -> None:

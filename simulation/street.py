@@ -16,6 +16,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 
 from citybrain.simulation.ambulances import Fleet, Mission
 from citybrain.simulation.day_plans import read_day_plans
+from citybrain.simulation.lost_time import LostTime
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, Places
 from citybrain.simulation.plans import read_plans
@@ -55,8 +56,9 @@ class Street:
         calls: Iterable[Call] = (),
         tracks: bool = False,
         scale: float = 1.0,
+        lost_time: bool = False,
     ) -> None:
-        """`scale`: so many times as many vehicles as the scenario has."""
+        """`scale`: so many times as many vehicles as the scenario has. `lost_time`: where they lose time is kept."""
         self.scenario = scenario
         self.network = network
         self._folder = tempfile.TemporaryDirectory(prefix="citybrain-trips-")
@@ -73,6 +75,7 @@ class Street:
         self.fleet = Fleet(self.sumo, network, siren)
         self._alone = alone
         self._tracks = Tracks(network, places, calls, self.begin) if tracks else None
+        self._lost_time = LostTime(network, self.sumo, self.begin) if lost_time else None
         self.collisions = 0
         self.other_teleports = 0
         self.others: dict[str, Any] = {}
@@ -102,6 +105,8 @@ class Street:
             # A mission that has just ended is looked at once more.
             looked = [m for m in self.fleet.missions if not m.ended or m.at_hospital == second]
             self._tracks.look(second, looked, self.controllers.shown, self.controllers.controlled())
+        if self._lost_time is not None:
+            self._lost_time.look(second)
         return Second(second, stages, reports, self.controllers.replanned)
 
     def _all_green(self) -> None:
@@ -109,13 +114,15 @@ class Street:
         for signal_id, shown in self.controllers.shown.items():
             self.sumo.show(signal_id, "G" * len(shown or self.sumo.shown(signal_id)))
 
-    def finish(self, tracks_file: Path | None = None) -> None:
+    def finish(self, tracks_file: Path | None = None, lost_time_file: Path | None = None) -> None:
         """Ends the run and reads what SUMO wrote of all other vehicles."""
         end = self.sumo.next_second
         self.sumo.close()
         self.others = other_vehicles(self._trips, {m.vehicle_id for m in self.fleet.missions})
         if self._tracks is not None and tracks_file is not None:
             self._tracks.write(tracks_file, end)
+        if self._lost_time is not None and lost_time_file is not None:
+            self._lost_time.write(lost_time_file, end)
 
 
 def other_vehicles(trip_file: Path, without: set[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 from citybrain.stories.burst.command import demo as burst
 from citybrain.stories.emergency.command import demo as emergency
 from citybrain.stories.pollution.command import demo as pollution
+from citybrain.stories.rush.command import demo as rush
 
 FIRST = "emergency"
 """The story that is played where none is named."""
@@ -17,6 +18,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command(FIRST)(emergency)
 app.command("pollution")(pollution)
 app.command("burst")(burst)
+app.command("rush")(rush)
 
 
 @app.callback()

@@ -53,6 +53,13 @@ class Sheet:
         """A drawing with what it shows."""
         self.parts.append(f'<figure class="card">{svg}<figcaption>{_both(caption)}</figcaption></figure>')
 
+    def beside(self, drawings: Sequence[tuple[str, Text]], caption: Text) -> None:
+        """Drawings side by side, each with its name, and what they show."""
+        each = "".join(f"<div>{svg}<p>{_both(name)}</p></div>" for svg, name in drawings)
+        self.parts.append(
+            f'<figure class="card"><div class="beside">{each}</div><figcaption>{_both(caption)}</figcaption></figure>'
+        )
+
     def table(self, head: Sequence[Text], rows: Iterable[Sequence[Text | str]]) -> None:
         """A table. A cell that is a plain text reads the same in both languages."""
         top = "".join(f"<th>{_both(cell)}</th>" for cell in head)
