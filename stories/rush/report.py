@@ -50,14 +50,14 @@ def sentence(run: Run) -> Text:
     saved_s = plan - city
     if saved_s <= 0:
         return Text(
-            f"The same morning twice: {plan / 60:.1f} minutes a trip with the plan, {city / 60:.1f} with the city: no gain.",
-            f"同一个早晨：固定配时 {plan / 60:.1f} 分钟，城市大脑 {city / 60:.1f} 分钟，没有改善。",
+            f"The same morning twice: {plan:.0f} seconds a trip with the plan, {city:.0f} with the city: no gain.",
+            f"同一个早晨：固定配时 {plan:.0f} 秒，城市大脑 {city:.0f} 秒，没有改善。",
         )
     hours = saved_s * run.vehicles / 3600
     return Text(
-        f"The same morning twice: a trip takes {city / 60:.1f} minutes instead of {plan / 60:.1f}. That is {saved_s:.0f} seconds "
+        f"The same morning twice: a trip takes {city:.0f} seconds instead of {plan:.0f}: {saved_s:.0f} seconds "
         f"less for each person in {run.vehicles:,} vehicles, together {hours:,.0f} hours.",
-        f"同一个早晨：平均出行时间由 {plan / 60:.1f} 分钟降至 {city / 60:.1f} 分钟，"
+        f"同一个早晨：平均出行时间由 {plan:.0f} 秒降至 {city:.0f} 秒，"
         f"{run.vehicles:,} 辆车里每人少花 {saved_s:.0f} 秒，合计 {hours:,.0f} 小时。",
     )
 
