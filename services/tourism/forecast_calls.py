@@ -121,19 +121,19 @@ class ForecastCalls(OfferCalls):
         people = hours.in_a_row(begin, method.WINDOW, kept)
         for ago in range(KEPT_AGAIN + 1):
             day = today - timedelta(days=ago)
-            for hour, count in self._counted(place_id, day).items():
+            for hour, counted in self._counted(place_id, day).items():
                 number = hours.first_hour(day) + hour - begin
                 if 0 <= number < len(people):
-                    people[number] = count
+                    people[number] = counted.people
         return people
 
-    def _counted(self, place_id: str, day: date) -> dict[int, int]:
+    def _counted(self, place_id: str, day: date) -> dict[int, hours.Counted]:
         """The hours of a day that were counted, as far as they are kept by their minutes."""
         first, found = hours.first_hour(day), {}
         for hour in range(DAY):
             row = self.newest_hours.get(hour_views.hour_id(place_id, first + hour))
-            if row is not None and row.hour == first + hour and (people := hours.of_minutes(row.minutes)) != hours.UNKNOWN:
-                found[hour] = people
+            if row is not None and row.hour == first + hour and (counted := hours.of_minutes(row.minutes)) is not None:
+                found[hour] = counted
         return found
 
     def _days(self, place_id: str, first: date | None = None) -> Iterator[hour_views.DayRow]:
@@ -144,7 +144,7 @@ class ForecastCalls(OfferCalls):
             last = rows[-1][0]
             yield from (row for _, row in rows)
 
-    def _keep(self, place: places_pb.Place, day: str, found: dict[int, int], *, imported: bool) -> None:
+    def _keep(self, place: places_pb.Place, day: str, found: dict[int, hours.Counted], *, imported: bool) -> None:
         keep = partial(hours.keep, place=place, day=day, hours=found, imported=imported)
         done(self.months, _month_id(place.place_id, hours.month_of(day)), keep, label=day)
 

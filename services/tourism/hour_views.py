@@ -26,11 +26,12 @@ class HourRow:
 
 @dataclass(frozen=True, slots=True)
 class DayRow:
-    """The hours of a day of a place, from midnight on, and how many of them were brought in."""
+    """The hours of a day of a place, from midnight on: people at most, on average, and how many were brought in."""
 
     day: str
     people: tuple[int, ...]
     imported: int
+    means: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def day_key(event: Heard) -> str:
 def day(_row: DayRow | None, event: Heard) -> DayRow | None:
     """The day as it was told last."""
     assert isinstance(event.data, ev.DayOfHoursKnown)
-    return DayRow(event.data.day, tuple(event.data.people), len(event.data.imported))
+    return DayRow(event.data.day, tuple(event.data.people), len(event.data.imported), tuple(event.data.mean_people))
 
 
 def history_key(event: Heard) -> str:

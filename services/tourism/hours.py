@@ -45,6 +45,15 @@ class Day:
     people: tuple[int, ...] = (UNKNOWN,) * DAY
     imported: frozenset[int] = frozenset()
     revision: int = 0
+    means: tuple[float, ...] = (float(UNKNOWN),) * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An hour: the most who were there at once, and how many on average (`UNKNOWN`: that is not known)."""
+
+    people: int
+    mean: float = float(UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,8 @@ def evolve(month: Month, event: Message) -> Month:
     """The month after an event."""
     if not isinstance(event, ev.DayOfHoursKnown):
         return month
-    return Month({**month.days, event.day: Day(tuple(event.people), frozenset(event.imported), event.revision)})
+    day = Day(tuple(event.people), frozenset(event.imported), event.revision, tuple(event.mean_people))
+    return Month({**month.days, event.day: day})
 
 
 def day_and_hour(hour: int) -> tuple[date, int]:
@@ -77,37 +87,40 @@ def month_of(day: str) -> str:
     return day[:7]
 
 
-def of_minutes(minutes: Sequence[int]) -> int:
-    """The number of an hour by its 60 minutes; `UNKNOWN` where a quarter has no complete one."""
+def of_minutes(minutes: Sequence[int]) -> Counted | None:
+    """An hour by its 60 minutes. None: a quarter of it has no complete one."""
     quarters = [max(minutes[begin : begin + QUARTER]) for begin in range(0, 60, QUARTER)]
-    return UNKNOWN if UNKNOWN in quarters else max(quarters)
+    if UNKNOWN in quarters:
+        return None
+    known = [people for people in minutes if people != UNKNOWN]
+    return Counted(max(known), round(sum(known) / len(known), 2))
 
 
-def keep(month: Month, place: places_pb.Place, day: str, hours: Mapping[int, int], *, imported: bool) -> list[Message]:
-    """Puts hours (of the day → people) into a day. The same again changes nothing."""
+def keep(month: Month, place: places_pb.Place, day: str, hours: Mapping[int, Counted], *, imported: bool) -> list[Message]:
+    """Puts hours of a day into it. The same again changes nothing."""
     known = month.days.get(day, Day())
-    people, brought = list(known.people), set(known.imported)
-    for hour, number in hours.items():
+    people, means, brought = list(known.people), list(known.means), set(known.imported)
+    for hour, counted in hours.items():
         if imported and people[hour] != UNKNOWN and hour not in brought:
             continue
-        people[hour] = number
+        people[hour], means[hour] = counted.people, counted.mean
         (brought.add if imported else brought.discard)(hour)
-    if tuple(people) == known.people and brought == known.imported:
+    if (tuple(people), tuple(means), frozenset(brought)) == (known.people, known.means, known.imported):
         return []
     return [
         ev.DayOfHoursKnown(
             place_id=place.place_id, district_id=place.district_id, day=day, revision=known.revision + 1, people=people,
-            imported=sorted(brought),
+            imported=sorted(brought), mean_people=means,
         )
     ]  # fmt: skip
 
 
-def sorted_in(counts: Iterable[pb.HourlyCount]) -> dict[str, dict[int, int]]:
+def sorted_in(counts: Iterable[pb.HourlyCount]) -> dict[str, dict[int, Counted]]:
     """Day → hour of it → people."""
-    found: dict[str, dict[int, int]] = {}
+    found: dict[str, dict[int, Counted]] = {}
     for one in counts:
         day, hour = day_and_hour(microseconds(one.hour) // HOUR)
-        found.setdefault(day.isoformat(), {})[hour] = one.people
+        found.setdefault(day.isoformat(), {})[hour] = Counted(one.people)
     return found
 
 

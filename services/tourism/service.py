@@ -1,15 +1,15 @@
 """Tourism (旅游系统): sites and gathering places, how many people are there, how many may be; offers of the twelve elements;
-peaks that are forecast.
+peaks that are forecast; sums over visitors.
 
-Its methods stand in one file a subject: `place_calls.py`, `offer_calls.py`, `forecast_calls.py`.
+Its methods stand in one file a subject: `place_calls.py`, `offer_calls.py`, `forecast_calls.py`, `visitor_calls.py`.
 """
 
 from __future__ import annotations
 
-from citybrain.services.tourism.forecast_calls import ForecastCalls
+from citybrain.services.tourism.visitor_calls import VisitorCalls
 
 
-class TourismService(ForecastCalls):
+class TourismService(VisitorCalls):
     """Everything that tourism answers."""
 
     name = "tourism"

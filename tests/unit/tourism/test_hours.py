@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import timestamp
 from citybrain.services.tourism import hours
-from citybrain.services.tourism.hours import DAY, HOUR, UNKNOWN
+from citybrain.services.tourism.hours import DAY, HOUR, UNKNOWN, Counted
 from tests.unit.tourism.conftest import place, small
 
 NOW = int(datetime(2026, 6, 1, 12, 30, tzinfo=UTC).timestamp()) * 1_000_000
@@ -36,7 +36,7 @@ def refused(*brought: pb.HourlyCount, days: dict[str, hours.Day] | None = None) 
     return dict(raised.value.violations)
 
 
-def day_with(people: dict[int, int], imported: bool) -> hours.Month:
+def day_with(people: dict[int, Counted], imported: bool) -> hours.Month:
     """A month whose first day has these hours."""
     month = hours.Month()
     for event in hours.keep(month, SQUARE, "2026-06-01", people, imported=imported):
@@ -48,10 +48,10 @@ def test_an_hour_is_as_full_as_its_fullest_minute_if_each_quarter_of_it_was_coun
     minutes = [UNKNOWN] * 60
     for minute, people in ((0, 5), (14, 7), (15, 3), (44, 90), (59, 4)):
         minutes[minute] = people
-    assert hours.of_minutes(minutes) == 90
+    assert hours.of_minutes(minutes) == hours.Counted(90, 21.8)
     minutes[15] = UNKNOWN
-    assert hours.of_minutes(minutes) == UNKNOWN
-    assert hours.of_minutes([0] * 60) == 0
+    assert hours.of_minutes(minutes) is None
+    assert hours.of_minutes([0] * 60) == hours.Counted(0, 0)
 
 
 def test_days_begin_at_midnight_in_hangzhou() -> None:
@@ -93,20 +93,20 @@ def test_what_was_brought_in_can_be_corrected_and_what_was_counted_here_stays() 
     first = hours.first_hour(date(2026, 6, 1))
     one = counts(8, end=first + 4)
     assert hours.check_counted(one, {}) == (1, 0)
-    brought = day_with({3: 7}, imported=True)
+    brought = day_with({3: Counted(7)}, imported=True)
     assert hours.check_counted(one, brought.days) == (0, 1)
     assert hours.check_counted(counts(7, end=first + 4), brought.days) == (0, 0)
-    counted = day_with({3: 7}, imported=False)
+    counted = day_with({3: Counted(7)}, imported=False)
     assert "was counted here already (7 people)" in refused(*one, days=dict(counted.days))["counts[0].hour"]
     # Also where it was counted since it was looked at.
-    assert hours.keep(counted, SQUARE, "2026-06-01", {3: 8}, imported=True) == []
-    (event,) = hours.keep(brought, SQUARE, "2026-06-01", {3: 8}, imported=False)
+    assert hours.keep(counted, SQUARE, "2026-06-01", {3: Counted(8)}, imported=True) == []
+    (event,) = hours.keep(brought, SQUARE, "2026-06-01", {3: Counted(8)}, imported=False)
     assert (event.people[3], list(event.imported), event.revision) == (8, [], 2)  # type: ignore[attr-defined]
 
 
 def test_what_is_known_already_is_not_told_again() -> None:
-    month = day_with({3: 7, 4: 0}, imported=True)
-    assert hours.keep(month, SQUARE, "2026-06-01", {3: 7}, imported=True) == []
+    month = day_with({3: Counted(7), 4: Counted(0)}, imported=True)
+    assert hours.keep(month, SQUARE, "2026-06-01", {3: Counted(7)}, imported=True) == []
     assert month.days["2026-06-01"].people[:6] == (UNKNOWN, UNKNOWN, UNKNOWN, 7, 0, UNKNOWN)
 
 
@@ -118,8 +118,9 @@ def test_in_whichever_order_they_come_counted_hours_stand_and_brought_ones_fill_
     for order in ((False, True), (True, False)):
         month = hours.Month()
         for imported in order:
-            for event in hours.keep(month, place(), "2026-06-01", brought if imported else counted, imported=imported):
+            found = {hour: Counted(people) for hour, people in (brought if imported else counted).items()}
+            for event in hours.keep(month, place(), "2026-06-01", found, imported=imported):
                 month = hours.evolve(month, event)
-        found = month.days.get("2026-06-01", hours.Day())
-        assert found.people == tuple({**brought, **counted}.get(hour, UNKNOWN) for hour in range(DAY))
-        assert found.imported == brought.keys() - counted.keys()
+        day = month.days.get("2026-06-01", hours.Day())
+        assert day.people == tuple({**brought, **counted}.get(hour, UNKNOWN) for hour in range(DAY))
+        assert day.imported == brought.keys() - counted.keys()

@@ -9,6 +9,7 @@ from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import forecasts_pb2 as forecasts
 from citybrain.tourism.v1 import offers_pb2 as offers
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
+from citybrain.tourism.v1 import visitors_pb2 as visitors
 
 from citybrain.mesh.errors import BadRequest, Forbidden
 from citybrain.mesh.events import timestamp
@@ -240,11 +241,22 @@ SCOPES: dict[str, dict[str, Any]] = {
         "ListPlaces": pb.ListPlacesRequest(),
         "ListFullestPlaces": pb.ListFullestPlacesRequest(),
         "GetForecasts": forecasts.GetForecastsRequest(place_id="p1"),
+        "GetFlows": visitors.GetFlowsRequest(place_id="p1", to=timestamp(36 * 10**8), **{"from": timestamp(0)}),
+        "GetOrigins": visitors.GetOriginsRequest(place_id="p1", from_day="2026-01-01", to_day="2026-01-01"),
+        "GetStay": visitors.GetStayRequest(place_id="p1", day="2026-01-01"),
     },
     "tourism.report": {
         "ReportCounts": pb.ReportCountsRequest(counts=[count("p1", "a", 1, 18 * 10**14)]),
         "ReportOffer": offers.ReportOfferRequest(
             offer_id="o1", state=offers.OFFER_STATE_OPEN, observed_at=timestamp(18 * 10**14)
+        ),
+    },
+    "tourism.sums": {
+        "ReportFlows": visitors.ReportFlowsRequest(
+            source_id="s1", hour=timestamp(18 * 10**14), flows=[visitors.Flow(to_place_id="p1", people=20)]
+        ),
+        "ReportOrigins": visitors.ReportOriginsRequest(
+            source_id="s1", place_id="p1", day="2026-01-01", origins=[visitors.Origin(people=20)]
         ),
     },
     "tourism.manage": {
