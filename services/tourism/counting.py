@@ -4,6 +4,8 @@ A minute has the last count of each counter; where a counter has sent none in it
 A counter without any is missing: then at least so many people are there, which may reach a level and never leaves one. Each
 minute goes on from the levels of the one before, so a count that is late or corrected has its minute and all later ones made
 anew. What was told of a minute and does not follow any more is retracted, and what follows is told, in one append.
+
+It is long because all of this is decided on the state of one place.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from citybrain.tourism.v1 import tourism_service_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.services.tourism import carrying_capacity, levels, places
+from citybrain.services.tourism import carrying_capacity, crowds, levels, places
 from citybrain.services.tourism.telemetry import MINUTE, Values
 
 STANDS = 3
@@ -46,6 +48,7 @@ class State:
     full: Mapping[int, ev.CapacityLevelChanged] = field(default_factory=dict)
     dense: Mapping[str, ev.DensityLevelChanged] = field(default_factory=dict)
     silent: bool = False
+    peaks: crowds.Peaks = field(default_factory=crowds.Peaks)
 
 
 def minute_of(event: Message) -> int:
@@ -75,16 +78,18 @@ def evolve(state: State, event: Message) -> State:
             return replace(state, dense={key: one for key, one in state.dense.items() if key != gone})
         case ev.CountingStopped():
             return replace(state, silent=True)
-    return state
+    followed = crowds.evolve(state.peaks, event)
+    return state if followed is state.peaks else replace(state, peaks=followed)
 
 
 def _counted(state: State, event: ev.PlaceCounted) -> State:
     newest = max(state.minutes, default=-1)
     minutes = {**state.minutes, minute_of(event): event}
     since = max(minutes) - KEPT
-    gone = [key for key in minutes if key <= since]
+    gone = sorted(key for key in minutes if key <= since)
     return replace(
         state,
+        peaks=reduce(crowds.freeze, (minutes[key] for key in gone), state.peaks),
         minutes={key: one for key, one in minutes.items() if key > since},
         before=minutes[max(gone)] if gone else state.before,
         full={key: one for key, one in state.full.items() if key > since},
@@ -150,7 +155,14 @@ def _follows(state: State, minute: int, own: Values | None = None) -> list[Messa
     """What is to be told of a minute, and taken back. `own`: the counts of the minute itself, where they are others now."""
     made = _made(state, minute, _own(state.minutes.get(minute)) if own is None else own)
     decided: list[Message] = [] if _is_told(state.minutes.get(minute), made) else [made]
-    return decided + _fullness(state, made) + _density(state, made)
+    decided += _fullness(state, made) + _density(state, made)
+    return decided + _peaks(state, decided)
+
+
+def _peaks(state: State, decided: list[Message]) -> list[Message]:
+    """What follows for the peaks of the place from what is told of a minute."""
+    after = reduce(evolve, decided, state)
+    return crowds.follow(after.peaks, after.place, after.minutes) if decided and after.place is not None else []
 
 
 def _own(event: ev.PlaceCounted | None) -> Values:

@@ -11,7 +11,7 @@ from citybrain.tourism.v1 import tourism_service_pb2 as pb
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.long_streams import done
 from citybrain.mesh.service import Caller, Clock, Paging, Readings, Service, Source, Streams, View, Window, every, rpc, window
-from citybrain.services.tourism import counting, places, telemetry, views
+from citybrain.services.tourism import counting, crowds, measures, places, telemetry, views
 
 Key = tuple[int | str, ...]
 """What a list is ordered by."""
@@ -24,6 +24,8 @@ class PlaceCalls(Service):
     place_list = View(views.PLACE_EVENTS, views.place_key, views.place, row=Kept)
     places_in_district = View(views.PLACE_EVENTS, views.listed_key, views.listed, row=views.ListedRow)
     now_list = View(views.NOW_EVENTS, views.now_key, views.now, row=views.NowRow)
+    force_list = View(measures.EVENTS, measures.key, measures.row, row=measures.ForceRow)
+    measures = Streams("measures", measures.State, measures.evolve, snapshot_every=500, district=measures.district_of)
     batches = Readings()
     # Half of what is kept: a count that comes later changes nothing that anybody acts on.
     counters = Source(ahead_s=60, behind_s=1800, measured=True)
@@ -40,11 +42,15 @@ class PlaceCalls(Service):
 
     @rpc
     def GetPlace(self, request: pb.GetPlaceRequest) -> pb.GetPlaceResponse:
-        """One place, with who is there now."""
-        place = places.existing(self.places.load(request.place_id).place, request.place_id)
+        """One place, with who is there now, its peaks, and what is in force."""
+        state = self.places.load(request.place_id)
+        place = places.existing(state.place, request.place_id)
         row = self.now_list.get(request.place_id)
         now = None if row is None else views.read_now(row, place, self.clock.now())
-        return pb.GetPlaceResponse(place=place, capacity=places.capacity(place), now=now)
+        force = self.measures.load(request.place_id).force.values()
+        return pb.GetPlaceResponse(
+            place=place, capacity=places.capacity(place), now=now, peaks=crowds.show(state.peaks, state.minutes), measures=force
+        )
 
     @rpc
     def ListPlaces(self, request: pb.ListPlacesRequest) -> pb.ListPlacesResponse:
@@ -57,7 +63,10 @@ class PlaceCalls(Service):
         """By id, in pages. Reads the rows of its page."""
         page, more = self._page_of_places(request, request.in_district)
         now = self.clock.now()
-        shown = [views.comfort(one, self.now_list.get(one.place_id), now) for one in page]
+        shown = [
+            measures.put_into(views.comfort(one, self.now_list.get(one.place_id), now), self.force_list.get(one.place_id))
+            for one in page
+        ]
         return pb.ListComfortResponse(places=shown, next_page_token=more)
 
     @rpc

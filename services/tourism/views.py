@@ -107,6 +107,11 @@ def comfort(place: pb.Place, row: NowRow | None, at: int) -> pb.PlaceComfort:
     )  # fmt: skip
 
 
+def has_room(row: NowRow | None, at: int) -> bool:
+    """Whether visitors may be sent there: it is counted as a whole, and no level holds."""
+    return comfort(pb.Place(), row, at).comfort == pb.COMFORT_COMFORTABLE
+
+
 def order_of(row: NowRow) -> tuple[float, str]:
     """What places are ordered by: the fullest first."""
     return -row.share, row.place_id

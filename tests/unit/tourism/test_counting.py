@@ -18,6 +18,7 @@ from citybrain.services.tourism.telemetry import MINUTE
 from tests.unit.tourism.conftest import HALL, LAWN, place
 
 M = 29_000_000
+PEAKS = (ev.PeakBegan, ev.PeakChanged, ev.PeakEnded, ev.PeakRetracted)
 CONTACT, DANGEROUS, SLOW = pb.DENSITY_LEVEL_CONTACT, pb.DENSITY_LEVEL_DANGEROUS, pb.DENSITY_LEVEL_SLOW
 
 
@@ -38,7 +39,11 @@ class Story:
         self._go(counting.register(self.state, known))
 
     def count(self, minute: int, second: int = 0, **people: int) -> list[Message]:
-        """Counts of counters in a minute after M; gives what follows."""
+        """Counts of counters in a minute after M; gives what follows, without what is told of peaks."""
+        return [one for one in self.count_all(minute, second, **people) if not isinstance(one, PEAKS)]
+
+    def count_all(self, minute: int, second: int = 0, **people: int) -> list[Message]:
+        """The same with that."""
         at = (M + minute) * MINUTE + second * 1_000_000
         events = self._go(counting.count(self.state, M + minute, {key: (at, number) for key, number in people.items()}))
         for later in counting.stale(self.state, M + minute):

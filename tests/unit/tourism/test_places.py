@@ -8,6 +8,7 @@ import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import forecasts_pb2 as forecasts
 from citybrain.tourism.v1 import offers_pb2 as offers
+from citybrain.tourism.v1 import peaks_pb2 as pk
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
 from citybrain.tourism.v1 import visitors_pb2 as visitors
 
@@ -221,7 +222,9 @@ def test_citizens_of_every_district_see_how_comfortable_places_are_and_nothing_e
         "p1": pb.COMFORT_UNKNOWN, "q1": pb.COMFORT_COMFORTABLE, "q2": pb.COMFORT_CROWDED, "q3": pb.COMFORT_BUSY,
         "q4": pb.COMFORT_BUSY, "q5": pb.COMFORT_COMFORTABLE,
     }  # fmt: skip
-    assert {field.name for field in pb.PlaceComfort.DESCRIPTOR.fields} == {"place_id", "name", "in_district", "kind", "comfort"}
+    assert {field.name for field in pb.PlaceComfort.DESCRIPTOR.fields} == {
+        "place_id", "name", "in_district", "kind", "comfort", "booking_paused", "entry_stopped", "elsewhere_ids",
+    }  # fmt: skip
     assert pages(tourism, "ListComfort", pb.ListComfortRequest(in_district="xihu"), **citizen) == ["p1", "q1", "q3", "q4"]
     with pytest.raises(Forbidden):
         tourism.fire("ListFullestPlaces", pb.ListFullestPlacesRequest(), **citizen)
@@ -250,6 +253,13 @@ SCOPES: dict[str, dict[str, Any]] = {
         "ReportOffer": offers.ReportOfferRequest(
             offer_id="o1", state=offers.OFFER_STATE_OPEN, observed_at=timestamp(18 * 10**14)
         ),
+        "AcknowledgeMeasure": pk.AcknowledgeMeasureRequest(place_id="p1", measure_id="m1"),
+    },
+    "tourism.measures": {
+        "OrderMeasure": pk.OrderMeasureRequest(place_id="p1", measure_id="m1", kind=pk.MEASURE_KIND_STOP_ENTRY, reason="full"),
+        "LiftMeasure": pk.LiftMeasureRequest(place_id="p1", measure_id="m1"),
+        "EndPeak": pk.EndPeakRequest(place_id="p1", peak_id="peak-1", reason="over"),
+        "RecordPeakReview": pk.RecordPeakReviewRequest(place_id="p1", peak_id="peak-1"),
     },
     "tourism.sums": {
         "ReportFlows": visitors.ReportFlowsRequest(
