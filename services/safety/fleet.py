@@ -57,10 +57,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Units that are on their way to an incident."""
+    """Units that are on their way to an incident, or posted for an occasion: `incident_id` is that then."""
 
     incident_id: str
     units: tuple[pb.AssignedUnit, ...] = ()
+    district_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def evolve(fleet: Fleet, event: Message) -> Fleet:
             return replace(fleet, units={**fleet.units, event.unit_id: unit})
         case ev.UnitAssigned():
             sent, key = event.unit, event.unit.assignment_id
-            before = fleet.assignments.get(key, Assignment(event.incident_id))
+            before = fleet.assignments.get(key, Assignment(event.incident_id, district_id=event.district_id))
             return replace(
                 fleet,
                 holders={**fleet.holders, sent.unit_id: key},
@@ -175,6 +176,24 @@ def release(fleet: Fleet, request: pb.ReleaseUnitsRequest, district_id: str) -> 
             reason=request.reason, district_id=district_id,
         )
     ]  # fmt: skip
+
+
+def post(fleet: Fleet, request: pb.PostUnitsRequest, routes: Mapping[str, Route]) -> list[Message]:
+    """Posts police cars where something is expected, once. As `assign`, for an occasion instead of an incident."""
+    asked = pb.AssignUnitsRequest(
+        incident_id=request.occasion_id, assignment_id=request.post_id, police_cars=request.police_cars,
+        or_fewer=request.or_fewer,
+    )  # fmt: skip
+    return assign(fleet, asked, request.place, request.district_id, routes)
+
+
+def recall(fleet: Fleet, request: pb.RecallUnitsRequest) -> list[Message]:
+    """Ends a post, once. One that has not come yet is refused from now on. Refused where it is of another occasion."""
+    known = fleet.assignments.get(request.post_id, Assignment(request.occasion_id))
+    released = pb.ReleaseUnitsRequest(
+        incident_id=request.occasion_id, assignment_id=request.post_id, reason=request.reason
+    )  # fmt: skip
+    return release(fleet, released, known.district_id)
 
 
 def release_all(fleet: Fleet, request: pb.ReleaseUnitsRequest, incidents: Mapping[str, str]) -> list[Message]:

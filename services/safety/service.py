@@ -278,6 +278,21 @@ class SafetyService(Service):
         return pb.AssignUnitsResponse(units=after.assignments[request.assignment_id].units)
 
     @rpc
+    def PostUnits(self, request: pb.PostUnitsRequest) -> pb.PostUnitsResponse:
+        """Posts police cars where something is expected."""
+        correlate(request.occasion_id)
+        routes = self._routes(request.place, (pb.UNIT_KIND_POLICE_CAR,))
+        after = done(self.fleet, CITY, lambda state: fleet.post(state, request, routes))
+        return pb.PostUnitsResponse(units=after.assignments[request.post_id].units)
+
+    @rpc
+    def RecallUnits(self, request: pb.RecallUnitsRequest) -> pb.RecallUnitsResponse:
+        """Ends a post, or bars the one that may still come."""
+        correlate(request.occasion_id)
+        after = done(self.fleet, CITY, lambda state: fleet.recall(state, request))
+        return pb.RecallUnitsResponse(unit_ids=after.ended[request.post_id])
+
+    @rpc
     def ReleaseUnits(self, request: pb.ReleaseUnitsRequest) -> pb.ReleaseUnitsResponse:
         """Lets units go, or bars the assignment that may still come."""
         if not request.assignment_id:

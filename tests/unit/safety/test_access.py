@@ -48,6 +48,16 @@ SCOPES: tuple[tuple[str, Any], ...] = (
     ("safety.read", ("PlanCordon", pb.PlanCordonRequest(incident_id=A))),
     ("safety.command", ("AssignUnits", pb.AssignUnitsRequest(incident_id=A, assignment_id="k1", police_cars=1))),
     ("safety.command", ("ReleaseUnits", pb.ReleaseUnitsRequest(incident_id=A, assignment_id="k1"))),
+    (
+        "safety.command",
+        (
+            "PostUnits",
+            pb.PostUnitsRequest(
+                post_id="k1", occasion_id="peak-1", police_cars=1, place=RoadPlace(edge_id="e1"), district_id="west"
+            ),
+        ),
+    ),
+    ("safety.command", ("RecallUnits", pb.RecallUnitsRequest(post_id="k1", occasion_id="peak-1"))),
 )
 
 

@@ -233,3 +233,52 @@ def test_those_come_whose_way_leads_through_no_closed_road(fleet: Running) -> No
     fleet.tell(RoadReopened(edge_id="e2", closure_id="c1"))
     fleet.rest()
     assert assign(fleet, incident_id, "k3", cars=1) == ["p1"]
+
+
+# -- posted before anything has happened --------------------------------------------------------------------------------------
+
+
+def post(safety: Running, key: str, cars: int = 1, occasion: str = "peak-1", **how: Any) -> list[str]:
+    asked = pb.PostUnitsRequest(
+        post_id=key, occasion_id=occasion, police_cars=cars, place=RoadPlace(edge_id="e5"), district_id="east", **how
+    )
+    return [unit.unit_id for unit in safety.fire("PostUnits", asked).units]
+
+
+def recall(safety: Running, key: str, occasion: str = "peak-1") -> list[str]:
+    asked = pb.RecallUnitsRequest(post_id=key, occasion_id=occasion, reason="over")
+    return list(safety.fire("RecallUnits", asked).unit_ids)
+
+
+def test_police_cars_are_posted_where_nothing_has_happened_and_are_free_for_nothing_else(fleet: Running) -> None:
+    assert post(fleet, "k1", 2) == post(fleet, "k1", 2) == ["p4", "p1"]
+    assert units(fleet) == {"f3": "", "p1": "peak-1", "p4": "peak-1", "p6": ""}
+    assert assign(fleet, report(fleet, "e5", 100), "k2") == ["p6"]
+    with pytest.raises(NoneFree):
+        post(fleet, "k3")
+    assert recall(fleet, "k1") == recall(fleet, "k1") == ["p4", "p1"]
+    assert units(fleet)["p4"] == ""
+    (released,) = [event.data for event in fleet.events(ev.UnitsReleased)]
+    assert isinstance(released, ev.UnitsReleased) and released.district_id == "east"
+
+
+def test_with_fewer_free_those_are_posted_that_there_are(fleet: Running) -> None:
+    with pytest.raises(NoneFree):
+        post(fleet, "k1", 5)
+    assert post(fleet, "k1", 5, or_fewer=True) == ["p4", "p1", "p6"]
+
+
+def test_a_recall_that_overtakes_its_post_bars_it_and_nobody_recalls_that_of_another(fleet: Running) -> None:
+    assert recall(fleet, "k1") == []
+    with pytest.raises(Refused, match="was released before it came"):
+        post(fleet, "k1")
+    post(fleet, "k2")
+    with pytest.raises(Refused, match="name that"):
+        recall(fleet, "k2", "peak-2")
+    with pytest.raises(Refused, match="not in the published network"):
+        fleet.fire(
+            "PostUnits",
+            pb.PostUnitsRequest(
+                post_id="k4", occasion_id="peak-1", police_cars=1, place=RoadPlace(edge_id="nowhere"), district_id="east"
+            ),
+        )
