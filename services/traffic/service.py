@@ -15,10 +15,11 @@ from citybrain.services.traffic.control_calls import ControlCalls
 from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.roadside_calls import RoadsideCalls
 from citybrain.services.traffic.street import observe
+from citybrain.services.traffic.transport_calls import TransportCalls
 from citybrain.services.traffic.watch import STEP_S
 
 
-class TrafficService(ControlCalls, RoadsideCalls):
+class TrafficService(ControlCalls, RoadsideCalls, TransportCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
