@@ -19,7 +19,9 @@ from citybrain.mesh.kept import Kept
 from citybrain.services.urban import nearby
 from citybrain.services.urban.urban_index import DAYS
 
-LOT_EVENTS = (ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
+LOT_EVENTS = (
+    ev.ParkingRegistered, ev.CarArrived, ev.CarLeft, ev.ParkedCounted, ev.ParkingEntryClosed, ev.ParkingEntryOpened
+)  # fmt: skip
 LOT_DAY_EVENTS = (ev.CarArrived, ev.CarLeft, ev.ParkedCounted)
 BILL_EVENTS = (ev.ParkingBillOpened, ev.ParkingBillPaid, ev.ParkingBillOverdue)
 DAY_EVENTS = (
@@ -53,6 +55,7 @@ class LotRow:
     bays: int
     occupied: int = 0
     reported: int = 0
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +129,22 @@ def lot(row: LotRow | None, event: Heard) -> LotRow | None:
             return replace(known, district_id=data.lot.district_id, bays=data.lot.bays)
         case ev.CarArrived() | ev.CarLeft() | ev.ParkedCounted() as data:
             return row and replace(row, occupied=data.occupied, reported=microseconds(data.at))
+        case ev.ParkingEntryClosed():
+            return row and replace(row, closed=True)
+        case ev.ParkingEntryOpened() as data:
+            return row and replace(row, closed=data.still_closed_by > 0)
     return row
 
 
 def has_room(row: LotRow, now: int) -> bool:
-    """Whether it is known to have a bay that is free."""
-    return now - row.reported <= DAY and row.occupied < row.bays
+    """Whether it is known to have a bay that is free, and lets cars in."""
+    return now - row.reported <= DAY and row.occupied < row.bays and not row.closed
 
 
 def room(row: LotRow, now: int) -> str:
     """Whether it has a bay that is free, in a word."""
+    if row.closed:
+        return "closed"
     return "free" if has_room(row, now) else "full" if now - row.reported <= DAY else "unknown"
 
 

@@ -55,6 +55,10 @@ class Lot:
     level: int = 0
     day: int = 0
     arrivals: int = 0
+    closed: Mapping[str, str] = field(default_factory=dict)
+    """Closure of the entry → its reason, while it stands."""
+    opened: Mapping[str, str] = field(default_factory=dict)
+    """Closures that are over, also those that had not come."""
 
 
 def evolve(state: Lot, event: Message) -> Lot:
@@ -83,6 +87,11 @@ def evolve(state: Lot, event: Message) -> Lot:
             return replace(state, others=event.occupied - len(state.inside))
         case ev.ParkingLevelChanged():
             return replace(state, level=event.new_level)
+        case ev.ParkingEntryClosed():
+            return replace(state, closed={**state.closed, event.closure_id: event.reason})
+        case ev.ParkingEntryOpened():
+            closed = {key: reason for key, reason in state.closed.items() if key != event.closure_id}
+            return replace(state, closed=closed, opened=newest({**state.opened, event.closure_id: event.reason}, REMEMBERED))
     return state
 
 
@@ -108,7 +117,7 @@ def show(state: Lot, now: int) -> pb.ParkingLot:
     made = pb.ParkingLot()
     assert state.lot is not None
     made.CopyFrom(state.lot)
-    made.occupied, made.level = occupied(state), state.level
+    made.occupied, made.level, made.entry_closed = occupied(state), state.level, bool(state.closed)
     made.arrivals_today = state.arrivals if state.day == (now + EAST) // DAY else 0
     made.turnover_today = made.arrivals_today / made.bays
     if state.reported:
@@ -166,6 +175,29 @@ def count(state: Lot, request: pb.CountParkedRequest, now: Timestamp) -> list[Me
         return []
     counted = ev.ParkedCounted(lot_id=lot.lot_id, occupied=request.occupied, at=now, district_id=lot.district_id)
     return _levelled(state, counted)
+
+
+def close_entry(state: Lot, lot_id: str, closure_id: str, reason: str) -> list[Message]:
+    """Lets no car in, once. Refused where the closure was ended before it came."""
+    lot = existing(state, lot_id)
+    if closure_id in state.opened:
+        raise Refused(f"closure {closure_id} was ended before it came: close the entry under a new id", "CLOSURE_ENDED")
+    if closure_id in state.closed:
+        return []
+    return [ev.ParkingEntryClosed(lot_id=lot_id, closure_id=closure_id, reason=reason, district_id=lot.district_id)]
+
+
+def open_entry(state: Lot, lot_id: str, closure_id: str, reason: str) -> list[Message]:
+    """Ends a closure, once; one that has not come yet is refused when it comes."""
+    lot = existing(state, lot_id)
+    if closure_id in state.opened:
+        return []
+    still = len(state.closed.keys() - {closure_id})
+    return [
+        ev.ParkingEntryOpened(
+            lot_id=lot_id, closure_id=closure_id, reason=reason, district_id=lot.district_id, still_closed_by=still
+        )
+    ]
 
 
 def level(before: int, share: float) -> int:

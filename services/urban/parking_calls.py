@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 from citybrain.urban.v1 import events_pb2 as ev
 from citybrain.urban.v1 import parking_pb2 as pb
 
@@ -77,6 +80,33 @@ class ParkingCalls(HotlineCalls):
         ]
         page, more = self.paging.page(request, asked, lambda row: (row.id,))
         return pb.ListParkingResponse(lots=[parking.show(self.lots.load(row.id), now) for row in page], next_page_token=more)
+
+    @rpc
+    def CloseParkingEntry(self, request: pb.CloseParkingEntryRequest) -> pb.CloseParkingEntryResponse:
+        """Lets no car into lots. A call that was cut off goes on where it stopped."""
+        now = self.clock.now()
+        self._require_lots(request.lot_ids)
+        shown = []
+        for key in request.lot_ids:
+            decide = partial(parking.close_entry, lot_id=key, closure_id=request.closure_id, reason=request.reason)
+            shown.append(parking.show(done(self.lots, key, decide), now))
+        return pb.CloseParkingEntryResponse(lots=shown)
+
+    @rpc
+    def OpenParkingEntry(self, request: pb.OpenParkingEntryRequest) -> pb.OpenParkingEntryResponse:
+        """Ends a closure, or bars the one that may still come."""
+        now = self.clock.now()
+        self._require_lots(request.lot_ids)
+        shown = []
+        for key in request.lot_ids:
+            decide = partial(parking.open_entry, lot_id=key, closure_id=request.closure_id, reason=request.reason)
+            shown.append(parking.show(done(self.lots, key, decide), now))
+        return pb.OpenParkingEntryResponse(lots=shown)
+
+    def _require_lots(self, lot_ids: Iterable[str]) -> None:
+        """All are known, or nothing is done."""
+        for key in lot_ids:
+            parking.existing(self.lots.load(key), key)
 
     @rpc
     def GetTurnover(self, request: pb.GetTurnoverRequest) -> pb.GetTurnoverResponse:

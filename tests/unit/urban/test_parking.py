@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
+from citybrain.mesh.storage.state_packing import pack_state, unpack_state
 from citybrain.mesh.testing import Running
+from citybrain.services.urban import outlook_views as views
 from citybrain.services.urban import parking
 from citybrain.services.urban.parking_fee import fee
 from tests.unit.urban.conftest import HERE, told
@@ -259,3 +262,60 @@ def test_a_bill_is_open_then_overdue_and_paid_late_and_shows_no_number_plate(urb
     assert (bill().state, bill().paid_late) == (pb.BILL_STATE_PAID, True)
     with pytest.raises(NotFound):
         urban.fire("GetParkingBill", pb.GetParkingBillRequest(bill_id="bill-00000000000a"))
+
+
+# -- nobody is let in ---------------------------------------------------------------------------------------------------------
+
+
+def close_entry(urban: Running, key: str, *lots: str) -> list[bool]:
+    request = pb.CloseParkingEntryRequest(closure_id=key, lot_ids=lots or ("p1",), reason="the lake is full")
+    closed = [one.entry_closed for one in urban.fire("CloseParkingEntry", request).lots]
+    urban.rest()
+    return closed
+
+
+def open_entry(urban: Running, key: str) -> list[bool]:
+    request = pb.OpenParkingEntryRequest(closure_id=key, lot_ids=["p1"], reason="there is room")
+    opened = [one.entry_closed for one in urban.fire("OpenParkingEntry", request).lots]
+    urban.rest()
+    return opened
+
+
+def with_room(urban: Running) -> list[str]:
+    return [one.lot_id for one in urban.fire("ListParking", pb.ListParkingRequest(free=True)).lots]
+
+
+def test_an_entry_that_is_closed_is_shown_to_nobody_as_free_until_the_last_closure_is_over(urban: Running) -> None:
+    lot(urban)
+    come(urban, "v1")
+    urban.rest()
+    assert with_room(urban) == ["p1"]
+    assert close_entry(urban, "c1") == close_entry(urban, "c1") == close_entry(urban, "c2") == [True]
+    assert with_room(urban) == []
+    assert go(urban, "v1").lot.occupied == 0, "who is inside leaves as before"
+    assert (open_entry(urban, "c1"), with_room(urban)) == ([True], [])
+    assert (open_entry(urban, "c2"), with_room(urban)) == ([False], ["p1"])
+    assert open_entry(urban, "c2") == [False]
+    assert (len(told(urban, ev.ParkingEntryClosed)), len(told(urban, ev.ParkingEntryOpened))) == (2, 2)
+
+
+def test_a_closure_that_was_ended_before_it_came_is_refused_and_one_of_an_unknown_lot_closes_none(urban: Running) -> None:
+    lot(urban)
+    assert open_entry(urban, "c1") == [False]
+    with pytest.raises(Refused, match="was ended before it came"):
+        close_entry(urban, "c1")
+    with pytest.raises(NotFound, match="there is no parking lot p9"):
+        close_entry(urban, "c2", "p1", "p9")
+    assert told(urban, ev.ParkingEntryClosed) == []
+
+
+def test_what_is_known_of_a_place_says_that_its_parking_lot_is_closed() -> None:
+    row = views.LotRow("p1", "xihu", 10, 3, 1)
+    assert [views.room(one, 1) for one in (row, replace(row, closed=True))] == ["free", "closed"]
+
+
+def test_an_entry_stays_closed_when_the_lot_is_taken_up_again() -> None:
+    state = parking.evolve(parking.Lot(), ev.ParkingEntryClosed(lot_id="p1", closure_id="c1", reason="full"))
+    state = parking.evolve(state, ev.ParkingEntryOpened(lot_id="p1", closure_id="c0"))
+    assert unpack_state(parking.Lot, pack_state(state)) == state
+    assert (dict(state.closed), list(state.opened)) == ({"c1": "full"}, ["c0"])
