@@ -2,8 +2,8 @@
 
 It begins when safety calls joint command, by the kind and the grade of an incident or because a commander asks. Nobody waits
 for anybody: units, roads, hospitals and districts are seen to side by side, while a person confirms a grave grade.
-Compute in an emergency pool, utility valves, the forecast of a plume, warnings to citizens and entry stops at sights have no
-step here: no service of the city does them yet.
+Compute in an emergency pool, utility valves, the forecast of a plume and warnings to citizens have no step here: no service
+of the city does them yet. Where a crowd calls it, the workflow of the peak crowd has stopped entry before.
 
 What and how many are proposals of this project: docs/public-safety.md says them all. It is long because the workflow and its
 numbers are read together.

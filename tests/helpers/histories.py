@@ -29,6 +29,10 @@ from citybrain.safety.v1.events_pb2 import (
     SafetyIncidentMerged,
 )
 from citybrain.sagas.v1 import events_pb2 as ev
+from citybrain.tourism.v1 import peaks_pb2 as peaks
+from citybrain.tourism.v1 import tourism_service_pb2 as tourism
+from citybrain.tourism.v1.events_pb2 import MeasureAcknowledged, PeakBegan, PeakChanged, PeakEnded, PeakRetracted
+from citybrain.traffic.v1.events_pb2 import TransportAnswered
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import message_class, timestamp
@@ -39,6 +43,7 @@ from citybrain.sagas.engine.state import SagaState, pack
 
 FOLDER = Path(__file__).parents[1] / "unit" / "sagas" / "histories"
 INCIDENT, SAFETY_INCIDENT, EXCEEDANCE = "inc-0123456789ab", "saf-0123456789ab", "exc-0123456789ab"
+PEAK = "peak-0123456789ab"
 CASE = f"{EXCEEDANCE}/open_case/1"
 _SECOND = 1_000_000
 _ANSWERS: dict[str, Message] = {
@@ -63,6 +68,7 @@ _ANSWERS: dict[str, Message] = {
     "open_case": environment.OpenCaseResponse(case=environment.Case(case_id=CASE, firm_id="per-0123456789abcdef")),
     "look_up_roads": environment.GetSourceResponse(source=environment.Source(source_id="dye-7", road_ids=["e7"])),
     "impose_sanction": credit.ImposeSanctionResponse(sanction=credit.Sanction(record_id="rec-0123456789ab")),
+    "report_crowd": safety.ReportSignalResponse(incident=safety.Incident(incident_id=SAFETY_INCIDENT)),
     "plan_cordon": safety.PlanCordonResponse(edge_ids=["e3", "e2"]),
 }
 
@@ -234,6 +240,65 @@ class Polluted(Played):
         return self.later(184 * 86_400)
 
 
+class Crowded(Played):
+    """A peak of a crowd."""
+
+    told = 0
+
+    def begins(self, level: int = 80, ahead: int = 0) -> Self:
+        expected = None
+        if ahead:
+            hour = timestamp(ahead * 3600 * _SECOND)
+            expected = peaks.ExpectedPeak(hour=hour, horizon_hours=ahead, people=950, low=900, high=1000, level=90)
+        return self.begins_with(
+            PeakBegan(
+                peak_id=PEAK, place_id="p1", district_id="xihu", name="断桥", capacity=1000, level=0 if ahead else level,
+                people=820, entrance=RoadPlace(edge_id="e3", position_m=20), parking_lot_ids=["lot-1"], expected=expected,
+                position=tourism.Position(longitude=120.15, latitude=30.25), began_at=timestamp(1),
+            ),
+            PEAK,
+        )  # fmt: skip
+
+    def word(self, level: int, closest: tourism.DensityLevel = tourism.DENSITY_LEVEL_UNSPECIFIED) -> Self:
+        self.told += 1
+        part_id = "bridge" if closest else ""
+        return self.hears(
+            PeakChanged(peak_id=PEAK, place_id="p1", number=self.told, level=level, closest=closest, part_id=part_id)
+        )
+
+    def ready(self) -> Self:
+        """Others are suggested, and all that was asked for is there."""
+        self.begins().answers()
+        for step in ("request_buses", "request_frequency", "request_signal_plan"):
+            self.hears(TransportAnswered(request_id=f"{PEAK}/{step}/1", accepted=True))
+        return self
+
+    def full(self) -> Self:
+        return self.ready().later(60).word(100).answers().answers().seen("stop_entry")
+
+    def in_danger(self) -> Self:
+        self.ready().later(60).word(80, tourism.DENSITY_LEVEL_DANGEROUS).answers().answers()
+        return self.seen("stop_entry").seen("disperse")
+
+    def seen(self, step: str) -> Self:
+        return self.hears(MeasureAcknowledged(place_id="p1", measure_id=f"{PEAK}/{step}/1"))
+
+    def decided(self, question: str, option: str) -> Self:
+        return self.puts(ev.HumanDecided(step=question, option=option, reason="so it is", by="li"))
+
+    def over(self) -> Self:
+        return self.later(60).hears(PeakEnded(peak_id=PEAK, place_id="p1", reason="calm"))
+
+    def retracted(self) -> Self:
+        return self.later(60).hears(PeakRetracted(peak_id=PEAK, place_id="p1", reason="counter b read double"))
+
+    def cleared(self, step: str) -> Self:
+        return self.puts(ev.UndoCleared(step=step, key=f"{PEAK}/{step}/1", by="li"), ev.SagaResumed(by="li"))
+
+    def comes_to_its_end(self) -> Self:
+        return self.over()
+
+
 def _found(found: bool, source_id: str) -> InspectionReported:
     name = f"{EXCEEDANCE}/order_inspection/1"
     return InspectionReported(
@@ -287,9 +352,31 @@ POLLUTIONS: dict[str, Callable[[Polluted], Any]] = {
     "needs a human": lambda p: p.begins().answers().fails("NOT_FOUND"),
 }
 
+CROWDS: dict[str, Callable[[Crowded], Any]] = {
+    "a day ahead": lambda c: c.begins(ahead=24),
+    "it is planned": lambda c: c.begins(ahead=24).answers().decided("plan", "prepare"),
+    "they only watch": lambda c: c.begins(ahead=24).answers().decided("plan", "only_watch"),
+    "just begun": lambda c: c.begins(),
+    "tries again": lambda c: c.begins().fails("UNAVAILABLE").later(6),
+    "ready": lambda c: c.ready(),
+    "nobody answers": lambda c: c.begins(100).answers().answers().later(1300),
+    "nearly full": lambda c: c.ready().word(90).answers(),
+    "full": lambda c: c.full(),
+    "full again": lambda c: c.full().word(90).answers().word(100),
+    "in danger": lambda c: c.in_danger(),
+    "before it is cleared": lambda c: c.in_danger().word(80).answers(),
+    "emptying": lambda c: c.full().word(0).answers(),
+    "being given back": lambda c: c.ready().word(0).answers().over().answers(),
+    "being undone": lambda c: c.full().retracted(),
+    "completed": lambda c: (
+        c.ready().word(0).answers().over().answers().answers().answers().answers().answers().answers().answers()
+    ),
+}
+
 STORIES: dict[str, tuple[type[Any], dict[str, Callable[[Any], Any]]]] = {
     "emergency_response": (Emergency, EMERGENCIES),
     "joint_command": (Joint, JOINT_COMMANDS),
+    "peak_crowd": (Crowded, CROWDS),
     "pollution_sanction": (Polluted, POLLUTIONS),
 }
 """Workflow → who plays it, and what happens."""

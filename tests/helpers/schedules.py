@@ -39,12 +39,20 @@ from citybrain.sagas.testing import Story
 
 # As the ids of incidents look, which contracts ask for; those of some sectors have another beginning.
 NUMBER = "-0123456789ab"
-BEGINNINGS = {"safety": "saf", "environment": "exc"}
+BEGINNINGS = {"safety": "saf", "environment": "exc", "tourism": "peak"}
 # Ids that some contracts ask for in a form of their own, by the names of their fields.
-FORMS = {"source_id": "source-{:02}", "firm_id": "per-0123456789abcd{:02}", "record_id": "rec-0123456789{:02}"}
+FORMS = {
+    "source_id": "source-{:02}", "firm_id": "per-0123456789abcd{:02}", "record_id": "rec-0123456789{:02}",
+    "citybrain.safety.v1.Incident.incident_id": "saf-0123456789{:02}",
+}  # fmt: skip
+# Numbers that mean something, by the names of their fields.
+MEANT = {"level": (0, 0, 80, 90, 100)}
 DEGREES = ("latitude", "longitude")
 # What a command has named by its key is named so later too.
-NAMED = {"case_id": "/open_case/", "inspection_id": "/order_inspection/", "correction_id": "/order_correction/"}
+NAMED = {
+    "case_id": "/open_case/", "inspection_id": "/order_inspection/", "correction_id": "/order_correction/",
+    "measure_id": "/", "request_id": "/request_",
+}  # fmt: skip
 LONGEST = 60
 PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED")
 LASTING = ("FAILED_PRECONDITION", "NOT_FOUND", "INVALID_ARGUMENT")
@@ -339,7 +347,8 @@ class Schedule:
             return
         asked = [name for name, step in self.story.state.steps.items() if step.status in ("failed", "timed out")]
         stuck = self.workflow.leaf(asked[0]) if asked else None
-        if isinstance(stuck, Wait) and not self.story.state.undo_begun and not self._may_skip(stuck.name):
+        of_many = isinstance(stuck, Wait) and len(stuck.events) > 1 and self.chance.random() < 0.5
+        if isinstance(stuck, Wait) and not self.story.state.undo_begun and (of_many or not self._may_skip(stuck.name)):
             # They see to it that it happens.
             self._hear(self._message(self.chance.choice(stuck.events).DESCRIPTOR))
             return
@@ -419,6 +428,8 @@ class Schedule:
             return self.chance.random() < 0.5
         if each.cpp_type in _NUMBERS:
             return round(self.chance.uniform(0, 90 if each.name in DEGREES else 300), 1)
+        if each.name in MEANT:
+            return self.chance.choice(MEANT[each.name])
         if each.cpp_type in _WHOLE:
             return self.chance.randint(0, 9)
         text = self._text(each)
@@ -428,8 +439,8 @@ class Schedule:
         state = self.story.state
         if state.input is not None and getattr(state.input, each.name, "") == self.saga and self.chance.random() < 0.95:
             return self.saga
-        if each.name in FORMS:
-            return FORMS[each.name].format(self.chance.randint(1, 99))
+        if (form := FORMS.get(each.full_name) or FORMS.get(each.name)) is not None:
+            return form.format(self.chance.randint(1, 99))
         keys = [key for key in self.story.keys.values() if NAMED.get(each.name, "\0") in key]
         if keys and self.chance.random() < 0.9:
             return self.chance.choice(keys).removesuffix(UNDO)
