@@ -11,6 +11,7 @@ from benchmarks import (
     cassandra_append,
     city_stories,
     cluster_live,
+    control_1000,
     credit_check,
     crowd_forecast,
     embedded,
@@ -23,6 +24,7 @@ from benchmarks import (
     readings_10k,
     reload,
     rides,
+    rush,
     saga_list,
     saga_processes,
     sagas,
@@ -61,6 +63,8 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "story-pollution": city_stories.pollution_rows,
     "story-burst": city_stories.burst_rows,
     "incident-detection": incident_detection.measure,
+    "control-1000": lambda full: control_1000.measure(100 if full else 30),
+    "rush-demo": rush.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

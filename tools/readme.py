@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 SAGA = ROOT / "sagas" / "workflows" / "emergency_response.py"
 RIDES = ROOT / "benchmarks" / "rides.json"
+RUSH = ROOT / "benchmarks" / "rush.json"
 LATEST = ROOT / "benchmarks" / "latest.json"
 
 _HEAD = {
@@ -27,6 +28,13 @@ _WAYS_HEAD = {
     "zh": "| | 行程（秒）：平均 | 九成不超过 | 最长 | 比仅鸣笛闪灯晚 30 秒以上 | 未到达 "
     "| 闯红灯次数 / 经过的信号灯 | 下限的倍数：总体、中位数 |",
 }
+_RUSH_HEAD = {
+    "en": "| network | vehicles an hour | fixed plan | max pressure | the city | city / plan (worst seed) | city − plan "
+    "| not arrived at the end, a run: plan / max pressure / city |",
+    "zh": "| 路网 | 每小时车辆数 | 固定配时 | 最大压力 | 城市大脑 | 城市大脑 / 固定配时（最差种子） | 城市大脑 − 固定配时 "
+    "| 每次运行结束时未到达：固定配时 / 最大压力 / 城市大脑 |",
+}
+_DRIVEN = ("plan", "max pressure", "city")
 _WAYS = {
     "ordinary": {"en": "obeying lights", "zh": "遵守信号灯"},
     "bluelight": {"en": "siren alone", "zh": "仅鸣笛闪灯"},
@@ -39,6 +47,7 @@ def made(language: str) -> str:
     text = READMES[language].read_text(encoding="utf-8")
     text = between(text, "saga", "```py\n" + _newest() + "```")
     text = between(text, "results", _results(language))
+    text = between(text, "rush", rush(language))
     return between(text, "ways", ways(language))
 
 
@@ -78,6 +87,26 @@ def ways(language: str) -> str:
             found = details.get("variants", {}).get(way, {"rides": 0})
             if found["rides"]:
                 rows.append(f"| {city}, {names[language]} | " + " | ".join(_cells(found)) + " |")
+    return "\n".join(rows)
+
+
+def rush(language: str) -> str:
+    """The table of a rush hour with the plan and with the city. A network that values were tuned on is marked."""
+    if not RUSH.is_file():
+        return ""
+    rows = [_RUSH_HEAD[language], "|---|---|---|---|---|---|---|---|"]
+    for network, found in json.loads(RUSH.read_text(encoding="utf-8")).items():
+        driven, seeds = [found["ways"][way] for way in _DRIVEN], len(found["seeds"])
+        scale = "" if found["scale"] == 1 else f" × {found['scale']:g}"
+        cells = [
+            f"{network}{scale}{' *' if found['tuned on'] else ''}",
+            f"{found['vehicles']:,}",
+            *(f"{way['mean_s']:.0f} s" for way in driven),
+            f"**{found['city / plan']:.2f}** ({found['worst seed']:.2f})",
+            _told(found["city − plan, s"], 1),
+            " / ".join(f"{(way['unfinished'] + way['undeparted']) / seeds:.0f}" for way in driven),
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
