@@ -1,4 +1,4 @@
-"""What cameras before signals see: on short lanes what stands on the lanes before them too, and nothing behind another signal."""
+"""What cameras before signals see: on short lanes what stands on the lanes before them too, not beyond another signal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def test_lanes_in_a_ring_are_seen_once() -> None:
 def test_vehicles_are_counted_by_their_distance_and_who_has_left_over_the_end_has_passed() -> None:
     # Vehicle: lane, metres from its start, speed.
     there: dict[str, tuple[str, float, float]] = {
-        "stands": ("short_0", 18, 0), "creeps": ("before_0", 50, 1.9), "drives": ("before_0", 10, 8), "far": ("first_0", 400, 9),
+        "stands": ("short_0", 18, 0), "creeps": ("before_0", 50, 1.9), "drives": ("before_0", 10, 8),
+        "far": ("first_0", 400, 9),
     }  # fmt: skip
     sumo: Any = SimpleNamespace(
         lanes=SimpleNamespace(getLastStepVehicleIDs=lambda lane: [v for v, (on, _, _) in there.items() if on == lane]),
