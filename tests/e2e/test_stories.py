@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from citybrain.stories.driven import driven_city
 from citybrain.stories.pollution import check as pollution_check
 from citybrain.stories.pollution import plan as pollution_plan
 from citybrain.stories.pollution import run as pollution
+from citybrain.stories.rush import check as rush_check
+from citybrain.stories.rush import run as rush
 from citybrain.stories.sheet import Check
 
 pytestmark = pytest.mark.envoy
@@ -46,3 +49,9 @@ def test_a_burst_is_found_shut_off_and_told_and_in_another_network_nothing_is(ga
     assert len(happened) == len(set(happened))
     quiet = burst.play_in(gateway, burst_plan.made(2, quiet_hours=4), print, midnight=8 * DAY_S)
     assert not wrong(burst_check.checks(quiet))
+
+
+def test_a_rush_hour_takes_everybody_less_time_with_the_city_and_leaves_every_signal_in_its_plan(tmp_path: Path) -> None:
+    driven = rush.play(rush.Morning("cologne8", 1, minutes=8), tmp_path / "data", print)
+    assert not wrong(rush_check.checks(driven))
+    assert driven.mean_s(rush.CITY) < driven.mean_s(rush.PLAN)
