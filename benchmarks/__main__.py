@@ -25,6 +25,7 @@ from benchmarks import (
     reload,
     rides,
     rush,
+    rush_rides,
     saga_list,
     saga_processes,
     sagas,
@@ -65,6 +66,7 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "incident-detection": incident_detection.measure,
     "control-1000": lambda full: control_1000.measure(100 if full else 30),
     "rush-demo": rush.measure,
+    "rush-rides": rush_rides.measure,
     "emergency-response": lambda full: emergency_response.measure(),
 }
 """The measurements besides the rides. Each is given whether the long rows are wanted."""

@@ -82,15 +82,21 @@ def measure(full: bool) -> list[Row]:
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
         found = list(zip(jobs, pool.imap(_drive, jobs, chunksize=1), strict=True))
     rows: list[Row] = []
-    details = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
+    details = _kept()
+    networks = details.setdefault("networks", {})
     for town in towns:
         by_way = {way: {seed: r for (t, w, seed), r in found if t == town and w == way} for way in WAYS}
         rows += _rows(town, by_way)
         if full:
-            details[town.name] = _details(town, by_way)
+            networks[town.name] = _details(town, by_way)
     if full:
         DETAILS.write_text(json.dumps(details, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return rows
+
+
+def _kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(DETAILS.read_text(encoding="utf-8")) if DETAILS.is_file() else {}
+    return found
 
 
 def _rows(town: Town, by_way: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[Row]:

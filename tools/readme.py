@@ -95,7 +95,7 @@ def rush(language: str) -> str:
     if not RUSH.is_file():
         return ""
     rows = [_RUSH_HEAD[language], "|---|---|---|---|---|---|---|---|"]
-    for network, found in json.loads(RUSH.read_text(encoding="utf-8")).items():
+    for network, found in json.loads(RUSH.read_text(encoding="utf-8"))["networks"].items():
         driven, seeds = [found["ways"][way] for way in _DRIVEN], len(found["seeds"])
         scale = "" if found["scale"] == 1 else f" × {found['scale']:g}"
         cells = [

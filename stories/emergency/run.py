@@ -41,6 +41,8 @@ class Options:
     # Seconds of city time in one of this machine, where nobody sees that all is at rest.
     pace: float = PACE
     baselines: tuple[str, ...] = BASELINES
+    # All other signals follow the traffic before them.
+    adaptive: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +91,7 @@ def drive(options: Options, said: Callable[[str, dict[str, Any]], None], tell: C
 
         extra = ["--gateway", address, "--record", str(options.data / "record.jsonl")]
         extra += ["--pace", str(options.pace)] if not local.features.rest_is_seen else []
+        extra += ["--adaptive"] if options.adaptive else []
         city = Simulation(
             _arguments(options, "city", ["--emergencies", str(options.emergencies), *extra]),
             options.data / "city.log",

@@ -112,7 +112,7 @@ def test_the_readmes_show_each_network_beside_plan_and_max_pressure(tmp_path: Pa
         }
     }
     file = tmp_path / "rush.json"
-    file.write_text(json.dumps(details), encoding="utf-8")
+    file.write_text(json.dumps({"networks": details}), encoding="utf-8")
     monkeypatch.setattr(readme, "RUSH", file)
     row = readme.rush("en").splitlines()[-1]
     assert row == "| cologne8 * | 2,046 | 114 s | 114 s | 88 s | **0.77** (0.79) | -26.2 s [-27.0, -25.0] | 43 / 43 / 43 |"
