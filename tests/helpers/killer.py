@@ -60,10 +60,13 @@ class KillAt:
 
 
 class KillAtEachStep:
-    """Kills whenever a saga has come to a step, or to an undo, that was not seen before. What came together is killed once."""
+    """Kills whenever a saga has come to a step, or to an undo, that was not seen before. What came together is killed once.
 
-    def __init__(self, mesh: MeshChild, city: PaperCity, saga_id: str) -> None:
-        self._mesh, self._city, self._saga_id = mesh, city, saga_id
+    `only`: at these; empty: at all.
+    """
+
+    def __init__(self, mesh: MeshChild, city: PaperCity, saga_id: str, only: frozenset[str] = frozenset()) -> None:
+        self._mesh, self._city, self._saga_id, self._only = mesh, city, saga_id, only
         self._seen: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -87,7 +90,9 @@ class KillAtEachStep:
                 )
                 for shown in watched:
                     new = _begun(shown.saga) - self._seen
-                    if new:
+                    if self._only and not new & self._only:
+                        self._seen |= new
+                    elif new:
                         self._seen |= new
                         self._mesh.kill()
                         self._mesh.start()
