@@ -28,7 +28,7 @@ build/.stubs: build/.ready $(shell find protos tests/protos -name '*.proto') too
 
 stubs: build/.stubs ## Builds the Python stubs of the contracts
 
-demo: build/.stubs ## A story, under 90 s: an emergency, or STORY=rush, STORY=pollution, STORY=burst (ENGINES=1: the emergency on real Kafka and Cassandra)
+demo: build/.stubs ## A story, under 90 s: an emergency, or STORY=rush, STORY=pollution, STORY=burst, STORY=crowd (ENGINES=1: the emergency on real Kafka and Cassandra)
 	@$(BIN)/city demo $(or $(STORY),emergency) $(if $(ENGINES),--engines) $(ARGS)
 
 test: build/.stubs ## Unit, contract, real Envoy, one emergency in SUMO, docs

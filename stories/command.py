@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from citybrain.stories.burst.command import demo as burst
+from citybrain.stories.crowd.command import demo as crowd
 from citybrain.stories.emergency.command import demo as emergency
 from citybrain.stories.pollution.command import demo as pollution
 from citybrain.stories.rush.command import demo as rush
@@ -19,6 +20,7 @@ app.command(FIRST)(emergency)
 app.command("pollution")(pollution)
 app.command("burst")(burst)
 app.command("rush")(rush)
+app.command("crowd")(crowd)
 
 
 @app.callback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from citybrain.simulation.gateway_client import Gateway
 from citybrain.stories.burst import check as burst_check
 from citybrain.stories.burst import plan as burst_plan
 from citybrain.stories.burst import run as burst
+from citybrain.stories.crowd import check as crowd_check
+from citybrain.stories.crowd import plan as crowd_plan
+from citybrain.stories.crowd import run as crowd
 from citybrain.stories.driven import driven_city
 from citybrain.stories.pollution import check as pollution_check
 from citybrain.stories.pollution import plan as pollution_plan
@@ -49,6 +53,16 @@ def test_a_burst_is_found_shut_off_and_told_and_in_another_network_nothing_is(ga
     assert len(happened) == len(set(happened))
     quiet = burst.play_in(gateway, burst_plan.made(2, quiet_hours=4), print, midnight=8 * DAY_S)
     assert not wrong(burst_check.checks(quiet))
+
+
+def test_a_surge_is_seen_led_off_and_reviewed_and_in_an_ordinary_hour_nothing_is_raised(gateway: Gateway) -> None:
+    # The third seed draws people together dangerously close.
+    surge = crowd.play_in(gateway, crowd_plan.made(3), print, after=11 * DAY_S)
+    assert not wrong(crowd_check.checks(surge))
+    assert surge.called and surge.most < surge.plan.would_be * surge.holds
+    quiet = crowd_plan.made(3, quiet=True)
+    ordinary = crowd.play_in(gateway, replace(quiet, end=quiet.begin + 30), print, after=20 * DAY_S, history=False)
+    assert not wrong(crowd_check.checks(ordinary))
 
 
 def test_a_rush_hour_takes_everybody_less_time_with_the_city_and_leaves_every_signal_in_its_plan(tmp_path: Path) -> None:
