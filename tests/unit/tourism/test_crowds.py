@@ -23,7 +23,7 @@ from tests.unit.tourism.test_counting import PEAKS, M, Story
 HOUR = M // 60 * 60
 
 
-class Peaks(Story):
+class Crowds(Story):
     """A place for 1,000 people (400 in the hall, of 1,000 m²), and what is told of its peaks."""
 
     def people(self, minute: int, people: int, second: int = 0) -> list[Any]:
@@ -58,7 +58,7 @@ def names(events: list[Any]) -> list[str]:
 
 
 def test_a_level_that_nobody_has_seen_coming_begins_a_peak_with_what_the_place_needs() -> None:
-    story = Peaks(place(parking_lot_ids=["lot-1"], elsewhere_ids=["p2"]))
+    story = Crowds(place(parking_lot_ids=["lot-1"], elsewhere_ids=["p2"]))
     assert story.people(0, 799) == []
     (began,) = story.people(1, 800)
     assert (began.level, began.people, began.capacity, began.district_id) == (80, 800, 1000, "xihu")
@@ -68,7 +68,7 @@ def test_a_level_that_nobody_has_seen_coming_begins_a_peak_with_what_the_place_n
 
 
 def test_each_change_of_level_is_told_with_a_number_of_its_own() -> None:
-    story = Peaks()
+    story = Crowds()
     story.people(0, 800)
     told = [one for minute, people in enumerate((950, 1010, 950, 850, 750, 650), 1) for one in story.people(minute, people)]
     assert [(one.number, one.level) for one in told] == [(1, 90), (2, 100), (3, 90), (4, 80), (5, 0)]
@@ -78,7 +78,7 @@ def test_each_change_of_level_is_told_with_a_number_of_its_own() -> None:
 def test_people_who_touch_begin_a_peak_at_any_level_and_where_is_told() -> None:
     # A lawn for 10,000 people beside a hall of 1,000 m².
     lawn = pb.Part(part_id=LAWN, name="草坪", area_m2=50_000, m2_per_person=5)
-    story = Peaks(place(parts=[place().parts[0], lawn]))
+    story = Crowds(place(parts=[place().parts[0], lawn]))
     assert story.crowded(0, 3569) == []
     (began,) = story.crowded(1, 3570)
     assert (began.level, began.closest, began.part_id) == (0, pb.DENSITY_LEVEL_CONTACT, HALL)
@@ -89,7 +89,7 @@ def test_people_who_touch_begin_a_peak_at_any_level_and_where_is_told() -> None:
 
 
 def test_it_is_over_when_it_has_been_calm_for_half_an_hour_and_says_how_many_there_were() -> None:
-    story = Peaks()
+    story = Crowds()
     story.people(0, 820)
     story.people(1, 870)
     assert names(story.people(2, 100)) == ["PeakChanged"]
@@ -102,7 +102,7 @@ def test_it_is_over_when_it_has_been_calm_for_half_an_hour_and_says_how_many_the
 
 
 def test_who_comes_back_within_half_an_hour_is_of_the_same_peak() -> None:
-    story = Peaks()
+    story = Crowds()
     (began,) = story.people(0, 820)
     story.people(1, 100)
     story.calm(2, 28)
@@ -113,7 +113,7 @@ def test_who_comes_back_within_half_an_hour_is_of_the_same_peak() -> None:
 
 
 def test_the_most_people_are_known_also_of_minutes_that_are_long_gone() -> None:
-    story = Peaks()
+    story = Crowds()
     story.people(0, 990)
     for minute in range(1, 75):
         story.people(minute, 850)
@@ -126,7 +126,7 @@ def test_the_most_people_are_known_also_of_minutes_that_are_long_gone() -> None:
 
 
 def test_a_forecast_of_a_level_begins_a_peak_a_day_ahead_and_one_below_begins_none() -> None:
-    story = Peaks()
+    story = Crowds()
     assert story.expects(700, 0, hours_from_m=24, horizon=24) == []
     (began,) = story.expects(950, 90, hours_from_m=24, horizon=24)
     assert (began.expected.people, began.expected.horizon_hours, began.level) == (950, 24, 0)
@@ -134,7 +134,7 @@ def test_a_forecast_of_a_level_begins_a_peak_a_day_ahead_and_one_below_begins_no
 
 
 def test_a_nearer_forecast_confirms_it_and_the_end_waits_for_its_hour() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90, horizon=24)
     (changed,) = story.expects(1020, 100)
     assert [one.horizon_hours for one in changed.expected] == [1, 24]
@@ -147,7 +147,7 @@ def test_a_nearer_forecast_confirms_it_and_the_end_waits_for_its_hour() -> None:
 
 
 def test_a_forecast_that_is_taken_back_before_anybody_came_retracts_the_peak() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90, horizon=24)
     changed, retracted = story.expects(600, 0)
     assert (list(changed.expected), retracted.reason) == ([], crowds.TAKEN_BACK)
@@ -155,7 +155,7 @@ def test_a_forecast_that_is_taken_back_before_anybody_came_retracts_the_peak() -
 
 
 def test_a_forecast_that_is_taken_back_while_they_are_there_changes_only_what_is_expected() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90)
     story.people(0, 870)
     (changed,) = story.expects(600, 0)
@@ -164,13 +164,13 @@ def test_a_forecast_that_is_taken_back_while_they_are_there_changes_only_what_is
 
 
 def test_a_farther_forecast_does_not_take_a_nearer_one_back() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90)
     assert story.expects(600, 0, horizon=24) == []
 
 
 def test_a_forecast_of_a_day_takes_back_what_it_expected_of_an_hour_that_is_below_now() -> None:
-    story = Peaks()
+    story = Crowds()
     (began,) = story.expects(950, 90, hours_from_m=10, horizon=24)
     assert story.state.place is not None
     later = pk.ExpectedPeak(hour=timestamp((HOUR + 60 * 24) * MINUTE), horizon_hours=24, people=990, level=90)
@@ -182,7 +182,7 @@ def test_a_forecast_of_a_day_takes_back_what_it_expected_of_an_hour_that_is_belo
 
 
 def test_a_forecast_that_was_retracted_does_not_stand_any_more_and_the_others_do() -> None:
-    story = Peaks()
+    story = Crowds()
     (began,) = story.expects(950, 90, horizon=24)
     story.expects(1010, 100)
     hour = (HOUR + 60) * MINUTE
@@ -196,13 +196,13 @@ def test_a_forecast_that_was_retracted_does_not_stand_any_more_and_the_others_do
 
 
 def test_a_forecast_of_an_hour_that_is_over_begins_nothing() -> None:
-    assert Peaks().expects(950, 90, hours_from_m=-1) == []
-    assert Peaks().expects(950, 90, hours_from_m=0, at=40) == []
-    assert names(Peaks().expects(950, 90, hours_from_m=0, at=39)) == ["PeakBegan"]
+    assert Crowds().expects(950, 90, hours_from_m=-1) == []
+    assert Crowds().expects(950, 90, hours_from_m=0, at=40) == []
+    assert names(Crowds().expects(950, 90, hours_from_m=0, at=39)) == ["PeakBegan"]
 
 
 def test_the_peak_of_the_next_day_is_another_one() -> None:
-    story = Peaks()
+    story = Crowds()
     (today,) = story.people(0, 870)
     (tomorrow,) = story.expects(950, 90, hours_from_m=24, horizon=24)
     assert today.peak_id != tomorrow.peak_id
@@ -219,7 +219,7 @@ def test_the_peak_of_the_next_day_is_another_one() -> None:
 
 
 def test_a_forecast_that_did_not_come_true_ends_half_an_hour_after_its_hour() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90, hours_from_m=0)
     assert story.calm(0, 70) == []
     (ended,) = story.calm(70, 1)
@@ -230,7 +230,7 @@ def test_a_forecast_that_did_not_come_true_ends_half_an_hour_after_its_hour() ->
 
 
 def test_counts_that_are_corrected_retract_the_peak_that_they_began() -> None:
-    story = Peaks()
+    story = Crowds()
     story.people(0, 870)
     changed, retracted = story.people(0, 200, second=30)
     assert (changed.level, changed.corrected, retracted.reason) == (0, True, crowds.CORRECTED)
@@ -238,7 +238,7 @@ def test_counts_that_are_corrected_retract_the_peak_that_they_began() -> None:
 
 
 def test_a_correction_of_an_old_minute_retracts_it_only_if_no_other_minute_had_a_level() -> None:
-    story = Peaks()
+    story = Crowds()
     story.people(0, 870)
     story.people(1, 860)
     story.people(2, 100)
@@ -248,7 +248,7 @@ def test_a_correction_of_an_old_minute_retracts_it_only_if_no_other_minute_had_a
 
 
 def test_a_correction_while_a_forecast_stands_changes_the_level_and_no_more() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90)
     story.people(0, 870)
     (changed,) = story.people(0, 200, second=30)
@@ -257,23 +257,44 @@ def test_a_correction_while_a_forecast_stands_changes_the_level_and_no_more() ->
 
 
 def test_what_no_correction_reaches_any_more_is_never_retracted() -> None:
-    story = Peaks()
+    story = Crowds()
     for minute in range(70):
         story.people(minute, 870)
     assert names(story.people(70, 100)) == ["PeakChanged"]
     assert names(story.calm(71, 30)) == ["PeakEnded"]
 
 
+def test_people_who_came_and_went_long_ago_were_there_also_when_their_forecast_is_taken_back() -> None:
+    story = Crowds()
+    story.expects(950, 90, hours_from_m=4, horizon=24)
+    story.people(0, 870)
+    story.people(1, 100)
+    story.calm(2, 70)
+    (changed,) = story.expects(600, 0, hours_from_m=4, at=71)
+    assert (list(changed.expected), len(story.state.peaks.open)) == ([], 1)
+    assert names(story.calm(72, 1)) == ["PeakEnded"]
+
+
+def test_a_forecast_for_some_hours_later_is_of_the_peak_that_is_there() -> None:
+    story = Crowds()
+    (began,) = story.people(0, 870)
+    (changed,) = story.expects(950, 90, hours_from_m=10, horizon=24)
+    assert changed.peak_id == began.peak_id
+    later = Crowds()
+    later.people(0, 870)
+    assert names(later.expects(950, 90, hours_from_m=14, horizon=24)) == ["PeakBegan"], "more than half a day later"
+
+
 # -- what people say ----------------------------------------------------------------------------------------------------------
 
 
-def ended(story: Peaks, reason: str = "the show is cancelled") -> list[Message]:
+def ended(story: Crowds, reason: str = "the show is cancelled") -> list[Message]:
     (peak_id,) = story.state.peaks.open or story.state.peaks.over
     return story._go(crowds.end(story.state.peaks, story.state.minutes, peak_id, reason, (M + 9) * MINUTE))
 
 
 def test_a_person_ends_a_peak_once_whatever_is_counted() -> None:
-    story = Peaks()
+    story = Crowds()
     (began,) = story.people(0, 870)
     (over,) = ended(story)
     assert isinstance(over, ev.PeakEnded) and (over.reason, over.most_people) == ("the show is cancelled", 870)
@@ -285,7 +306,7 @@ def test_a_person_ends_a_peak_once_whatever_is_counted() -> None:
 
 
 def test_a_review_puts_each_forecast_beside_what_was_counted_once() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90, horizon=24)
     story.expects(840, 80)
     story.people(0, 800)
@@ -303,7 +324,7 @@ def test_a_review_puts_each_forecast_beside_what_was_counted_once() -> None:
 
 
 def test_a_place_that_is_taken_up_again_goes_on_with_its_peaks() -> None:
-    story = Peaks()
+    story = Crowds()
     story.expects(950, 90, horizon=24)
     story.people(0, 870)
     taken_up = unpack_state(counting.State, pack_state(story.state))
@@ -313,7 +334,7 @@ def test_a_place_that_is_taken_up_again_goes_on_with_its_peaks() -> None:
 
 
 def test_only_the_newest_peaks_are_remembered() -> None:
-    story = Peaks()
+    story = Crowds()
     for number in range(8):
         story.people(number * 2, 870)
         ended(story)
