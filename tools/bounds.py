@@ -41,6 +41,7 @@ WHOLE = {
     "citybrain.traffic.v1.TrafficService.ApplyControlStrategy": "at most 1,000 signals of one area",
     "citybrain.traffic.v1.TrafficService.GetSignalControl": "the stages and lanes of one signal",
     "citybrain.traffic.v1.TrafficService.ReopenRoads": "at most 50 roads are closed by one closure",
+    "citybrain.traffic.v1.TrafficService.GetRoadForecast": "flow and speed, each 15 and 60 minutes ahead",
     "citybrain.traffic.v1.TrafficService.ReportDeviceStates": "the first 100 unknown devices are shown",
     "citybrain.traffic.v1.TrafficService.ReportDetectorReadings": "the first 100 refusals are shown",
     "citybrain.traffic.v1.TrafficService.GrantPriority": "the signals on the roads of the request",

@@ -131,6 +131,7 @@ def by_pair(rows: Iterable[Kept]) -> dict[Named, pb.PairThresholds]:
 class CycleRow:
     """The cycle of a signal in seconds, and the roads that end at it."""
 
+    signal_id: str
     seconds: float
     edge_ids: tuple[str, ...]
 
@@ -146,7 +147,7 @@ def cycle(row: CycleRow | None, event: Heard) -> CycleRow | None:
     assert isinstance(event.data, ev.SignalRegistered)
     signal = event.data.signal
     seconds = NO_CYCLE_S if signal.actuated else sum(phase.duration_s for phase in signal.phases)
-    return CycleRow(seconds, tuple(sorted({link.from_edge_id for link in signal.links})))
+    return CycleRow(signal.signal_id, seconds, tuple(sorted({link.from_edge_id for link in signal.links})))
 
 
 def cycles(rows: Iterable[CycleRow]) -> dict[str, float]:

@@ -11,15 +11,14 @@ from citybrain.traffic.v1 import traffic_service_pb2 as pb
 from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
-from citybrain.services.traffic.control_calls import ControlCalls
 from citybrain.services.traffic.network import Network, check_way, signals_on
-from citybrain.services.traffic.roadside_calls import RoadsideCalls
+from citybrain.services.traffic.outlook_calls import OutlookCalls
 from citybrain.services.traffic.street import observe
 from citybrain.services.traffic.transport_calls import TransportCalls
 from citybrain.services.traffic.watch import STEP_S
 
 
-class TrafficService(ControlCalls, RoadsideCalls, TransportCalls):
+class TrafficService(OutlookCalls, TransportCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
