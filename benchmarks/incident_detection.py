@@ -51,7 +51,7 @@ WARM = 4
 """Windows until 13 blocks of 90 s are measured."""
 BEGIN = 490_000 * HOUR_US
 LEAST_PER_HOUR = 150.0
-LEARNT, QUIET, PLAYED, EMPTY = 1000, 2000, 3000, 4000
+LEARNT, QUIET, PLAYED, EMPTY = 10_000, 20_000, 30_000, 40_000
 """After these begin the seeds of hours that are learnt from, of quiet hours, of incidents where they matter, and elsewhere."""
 SOURCES = (("california-7", pb.INCIDENT_SOURCE_CALIFORNIA_7), ("deviate", pb.INCIDENT_SOURCE_NORMAL_DEVIATE))
 

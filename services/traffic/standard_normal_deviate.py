@@ -21,9 +21,11 @@ REFERENCE = 10
 """Intervals before: with blocks of 90 s a quarter of an hour."""
 LEAST_DEVIATION = 2.0
 """Vehicles. A smaller deviation counts as this one: two vehicles more on an empty street are no incident."""
-LEAST = 2.0
+ON_THE_WAY = 0.7
+"""The deviation is at least this share of what comes in in an interval: so many more may be on their way when one ends."""
+LEAST = 1.0
 """The threshold is at least this."""
-MARGIN = 0.5
+MARGIN = 0.25
 """The threshold is so much above what was usual."""
 
 
@@ -39,4 +41,8 @@ def held(came_in: Sequence[float], went_out: Sequence[float]) -> float:
     """
     between = list(accumulate(a - b for a, b in zip(came_in, went_out, strict=True)))
     before = between[:REFERENCE]
-    return min(deviate(one, before) for one in between[REFERENCE:])
+    found = []
+    for place in range(REFERENCE, len(between)):
+        newest = mean(came_in[place - PERSISTENCE + 1 : place + 1])
+        found.append(deviate(between[place], before, max(LEAST_DEVIATION, ON_THE_WAY * newest)))
+    return min(found)

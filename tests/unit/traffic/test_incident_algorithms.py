@@ -53,8 +53,10 @@ def test_a_deviate_is_the_distance_from_the_mean_in_standard_deviations() -> Non
 def test_vehicles_that_come_in_and_do_not_go_out_deviate_for_as_long_as_they_do_not() -> None:
     steady, blocked = [5.0] * 13, [5.0] * 10 + [0.0] * 3
     assert standard_normal_deviate.held(steady, steady) == 0
-    # Between the two are 5, 10 and 15 more, and the deviation counts as 2: 2.5, 5, 7.5.
-    assert standard_normal_deviate.held(steady, blocked) == 2.5
+    # Between the two are 5, 10 and 15 more, and the deviation counts as 0.7 · 5.
+    assert standard_normal_deviate.held(steady, blocked) == pytest.approx(5 / 3.5)
+    # With 2 in an interval it counts as 2: 1, 2 and 3.
+    assert standard_normal_deviate.held([2.0] * 13, [2.0] * 10 + [0.0] * 3) == 1
     assert standard_normal_deviate.held(steady, [*blocked[:-1], 15.0]) == 0, "they are out again"
     assert standard_normal_deviate.held([5.0] * 10 + [0.0] * 3, [5.0] * 10 + [0.0] * 3) == 0, "nobody comes any more"
 
@@ -104,7 +106,7 @@ def test_the_figures_of_a_window_are_what_held_in_three_blocks_that_end_in_it() 
     one.window(6, quiet(occupancy=0.7), quiet(0, 0.0))
     figures = one.figures(6)
     assert (round(figures.occupancy_difference, 3), figures.occupancy_ratio, figures.downstream_occupancy) == (0.7, 1, 0)
-    assert figures.vehicles_out == 0 and figures.deviate > 4
+    assert figures.vehicles_out == 0 and figures.deviate > 1
 
 
 def test_before_enough_blocks_are_measured_nothing_is_said_of_the_deviate_and_then_of_nothing() -> None:
@@ -152,25 +154,25 @@ def usual(number: int, difference: float = 0.02, deviate: float = 0.5) -> Usual:
 
 def test_a_pair_has_thresholds_when_a_day_of_it_was_measured() -> None:
     assert incident_thresholds.thresholds(usual(LEAST - 1)) is None
-    assert incident_thresholds.thresholds(usual(LEAST)) == (0.1, 0.1, 2.0), "no threshold is below its least"
+    assert incident_thresholds.thresholds(usual(LEAST)) == (0.1, 0.1, 1.0), "no threshold is below its least"
 
 
 def test_thresholds_are_above_what_was_usual() -> None:
     one = usual(LEAST, 0.2, 4.0)
-    assert incident_thresholds.thresholds(one) == pytest.approx((0.25, 0.1, 4.5))
+    assert incident_thresholds.thresholds(one) == pytest.approx((0.25, 0.1, 4.25))
     one.deviates[7], one.found[7] = 6.0, Found(0.4, 0.5, 0.05)
-    assert incident_thresholds.thresholds(one) == pytest.approx((0.45, 0.1, 6.5))
+    assert incident_thresholds.thresholds(one) == pytest.approx((0.45, 0.1, 6.25))
 
 
 def test_what_another_test_says_no_to_raises_no_threshold() -> None:
     one = usual(LEAST)
     one.found[0], one.found[1] = Found(0.8, 0.29, 0.05), Found(0.8, 0.5, 0.9)
-    assert incident_thresholds.thresholds(one) == (0.1, 0.1, 2.0)
+    assert incident_thresholds.thresholds(one) == (0.1, 0.1, 1.0)
 
 
 def test_the_occupancy_downstream_may_be_what_it_is_in_95_of_100_windows() -> None:
     found = [Found(0.0, 0.0, 0.001 * n) for n in range(1001)]
-    assert incident_thresholds.thresholds(Usual(found, [0.0] * 1001)) == pytest.approx((0.1, 0.95, 2.0))
+    assert incident_thresholds.thresholds(Usual(found, [0.0] * 1001)) == pytest.approx((0.1, 0.95, 1.0))
 
 
 def test_in_ten_days_one_window_may_reach_a_threshold() -> None:
