@@ -31,7 +31,8 @@ from citybrain.services.traffic.signal_timing import Shown
 from citybrain.services.traffic.stages import Staged, stage
 from citybrain.services.traffic.watch import Watch
 from citybrain.simulation.cameras import Cameras
-from citybrain.simulation.network import MIDNIGHT, read_network, signal_messages
+from citybrain.simulation.moments import MIDNIGHT
+from citybrain.simulation.network import read_network, signal_messages
 from citybrain.simulation.scenario import open_scenario
 from citybrain.simulation.signals import Report
 from citybrain.simulation.street import Street

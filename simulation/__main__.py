@@ -1,8 +1,9 @@
-"""`python -m citybrain.simulation city|ordinary|bluelight|alone`: drives one run, and tells it on stdout as lines of JSON.
+"""`python -m citybrain.simulation city|ordinary|bluelight|alone|verify`: drives a run, and tells it on stdout as lines of JSON.
 
     city --scenario F.sumocfg --gateway HOST:PORT [--seed N] [--emergencies N] [--places F.yaml] [--calls F.jsonl]
          [--pace X] [--record F.jsonl] [--tracks F.json] [--until S]
     ordinary|bluelight|alone --scenario F.sumocfg --rides F.jsonl|- [--seed N] [--tracks F.json] [--until S]
+    verify --scenario F.sumocfg --gateway HOST:PORT --proposal ID [--seed N] [--seeds N] [--until S]
 
 `--city NAME --scenarios FOLDER` stands for the scenario and the places of a shipped city. An argument or a file that cannot be
 used is one line on stderr, and exit status 2.
@@ -19,6 +20,9 @@ from pathlib import Path
 # Asked for when gRPC is loaded: stderr is for our own lines.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+from citybrain.traffic.v1 import plans_pb2 as proposals
+from google.protobuf.json_format import MessageToDict
+
 from citybrain.simulation.baseline_run import VARIANTS, drive_baseline
 from citybrain.simulation.city_run import CityRun
 from citybrain.simulation.errors import ScenarioError, SimulationError
@@ -32,6 +36,9 @@ from citybrain.simulation.rhythm import AtRest, Paced
 from citybrain.simulation.rides import Orders, place_json
 from citybrain.simulation.scenario import Scenario, open_scenario
 from citybrain.simulation.street import Street
+from citybrain.simulation.verifying import verify
+
+VERIFY = "verify"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +76,20 @@ def _run(options: argparse.Namespace) -> None:
             lost_time_file=options.lost_time,
         )  # fmt: skip
         tell_stdout("result", **result)
+        return
+    if options.variant == VERIFY:
+        if options.gateway is None or options.proposal is None:
+            raise ScenarioError(
+                "--gateway and --proposal are needed: where the mesh answers, and which proposal is to be verified"
+            )
+        seeds = range(options.seed, options.seed + options.seeds)
+        with (
+            Record(None) as record,
+            Gateway(options.gateway, os.environ.get("CITY_TOKEN", ""), options.seed, record) as gateway,
+        ):
+            found = verify(gateway, options.proposal, scenario, network, seeds, end, options.scale, tell_stdout)
+        forecast = MessageToDict(found.forecast, preserving_proto_field_name=True)
+        tell_stdout("result", proposal=found.proposal_id, state=proposals.ProposalState.Name(found.state), **forecast)
         return
     places = read_places(places_file, network) if places_file else derive_places(network, options.seed)
     span_s = end - scenario.begin
@@ -168,7 +189,7 @@ def _more_than_0(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m citybrain.simulation", description="A city to run the mesh against.")
-    parser.add_argument("variant", choices=("city", *VARIANTS))
+    parser.add_argument("variant", choices=("city", *VARIANTS, VERIFY))
     parser.add_argument("--scenario", type=Path, help="a SUMO configuration")
     parser.add_argument("--city", help="a shipped city instead of a scenario")
     parser.add_argument("--scenarios", type=Path, default=Path(), help="where the scenarios of shipped cities are")
@@ -184,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=Path, help="calls, a line of JSON each")
     parser.add_argument("--record", type=Path, help="where to keep what the mesh acknowledged and told")
     parser.add_argument("--rides", help="the lines of a city run, for the other variants; '-' for stdin")
+    parser.add_argument("--proposal", help="of verify: the plans that are compared with today's")
+    parser.add_argument("--seeds", type=_positive, default=5, help="of verify: how many, from --seed on")
     parser.add_argument("--tracks", type=Path, help="where to keep positions and signals for a report")
     parser.add_argument("--lost-time", type=Path, help="where to keep by road how much time vehicles lose")
     parser.add_argument("--until", type=_positive, help="end this many seconds after the begin")

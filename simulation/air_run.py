@@ -15,7 +15,7 @@ from citybrain.events.v1.event_pb2 import Event
 
 from citybrain.simulation.air import STEP_S, Park, Place
 from citybrain.simulation.gateway_client import Gateway
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.simulation.rhythm import AtRest
 
 ENVIRONMENT = "citybrain.environment.v1.EnvironmentService"

@@ -26,10 +26,12 @@ from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 from citybrain.simulation.ambulances import Mission
 from citybrain.simulation.cameras import Cameras
 from citybrain.simulation.gateway_client import Gateway, Refused
-from citybrain.simulation.network import city_time, signal_messages
+from citybrain.simulation.moments import city_time
+from citybrain.simulation.network import signal_messages
 from citybrain.simulation.observing import Detectors, observation
 from citybrain.simulation.output import Tell
 from citybrain.simulation.places import Call, Place, Places
+from citybrain.simulation.plans import proposed
 from citybrain.simulation.registering import HEALTH, HUB, TRAFFIC, register, road_place
 from citybrain.simulation.results import run_result
 from citybrain.simulation.rhythm import Rhythm
@@ -275,8 +277,16 @@ class CityRun:
             )  # fmt: skip
             if refusal is not None:
                 self._report_signal(refusal)
+        elif kind == traffic_events.PlanApproved.DESCRIPTOR.full_name:
+            self._take_up(traffic_events.PlanApproved.FromString(event.data.value))
         elif kind == hub_events.DistrictNotified.DESCRIPTOR.full_name:
             self._acknowledge(hub_events.DistrictNotified.FromString(event.data.value), event.traceparent)
+
+    def _take_up(self, approved: traffic_events.PlanApproved) -> None:
+        for program in approved.programs:
+            today = self._street.plans.get(program.signal_id)
+            if today is not None:
+                self._street.take_up(proposed(program, approved.proposal_id, today))
 
     def _reserved(self, reserved: health_events.AmbulanceReserved, traceparent: str) -> None:
         call = self.calls.get(reserved.incident_id, {})

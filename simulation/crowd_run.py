@@ -22,7 +22,7 @@ from citybrain.urban.v1 import places_pb2 as urban
 from citybrain.simulation import crowd
 from citybrain.simulation.crowd import SITES, Hour, Lake, Told
 from citybrain.simulation.gateway_client import Gateway
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.simulation.rhythm import AtRest
 
 TOURISM = "citybrain.tourism.v1.TourismService"

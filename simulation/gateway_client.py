@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from citybrain.simulation.errors import GatewayLost, SimulationError
 from citybrain.simulation.following import Following
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.simulation.record import Record
 
 R = TypeVar("R", bound=Message)

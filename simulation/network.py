@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -15,22 +14,12 @@ from typing import Any
 
 import sumolib.net
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.simulation.errors import ScenarioError
+from citybrain.simulation.moments import city_time
 from citybrain.simulation.plans import Plan
 
 Point = tuple[float, float]
-
-MIDNIGHT = datetime(2026, 1, 5, tzinfo=timezone(timedelta(hours=8)))
-"""City time of the scenario's second 0."""
-
-
-def city_time(second: float) -> Timestamp:
-    """The city time of a second of the scenario."""
-    stamp = Timestamp()
-    stamp.FromDatetime((MIDNIGHT + timedelta(seconds=second)).astimezone(UTC))
-    return stamp
 
 
 @dataclass(frozen=True, slots=True)

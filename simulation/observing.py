@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.simulation.ambulances import Mission
-from citybrain.simulation.network import Network, city_time
+from citybrain.simulation.moments import city_time
+from citybrain.simulation.network import Network
 from citybrain.simulation.street import Street
 
 SLOW_MPS = 3.0

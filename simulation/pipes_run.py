@@ -12,7 +12,7 @@ from citybrain.events.v1.event_pb2 import Event
 from citybrain.urban.v1 import devices_pb2, places_pb2, water_pb2
 
 from citybrain.simulation.gateway_client import Gateway
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.simulation.pipes import NOISE_M, STEP_S, Pipes, net3
 from citybrain.simulation.rhythm import AtRest
 

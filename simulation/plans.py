@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from citybrain.traffic.v1 import plans_pb2 as proposals
+
+from citybrain.simulation.moments import second_of
 from citybrain.simulation.sumo import Sumo, letters
 
 _STATIC = 0
@@ -57,6 +60,13 @@ class Plan:
         off = (left - about_s + self.cycle_s / 2) % self.cycle_s - self.cycle_s / 2
         nearest = round(about_s + off)
         return nearest if nearest >= 1 else nearest + self.cycle_s
+
+
+def proposed(program: proposals.SignalProgram, program_id: str, today: Plan) -> Plan:
+    """A plan that was proposed, as a controller takes it up. Without a start of its cycle it keeps today's."""
+    start = second_of(program.cycle_start) if program.HasField("cycle_start") else today.cycle_start
+    phases = tuple(Phase(phase.state, phase.duration_s) for phase in program.phases)
+    return Plan(program.signal_id, program_id, phases, start, True)
 
 
 def read_plans(sumo: Sumo) -> dict[str, Plan]:

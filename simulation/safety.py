@@ -84,6 +84,12 @@ class Checker:
                 self._watched[signal_id] = _Watch(foes.get(signal_id, frozenset()), frozenset(programs), states)
         self.findings: list[Finding] = []
 
+    def accept(self, signal_id: str, program: str, states: Iterable[str]) -> None:
+        """A plan that people have decided on counts as the signal's own from now on: what it does by itself is theirs."""
+        watch = self._watched[signal_id]
+        watch.programs |= {program}
+        watch.plan_states |= set(states)
+
     def look(self, second: int) -> list[Finding]:
         """The faults of this second. They are kept in `findings` too."""
         found: list[Finding] = []

@@ -26,6 +26,14 @@ REFUSED = traffic.SIGNAL_REPORT_REFUSED
 BACK_IN_PLAN = traffic.SIGNAL_REPORT_BACK_IN_PLAN
 
 
+LEAST_GREEN_S = 5
+
+
+def _greens(plan: Plan) -> set[str]:
+    """The states in which vehicles drive and none is shown yellow."""
+    return {phase.state for phase in plan.phases if set(phase.state) & set("Gg") and "y" not in phase.state}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A controller's report about a command. `traceparent`: that of the command."""
@@ -61,6 +69,8 @@ class Controllers:
         self._behind: dict[str, str] = {}
         self.replanned: list[str] = []
         """Signals whose plan changed in the last second."""
+        # Plans that signals are to take up, at the next green that both have.
+        self._coming: dict[str, Plan] = {}
         self._playing: dict[str, _Playing] = {}
         self._heard: set[str] = set()
         self._since: dict[str, list[int]] = {}
@@ -97,9 +107,21 @@ class Controllers:
         self.commanded += 1
         return None
 
+    def take_up(self, plan: Plan) -> bool:
+        """Lets a signal change to another plan, as soon as a green begins that both have. False: there is none."""
+        today = self._plans.get(plan.signal_id)
+        if today is None or not today.fixed or not _greens(today) & _greens(plan):
+            return False
+        if today.program_id != plan.program_id:
+            self._sumo.install(plan.signal_id, plan.program_id, [(phase.state, phase.duration_s) for phase in plan.phases])
+            self._coming[plan.signal_id] = plan
+        return True
+
     def before(self) -> None:
         """Sets what every controlled signal shows in the next second."""
         second = self._sumo.next_second
+        for signal_id in [one for one in self._coming if one not in self._playing]:
+            self._change_over(self._plans[signal_id], self._coming[signal_id], second)
         for signal_id in [one for one in self._behind if one not in self._playing]:
             self._sumo.choose(signal_id, self._behind.pop(signal_id))
         for signal_id, playing in self._playing.items():
@@ -158,6 +180,17 @@ class Controllers:
             for signal_id, plan in self._plans.items()
             if plan.fixed and signal_id not in self._playing and self.shown[signal_id] != plan.state_at(second)
         ]
+
+    def _change_over(self, today: Plan, plan: Plan, second: int) -> None:
+        """Changes the plan where a green begins that both have. It lasts until the new plan's clock ends it, 5 s at least."""
+        phase, left = today.at(second)
+        state = today.phases[phase].state
+        if left != round(today.phases[phase].duration_s) or state not in _greens(plan):
+            return
+        at = next(index for index, one in enumerate(plan.phases) if one.state == state)
+        lasts = plan.left_of(at, second, plan.phases[at].duration_s)
+        self._sumo.hand_back(plan.signal_id, plan.program_id, at, lasts if lasts >= LEAST_GREEN_S else lasts + plan.cycle_s)
+        del self._coming[plan.signal_id]
 
     def _hand_back(self, playing: _Playing, second: int) -> None:
         command = playing.command

@@ -19,7 +19,7 @@ from citybrain.simulation.day_plans import read_day_plans
 from citybrain.simulation.lost_time import LostTime
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, Places
-from citybrain.simulation.plans import read_plans
+from citybrain.simulation.plans import Plan, read_plans
 from citybrain.simulation.safety import Checker
 from citybrain.simulation.scenario import Scenario
 from citybrain.simulation.signals import Controllers, Report
@@ -108,6 +108,13 @@ class Street:
         if self._lost_time is not None:
             self._lost_time.look(second)
         return Second(second, stages, reports, self.controllers.replanned)
+
+    def take_up(self, plan: Plan) -> bool:
+        """Lets a signal change to a plan that people have decided on. False: it cannot."""
+        if not self.controllers.take_up(plan):
+            return False
+        self.checker.accept(plan.signal_id, plan.program_id, {phase.state for phase in plan.phases})
+        return True
 
     def _all_green(self) -> None:
         # In each second, because a network may change programs by the time of day.

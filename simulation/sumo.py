@@ -136,6 +136,15 @@ class Sumo:
         """Lets a signal run another of its programs from the next second on, in step with the clock."""
         self.lights.setProgram(signal_id, program)
 
+    def install(self, signal_id: str, program: str, phases: Sequence[tuple[str, float]]) -> None:
+        """Gives a signal another fixed-time program, which it does not run yet."""
+        running = self.lights.getProgram(signal_id)
+        made = [libsumo.trafficlight.Phase(seconds, state) for state, seconds in phases]
+        self.lights.setProgramLogic(signal_id, libsumo.trafficlight.Logic(program, 0, 0, made))
+        # Installing a program makes SUMO run it.
+        if running != program:
+            self.lights.setProgram(signal_id, running)
+
     def show(self, signal_id: str, state: str) -> None:
         """Shows a state from the next second on, until told otherwise."""
         self.lights.setRedYellowGreenState(signal_id, state)

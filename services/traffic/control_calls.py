@@ -92,7 +92,7 @@ class ControlCalls(StreetCalls):
         known = watches.get(lights.signal_id)
         if known is not None and known.area_id == area_id and known.prepared_from(lights):
             return known
-        speeds = self.network_parts.derived(_free_speeds)
+        speeds = self.network_parts.derived(free_speeds)
         made = watches[lights.signal_id] = Watch.of(stage(lights, speeds), area_id)
         return made
 
@@ -113,5 +113,6 @@ class ControlCalls(StreetCalls):
         self.signals.handle(told.signal_id, lambda _: [told], lambda _after, _: None, label=label)
 
 
-def _free_speeds(rows: list[Kept]) -> Mapping[str, float]:
+def free_speeds(rows: list[Kept]) -> Mapping[str, float]:
+    """By road, in metres a second."""
     return {edge_id: road.free_speed_mps for edge_id, road in street_views.roads(rows).items()}

@@ -12,13 +12,13 @@ from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.network import Network, check_way, signals_on
-from citybrain.services.traffic.outlook_calls import OutlookCalls
+from citybrain.services.traffic.plan_calls import PlanCalls
 from citybrain.services.traffic.street import observe
 from citybrain.services.traffic.transport_calls import TransportCalls
 from citybrain.services.traffic.watch import STEP_S
 
 
-class TrafficService(OutlookCalls, TransportCalls):
+class TrafficService(PlanCalls, TransportCalls):
     """Roads, signals and priority."""
 
     name = "traffic"
@@ -68,12 +68,14 @@ class TrafficService(OutlookCalls, TransportCalls):
 
     @rpc
     def RegisterSignal(self, request: pb.RegisterSignalRequest) -> pb.RegisterSignalResponse:
-        """Makes a signal known, or its new plan."""
-        return self.signals.handle(
+        """Makes a signal known, or its new plan, which may be that of a proposal."""
+        answer = self.signals.handle(
             request.signal.signal_id,
             lambda state: domain.register_signal(state, request),
             lambda _after, _: pb.RegisterSignalResponse(),
         )
+        self._registered(request.signal)
+        return answer
 
     @rpc
     def GetSignal(self, request: pb.GetSignalRequest) -> pb.GetSignalResponse:
@@ -128,8 +130,8 @@ class TrafficService(OutlookCalls, TransportCalls):
 
     @rpc
     def FollowSignalCommands(self, request: pb.FollowSignalCommandsRequest) -> Follow:
-        """Commands for the controllers in the street."""
-        return Follow(purpose="signal commands", types=(ev.SignalCommanded,))
+        """Commands for the controllers in the street, and plans that they are to take up."""
+        return Follow(purpose="signal commands", types=(ev.SignalCommanded, ev.PlanApproved))
 
     @every(1)
     def go_on_unseen(self) -> None:

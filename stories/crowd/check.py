@@ -14,7 +14,7 @@ from citybrain.tourism.v1 import peaks_pb2 as peaks
 
 from citybrain.simulation import crowd
 from citybrain.simulation.crowd_run import COUNTED_S
-from citybrain.simulation.network import MIDNIGHT
+from citybrain.simulation.moments import MIDNIGHT
 from citybrain.stories.crowd.plan import Plan
 from citybrain.stories.sheet import Check, Text
 

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from citybrain.client import evidence
 from citybrain.simulation.air import STEP_S, Place
 from citybrain.simulation.air_run import in_park
-from citybrain.simulation.network import MIDNIGHT
+from citybrain.simulation.moments import MIDNIGHT
 from citybrain.stories.pollution.officials import Verdict
 from citybrain.stories.pollution.plan import Plan
 from citybrain.stories.sheet import Check, Text

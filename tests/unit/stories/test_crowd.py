@@ -14,7 +14,7 @@ from citybrain.tourism.v1 import peaks_pb2 as peaks
 
 from citybrain.simulation import crowd
 from citybrain.simulation.crowd import SITES, Told
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.stories.crowd import command, plan, report
 from citybrain.stories.crowd.check import BOUNDS, DANGER, TOUCH, Day, Minute, Order, checks, reached
 

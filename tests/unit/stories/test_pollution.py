@@ -15,7 +15,7 @@ from citybrain.mesh.identifiers import uscc
 from citybrain.services.environment import sealed_chain
 from citybrain.simulation.air import Place, Release
 from citybrain.simulation.air_run import credit_code, in_park, on_earth
-from citybrain.simulation.network import city_time
+from citybrain.simulation.moments import city_time
 from citybrain.stories.pollution import command, plan, report
 from citybrain.stories.pollution.check import Day, checks
 from citybrain.stories.pollution.officials import Verdict
