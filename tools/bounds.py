@@ -25,6 +25,8 @@ WHOLE = {
     "citybrain.district_hub.v1.DistrictHubService.WithdrawNotices": "the districts that one incident was told of",
     "citybrain.tourism.v1.TourismService.GetForecasts": "the two horizons",
     "citybrain.tourism.v1.TourismService.GetFlows": "places that exchange people with one place, by source",
+    "citybrain.tourism.v1.TourismService.GetSpend": "four kinds of visitors by source",
+    "citybrain.tourism.v1.TourismService.GetOpinion": "nine topics, six channels, and risks of nine topics on 92 days",
     "citybrain.tourism.v1.TourismService.GetOrigins": "provinces and cities of the country, by source",
     "citybrain.environment.v1.EnvironmentService.ReportReadings": "exceedances that one batch belongs to; at most 100 are told",
     "citybrain.health.v1.HealthService.StandDownHospitals": "the hospitals of one warning",

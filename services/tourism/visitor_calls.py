@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 from citybrain.tourism.v1 import events_pb2 as ev
+from citybrain.tourism.v1 import spend_pb2 as spend_pb
 from citybrain.tourism.v1 import tourism_service_pb2 as places_pb
 from citybrain.tourism.v1 import visitors_pb2 as pb
 
@@ -15,11 +17,14 @@ from citybrain.mesh.ids import joined
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.long_streams import done
 from citybrain.mesh.service import Streams, View, rpc
-from citybrain.services.tourism import hour_views, hours, places, visitor_views, visitors
+from citybrain.services.tourism import hour_views, hours, places, spend, visitor_views, visitors
 from citybrain.services.tourism.anonymous_sums import LEAST
 from citybrain.services.tourism.forecast_calls import ForecastCalls
 from citybrain.services.tourism.hours import DAY, HOUR
 from citybrain.services.tourism.offer_calls import SCANNED
+
+R = TypeVar("R")
+"""A row."""
 
 
 class VisitorCalls(ForecastCalls):
@@ -28,7 +33,9 @@ class VisitorCalls(ForecastCalls):
     flows = Streams("flows", visitors.Report, visitors.evolve)
     origins = Streams("origins", visitors.Report, visitors.evolve)
     flow_list = View(visitor_views.FLOW_EVENTS, visitor_views.flow_key, visitor_views.flows, row=Kept)
-    origin_list = View(visitor_views.ORIGIN_EVENTS, visitor_views.origin_key, visitor_views.origins, row=Kept)
+    origin_list = View(visitor_views.ORIGIN_EVENTS, visitor_views.day_key, visitor_views.of_day, row=Kept)
+    spends = Streams("spend", spend.Report, spend.evolve)
+    spend_list = View(visitor_views.SPEND_EVENTS, visitor_views.day_key, visitor_views.of_day, row=Kept)
 
     @rpc
     def ReportFlows(self, request: pb.ReportFlowsRequest) -> pb.ReportFlowsResponse:
@@ -54,6 +61,26 @@ class VisitorCalls(ForecastCalls):
         return pb.ReportOriginsResponse(revision=len(after.told))
 
     @rpc
+    def ReportSpend(self, request: spend_pb.ReportSpendRequest) -> spend_pb.ReportSpendResponse:
+        """Takes in what visitors of a place have spent on a day, all or nothing."""
+        place = places.existing(self.places.load(request.place_id).place, request.place_id)
+        visitors.check_day(request.day, self.clock.now())
+        report = partial(spend.report, request=request, district_id=place.district_id)
+        after = done(self.spends, joined(request.source_id, request.place_id, request.day), report)
+        return spend_pb.ReportSpendResponse(revision=len(after.told))
+
+    @rpc
+    def GetSpend(self, request: spend_pb.GetSpendRequest) -> spend_pb.GetSpendResponse:
+        """What visitors of a place have spent."""
+        place = places.existing(self.places.load(request.place_id).place, request.place_id)
+        days = visitors.days_between(request.from_day, request.to_day)
+        found = [row.read(ev.SpendReported) for row in of_days(self.spend_list, place.place_id, days[0], days[-1])]
+        return spend_pb.GetSpendResponse(
+            place_id=place.place_id, district_id=place.district_id, days_asked=len(days), least=LEAST,
+            sources=spend.shown(found, days),
+        )  # fmt: skip
+
+    @rpc
     def GetFlows(self, request: pb.GetFlowsRequest) -> pb.GetFlowsResponse:
         """Where the people of a place came from and went to."""
         place = places.existing(self.places.load(request.place_id).place, request.place_id)
@@ -69,9 +96,10 @@ class VisitorCalls(ForecastCalls):
         """Where the visitors of a place live."""
         place = places.existing(self.places.load(request.place_id).place, request.place_id)
         days = visitors.days_between(request.from_day, request.to_day)
+        found = (row.read(ev.OriginsReported) for row in of_days(self.origin_list, place.place_id, days[0], days[-1]))
         return pb.GetOriginsResponse(
             place_id=place.place_id, district_id=place.district_id, days_asked=len(days), least=LEAST,
-            sources=visitors.shown_origins(self._origins(place.place_id, days)),
+            sources=visitors.shown_origins(found),
         )  # fmt: skip
 
     @rpc
@@ -100,11 +128,12 @@ class VisitorCalls(ForecastCalls):
             last = rows[-1][0]
             yield from (row.read(ev.FlowsReported) for _, row in rows)
 
-    def _origins(self, place_id: str, days: list[str]) -> Iterator[ev.OriginsReported]:
-        """What was told of days of a place, by day and source."""
-        prefix = visitor_views.place_prefix(place_id)
-        day_after = visitors.day_of(days[-1], "to_day") + timedelta(days=1)
-        last, until = prefix + days[0], prefix + day_after.isoformat()
-        while rows := [(key, row) for key, row in self.origin_list.scan(last, SCANNED) if key < until]:
-            last = rows[-1][0]
-            yield from (row.read(ev.OriginsReported) for _, row in rows)
+
+def of_days(listed: View[R], place_id: str, first: str, last_day: str) -> Iterator[R]:
+    """The rows of days of a place, in the order of their keys, which begin with both."""
+    prefix = visitor_views.place_prefix(place_id)
+    day_after = visitors.day_of(last_day, "to_day") + timedelta(days=1)
+    last, until = prefix + first, prefix + day_after.isoformat()
+    while rows := [(key, row) for key, row in listed.scan(last, SCANNED) if key < until]:
+        last = rows[-1][0]
+        yield from (row for _, row in rows)

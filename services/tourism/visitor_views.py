@@ -1,4 +1,4 @@
-"""Read models of sums over visitors: flows by hour, origins by place and day."""
+"""Read models of sums over visitors: flows by hour, origins and spend by place and day."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from citybrain.services.tourism.hours import HOUR
 
 FLOW_EVENTS = (ev.FlowsReported,)
 ORIGIN_EVENTS = (ev.OriginsReported,)
+SPEND_EVENTS = (ev.SpendReported,)
 
 
 def hour_prefix(hour: int) -> str:
@@ -35,13 +36,12 @@ def place_prefix(place_id: str) -> str:
     return f"{joined(place_id)} "
 
 
-def origin_key(event: Heard) -> str:
+def day_key(event: Heard) -> str:
     """Place, day and source."""
-    assert isinstance(event.data, ev.OriginsReported)
+    assert isinstance(event.data, ev.OriginsReported | ev.SpendReported)
     return f"{place_prefix(event.data.place_id)}{event.data.day} {event.data.source_id}"
 
 
-def origins(_row: Kept | None, event: Heard) -> Kept | None:
-    """The origins of a day as a source told them last."""
-    assert isinstance(event.data, ev.OriginsReported)
+def of_day(_row: Kept | None, event: Heard) -> Kept | None:
+    """What a source told last of a day."""
     return Kept.of(event.data)

@@ -8,7 +8,9 @@ import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import forecasts_pb2 as forecasts
 from citybrain.tourism.v1 import offers_pb2 as offers
+from citybrain.tourism.v1 import opinion_pb2 as opinion
 from citybrain.tourism.v1 import peaks_pb2 as pk
+from citybrain.tourism.v1 import spend_pb2 as spend
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
 from citybrain.tourism.v1 import visitors_pb2 as visitors
 
@@ -246,6 +248,9 @@ SCOPES: dict[str, dict[str, Any]] = {
         "GetForecasts": forecasts.GetForecastsRequest(place_id="p1"),
         "GetFlows": visitors.GetFlowsRequest(place_id="p1", to=timestamp(36 * 10**8), **{"from": timestamp(0)}),
         "GetOrigins": visitors.GetOriginsRequest(place_id="p1", from_day="2026-01-01", to_day="2026-01-01"),
+        "GetOpinion": opinion.GetOpinionRequest(place_id="p1", from_day="2026-01-01", to_day="2026-01-01"),
+        "ListPosts": opinion.ListPostsRequest(place_id="p1", day="2026-01-01"),
+        "GetSpend": spend.GetSpendRequest(place_id="p1", from_day="2026-01-01", to_day="2026-01-01"),
         "GetStay": visitors.GetStayRequest(place_id="p1", day="2026-01-01"),
     },
     "tourism.report": {
@@ -261,12 +266,22 @@ SCOPES: dict[str, dict[str, Any]] = {
         "EndPeak": pk.EndPeakRequest(place_id="p1", peak_id="peak-1", reason="over"),
         "RecordPeakReview": pk.RecordPeakReviewRequest(place_id="p1", peak_id="peak-1"),
     },
+    "tourism.opinion": {
+        "ReportPosts": opinion.ReportPostsRequest(
+            place_id="p1",
+            posts=[opinion.Post(post_id="x", channel=opinion.CHANNEL_NEWS, text="x", published_at=timestamp(18 * 10**14))],
+        ),
+        "DecidePost": opinion.DecidePostRequest(place_id="p1", day="2026-01-01", post_id="x", void=True),
+    },
     "tourism.sums": {
         "ReportFlows": visitors.ReportFlowsRequest(
             source_id="s1", hour=timestamp(18 * 10**14), flows=[visitors.Flow(to_place_id="p1", people=20)]
         ),
         "ReportOrigins": visitors.ReportOriginsRequest(
             source_id="s1", place_id="p1", day="2026-01-01", origins=[visitors.Origin(people=20)]
+        ),
+        "ReportSpend": spend.ReportSpendRequest(
+            source_id="s1", place_id="p1", day="2026-01-01", sums=[spend.SpendSum(kind=spend.VISITOR_KIND_LOCAL, people=20)]
         ),
     },
     "tourism.manage": {
