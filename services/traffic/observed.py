@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.mesh.service import Provider
+from citybrain.services.traffic.queues import Queues
 from citybrain.services.traffic.speeds import Speeds
 from citybrain.services.traffic.street import Street
 from citybrain.services.traffic.watch import Watch
@@ -21,6 +22,7 @@ class Observations:
     blind_since: float | None = None
     speeds: Speeds = field(default_factory=Speeds)
     watches: dict[str, Watch] = field(default_factory=dict)
+    queues: Queues = field(default_factory=Queues)
 
 
 class Observed(Provider):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import street_pb2 as pb
 
-from citybrain.services.traffic import congestion, detector_health, road_speed, standing
+from citybrain.services.traffic import congestion, detector_health, queues, road_speed, standing
 from citybrain.services.traffic.congestion import Level
 from citybrain.services.traffic.street_network import Known
 from citybrain.services.traffic.verdicts import interval
@@ -25,6 +25,7 @@ def of_window(
     """The state of each road that is measured, or was in the window before. `missing`: detectors that do not count in it."""
     by_name = {one.detector_id: one for one in measured.detectors}
     observed = {one.edge_id: (one.speed_mps, one.vehicles) for one in measured.observed if one.vehicles}
+    queued = {one.edge_id: one for one in measured.queues}
     earlier = [{road.edge_id: road for road in window.roads} for window in before[-congestion.TREND :]]
     last = earlier[-1] if earlier else {}
     here = {known.detectors[name].edge_id for name in known.of_part(measured.part_id)} | set(observed)
@@ -34,6 +35,7 @@ def of_window(
         counting = [name for name in known.on.get(edge_id, ()) if name not in missing]
         passed = [_passed(known.detectors[name], by_name[name]) for name in counting]
         state, fresh = _state(known, edge_id, passed, observed.get(edge_id), last.get(edge_id))
+        _add_queue(state, known, counting, passed, queued, measured.queue_reports)
         state.detector_ids.extend(counting)
         state.missing_detector_ids.extend(name for name in known.on.get(edge_id, ()) if name in missing)
         history = [one[edge_id].index if edge_id in one and one[edge_id].HasField("index") else None for one in earlier]
@@ -47,6 +49,23 @@ def of_window(
         state.MergeFrom(pb.RoadState(level=level, trend=pb.Trend.Name(trend)))
         found.append(state)
     return found
+
+
+def _add_queue(
+    state: pb.RoadState, known: Known, counting: Sequence[str], passed: Sequence[tuple[road_speed.Passed, float]],
+    queued: Mapping[str, pb.ObservedQueue], reports: int,
+) -> None:  # fmt: skip
+    """The queue of a road, by what was observed and by detectors at which vehicles stand."""
+    occupied = [(known.detectors[name].position_m, each) for name, (_, each) in zip(counting, passed, strict=True)]
+    least = queues.by_detectors(known.roads[state.edge_id].length_m, occupied)
+    if reports:
+        seen = queued.get(state.edge_id, pb.ObservedQueue())
+        state.queue_observed, state.queue_reports, state.queue_seen = seen.vehicles, reports, seen.reports
+    if least is not None:
+        state.queue_by_detectors = least
+    known_of = [one for one in (state.queue_observed if reports else None, least) if one is not None]
+    if known_of:
+        state.queue_vehicles = max(known_of)
 
 
 def is_known(road: pb.RoadState) -> bool:

@@ -9,7 +9,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
 from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
-from citybrain.services.traffic import closures, domain, grants, measured, roads, speeds, views
+from citybrain.services.traffic import closures, domain, grants, measured, queues, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.network import Network, check_way, signals_on
 from citybrain.services.traffic.plan_calls import PlanCalls
@@ -97,6 +97,8 @@ class TrafficService(PlanCalls, TransportCalls):
         if told is not None and told.speeds:
             self.windows.handle("all", lambda state: measured.publish(state, told), lambda _after, _: None)
         self._take_observed(before, self.observed.speeds)
+        self.observed.queues, over = queues.fold(self.observed.queues, at, request.queues)
+        self._take_queues(over)
         return pb.ReportObservationsResponse()
 
     @rpc

@@ -1,4 +1,7 @@
-"""Methods of detectors and of the state of the streets, and the windows of what is measured."""
+"""Methods of detectors and of the state of the streets, and the windows of what is measured.
+
+It is long because all that is measured goes through one window of the kit: no two judge one part of the network at once.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ from citybrain.services.traffic import (
     detectors,
     free_speeds,
     incident_views,
+    queues,
     speeds,
     street_network,
     street_views,
@@ -46,15 +50,19 @@ from citybrain.services.traffic.detectors import LATE_S, MICROSECONDS
 SCANNED = 100
 """So many hours are read at a time."""
 HEARTBEAT = "heartbeat"
-DETECTOR, OBSERVED, LATE = "detector ", "observed ", "late "
+DETECTOR, OBSERVED, LATE, QUEUE, QUEUES = "detector ", "observed ", "late ", "queue ", "queues"
 """What the names of readings in a window begin with."""
 
 
 def readings(batch: pb.StreetReadings) -> Iterator[Reading]:
     """The readings of a batch. Late ones belong to the window in which they came: they are put into theirs when it ends."""
     at = microseconds(batch.at)
-    if not batch.readings and not batch.observed:
+    if not batch.readings and not batch.observed and not batch.queue_reports:
         yield Reading(HEARTBEAT, at, None)
+    if batch.queue_reports:
+        yield Reading(QUEUES, at, (0, batch.queue_reports))
+    for queue in batch.queues:
+        yield Reading(QUEUE + queue.edge_id, at, (queue.vehicles, queue.reports))
     for one in batch.readings:
         start, interval = streets.moment(one)
         if batch.HasField("late_at"):
@@ -75,6 +83,8 @@ def fold(state: object, value: object) -> object:
         assert state is None or isinstance(state, dict)
         return {**(state or {}), (first, second.second): second}
     assert state is None or isinstance(state, tuple)
+    if isinstance(first, int):
+        return queues.merged(state, value) if state is not None else value
     total, seen = state or (0.0, 0)
     return total + first, seen + second
 
@@ -227,6 +237,7 @@ class StreetCalls(Service):
         late: dict[int, dict[str, dict[int, pb.MeasuredInterval]]] = {}
         reported: dict[str, dict[int, pb.MeasuredInterval]] = {}
         observed: dict[str, tuple[float, int]] = {}
+        queued: dict[str, tuple[int, int]] = {}
         for name, state in sorted(window.states.items()):
             if name.startswith(LATE):
                 for (start, second), one in state.items():
@@ -236,6 +247,8 @@ class StreetCalls(Service):
             elif name.startswith(OBSERVED):
                 total, vehicles = state
                 observed[name.removeprefix(OBSERVED)] = total / vehicles, vehicles
+            elif name.startswith(QUEUE):
+                queued[name.removeprefix(QUEUE)] = state
         published, learnt = self.network_parts.derived(street_views.roads), self.free_now.derived(street_views.free_speeds)
         cycles = self.cycle_list.derived(incident_views.cycles)
         known = off_loop(_known, published, learnt, self.detector_list.derived(street_views.detectors), cycles)
@@ -246,7 +259,8 @@ class StreetCalls(Service):
             came = {known.part_of(name) for name in values} & here
             self._measure(known, came, start, values, {}, label="late ")
             self._measure_areas(here, start, anew=True)
-        self._measure(known, here, window.start, reported, observed)
+        _, reports = window.states.get(QUEUES, (0, 0))
+        self._measure(known, here, window.start, reported, observed, streets.Queued(queued, reports))
         self._measure_areas(here, window.start)
 
     def _take_observed(self, before: speeds.Speeds, after: speeds.Speeds) -> None:
@@ -255,6 +269,12 @@ class StreetCalls(Service):
         if seen:
             self.batches.put(pb.StreetReadings(at=timestamp(minute * 60 * MICROSECONDS), observed=seen))
 
+    def _take_queues(self, over: queues.Queues | None) -> None:
+        """Puts the queues of a minute that is over among what is measured."""
+        if over is not None and over.minute is not None:
+            at = timestamp(over.minute * 60 * MICROSECONDS)
+            self.batches.put(pb.StreetReadings(at=at, queues=queues.told(over), queue_reports=over.reports))
+
     def _measure(
         self,
         known: street_network.Known,
@@ -262,6 +282,7 @@ class StreetCalls(Service):
         start: int,
         reported: Mapping[str, streets.Intervals],
         observed: streets.Observed,
+        queued: streets.Queued = streets.NOT_OBSERVED,
         label: str = "",
     ) -> None:
         mine: dict[str, dict[str, streets.Intervals]] = {}
@@ -274,7 +295,7 @@ class StreetCalls(Service):
         for part_id in sorted(parts):
             judge = partial(
                 streets.measure, part_id=part_id, known=known, start=start, reported=mine.get(part_id, {}),
-                observed=seen.get(part_id, {}),
+                observed=seen.get(part_id, {}), queued=queued.of(part_id, known),
             )  # fmt: skip
             # Signals are commanded every second: they must not wait for it.
             self.street_parts.handle(part_id, partial(off_loop, judge), lambda _after, _: None, label=f"{label}{start}")

@@ -15,7 +15,7 @@ from citybrain.traffic.v1 import street_pb2 as pb
 from google.protobuf.message import Message
 
 from citybrain.mesh.events import microseconds, timestamp
-from citybrain.services.traffic import congestion, incident_pairs, road_states, standing, verdicts
+from citybrain.services.traffic import congestion, incident_pairs, queues, road_states, standing, verdicts
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.street_network import Known
 
@@ -26,6 +26,22 @@ Intervals = Mapping[int, pb.MeasuredInterval]
 """The second of the window → what was measured in the interval that began then."""
 Observed = Mapping[str, tuple[float, int]]
 """Road → mean speed in m/s, and how often vehicles were seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Road → the most vehicles in a queue, and in how many reports it had one; and in how many reports queues were observed."""
+
+    roads: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    reports: int = 0
+
+    def of(self, part_id: str, known: Known) -> Queued:
+        """Those of a part."""
+        mine = {name: one for name, one in self.roads.items() if name in known.roads and known.roads[name].part_id == part_id}
+        return Queued(mine, self.reports)
+
+
+NOT_OBSERVED = Queued()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,13 @@ def evolve(part: Part, event: Message) -> Part:
 
 
 def measure(
-    part: Part, part_id: str, known: Known, start: int, reported: Mapping[str, Intervals], observed: Observed
+    part: Part,
+    part_id: str,
+    known: Known,
+    start: int,
+    reported: Mapping[str, Intervals],
+    observed: Observed,
+    queued: Queued = NOT_OBSERVED,
 ) -> list[Message]:
     """Judges a window with what was measured in it, and those after it anew. `start`: its beginning in microseconds.
 
@@ -78,8 +100,12 @@ def measure(
         if before is not None:
             measured.detectors.extend(before.detectors)
             measured.observed.extend(before.observed)
+            measured.queues.extend(before.queues)
+            measured.queue_reports = before.queue_reports
         if at == start:
             _merge(measured, reported, observed)
+            if queued.reports:
+                _merge_queues(measured, queued)
         judged = _judge(now, known, at, measured)
         events += [*judged, *_pairs(reduce(evolve, judged, now), known, at)]
     return events
@@ -98,6 +124,16 @@ def _merge(measured: ev.StreetMeasured, reported: Mapping[str, Intervals], obser
         speeds[edge_id] = pb.ObservedSpeed(edge_id=edge_id, speed_mps=speed, vehicles=vehicles)
     del measured.observed[:]
     measured.observed.extend(speeds[edge_id] for edge_id in sorted(speeds))
+
+
+def _merge_queues(measured: ev.StreetMeasured, queued: Queued) -> None:
+    before = {one.edge_id: (one.vehicles, one.reports) for one in measured.queues}
+    for edge_id, one in queued.roads.items():
+        before[edge_id] = queues.merged(before[edge_id], one) if edge_id in before else one
+    del measured.queues[:]
+    for edge_id, (vehicles, reports) in sorted(before.items()):
+        measured.queues.add(edge_id=edge_id, vehicles=vehicles, reports=reports)
+    measured.queue_reports += queued.reports
 
 
 def _judge(part: Part, known: Known, start: int, measured: ev.StreetMeasured) -> list[Message]:

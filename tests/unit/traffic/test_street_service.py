@@ -298,7 +298,8 @@ def test_what_a_full_part_reports_fits_into_an_event() -> None:
         for one in some
     }
     seen = {edge_id: (11.3, 3000) for edge_id in roads}
-    (measured,) = streets.measure(streets.Part(), "p", known, START, said, seen)
+    queued = streets.Queued({edge_id: (30, 300) for edge_id in roads}, 300)
+    (measured,) = streets.measure(streets.Part(), "p", known, START, said, seen, queued)
     assert len(measured.SerializeToString()) < MAX_EVENT_BYTES
 
 
