@@ -53,7 +53,7 @@ def driven(scenario_path: Callable[[str], Path], asked: pb.PlanProposal, seeds: 
 def test_each_seed_is_driven_with_both_and_a_plan_that_starves_a_road_is_found_to_be_worse(
     scenario_path: Callable[[str], Path],
 ) -> None:
-    unfair = proposal((GREEN_A, 5), (YELLOW_A, 3), (GREEN_B, 200), (YELLOW_B, 3))
+    unfair = proposal((GREEN_A, 200), (YELLOW_A, 3), (GREEN_B, 5), (YELLOW_B, 3))
     first, second = driven(scenario_path, unfair, range(1, 3))
     assert (first.seed, second.seed) == (1, 2)
     assert first.vehicles == second.vehicles > 300
