@@ -161,7 +161,7 @@ def follow(peaks: Peaks, place: pb.Place, minutes: Minutes) -> list[Message]:
         changed = _changed(peak, minute, _standing(peak))
         peak = _after_change(peak, changed)
         told.append(changed)
-    if not is_calm(peak) or number < _window_end(peak):
+    if not is_calm(peak):
         return told
     if not _was_there(peak, minutes) and not _standing(peak):
         return [*told, _retracted(peak, TAKEN_BACK if peak.forecasts else CORRECTED)]

@@ -333,6 +333,18 @@ def test_a_place_that_is_taken_up_again_goes_on_with_its_peaks() -> None:
     assert unpack_state(counting.State, pack_state(story.state)) == story.state
 
 
+def test_a_review_says_how_often_what_was_told_had_to_be_corrected() -> None:
+    story = Crowds()
+    story.people(0, 870)
+    story.people(1, 1010)
+    story.people(1, 880, second=30)
+    (peak_id,) = story.state.peaks.open
+    ended(story)
+    request = pk.RecordPeakReviewRequest(place_id="p1", peak_id=peak_id)
+    (reviewed,) = story._go(crowds.review(story.state.peaks, request))
+    assert isinstance(reviewed, ev.PeakReviewed) and reviewed.review.corrections == 1
+
+
 def test_only_the_newest_peaks_are_remembered() -> None:
     story = Crowds()
     for number in range(8):
