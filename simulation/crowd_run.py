@@ -6,7 +6,7 @@ What the city makes of it comes back as events. Times are seconds of the run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import date
 
 from citybrain.district_hub.v1 import district_hub_service_pb2 as hub
 from citybrain.events.v1.event_pb2 import Event
@@ -33,10 +33,9 @@ URBAN = "citybrain.urban.v1.UrbanService"
 HUB = "citybrain.district_hub.v1.DistrictHubService"
 DISTRICT = "xihu"
 NARROW, LAWN = "narrow", "lawn"
-HISTORY_DAYS = 70
-"""So many days before the one that is played are known to the city."""
 POLICE_CARS, AMBULANCES = 6, 2
 _ROAD_M, _MPS = 400.0, 11.0
+_BATCH = 2000
 COUNTED_S, SETTLED_S = 1, 20
 """In each minute: when counters report, and when the minute before is known to the city."""
 
@@ -98,20 +97,26 @@ class CrowdRun:
             hub.SubscribeResponse,
         )
 
-    def bring_history(self, hours: Mapping[str, Mapping[Hour, int]], begins: Hour, midnight: int) -> None:
-        """Brings in the hours before one of the data, whose day begins at second `midnight` of the run."""
+    def bring_history(
+        self, history: Mapping[str, Mapping[Hour, int]], since: Hour, until: Hour, day: date, midnight: int
+    ) -> None:
+        """Brings in the hours of the data from one to before another. `day`: that which begins at second `midnight` of the run.
+
+        `history`: site → hour → how many people were there at once.
+        """
         for site in SITES:
             known = [
                 forecasts.HourlyCount(
-                    hour=city_time(midnight - 86_400 * (begins.day - when.day).days + 3600 * when.hour),
-                    people=round(crowd.usually(site, passed)),
+                    hour=city_time(midnight - 86_400 * (day - when.day).days + 3600 * when.hour), people=people
                 )
-                for when, passed in sorted(hours[site.sensor].items())
-                if begins.day - timedelta(days=HISTORY_DAYS) <= when.day and when < begins
+                for when, people in sorted(history[site.site_id].items())
+                if since <= when < until
             ]
-            request = forecasts.ImportHourlyCountsRequest(place_id=site.site_id, counts=known)
-            name = f"history/{site.site_id}/{midnight}"
-            self._gateway.call(f"{TOURISM}/ImportHourlyCounts", request, forecasts.ImportHourlyCountsResponse, name)
+            for number in range(0, len(known), _BATCH):
+                some = known[number : number + _BATCH]
+                request = forecasts.ImportHourlyCountsRequest(place_id=site.site_id, counts=some)
+                name = f"history/{site.site_id}/{midnight}/{until.day}/{number}"
+                self._gateway.call(f"{TOURISM}/ImportHourlyCounts", request, forecasts.ImportHourlyCountsResponse, name)
 
     def play(self, lake: Lake, midnight: int, begin: int, end: int, act: Callable[[int, Event], None]) -> Iterator[int]:
         """Plays minutes of the day that begins at second `midnight`, and gives each minute when the city has dealt with it.

@@ -58,6 +58,8 @@ class Peak:
     told: ev.PeakChanged | None = None
     calm_since: int = 0
     forecasts: Mapping[str, pk.ExpectedPeak] = field(default_factory=dict)
+    first: Mapping[str, pk.ExpectedPeak] = field(default_factory=dict)
+    """Horizon in hours → what it has expected first: later ones know better, and are nearer than their horizon says."""
     taken_back: tuple[str, ...] = ()
     frozen: tuple[int, int] = (0, 0)
     ended: ev.PeakEnded | None = None
@@ -82,7 +84,8 @@ def evolve(peaks: Peaks, event: Message) -> Peaks:
         case ev.PeakBegan():
             begun = Peak(began=event)
             if event.HasField("expected"):
-                begun = replace(begun, forecasts={str(event.expected.horizon_hours): event.expected})
+                first = {str(event.expected.horizon_hours): event.expected}
+                begun = replace(begun, forecasts=first, first=first)
             return replace(peaks, count=peaks.count + 1, open={**peaks.open, event.peak_id: begun})
         case ev.PeakChanged():
             return replace(peaks, open={**peaks.open, event.peak_id: _after_change(peaks.open[event.peak_id], event)})
@@ -97,12 +100,14 @@ def evolve(peaks: Peaks, event: Message) -> Peaks:
 
 
 def _after_change(peak: Peak, event: ev.PeakChanged) -> Peak:
-    forecasts = {**peak.forecasts, **{str(one.horizon_hours): one for one in event.expected}}
+    now = {str(one.horizon_hours): one for one in event.expected}
+    forecasts = {**peak.forecasts, **now}
     standing = {str(one.horizon_hours) for one in event.expected}
     after = replace(
         peak,
         told=event,
         forecasts=forecasts,
+        first={**now, **peak.first},
         taken_back=tuple(name for name in forecasts if name not in standing),
         corrections=peak.corrections + event.corrected,
     )
@@ -401,7 +406,7 @@ def _ended(peak: Peak, minutes: Minutes, reason: str, at: int) -> Message:
     return ev.PeakEnded(
         peak_id=peak.began.peak_id, reason=reason, most_people=people, ended_at=timestamp(at),
         # The one that was made first first.
-        forecasts=[peak.forecasts[name] for name in sorted(peak.forecasts, key=int, reverse=True)],
+        forecasts=[peak.first[name] for name in sorted(peak.first, key=int, reverse=True)],
         most_at=timestamp(number * MINUTE) if number else None, **_whose(peak),
     )  # fmt: skip
 

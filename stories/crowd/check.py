@@ -22,6 +22,8 @@ SOON_S = 150.0
 """So soon after a count a level is acted on: the minute has to be over, and the city has 15 s for it."""
 BOUNDS = {80: (0.8, 0.7), 90: (0.9, 0.8), 100: (1.0, 0.9)}
 """Level → the shares of what a site holds at which it is reached, and below which it is left."""
+AHEAD_H = 18
+"""So many hours ahead at least the city knows of a show of every week."""
 TOUCH, DANGER = 3.57, 5.55
 """Persons a square metre."""
 _KINDS = {
@@ -68,6 +70,8 @@ class Day:
     orders: dict[str, Order] = field(default_factory=dict)
     called: list[tuple[float, JointCommandCalled]] = field(default_factory=list)
     cleared: list[float] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+    """When metro, buses and signals were asked for something."""
     left: dict[str, int] = field(default_factory=dict)
     """What is not given back at the end, by what it is."""
     told: list[tuple[float, Text]] = field(default_factory=list)
@@ -129,7 +133,32 @@ def checks(day: Day) -> list[Check]:
             Check(Text("Counts are taken all the same", "计数照常进行"), str(len(day.minutes)), len(day.minutes) > 0),
         ]
     levels = list(reached(day))
-    return [_noticed(day, levels), _acted(day, levels), _kept_out(day, levels), *_apart(day), _restored(day), _reviewed(day)]
+    ahead = [_foreseen(day, levels)] if day.plan.shows else []
+    return [
+        *ahead,
+        _noticed(day, levels),
+        _acted(day, levels),
+        _kept_out(day, levels),
+        *_apart(day),
+        _restored(day),
+        _reviewed(day),
+    ]
+
+
+def _foreseen(day: Day, levels: Sequence[tuple[int, int, int | None]]) -> Check:
+    """A show of every week is in the history: the city knows of it a day ahead, and is ready before people come."""
+    first = 60.0 * min((minute for _, minute, _ in levels), default=0)
+    told = [second for second, began in day.began if began.place_id == day.site_id and began.expected.horizon_hours == 24]
+    ready = min(day.asked, default=1e9)
+    ahead = (first - min(told)) / 3600 if told else 0.0
+    return Check(
+        Text(
+            "A show of every week is expected 18 hours ahead or more, and departments are asked before people come",
+            "每周演出提前 18 小时以上预测到，并在游客到来前请求各部门",
+        ),
+        f"{ahead:.0f} h; asked {(first - ready) / 60:.0f} min before 提前请求" if told else "–",
+        ahead >= AHEAD_H and ready < first,
+    )
 
 
 def _noticed(day: Day, levels: Sequence[tuple[int, int, int | None]]) -> Check:
@@ -144,7 +173,7 @@ def _noticed(day: Day, levels: Sequence[tuple[int, int, int | None]]) -> Check:
             "The surge is seen within 150 s of the count that shows it, and nowhere else",
             "在计数显示后 150 秒内发现，其他景点无误报",
         ),
-        "–" if after is None else f"{after:.0f} s",
+        "–" if after is None else f"{after:.0f} s" if after > 0 else f"{-after / 3600:.0f} h ahead 提前",
         after is not None and after <= SOON_S and not elsewhere,
     )
 

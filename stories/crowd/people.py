@@ -35,6 +35,8 @@ class People:
 
     gateway: Gateway
     joint: list[str] = field(default_factory=list)
+    planned: int = 0
+    """How often somebody has decided that departments prepare."""
     cleared: list[float] = field(default_factory=list)
     """When somebody has cleared that others are let in again, seconds of the run."""
 
@@ -52,19 +54,30 @@ class People:
         elif (called := unpacked(event, JointCommandCalled)) is not None:
             self.joint.append(called.incident_id)
 
+    def plan(self) -> None:
+        """A person decides that departments prepare."""
+        for task in self._tasks("plan"):
+            self._answer(task, "prepare", "提前准备")
+            self.planned += 1
+
     def clear(self, second: int) -> None:
         """Somebody has looked: nobody is in danger any more. What waits for that is answered, joint command stands down."""
         for incident_id in self.joint:
             over = safety.OrderStandDownRequest(incident_id=incident_id, outcome="人群已疏散")
             self._call(f"{SAFETY}/OrderStandDown", over, safety.OrderStandDownResponse)
         self.joint.clear()
-        for task in self._call(f"{SAGAS}/ListTasks", sagas.ListTasksRequest(), sagas.ListTasksResponse).tasks:
-            if task.step == "clear_entry":
-                answer = sagas.AnswerQuestionRequest(
-                    saga_id=task.saga_id, question=task.step, option="clear", reason="现场已确认安全"
-                )
-                self._call(f"{SAGAS}/AnswerQuestion", answer, sagas.AnswerQuestionResponse)
-                self.cleared.append(second)
+        for task in self._tasks("clear_entry"):
+            self._answer(task, "clear", "现场已确认安全")
+            self.cleared.append(second)
+
+    def _tasks(self, step: str) -> list[sagas.Task]:
+        """The questions of this name that wait for somebody."""
+        waiting = self._call(f"{SAGAS}/ListTasks", sagas.ListTasksRequest(), sagas.ListTasksResponse).tasks
+        return [task for task in waiting if task.step == step]
+
+    def _answer(self, task: sagas.Task, option: str, reason: str) -> None:
+        answer = sagas.AnswerQuestionRequest(saga_id=task.saga_id, question=task.step, option=option, reason=reason)
+        self._call(f"{SAGAS}/AnswerQuestion", answer, sagas.AnswerQuestionResponse)
 
     def _call(self, method: str, request: Message, answer: type[R]) -> R:
         return self.gateway.call(method, request, answer, f"people/{self.gateway.calls}")

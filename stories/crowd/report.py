@@ -70,10 +70,12 @@ def way(day: Day) -> list[tuple[float, Text]]:
     surge = day.plan.lake.surge
     if surge is not None:
         site = day.plan.site
-        begins = Text(
-            f"More people than ever set out for {site.english}; nobody has told the city",
-            f"前往{site.name}的游客突然激增，无人告知城市大脑",
+        what = (
+            ("The show of every week begins to draw people to", "每周演出开始吸引游客前往")
+            if day.plan.shows
+            else ("More people than ever set out for", "游客突然激增，前往")
         )
+        begins = Text(f"{what[0]} {site.english}; nobody has told the city", f"{what[1]}{site.name}，无人告知城市大脑")
         found.append((60.0 * surge.begin, begins))
     found += [(second, Text("A person has looked: nobody is in danger", "现场确认：已无危险")) for second in day.cleared]
     for review in day.reviewed:
@@ -89,9 +91,9 @@ def way(day: Day) -> list[tuple[float, Text]]:
 
 
 def clock(second: float) -> str:
-    """A second of the day as people say it."""
-    minutes = int(second) // 60
-    return f"{minutes // 60:02}:{minutes % 60:02}"
+    """A second of the day as people say it, or of the day before."""
+    days, rest = divmod(int(second), 86_400)
+    return f"{rest // 3600:02}:{rest % 3600 // 60:02}{' −1 d' if days < 0 else ''}"
 
 
 def _map(day: Day) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from citybrain.stories.driven import driven_city, unpacked
 from citybrain.stories.sheet import Text
 
 _DAY_S = 86_400
+_AHEAD_S = 20 * 3600
+"""So long before the city gets the hours before a show: then its hour is one of the next 24."""
 _CLOSE = 3.0
 """Persons a square metre: while there are as many nobody says that it is safe."""
 _KINDS: dict[Any, tuple[str, str]] = {
@@ -87,8 +90,8 @@ def play_in(gateway: Gateway, plan: Plan, tell: Callable[[str], None], after: in
 
     `history`: whether the city gets the weeks before it. It has none of its own to get in the way.
     """
-    # The run begins on a Monday.
-    days = -(-after // _DAY_S)
+    # The run begins on a Monday. The city may be told on the day before.
+    days = -(-after // _DAY_S) + 1
     midnight = _DAY_S * (days + (plan.day.weekday() - days) % 7)
     return _Player(gateway, plan, tell, midnight, history=history).day()
 
@@ -105,17 +108,25 @@ class _Player:
         self._dispersed: dict[str, str] = {}
         self._apart = 0
         self._history = history
+        self._begun = False
 
     def day(self) -> Day:
         """Plays it."""
         day, plan = self._day, self._day.plan
         begin = day.midnight + 60 * plan.begin
-        self._run.begin(begin - 60 * LEARNT)
-        if self._history:
-            self._run.bring_history(plan.hours, Hour(plan.day, plan.begin // 60), day.midnight)
-        for minute in range(LEARNT, 0, -1):
-            self._gateway.advance(begin - 60 * minute + SETTLED_S)
-            self._run.rhythm.settle(begin, self._act)
+        today = Hour(plan.day, plan.begin // 60)
+        yesterday = Hour(plan.day - timedelta(days=1), plan.begin // 60 + 24 - _AHEAD_S // 3600)
+        first = min(plan.history[SITES[0].site_id])
+        if plan.shows:
+            # A day ahead the city can know of it.
+            self._learn(begin - _AHEAD_S, first, yesterday)
+            self._people.plan()
+            if self._people.planned:
+                decided = Text("A person decides that departments prepare", "人工决定：各部门提前准备")
+                day.told.append((float(begin - _AHEAD_S - day.midnight), decided))
+            self._run.rhythm.settle(begin - _AHEAD_S, self._act)
+            first = yesterday
+        self._learn(begin, first, today)
         for minute in self._run.play(plan.lake, day.midnight, plan.begin, plan.end, self._act):
             day.minutes.append(self._seen(minute))
             self._look(minute)
@@ -124,6 +135,18 @@ class _Player:
         day.cleared = [second - day.midnight for second in self._people.cleared]
         day.left = self._left()
         return day
+
+    def _learn(self, begin: int, since: Hour, until: Hour) -> None:
+        """The city gets hours, and some minutes to learn from them until a second of the run."""
+        if not self._begun:
+            self._run.begin(begin - 60 * LEARNT)
+            self._begun = True
+        self._gateway.advance(begin - 60 * LEARNT)
+        if self._history:
+            self._run.bring_history(self._day.plan.history, since, until, self._day.plan.day, self._day.midnight)
+        for minute in range(LEARNT, 0, -1):
+            self._gateway.advance(begin - 60 * minute + SETTLED_S)
+            self._run.rhythm.settle(begin - 60 * minute + SETTLED_S, self._act)
 
     def _seen(self, minute: int) -> Minute:
         """What was so in the minute that is over: who was counted at its beginning, who came, and what gates did."""
@@ -196,6 +219,8 @@ class _Player:
             self._forecast(second, forecast)
         elif (called := unpacked(event, safety_events.JointCommandCalled)) is not None:
             day.called.append((second, called))
+        if unpacked(event, traffic_events.TransportRequested) is not None:
+            day.asked.append(second)
         for kind, words in _STEPS.items():
             if (step := unpacked(event, kind)) is not None:
                 day.told.append((second, words(step)))

@@ -56,12 +56,12 @@ def test_a_burst_is_found_shut_off_and_told_and_in_another_network_nothing_is(ga
 
 
 def test_a_surge_is_seen_led_off_and_reviewed_and_in_an_ordinary_hour_nothing_is_raised(gateway: Gateway) -> None:
-    # The third seed draws people together dangerously close.
-    surge = crowd.play_in(gateway, crowd_plan.made(3), print, after=11 * DAY_S)
+    # The sixth seed is a show of every week, which draws people together dangerously close.
+    surge = crowd.play_in(gateway, crowd_plan.made(6), print, after=11 * DAY_S)
     assert not wrong(crowd_check.checks(surge))
     assert surge.called and surge.most < surge.plan.would_be * surge.holds
-    quiet = crowd_plan.made(3, quiet=True)
-    ordinary = crowd.play_in(gateway, replace(quiet, end=quiet.begin + 30), print, after=20 * DAY_S, history=False)
+    quiet = crowd_plan.made(6, quiet=True)
+    ordinary = crowd.play_in(gateway, replace(quiet, end=quiet.begin + 30), print, after=21 * DAY_S, history=False)
     assert not wrong(crowd_check.checks(ordinary))
 
 

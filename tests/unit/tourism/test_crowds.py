@@ -146,6 +146,17 @@ def test_a_nearer_forecast_confirms_it_and_the_end_waits_for_its_hour() -> None:
     assert [(one.horizon_hours, one.people) for one in ended.forecasts] == [(24, 950), (1, 1020)]
 
 
+def test_of_each_horizon_the_first_forecast_is_reviewed_and_the_last_one_stands() -> None:
+    story = Crowds()
+    story.expects(950, 90, horizon=24)
+    story.expects(990, 90, horizon=24)
+    story.people(0, 870)
+    (peak,) = crowds.show(story.state.peaks, story.state.minutes)
+    assert [one.people for one in peak.expected] == [990]
+    (over,) = ended(story)
+    assert isinstance(over, ev.PeakEnded) and [one.people for one in over.forecasts] == [950]
+
+
 def test_a_forecast_that_is_taken_back_before_anybody_came_retracts_the_peak() -> None:
     story = Crowds()
     story.expects(950, 90, horizon=24)
