@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from functools import partial
@@ -9,6 +10,7 @@ from functools import partial
 from citybrain.tourism.v1 import forecasts_pb2 as pb
 from citybrain.tourism.v1 import tourism_service_pb2 as places_pb
 
+from citybrain.mesh.kept import unpacked
 from citybrain.mesh.long_streams import done
 from citybrain.mesh.service import Streams, View, at, every, off_loop, rpc
 from citybrain.services.tourism import forecast_views, hour_views, hours, peaks, places, views
@@ -16,6 +18,7 @@ from citybrain.services.tourism import seasonal_autoregression as method
 from citybrain.services.tourism.holiday_table import Table
 from citybrain.services.tourism.hours import DAY, HOUR
 from citybrain.services.tourism.offer_calls import SCANNED, OfferCalls
+from citybrain.services.tourism.place_calls import Key
 from citybrain.services.tourism.telemetry import MINUTE
 
 HOLIDAYS = Table("CN")
@@ -45,6 +48,8 @@ class ForecastCalls(OfferCalls):
         forecast_views.FORECAST_EVENTS, forecast_views.forecast_key, forecast_views.forecast, row=forecast_views.ForecastRow
     )
 
+    peak_list = View(forecast_views.PEAK_EVENTS, forecast_views.peak_key, forecast_views.peak, row=forecast_views.PeakRow)
+
     @rpc
     def GetForecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
         """The peaks that are forecast of a place, or why none is."""
@@ -57,6 +62,24 @@ class ForecastCalls(OfferCalls):
             place_id=place.place_id, district_id=place.district_id,
             forecasts=[peaks.shown(told, horizon, now, known) for horizon in peaks.AHEAD],
         )  # fmt: skip
+
+    @rpc
+    def ListPeakForecasts(self, request: pb.ListPeakForecastsRequest) -> pb.ListPeakForecastsResponse:
+        """The fullest first, in pages."""
+        district, now = request.district_id or self.caller.district, self.clock.now()
+
+        def asked_for(after: Key | None) -> Iterator[tuple[forecast_views.PeakRow, pb.Forecast]]:
+            rows = self.peak_list.derived(forecast_views.fullest_first).get(int(request.horizon), [])
+            begin = bisect_right(rows, (-float(after[0]), str(after[1])), key=forecast_views.order_of) if after else 0
+            for row in rows[begin:]:
+                one = unpacked(row.forecast, pb.Forecast)
+                if district in ("", row.district_id) and one.level >= request.level and peaks.is_shown(one, now):
+                    yield row, one
+
+        page, more = self.paging.ordered(
+            request, asked_for, lambda found: (repr(found[0].share), found[0].place_id), default=50
+        )
+        return pb.ListPeakForecastsResponse(forecasts=[one for _, one in page], next_page_token=more)
 
     @rpc
     def ImportHourlyCounts(self, request: pb.ImportHourlyCountsRequest) -> pb.ImportHourlyCountsResponse:

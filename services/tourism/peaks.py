@@ -183,10 +183,15 @@ def _retracted(known: pb.Forecast, district_id: str, reason: str) -> Message:
     )  # fmt: skip
 
 
+def is_shown(forecast: pb.Forecast, now: int) -> bool:
+    """Whether a forecast is shown at a moment (microseconds): later the newer one is missing."""
+    return now < microseconds(forecast.made_from) + STANDS
+
+
 def shown(told: Told, horizon: pb.Horizon, now: int, hours_known: int) -> pb.HorizonForecast:
     """What callers see of a horizon at a moment (microseconds). `hours_known`: so many where nothing was learnt yet."""
     learnt, standing = told.learnt, told.standing.get(horizon)
-    if standing is not None and now < microseconds(standing.made_from) + STANDS:
+    if standing is not None and is_shown(standing, now):
         return pb.HorizonForecast(horizon=horizon, forecast=standing)
     if learnt is None or not learnt.horizons:
         known = hours_known if learnt is None else learnt.basis.hours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,33 @@ def test_in_a_minute_so_many_places_are_learnt_and_no_more(monkeypatch: pytest.M
             service.advance(60)
             service.rest()
             assert len(told(service, ev.ForecastLearnt)) == number
+
+
+def test_peaks_are_listed_the_fullest_first_until_they_are_outdated(tourism: Running) -> None:
+    first = hours.first_hour(date(2026, 6, 1))
+    tourism.advance((first * HOUR - now(tourism)) / 1e6)
+    told_shares = {"a": 50.0, "b": 95.0, "c": 120.0, "d": 85.0}
+    for place_id, share in told_shares.items():
+        for horizon in (pb.HORIZON_HOUR, pb.HORIZON_DAY):
+            level = 100 if share >= 100 else 90 if share >= 90 else 80 if share >= 80 else 0
+            one = pb.Forecast(place_id=place_id, horizon=horizon, made_from=timestamp(first * HOUR), share=share, level=level)
+            one.made_from.seconds -= 3600 * (place_id == "d")
+            tourism.tell(ev.PeakForecast(forecast=one, district_id="xihu" if place_id < "c" else "gongshu"))
+    tourism.tell(ev.PeakForecastRetracted(place_id="c", horizon=pb.HORIZON_HOUR, district_id="gongshu"))
+    tourism.rest()
+
+    def listed(token: str = "", horizon: pb.Horizon = pb.HORIZON_DAY, **more: Any) -> tuple[list[str], str]:
+        request = pb.ListPeakForecastsRequest(horizon=horizon, page_token=token, level=more.pop("level", 0), page_size=2)
+        answer = tourism.fire("ListPeakForecasts", request, **more)
+        return [one.place_id for one in answer.forecasts], answer.next_page_token
+
+    begin, token = listed()
+    assert begin == ["c", "b"] and listed(token) == (["d", "a"], "")
+    assert listed(level=90)[0] == ["c", "b"] and listed(level=100)[0] == ["c"]
+    assert listed(horizon=pb.HORIZON_HOUR)[0] == ["b", "d"]
+    assert listed(district="xihu")[0] == ["b", "a"]
+    tourism.advance(3600)
+    assert listed(listed()[1])[0] == ["a"]
 
 
 def test_three_days_are_too_little_and_an_unknown_place_is_said_to_be(tourism: Running) -> None:

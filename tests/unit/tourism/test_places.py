@@ -245,6 +245,7 @@ SCOPES: dict[str, dict[str, Any]] = {
         "GetPlace": pb.GetPlaceRequest(place_id="p1"),
         "ListPlaces": pb.ListPlacesRequest(),
         "ListFullestPlaces": pb.ListFullestPlacesRequest(),
+        "ListPeakForecasts": forecasts.ListPeakForecastsRequest(horizon=forecasts.HORIZON_DAY),
         "GetForecasts": forecasts.GetForecastsRequest(place_id="p1"),
         "GetFlows": visitors.GetFlowsRequest(place_id="p1", to=timestamp(36 * 10**8), **{"from": timestamp(0)}),
         "GetOrigins": visitors.GetOriginsRequest(place_id="p1", from_day="2026-01-01", to_day="2026-01-01"),
