@@ -159,5 +159,18 @@ def _value(field: FieldDescriptor, seen: tuple[str, ...]) -> Any:
     if field.type == _F.TYPE_BYTES:
         return "AQ=="
     if field.type in (_F.TYPE_DOUBLE, _F.TYPE_FLOAT):
-        return 1.5
-    return "1" if field.type in _AS_TEXT else 1
+        return _within(1.5, getattr(rules, kind) if kind else None)
+    number = _within(1, getattr(rules, kind) if kind else None)
+    return str(number) if field.type in _AS_TEXT else number
+
+
+def _within(number: float, rules: Any) -> float:
+    """The number, or the bound of its rule that it is beyond."""
+    if rules is None:
+        return number
+    least, most = rules.WhichOneof("greater_than"), rules.WhichOneof("less_than")
+    if least == "gte":
+        number = max(number, rules.gte)
+    if most == "lte":
+        number = min(number, rules.lte)
+    return number
