@@ -161,8 +161,12 @@ class IncidentCalls(StreetCalls):
         roads, cycles = self.network_parts.derived(street_views.roads), self.cycle_list.derived(incident_views.cycles)
         known = off_loop(street_network.known, roads, self.detector_list.derived(street_views.detectors).values(), cycles)
         failed = {one.detector_id for one in self.street_now.derived(street_views.failed)}
-        for part_id in sorted(known.in_part):
-            shown = off_loop(self.recent.figures, incident_pairs.of_part(known, part_id), known, failed, start)
+        pairs = {part_id: incident_pairs.of_part(known, part_id) for part_id in sorted(known.in_part)}
+        # What no block needs any more is not kept: of all detectors of a city an hour is much.
+        longest = max((pair.block_s for some in pairs.values() for pair in some), default=0)
+        self.recent.forget(start - incident_pairs.LOOKED_AT * longest)
+        for part_id, mine in pairs.items():
+            shown = off_loop(self.recent.figures, mine, known, failed, start)
             if any(incident_thresholds.sources(one, limits) for one in shown):
                 districts = {edge_id: road.district_id for edge_id, road in roads.items() if road.part_id == part_id}
                 decide = partial(incidents.notice, pairs=shown, known=limits, districts=districts, end=window.end)

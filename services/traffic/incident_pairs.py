@@ -114,7 +114,7 @@ def _said(
 
 
 def blocks(pair: Pair, upstream: Said, downstream: Said, last: int) -> list[Block | None]:
-    """The last 13 blocks up to the one with the number `last`, the oldest first; None: too little was measured of one."""
+    """The last 11 blocks up to the one with the number `last`, the oldest first; None: too little was measured of one."""
     found: list[Block | None] = []
     for number in range(last - LOOKED_AT + 1, last + 1):
         seconds = range(number * pair.block_s, (number + 1) * pair.block_s, pair.interval_s)

@@ -20,8 +20,8 @@ from citybrain.services.traffic.street_network import Known
 from citybrain.services.traffic.verdicts import interval
 
 MINUTE_S = 60
-KEPT_S = 4200
-"""Thirteen blocks of five minutes, and the one that goes on."""
+KEPT_S = 3600
+"""Eleven blocks of five minutes, and the one that goes on."""
 LATE_S = 15
 """A minute is looked at so many seconds after its end. What comes later counts when its five minutes are judged."""
 

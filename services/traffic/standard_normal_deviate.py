@@ -17,15 +17,15 @@ from itertools import accumulate
 from statistics import mean, stdev
 
 PERSISTENCE = 3
-REFERENCE = 10
-"""Intervals before: with blocks of 90 s a quarter of an hour."""
+REFERENCE = 8
+"""Intervals before: with blocks of 90 s twelve minutes."""
 LEAST_DEVIATION = 2.0
 """Vehicles. A smaller deviation counts as this one: two vehicles more on an empty street are no incident."""
-ON_THE_WAY = 0.7
+ON_THE_WAY = 0.85
 """The deviation is at least this share of what comes in in an interval: so many more may be on their way when one ends."""
-LEAST = 1.0
+LEAST = 0.5
 """The threshold is at least this."""
-MARGIN = 0.25
+MARGIN = 0.1
 """The threshold is so much above what was usual."""
 
 
@@ -35,7 +35,7 @@ def deviate(value: float, before: Sequence[float], least: float = LEAST_DEVIATIO
 
 
 def held(came_in: Sequence[float], went_out: Sequence[float]) -> float:
-    """The least deviate of the last three intervals, each from the ten before these three. Vehicles of 13 intervals in a row.
+    """The least deviate of the last three intervals, each from the eight before these three. Vehicles of 11 intervals in a row.
 
     They are left out of the reference: otherwise the first moves what the others are compared with.
     """

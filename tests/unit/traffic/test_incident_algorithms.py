@@ -51,14 +51,14 @@ def test_a_deviate_is_the_distance_from_the_mean_in_standard_deviations() -> Non
 
 
 def test_vehicles_that_come_in_and_do_not_go_out_deviate_for_as_long_as_they_do_not() -> None:
-    steady, blocked = [5.0] * 13, [5.0] * 10 + [0.0] * 3
+    steady, blocked = [5.0] * 11, [5.0] * 8 + [0.0] * 3
     assert standard_normal_deviate.held(steady, steady) == 0
-    # Between the two are 5, 10 and 15 more, and the deviation counts as 0.7 · 5.
-    assert standard_normal_deviate.held(steady, blocked) == pytest.approx(5 / 3.5)
+    # Between the two are 5, 10 and 15 more, and the deviation counts as 0.85 · 5.
+    assert standard_normal_deviate.held(steady, blocked) == pytest.approx(5 / 4.25)
     # With 2 in an interval it counts as 2: 1, 2 and 3.
-    assert standard_normal_deviate.held([2.0] * 13, [2.0] * 10 + [0.0] * 3) == 1
+    assert standard_normal_deviate.held([2.0] * 11, [2.0] * 8 + [0.0] * 3) == 1
     assert standard_normal_deviate.held(steady, [*blocked[:-1], 15.0]) == 0, "they are out again"
-    assert standard_normal_deviate.held([5.0] * 10 + [0.0] * 3, [5.0] * 10 + [0.0] * 3) == 0, "nobody comes any more"
+    assert standard_normal_deviate.held([5.0] * 8 + [0.0] * 3, [5.0] * 8 + [0.0] * 3) == 0, "nobody comes any more"
 
 
 # -- pairs --------------------------------------------------------------------------------------------------------------------
@@ -148,31 +148,31 @@ def test_late_readings_change_the_figures_of_the_windows_that_look_back_on_them(
 # -- thresholds ---------------------------------------------------------------------------------------------------------------
 
 
-def usual(number: int, difference: float = 0.02, deviate: float = 0.5) -> Usual:
+def usual(number: int, difference: float = 0.02, deviate: float = 0.2) -> Usual:
     return Usual([Found(difference, 0.5, 0.05)] * number, [deviate] * number)
 
 
 def test_a_pair_has_thresholds_when_a_day_of_it_was_measured() -> None:
     assert incident_thresholds.thresholds(usual(LEAST - 1)) is None
-    assert incident_thresholds.thresholds(usual(LEAST)) == (0.1, 0.1, 1.0), "no threshold is below its least"
+    assert incident_thresholds.thresholds(usual(LEAST)) == (0.1, 0.1, 0.5), "no threshold is below its least"
 
 
 def test_thresholds_are_above_what_was_usual() -> None:
     one = usual(LEAST, 0.2, 4.0)
-    assert incident_thresholds.thresholds(one) == pytest.approx((0.25, 0.1, 4.25))
+    assert incident_thresholds.thresholds(one) == pytest.approx((0.25, 0.1, 4.1))
     one.deviates[7], one.found[7] = 6.0, Found(0.4, 0.5, 0.05)
-    assert incident_thresholds.thresholds(one) == pytest.approx((0.45, 0.1, 6.25))
+    assert incident_thresholds.thresholds(one) == pytest.approx((0.45, 0.1, 6.1))
 
 
 def test_what_another_test_says_no_to_raises_no_threshold() -> None:
     one = usual(LEAST)
     one.found[0], one.found[1] = Found(0.8, 0.29, 0.05), Found(0.8, 0.5, 0.9)
-    assert incident_thresholds.thresholds(one) == (0.1, 0.1, 1.0)
+    assert incident_thresholds.thresholds(one) == (0.1, 0.1, 0.5)
 
 
 def test_the_occupancy_downstream_may_be_what_it_is_in_95_of_100_windows() -> None:
     found = [Found(0.0, 0.0, 0.001 * n) for n in range(1001)]
-    assert incident_thresholds.thresholds(Usual(found, [0.0] * 1001)) == pytest.approx((0.1, 0.95, 1.0))
+    assert incident_thresholds.thresholds(Usual(found, [0.0] * 1001)) == pytest.approx((0.1, 0.95, 0.5))
 
 
 def test_in_ten_days_one_window_may_reach_a_threshold() -> None:

@@ -27,7 +27,7 @@ STOPPED = pb.TRAFFIC_INCIDENT_KIND_STOPPED_VEHICLE
 WHOLE = pb.BLOCKED_SCOPE_WHOLE_ROAD
 LIMITS = pb.PairThresholds(
     edge_id="a", upstream_detector_id="up", downstream_detector_id="dn", block_s=90, occupancy_difference=0.2,
-    occupancy_ratio=0.3, downstream_occupancy=0.1, deviate=0.9, windows=LEAST,
+    occupancy_ratio=0.3, downstream_occupancy=0.1, deviate=0.7, windows=LEAST,
 )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def test_after_a_restart_the_readings_that_are_kept_are_looked_at(tmp_path: Path
         for _ in range(5):
             minute(service, blocked=True)
         (one,) = listed(service)
-        assert pb.INCIDENT_SOURCE_NORMAL_DEVIATE in {e.source for e in one.evidence}, "it needs 13 blocks"
+        assert pb.INCIDENT_SOURCE_NORMAL_DEVIATE in {e.source for e in one.evidence}, "it needs 11 blocks"
 
 
 def test_a_person_confirms_and_closes_and_the_closure_follows(traffic: Running) -> None:
@@ -316,7 +316,7 @@ def test_thresholds_are_learnt_each_night_from_a_day_of_figures_and_by_a_call(tr
         start = now - (number + 1) * FIVE
         figures = pb.PairFigures(
             edge_id="a", upstream_detector_id="up", downstream_detector_id="dn", block_s=90, occupancy_difference=0.15,
-            occupancy_ratio=0.5, downstream_occupancy=0.02, deviate=0.8, vehicles_out=5,
+            occupancy_ratio=0.5, downstream_occupancy=0.02, deviate=0.6, vehicles_out=5,
         )  # fmt: skip
         window = {"from": timestamp(start * SECOND), "to": timestamp((start + FIVE) * SECOND)}
         told.append(ev.PairsMeasured(part_id="a", pairs=[figures], **window))  # type: ignore[arg-type]
@@ -331,7 +331,7 @@ def test_thresholds_are_learnt_each_night_from_a_day_of_figures_and_by_a_call(tr
     event = traffic.events(ev.IncidentThresholdsCalibrated)[-1].data
     assert isinstance(event, ev.IncidentThresholdsCalibrated)
     ((one,), too_little) = event.pairs, event.too_little
-    assert (one.occupancy_difference, one.deviate, one.windows, too_little) == (0.2, 1.05, LEAST, 0)
+    assert (one.occupancy_difference, one.deviate, one.windows, too_little) == (0.2, 0.7, LEAST, 0)
     answer = traffic.fire("CalibrateIncidents", pb.CalibrateIncidentsRequest())
     assert (answer.calibrated, answer.too_little) == (1, 0)
     assert traffic.events(ev.IncidentThresholdsCalibrated)[-1].data == event, "nothing new is told once"
