@@ -132,6 +132,19 @@ def test_a_detector_that_fails_is_no_part_of_a_pair() -> None:
     assert one.figures(7).HasField("occupancy_difference") and not one.figures(7).HasField("deviate")
 
 
+def test_a_detector_that_is_right_again_is_believed_when_it_is_told_to_have_recovered() -> None:
+    one = Watched()
+    for number in range(5):
+        one.window(number, quiet(), quiet())
+    for number in (5, 6):
+        one.window(number, quiet(), quiet(occupancy=3.0))
+    one.window(7, quiet(), quiet())
+    assert not one.part.pairs[START + 7 * WINDOW_US].pairs, "it fails still"
+    one.window(8, quiet(), quiet())
+    one.window(9, quiet(), quiet())
+    assert one.part.pairs[START + 9 * WINDOW_US].pairs
+
+
 def test_late_readings_change_the_figures_of_the_windows_that_look_back_on_them() -> None:
     one = Watched()
     for number in range(8):

@@ -71,6 +71,11 @@ class Roads:
         known = LIMITS if limits is None else limits
         return self.take(incidents.watch(self.board, measured, known, {"a": "xihu", "b": "xihu"}, now))
 
+    def minute(self, minute: int, *pairs: pb.PairFigures) -> list[str]:
+        """What a minute shows before its five minutes are over."""
+        end = START + (minute + 1) * MINUTE
+        return self.take(incidents.notice(self.board, pairs, LIMITS, {"a": "xihu", "b": "xihu"}, end))
+
     def report(self, name: str, source: pb.IncidentSource, minute: float = 3, **more: Any) -> list[str]:
         seen = timestamp(START + round(minute * MINUTE))
         told: dict[str, Any] = {"report_id": name, "edge_id": "a", "source": source, "kind": STOPPED, "seen_at": seen, **more}
@@ -122,6 +127,21 @@ def test_what_reaches_a_threshold_is_found() -> None:
     assert Roads().window(0, pair(deviate=3.0)) == ["IncidentSuspected"]
     assert Roads().window(0, pair(deviate=2.99)) == []
     assert Roads().window(0, pair(deviate=None)) == []
+
+
+def test_what_a_minute_shows_is_told_of_its_five_minutes_and_the_next_minute_takes_nothing_back() -> None:
+    roads = Roads()
+    assert roads.minute(2, OCCUPIED) == ["IncidentSuspected"]
+    (told,) = of(ev.IncidentSuspected, roads.log)
+    assert getattr(told.evidence, "from").ToMicroseconds() == START and told.evidence.to.ToMicroseconds() == START + 3 * MINUTE
+    assert roads.minute(3, QUIET) == [] and roads.state == "SUSPECTED"
+    assert roads.minute(4, DEVIATING) == ["IncidentSupported", "IncidentConfirmed"], "the fifth minute belongs to them"
+    assert roads.window(0, pair(0.4, 5.0)) == ["IncidentSupported", "IncidentSupported"], "with the figures of all five"
+    assert roads.window(0, QUIET, judged=1) == ["IncidentEvidenceRetracted", "IncidentEvidenceRetracted"]
+    assert not roads.board.open
+    roads.minute(5, OCCUPIED)
+    roads.reject(7)
+    assert roads.minute(7, OCCUPIED) == [], "rejected"
 
 
 def test_the_same_source_supports_and_a_second_one_confirms() -> None:

@@ -18,7 +18,7 @@ from citybrain.traffic.v1 import traffic_service_pb2 as service_pb
 from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running
-from citybrain.services.traffic import road_days
+from citybrain.services.traffic import road_days, roadside
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.service import TrafficService
 
@@ -247,6 +247,12 @@ def test_a_device_from_which_nothing_comes_is_silent_until_it_is_heard_again(tra
     traffic.advance(60)
     assert listed(traffic, state=SILENT)[0] == []
     assert say(traffic, WORKING, "d3").accepted == 0, "it was taken away"
+
+
+def test_of_a_device_that_was_taken_away_nothing_is_expected() -> None:
+    known = {name: side.RoadsideStanding(device=device(name, KINDS[0], retired=name == "d2")) for name in ("d1", "d2", "d3")}
+    assert roadside.silent(known, {"d3": 900 * SECOND}, 0, 900 * SECOND + 1) == ["d1"]
+    assert roadside.silent(known, {"d3": 900 * SECOND}, 0, 900 * SECOND) == [], "three times 300 s is not too long"
 
 
 def test_after_a_restart_a_device_is_not_silent_because_nobody_remembers_it(tmp_path: Path) -> None:
