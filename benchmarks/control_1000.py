@@ -51,7 +51,9 @@ def crossing(signal_id: str, begins: int) -> Signal:
 
 
 def measure(seconds: int) -> list[Row]:
-    """The median and the 99th percentile over some seconds; beside them, reading the message alone."""
+    """The 99th percentile over some seconds; beside it, reading the message alone. The first report after a start, with which a
+    signal's watch begins, is told apart.
+    """
     draw = random.Random(1000)
     signals = [crossing(f"x{number}", BEGIN - draw.randrange(86)) for number in range(SIGNALS)]
     watches = {signal.signal_id: Watch.of(stage(conflicts.prepare(signal), {}), "area") for signal in signals}
@@ -71,8 +73,9 @@ def measure(seconds: int) -> list[Row]:
                 commands += 1
                 domain.evolve(states[seen.signal_id], command)
         took_ms.append((time.perf_counter() - began) * 1000)
+    first, took_ms = took_ms[0], took_ms[1:]
     median, read = quantile(took_ms, 0.5), quantile(read_ms, 0.5)
-    each = {"microseconds a signal": median * 1000 / SIGNALS, "commands a second": commands / seconds}
+    each = {"median, ms": median, "commands a second": commands / seconds, "first report after a start, ms": first}
     return [
         Row(
             "control-1000", quantile(took_ms, 0.99), "ms", "reading the message", read, Aim(AIM_MS, "value", least=False), each

@@ -57,22 +57,26 @@ class LaneHealth:
 
 def reported(health: LaneHealth, now: float, lane: LaneTraffic, green: bool, cycle_s: float) -> LaneHealth:
     """The lane after a report. `green`: whether it has green; `cycle_s`: of the plan."""
-    took_s = min(max(now - health.reported_at, 0.0), SILENT_S) if math.isfinite(health.reported_at) else 0.0
-    numbers = (lane.waiting, lane.passed, *lane.coming)
-    sum_ = lane.waiting + sum(lane.coming)
-    absurd = not all(math.isfinite(n) and n >= 0.0 for n in numbers) or sum_ > MOST_VEHICLES
+    took_s = min(max(now - health.reported_at, 0.0), SILENT_S) if health.reported_at > -math.inf else 0.0
+    coming, waiting = tuple(lane.coming), lane.waiting
+    under_way = sum(coming)
+    # What is no number is neither above nor below anything.
+    possible = 0.0 <= waiting + under_way <= MOST_VEHICLES and waiting >= 0.0 and 0.0 <= lane.passed < math.inf
+    absurd = not possible or (bool(coming) and min(coming) < 0.0)
     # A lane on which somebody is under way is neither stuck nor blind.
-    moved = absurd or lane.waiting != health.waiting or any(lane.coming) or math.isinf(health.since)
+    moved = absurd or under_way > 0.0 or waiting != health.waiting or health.since == -math.inf
     since = now if moved else health.since
     green_s = 0.0 if moved else health.green_s + (took_s if green else 0.0)
-    passed = 0.0 if moved or lane.waiting else health.passed + lane.passed
-    held = lane.waiting > 0 and now - since >= STUCK_CYCLES * cycle_s and green_s >= STUCK_GREEN_S
-    after = replace(health, reported_at=now, waiting=lane.waiting, since=since, green_s=green_s, passed=passed)
+    passed = 0.0 if moved or waiting else health.passed + lane.passed
+    held = waiting > 0 and now - since >= STUCK_CYCLES * cycle_s and green_s >= STUCK_GREEN_S
+    fault, faulty_at = health.fault, health.faulty_at
     if absurd:
-        return replace(after, fault=LANE_FAULT_ABSURD, faulty_at=now)
-    if held or passed >= BLIND_VEHICLES:
-        return replace(after, fault=LANE_FAULT_STUCK, faulty_at=now)
-    return _trusted(after, now)
+        fault, faulty_at = LANE_FAULT_ABSURD, now
+    elif held or passed >= BLIND_VEHICLES:
+        fault, faulty_at = LANE_FAULT_STUCK, now
+    elif fault and now - faulty_at >= TRUSTED_AFTER_S:
+        fault = LANE_FAULT_UNSPECIFIED
+    return LaneHealth(fault, faulty_at, now, waiting, since, green_s, passed)
 
 
 def silent(health: LaneHealth, now: float) -> LaneHealth:
@@ -80,9 +84,3 @@ def silent(health: LaneHealth, now: float) -> LaneHealth:
     if now - health.reported_at <= SILENT_S:
         return health
     return replace(health, fault=LANE_FAULT_SILENT, faulty_at=now)
-
-
-def _trusted(health: LaneHealth, now: float) -> LaneHealth:
-    if not health.is_seen and now - health.faulty_at >= TRUSTED_AFTER_S:
-        return replace(health, fault=LANE_FAULT_UNSPECIFIED)
-    return health

@@ -100,17 +100,17 @@ class Watch:
             # Of what was before the first report no more is known than for how long each letter has stood.
             self.green_at = [now - (0.0 if c in plan.GREEN else s) for c, s in zip(shown.state, shown.since_s, strict=True)]
             self.health = {name: LaneHealth(reported_at=now) for name in lights.lanes}
-        for i, letter in enumerate(shown.state):
-            if letter in plan.GREEN:
-                self.green_at[i] = now
+        green = {i for i, letter in enumerate(shown.state) if letter in plan.GREEN}
+        for i in green:
+            self.green_at[i] = now
         came = {lane.lane_id: lane for lane in seen.lanes}
         for name, letters in lights.lanes.items():
             lane = came.get(name)
             if lane is None:
                 self.health[name] = lane_health.silent(self.health[name], now)
             else:
-                green = any(shown.state[i] in plan.GREEN for i in letters)
-                self.health[name] = lane_health.reported(self.health[name], now, lane, green, lights.plan.cycle_s)
+                open_now = not green.isdisjoint(letters)
+                self.health[name] = lane_health.reported(self.health[name], now, lane, open_now, lights.plan.cycle_s)
 
     def _lanes(self, seen: pb.SignalTraffic) -> tuple[Mapping[str, Seen], Mapping[str, float]]:
         """What is seen, and who passed, of the lanes that are seen. A lane that is not reported once is as it was."""
