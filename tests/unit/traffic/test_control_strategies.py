@@ -131,3 +131,22 @@ def test_a_report_whose_state_does_not_fit_the_signal_changes_nothing(traffic: R
     request.signals[0].state = "rr"
     traffic.fire("ReportSignalTraffic", request)
     assert commands(traffic) == []
+
+
+def test_a_signal_that_was_given_back_says_why_until_when_and_which_lanes_are_not_seen(traffic: Running) -> None:
+    apply(traffic, ADAPTIVE, "x")
+    now = traffic.advance()
+    request = seen(now)
+    for lane in request.signals[0].lanes[:2]:
+        lane.waiting = -1
+    traffic.fire("ReportSignalTraffic", request)
+    assert commands(traffic) == []
+    (told,) = traffic.events(ev.SignalGivenBack)
+    assert (told.data.why, told.data.until) == (control.BACK_TO_PLAN_UNSEEN, timestamp(now + 61 * SECOND))  # type: ignore[attr-defined]
+    answer = why(traffic)
+    assert (answer.back_to_plan, answer.reason) == (control.BACK_TO_PLAN_UNSEEN, "it was given back to its plan")
+    assert answer.back_until == timestamp(now + 61 * SECOND)
+    assert [(lane.lane_id, lane.fault) for lane in answer.unseen_lanes] == [
+        ("west_1", control.LANE_FAULT_ABSURD),
+        ("x-south_2", control.LANE_FAULT_ABSURD),
+    ]
