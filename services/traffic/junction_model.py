@@ -126,8 +126,7 @@ class JunctionModel:
     def _usual(self, name: str) -> float:
         plan = self.staged.lights.plan
         green_s = sum(
-            self._rate(state).get(name, 0.0) / SATURATION_PER_S * (plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0))
-            for phase, state in enumerate(plan.states)
+            self._rate(state).get(name, 0.0) / SATURATION_PER_S * plan.length(phase) for phase, state in enumerate(plan.states)
         )
         return _PRESUMED_LOAD * SATURATION_PER_S * green_s / plan.cycle_s
 

@@ -44,6 +44,14 @@ class Plan:
         """Seconds after which the plan begins anew."""
         return self.ends[-1]
 
+    def begins(self, phase: int) -> float:
+        """Seconds from the start of the cycle to the start of a phase."""
+        return self.ends[phase - 1] if phase else 0.0
+
+    def length(self, phase: int) -> float:
+        """Seconds that a phase lasts."""
+        return self.ends[phase] - self.begins(phase)
+
 
 def read(signal: Signal) -> Plan:
     """The plan of a registered signal, which has at least one phase."""
@@ -69,7 +77,7 @@ def at(plan: Plan, when: float) -> Moment:
 def stood(plan: Plan, when: float) -> tuple[float, ...]:
     """For how long each letter has been shown unchanged at a moment, if the plan ran undisturbed; a cycle at most."""
     now = at(plan, when)
-    begun = (plan.ends[now.phase - 1] if now.phase else 0.0) + now.left_s - plan.ends[now.phase]
+    begun = now.left_s - plan.length(now.phase)
     shown = plan.states[now.phase]
     since = [-begun] * len(shown)
     same = set(range(len(shown)))
@@ -77,7 +85,7 @@ def stood(plan: Plan, when: float) -> tuple[float, ...]:
         phase = (now.phase - back) % len(plan.states)
         same = {i for i in same if plan.states[phase][i] == shown[i]}
         for i in same:
-            since[i] += plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
+            since[i] += plan.length(phase)
     return tuple(plan.cycle_s if i in same else s for i, s in enumerate(since))
 
 
@@ -96,7 +104,7 @@ def settle(plan: Plan, when: float, least_s: Mapping[int, float] | None = None) 
                 return Moment(phase, left)
             longest = max(longest, Moment(phase, left), key=lambda m: m.left_s)
         phase = (phase + 1) % len(plan.states)
-        left += plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
+        left += plan.length(phase)
     return longest
 
 

@@ -205,7 +205,7 @@ def _walks(line: _Line) -> dict[int, float]:
     """Phases that open a crossing which is closed now, with their length: who begins to walk then has the whole of it."""
     plan, linked = line.lights.plan, line.lights.linked
     return {
-        phase: plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
+        phase: plan.length(phase)
         for phase in plan.greens
         if any(
             letter in plans.GREEN and line.state[i] not in plans.GREEN

@@ -5,7 +5,7 @@ A signal that follows the traffic shows nothing but these, with the yellow, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from citybrain.services.traffic import plan as plans
@@ -78,7 +78,7 @@ def stage(lights: Lights, speed_mps: Mapping[str, float]) -> Staged:
             Stage(phase, state, serves(lights, state), _least_s(lights, phase, unseen))
             for phase, state in zip(lights.clean, states, strict=True)
         ),
-        clearance=Clearance(_longest(lights, "y", YELLOW_S), _all_red_s(lights)),
+        clearance=_clearance(lights.plan),
         unseen=unseen,
         arrive_s={lane: _arrive_s(speed_mps.get(_road(lights, letters), _SPEED_MPS)) for lane, letters in lights.lanes.items()},
     )
@@ -99,27 +99,22 @@ def serves(lights: Lights, state: str) -> dict[str, float]:
 
 def _least_s(lights: Lights, phase: int, unseen: frozenset[int]) -> float:
     """Pedestrians have their whole green of the plan: how long they need to cross is not known."""
-    plan = lights.plan
-    shown_s = plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
-    walks = any(plan.states[phase][i] in plans.GREEN for i in unseen)
-    return shown_s if walks else MINIMUM_GREEN_S
+    walks = any(lights.plan.states[phase][i] in plans.GREEN for i in unseen)
+    return lights.plan.length(phase) if walks else MINIMUM_GREEN_S
 
 
-def _longest(lights: Lights, letter: str, at_least: float) -> float:
-    """The longest time for which the plan shows a letter of the state so."""
-    plan, longest = lights.plan, at_least
-    for i in range(len(plan.states[0])):
-        run = 0.0
-        for phase, state in enumerate(plan.states):
-            run = run + plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0) if state[i] == letter else 0.0
-            longest = max(longest, run)
-    return longest
+def _clearance(plan: plans.Plan) -> Clearance:
+    """The longest yellow and the longest all red of a plan, or the least that there may be."""
+    yellows = [_longest(plan, [state[i] == "y" for state in plan.states]) for i in range(len(plan.states[0]))]
+    all_red = _longest(plan, [set(state) <= _HELD for state in plan.states])
+    return Clearance(max(YELLOW_S, *yellows), max(LEAST_ALL_RED_S, all_red))
 
 
-def _all_red_s(lights: Lights) -> float:
-    plan, longest, run = lights.plan, LEAST_ALL_RED_S, 0.0
-    for phase, state in enumerate(plan.states):
-        run = run + plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0) if set(state) <= _HELD else 0.0
+def _longest(plan: plans.Plan, shown: Sequence[bool]) -> float:
+    """Seconds of the longest run of phases, within a cycle, in which something is shown."""
+    longest = run = 0.0
+    for phase, is_shown in enumerate(shown):
+        run = run + plan.length(phase) if is_shown else 0.0
         longest = max(longest, run)
     return longest
 

@@ -32,7 +32,7 @@ def by_flows(method: pb.PlanMethod, signals: Sequence[Staged], flows: Mapping[st
     for staged in signals:
         name, plan = staged.lights.signal_id, staged.lights.plan
         ratios = critical(staged, flows)
-        green_s = {stage.phase: _length(plan, stage.phase) for stage in staged.stages}
+        green_s = {stage.phase: plan.length(stage.phase) for stage in staged.stages}
         lost_s = plan.cycle_s - sum(green_s.values())
         if method == pb.PLAN_METHOD_WEBSTER:
             made = webster.optimal(ratios, lost_s)
@@ -102,7 +102,7 @@ def critical(staged: Staged, flows: Mapping[str, float]) -> list[float]:
     A lane with green in several stages is shared by them as its greens of today are.
     """
     plan = staged.lights.plan
-    green_s = {stage.phase: _length(plan, stage.phase) for stage in staged.stages}
+    green_s = {stage.phase: plan.length(stage.phase) for stage in staged.stages}
     through: dict[str, float] = {}
     for stage in staged.stages:
         for lane, rate in stage.serves.items():
@@ -132,7 +132,7 @@ def _program(staged: Staged, greens: Mapping[int, float]) -> pb.SignalProgram:
     return pb.SignalProgram(
         signal_id=staged.lights.signal_id,
         phases=[
-            pb.ProgramPhase(state=state, duration_s=greens.get(phase, _length(plan, phase)))
+            pb.ProgramPhase(state=state, duration_s=greens.get(phase, plan.length(phase)))
             for phase, state in enumerate(plan.states)
         ],
     )
@@ -160,12 +160,8 @@ def _opens(staged: Staged, way: tuple[str, str]) -> float:
     plan, letters = staged.lights.plan, staged.lights.ways[way]
     for phase, state in enumerate(plan.states):
         if any(state[i] in plans.GREEN for i in letters) and not any(plan.states[phase - 1][i] in plans.GREEN for i in letters):
-            return plan.ends[phase - 1] if phase else 0.0
+            return plan.begins(phase)
     return 0.0
-
-
-def _length(plan: plans.Plan, phase: int) -> float:
-    return plan.ends[phase] - (plan.ends[phase - 1] if phase else 0.0)
 
 
 def _list(greens: Sequence[float]) -> str:
