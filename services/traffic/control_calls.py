@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from citybrain.traffic.v1 import area_control_pb2 as pb
 from citybrain.traffic.v1 import events_pb2 as ev
 
@@ -13,7 +11,7 @@ from citybrain.mesh.service import Source, Streams, View, rpc
 from citybrain.services.traffic import area_control, domain, strategies, street_views, views
 from citybrain.services.traffic.conflicts import Lights
 from citybrain.services.traffic.observed import Observed
-from citybrain.services.traffic.stages import stage
+from citybrain.services.traffic.stages import Staged, stage
 from citybrain.services.traffic.street_calls import StreetCalls
 from citybrain.services.traffic.watch import Watch
 
@@ -92,9 +90,13 @@ class ControlCalls(StreetCalls):
         known = watches.get(lights.signal_id)
         if known is not None and known.area_id == area_id and known.prepared_from(lights):
             return known
-        speeds = self.network_parts.derived(free_speeds)
-        made = watches[lights.signal_id] = Watch.of(stage(lights, speeds), area_id)
+        made = watches[lights.signal_id] = Watch.of(self._staged(lights), area_id)
         return made
+
+    def _staged(self, lights: Lights) -> Staged:
+        """A signal with its stages, and the speeds in free flow of the roads before it."""
+        roads = self.network_parts.derived(street_views.roads)
+        return stage(lights, {name: roads[name].free_speed_mps for name in lights.approaches if name in roads})
 
     def _follow(self, watch: Watch, at: float, seen: pb.SignalTraffic) -> None:
         state = self.signals.known(seen.signal_id)
@@ -111,8 +113,3 @@ class ControlCalls(StreetCalls):
 
     def _record(self, told: ev.SignalGivenBack, state: domain.SignalState, label: str) -> None:
         self.signals.handle(told.signal_id, lambda _: [told], lambda _after, _: None, label=label)
-
-
-def free_speeds(rows: list[Kept]) -> Mapping[str, float]:
-    """By road, in metres a second."""
-    return {edge_id: road.free_speed_mps for edge_id, road in street_views.roads(rows).items()}

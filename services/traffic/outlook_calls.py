@@ -8,7 +8,7 @@ from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import outlook_pb2 as pb
 from citybrain.traffic.v1 import street_pb2 as street
 
-from citybrain.mesh.errors import NotFound, Refused
+from citybrain.mesh.errors import Refused
 from citybrain.mesh.events import microseconds
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, at, every, off_loop, rpc
@@ -48,9 +48,7 @@ class OutlookCalls(ControlCalls, RoadsideCalls):
     @rpc
     def GetRoadForecast(self, request: pb.GetRoadForecastRequest) -> pb.GetRoadForecastResponse:
         """Flow and speed of a road, where a forecast beats the naive ones."""
-        road = self.network_parts.derived(street_views.roads).get(request.edge_id)
-        if road is None:
-            raise NotFound(f"road {request.edge_id!r} is not in the published network: name one that is", "UNKNOWN_ROAD")
+        road = self._road(request.edge_id)
         day, models = self.forecast_models.derived(road_forecasts.by_road).get(request.edge_id, ("", []))
         if not models:
             what = "it is known of fewer than seven days, or no forecast beats that it stays as it is"

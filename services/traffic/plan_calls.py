@@ -11,9 +11,8 @@ from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.kept import Kept
 from citybrain.mesh.service import Streams, View, rpc
 from citybrain.services.traffic import plan_proposals, timing_methods, views
-from citybrain.services.traffic.control_calls import free_speeds
 from citybrain.services.traffic.outlook_calls import OutlookCalls
-from citybrain.services.traffic.stages import Staged, stage
+from citybrain.services.traffic.stages import Staged
 from citybrain.services.traffic.timing_methods import Made
 
 
@@ -33,7 +32,7 @@ class PlanCalls(OutlookCalls):
     @rpc
     def ProposeTiming(self, request: pb.ProposeTimingRequest) -> pb.ProposeTimingResponse:
         """Plans that a method makes are proposed."""
-        staged = [self._staged(signal_id) for signal_id in request.signal_ids]
+        staged = [self._to_plan_for(signal_id) for signal_id in request.signal_ids]
         if request.method == pb.PLAN_METHOD_GREEN_WAVE:
             lengths = self.road_list.derived(views.lengths)
             made = timing_methods.green_wave(staged, request.along, lengths, request.speed_mps)
@@ -104,11 +103,11 @@ class PlanCalls(OutlookCalls):
             label=signal.signal_id,
         )
 
-    def _staged(self, signal_id: str) -> Staged:
+    def _to_plan_for(self, signal_id: str) -> Staged:
         lights = self.signal_list.derived(views.network).lights.get(signal_id)
         if lights is None:
             raise Refused(f"signal {signal_id!r} is not registered: name one that is, or register it", "UNKNOWN_SIGNAL")
-        staged = stage(lights, self.network_parts.derived(free_speeds))
+        staged = self._staged(lights)
         if not staged.can_follow:
             what = "it has one green phase, is not fixed-time, or its links name no lanes"
             raise Refused(f"no plan can be made for signal {signal_id!r}: {what}", "PLAN_ONLY")

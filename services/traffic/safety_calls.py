@@ -157,12 +157,6 @@ class SafetyCalls(IncidentCalls):
         self.caller.require_district(road.district_id)
         return road
 
-    def _road(self, edge_id: str) -> Road:
-        road = self.network_parts.derived(street_views.roads).get(edge_id)
-        if road is None:
-            raise NotFound(f"road {edge_id!r} is not in the published network: name one that is", "UNKNOWN_ROAD")
-        return road
-
     def _parts(self) -> list[str]:
         return sorted({road.part_id for road in self.network_parts.derived(street_views.roads).values()})
 

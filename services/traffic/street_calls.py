@@ -167,9 +167,7 @@ class StreetCalls(Service):
     @rpc
     def GetRoadState(self, request: pb.GetRoadStateRequest) -> pb.GetRoadStateResponse:
         """How a road was in the newest window."""
-        road = self.network_parts.derived(street_views.roads).get(request.edge_id)
-        if road is None:
-            raise NotFound(f"road {request.edge_id!r} is not in the published network: name one that is", "UNKNOWN_ROAD")
+        road = self._road(request.edge_id)
         row = self.street_now.get(road.part_id)
         now = row.read(pb.StreetNow) if row is not None else pb.StreetNow()
         found = next((one for one in now.roads if one.edge_id == request.edge_id), None)
@@ -223,6 +221,12 @@ class StreetCalls(Service):
                 off_loop(free_speeds.collect, found, rows, now)
             told = free_speeds.learn(part_id, found, roads, now)
             self.free_flow.handle(part_id, partial(free_speeds.tell, told=told), lambda _after, _: None)
+
+    def _road(self, edge_id: str) -> street_network.Road:
+        road = self.network_parts.derived(street_views.roads).get(edge_id)
+        if road is None:
+            raise NotFound(f"road {edge_id!r} is not in the published network: name one that is", "UNKNOWN_ROAD")
+        return road
 
     def _hours_of(self, part_id: str) -> Iterator[list[free_speeds.HourRow]]:
         """The hours of a part, some at a time."""

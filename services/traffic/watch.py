@@ -56,6 +56,7 @@ class Watch:
     back: SignalGivenBack | None = None
     back_until: float = -math.inf
     reported_at: float = -math.inf
+    _lights: Lights | None = None
 
     @classmethod
     def of(cls, staged: Staged, area_id: str) -> Watch:
@@ -87,8 +88,14 @@ class Watch:
         return (choice.command if choice is not None else None), told
 
     def prepared_from(self, lights: Lights) -> bool:
-        """Whether the signal is still as it was when the watch began."""
-        return self.staged.lights is lights or self.staged.lights == lights
+        """Whether the signal is still as it was when the watch began.
+
+        All signals are prepared anew when one is registered: they are compared once, and known by identity from then on.
+        """
+        if self._lights is not lights and self.staged.lights != lights:
+            return False
+        self._lights = lights
+        return True
 
     def unseen(self) -> list[pb.UnseenLane]:
         """The lanes that are not seen."""
