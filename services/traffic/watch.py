@@ -139,7 +139,7 @@ class Watch:
         waiting = self.model.waiting()
         if len(lanes) <= _MOST * len(self.staged.lights.lanes):
             why, lasts_s = pb.BACK_TO_PLAN_UNSEEN, UNSEEN_FOR_S
-        elif waiting.window_s >= WINDOW_S and _is_worse(waiting):
+        elif waiting.window_s >= WINDOW_S and is_worse(waiting):
             why, lasts_s = pb.BACK_TO_PLAN_WORSE, BACK_FOR_S
         else:
             self.back = None
@@ -155,6 +155,6 @@ class Watch:
         return None if again else self.back
 
 
-def _is_worse(waiting: Waiting) -> bool:
-    """Both by the model and by what is seen: either alone may err."""
+def is_worse(waiting: Waiting) -> bool:
+    """Whether vehicles wait longer than by the plan, both by the model and by what is seen: either alone may err."""
     return waiting.shown_s > WORSE_BY * waiting.plan_s + WORSE_S and waiting.seen_s > waiting.plan_s

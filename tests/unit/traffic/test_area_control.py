@@ -10,9 +10,12 @@ from citybrain.traffic.v1.events_pb2 import SignalCommanded, SignalInterval
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citybrain.services.traffic import domain
+from citybrain.services.traffic import conflicts, domain, signal_timing
 from citybrain.services.traffic.area_control import LONGEST_RED_S
 from citybrain.services.traffic.domain import Play
+from citybrain.services.traffic.junction_model import Waiting
+from citybrain.services.traffic.signal_timing import Clearance, Shown
+from citybrain.services.traffic.watch import is_worse
 from tests.unit.traffic import checker
 from tests.unit.traffic.junction import Junction, with_lanes
 from tests.unit.traffic.signals import EPOCH, crossing, make, signals
@@ -193,8 +196,15 @@ def lying(second: int, true: pb.LaneTraffic) -> pb.LaneTraffic:
 
 def test_a_signal_that_makes_it_worse_is_given_back_for_a_quarter_of_an_hour_and_it_is_told_with_figures() -> None:
     cross = Junction(with_lanes(crossing()), EPOCH + 700, {THROUGH: 0.1, SOUTH: 0.12}, {TURN: lying})
-    cross.run(1200)
+    for _ in range(1200):
+        cross.second()
+        if cross.told:
+            break
     (told,) = cross.told
+    # What was compared counts for nothing when it is tried again.
+    assert cross.watch.model.waiting().window_s <= 1
+    cross.run(500)
+    assert len(cross.told) == 1
     assert (told.signal_id, told.area_id, told.why) == ("x", "area", pb.BACK_TO_PLAN_WORSE)
     assert told.foretold_s > 1.1 * told.foretold_plan_s
     until = told.until.seconds
@@ -206,6 +216,29 @@ def test_a_signal_that_makes_it_worse_is_given_back_for_a_quarter_of_an_hour_and
     assert cross.controller.history[-1] == checker.plan_shows(cross.signal, cross.now - 1)
     cross.run(60)
     assert len(cross.commands) > before
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "shown_s", "plan_s", "worse"),
+    [
+        (2000, 1221, 1000, True),
+        (2000, 1220, 1000, False),  # a tenth and 120 s longer: not more
+        (1000, 1500, 1000, False),  # what is seen is no more than by the plan
+        (200, 110, 0, False),  # seconds at an empty junction
+    ],
+)
+def test_it_is_worse_only_by_a_tenth_and_two_minutes_and_where_what_is_seen_says_so_too(
+    seen_s: float, shown_s: float, plan_s: float, worse: bool
+) -> None:
+    assert is_worse(Waiting(600, seen_s, shown_s, plan_s)) is worse
+
+
+def test_who_begins_to_walk_when_a_signal_is_back_in_its_plan_has_the_whole_green_of_it() -> None:
+    # Letter 3 is a crossing. The way back would end 12 s into the cycle, when pedestrians have 8 s of their 20 left.
+    phases = [("GrrG", 20), ("yrrr", 4), ("rrGr", 20), ("rryr", 4)]
+    lights = conflicts.prepare(make("x", [(0, "west", "east"), (2, "south", "north")], [(0, 2)], phases, plan_phases_only=True))
+    made = signal_timing.serve(lights, Shown("rrGr", (20.0,) * 4), float(EPOCH), "rrGr", 8.0, Clearance(3.0, 1.0))
+    assert (made.plan_phase, made.plan_phase_left_s) == (2, 36.0)
 
 
 @pytest.mark.parametrize("fault", [pb.LANE_FAULT_SILENT, pb.LANE_FAULT_STUCK, pb.LANE_FAULT_ABSURD])

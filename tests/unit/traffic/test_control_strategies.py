@@ -91,11 +91,14 @@ def test_each_decision_can_be_asked_why(traffic: Running) -> None:
 def test_a_report_that_comes_twice_or_late_decides_nothing(traffic: Running) -> None:
     apply(traffic, ADAPTIVE, "x")
     now = traffic.advance()
-    for at in (now, now, now - SECOND):
+    traffic.fire("ReportSignalTraffic", seen(now, waiting=0))
+    for at in (now, now - SECOND):
         traffic.fire("ReportSignalTraffic", seen(at))
+    assert commands(traffic) == []
+    traffic.fire("ReportSignalTraffic", seen(traffic.advance(1)))
     assert len(commands(traffic)) == 1
     with pytest.raises(BadRequest, match="set the clock of the source"):
-        traffic.fire("ReportSignalTraffic", seen(now + 6 * SECOND))
+        traffic.fire("ReportSignalTraffic", seen(now + 7 * SECOND))
 
 
 def test_an_area_that_goes_back_to_its_plan_commands_nothing_more(traffic: Running) -> None:
@@ -150,3 +153,15 @@ def test_a_signal_that_was_given_back_says_why_until_when_and_which_lanes_are_no
         ("west_1", control.LANE_FAULT_ABSURD),
         ("x-south_2", control.LANE_FAULT_ABSURD),
     ]
+
+
+def test_a_signal_with_a_new_plan_is_controlled_by_that_plan(traffic: Running) -> None:
+    apply(traffic, ADAPTIVE, "x")
+    traffic.fire("ReportSignalTraffic", seen(traffic.advance(), waiting=0))
+    signal = with_lanes(crossing(start=traffic.advance() // SECOND - 50))
+    signal.program_id = "night"
+    traffic.fire("RegisterSignal", pb.RegisterSignalRequest(signal=signal))
+    traffic.rest()
+    traffic.fire("ReportSignalTraffic", seen(traffic.advance(1)))
+    (command,) = commands(traffic)
+    assert command.program_id == "night"
