@@ -40,7 +40,7 @@ def measure(city: str, seeds: Sequence[int]) -> list[Row]:
     refused: dict[int, str] = {}
     for seed in seeds:
         try:
-            outcome = _driven(city, seed)
+            outcome = drive_seed(city, seed)
         except Crashed as error:
             sys.stderr.write(f"{city} seed {seed}: {error}\n")
             crashed["city"].append(seed)
@@ -75,10 +75,11 @@ def measure(city: str, seeds: Sequence[int]) -> list[Row]:
     return rows
 
 
-def _driven(city: str, seed: int) -> Outcome:
+def drive_seed(city: str, seed: int, baselines: tuple[str, ...] = BASELINES, *, adaptive: bool = False) -> Outcome:
+    """One seed. `adaptive`: all other signals follow the traffic before them."""
     where = ["--city", city, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
     with tempfile.TemporaryDirectory() as folder:
-        options = Options(where, seed, CALLS, Path(folder), baselines=BASELINES)
+        options = Options(where, seed, CALLS, Path(folder), baselines=baselines, adaptive=adaptive)
         return drive(options, lambda _variant, _line: None, lambda _told: None)
 
 

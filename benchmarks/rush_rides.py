@@ -9,22 +9,16 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from benchmarks.rides import drive_seed
 from benchmarks.rows import Aim, Row
 from benchmarks.rush import DETAILS
-from citybrain.local.city import ROOT
-from citybrain.stories.emergency.run import Options, drive
 from citybrain.stories.emergency.statistics import paired
 
 CITY = "cologne8"
-CALLS = 6
-# Five minutes of traffic, six calls 400 s apart, and time for the last ride to end.
-UNTIL_S = 300 + 400 * (CALLS - 1) + 1000
 
 
 def measure(full: bool) -> list[Row]:
@@ -47,10 +41,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _driven(seed: int, adaptive: bool) -> dict[str, Any]:
-    where = ["--city", CITY, "--scenarios", str(ROOT / "build" / "scenarios"), "--until", str(UNTIL_S)]
-    with tempfile.TemporaryDirectory() as folder:
-        options = Options(where, seed, CALLS, Path(folder), baselines=(), adaptive=adaptive)
-        result = drive(options, lambda _variant, _line: None, lambda _told: None).results["city"]
+    result = drive_seed(CITY, seed, (), adaptive=adaptive).results["city"]
     told = f"{_mean(_rides(result)):.0f} s a ride, {result['safety_findings']} faults"
     sys.stderr.write(f"{CITY} seed {seed}, {'adaptive' if adaptive else 'fixed plans'}: {told}\n")
     return result

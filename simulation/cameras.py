@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from citybrain.traffic.v1 import area_control_pb2 as control
 
+from citybrain.simulation.lost_time import WAITING_MPS
 from citybrain.simulation.network import Network
 from citybrain.simulation.street import Street
 
 VIEW_M = 150.0
 ZONE_M = 25.0
-WAITING_MPS = 2.0
 
 
 @dataclass(frozen=True, slots=True)

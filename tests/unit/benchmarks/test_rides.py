@@ -33,7 +33,7 @@ def driven(_city: str, seed: int) -> Outcome:
 
 
 def test_a_refusal_is_no_crash_of_sumo_and_seeds_with_either_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rides, "_driven", driven)
+    monkeypatch.setattr(rides, "drive_seed", driven)
     monkeypatch.setattr(rides, "DETAILS", tmp_path / "rides.json")
     monkeypatch.setattr(rides, "EACH_RIDE", tmp_path / "each_ride.jsonl")
     (tmp_path / "each_ride.jsonl").write_text('{"scenario": "here", "seed": 9}\n{"scenario": "elsewhere", "seed": 9}\n')
@@ -54,6 +54,6 @@ def test_a_refusal_is_no_crash_of_sumo_and_seeds_with_either_are_named(tmp_path:
 
 
 def test_where_no_seed_was_driven_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rides, "_driven", driven)
+    monkeypatch.setattr(rides, "drive_seed", driven)
     with pytest.raises(SystemExit, match=r"crashed: \[2\], refused: .*is too long"):
         rides.measure("here", [2, 3])
