@@ -13,6 +13,17 @@ MAX_BATCH_BYTES = 1024 * 1024
 KEPT_US = 6 * 3600 * 1_000_000
 """The shortest time a batch is kept, in microseconds after it came in."""
 
+PASSED = ".passed"
+"""So ends the topic of what processes of a service pass on to each other."""
+
+PASSED_KEPT_US = 60 * 1_000_000
+"""The shortest time that is kept: whoever has not read it by then has no use for it."""
+
+
+def kept_us(topic: str) -> int:
+    """The shortest time a batch of a topic is kept."""
+    return PASSED_KEPT_US if topic.endswith(PASSED) else KEPT_US
+
 
 @dataclass(slots=True, frozen=True)
 class ReadingsBatch:
@@ -35,7 +46,7 @@ class ReadingsLog(Protocol):
         ...
 
     async def up_to_now(self, topic: str) -> None:
-        """Returns when every batch that any process put before this call can be read here."""
+        """Returns when every batch that any process put before this call can be read here, and `head` knows of it."""
         ...
 
     def head(self, topic: str) -> int:

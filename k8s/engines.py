@@ -89,7 +89,7 @@ def kafka() -> list[Object]:
                         }
                     ],
                     "authorization": {"type": "simple"},
-                    "config": {"auto.create.topics.enable": False},
+                    "config": {"auto.create.topics.enable": False, "group.min.session.timeout.ms": 1000},
                 },
                 "entityOperator": {"userOperator": {}},
             },

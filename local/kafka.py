@@ -36,6 +36,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
+# Who leads a service, and who has which area, is known again soon after a kill.
+group.min.session.timeout.ms=1000
 # After a kill it can join again after this time, not after the nine seconds of a cluster.
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500

@@ -10,12 +10,13 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.access.hearing import require_events
 from citybrain.mesh.access.rules import require_at_least, require_district
-from citybrain.mesh.entrypoints import Reading, Window, at, every, rpc, subscribe, window
+from citybrain.mesh.entrypoints import Reading, Window, at, every, passed, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.auditing import AuditRecords
 from citybrain.mesh.providers.every_event import EveryEvent, Recorded
 from citybrain.mesh.providers.following import Follow
 from citybrain.mesh.providers.journal import Journal
+from citybrain.mesh.providers.owners import Owner
 from citybrain.mesh.providers.paging import Key, one_page, ordered_page, scan_page
 from citybrain.mesh.providers.readings import Readings
 from citybrain.mesh.providers.sources import Source
@@ -42,6 +43,7 @@ __all__ = [
     "Heard",
     "Journal",
     "Log",
+    "Owner",
     "Paging",
     "People",
     "Provider",
@@ -63,6 +65,7 @@ __all__ = [
     "every",
     "new_id",
     "off_loop",
+    "passed",
     "rpc",
     "subscribe",
     "upcast",

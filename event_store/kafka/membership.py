@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from citybrain.event_store.kafka.cluster import Cluster
 from citybrain.event_store.store import Partition
@@ -18,13 +18,20 @@ from citybrain.event_store.watch import VitalThread, Watch
 _POLL_S = 0.1
 # A member that is silent for this long counts as gone, and others get its partitions.
 SESSION_MS = 10_000
+QUICK_SESSION_MS = 1500
+"""The same for a group whose partitions cost nothing to take over. Brokers allow it from `group.min.session.timeout.ms` on."""
 
 
 class Membership:
     """A process's place in a consumer group. Create it inside the running event loop; `leave()` when done."""
 
-    def __init__(self, cluster: Cluster, group: str, partitions: Sequence[Partition], watch: Watch | None = None) -> None:
-        """`partitions`: those that the members share. `watch`: gets reports of the thread here."""
+    def __init__(
+        self, cluster: Cluster, group: str, partitions: Sequence[Partition], watch: Watch | None = None, *, quick: bool = False
+    ) -> None:
+        """`partitions`: those that the members share. `watch`: gets reports of the thread here.
+
+        `quick`: others get the partitions of a member that is gone after 1.5 s, if the brokers allow that.
+        """
         self._loop = asyncio.get_running_loop()
         self._all = {partition.name: partition for partition in partitions}
         self._mine: dict[str, Partition] = {}
@@ -33,12 +40,11 @@ class Membership:
             {
                 "group.id": f"{cluster.prefix}.{group}",
                 "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": SESSION_MS,
-                "heartbeat.interval.ms": SESSION_MS // 10,
                 "enable.auto.commit": False,
                 "allow.auto.create.topics": False,
             }
         )
+        self._session_ms = QUICK_SESSION_MS if quick else SESSION_MS
         self._topics = sorted({name.rpartition("/")[0] for name in self._all})
         self._thread = VitalThread(watch or Watch(), f"the place in group {group}", self._run)
 
@@ -64,7 +70,14 @@ class Membership:
     # -- the thread that is the member --------------------------------------------------------------------------------------
 
     def _run(self, thread: VitalThread) -> None:
-        consumer = Consumer(self._options)
+        if self._belong(thread, self._session_ms):
+            # These brokers allow no session that is so short. Then a member that is gone is missed later.
+            self._belong(thread, SESSION_MS)
+
+    def _belong(self, thread: VitalThread, session_ms: int) -> bool:
+        """Is a member until the thread is to end. Returns whether it ends before, as brokers refuse so short a session."""
+        session = {"session.timeout.ms": session_ms, "heartbeat.interval.ms": session_ms // 10}
+        consumer = Consumer(self._options | session)
         mine: set[str] = set()
 
         def tell() -> None:
@@ -86,8 +99,11 @@ class Membership:
         try:
             consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
             while not thread.over.is_set():
-                consumer.poll(_POLL_S)
+                told = consumer.poll(_POLL_S)
+                if told is not None and _is_too_short(told.error()) and session_ms < SESSION_MS:
+                    return True
                 thread.well()
+            return False
         finally:
             # A member that is gone has no partitions. If it comes back, it is given some anew.
             mine.clear()
@@ -101,3 +117,7 @@ class Membership:
 
 def _name(place: TopicPartition) -> str:
     return f"{place.topic}/{place.partition}"
+
+
+def _is_too_short(error: KafkaError | None) -> bool:
+    return error is not None and error.code() == KafkaError.INVALID_SESSION_TIMEOUT

@@ -1,6 +1,7 @@
 """Readings on Kafka: a topic for each type of batch, kept for hours, apart from the events.
 
-A topic has one partition: batches are read in the order they came in, and a batch holds many readings.
+A topic has one partition: batches are read in the order they came in, and a batch holds many readings. What processes of a
+service pass on to each other is kept for a minute.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ from citybrain.event_store.kafka.readers import Readers
 from citybrain.event_store.kafka.records import Refused
 from citybrain.event_store.kafka.topics import Kind, Topics, readings_topic
 from citybrain.event_store.limits import FIRST_MOMENT, LAST_MOMENT
-from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
+from citybrain.event_store.readings import MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog, kept_us
 from citybrain.event_store.store import LimitExceeded, Unreadable
 from citybrain.event_store.watch import Vital, Watch
 
 _RECEIVED = "city_receivedat"
-_KEPT = Kind(
-    partitions=1,
-    must={"cleanup.policy": "delete"},
-    may={
-        "retention.ms": str(KEPT_US // 1000),
-        # Old batches are deleted in pieces of this length.
-        "segment.ms": str(3600 * 1000),
-        # Age is counted by Kafka's own clock: a batch may carry any time.
-        "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(2 * MAX_BATCH_BYTES),
-    },
-)
+_LONGEST_PIECE_US = 3600 * 1_000_000
+
+
+def _kind(kept_us: int) -> Kind:
+    return Kind(
+        partitions=1,
+        must={"cleanup.policy": "delete"},
+        may={
+            "retention.ms": str(kept_us // 1000),
+            # Old batches are deleted in pieces of this length.
+            "segment.ms": str(min(_LONGEST_PIECE_US, kept_us) // 1000),
+            # Age is counted by Kafka's own clock: a batch may carry any time.
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(2 * MAX_BATCH_BYTES),
+        },
+    )
 
 
 class KafkaReadings(ReadingsLog):
@@ -44,7 +49,7 @@ class KafkaReadings(ReadingsLog):
         self._watch = watch = watch or Watch()
         self._told: dict[str, Vital] = {}
         self._cluster = cluster
-        self._topics = Topics(cluster, _KEPT)
+        self._topics: dict[int, Topics] = {}
         self._sender = Sender(cluster, watch)
         self._readers: Readers[ReadingsBatch] = Readers(cluster, _batch_of, keeps_all=False, watch=watch)
         self._partitions: dict[str, KafkaPartition[ReadingsBatch]] = {}
@@ -56,7 +61,8 @@ class KafkaReadings(ReadingsLog):
         """Gives up batches that Kafka has not acknowledged, and disconnects."""
         self._sender.close()
         self._readers.close()
-        self._topics.close()
+        for topics in self._topics.values():
+            topics.close()
 
     @override
     async def put(self, topic: str, received_at: int, data: bytes) -> None:
@@ -78,7 +84,7 @@ class KafkaReadings(ReadingsLog):
     @override
     async def up_to_now(self, topic: str) -> None:
         partition = await self._partition(topic)
-        ends = await self._topics.ready([partition.topic])
+        ends = await self._topics_like(topic).ready([partition.topic])
         await partition.grown(ends[TopicPartition(partition.topic, 0)] - 1)
 
     @override
@@ -93,11 +99,19 @@ class KafkaReadings(ReadingsLog):
         async with self._making:
             if topic not in self._partitions:
                 name = readings_topic(self._cluster, topic)
-                ends = await self._topics.ready([name])
-                self._gone[topic] = (await self._topics.beginnings([name]))[TopicPartition(name, 0)]
+                topics = self._topics_like(topic)
+                ends = await topics.ready([name])
+                self._gone[topic] = (await topics.beginnings([name]))[TopicPartition(name, 0)]
                 self._told[topic] = self._watch.begin(f"readings {topic}", stops=False)
                 self._partitions[topic] = KafkaPartition(name, 0, ends[TopicPartition(name, 0)], self._readers)
             return self._partitions[topic]
+
+    def _topics_like(self, topic: str) -> Topics:
+        """Those that are kept for as long as a topic."""
+        kept = kept_us(topic)
+        if kept not in self._topics:
+            self._topics[kept] = Topics(self._cluster, _kind(kept))
+        return self._topics[kept]
 
 
 def _batch_of(record: Message) -> ReadingsBatch:

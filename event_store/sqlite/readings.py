@@ -12,7 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, ReadingsBatch, ReadingsLog
+from citybrain.event_store.readings import KEPT_US, MAX_BATCH_BYTES, PASSED, PASSED_KEPT_US, ReadingsBatch, ReadingsLog
 from citybrain.event_store.sqlite.database import open_database, undo
 from citybrain.event_store.store import LimitExceeded, StoreError
 
@@ -62,7 +62,8 @@ class SqliteReadings(ReadingsLog):
 
     @override
     async def up_to_now(self, topic: str) -> None:
-        """Nothing to wait for: all processes share the file."""
+        """All processes share the file: what is in it can be read."""
+        await self._look(topic)
 
     @override
     def head(self, topic: str) -> int:
@@ -77,8 +78,11 @@ class SqliteReadings(ReadingsLog):
             await asyncio.wait([waiter], timeout=_OTHERS_POLL_S)
             self._waiters.discard(waiter)
             if not waiter.done():
-                rows = await self._ask("SELECT coalesce(max(position), 0) FROM batches WHERE topic = ?", (topic,))
-                self._reached(topic, int(rows[0][0]))
+                await self._look(topic)
+
+    async def _look(self, topic: str) -> None:
+        rows = await self._ask("SELECT coalesce(max(position), 0) FROM batches WHERE topic = ?", (topic,))
+        self._reached(topic, int(rows[0][0]))
 
     def _reached(self, topic: str, position: int) -> None:
         if position > self.head(topic):
@@ -120,9 +124,10 @@ class SqliteReadings(ReadingsLog):
                 outcomes.append((item, database.execute(item.sql, item.arguments).fetchall()))
                 self._since_pruned += item.writes
             if self._since_pruned >= _PRUNE_EVERY:
-                database.execute(
-                    "DELETE FROM batches WHERE received_at < (SELECT max(received_at) FROM batches) - ?", (KEPT_US,)
-                )
+                (newest,) = database.execute("SELECT max(received_at) FROM batches").fetchone()
+                database.execute("DELETE FROM batches WHERE received_at < ?", (newest - KEPT_US,))
+                passed = "DELETE FROM batches WHERE received_at < ? AND topic LIKE ?"
+                database.execute(passed, (newest - PASSED_KEPT_US, f"%{PASSED}"))
                 self._since_pruned = 0
             database.execute("COMMIT")
         except Exception as error:

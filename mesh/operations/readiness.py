@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.mesh.entrypoints.base import CityEntrypoint
+from citybrain.mesh.entrypoints.passed import Passed
 from citybrain.mesh.entrypoints.timers import Timer
 from citybrain.mesh.entrypoints.windows import Windows
 from citybrain.mesh.providers.views import View
@@ -152,7 +153,7 @@ class Readiness:
         found += [
             Dependency(f"{service}/{entrypoint.label}", _entrypoint_look(entrypoint))
             for entrypoint in sorted(container.entrypoints, key=lambda one: str(one.label))
-            if isinstance(entrypoint, Timer | Windows)
+            if isinstance(entrypoint, Timer | Windows | Passed)
         ]
         called = {name for provider in container.dependencies for name in getattr(provider, "calls", ())}
         found += [Dependency(f"{service}/{name}", self._neighbour_look(name), own=False) for name in sorted(called)]

@@ -12,9 +12,11 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 
 from citybrain.mesh.entrypoints.calls import Rpc
+from citybrain.mesh.entrypoints.passed import Passed
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.events import message_class
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.providers.owners import Owner
 from citybrain.mesh.providers.views import View
 from citybrain.mesh.runtime.nameko import DependencyProvider
 from citybrain.mesh.service import Service
@@ -23,6 +25,8 @@ from citybrain.mesh.service import Service
 def load_entry(manifest: Manifest) -> type[Service]:
     """The service class. ManifestError, with the line and what to write: it is no service class, or does not fit the rest."""
     service = _class(manifest)
+    _named_once(manifest, service)
+    _taken_up(manifest, service)
     contract = _contract(manifest)
     _answers(manifest, service, contract)
     package = contract.file.package
@@ -106,6 +110,29 @@ def _contract(manifest: Manifest) -> ServiceDescriptor:
             known = []
     hint = _nearest(manifest.grpc, known, f"services in {with_services}")
     raise manifest.wrong("grpc", f"no contract that {manifest.entry} loads has {manifest.grpc}: {hint}")
+
+
+def _named_once(manifest: Manifest, service: type) -> None:
+    """No provider of a base class is hidden by another thing of its name: what works with it would get the wrong one."""
+    seen: dict[str, tuple[str, Any]] = {}
+    for base in inspect.getmro(service):
+        for name, value in vars(base).items():
+            hider, found = seen.setdefault(name, (base.__name__, value))
+            if isinstance(value, DependencyProvider) and not _alike(value, found):
+                raise manifest.wrong("entry", f"{hider} hides the provider {name} of {base.__name__}: give one another name")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and vars(one) == vars(other)
+
+
+def _taken_up(manifest: Manifest, service: type) -> None:
+    """What is passed on to another process is taken up there."""
+    taken = {entry.topic for found in entrypoints(service, Passed).values() for entry in found}
+    for name, owner in inspect.getmembers(service, lambda member: isinstance(member, Owner)):
+        if owner.topic not in taken:
+            what = f"{name} passes messages on, and nothing takes them: write @passed({name}) at a method"
+            raise manifest.wrong("entry", what)
 
 
 def _answers(manifest: Manifest, service: type, contract: ServiceDescriptor) -> None:

@@ -153,7 +153,7 @@ class OnCassandraAndKafka(Distributed):
     def lead(self, service: str) -> Lead:
         first = f"{event_topic(self._cluster, service)}/0"
         own = [partition for partition in self.store.partitions() if partition.name == first]
-        return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch))
+        return SharedLead(Membership(self._cluster, f"{service}.lead", own, self._watch, quick=True))
 
     @override
     def assignment(self, group: str, types: Collection[str] | None, lead: Lead) -> Assignment:

@@ -24,6 +24,7 @@ from citybrain.event_store.feed import log_position
 from citybrain.event_store.read_models import given_over
 from citybrain.event_store.store import Cursor, StoredEvent
 from citybrain.mesh.entrypoints.calls import Rpc
+from citybrain.mesh.entrypoints.passed import Passed
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.entrypoints.timers import Timer
 from citybrain.mesh.entrypoints.windows import Window, Windows
@@ -115,6 +116,10 @@ class Running:
             return self._call(name, what, metadata, deadline_s)
         if isinstance(entrypoint, Timer):
             return greenlets().do(entrypoint.run(self._process.clock.now()))
+        if isinstance(entrypoint, Passed):
+            if not isinstance(what, Message):
+                raise Misused(f"{name} gets what another process was told: give a message")
+            return greenlets().do(entrypoint.run(what, uuid.uuid4().hex))
         if isinstance(entrypoint, Windows):
             if not isinstance(what, Window):
                 raise Misused(f"{name} gets windows: give a Window(start, end, states)")

@@ -113,7 +113,9 @@ class ReadingsContract:
             for number in range(20):
                 await here.put(TOPIC, number, b"%d" % number)
                 await there.up_to_now(TOPIC)
-                assert len(await there.read(TOPIC, 0, 100)) == number + 1
+                found = await there.read(TOPIC, 0, 100)
+                assert len(found) == number + 1
+                assert there.head(TOPIC) == found[-1].position
 
         self.on_two(tmp_path, test)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from typing_extensions import override
 
 from citybrain.event_store.distributed.reading import GroupReader
 from citybrain.event_store.distributed.store import DistributedEventStore
 from citybrain.event_store.distributed.verifying import verify
-from citybrain.event_store.kafka import topics
+from citybrain.event_store.kafka import membership, topics
 from citybrain.event_store.kafka.cluster import BrokerError, Cluster
 from citybrain.event_store.kafka.log import KafkaLog
 from citybrain.event_store.kafka.membership import Membership
@@ -453,6 +453,21 @@ def test_a_record_that_the_leader_turned_away_is_not_taken_for_stored_because_a_
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))
 
 
+def test_what_processes_pass_on_to_each_other_stands_in_a_topic_that_is_kept_for_a_minute(kafka: Cluster) -> None:
+    async def test() -> None:
+        async with readings(kafka) as log:
+            for topic in ("citybrain.traffic.v1.Area", "citybrain.traffic.v1.Area.passed"):
+                await log.put(topic, 1, b"x")
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+    admin = AdminClient(kafka.options())
+    kept = {}
+    for name in ("v1.Area", "v1.Area.passed"):
+        resource = ConfigResource(ResourceType.TOPIC, f"{kafka.prefix}.traffic.readings.{name}")
+        kept[name] = int(admin.describe_configs([resource])[resource].result(LIMIT_S)["retention.ms"].value)
+    assert kept == {"v1.Area": 6 * 3600 * 1000, "v1.Area.passed": 60_000}
+
+
 # -- who works on what ------------------------------------------------------------------------------------------------------
 
 
@@ -475,6 +490,21 @@ def test_members_share_the_partitions_and_those_of_one_that_leaves_go_to_the_oth
             await two.changed(everything - had, LIMIT_S)
             await until(lambda: names([two]) == [everything])
             two.leave()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("session_ms", [1500, 500])
+def test_a_member_that_is_to_be_missed_soon_belongs_also_where_brokers_allow_no_such_session(
+    kafka: Cluster, monkeypatch: pytest.MonkeyPatch, session_ms: int
+) -> None:
+    monkeypatch.setattr(membership, "QUICK_SESSION_MS", session_ms)
+
+    async def test() -> None:
+        async with opened(kafka) as store:
+            one = Membership(kafka, "areas", store.partitions(), quick=True)
+            await until(lambda: len(one.partitions()) == len(store.partitions()))
+            one.leave()
 
     asyncio.run(test())
 

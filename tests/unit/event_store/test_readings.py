@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from citybrain.event_store.readings import KEPT_US
+from citybrain.event_store.readings import KEPT_US, kept_us
 from citybrain.event_store.sqlite.readings import SqliteReadings
 from citybrain.event_store.store import StoreError
 
@@ -31,6 +31,26 @@ def test_batches_of_the_last_six_hours_are_kept_and_older_ones_go(tmp_path: Path
     # It is looked from time to time, so what is a little too old may be there.
     assert kept[:2] == [HOUR, 3 * HOUR] or kept[:3] == [HOUR - 1, HOUR, 3 * HOUR]
     assert kept[-1] == 7 * HOUR and len(kept) >= 1003
+
+
+def test_what_processes_pass_on_to_each_other_is_kept_for_a_minute(tmp_path: Path) -> None:
+    assert (kept_us("t.passed"), kept_us("t")) == (60_000_000, KEPT_US)
+    came = [0, 1, 2, *range(60_000_001, 60_001_001)]
+
+    async def run() -> list[list[int]]:
+        ring = SqliteReadings(tmp_path / "t.db")
+        try:
+            for at in came:
+                for topic in ("t.passed", "t"):
+                    await ring.put(topic, at, b"x")
+            return [[one.received_at for one in await ring.read(topic, 0, 2000)][:2] for topic in ("t.passed", "t")]
+        finally:
+            ring.close()
+
+    passed, other = asyncio.run(asyncio.wait_for(run(), 60))
+    # It is looked from time to time, so what is a little too old may be there.
+    assert passed[0] > 2
+    assert other == [0, 1]
 
 
 @pytest.mark.parametrize(("topic", "received_at"), [("t", 2**70), ("half a letter \ud800", 1)])

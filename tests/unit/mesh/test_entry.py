@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from citybrain.district_hub.v1 import events_pb2 as hub
 
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import ManifestError, find_manifests, read_manifest
+from citybrain.mesh.service import Owner, passed
 from citybrain.mesh.startup.entry import heard_by, load_entry
+from citybrain.services.district_hub.service import DistrictHubService
 
 HUB = ROOT / "services" / "district_hub" / "manifest.yaml"
 MODULE = "citybrain.services.district_hub.service"
@@ -176,3 +180,31 @@ def test_every_service_here_fits_its_manifest() -> None:
     from citybrain.mesh.startup.serve import rooms
 
     assert len([load_entry(manifest) for manifest in find_manifests(rooms())]) >= 5
+
+
+class Hiding(DistrictHubService):
+    """Has a provider that the hub has too."""
+
+    districts = Owner(hub.DistrictNotified)
+
+    @passed(districts)
+    def take(self, message: hub.DistrictNotified) -> None: ...
+
+
+class Deaf(DistrictHubService):
+    """Passes messages on that nothing takes up."""
+
+    shared = Owner(hub.DistrictNotified)
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        (Hiding, "Hiding hides the provider districts of DistrictHubService: give one another name"),
+        (Deaf, "shared passes messages on, and nothing takes them: write @passed(shared) at a method"),
+    ],
+)
+def test_a_class_whose_parts_do_not_fit_each_other_does_not_start(tmp_path: Path, service: type, said: str) -> None:
+    path = changed(tmp_path, f"{MODULE}:DistrictHubService", f"{__name__}:{service.__name__}")
+    with pytest.raises(ManifestError, match=rf"field entry: {re.escape(said)}"):
+        load_entry(read_manifest(path))
