@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from citybrain.traffic.v1.area_control_pb2 import StageClaim
+from citybrain.traffic.v1.area_control_pb2 import GetSignalControlResponse, StageClaim
 from citybrain.traffic.v1.events_pb2 import SignalCommanded
 
+from citybrain.mesh.events import timestamp
 from citybrain.services.traffic import domain, plan, signal_timing
 from citybrain.services.traffic.discharge import Claim, Seen, claim
 from citybrain.services.traffic.domain import SignalState
@@ -158,3 +159,17 @@ def _commanded(
 def told(stage: Stage, worth: Claim) -> StageClaim:
     """A claim for people."""
     return StageClaim(phase=stage.phase, vehicles=round(worth.vehicles, 2), within_s=round(worth.within_s, 1))
+
+
+def commanded_last(state: SignalState) -> GetSignalControlResponse:
+    """The newest decision that the log has of a signal: for a process that does not control its area."""
+    plays = [*state.asked, *([state.running] if state.running is not None else [])]
+    commands = [play.command for play in plays if play.command.claims]
+    if state.signal is None or not commands:
+        return GetSignalControlResponse(reason="another process controls its area, and has commanded nothing of late")
+    newest = max(commands, key=domain.commanded_at)
+    served = next(interval.state for interval in newest.intervals if interval.purpose == signal_timing.SERVING)
+    return GetSignalControlResponse(
+        decided_at=timestamp(round(domain.commanded_at(newest) * 1e6)), claims=newest.claims, reason=newest.reason,
+        phase=next((number for number, phase in enumerate(state.signal.phases) if phase.state == served), 0),
+    )  # fmt: skip

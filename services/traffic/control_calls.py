@@ -5,15 +5,15 @@ from __future__ import annotations
 from citybrain.traffic.v1 import area_control_pb2 as pb
 from citybrain.traffic.v1 import events_pb2 as ev
 
-from citybrain.mesh.events import timestamp
+from citybrain.mesh.events import microseconds, timestamp
 from citybrain.mesh.kept import Kept
-from citybrain.mesh.service import Source, Streams, View, rpc
+from citybrain.mesh.service import Owner, Source, Streams, View, passed, rpc
 from citybrain.services.traffic import area_control, domain, strategies, street_views, views
 from citybrain.services.traffic.conflicts import Lights
 from citybrain.services.traffic.observed import Observed
 from citybrain.services.traffic.stages import Staged, stage
 from citybrain.services.traffic.street_calls import StreetCalls
-from citybrain.services.traffic.watch import Watch
+from citybrain.services.traffic.watch import STEP_S, Watch
 
 
 class ControlCalls(StreetCalls):
@@ -24,6 +24,8 @@ class ControlCalls(StreetCalls):
     signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
     area_list = View(strategies.STRATEGY_EVENTS, strategies.area_key, strategies.row, row=Kept)
     observed = Observed()
+    # What is seen before a signal is kept in memory: so all reports of an area come to one process.
+    area_owner = Owner(pb.AreaTraffic, of="control-area", key=lambda area: area.area_id)
     # Observations must be of now: a controller refuses a command that was made for another moment.
     street = Source(ahead_s=5, behind_s=60, measured=True)
 
@@ -43,27 +45,35 @@ class ControlCalls(StreetCalls):
     @rpc
     def ReportSignalTraffic(self, request: pb.ReportSignalTrafficRequest) -> pb.ReportSignalTrafficResponse:
         """Takes in what is seen before signals, and makes the commands that follow."""
-        at = self.street.moment(request.observed_at, "observed_at") / 1e6
-        adaptive = self.area_list.derived(strategies.adaptive)
+        self.street.moment(request.observed_at, "observed_at")
+        for area in strategies.by_area(request, self.area_list.derived(strategies.adaptive)):
+            self.area_owner.give(area, self.follow_area)
+        return pb.ReportSignalTrafficResponse()
+
+    @passed(area_owner)
+    def follow_area(self, area: pb.AreaTraffic) -> None:
+        """Decides for the signals of an area."""
+        at = microseconds(area.observed_at) / 1e6
         lights = self.signal_list.derived(views.network).lights
-        for seen in request.signals:
-            area_id = adaptive.get(seen.signal_id)
-            if area_id is None or seen.signal_id not in lights:
-                self.observed.watches.pop(seen.signal_id, None)
+        for seen in area.signals:
+            if seen.signal_id not in lights:
                 continue
-            watch = self._watch(lights[seen.signal_id], area_id)
+            watch = self._watch(lights[seen.signal_id], area.area_id, at)
             if watch.staged.can_follow and at > watch.reported_at:
                 self._follow(watch, at, seen)
-        return pb.ReportSignalTrafficResponse()
 
     @rpc
     def GetSignalControl(self, request: pb.GetSignalControlRequest) -> pb.GetSignalControlResponse:
         """How a signal is controlled now, and why."""
         signal_id = request.signal_id
-        domain.existing(self.signals.load(signal_id), signal_id)
+        state = self.signals.load(signal_id)
+        domain.existing(state, signal_id)
         area_id = self.area_list.derived(strategies.adaptive).get(signal_id, "")
         strategy = pb.CONTROL_STRATEGY_ADAPTIVE if area_id else pb.CONTROL_STRATEGY_FIXED_PLAN
         answer = pb.GetSignalControlResponse(area_id=area_id, strategy=strategy)
+        if area_id and not self.area_owner.here(area_id):
+            answer.MergeFrom(area_control.commanded_last(state))
+            return answer
         watch = self.observed.watches.get(signal_id) if area_id else None
         if watch is None:
             answer.reason = "nothing is reported of what is seen before it" if area_id else "its plan runs"
@@ -84,11 +94,13 @@ class ControlCalls(StreetCalls):
             answer.phase, answer.reason = choice.stage.phase, choice.reason
         return answer
 
-    def _watch(self, lights: Lights, area_id: str) -> Watch:
-        """The watch of a signal; a new one where its plan, its lanes or its area are others than before."""
+    def _watch(self, lights: Lights, area_id: str, at: float) -> Watch:
+        """The watch of a signal; a new one where its plan, its lanes or its area are others than before, or nothing came
+        of late.
+        """
         watches: dict[str, Watch] = self.observed.watches
         known = watches.get(lights.signal_id)
-        if known is not None and known.area_id == area_id and known.prepared_from(lights):
+        if known is not None and known.goes_on(area_id, at) and known.prepared_from(lights):
             return known
         made = watches[lights.signal_id] = Watch.of(self._staged(lights), area_id)
         return made
@@ -100,6 +112,9 @@ class ControlCalls(StreetCalls):
 
     def _follow(self, watch: Watch, at: float, seen: pb.SignalTraffic) -> None:
         state = self.signals.known(seen.signal_id)
+        if domain.unanswered(state, at + STEP_S):
+            # The answer may have come to another process.
+            state = self.signals.load(seen.signal_id)
         command, told = watch.look(at, state, seen)
         if told is not None:
             self._record(told, state, f"given back until {told.until.ToSeconds()}")

@@ -8,7 +8,8 @@ from dataclasses import replace
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
 
-from citybrain.mesh.service import Follow, Streams, View, correlate, every, rpc
+from citybrain.mesh.events import microseconds
+from citybrain.mesh.service import Follow, Owner, Streams, View, correlate, every, passed, rpc
 from citybrain.services.traffic import closures, domain, grants, measured, queues, roads, speeds, views
 from citybrain.services.traffic.control import SILENT_S, control
 from citybrain.services.traffic.network import Network, check_way, signals_on
@@ -26,6 +27,8 @@ class TrafficService(PlanCalls, TransportCalls):
     priorities = Streams("priority", grants.PriorityState, grants.evolve)
     windows = Streams("speeds", measured.LastTold, measured.evolve)
     closed_roads = View(views.CLOSURE_EVENTS, views.closed_key, views.closed, row=views.ClosedRow)
+    # The street is kept in memory: so all observations come to the process that leads, which looks at it when none come.
+    street_owner = Owner(pb.ReportObservationsRequest)
     grant_list = View(views.GRANT_EVENTS, views.grant_key, views.grant, row=views.GrantRow)
 
     @rpc
@@ -87,7 +90,14 @@ class TrafficService(PlanCalls, TransportCalls):
     @rpc
     def ReportObservations(self, request: pb.ReportObservationsRequest) -> pb.ReportObservationsResponse:
         """Takes observations in, and makes the commands that follow."""
-        at = self.street.moment(request.observed_at, "observed_at") / 1e6
+        self.street.moment(request.observed_at, "observed_at")
+        self.street_owner.give(request, self.observe)
+        return pb.ReportObservationsResponse()
+
+    @passed(street_owner)
+    def observe(self, request: pb.ReportObservationsRequest) -> None:
+        """Takes observations in, where the street is known."""
+        at = microseconds(request.observed_at) / 1e6
         newest = at >= self.observed.street.queues_at
         self.observed.street = observe(self.observed.street, request)
         if newest:
@@ -99,7 +109,6 @@ class TrafficService(PlanCalls, TransportCalls):
         self._take_observed(before, self.observed.speeds)
         self.observed.queues, over = queues.fold(self.observed.queues, at, request.queues)
         self._take_queues(over)
-        return pb.ReportObservationsResponse()
 
     @rpc
     def GrantPriority(self, request: pb.GrantPriorityRequest) -> pb.GrantPriorityResponse:

@@ -39,6 +39,9 @@ UNSEEN_FOR_S = 60.0
 STEP_S = 1.0
 """What is decided by a report is shown from the second after it."""
 
+FORGOTTEN_S = 30.0
+"""After so long without a report a signal is watched anew: what is remembered of it is of another time."""
+
 _MOST = 0.5
 
 
@@ -86,6 +89,10 @@ class Watch:
         choice = area_control.choose(now, self.staged, state, shown, {**presumed, **lanes}, self.green_at)
         self.choice = choice or self.choice
         return (choice.command if choice is not None else None), told
+
+    def goes_on(self, area_id: str, at: float) -> bool:
+        """Whether a report of an area at a moment follows what is known."""
+        return self.area_id == area_id and at - self.reported_at <= FORGOTTEN_S
 
     def prepared_from(self, lights: Lights) -> bool:
         """Whether the signal is still as it was when the watch began.
