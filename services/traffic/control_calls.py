@@ -11,12 +11,12 @@ from citybrain.mesh.service import Owner, Source, Streams, View, passed, rpc
 from citybrain.services.traffic import area_control, domain, strategies, street_views, views
 from citybrain.services.traffic.conflicts import Lights
 from citybrain.services.traffic.observed import Observed
+from citybrain.services.traffic.own_plan_calls import OwnPlanCalls
 from citybrain.services.traffic.stages import Staged, stage
-from citybrain.services.traffic.street_calls import StreetCalls
 from citybrain.services.traffic.watch import STEP_S, Watch
 
 
-class ControlCalls(StreetCalls):
+class ControlCalls(OwnPlanCalls):
     """Signals, and how those of an area are controlled."""
 
     signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
@@ -52,15 +52,21 @@ class ControlCalls(StreetCalls):
 
     @passed(area_owner)
     def follow_area(self, area: pb.AreaTraffic) -> None:
-        """Decides for the signals of an area."""
+        """Decides for the signals of an area; where it has no name, their plans run, and it is only counted."""
         at = microseconds(area.observed_at) / 1e6
         lights = self.signal_list.derived(views.network).lights
+        came = []
         for seen in area.signals:
             if seen.signal_id not in lights:
                 continue
             watch = self._watch(lights[seen.signal_id], area.area_id, at)
             if watch.staged.can_follow and at > watch.reported_at:
-                self._follow(watch, at, seen)
+                came.append(watch)
+                if watch.area_id:
+                    self._follow(watch, at, seen)
+                else:
+                    watch.count(at, seen)
+        self._propose_by_itself(came, self.signals.known)
 
     @rpc
     def GetSignalControl(self, request: pb.GetSignalControlRequest) -> pb.GetSignalControlResponse:
@@ -75,7 +81,7 @@ class ControlCalls(StreetCalls):
             answer.MergeFrom(area_control.commanded_last(state))
             return answer
         watch = self.observed.watches.get(signal_id) if area_id else None
-        if watch is None:
+        if watch is None or watch.area_id != area_id:
             answer.reason = "nothing is reported of what is seen before it" if area_id else "its plan runs"
             return answer
         waiting = watch.model.waiting()

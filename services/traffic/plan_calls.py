@@ -8,8 +8,7 @@ from citybrain.traffic.v1 import plans_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
 
 from citybrain.mesh.errors import BadRequest, Refused
-from citybrain.mesh.kept import Kept
-from citybrain.mesh.service import Streams, View, rpc
+from citybrain.mesh.service import rpc
 from citybrain.services.traffic import plan_proposals, timing_methods, views
 from citybrain.services.traffic.outlook_calls import OutlookCalls
 from citybrain.services.traffic.stages import Staged
@@ -18,9 +17,6 @@ from citybrain.services.traffic.timing_methods import Made
 
 class PlanCalls(OutlookCalls):
     """Plans that are proposed, verified, approved, taken up and compared with their forecast."""
-
-    proposals = Streams("plan-proposal", pb.PlanProposal, plan_proposals.evolve)
-    proposal_list = View(plan_proposals.PROPOSAL_EVENTS, plan_proposals.key, plan_proposals.row, row=Kept)
 
     @rpc
     def ProposePlan(self, request: pb.ProposePlanRequest) -> pb.ProposePlanResponse:

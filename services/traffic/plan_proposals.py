@@ -75,7 +75,8 @@ def propose(
         raise BadRequest([("programs", "name a signal twice: give each one program")])
     new = pb.PlanProposal(
         proposal_id=proposal_id, state=pb.PROPOSAL_STATE_PROPOSED, method=method, programs=made.programs, reason=reason,
-        basis=made.basis, proposed_by=by, replaces=[signals[program.signal_id].program_id for program in made.programs],
+        basis=made.basis, flows=made.flows, proposed_by=by,
+        replaces=[signals[program.signal_id].program_id for program in made.programs],
     )  # fmt: skip
     if proposal.proposal_id:
         same = (proposal.method, list(proposal.programs), proposal.reason) == (new.method, list(new.programs), new.reason)

@@ -80,11 +80,10 @@ def adaptive(rows: Iterable[Kept]) -> dict[str, str]:
 
 
 def by_area(request: pb.ReportSignalTrafficRequest, adaptive: Mapping[str, str]) -> list[pb.AreaTraffic]:
-    """What is reported, area by area; without signals that run their plan."""
+    """What is reported, area by area; without a name those signals that run their plan."""
     areas: dict[str, pb.AreaTraffic] = {}
     for seen in request.signals:
-        area_id = adaptive.get(seen.signal_id)
-        if area_id is not None:
-            made = areas.setdefault(area_id, pb.AreaTraffic(area_id=area_id, observed_at=request.observed_at))
-            made.signals.append(seen)
+        area_id = adaptive.get(seen.signal_id, "")
+        made = areas.setdefault(area_id, pb.AreaTraffic(area_id=area_id, observed_at=request.observed_at))
+        made.signals.append(seen)
     return list(areas.values())

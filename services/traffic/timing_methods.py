@@ -20,10 +20,11 @@ SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 30.0, 180.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Programs, and what they rest on."""
+    """Programs, and what they rest on: in words, and the flows by lane where they were made from flows."""
 
     programs: tuple[pb.SignalProgram, ...]
     basis: tuple[str, ...]
+    flows: tuple[pb.LaneFlow, ...] = ()
 
 
 def by_flows(method: pb.PlanMethod, signals: Sequence[Staged], flows: Mapping[str, float]) -> Made:
@@ -47,8 +48,9 @@ def by_flows(method: pb.PlanMethod, signals: Sequence[Staged], flows: Mapping[st
         ratio = ", ".join(f"{y:.2f}" for y in ratios)
         cycle = lost_s + sum(greens)
         basis.append(f"{name}: y {ratio}; lost {lost_s:g} s; cycle {plan.cycle_s:g} s → {cycle:g} s; greens {_list(greens)} s")
-        basis.append(f"{name}: {_delays(staged, flows, green_s, plan.cycle_s)} → {_delays(staged, flows, after, cycle)}")
-    return Made(tuple(programs), tuple(basis))
+        basis.append(f"{name}: {_delay(staged, flows, today(staged))} → {_delay(staged, flows, programs[-1])}")
+    told = tuple(pb.LaneFlow(lane_id=lane, vehicles_per_hour=flow) for lane, flow in sorted(flows.items()))
+    return Made(tuple(programs), tuple(basis), told)
 
 
 def green_wave(signals: Sequence[Staged], along: Sequence[str], lengths_m: Mapping[str, float], speed_mps: float) -> Made:
@@ -138,21 +140,33 @@ def _program(staged: Staged, greens: Mapping[int, float]) -> pb.SignalProgram:
     )
 
 
-def _delays(staged: Staged, flows: Mapping[str, float], green_s: Mapping[int, float], cycle_s: float) -> str:
-    """Mean control delay over all vehicles, and the level of service of the worst lane."""
+def today(staged: Staged) -> pb.SignalProgram:
+    """The plan that a signal has."""
+    return _program(staged, {})
+
+
+def delay(staged: Staged, flows: Mapping[str, float], program: pb.SignalProgram) -> tuple[float, str]:
+    """Mean control delay over all vehicles under a program with the phases of the plan, and the worst level of service."""
+    lasts_s = [phase.duration_s for phase in program.phases]
+    cycle_s = sum(lasts_s)
     total = vehicles = 0.0
     worst = "A"
     for lane in staged.lights.lanes:
         flow = flows.get(lane, 0.0)
-        served = sum(stage.serves.get(lane, 0.0) * green_s[stage.phase] for stage in staged.stages)
+        served = sum(stage.serves.get(lane, 0.0) * lasts_s[stage.phase] for stage in staged.stages)
         if not flow or not served:
             continue
-        green = sum(green_s[stage.phase] for stage in staged.stages if lane in stage.serves)
+        green = sum(lasts_s[stage.phase] for stage in staged.stages if lane in stage.serves)
         capacity = served / cycle_s * 3600
-        delay = control_delay(flow, capacity, min(green / cycle_s, 0.99), cycle_s)
-        total, vehicles = total + delay * flow, vehicles + flow
-        worst = max(worst, level_of_service(delay, flow / capacity))
-    return f"{total / vehicles if vehicles else 0.0:.1f} s a vehicle, worst lane {worst}"
+        each_s = control_delay(flow, capacity, min(green / cycle_s, 0.99), cycle_s)
+        total, vehicles = total + each_s * flow, vehicles + flow
+        worst = max(worst, level_of_service(each_s, flow / capacity))
+    return total / vehicles if vehicles else 0.0, worst
+
+
+def _delay(staged: Staged, flows: Mapping[str, float], program: pb.SignalProgram) -> str:
+    mean_s, worst = delay(staged, flows, program)
+    return f"{mean_s:.1f} s a vehicle, worst lane {worst}"
 
 
 def _opens(staged: Staged, way: tuple[str, str]) -> float:

@@ -19,6 +19,7 @@ from citybrain.services.traffic.area_control import Choice
 from citybrain.services.traffic.conflicts import Lights
 from citybrain.services.traffic.discharge import NOTHING, Seen
 from citybrain.services.traffic.domain import SignalState
+from citybrain.services.traffic.flows_seen import FlowsSeen
 from citybrain.services.traffic.junction_model import WINDOW_S, JunctionModel, Waiting
 from citybrain.services.traffic.lane_health import LaneHealth
 from citybrain.services.traffic.signal_timing import Shown
@@ -59,6 +60,7 @@ class Watch:
     back: SignalGivenBack | None = None
     back_until: float = -math.inf
     reported_at: float = -math.inf
+    flows: FlowsSeen = field(default_factory=FlowsSeen)
     _lights: Lights | None = None
 
     @classmethod
@@ -73,13 +75,11 @@ class Watch:
 
         `at` is when it was seen, in seconds since the epoch. A command made by it can be shown a second later.
         """
-        self.reported_at = at
-        now, lights = at + STEP_S, self.staged.lights
-        shown = Shown(seen.state, tuple(seen.since_s))
-        if len(seen.state) != len(lights.foes) or len(shown.since_s) != len(seen.state):
+        came = self.count(at, seen)
+        if came is None:
             return None, None
-        self._take(now, shown, seen)
-        lanes, passed = self._lanes(seen)
+        shown, lanes, passed = came
+        now, lights = at + STEP_S, self.staged.lights
         self.model.look(now, seen.state, lanes, passed)
         told = self._give_back(now, lanes)
         if now < self.back_until:
@@ -93,6 +93,20 @@ class Watch:
     def goes_on(self, area_id: str, at: float) -> bool:
         """Whether a report of an area at a moment follows what is known."""
         return self.area_id == area_id and at - self.reported_at <= FORGOTTEN_S
+
+    def count(self, at: float, seen: pb.SignalTraffic) -> tuple[Shown, Mapping[str, Seen], Mapping[str, float]] | None:
+        """Takes a report in, and counts who passed; no more than that where the signal runs its plan.
+
+        Returns what is shown, and of the lanes that are seen what is before them and who passed. None: it does not fit.
+        """
+        self.reported_at = at
+        now, shown = at + STEP_S, Shown(seen.state, tuple(seen.since_s))
+        if len(seen.state) != len(self.staged.lights.foes) or len(shown.since_s) != len(seen.state):
+            return None
+        self._take(now, shown, seen)
+        lanes, passed = self._lanes(seen)
+        self.flows.look(now, passed)
+        return shown, lanes, passed
 
     def prepared_from(self, lights: Lights) -> bool:
         """Whether the signal is still as it was when the watch began.
