@@ -2,7 +2,9 @@
 
 A command is accepted only when the signal showed, in the last second, the state that the command begins from; otherwise it
 is refused and nothing changes. Accepted, it begins in the next second, and a newer one takes its place. Because a timing always
-ends in the plan, a controller that hears nothing more does the right thing.
+ends in the plan, a controller that hears nothing more does the right thing. While another plan is due, by the time of day or
+because people decided on it, a command that only lets a signal follow the traffic is refused too: the timing ends, and the
+signal changes its plan.
 
 The controller has a clock of its own: where the command says how long the phase after the timing is to last, the controller
 takes the length that ends that phase when its plan says so, which keeps it in step whatever the delay of the command was.
@@ -96,7 +98,7 @@ class Controllers:
             and command.plan_phase < len(plan.phases)
             and all(len(interval.state) == len(shown) for interval in command.intervals)
         )
-        if not usable or not shown or command.from_state != shown:
+        if not usable or not shown or command.from_state != shown or (command.claims and self._plan_is_due(signal_id)):
             self.refused += 1
             return Report(signal_id, command.command_id, REFUSED, shown, traceparent)
         begins = [self._sumo.next_second]
@@ -106,6 +108,15 @@ class Controllers:
         self._playing[signal_id] = _Playing(command, traceparent, begins, begins[0] if before is None else before.taken)
         self.commanded += 1
         return None
+
+    def _plan_is_due(self, signal_id: str) -> bool:
+        """Whether the signal has to change its plan, and has not yet."""
+        playing, day_plan = self._playing.get(signal_id), self._day_plans.get(signal_id)
+        if signal_id in self._coming or signal_id in self._behind:
+            return True
+        if playing is None or day_plan is None:
+            return False
+        return day_plan.due(playing.taken - 1, self._sumo.next_second - 1) not in (None, self._plans[signal_id].program_id)
 
     def take_up(self, plan: Plan) -> bool:
         """Lets a signal change to another plan, as soon as a green begins that both have. False: there is none."""

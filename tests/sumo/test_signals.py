@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,56 @@ def test_a_signal_that_was_held_while_its_plan_changed_comes_back_to_the_one_tha
         with rig(scenario_path("cologne8"), by_night(tmp_path, at=at)) as free:
             free.drive(end + 200 - free.second)
             assert free.controllers.shown[SIGNAL] == shown
+
+
+def follows(street: Rig, name: str) -> events.SignalCommanded:
+    """What is commanded while a signal follows the traffic: the green goes on."""
+    shown = street.controllers.shown[SIGNAL]
+    command = street.command(name, [(shown, 20), (shown.replace("G", "y").replace("g", "y"), 3), (RED, 2)])
+    command.claims.add(phase=command.plan_phase)
+    return command
+
+
+def test_a_signal_refuses_to_follow_the_traffic_while_a_plan_that_people_decided_on_waits_to_be_taken_up(street: Rig) -> None:
+    street.until_shows(GREEN_A)
+    assert street.controllers.take_up(replace(street.plan(), program_id="p1"))
+    refused = street.controllers.hear(follows(street, "due"), "")
+    assert refused is not None
+    assert refused.report == REFUSED
+    street.until_shows(GREEN_B)
+    assert street.plan().program_id == "p1"
+    again = follows(street, "again")
+    again.program_id = "p1"
+    assert street.controllers.hear(again, "") is None
+
+
+def test_a_signal_that_follows_the_traffic_refuses_to_while_another_plan_is_due_and_gives_way_to_priority_all_the_same(
+    scenario_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    at = 25250
+    with rig(scenario_path("cologne8"), by_night(tmp_path, at=at)) as street:
+        command = proper_score(street)
+        command.claims.add(phase=0)
+        assert street.controllers.hear(command, "") is None
+        end = street.second + 1 + int(sum(i.duration_s for i in command.intervals))
+        street.until_shows(GREEN_B)
+        street.drive(at - 1 - street.second)
+        assert street.controllers.hear(follows(street, "before"), "") is None
+        street.drive(2)
+        refused = street.controllers.hear(follows(street, "due"), "")
+        assert refused is not None
+        assert refused.report == REFUSED
+        priority = follows(street, "priority")
+        del priority.claims[:]
+        assert street.controllers.hear(priority, "") is None
+        while street.plan().program_id != "night" and street.second < end + 200:
+            street.drive(1)
+            refused = street.controllers.hear(follows(street, f"due {street.second}"), "")
+            assert refused is not None
+        # It is heard again as soon as its plan is known.
+        last = follows(street, "again")
+        last.program_id = "night"
+        assert street.controllers.hear(last, "") is None
 
 
 @pytest.mark.parametrize(
