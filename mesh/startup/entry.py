@@ -123,7 +123,9 @@ def _named_once(manifest: Manifest, service: type) -> None:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and vars(one) == vars(other)
+    """Whether both were made alike. The name is only there once a service of the class has run in this process."""
+    given = [{name: value for name, value in vars(it).items() if name != "attr_name"} for it in (one, other)]
+    return type(one) is type(other) and given[0] == given[1]
 
 
 def _taken_up(manifest: Manifest, service: type) -> None:
