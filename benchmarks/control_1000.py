@@ -15,6 +15,7 @@ from citybrain.traffic.v1.traffic_service_pb2 import Signal, SignalConflict, Sig
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from benchmarks.rows import Aim, Row, quantile
+from citybrain.mesh.runtime.garbage import collect_rarely
 from citybrain.services.traffic import conflicts, domain
 from citybrain.services.traffic import plan as plans
 from citybrain.services.traffic.domain import SignalState
@@ -58,6 +59,8 @@ def measure(seconds: int) -> list[Row]:
     signals = [crossing(f"x{number}", BEGIN - draw.randrange(86)) for number in range(SIGNALS)]
     watches = {signal.signal_id: Watch.of(stage(conflicts.prepare(signal), {}), "area") for signal in signals}
     states = {signal.signal_id: SignalState(signal=signal) for signal in signals}
+    # As a process of the mesh does.
+    collect_rarely()
     took_ms, read_ms, commands = [], [], 0
     for second in range(seconds):
         at = float(BEGIN + second)

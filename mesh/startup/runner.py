@@ -31,6 +31,7 @@ from citybrain.mesh.providers.waiting import WaitsForPeople
 from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.clock import DrivenClock, WallClock
 from citybrain.mesh.runtime.container import Container
+from citybrain.mesh.runtime.garbage import collect_rarely
 from citybrain.mesh.runtime.greenlets import use_asyncio_hub, wait
 from citybrain.mesh.runtime.guard import Guard
 from citybrain.mesh.runtime.nameko import eventlet
@@ -205,6 +206,7 @@ def serve(manifests: Sequence[Manifest], settings: Settings, ready: Callable[[in
             error = refused(Path(error.filename or settings.data), error)
         sys.stderr.write(f"city: {error}\n")
         return 2
+    collect_rarely()
     _log.info("serving", port=port, services=[manifest.name for manifest in manifests])
     ready(port)
     mesh.wait_until_stopped()

@@ -9,14 +9,14 @@ come in time are let through. Seconds, vehicles.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 GAP_S = 2.0
 """A vehicle that comes so many seconds after the queue is gone still belongs to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+# Some ten thousand of these are made each second for a thousand signals: a tuple costs a third of a frozen dataclass.
+class Seen(NamedTuple):
     """A lane: vehicles that wait, and those under way, by their distance to the stop line (zones of 25 m)."""
 
     waiting: float
@@ -31,8 +31,7 @@ class Seen:
 NOTHING = Seen(0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a stage would bring: so many vehicles within so many seconds from now."""
 
     vehicles: float = 0.0

@@ -43,6 +43,8 @@ class Waiting:
 class _Lane:
     load: float
     """Vehicles that come, a second."""
+    arrive_s: float
+    """Seconds to the stop line from where a vehicle comes into view."""
     in_view: float = 0.0
     # Vehicles that left the view without passing the stop line: they are in that of the lane beside it, and counted there.
     owed: float = 0.0
@@ -79,7 +81,7 @@ class JunctionModel:
             seen = lanes.get(name)
             come = lane.load * took_s if seen is None else self._come(lane, seen, passed.get(name, 0.0), took_s)
             if come > 0.0:
-                lane.under_way.append((now + self.staged.arrive_s[name][-1], come))
+                lane.under_way.append((now + lane.arrive_s, come))
             while lane.under_way and lane.under_way[0][0] <= now:
                 _, reached = lane.under_way.popleft()
                 lane.shown += reached
@@ -118,7 +120,11 @@ class JunctionModel:
             waits = lanes[name].waiting if name in lanes else 0.0
             load = before[name].load if name in before else self._usual(name)
             self._lanes[name] = _Lane(
-                load=load, in_view=lanes[name].vehicles if name in lanes else 0.0, shown=waits, plan=waits
+                load=load,
+                arrive_s=self.staged.arrive_s[name][-1],
+                in_view=lanes[name].vehicles if name in lanes else 0.0,
+                shown=waits,
+                plan=waits,
             )
         self._minutes.clear()
         self._now = Waiting(0.0, 0.0, 0.0, 0.0)

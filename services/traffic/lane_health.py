@@ -6,7 +6,7 @@ One lane at a time, from report to report. Seconds, vehicles.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from citybrain.traffic.v1.area_control_pb2 import (
     LANE_FAULT_ABSURD,
@@ -37,8 +37,20 @@ TRUSTED_AFTER_S = 60.0
 """A lane that was not seen counts again when it was reported without fault for as long."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneHealth:
+class Reported(NamedTuple):
+    """What is reported of a lane, read once: vehicles that wait, those under way by zone, those that passed."""
+
+    waiting: float
+    coming: tuple[float, ...]
+    passed: float
+
+    @classmethod
+    def of(cls, lane: LaneTraffic) -> Reported:
+        """As it was sent."""
+        return cls(lane.waiting, tuple(lane.coming), lane.passed)
+
+
+class LaneHealth(NamedTuple):
     """A lane. `fault`: what is wrong with it; `faulty_at`: when that was seen last."""
 
     fault: LaneFault = LANE_FAULT_UNSPECIFIED
@@ -55,19 +67,19 @@ class LaneHealth:
         return self.fault == LANE_FAULT_UNSPECIFIED
 
 
-def reported(health: LaneHealth, now: float, lane: LaneTraffic, green: bool, cycle_s: float) -> LaneHealth:
+def reported(health: LaneHealth, now: float, lane: Reported, green: bool, cycle_s: float) -> LaneHealth:
     """The lane after a report. `green`: whether it has green; `cycle_s`: of the plan."""
     took_s = min(max(now - health.reported_at, 0.0), SILENT_S) if health.reported_at > -math.inf else 0.0
-    coming, waiting = tuple(lane.coming), lane.waiting
+    waiting, coming, went = lane
     under_way = sum(coming)
     # What is no number is neither above nor below anything.
-    possible = 0.0 <= waiting + under_way <= MOST_VEHICLES and waiting >= 0.0 and 0.0 <= lane.passed < math.inf
+    possible = 0.0 <= waiting + under_way <= MOST_VEHICLES and waiting >= 0.0 and 0.0 <= went < math.inf
     absurd = not possible or (bool(coming) and min(coming) < 0.0)
     # A lane on which somebody is under way is neither stuck nor blind.
     moved = absurd or under_way > 0.0 or waiting != health.waiting or health.since == -math.inf
     since = now if moved else health.since
     green_s = 0.0 if moved else health.green_s + (took_s if green else 0.0)
-    passed = 0.0 if moved or waiting else health.passed + lane.passed
+    passed = 0.0 if moved or waiting else health.passed + went
     held = waiting > 0 and now - since >= STUCK_CYCLES * cycle_s and green_s >= STUCK_GREEN_S
     fault, faulty_at = health.fault, health.faulty_at
     if absurd:
@@ -83,4 +95,4 @@ def silent(health: LaneHealth, now: float) -> LaneHealth:
     """The lane when a report of its signal does not name it."""
     if now - health.reported_at <= SILENT_S:
         return health
-    return replace(health, fault=LANE_FAULT_SILENT, faulty_at=now)
+    return health._replace(fault=LANE_FAULT_SILENT, faulty_at=now)

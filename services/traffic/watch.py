@@ -21,7 +21,7 @@ from citybrain.services.traffic.discharge import NOTHING, Seen
 from citybrain.services.traffic.domain import SignalState
 from citybrain.services.traffic.flows_seen import FlowsSeen
 from citybrain.services.traffic.junction_model import WINDOW_S, JunctionModel, Waiting
-from citybrain.services.traffic.lane_health import LaneHealth
+from citybrain.services.traffic.lane_health import LaneHealth, Reported
 from citybrain.services.traffic.signal_timing import Shown
 from citybrain.services.traffic.stages import ZONES, Staged
 
@@ -103,8 +103,9 @@ class Watch:
         now, shown = at + STEP_S, Shown(seen.state, tuple(seen.since_s))
         if len(seen.state) != len(self.staged.lights.foes) or len(shown.since_s) != len(seen.state):
             return None
-        self._take(now, shown, seen)
-        lanes, passed = self._lanes(seen)
+        came = {lane.lane_id: Reported.of(lane) for lane in seen.lanes}
+        self._take(now, shown, came)
+        lanes, passed = self._lanes(came)
         self.flows.look(now, passed)
         return shown, lanes, passed
 
@@ -122,7 +123,7 @@ class Watch:
         """The lanes that are not seen."""
         return [pb.UnseenLane(lane_id=name, fault=one.fault) for name, one in sorted(self.health.items()) if not one.is_seen]
 
-    def _take(self, now: float, shown: Shown, seen: pb.SignalTraffic) -> None:
+    def _take(self, now: float, shown: Shown, came: Mapping[str, Reported]) -> None:
         lights = self.staged.lights
         if not self.green_at:
             # Of what was before the first report no more is known than for how long each letter has stood.
@@ -131,24 +132,22 @@ class Watch:
         green = {i for i, letter in enumerate(shown.state) if letter in plan.GREEN}
         for i in green:
             self.green_at[i] = now
-        came = {lane.lane_id: lane for lane in seen.lanes}
+        cycle_s, health = lights.plan.cycle_s, self.health
         for name, letters in lights.lanes.items():
             lane = came.get(name)
             if lane is None:
-                self.health[name] = lane_health.silent(self.health[name], now)
+                health[name] = lane_health.silent(health[name], now)
             else:
-                open_now = not green.isdisjoint(letters)
-                self.health[name] = lane_health.reported(self.health[name], now, lane, open_now, lights.plan.cycle_s)
+                health[name] = lane_health.reported(health[name], now, lane, not green.isdisjoint(letters), cycle_s)
 
-    def _lanes(self, seen: pb.SignalTraffic) -> tuple[Mapping[str, Seen], Mapping[str, float]]:
+    def _lanes(self, came: Mapping[str, Reported]) -> tuple[Mapping[str, Seen], Mapping[str, float]]:
         """What is seen, and who passed, of the lanes that are seen. A lane that is not reported once is as it was."""
-        came = {lane.lane_id: lane for lane in seen.lanes}
         lanes, passed = {}, {}
         for name, health in self.health.items():
             if not health.is_seen:
                 continue
             lane = came.get(name)
-            lanes[name] = self.seen.get(name, NOTHING) if lane is None else Seen(lane.waiting, tuple(lane.coming[:ZONES]))
+            lanes[name] = self.seen.get(name, NOTHING) if lane is None else Seen(lane.waiting, lane.coming[:ZONES])
             passed[name] = 0.0 if lane is None else lane.passed
         self.seen = lanes
         return lanes, passed

@@ -8,7 +8,7 @@ import pytest
 from citybrain.traffic.v1 import area_control_pb2 as pb
 
 from citybrain.services.traffic import lane_health
-from citybrain.services.traffic.lane_health import LaneHealth
+from citybrain.services.traffic.lane_health import LaneHealth, Reported
 
 CYCLE_S = 70.0
 
@@ -17,7 +17,7 @@ def after(seconds: range, lane: pb.LaneTraffic, health: LaneHealth | None = None
     """The lane after the same report in each of some seconds."""
     found = LaneHealth() if health is None else health
     for second in seconds:
-        found = lane_health.reported(found, float(second), lane, green, CYCLE_S)
+        found = lane_health.reported(found, float(second), Reported.of(lane), green, CYCLE_S)
     return found
 
 
