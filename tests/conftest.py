@@ -7,6 +7,8 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.helpers.files import keep_files_in_memory
+
 # A job of a shell in the background is given an interrupt that is ignored, and gives it on to all it starts: a test that sends
 # Ctrl-C would wait for ever. What is handled here has its default again in a child.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -15,6 +17,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # gRPC writes notes of its own on stderr, when a server goes or a process forks: tests that read what a command says there must
 # not meet them. It asks when it is loaded.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+keep_files_in_memory()
 
 # A busy machine is slow, and a slow example is no fault: no limit on one example, and none on how fast they are made. The blob
 # that is printed beside a failure finds it again.

@@ -43,7 +43,7 @@ LIMIT_S = 20
 SUBJECT = "fuzz-"
 # What a caller must never read: where something stands in the code, on a disk or in the network behind the gateway.
 INTERNAL = re.compile(
-    r"Traceback|File \"|\.py\b|\.lua\b|\.db\b|\.jsonl?\b(?!\")|/tmp/|/usr/|/home/|/root/|/var/|/proc/|site-packages"
+    r"Traceback|File \"|\.py\b|\.lua\b|\.db\b|\.jsonl?\b(?!\")|/tmp/|/dev/shm/|/usr/|/home/|/root/|/var/|/proc/|site-packages"
     r"|citybrain\.(?:mesh\.(?!v1)|services|sagas\.(?!v1)|event_store|gateway\.\w|local\b(?!/identity)|observability)"
     r"|sqlite|nameko|eventlet|greenlet|asyncio|joserfc|protovalidate|google\.protobuf\.(?:message|internal)|_pb2"
     r"|object at 0x|<class |\bNoneType\b|\b(?:Key|Type|Value|Attribute|Index|Runtime|Decode|Assertion|Recursion)Error\b"

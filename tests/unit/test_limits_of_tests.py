@@ -37,9 +37,10 @@ def test_a_child_is_interrupted():
 
 def run(folder: Path, text: str, *arguments: str, ignored: bool = False) -> str:
     """What pytest prints about one file of tests, as it is configured and parted among processes here."""
-    (folder / "tests").mkdir()
+    (folder / "tests" / "helpers").mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name in ("conftest.py", "helpers/files.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     (folder / "tests" / "test_one.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-n", "1", "--dist", "loadfile", *arguments, "tests"]
     done = subprocess.run(
