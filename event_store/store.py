@@ -5,9 +5,10 @@ The promises are numbered ES-1 … ES-15 in docs/guarantees.md; docstrings here 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from citybrain.options.v1.options_pb2 import CLASSIFICATION_INTERNAL
 
@@ -174,6 +175,18 @@ class Log(Protocol):
 
     async def grown(self, after: int) -> int:
         """Returns the head as soon as it is above `after`."""
+        ...
+
+
+@runtime_checkable
+class TellsTypes(Protocol):
+    """A log that knows of what types new events are, so that whoever hears none of them is left alone."""
+
+    def next_of(self, types: Collection[str]) -> asyncio.Future[int]:
+        """Is done when behind the head as it is now there may be an event of one of these types.
+
+        Its result is a position up to which there is none. Until it is done, there is none up to the head.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from citybrain.event_store import parking
 from citybrain.event_store.parking import GroupMemory, ParkedStreams
 from citybrain.event_store.read_models import Parked
-from citybrain.event_store.store import Log, LostAssignment, StoredEvent, Unreadable
+from citybrain.event_store.store import Log, LostAssignment, StoredEvent, TellsTypes, Unreadable
 
 _BEHIND = "it waits behind an earlier event of its stream"
 
@@ -81,10 +81,22 @@ class Subscription:
         self._begun = False
         self._tried = 0
         self._fails = False
-        self.position = position
-        """Everything at or below is done or parked."""
+        self._position = position
+        # While the log is read to its end, where it tells of what types new events are.
+        self._next: asyncio.Future[int] | None = None
         self.pauses = False
         """Whether it waits until a failed or parked event is tried again."""
+
+    @property
+    def position(self) -> int:
+        """Everything at or below is done or parked."""
+        if self._next is None or self._next.cancelled():
+            return self._position
+        return self._next.result() if self._next.done() else self._log.head()
+
+    @position.setter
+    def position(self, reached: int) -> None:
+        self._position = reached
 
     @property
     def at_rest(self) -> bool:
@@ -151,7 +163,15 @@ class Subscription:
 
     async def _until_something_new(self) -> None:
         if not self._waiting:
-            await self._log.grown(self.position)
+            if self._types is None or self._keeps_place() or not isinstance(self._log, TellsTypes):
+                await self._log.grown(self.position)
+                return
+            # A commit of a city is heard by few of its many subscriptions: only those wake up.
+            self._next = self._log.next_of(self._types)
+            try:
+                self._position = await self._next
+            finally:
+                self._next = None
             return
         waiting = {asyncio.ensure_future(self._log.grown(self.position)), asyncio.ensure_future(self._asked.wait())}
         rests_s = max(0.0, self._waiting.rests_s(self.position))

@@ -86,6 +86,7 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
         self._local = threading.local()
         self._waiters: set[asyncio.Future[None]] = set()
+        self._waiting_for: dict[asyncio.Future[int], Collection[str]] = {}
         # Gapless, and ending at the head; emptied when another process has written.
         self._tail: deque[StoredEvent] = deque(maxlen=_TAIL_MAX)
         connection = file.opened(path)
@@ -271,15 +272,28 @@ class SqliteEventStore(EventStore, Partition, GroupLog):
                 self._waiters.discard(waiter)
         return self._head
 
+    def next_of(self, types: Collection[str]) -> asyncio.Future[int]:
+        """As `TellsTypes` says."""
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        self._waiting_for[waiter] = frozenset(types)
+        waiter.add_done_callback(self._waiting_for.pop)
+        return waiter
+
     def _advance(self, head: int, written: list[StoredEvent]) -> None:
         if head > self._head:
-            if not written or written[0].position != self._head + 1:
+            before = self._head
+            all_known = bool(written) and written[0].position == before + 1
+            if not all_known:
                 self._tail.clear()
             self._tail.extend(written)
             self._head = head
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+            new = {event.type for event in written}
+            for waiting, types in self._waiting_for.items():
+                if not waiting.done() and not (all_known and new.isdisjoint(types)):
+                    waiting.set_result(before)
 
     async def _query(self, read: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **named: P.kwargs) -> T:
         return await self._loop.run_in_executor(self._readers, functools.partial(self._read, read, *arguments, **named))

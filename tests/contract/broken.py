@@ -131,6 +131,8 @@ class Sparse(Sound):
     """Sound: there are gaps between its positions."""
 
     _GAP = 1000
+    # It would tell positions without gaps.
+    next_of: Any = None
 
     @override
     async def append(self, stream: str, events: Any, expected: int, timeout_s: float | None = None) -> Any:  # type: ignore[override]
