@@ -13,6 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast, where PyYAML has it: every process reads all manifests when it starts."""
+
 
 class ManifestError(Exception):
     """A manifest cannot be used; the message names the file, the line, the field, and what to write instead."""
@@ -71,7 +74,7 @@ class Manifest(BaseModel):
 def read_manifest(path: Path) -> Manifest:
     """Reads one manifest. ManifestError says which field is wrong, and in which line."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        loader = _LOADER(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error

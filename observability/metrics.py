@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,10 +16,9 @@ from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExp
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
 
 from citybrain.observability import names
-from citybrain.observability.otlp import PATIENCE_S, sends, timeout_s
+from citybrain.observability.otlp import PATIENCE_S, resource, sends, timeout_s
 
 N = TypeVar("N")
 _EVERY_MS = 10_000
@@ -80,10 +78,8 @@ class Metrics:
         """`reader` takes the numbers out; or they are sent to an OTLP/gRPC endpoint, or nowhere."""
         reader = reader or _reader(endpoint)
         # A process may serve many services, so it is told apart by an id of its own.
-        resource = Resource.create(
-            {names.SERVICE_NAME: "mesh", names.SERVICE_NAMESPACE: names.NAMESPACE, "service.instance.id": str(uuid.uuid4())}
-        )
-        self._provider = MeterProvider([reader] if reader is not None else [], resource, shutdown_on_exit=False)
+        told = resource("mesh", instance=True)
+        self._provider = MeterProvider([reader] if reader is not None else [], told, shutdown_on_exit=False)
         self._meter: Meter = self._provider.get_meter("citybrain")
         self._calls = self._seconds(names.CALL_DURATION, "How long calls took until their end.")
         self._handling = self._seconds(names.HANDLING_DURATION, "How long the handling of one event took.")

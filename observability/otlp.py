@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import uuid
 from typing import Literal
+
+from opentelemetry.sdk.resources import Resource
+
+from citybrain.observability import names
 
 Kind = Literal["TRACES", "METRICS"]
 # How many seconds a receiver that does not answer is tried, also when the process ends.
@@ -20,3 +26,15 @@ def timeout_s(kind: Kind) -> int | None:
     """For how long one try to send may last; None: as a variable says."""
     own = "OTEL_EXPORTER_OTLP_TIMEOUT" in os.environ or f"OTEL_EXPORTER_OTLP_{kind}_TIMEOUT" in os.environ
     return None if own else PATIENCE_S
+
+
+def resource(service: str, *, instance: bool = False) -> Resource:
+    """What stands on all spans or metrics of a service. `instance`: also an id of this process's own."""
+    own = {names.SERVICE_NAME: service, names.SERVICE_NAMESPACE: names.NAMESPACE}
+    return _surroundings().merge(Resource(own | {"service.instance.id": str(uuid.uuid4())} if instance else own))
+
+
+@functools.cache
+def _surroundings() -> Resource:
+    """What the SDK says of this process and the variables of its environment. Kept: it looks through all installed packages."""
+    return Resource.create({})

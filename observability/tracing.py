@@ -16,7 +16,6 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -24,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import override
 
 from citybrain.observability import names
-from citybrain.observability.otlp import sends, timeout_s
+from citybrain.observability.otlp import resource, sends, timeout_s
 
 # Short, so that a trace is complete when somebody asks for it right after an incident.
 _BATCH_DELAY_MS = 20
@@ -110,10 +109,9 @@ class Tracing:
             self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def _provider(self, service_name: str) -> TracerProvider:
-        resource = Resource.create({names.SERVICE_NAME: service_name, names.SERVICE_NAMESPACE: names.NAMESPACE})
         # By default every span is kept, even if a caller's traceparent says otherwise: the record of an emergency is complete.
         sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ALWAYS_ON
-        provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        provider = TracerProvider(sampler=sampler, resource=resource(service_name), shutdown_on_exit=False)
         provider.add_span_processor(self._correlation)
         if self._batches is not None:
             provider.add_span_processor(self._batches)

@@ -53,7 +53,7 @@ def _lines(function: Callable[..., Any], above: tuple[Any, ...]) -> list[str]:
         return []
     own = _own(module.functions.get(code.co_firstlineno, []), code)
     used: dict[tuple[Path, str], str] = {}
-    _follow(module, own, used)
+    _follow(module, _names(own), used)
     held = [*(plain.__defaults__ or ()), *(plain.__kwdefaults__ or {}).values(), *map(_content, plain.__closure__ or ())]
     values = [line for value in held for line in _value(value, (*above, plain))]
     return [*map(_text, own), *(used[place] for place in sorted(used)), *values] if own else []
@@ -119,6 +119,8 @@ class _Module:
         self.file = Path(inspect.getfile(module))
         self.functions: dict[int, list[ast.AST]] = {}
         self.defined: dict[str, list[ast.stmt]] = {}
+        # Of what is defined: its text and the names in it. Most functions of a folder use the same.
+        self._told: dict[str, tuple[str, list[tuple[str, str]]]] = {}
         self.imported: dict[str, tuple[str, str]] = {}
         tree = ast.parse(inspect.getsource(module))
         for node in ast.walk(tree):
@@ -133,6 +135,13 @@ class _Module:
                 self.imported |= {one.asname or one.name: (origin, one.name) for one in statement.names}
             for name in _defines(statement):
                 self.defined.setdefault(name, []).append(statement)
+
+    def told(self, name: str) -> tuple[str, list[tuple[str, str]]]:
+        """The text of what is defined under a name, and the names in it."""
+        if name not in self._told:
+            statements = self.defined[name]
+            self._told[name] = "\n".join(map(_text, statements)), list(dict.fromkeys(_names(statements)))
+        return self._told[name]
 
 
 def _module(name: str, folder: Path | None = None) -> _Module | None:
@@ -152,9 +161,9 @@ def _read(module: ModuleType) -> _Module | None:
         return None
 
 
-def _follow(module: _Module, nodes: Iterable[ast.AST], used: dict[tuple[Path, str], str]) -> None:
-    """Adds the definitions that these nodes name to `used`, and the definitions that those name."""
-    for named, attribute in _names(nodes):
+def _follow(module: _Module, names: Iterable[tuple[str, str]], used: dict[tuple[Path, str], str]) -> None:
+    """Adds the definitions that have these names in a module to `used`, and the definitions that those name."""
+    for named, attribute in names:
         name = named
         found: _Module | None = module
         if name in module.imported:
@@ -165,9 +174,8 @@ def _follow(module: _Module, nodes: Iterable[ast.AST], used: dict[tuple[Path, st
             else:
                 found, name = _module(origin, module.file.parent), real
         if found is not None and name in found.defined and (found.file, name) not in used:
-            statements = found.defined[name]
-            used[found.file, name] = "\n".join(map(_text, statements))
-            _follow(found, statements, used)
+            used[found.file, name], inner = found.told(name)
+            _follow(found, inner, used)
 
 
 def _names(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:

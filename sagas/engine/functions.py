@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator
+from types import CodeType
 from typing import Any
 
 ASKS = ("answer", "answered", "decision", "child", "key")
@@ -49,11 +51,19 @@ def named(function: Callable[..., Any], asks: Collection[str] = ASKS, seen: set[
     codes = [code]
     for one in codes:
         codes += [inner for inner in one.co_consts if inspect.iscode(inner)]
-        steps = [step for step in dis.get_instructions(one) if step.opname not in ("PRECALL", "CACHE")]
-        for method, names, calls in zip(steps, steps[1:], steps[2:], strict=False):
-            if method.opname in _METHOD and method.argval in asks and names.opname == "LOAD_CONST" and calls.opname == "CALL":
-                yield str(names.argval)
+        yield from (name for method, name in _calls(one) if method in asks)
         for name in one.co_names:
             used = getattr(function, "__globals__", {}).get(name)
             if inspect.isfunction(used) and used.__module__ == function.__module__:
                 yield from named(used, asks, seen)
+
+
+@functools.lru_cache(maxsize=4096)
+def _calls(code: CodeType) -> tuple[tuple[str, str], ...]:
+    """The methods that a piece of code calls with one constant, and that constant. Kept: many definitions use one function."""
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("PRECALL", "CACHE")]
+    return tuple(
+        (method.argval, str(names.argval))
+        for method, names, calls in zip(steps, steps[1:], steps[2:], strict=False)
+        if method.opname in _METHOD and names.opname == "LOAD_CONST" and calls.opname == "CALL"
+    )

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, nnls
 
 from citybrain.mesh.errors import Refused
 from citybrain.services.environment import plume
@@ -268,6 +267,9 @@ def _together(problem: _Problem, given: Sequence[Numbers]) -> tuple[Numbers, flo
     # Columns of one size, so that the condition is of the places and not of the units.
     sizes = np.linalg.norm(matrix, axis=0)
     sizes[sizes == 0] = 1.0
+    # Its import takes a third of a second: a process that never asks starts without it.
+    from scipy.optimize import nnls
+
     solution, left = nnls(matrix / sizes, problem.weight * problem.value)
     reached = (matrix / sizes)[:, [n for n in range(matrix.shape[1]) if np.any(matrix[:, n])]]
     condition = float(np.linalg.cond(reached)) if reached.shape[1] else 1.0
@@ -301,6 +303,8 @@ def _free(problem: _Problem) -> Spot:
         return float(left)
 
     found = []
+    from scipy.optimize import minimize
+
     for _, e, n, height in tried[:_BEST]:
         first = np.array([e, n, math.log(height)])
         simplex = first + np.array([[0, 0, 0], [step, 0, 0], [0, step, 0], [0, 0, 0.5]])

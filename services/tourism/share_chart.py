@@ -7,8 +7,6 @@ lies above three standard deviations. The usual share is (x + 1)/(n + 2) of the 
 
 from __future__ import annotations
 
-from scipy.stats import binom
-
 CHANCE = 0.00135
 
 FEWEST = 20
@@ -25,4 +23,7 @@ def usual_share(count: int, n: int) -> float:
 
 def limit(n: int, usual: float) -> int:
     """From how many of n on it is more than chance makes it. It may be n + 1: then none is."""
+    # Its import takes most of a second: a process that never asks starts without it.
+    from scipy.stats import binom
+
     return int(binom.isf(CHANCE, n, usual)) + 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import theilslopes
-
 
 def slope(values: Sequence[float], places: Sequence[int]) -> tuple[float, float, float]:
     """The slope, and between which values it is with 95 % confidence. `places`: where each value stands."""
+    # Its import takes most of a second: a process that never asks starts without it.
+    from scipy.stats import theilslopes
+
     found = theilslopes(list(values), list(places), alpha=0.95)
     return float(found.slope), float(found.low_slope), float(found.high_slope)

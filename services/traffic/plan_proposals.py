@@ -12,7 +12,6 @@ from citybrain.traffic.v1 import plans_pb2 as pb
 from citybrain.traffic.v1.road_safety_pb2 import EFFECT_MEASURE_TRAVEL_TIME, Effect
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
 from google.protobuf.message import Message
-from scipy.stats import t as student
 
 from citybrain.mesh.errors import AlreadyDifferent, BadRequest, NotFound, Refused
 from citybrain.mesh.events import Heard
@@ -104,6 +103,9 @@ def verify(proposal: pb.PlanProposal, request: pb.ReportVerificationRequest) -> 
 
 def foretold(pairs: Sequence[pb.SimulatedPair], simulated: str) -> pb.PlanForecast:
     """The mean of the paired differences with its interval of 95 %, by Student's t over the seeds."""
+    # Its import takes most of a second: a process that never asks starts without it.
+    from scipy.stats import t as student
+
     apart = [pair.proposed_s - pair.today_s for pair in pairs]
     mean = fmean(apart)
     half = float(student.ppf(0.975, len(apart) - 1)) * stdev(apart) / math.sqrt(len(apart))

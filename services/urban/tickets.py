@@ -3,6 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,11 @@ from citybrain.services.urban.hotline_table import KINDS, VERSION
 SHOWN = 100
 REOPEN_DAYS = 30
 DAY = 86_400_000_000
-NO_ROADS: Roads = build([])
+
+
+@functools.cache
+def _no_roads() -> Roads:
+    return build([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,7 @@ def sort(board: Board, call: ev.CallSorted, near: str) -> list[Message]:
     """
     if call.call_id in board.sorted_to:
         return []
-    found = merging.fitting(board, _seen(call), KINDS[call.kind].reach, NO_ROADS)
+    found = merging.fitting(board, _seen(call), KINDS[call.kind].reach, _no_roads())
     made = ev.CallSorted()
     made.CopyFrom(call)
     made.ticket_id = near or found or call.ticket_id

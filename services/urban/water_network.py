@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 VERSION = "urban-water-2"
 """Of the numbers below; stands on each event that was decided by them."""
@@ -307,6 +306,9 @@ def rest(verdict: Verdict, sigma: float) -> float:
 
 def quantile(sensors: int, risk: float) -> float:
     """The value that the sum of so many squares passes with this probability."""
+    # Its import takes most of a second: a process that never asks starts without it.
+    from scipy.stats import chi2
+
     return float(chi2.isf(risk, sensors)) if sensors else math.inf
 
 
