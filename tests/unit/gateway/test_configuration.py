@@ -231,7 +231,7 @@ def test_names_and_addresses_of_upstreams() -> None:
 
 def test_the_yaml_says_the_same() -> None:
     configuration = bootstrap(MANIFESTS, DESCRIPTORS, settings())
-    assert yaml.safe_load(as_yaml(configuration)) == configuration
+    assert yaml.load(as_yaml(configuration), Loader=yaml.CSafeLoader) == configuration
     assert bootstrap(MANIFESTS, DESCRIPTORS, settings()) == configuration
 
 

@@ -108,9 +108,9 @@ def without_names(path: str) -> str:
 
 @pytest.mark.parametrize("driven", [False, True])
 def test_it_is_openapi_as_the_standard_has_it(driven: bool) -> None:
-    made = openapi(MANIFESTS, DESCRIPTORS, driven=driven)
+    # The driven one has more in it: the clock, and every shape that there may be.
+    made = document() if driven else openapi(MANIFESTS, DESCRIPTORS)
     assert [error.message for error in OpenAPIV31SpecValidator(made).iter_errors()] == []
-    assert [error.message for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
     assert json.loads(json.dumps(made)) == made
 
 
