@@ -66,6 +66,9 @@ class IncidentCalls(StreetCalls):
             road.part_id, lambda board: incidents.report(board, request, road.district_id), lambda board, _: board
         )
         incident_id, state = incidents.reported(after, request) or ("", pb.TRAFFIC_INCIDENT_STATE_UNSPECIFIED)
+        if state == pb.TRAFFIC_INCIDENT_STATE_CLOSED and (row := self.incident_list.get(incident_id)) is not None:
+            # It may have been rejected or retracted.
+            state = row.read(pb.TrafficIncident).state
         return pb.ReportIncidentResponse(incident_id=incident_id, state=state)
 
     @rpc
@@ -147,9 +150,9 @@ class IncidentCalls(StreetCalls):
         """Looks for incidents before the five minutes are over. When they are, they are judged with all that came."""
         start = window.start // MICROSECONDS
         if not self.recent.begun:
-            self.recent.begun = True
             for batches in self.batches.kept(street.StreetReadings, window.start - KEPT_S * MICROSECONDS):
                 off_loop(self.recent.recall, batches)
+            self.recent.begun = True
         for name, state in window.states.items():
             if name.startswith(DETECTOR):
                 for (begun, second), one in state.items():

@@ -52,6 +52,11 @@ class Block:
     downstream: float
 
 
+def slot(second: int, interval_s: int) -> int:
+    """The interval that something measured counts for, by its first second: detectors need not begin at whole intervals."""
+    return second - second % interval_s
+
+
 def block_length(cycle_s: float, interval_s: int) -> int:
     """The shortest time of whole intervals that holds a cycle. A cycle of 90 s: 90 of intervals of 30 s, 120 of 60 s."""
     return interval_s * max(1, math.ceil(cycle_s / interval_s - 1e-9))
@@ -109,7 +114,7 @@ def _said(
             for each in one.intervals:
                 read = interval(each)
                 if detector_health.possible(read, len(detector.lanes), detector.interval_s):
-                    found[one.detector_id][start + each.second] = read
+                    found[one.detector_id][slot(start + each.second, detector.interval_s)] = read
     return found
 
 

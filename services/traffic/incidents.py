@@ -75,12 +75,15 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The incidents of a part that are open, by road; until when detectors open none; what was disturbed; old reports."""
+    """The incidents of a part that are open, by road; until when detectors open none; what was disturbed; old reports; and of
+    those that were retracted how many closures they had made: found again such a one is the same.
+    """
 
     open: Mapping[str, Incident] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     disturbed: tuple[tuple[str, int, int], ...] = ()
     reports: Mapping[str, str] = field(default_factory=dict)
+    retracted: Mapping[str, int] = field(default_factory=dict)
 
 
 def evolve(board: Board, event: Message) -> Board:
@@ -89,7 +92,7 @@ def evolve(board: Board, event: Message) -> Board:
         case ev.IncidentSuspected():
             one = Incident(
                 event.incident_id, event.edge_id, event.district_id, pb.TRAFFIC_INCIDENT_STATE_SUSPECTED, (event.evidence,),
-                begins(event.evidence),
+                begins(event.evidence), closures=board.retracted.get(event.incident_id, 0),
             )  # fmt: skip
             return _with(board, one)
         case ev.IncidentSupported():
@@ -112,19 +115,29 @@ def evolve(board: Board, event: Message) -> Board:
                 one, evidence=tuple(e for e in one.evidence if _place(e) != place), state=event.state,
                 closure_id="" if event.ended_closure_id else one.closure_id,
             )  # fmt: skip
-            return _without(board, one) if event.state == pb.TRAFFIC_INCIDENT_STATE_RETRACTED else _with(board, left)
+            if event.state != pb.TRAFFIC_INCIDENT_STATE_RETRACTED:
+                return _with(board, left)
+            made = {**board.retracted, one.incident_id: one.closures} if one.closures else board.retracted
+            return replace(_without(board, one), retracted=dict(list(made.items())[-REMEMBERED:]))
         case ev.IncidentRejected():
-            until = microseconds(event.at) + REJECTED_US
-            over = _without(board, board.open[event.edge_id])
-            still = {edge_id: each for edge_id, each in over.rejected.items() if each > until - REJECTED_US}
-            return replace(over, rejected={**still, event.edge_id: until})
+            at = microseconds(event.at)
+            return _barred(_without(board, board.open[event.edge_id]), event.edge_id, at, at + REJECTED_US)
         case ev.IncidentClosed():
-            return _closed(board, board.open[event.edge_id], microseconds(event.at))
+            # What was measured before it was over does not open it again.
+            at = microseconds(event.at)
+            return _barred(_closed(board, board.open[event.edge_id], at), event.edge_id, at, at)
     return board
 
 
 def _with(board: Board, one: Incident) -> Board:
     return replace(board, open={**board.open, one.edge_id: one})
+
+
+def _barred(board: Board, edge_id: str, at: int, until: int) -> Board:
+    """With a road on which detectors open none by windows that begin before `until`. `at`: now; what ended too long before to
+    matter is forgotten."""
+    still = {name: each for name, each in board.rejected.items() if each > at - OLD_US - WINDOW_US}
+    return replace(board, rejected={**still, edge_id: max(until, still.get(edge_id, 0))})
 
 
 def _without(board: Board, one: Incident) -> Board:
@@ -214,7 +227,7 @@ def _found(
 ) -> dict[pb.IncidentSource, pb.IncidentEvidence]:
     """What each algorithm finds on a road: the first pair by which it does."""
     pairs = list(pairs)
-    nobody = bool(pairs) and all(one.vehicles_out == 0 for one in pairs)
+    nobody = all(one.vehicles_out == 0 for one in pairs)
     found: dict[pb.IncidentSource, pb.IncidentEvidence] = {}
     for figures in pairs:
         for source in incident_thresholds.sources(figures, known):

@@ -68,7 +68,11 @@ class Recent:
     def _believed(self, known: Known, name: str) -> Mapping[int, detector_health.Interval]:
         one = known.detectors[name]
         said = self._said.get(name, {})
-        return {at: each for at, each in said.items() if detector_health.possible(each, len(one.lanes), one.interval_s)}
+        return {
+            incident_pairs.slot(at, one.interval_s): each
+            for at, each in sorted(said.items())
+            if detector_health.possible(each, len(one.lanes), one.interval_s)
+        }
 
 
 class RecentReadings(Provider):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
 from citybrain.traffic.v1 import incidents_pb2 as pb
+from citybrain.traffic.v1 import street_pb2 as street
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citybrain.mesh.events import Heard, timestamp
 from citybrain.services.traffic import california_7, incident_pairs, incident_thresholds, standard_normal_deviate
 from citybrain.services.traffic.california_7 import Found
+from citybrain.services.traffic.detector_health import Interval
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.free_speeds import HOUR_US
 from citybrain.services.traffic.incident_thresholds import LEAST, PER_FALSE_ALARM, PairHour, PairHoursRow, Usual
+from citybrain.services.traffic.recent_readings import Recent
 from tests.unit.traffic.measuring import START, detector
 from tests.unit.traffic.pairs import Watched, quiet
 
@@ -116,6 +120,28 @@ def test_before_enough_blocks_are_measured_nothing_is_said_of_the_deviate_and_th
     assert not one.part.pairs[START].pairs[0].HasField("deviate")
     one.window(1, quiet(), {})
     assert list(one.part.pairs[START + WINDOW_US].pairs) == [], "no block of three was measured at the second detector"
+
+
+def test_detectors_whose_intervals_begin_between_whole_ones_are_a_pair_too() -> None:
+    def shifted(seconds: int, occupancy: float = 0.1) -> Mapping[int, street.MeasuredInterval]:
+        said = {}
+        for second, each in quiet(occupancy=occupancy).items():
+            said[second + seconds] = street.MeasuredInterval()
+            said[second + seconds].CopyFrom(each)
+            said[second + seconds].second = second + seconds
+        return said
+
+    one = Watched()
+    for number in range(6):
+        one.window(number, shifted(7, 0.3), shifted(29))
+    assert round(one.figures(5).occupancy_difference, 3) == 0.2 and one.figures(5).HasField("deviate")
+    # And where they are looked at each minute.
+    recent, begin = Recent(), START // 1_000_000 // 90 * 90
+    for name, seconds, occupancy in (("up", 7, 0.3), ("dn", 29, 0.1)):
+        for begun in range(begin - 1800, begin, 30):
+            recent.take(name, begun + seconds, Interval(3, occupancy))
+    (figures,) = recent.figures(incident_pairs.of_part(one.known, "a"), one.known, set(), begin - 60)
+    assert round(figures.occupancy_difference, 3) == 0.2 and figures.HasField("deviate")
 
 
 def test_a_detector_that_fails_is_no_part_of_a_pair() -> None:

@@ -18,6 +18,7 @@ from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running, running
 from citybrain.services.traffic.incident_thresholds import LEAST
+from citybrain.services.traffic.recent_readings import Recent
 from citybrain.services.traffic.service import TrafficService
 from tests.unit.traffic.measuring import detector
 
@@ -186,16 +187,28 @@ def test_what_a_minute_showed_is_retracted_when_the_five_minutes_do_not_support_
     assert over.state == pb.TRAFFIC_INCIDENT_STATE_RETRACTED
 
 
-def test_after_a_restart_the_readings_that_are_kept_are_looked_at(tmp_path: Path) -> None:
+def test_after_a_restart_the_readings_that_are_kept_are_looked_at_also_where_they_cannot_be_read_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running(TrafficService, folder=tmp_path) as service:
         _build(service)
         quiet_minutes(service)
         now = datetime.fromtimestamp(service.advance() / SECOND, UTC)
+    recall = Recent.recall
+    failed: list[bool] = []
+
+    def fails_once(self: Recent, batches: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise OSError("the store is away")
+        recall(self, batches)
+
+    monkeypatch.setattr(Recent, "recall", fails_once)
     with running(TrafficService, folder=tmp_path, city_time=now) as service:
         for _ in range(5):
             minute(service, blocked=True)
         (one,) = listed(service)
-        assert pb.INCIDENT_SOURCE_NORMAL_DEVIATE in {e.source for e in one.evidence}, "it needs 11 blocks"
+        assert failed and pb.INCIDENT_SOURCE_NORMAL_DEVIATE in {e.source for e in one.evidence}, "it needs 11 blocks"
 
 
 def test_a_person_confirms_and_closes_and_the_closure_follows(traffic: Running) -> None:
@@ -238,6 +251,8 @@ def test_a_rejected_incident_reopens_its_road(traffic: Running) -> None:
     assert closed(traffic) == ["a"]
     traffic.fire("RejectIncident", pb.RejectIncidentRequest(incident_id=incident_id, reason="a lorry that unloads"))
     assert closed(traffic) == [] and listed(traffic) == []
+    again = seen(traffic, "r2", pb.INCIDENT_SOURCE_VIDEO)
+    assert (again.incident_id, again.state) == (incident_id, pb.TRAFFIC_INCIDENT_STATE_REJECTED)
     history = traffic.fire("GetIncident", pb.GetIncidentRequest(incident_id=incident_id)).incident.history
     assert history[-1].what == "rejected: a lorry that unloads"
 

@@ -229,6 +229,14 @@ def test_a_person_confirms_what_is_blocked_and_may_say_it_anew() -> None:
     assert roads.one.closure_id == f"traffic-{roads.one.incident_id}-2", "a closure that has ended does not come again"
 
 
+def test_a_person_may_say_the_same_as_two_sources_and_then_only_a_person_closes_it() -> None:
+    roads = Roads()
+    roads.report("r1", CITIZEN, scope=SOME)
+    roads.report("r2", PATROL, scope=SOME)
+    assert roads.state == "CONFIRMED" and not roads.one.by_person
+    assert roads.confirm(SOME) == ["IncidentConfirmed"] and roads.one.by_person
+
+
 def test_what_is_over_is_neither_confirmed_nor_rejected_nor_closed() -> None:
     roads = Roads()
     roads.window(0, DEVIATING)
@@ -258,6 +266,35 @@ def test_after_a_rejection_detectors_open_none_on_the_road_for_half_an_hour_and_
     other.window(0, OCCUPIED)
     other.reject(6)
     assert other.report("r1", CITIZEN, 7) == ["IncidentSuspected"]
+
+
+def test_what_was_measured_before_an_incident_was_closed_does_not_open_it_again() -> None:
+    roads = Roads()
+    roads.minute(5, OCCUPIED)
+    over = roads.one.incident_id
+    roads.take(incidents.close(roads.board, pb.CloseIncidentRequest(incident_id=over, reason="towed"), START + 7 * MINUTE))
+    assert roads.minute(7, OCCUPIED) == [], "of the five minutes in which it was closed"
+    assert roads.window(1, OCCUPIED) == []
+    assert roads.window(2, OCCUPIED) == ["IncidentSuspected"] and roads.one.incident_id != over
+    # Which roads were closed or rejected is not remembered for ever.
+    assert set(roads.board.rejected) == {"a"}
+    for minute, name in ((30, "r1"), (60, "r2")):
+        roads.report(name, CITIZEN, minute, edge_id="b")
+        other = next(one for one in roads.board.open.values() if one.edge_id == "b")
+        request = pb.CloseIncidentRequest(incident_id=other.incident_id, reason="towed")
+        roads.take(incidents.close(roads.board, request, START + minute * MINUTE))
+    assert roads.board.rejected == {"b": START + 60 * MINUTE}
+
+
+def test_a_rejection_is_not_shortened_by_a_report_that_is_closed_meanwhile() -> None:
+    roads = Roads()
+    roads.window(0, OCCUPIED)
+    roads.reject(6)
+    roads.report("r1", CITIZEN, 7)
+    request = pb.CloseIncidentRequest(incident_id=roads.one.incident_id, reason="towed")
+    roads.take(incidents.close(roads.board, request, START + 8 * MINUTE))
+    assert roads.window(7, OCCUPIED) == []
+    assert roads.window(8, OCCUPIED) == ["IncidentSuspected"]
 
 
 def test_what_a_person_has_confirmed_is_not_rejected() -> None:
@@ -350,6 +387,20 @@ def test_a_confirmation_goes_with_its_second_source_and_the_closure_with_it() ->
     assert of(ev.IncidentEvidenceRetracted, roads.log)[0].ended_closure_id == closure
     assert roads.window(1, pair(0.4, 5.0, out=0)) == ["IncidentSupported", "IncidentSupported", "IncidentConfirmed"]
     assert roads.one.closure_id == f"traffic-{roads.one.incident_id}-2"
+
+
+def test_one_that_is_found_again_after_it_was_retracted_closes_the_road_by_a_closure_that_has_not_ended() -> None:
+    roads = Roads()
+    roads.window(0, pair(0.4, 5.0, out=0))
+    first = roads.one
+    assert roads.window(0, QUIET, judged=1) == ["IncidentEvidenceRetracted", "IncidentEvidenceRetracted"]
+    roads.window(0, pair(0.4, 5.0, out=0), judged=2)
+    assert roads.one.incident_id == first.incident_id
+    assert roads.one.closure_id == f"traffic-{first.incident_id}-2"
+    for number in range(incidents.REMEMBERED + 1):
+        roads.window(number, pair(0.4, 5.0, out=0))
+        roads.window(number, QUIET)
+    assert len(roads.board.retracted) == incidents.REMEMBERED
 
 
 def test_what_a_person_has_confirmed_no_reading_takes_back() -> None:
