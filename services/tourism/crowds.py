@@ -296,7 +296,8 @@ def _shown(peak: Peak, minutes: Minutes) -> pk.Peak:
     )  # fmt: skip
     if peak.ended is not None:
         shown.most_people = peak.ended.most_people
-        shown.most_at.CopyFrom(peak.ended.most_at)
+        if peak.ended.HasField("most_at"):
+            shown.most_at.CopyFrom(peak.ended.most_at)
     elif state == pk.PEAK_STATE_OPEN:
         shown.most_people, number = _most(peak, minutes)
         if number:

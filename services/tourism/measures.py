@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from citybrain.tourism.v1 import events_pb2 as ev
@@ -144,11 +144,12 @@ def row(known: ForceRow | None, event: Heard) -> ForceRow | None:
     )
 
 
-def put_into(shown: pb.PlaceComfort, known: ForceRow | None) -> pb.PlaceComfort:
-    """What everybody is told of a place, with what is in force there."""
+def put_into(shown: pb.PlaceComfort, known: ForceRow | None, has_room: Callable[[str], bool]) -> pb.PlaceComfort:
+    """What everybody is told of a place, with what is in force there. Nobody is sent where there is no room any more."""
     if known is not None:
         kinds = set(known.kinds.values())
         shown.booking_paused = pk.MEASURE_KIND_PAUSE_BOOKING in kinds
         shown.entry_stopped = pk.MEASURE_KIND_STOP_ENTRY in kinds
-        shown.elsewhere_ids.extend(dict.fromkeys(place for places in known.elsewhere.values() for place in places))
+        elsewhere = dict.fromkeys(place for places in known.elsewhere.values() for place in places)
+        shown.elsewhere_ids.extend(filter(has_room, elsewhere))
     return shown

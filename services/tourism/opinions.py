@@ -1,7 +1,7 @@
 """What is published about a place on a day: sorted, decided by people, and risks that stand out of it. Pure.
 
 A risk is told when posts come, and stays told when others come that are of another mood. It is retracted only when posts that
-it rested on are decided otherwise, or do not count.
+it rested on are decided otherwise, have other words, or do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from citybrain.tourism.v1 import opinion_pb2 as pb
 from citybrain.tourism.v1 import tourism_service_pb2 as places_pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, NotFound
+from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
 from citybrain.services.tourism import hours, opinion_lexicon, opinion_table, share_chart
 from citybrain.services.tourism.hours import HOUR
@@ -30,6 +30,8 @@ USUAL_DAYS = 28
 """What is usual is what was said in so many days before."""
 
 MOST_NAMED = 20
+MOST = 20_000
+"""So many posts of a place and a day are taken in: they are judged together. A proposal of this project."""
 METHOD = f"{opinion_table.VERSION}, chance {share_chart.CHANCE}"
 CLEAR = (pb.MOOD_PLEASED, pb.MOOD_NEUTRAL, pb.MOOD_ANNOYED)
 
@@ -100,6 +102,7 @@ class Where:
 def sort(day: Day, posts: Iterable[pb.Post], where: Where) -> list[Message]:
     """Sorts posts by their words, and says what stands out then. What people have decided stays."""
     events: list[Message] = []
+    corrected, room = False, MOST - len(day.posts) - len(day.void)
     for one in posts:
         known = day.posts.get(one.post_id)
         if one.post_id in day.void or (known is not None and known.by == pb.SORTED_BY_PERSON):
@@ -109,9 +112,14 @@ def sort(day: Day, posts: Iterable[pb.Post], where: Where) -> list[Message]:
             post_id=one.post_id, channel=one.channel, outlet=one.outlet, published_at=one.published_at, link=one.link,
             topic=topic, mood=mood, words=words, by=pb.SORTED_BY_RULE, method=opinion_table.VERSION,
         )  # fmt: skip
-        if made != known:
-            events.append(_sorted(made, known, where))
-    return events + _risks(reduce(evolve, events, day), where, retract=False)
+        if made == known:
+            continue
+        corrected, room = corrected or known is not None, room - (known is None)
+        events.append(_sorted(made, known, where))
+    if room < 0:
+        problem = f"of {where.place.place_id} on {where.day} {MOST} posts are taken in at most: collect a sample of them"
+        raise Refused(problem, "TOO_MANY_POSTS")
+    return events + _risks(reduce(evolve, events, day), where, retract=corrected)
 
 
 def decide(day: Day, request: pb.DecidePostRequest, where: Where) -> list[Message]:
@@ -163,7 +171,7 @@ def _risks(day: Day, where: Where, *, retract: bool) -> list[Message]:
                 ev.OpinionRiskRetracted(
                     place_id=where.place.place_id, district_id=where.place.district_id, day=where.day, topic=topic,
                     annoyed=annoyed[topic], posts=clear[topic],
-                    reason="posts that it rested on were decided otherwise, or do not count",
+                    reason="posts that it rested on were decided otherwise, have other words now, or do not count",
                 )
             )  # fmt: skip
     return events

@@ -63,8 +63,14 @@ class PlaceCalls(Service):
         """By id, in pages. Reads the rows of its page."""
         page, more = self._page_of_places(request, request.in_district)
         now = self.clock.now()
+
+        def has_room(place_id: str) -> bool:
+            return views.has_room(self.now_list.get(place_id), now)
+
         shown = [
-            measures.put_into(views.comfort(one, self.now_list.get(one.place_id), now), self.force_list.get(one.place_id))
+            measures.put_into(
+                views.comfort(one, self.now_list.get(one.place_id), now), self.force_list.get(one.place_id), has_room
+            )
             for one in page
         ]
         return pb.ListComfortResponse(places=shown, next_page_token=more)

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import BadRequest
 from citybrain.services.tourism import anonymous_sums, theil_sen
 from citybrain.services.tourism.anonymous_sums import LEAST
+from citybrain.services.tourism.visitors import check_room
 
 FEWEST_WEEKS = 6
 """A trend is told of so many whole weeks. A proposal of this project."""
@@ -56,7 +57,10 @@ def report(known: Report, request: pb.ReportSpendRequest, district_id: str) -> l
         sums=[sums[key] for key in sorted(sums)], revision=len(known.told) + 1, least=LEAST,
     )  # fmt: skip
     same = known.newest is not None and list(known.newest.sums) == list(told.sums)
-    return [] if same else [told]
+    if same:
+        return []
+    check_room(len(known.told))
+    return [told]
 
 
 def _check(known: Report, sums: Sequence[pb.SpendSum]) -> None:

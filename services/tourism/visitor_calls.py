@@ -106,7 +106,7 @@ class VisitorCalls(ForecastCalls):
     def GetStay(self, request: pb.GetStayRequest) -> pb.GetStayResponse:
         """How long people stayed at a place on a day."""
         place = places.existing(self.places.load(request.place_id).place, request.place_id)
-        day = visitors.day_of(request.day, "day")
+        day = visitors.over(request.day, self.clock.now())
         first = hours.first_hour(day)
         row = self.days_of_hours.get(hour_views.prefix(place.place_id) + day.isoformat())
         means = row.means if row is not None else (float(hours.UNKNOWN),) * DAY

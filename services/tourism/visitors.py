@@ -11,7 +11,7 @@ from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import visitors_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest
+from citybrain.mesh.errors import BadRequest, Refused
 from citybrain.mesh.events import microseconds
 from citybrain.mesh.ids import joined
 from citybrain.services.tourism import anonymous_sums, hours, littles_law
@@ -21,6 +21,10 @@ from citybrain.services.tourism.provinces import ELSEWHERE, PROVINCES
 
 MOST_DAYS_AGO = 31
 """A source may report, or correct, for so long."""
+
+MOST_CORRECTIONS = 100
+"""So often what was told of an hour, or of a place and day, is corrected: all of it is kept, since the difference from each
+would tell of people."""
 
 MOST_HOURS = 168
 MOST_DAYS = 92
@@ -75,11 +79,17 @@ def day_of(text: str, field_name: str) -> date:
         raise BadRequest([(field_name, "is no day of the calendar: 2026-10-01 is one")]) from None
 
 
-def check_day(text: str, now: int) -> None:
-    """BadRequest: it is no day, is not over, or was too long ago."""
+def over(text: str, now: int) -> date:
+    """A day, or BadRequest: it is none, or is not over."""
     day, (today, _) = day_of(text, "day"), hours.day_and_hour(now // HOUR)
     if day >= today:
         raise BadRequest([("day", "is a day that is not over")])
+    return day
+
+
+def check_day(text: str, now: int) -> None:
+    """BadRequest: it is no day, is not over, or was too long ago."""
+    day, (today, _) = over(text, now), hours.day_and_hour(now // HOUR)
     if (today - day).days > MOST_DAYS_AGO:
         raise BadRequest([("day", f"is more than {MOST_DAYS_AGO} days ago")])
 
@@ -128,7 +138,10 @@ def report_flows(report: Report, request: pb.ReportFlowsRequest) -> list[Message
         flows=[by_pair[name] for name in sorted(by_pair)], revision=len(report.told) + 1, least=LEAST,
     )  # fmt: skip
     _check([(f"flows[{number}].people", pair(one), one.people) for number, one in enumerate(request.flows)], report)
-    return [] if _is_told(report, told) else [told]
+    if _is_told(report, told):
+        return []
+    check_room(len(report.told))
+    return [told]
 
 
 def report_origins(report: Report, request: pb.ReportOriginsRequest, district_id: str) -> list[Message]:
@@ -139,7 +152,17 @@ def report_origins(report: Report, request: pb.ReportOriginsRequest, district_id
         origins=[by_region[region] for region in sorted(by_region)], revision=len(report.told) + 1, least=LEAST,
     )  # fmt: skip
     _check([(f"origins[{number}].people", one.region, one.people) for number, one in enumerate(request.origins)], report)
-    return [] if _is_told(report, told) else [told]
+    if _is_told(report, told):
+        return []
+    check_room(len(report.told))
+    return [told]
+
+
+def check_room(told: int) -> None:
+    """Refused: it was corrected too often. `told`: so many times it was told."""
+    if told > MOST_CORRECTIONS:
+        problem = f"this was corrected {MOST_CORRECTIONS} times, and stays as it is: report it when it is complete"
+        raise Refused(problem, "TOO_MANY_CORRECTIONS")
 
 
 def _check(sums: Iterable[tuple[str, str, int]], report: Report) -> None:

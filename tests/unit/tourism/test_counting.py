@@ -259,6 +259,8 @@ def test_silence_is_told_once_and_ends_with_the_next_minute_and_not_with_a_late_
     story.count(0, 30, a=2)
     assert counting.stop(story.state, (M + 7) * MINUTE) == []
     story.count(1, a=1)
+    # Nor does a late one begin it.
+    story.count(0, 45, a=3)
     assert counting.stop(story.state, (M + 7) * MINUTE) != []
 
 

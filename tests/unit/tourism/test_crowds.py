@@ -316,6 +316,15 @@ def test_a_person_ends_a_peak_once_whatever_is_counted() -> None:
     assert again.peak_id != began.peak_id, "it is as full as it was, and somebody has to see to it"
 
 
+def test_of_a_peak_that_ended_before_anybody_was_counted_no_moment_is_told() -> None:
+    story = Crowds()
+    story.expects(950, 90, hours_from_m=14, horizon=24)
+    (over,) = ended(story)
+    assert isinstance(over, ev.PeakEnded) and not over.HasField("most_at")
+    (shown,) = crowds.show(story.state.peaks, story.state.minutes)
+    assert (shown.state, shown.most_people, shown.HasField("most_at")) == (pk.PEAK_STATE_ENDED, 0, False)
+
+
 def test_a_review_puts_each_forecast_beside_what_was_counted_once() -> None:
     story = Crowds()
     story.expects(950, 90, horizon=24)

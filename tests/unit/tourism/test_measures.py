@@ -111,6 +111,10 @@ def test_visitors_are_sent_only_where_there_is_room(tourism: Running) -> None:
     assert list(order(tourism, "m1", SUGGEST).elsewhere_ids) == ["q1", "q4"]
     assert list(comfort(tourism).elsewhere_ids) == ["q1", "q4"]
     assert list(order(tourism, "m2", PAUSE).elsewhere_ids) == []
+    # Nor where there is no room any more.
+    minute(tourism, "q4", a=85)
+    over(tourism)
+    assert list(comfort(tourism).elsewhere_ids) == ["q1"]
     lift(tourism, "m1")
     assert list(comfort(tourism).elsewhere_ids) == []
 

@@ -11,7 +11,7 @@ from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import opinion_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
 from citybrain.services.tourism import hours, opinions, share_chart
@@ -139,6 +139,26 @@ def test_a_risk_is_retracted_when_people_decide_otherwise_and_not_when_others_ar
     assert len(risks(opinions.decide(day, decide("x0", void=True), WHERE))) == 1
     (back,) = risks(opinions.decide(gone, decide("x0", topic=CROWDING, mood=ANNOYED), WHERE))
     assert isinstance(back, ev.OpinionRisk)
+
+
+def test_a_risk_is_retracted_when_posts_that_it_rested_on_have_other_words() -> None:
+    day = after(opinions.Day(), opinions.sort(opinions.Day(), posts(8, 12), WHERE))
+    assert risks(opinions.sort(day, [post("x0")], WHERE)) == []
+    first, second = opinions.sort(day, [post("x0", GOOD)], WHERE)
+    assert isinstance(first, ev.PostSorted) and isinstance(second, ev.OpinionRiskRetracted)
+    assert (second.annoyed, second.posts) == (7, 20)
+
+
+def test_of_a_place_and_a_day_so_many_posts_are_taken_in_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opinions, "MOST", 3)
+    day = after(opinions.Day(), opinions.sort(opinions.Day(), posts(3, 0), WHERE))
+    with pytest.raises(Refused, match="of p1 on 2026-06-01 3 posts are taken in at most: collect a sample of them"):
+        opinions.sort(day, [post("y")], WHERE)
+    # Those that are known may have other words, and one that does not count keeps its place.
+    assert len(opinions.sort(day, [post("x0", GOOD), post("x1")], WHERE)) == 1
+    void = after(day, opinions.decide(day, decide("x0", void=True), WHERE))
+    with pytest.raises(Refused, match="3 posts are taken in at most"):
+        opinions.sort(void, [post("y")], WHERE)
 
 
 def test_a_post_that_cannot_be_is_refused_with_its_field() -> None:

@@ -10,7 +10,7 @@ from citybrain.tourism.v1 import offers_pb2 as offers
 from citybrain.tourism.v1 import spend_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Forbidden
+from citybrain.mesh.errors import BadRequest, Forbidden, Refused
 from citybrain.mesh.testing import Running
 from citybrain.services.tourism import hours, spend, theil_sen
 from citybrain.services.tourism.hours import HOUR
@@ -55,6 +55,13 @@ def weeks(*amounts: int, missing: tuple[int, ...] = ()) -> tuple[dict[str, int],
 def test_spend_of_fewer_than_twenty_is_refused_with_its_field() -> None:
     assert len(reports([one(20, 0), one(20, 5, ABROAD)])) == 1
     assert "fewer than 20 people" in refused([one(50, 5), one(19, 5, ABROAD)])["sums[1].people"]
+
+
+def test_spend_that_was_corrected_a_hundred_times_stays_as_it_is() -> None:
+    each = [[one(100, 100_000 + 50_000 * (number % 2))] for number in range(101)]
+    assert len(reports(*each, each[-1])) == 101
+    with pytest.raises(Refused, match="was corrected 100 times, and stays as it is"):
+        reports(*each, [one(100, 200_000)])
 
 
 def test_what_cannot_be_is_refused_with_its_field() -> None:

@@ -10,7 +10,7 @@ from citybrain.tourism.v1 import tourism_service_pb2 as places_pb
 from citybrain.tourism.v1 import visitors_pb2 as pb
 from google.protobuf.message import Message
 
-from citybrain.mesh.errors import BadRequest, Forbidden, NotFound
+from citybrain.mesh.errors import BadRequest, Forbidden, NotFound, Refused
 from citybrain.mesh.events import timestamp
 from citybrain.mesh.testing import Running
 from citybrain.services.tourism import hours, littles_law, visitors
@@ -66,6 +66,13 @@ def test_a_correction_that_would_tell_of_a_few_is_refused() -> None:
     # Also from a number that was told before the last one.
     assert "differs by fewer than 20" in refusal((("", "p1", 100),), (("", "p1", 130),), (("", "p1", 101),))
     assert len(reports((("", "p1", 100),), (("", "p1", 130),), (("", "p1", 100),))) == 3
+
+
+def test_what_was_corrected_a_hundred_times_stays_as_it_is() -> None:
+    each = [(("", "p1", 100 + 20 * (number % 2)),) for number in range(101)]
+    assert len(reports(*each, each[-1])) == 101
+    with pytest.raises(Refused, match="was corrected 100 times, and stays as it is"):
+        reports(*each, (("", "p1", 160),))
 
 
 def test_the_same_again_changes_nothing_in_whichever_order() -> None:
@@ -291,6 +298,9 @@ def test_a_stay_is_told_from_counters_and_gates_on_the_day_and_after_it_was_kept
         tourism.fire("ReportFlows", request(("", "p1", 120), hour=first + hour))
     tourism.rest()
     asked = pb.GetStayRequest(place_id="p1", day=hours.day_and_hour(first)[0].isoformat())
+    # While a day goes on some have come who have not left: that would be no stay.
+    with pytest.raises(BadRequest, match="day: is a day that is not over"):
+        tourism.fire("GetStay", pb.GetStayRequest(place_id="p1", day=hours.day_and_hour(now(tourism) // HOUR)[0].isoformat()))
     found = tourism.fire("GetStay", asked).stay
     assert (found.minutes, found.hours, found.arrivals) == (150, EIGHT, EIGHT * 120)
     for _ in range(2):
