@@ -192,7 +192,7 @@ def watch(
         opens = edge_id in districts and board.rejected.get(edge_id, 0) <= start and now - end <= OLD_US
         events += _follow(board, edge_id, districts.get(edge_id, ""), found, start, opens=opens, whole=True)
         after = reduce(evolve, events, board).open.get(edge_id)
-        if after is not None and not found and not after.by_person:
+        if after is not None and not after.by_person:
             passing = bool(pairs) and all(one.vehicles_out > 0 for one in pairs)
             if passing and end - after.newest >= QUIET_US:
                 events.append(_ended(after, pb.INCIDENT_END_BACK_TO_NORMAL, "nothing was found for 15 minutes", end))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 
 from citybrain.mesh.errors import AlreadyDifferent, Refused
 from citybrain.mesh.events import timestamp
-from citybrain.services.traffic import incident_pairs, incidents
+from citybrain.services.traffic import incident_pairs, incident_thresholds, incidents
 from citybrain.services.traffic.detectors import WINDOW_US
 from citybrain.services.traffic.incident_thresholds import named
 from tests.unit.traffic.measuring import START, of
@@ -123,6 +124,14 @@ def test_before_a_pair_is_calibrated_nothing_is_found_by_it() -> None:
     assert roads.window(2, pair(0.9, 50.0, block_s=120)) == [], "with other blocks it is another pair"
 
 
+def test_on_a_road_that_is_not_published_any_more_nothing_is_found() -> None:
+    roads, elsewhere = Roads(), pair(0.9, 50.0, edge_id="c")
+    limits = {named(elsewhere): LIMITS[named(OCCUPIED)]}
+    assert incident_thresholds.sources(elsewhere, limits)
+    assert roads.window(0, elsewhere, limits=limits) == []
+    assert incidents.notice(roads.board, [elsewhere], limits, {"a": "xihu"}, START + MINUTE) == []
+
+
 def test_what_reaches_a_threshold_is_found() -> None:
     assert Roads().window(0, pair(deviate=3.0)) == ["IncidentSuspected"]
     assert Roads().window(0, pair(deviate=2.99)) == []
@@ -179,6 +188,13 @@ def test_what_is_blocked_is_what_the_newest_window_shows_until_a_person_says_it(
     roads.confirm(SOME)
     roads.window(4, pair(0.4, 5.0, out=0))
     assert roads.one.closure_id == "" and roads.one.scope == SOME
+
+
+def test_a_report_of_less_does_not_take_back_what_the_newest_window_shows() -> None:
+    roads = Roads()
+    roads.window(0, pair(0.4, 5.0, out=0))
+    roads.report("r1", PATROL, 6, scope=SOME)
+    assert roads.one.scope == WHOLE
 
 
 @pytest.mark.parametrize("source", [CITIZEN, PATROL, VIDEO])
@@ -264,8 +280,13 @@ def test_after_a_rejection_detectors_open_none_on_the_road_for_half_an_hour_and_
     assert roads.window(8, OCCUPIED)[:1] == ["IncidentSuspected"]
     other = Roads()
     other.window(0, OCCUPIED)
-    other.reject(6)
-    assert other.report("r1", CITIZEN, 7) == ["IncidentSuspected"]
+    other.reject(5)
+    assert other.window(6, OCCUPIED) == []
+    assert other.window(7, OCCUPIED) == ["IncidentSuspected"], "the five minutes that begin when it ends"
+    other.reject(41)
+    assert other.minute(69, OCCUPIED) == [] and other.minute(75, OCCUPIED) == ["IncidentSuspected"]
+    other.reject(76)
+    assert other.report("r1", CITIZEN, 77) == ["IncidentSuspected"]
 
 
 def test_what_was_measured_before_an_incident_was_closed_does_not_open_it_again() -> None:
@@ -349,8 +370,21 @@ def test_what_was_measured_while_an_incident_was_confirmed_is_not_what_is_usual(
     assert incidents.disturbed(roads.board, now) == {"a": [(START, START + 4 * WINDOW_US)]}
     other = Roads()
     other.window(0, OCCUPIED)
+    assert incidents.disturbed(other.board, now) == {}, "it is suspected only"
     other.window(4, QUIET)
     assert incidents.disturbed(other.board, now) == {}, "it was suspected only"
+
+
+def test_what_was_disturbed_more_than_a_fortnight_ago_is_forgotten() -> None:
+    roads = Roads()
+    for day in (0, 14, 15):
+        minute = day * 24 * 60
+        roads.report("r1", CITIZEN, minute)
+        roads.report("r2", PATROL, minute)
+        request = pb.CloseIncidentRequest(incident_id=roads.one.incident_id, reason="towed")
+        roads.take(incidents.close(roads.board, request, START + (minute + 1) * MINUTE))
+        roads.board = replace(roads.board, reports={})
+    assert [(begun - START) // (24 * 60 * MINUTE) for _, begun, _ in roads.board.disturbed] == [14, 15]
 
 
 # -- late readings ------------------------------------------------------------------------------------------------------------
@@ -430,8 +464,15 @@ def test_figures_that_change_are_told_anew_and_the_same_ones_are_not() -> None:
 def test_what_late_readings_show_of_long_ago_opens_nothing_and_supports_what_is_open() -> None:
     roads = Roads()
     assert roads.window(0, OCCUPIED, judged=3) == []
+    measured = ev.PairsMeasured(pairs=[OCCUPIED], **{"from": timestamp(START), "to": timestamp(START + WINDOW_US)})
+    now = START + WINDOW_US + incidents.OLD_US
+    assert incidents.watch(roads.board, measured, LIMITS, {"a": "xihu"}, now)
+    assert not incidents.watch(roads.board, measured, LIMITS, {"a": "xihu"}, now + 1), (
+        "a quarter of an hour is not too long ago"
+    )
     assert roads.window(1, OCCUPIED, judged=3) == ["IncidentSuspected"], "ten minutes ago"
     assert roads.window(0, OCCUPIED, judged=3) == ["IncidentSupported"]
+    assert roads.window(-2, OCCUPIED, judged=3) == ["IncidentSupported"], "a quarter of an hour before it began"
     assert roads.window(-3, OCCUPIED, judged=3) == [], "that was another one"
 
 
