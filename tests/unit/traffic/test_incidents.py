@@ -243,6 +243,10 @@ def test_a_person_confirms_what_is_blocked_and_may_say_it_anew() -> None:
     assert of(ev.IncidentConfirmed, roads.log)[-1].ended_closure_id == closure and roads.one.closure_id == ""
     roads.confirm(WHOLE)
     assert roads.one.closure_id == f"traffic-{roads.one.incident_id}-2", "a closure that has ended does not come again"
+    accident = pb.TRAFFIC_INCIDENT_KIND_ACCIDENT
+    again = pb.ConfirmIncidentRequest(incident_id=roads.one.incident_id, kind=accident, scope=WHOLE)
+    (told,) = incidents.confirm(roads.board, again)
+    assert isinstance(told, ev.IncidentConfirmed) and (told.closure_id, told.ended_closure_id) == (roads.one.closure_id, "")
 
 
 def test_a_person_may_say_the_same_as_two_sources_and_then_only_a_person_closes_it() -> None:
@@ -304,6 +308,7 @@ def test_what_was_measured_before_an_incident_was_closed_does_not_open_it_again(
         other = next(one for one in roads.board.open.values() if one.edge_id == "b")
         request = pb.CloseIncidentRequest(incident_id=other.incident_id, reason="towed")
         roads.take(incidents.close(roads.board, request, START + minute * MINUTE))
+        assert set(roads.board.open) == {"a"}
     assert roads.board.rejected == {"b": START + 60 * MINUTE}
 
 
@@ -437,6 +442,14 @@ def test_one_that_is_found_again_after_it_was_retracted_closes_the_road_by_a_clo
     assert len(roads.board.retracted) == incidents.REMEMBERED
 
 
+def test_of_three_sources_two_are_left_and_it_stays_confirmed() -> None:
+    roads = Roads()
+    roads.window(0, pair(0.4, 5.0))
+    roads.report("r1", CITIZEN)
+    assert roads.window(0, OCCUPIED, judged=1) == ["IncidentSupported", "IncidentEvidenceRetracted"]
+    assert roads.state == "CONFIRMED" and roads.one.sources == [CALIFORNIA, CITIZEN]
+
+
 def test_what_a_person_has_confirmed_no_reading_takes_back() -> None:
     roads = Roads()
     roads.window(0, OCCUPIED)
@@ -464,7 +477,8 @@ def test_figures_that_change_are_told_anew_and_the_same_ones_are_not() -> None:
 def test_what_late_readings_show_of_long_ago_opens_nothing_and_supports_what_is_open() -> None:
     roads = Roads()
     assert roads.window(0, OCCUPIED, judged=3) == []
-    measured = ev.PairsMeasured(pairs=[OCCUPIED], **{"from": timestamp(START), "to": timestamp(START + WINDOW_US)})
+    window: dict[str, Any] = {"from": timestamp(START), "to": timestamp(START + WINDOW_US)}
+    measured = ev.PairsMeasured(pairs=[OCCUPIED], **window)
     now = START + WINDOW_US + incidents.OLD_US
     assert incidents.watch(roads.board, measured, LIMITS, {"a": "xihu"}, now)
     assert not incidents.watch(roads.board, measured, LIMITS, {"a": "xihu"}, now + 1), (
