@@ -27,6 +27,7 @@ from citybrain.cli import (
     engines,
     events,
     evidence,
+    fault,
     gateway,
     log,
     new,
@@ -305,6 +306,7 @@ app.command()(quotas.quotas)
 app.command()(sandbox.sandbox)
 app.add_typer(events.app)
 app.add_typer(sagas.app)
+app.add_typer(fault.app)
 app.add_typer(log.app)
 app.add_typer(audit.app)
 app.add_typer(evidence.app)

@@ -83,6 +83,10 @@ class Picture:
             else:
                 for service in one.status.services:
                     yield from (f"{dependency.name}: {dependency.reason}" for dependency in out(service))
+                yield from (
+                    f"{fault.fault_id} is on: `city fault list` shows it, `city fault clear {fault.fault_id}` ends it"
+                    for fault in one.status.faults
+                )
         yield from (f"{name or 'the process'}: is not ready" for name, ready in self.names.items() if not ready)
 
 

@@ -33,6 +33,7 @@ WHOLE = {
     "citybrain.health.v1.HealthService.WarnHospitals": "at most 50 hospitals are asked for",
     "citybrain.identity.v1.IdentityService.GetKeys": "two keys are published at a time",
     "citybrain.identity.v1.IdentityService.GetUsage": "there are three classes of methods",
+    "citybrain.mesh.v1.MeshService.ListFaults": "at most twenty are on in a process",
     "citybrain.mesh.v1.MeshService.GetStatus": "the services of one process",
     "citybrain.safety.v1.SafetyService.AssignUnits": "at most 20 units of each kind are asked for",
     "citybrain.safety.v1.SafetyService.PlanCordon": "at most 50 roads",

@@ -71,7 +71,8 @@ class Rpc(CityEntrypoint):
             try:
                 check(request)
                 await self._bind(call, context, request)
-                response: Message = await self.container.run_worker(self, request, asker=self._asker(call, context))
+                run = self._with_faults(request) if self.container.process.faults.any else None
+                response: Message = await self.container.run_worker(self, request, asker=self._asker(call, context), run=run)
                 return response
             except asyncio.CancelledError:
                 call.end()
@@ -119,6 +120,7 @@ class Rpc(CityEntrypoint):
             check(request)
 
         def run(method: Callable[..., Any]) -> Any:
+            self.container.process.faults.in_call(self.service, self.method_name)
             result = method(request)
             if isinstance(result, Follow) or not self._method.server_streaming:
                 return result
@@ -176,6 +178,15 @@ class Rpc(CityEntrypoint):
             )
         what = " and another ".join(bound.differs)
         raise BadRequest([("x-request-id", f"was used before with another {what}: use a new id for a new command")])
+
+    def _with_faults(self, request: Message) -> Callable[[Callable[..., Any]], Any]:
+        """Runs the method as faults that are switched on let it."""
+
+        def run(method: Callable[..., Any]) -> Any:
+            self.container.process.faults.in_call(self.service, self.method_name)
+            return method(request)
+
+        return run
 
     # -- both -----------------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,8 @@ class Subscribe(CityEntrypoint):
     kill = stop
 
     async def _batch(self, part: Part, batch: Batch) -> None:
+        if self.container.process.faults.any:
+            await self.container.process.faults.stalled(self.service, self.label)
         lanes = _lanes(batch.events, self._concurrency)
         if len(lanes) == 1:
             await self._lane(part, lanes[0], in_order=True)
@@ -131,6 +133,8 @@ class Subscribe(CityEntrypoint):
             ctx.enter(work)
             begun, failed = time.perf_counter(), ""
             try:
+                if self.container.process.faults.any:
+                    self.container.process.faults.in_event(self.service, self.label)
                 method(heard)
             except BaseException as error:
                 failed = type(error).__name__

@@ -19,6 +19,7 @@ from citybrain.mesh.access.limits import CLASSES
 from citybrain.mesh.access.quotas import MOST_KNOWN, Use
 from citybrain.mesh.errors import NotFound, ServiceError, status_of
 from citybrain.mesh.events import timestamp
+from citybrain.mesh.operations.fault_calls import FaultCalls
 from citybrain.mesh.operations.readiness import Readiness
 from citybrain.mesh.providers.paging import Key, one_page
 from citybrain.mesh.providers.rows import RowUnreadable
@@ -41,6 +42,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 def serve_status(process: Process, containers: Sequence[Container], readiness: Readiness) -> None:
     """Adds the methods to the server of the process."""
     started_at = _wall_clock()
+    faults = FaultCalls(process, containers)
 
     async def get_status(_request: pb.GetStatusRequest, _context: _Context) -> pb.GetStatusResponse:
         await readiness.look()
@@ -56,6 +58,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
             max_streams=process.open_streams.limit,
             city_time=timestamp(process.clock.now()),
             driven=process.settings.time == "driven",
+            faults=faults.shown(),
         )
 
     def member(group: str) -> GroupMember:
@@ -111,6 +114,9 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
     process.server.add(SERVICE, "DropParked", _told(drop_parked), listed=False)
     process.server.add(SERVICE, "RebuildView", _told(rebuild_view), listed=False)
     process.server.add(SERVICE, "GetRebuild", _told(get_rebuild), listed=False)
+    process.server.add(SERVICE, "SetFault", _told(faults.set), listed=False)
+    process.server.add(SERVICE, "ClearFaults", _told(faults.clear), listed=False)
+    process.server.add(SERVICE, "ListFaults", _told(faults.listed), listed=False)
 
 
 def _members(containers: Sequence[Container]) -> dict[str, GroupMember]:

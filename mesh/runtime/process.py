@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from citybrain.mesh.runtime.faults import Faults
+
 if TYPE_CHECKING:
     from citybrain.event_store.store import EventStore
     from citybrain.mesh.access.installation import Access
@@ -44,6 +46,8 @@ class Process:
     access: Access
     quotas: Quotas
     trail: Trail
+    # What people have switched on to exercise.
+    faults: Faults = field(default_factory=Faults)
     # The read models of its services, opened on first use.
     read_models: dict[str, ServiceReadModels] = field(default_factory=dict)
 

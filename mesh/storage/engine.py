@@ -157,7 +157,7 @@ class AllOrNothing(Assignment):
 
     @override
     def partitions(self) -> Mapping[str, Partition]:
-        if self._gained is None:
+        if self._gained is None or (self._gained.done() and not self._leadership.leads):
             # Takes a free lead at once: until it is known which process leads, no process is at rest.
             with contextlib.suppress(OSError):
                 self._leadership.take()
@@ -166,7 +166,7 @@ class AllOrNothing(Assignment):
 
     @override
     async def changed(self, known: Collection[str], timeout_s: float) -> None:
-        """A leader stays the leader until it ends, so nothing can change for it."""
+        """Nearly always a leader stays the leader until it ends, so it need not be woken."""
         if not known and self._gained is not None and not self._gained.done():
             await asyncio.wait([self._gained], timeout=timeout_s)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -38,6 +39,10 @@ class Lead(Protocol):
     def give_up(self) -> None:
         """Gives the lead up, so that another process may lead."""
         ...
+
+    def lose(self) -> None:
+        """Gives the lead up for a while, where it can be taken again."""
+        return None
 
 
 class Leadership:
@@ -83,3 +88,40 @@ class Leadership:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def lose(self) -> None:
+        """The same: it can be taken again."""
+        self.give_up()
+
+
+class MayBeLost:
+    """A lead that a fault takes away for a while: `lost` says whether it has."""
+
+    def __init__(self, lead: Lead, lost: Callable[[], bool]) -> None:
+        self._lead = lead
+        self._lost = lost
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads."""
+        return self._lead.leads and not self._lost()
+
+    async def gained(self) -> None:
+        """Waits until this process leads."""
+        while True:
+            await self._lead.gained()
+            if not self._lost():
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def take(self) -> bool:
+        """Takes the lead if no process has it; returns whether this process leads now."""
+        return not self._lost() and self._lead.take()
+
+    def give_up(self) -> None:
+        """Gives the lead up, so that another process may lead."""
+        self._lead.give_up()
+
+    def lose(self) -> None:
+        """Gives the lead up for a while."""
+        self._lead.lose()

@@ -66,6 +66,10 @@ class SharedLead(Lead):
     def give_up(self) -> None:
         self._membership.leave()
 
+    @override
+    def lose(self) -> None:
+        """Who has left cannot come back: it keeps the partition, and does not lead."""
+
 
 class OnCassandraAndKafka(Distributed):
     """Streams, read models, snapshots, request ids, quotas and keys of persons on Cassandra, the log and readings on Kafka."""

@@ -27,6 +27,7 @@ from citybrain.mesh.errors import ServiceError
 from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.process import Process
 from citybrain.mesh.storage.engine import Assignment
+from citybrain.mesh.storage.leadership import Lead, MayBeLost
 from citybrain.mesh.upcasting import written_as
 from citybrain.observability.logs import logger
 
@@ -65,7 +66,8 @@ class ServiceReadModels:
     def __init__(self, process: Process, service: str) -> None:
         self._engine = process.engine
         self.models: ReadModels = process.engine.models(service)
-        self.leadership = process.engine.lead(service)
+        self.leadership: Lead = MayBeLost(process.engine.lead(service), lambda: process.faults.loses_lead(service))
+        process.faults.watch(lambda: self.leadership.lose() if process.faults.loses_lead(service) else None)
 
     @classmethod
     def of(cls, process: Process, service: str) -> ServiceReadModels:
