@@ -1,6 +1,7 @@
 """What an event store promises, in types: events, outcomes, errors and the port that every engine implements.
 
 The promises are numbered ES-1 … ES-15 in docs/guarantees.md; docstrings here name the ones they carry.
+It is long because all types of the port stand in one place.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "LostAssignment",
     "NewEvent",
     "Partition",
+    "Publishing",
     "StoreError",
     "StoredEvent",
     "Undecided",
@@ -147,6 +149,19 @@ class LogPage:
     reached: int
     # Records of the same part of the log that are no events.
     unreadable: Sequence[Unreadable] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Publishing:
+    """How far this process is behind with bringing what it has written into the log.
+
+    `events` that are in streams and not in the log yet; the oldest of them was recorded `oldest_s` ago. `unknown`: how often,
+    since the process began, the outcome of a write was unknown, so that it was sent again.
+    """
+
+    events: int = 0
+    oldest_s: float = 0.0
+    unknown: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -266,6 +281,10 @@ class EventStore(Protocol):
     def unwell(self) -> str:
         """What is wrong although appends are written, in words for people; empty: nothing is."""
         ...
+
+    def publishing(self) -> Publishing:
+        """How far publishing is behind. May be asked from any thread. Where streams and log are one, it never is."""
+        return Publishing()
 
     def partitions(self, types: Collection[str] | None = None) -> Sequence[Partition]:
         """The partitions of the log that can hold events of these types; None: all partitions. Only those known here."""

@@ -4,6 +4,8 @@ The loop is the same for reactions and views; only the handler of a batch differ
 are done or parked. An event that fails by its own fault is parked at once, with the later ones of its stream, so that other
 streams do not wait. It is tried again between pages of the log. When its tries are used up, it waits for a person. An event
 that fails for another reason (a neighbour is away, the disk is full) is tried again for ever.
+
+It is long because live and parked events share one loop.
 """
 
 from __future__ import annotations
@@ -79,6 +81,8 @@ class Subscription:
         self._decided: set[int] = set()
         self._asked = asyncio.Event()
         self._begun = False
+        # The events in work.
+        self._page: Sequence[StoredEvent] = ()
         self._tried = 0
         self._fails = False
         self._position = position
@@ -114,6 +118,12 @@ class Subscription:
         return self._fails or self._waiting.failing
 
     @property
+    def oldest(self) -> int:
+        """When the oldest event was recorded that was read and is not done, in microseconds since 1970; 0: there is none."""
+        waits = (one.recorded_at for one in self._page if one.position > self.position and one.position not in self._done)
+        return next(waits, 0)
+
+    @property
     def blocked(self) -> int:
         """How many streams have a parked event, behind which their other events wait."""
         return len(self._waiting)
@@ -145,7 +155,9 @@ class Subscription:
             if page.unreadable:
                 await self._set_aside(page.unreadable)
             if page.events or (page.reached > self.position and self._keeps_place()):
+                self._page = page.events
                 await self._work(page.events, page.reached)
+                self._page = ()
             self.position = page.reached
             if self.position >= self._log.head():
                 self._on_rest()

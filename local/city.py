@@ -33,6 +33,7 @@ from citybrain.local.supervisor import Supervisor
 from citybrain.local.traces import span_file
 from citybrain.mesh.access.installation import caller_token, open_ring
 from citybrain.mesh.manifest import Manifest
+from citybrain.mesh.operations import targets
 from citybrain.mesh.operations.presence import Presence, forget, present
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.engines import DISTRIBUTED, EngineFeatures, features_of
@@ -175,6 +176,8 @@ class LocalCity:
             self._keeper.start()
             address, admin = self.gateway.address, f"127.0.0.1:{self.gateway.settings.admin_port}"
             self._presence = Presence(self.data, "gateway", address=address, admin=admin)
+            if self._settings.metrics.listen:
+                targets.announce(self.data, "gateway", admin, "/stats/prometheus")
             self._rotating = threading.Thread(target=self._rotate, name="rotate", daemon=True)
             self._rotating.start()
             own = {manifest.name for manifest in self._manifests}
@@ -291,6 +294,7 @@ class LocalCity:
             self._rotating = None
         if self._presence is not None:
             self._presence.leave()
+            targets.withdraw(self.data, "gateway")
             self._presence = None
         with self._telling:
             if self._told is not None:

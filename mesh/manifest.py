@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+
+from citybrain.observability.numbers import BUCKETS_S
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as fast, where PyYAML has it: every process reads all manifests when it starts."""
@@ -29,6 +31,48 @@ TEAM = r"^[a-z0-9][a-z0-9-]*$"
 
 def _field(pattern: str | None, description: str) -> Any:
     return Field(pattern=pattern, description=description)
+
+
+class Answered(BaseModel):
+    """An objective of calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answered: float = Field(ge=95, lt=100, description="of a hundred calls so many are answered without a fault of the service")
+
+
+class Calls(Answered):
+    """Objectives of calls that are not streams."""
+
+    within_s: float = Field(description="in how many seconds")
+    part: float = Field(ge=95, lt=100, description="of a hundred calls so many are answered within this time")
+
+    @field_validator("within_s")
+    @classmethod
+    def _is_measured(cls, seconds: float) -> float:
+        if seconds not in BUCKETS_S:
+            raise ValueError("is no bucket")
+        return seconds
+
+
+class Fresh(BaseModel):
+    """An objective of what is heard and read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    within_s: float = Field(gt=0, le=3600, description="no event waits longer to be handled")
+    part: float = Field(ge=95, lt=100, description="in so many hundredths of the time")
+
+
+class Objectives(BaseModel):
+    """What a service promises those who call it, and of what it hears. docs/observing.md says how it is watched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    read: Calls | None = None
+    command: Calls | None = None
+    stream: Answered | None = None
+    events: Fresh | None = None
 
 
 class Manifest(BaseModel):
@@ -57,6 +101,14 @@ class Manifest(BaseModel):
     upcasters: str = Field(
         default="", pattern=r"^[\w.]*$", description="the module that says how events of types that are given up read today"
     )
+    objectives: Objectives | None = Field(
+        default=None,
+        description="what is promised for calls that read, commands, streams and events: read: {answered: 99.9, within_s: "
+        "0.25, part: 99} (within_s: "
+        + ", ".join(f"{one:g}" for one in BUCKETS_S)
+        + "); command the same; stream: {answered: 99.5}; "
+        "events: {within_s: 10, part: 99}",
+    )
     _places: dict[tuple[str | int, ...], str] = PrivateAttr(default={})
 
     @property
@@ -65,9 +117,13 @@ class Manifest(BaseModel):
         return Path(self._places[()])
 
     def wrong(self, field: str, what: str, item: str | None = None) -> ManifestError:
-        """An error about a field, or an item of its list, with file and line. `what`: what is wrong, and what to write."""
+        """An error about a field, or an item or key of it, with file and line. `what`: what is wrong, and what to write."""
         values = getattr(self, field)
-        at = (field, values.index(item)) if item is not None and item in values else (field,)
+        at: tuple[str | int, ...] = (field,)
+        if item is not None and isinstance(values, list) and item in values:
+            at = (field, values.index(item))
+        elif item is not None and (field, item) in self._places:
+            at = (field, item)
         return ManifestError(f"{self._places.get(at, self._places.get((), self.name))}: field {field}: {what}")
 
 
@@ -94,6 +150,8 @@ def read_manifest(path: Path) -> Manifest:
         places[name,] = place
         if isinstance(value_node, yaml.SequenceNode):
             places |= {(name, n): f"{path}:{item.start_mark.line + 1}" for n, item in enumerate(value_node.value)}
+        if isinstance(value_node, yaml.MappingNode):
+            places |= {(name, str(key.value)): f"{path}:{key.start_mark.line + 1}" for key, _ in value_node.value}
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -112,13 +170,14 @@ def _explained(error: ValidationError, places: Mapping[tuple[str | int, ...], st
     loc = first["loc"]
     name = str(loc[0])
     place = places.get(loc[:2]) or places.get(loc[:1]) or places[()]
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(loc) == 1:
         close = difflib.get_close_matches(name, Manifest.model_fields, 1)
         return f"{place}: field {name}: there is none: " + (
             f"do you mean {close[0]}?" if close else f"there are {', '.join(Manifest.model_fields)}"
         )
     write = Manifest.model_fields[name].description
-    return f"{place}: field {name}: " + (
+    field = ".".join(map(str, loc)) if name == "objectives" else name
+    return f"{place}: field {field}: " + (
         f"is missing: {write}" if first["type"] == "missing" else f"is {first['input']!r}: {write}"
     )
 

@@ -1,6 +1,6 @@
 """One dashboard of Grafana for a service: its calls, its events, its consumer groups. Its numbers are those of metrics.py.
 
-Expressions are for Prometheus, which names a metric after its OpenTelemetry name, its unit and its kind.
+Expressions are for Prometheus.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from citybrain.observability import names
+from citybrain.observability.numbers import BY_NAME, label
 
 Json = dict[str, Any]
 
@@ -44,16 +45,6 @@ class _Panel:
     queries: list[tuple[str, str]] = field(default_factory=list)
 
 
-def prometheus_name(name: str, unit: str = "", suffix: str = "") -> str:
-    """How Prometheus names a metric."""
-    return "_".join(part for part in (name.replace(".", "_"), unit, suffix) if part)
-
-
-def label(attribute: str) -> str:
-    """How Prometheus names an attribute."""
-    return attribute.replace(".", "_")
-
-
 def dashboard(service: Told) -> Json:
     """The dashboard, as Grafana imports it."""
     panels = [_drawn(number, panel) for number, panel in enumerate(_panels(service))]
@@ -74,7 +65,7 @@ def dashboard(service: Told) -> Json:
 def _panels(service: Told) -> Iterator[_Panel]:
     mine = f'{label(names.CITY_SERVICE)}="{service.name}"'
     method, code = label(names.RPC_METHOD), label(names.STATUS_CODE)
-    calls = prometheus_name(names.CALL_DURATION, "seconds")
+    calls = _named(names.CALL_DURATION)
     yield _Panel(
         "Calls a second", "Calls that have ended, by method.", "reqps",
         [(f"sum by ({method}) (rate({calls}_count{{{mine}}}[$__rate_interval]))", f"{{{{{method}}}}}")],
@@ -92,7 +83,7 @@ def _panels(service: Told) -> Iterator[_Panel]:
         [(_quantile(0.99, f"{calls}_bucket{{{mine}}}", method), f"{{{{{method}}}}}")],
     )  # fmt: skip
     if service.publishes:
-        kind, written = label(names.EVENT_TYPE), prometheus_name(names.EVENTS_APPENDED, suffix="total")
+        kind, written = label(names.EVENT_TYPE), _named(names.EVENTS_APPENDED)
         yield _Panel(
             "Events written a minute", "By type.", "short",
             [(f"60 * sum by ({kind}) (rate({written}{{{mine}}}[$__rate_interval]))", f"{{{{{kind}}}}}")],
@@ -107,7 +98,7 @@ def _panels(service: Told) -> Iterator[_Panel]:
 
 def _of_handling(mine: str) -> Iterator[_Panel]:
     group, error = label(names.CONSUMER_GROUP), label(names.ERROR_TYPE)
-    handling = prometheus_name(names.HANDLING_DURATION, "seconds")
+    handling = _named(names.HANDLING_DURATION)
     yield _Panel(
         "Events handled a second", "By consumer group.", "short",
         [(f"sum by ({group}) (rate({handling}_count{{{mine}}}[$__rate_interval]))", f"{{{{{group}}}}}")],
@@ -125,8 +116,8 @@ def _of_handling(mine: str) -> Iterator[_Panel]:
 
 def _of_groups(mine: str) -> Iterator[_Panel]:
     group = label(names.CONSUMER_GROUP)
-    lag, parked = prometheus_name(names.GROUP_LAG), prometheus_name(names.GROUP_PARKED)
-    still = prometheus_name(names.GROUP_STILL, "seconds")
+    lag, parked = _named(names.GROUP_LAG), _named(names.GROUP_PARKED)
+    still = _named(names.GROUP_STILL)
     for title, told, unit, metric in (
         ("Events yet to look at", "Positions of the log that a group has before it.", "short", lag),
         ("Events that wait for a person", "`city events parked` lists them.", "short", parked),
@@ -139,12 +130,16 @@ def _of_tasks(mine: str) -> Iterator[_Panel]:
     authority = label(names.AUTHORITY)
     for title, told, unit, metric in (
         ("Tasks that wait for people", "By the authority that is asked now; without one: whoever is on duty.", "short",
-         prometheus_name(names.TASKS)),
+         _named(names.TASKS)),
         ("How long the oldest task has waited", "In city time, by authority.", "s",
-         prometheus_name(names.TASKS_AGE, "seconds")),
+         _named(names.TASKS_AGE)),
     ):  # fmt: skip
         # Each process of a service tells of all of its tasks.
         yield _Panel(title, told, unit, [(f"max by ({authority}) ({metric}{{{mine}}})", f"{{{{{authority}}}}}")])
+
+
+def _named(name: str) -> str:
+    return BY_NAME[name].prometheus
 
 
 def _quantile(part: float, buckets: str, by: str) -> str:

@@ -1,40 +1,49 @@
-"""Numbers of the services of one process: calls, events, and how far consumer groups are. They go to an OTLP/gRPC receiver.
+"""Numbers of the services of one process: calls, events, consumer groups, sagas, the store, the process itself.
 
-Every metric has `city.service`, so what a service does can be told from what the others in its process do. Names and
-meanings are in `names.py`. No attribute takes values that callers choose.
+They go to an OTLP/gRPC receiver, and to whoever reads them at an address of this process (exposition.py). Every metric has
+`city.service`, so what a service does can be told from what the others in its process do. Which metrics there are is said in
+`numbers.py`. A value of a histogram that was recorded inside a span carries the span's trace as an exemplar.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
 from citybrain.observability import names
+from citybrain.observability.numbers import BUCKETS_S, BY_NAME, STEP_BUCKETS_S
 from citybrain.observability.otlp import PATIENCE_S, resource, sends, timeout_s
 
-N = TypeVar("N")
+if TYPE_CHECKING:
+    from citybrain.observability.exposition import Door
+
 _EVERY_MS = 10_000
-# From what a cache answers to what nobody waits for.
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+MESH = "mesh"
+"""The `city.service` of what belongs to the process, and to none of its services alone."""
+Numbers = Iterable[tuple[float, Mapping[str, str]]]
+"""The values of a metric now, each with its labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupNumbers:
-    """A consumer group now: its name, the service it is of, and what `names.py` says of lag, parked and still."""
+    """A consumer group now: its name, the service it is of, and what `names.py` says of the others."""
 
     service: str
     group: str
     lag: int
     parked: int
     still_s: float
+    age_s: float = 0.0
+    failing: bool = False
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +59,144 @@ class WaitingNumbers:
 class ServiceMetrics:
     """The numbers of one service."""
 
-    def __init__(self, service: str, calls: Histogram, handled: Histogram, appended: Counter) -> None:
-        self._service = service
-        self._calls = calls
-        self._handled = handled
-        self._appended = appended
+    def __init__(self, service: str, histograms: Mapping[str, Histogram], counters: Mapping[str, Counter]) -> None:
+        self._service = {names.CITY_SERVICE: service}
+        self._histograms = histograms
+        self._counters = counters
 
-    def called(self, method: str, code: str, seconds: float) -> None:
-        """A call has ended. `method`: as the contract names it, `package.Service/Method`; `code`: NOT_FOUND …"""
-        told = {names.CITY_SERVICE: self._service, names.RPC_METHOD: method, names.STATUS_CODE: code}
-        self._calls.record(seconds, told)
+    def called(self, method: str, code: str, seconds: float, context: Context | None = None, *, kind: str = "command") -> None:
+        """A call has ended. `method`: as the contract names it, `package.Service/Method`; `code`: NOT_FOUND …
+
+        `context`: that of the call's span, if it is not the current one. `kind`: the class of the method: read, command …
+        """
+        told = {**self._service, names.RPC_METHOD: method, names.STATUS_CODE: code, names.CALL_CLASS: kind}
+        self._histograms[names.CALL_DURATION].record(seconds, told, context)
+
+    def has_called(self, method: str, code: str, seconds: float) -> None:
+        """A call to another service has ended."""
+        told = {**self._service, names.RPC_METHOD: method, names.STATUS_CODE: code}
+        self._histograms[names.CLIENT_DURATION].record(seconds, told)
+
+    def refused(self, code: str, reason: str) -> None:
+        """A call was not let in. `reason`: as its error gives it to programs."""
+        self._counters[names.CALLS_REFUSED].add(1, {**self._service, names.STATUS_CODE: code, names.ERROR_TYPE: reason})
 
     def handled(self, group: str, seconds: float, error: str = "") -> None:
         """An event was handled. `error`: the class of what went wrong; empty: nothing."""
-        told = {names.CITY_SERVICE: self._service, names.CONSUMER_GROUP: group}
-        self._handled.record(seconds, told | {names.ERROR_TYPE: error} if error else told)
+        told = {**self._service, names.CONSUMER_GROUP: group}
+        self._histograms[names.HANDLING_DURATION].record(seconds, told | {names.ERROR_TYPE: error} if error else told)
 
     def appended(self, event_type: str, count: int = 1) -> None:
         """Events of a type were written."""
-        self._appended.add(count, {names.CITY_SERVICE: self._service, names.EVENT_TYPE: event_type})
+        self._counters[names.EVENTS_APPENDED].add(count, {**self._service, names.EVENT_TYPE: event_type})
+
+    def stored(self, engine: str, seconds: float, error: str = "") -> None:
+        """An append has ended. `error`: why it wrote nothing, or is not known to have written; empty: it wrote."""
+        told = {**self._service, names.STORE: engine, names.STORE_OPERATION: "append"}
+        self._histograms[names.STORE_DURATION].record(seconds, told | {names.ERROR_TYPE: error} if error else told)
+
+    def saga_started(self, workflow: str) -> None:
+        """A saga began."""
+        self._counters[names.SAGAS_STARTED].add(1, {**self._service, names.WORKFLOW: workflow})
+
+    def saga_ended(self, workflow: str, state: str) -> None:
+        """A saga ended."""
+        self._counters[names.SAGAS_ENDED].add(1, {**self._service, names.WORKFLOW: workflow, names.STATE: state})
+
+    def step_ended(self, workflow: str, step: str, state: str, seconds: float) -> None:
+        """A step of a saga ended, after so many seconds of city time."""
+        told = {**self._service, names.WORKFLOW: workflow, names.STEP: step, names.STATE: state}
+        self._histograms[names.STEP_DURATION].record(seconds, told)
+
+    def loop_delayed(self, seconds: float) -> None:
+        """The event loop went on so much later than asked for."""
+        self._histograms[names.LOOP_DELAY].record(seconds, self._service)
 
 
 class Metrics:
     """The metrics of one process. Make one, close it with `shutdown()`."""
 
-    def __init__(self, reader: MetricReader | None = None, *, endpoint: str = "") -> None:
-        """`reader` takes the numbers out; or they are sent to an OTLP/gRPC endpoint, or nowhere."""
+    def __init__(self, reader: MetricReader | None = None, *, endpoint: str = "", listens: str = "") -> None:
+        """`reader` takes the numbers out; or they are sent to an OTLP/gRPC endpoint; or to nobody.
+
+        `listens`: an address, host:port, where they may be read besides. OSError: it is taken.
+        """
         reader = reader or _reader(endpoint)
+        readers = [] if reader is None else [reader]
+        self.door: Door | None = None
+        if listens:
+            # Loaded only where it is used: it takes long.
+            from citybrain.observability.exposition import Door
+
+            own = InMemoryMetricReader()
+            self.door = Door(listens, own.get_metrics_data)
+            readers.append(own)
         # A process may serve many services, so it is told apart by an id of its own.
-        told = resource("mesh", instance=True)
-        self._provider = MeterProvider([reader] if reader is not None else [], told, shutdown_on_exit=False)
+        told = resource(MESH, instance=True)
+        self._provider = MeterProvider(readers, told, TraceBasedExemplarFilter(), shutdown_on_exit=False)
         self._meter: Meter = self._provider.get_meter("citybrain")
-        self._calls = self._seconds(names.CALL_DURATION, "How long calls took until their end.")
-        self._handling = self._seconds(names.HANDLING_DURATION, "How long the handling of one event took.")
-        self._appended = self._meter.create_counter(names.EVENTS_APPENDED, "{event}", "Events that were written.")
+        recorded = [one for one in BY_NAME.values() if one.kind == "histogram"]
+        self._histograms = {
+            one.name: self._meter.create_histogram(
+                one.name, one.unit, one.about,
+                explicit_bucket_boundaries_advisory=STEP_BUCKETS_S if one.name == names.STEP_DURATION else BUCKETS_S,
+            )
+            for one in recorded
+        }  # fmt: skip
+        counted = (names.CALLS_REFUSED, names.EVENTS_APPENDED, names.SAGAS_STARTED, names.SAGAS_ENDED)
+        self._counters = {name: self._meter.create_counter(name, BY_NAME[name].unit, BY_NAME[name].about) for name in counted}
+        self._watched: dict[str, list[Callable[[], Numbers]]] = {}
 
     def of(self, service: str) -> ServiceMetrics:
         """The numbers of a service of this process."""
-        return ServiceMetrics(service, self._calls, self._handling, self._appended)
+        return ServiceMetrics(service, self._histograms, self._counters)
+
+    def watch(self, name: str, ask: Callable[[], Numbers]) -> None:
+        """Asks for the values of a metric each time the metrics are read; from a thread of its own. Several may tell of one."""
+        asked = self._watched.get(name)
+        if asked is not None:
+            asked.append(ask)
+            return
+        asked = self._watched[name] = [ask]
+        one = BY_NAME[name]
+
+        def observed(_options: CallbackOptions) -> Iterable[Observation]:
+            return (Observation(float(value), dict(labels)) for ask in asked for value, labels in ask())
+
+        make = self._meter.create_observable_counter if one.kind == "counter" else self._meter.create_observable_gauge
+        make(name, [observed], one.unit, one.about)
 
     def watch_groups(self, groups: Callable[[], Iterable[GroupNumbers]]) -> None:
-        """Asks for the numbers of the consumer groups each time the metrics are read; from a thread of its own."""
-
-        def whose(one: GroupNumbers) -> dict[str, str]:
-            return {names.CITY_SERVICE: one.service, names.CONSUMER_GROUP: one.group}
-
-        watched = functools.partial(self._gauge, groups, whose)
-        watched(names.GROUP_LAG, "{event}", "What a group has yet to look at.", lambda one: one.lag)
-        watched(names.GROUP_PARKED, "{event}", "Events of a group that wait for a person.", lambda one: one.parked)
-        watched(names.GROUP_STILL, "s", "For how long a group has done nothing though there is work.", lambda one: one.still_s)
+        """Asks for the numbers of the consumer groups."""
+        told: dict[str, Callable[[GroupNumbers], float]] = {
+            names.GROUP_LAG: lambda one: one.lag,
+            names.GROUP_AGE: lambda one: one.age_s,
+            names.GROUP_PARKED: lambda one: one.parked,
+            names.GROUP_FAILING: lambda one: one.failing,
+            names.GROUP_STILL: lambda one: one.still_s,
+            names.GROUP_RESTARTS: lambda one: one.restarts,
+        }
+        for name, value in told.items():
+            self.watch(name, lambda value=value: [  # type: ignore[misc]
+                (value(one), {names.CITY_SERVICE: one.service, names.CONSUMER_GROUP: one.group}) for one in groups()
+            ])  # fmt: skip
 
     def watch_waiting(self, waiting: Callable[[], Iterable[WaitingNumbers]]) -> None:
-        """Asks for the tasks that wait for people each time the metrics are read; from a thread of its own."""
-
-        def whose(one: WaitingNumbers) -> dict[str, str]:
-            return {names.CITY_SERVICE: one.service, names.AUTHORITY: one.authority}
-
-        watched = functools.partial(self._gauge, waiting, whose)
-        watched(names.TASKS, "{task}", "Tasks that wait for people.", lambda one: one.count)
-        watched(names.TASKS_AGE, "s", "For how long the oldest task has waited.", lambda one: one.oldest_s)
-
-    def _gauge(
-        self,
-        asked: Callable[[], Iterable[N]],
-        whose: Callable[[N], dict[str, str]],
-        name: str,
-        unit: str,
-        description: str,
-        value: Callable[[N], float],
-    ) -> None:
-        def observed(_options: CallbackOptions) -> Iterable[Observation]:
-            return (Observation(value(one), whose(one)) for one in asked())
-
-        self._meter.create_observable_gauge(name, [observed], unit, description)
+        """Asks for the tasks that wait for people."""
+        told: dict[str, Callable[[WaitingNumbers], float]] = {
+            names.TASKS: lambda one: one.count,
+            names.TASKS_AGE: lambda one: one.oldest_s,
+        }
+        for name, value in told.items():
+            self.watch(name, lambda value=value: [  # type: ignore[misc]
+                (value(one), {names.CITY_SERVICE: one.service, names.AUTHORITY: one.authority}) for one in waiting()
+            ])  # fmt: skip
 
     def shutdown(self) -> None:
-        """Sends what there is, and stops the thread that sends."""
+        """Sends what there is, and stops the threads that send and that answer."""
+        if self.door is not None:
+            self.door.close()
         self._provider.shutdown()
-
-    def _seconds(self, name: str, description: str) -> Histogram:
-        return self._meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS)
 
 
 def _reader(endpoint: str) -> MetricReader | None:

@@ -57,7 +57,8 @@ ERROR_TYPE = "error.type"
 """The class of the error with which an event was not handled; missing: it was."""
 
 CALL_DURATION = "rpc.server.call.duration"
-"""Metric, histogram of seconds: calls that a service got, with `rpc.method` and `rpc.response.status_code`.
+"""Metric, histogram of seconds: calls that a service got, with `rpc.method`, `city.call.class` and
+`rpc.response.status_code`.
 
 A stream is counted when it ends."""
 
@@ -86,3 +87,98 @@ AUTHORITY = "city.authority"
 
 GROUP_STILL = "city.group.still"
 """Metric, gauge of seconds: for how long a consumer group has done nothing though there is work."""
+
+GROUP_AGE = "city.group.age"
+"""Metric, gauge of seconds: how long ago the oldest event was recorded that a consumer group has read and not handled yet."""
+
+GROUP_FAILING = "city.group.failing"
+"""Metric, gauge: 1 while an event of a consumer group fails and is tried again, or the group itself begins again; else 0."""
+
+GROUP_RESTARTS = "city.group.restarts"
+"""Metric, counter: how often the subscription of a consumer group was begun again because it had stalled."""
+
+CLIENT_DURATION = "rpc.client.call.duration"
+"""Metric, histogram of seconds: calls that a service made, tries included, with `rpc.method` and `rpc.response.status_code`."""
+
+CALL_CLASS = "city.call.class"
+"""The class of a method: read, command or stream. Objectives are stated for each, and quotas too."""
+
+CALLS_RUNNING = "city.calls.running"
+"""Metric, gauge: how many workers of a service are at work now: calls, events and timers."""
+
+CALLS_WAITING = "city.calls.waiting"
+"""Metric, gauge: how many wait for a place to work in a service: its admission queue."""
+
+CALLS_LIMIT = "city.calls.limit"
+"""Metric, gauge: how many workers of a service may be at work at once. As many more calls may wait."""
+
+CALLS_REFUSED = "city.calls.refused"
+"""Metric, counter: calls that were not let in, with `rpc.response.status_code` and the reason as `error.type`."""
+
+STREAMS_OPEN = "city.streams.open"
+"""Metric, gauge: how many streams are open in the process."""
+
+SERVICE_READY = "city.service.ready"
+"""Metric, gauge: 1 while a service takes calls, else 0. Missing: no process of it tells anything."""
+
+WORKFLOW = "city.saga.workflow"
+"""The workflow of a saga."""
+
+STEP = "city.saga.step"
+"""The step of a workflow, as its definition names it."""
+
+STATE = "city.saga.state"
+"""Where a saga stands: running, undoing, needs human; at its end completed, undone, terminated. How a step ended: done …"""
+
+SAGAS_STARTED = "city.sagas.started"
+"""Metric, counter: sagas that began, with `city.saga.workflow`."""
+
+SAGAS_ENDED = "city.sagas.ended"
+"""Metric, counter: sagas that ended, with `city.saga.workflow` and `city.saga.state`."""
+
+SAGAS_OPEN = "city.sagas.open"
+"""Metric, gauge: sagas that have not ended, with `city.saga.workflow` and `city.saga.state`. Every process of sagas has all."""
+
+STEP_DURATION = "city.saga.step.duration"
+"""Metric, histogram of seconds of city time: from the beginning of a step to its end, with workflow, step and state."""
+
+STORE_DURATION = "db.client.operation.duration"
+"""Metric, histogram of seconds: appends to the event store, with `db.system.name` and `db.operation.name`.
+
+An append that wrote nothing has `error.type` too: Conflict (others were faster), Undecided (its outcome is not known) …"""
+
+STORE = "db.system.name"
+"""The engine of the event store, as `store` in the configuration names it."""
+
+STORE_OPERATION = "db.operation.name"
+"""What was asked of the event store: append."""
+
+STORE_UNKNOWN = "city.store.unknown"
+"""Metric, counter: writes whose outcome was unknown, and which were sent again until it was known."""
+
+LOG_BEHIND = "city.log.behind"
+"""Metric, gauge: events that this process has written to streams and not yet published in the log."""
+
+LOG_BEHIND_AGE = "city.log.behind.age"
+"""Metric, gauge of seconds: how long ago the oldest such event was recorded."""
+
+CPU_TIME = "process.cpu.time"
+"""Metric, counter of seconds: processor time of the process, with `cpu.mode`: user or system."""
+
+CPU_MODE = "cpu.mode"
+"""Whose processor time it is: user or system."""
+
+MEMORY = "process.memory.usage"
+"""Metric, gauge of bytes: the memory of the process that is in RAM."""
+
+THREADS = "process.thread.count"
+"""Metric, gauge: threads of the process."""
+
+FILES = "process.unix.file_descriptor.count"
+"""Metric, gauge: files and sockets that the process has open."""
+
+UPTIME = "process.uptime"
+"""Metric, gauge of seconds: for how long the process has run."""
+
+LOOP_DELAY = "city.loop.delay"
+"""Metric, histogram of seconds: how much later than asked for the event loop of the process goes on after a pause."""

@@ -22,10 +22,12 @@ from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.service import View
 from citybrain.mesh.subscriptions.groups import part_name
 from citybrain.mesh.upcasting import written_as
+from citybrain.observability import names
 from citybrain.observability.logs import logger
+from citybrain.observability.metrics import Numbers
 from citybrain.sagas import listing
 from citybrain.sagas.engine.exercises import saga_of
-from citybrain.sagas.engine.state import Phase
+from citybrain.sagas.engine.state import ENDED, Phase
 from citybrain.sagas.listing import Age, SagaRow
 from citybrain.sagas.ordered import Ordered, Wanted
 
@@ -80,6 +82,16 @@ class Sagas(View[SagaRow]):
         super().start()
         self._unwatch = self._process.activity.watch(lambda: self._at_end())
         self._keep_anew()
+        self._process.metrics.watch(names.SAGAS_OPEN, self._open)
+
+    def _open(self) -> Numbers:
+        """How many sagas have not ended, for the metrics; from any thread."""
+        counted = self._ordered.counted().items()
+        return [
+            (many, {names.CITY_SERVICE: self._service, names.WORKFLOW: workflow, names.STATE: state})
+            for (workflow, state), many in counted
+            if state not in ENDED
+        ]
 
     @override
     def stop(self) -> None:

@@ -83,6 +83,14 @@ class Ordered:
                 found += [one for one in old if self._rows[one[1]].since < before]
         return [saga_id for _, saga_id in sorted(found)]
 
+    def counted(self) -> dict[tuple[str, str], int]:
+        """How many there are of each workflow in each state, exercises left out. May be asked from any thread."""
+        found: dict[tuple[str, str], int] = {}
+        for (state, _, workflow, exercise), ages in list(self._shelves.items()):
+            if not exercise:
+                found[workflow, state] = found.get((workflow, state), 0) + len(ages)
+        return found
+
     def find(self, wanted: Wanted, after: Age | None = None) -> Iterator[SagaRow]:
         """Those that are wanted, newest first; `after`: only those older than this. To be used before anything is put."""
         if wanted.incident:

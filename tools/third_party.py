@@ -26,6 +26,7 @@ WHAT_FOR = {
     "protovalidate": "checks messages against the rules of their contracts",
     "structlog": "log lines in JSON",
     "opentelemetry-sdk": "traces and metrics",
+    "prometheus-client": "the text that Prometheus reads, and the server for it",
     "opentelemetry-exporter-prometheus": "how Prometheus names metrics, in tests",
     "promql-parser": "reads the expressions of dashboards, in tests",
     "grafana-foundation-sdk": "the form of Grafana's dashboards, in tests",

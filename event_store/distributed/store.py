@@ -25,6 +25,7 @@ from citybrain.event_store.store import (
     Features,
     Feed,
     NewEvent,
+    Publishing,
     StoredEvent,
     StoreError,
 )
@@ -140,6 +141,10 @@ class DistributedEventStore(EventStore):
     @override
     def unwell(self) -> str:
         return "; ".join(self._watch.troubles(stops=False))
+
+    @override
+    def publishing(self) -> Publishing:
+        return self.writer.publishing()
 
     @override
     def partitions(self, types: Collection[str] | None = None) -> list[SharedPartition]:

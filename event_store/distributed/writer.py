@@ -30,7 +30,7 @@ from citybrain.event_store.distributed.publishing import Held, Publisher
 from citybrain.event_store.distributed.streams import BucketedStreams, Tail
 from citybrain.event_store.distributed.waiting import Waiting, as_written, decide, ids_of, stored, together
 from citybrain.event_store.limits import check_limits
-from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoredEvent, Undecided
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, Publishing, StoredEvent, Undecided
 from citybrain.event_store.watch import Vital, Watch
 
 BEAT_S = 1.0
@@ -90,6 +90,8 @@ class Writer:
         self._opened = 0
         self._renewing = asyncio.Lock()
         self._open: dict[str, OpenStream] = {}
+        # How often the outcome of a write was unknown.
+        self._unknown = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -114,6 +116,15 @@ class Writer:
                     await asyncio.gather(*map(self._forget_if_idle, some))
                 await self._leave_ids()
             await self._clock.sleep(BEAT_S)
+
+    def publishing(self) -> Publishing:
+        """How far publishing is behind; `oldest_s` by the clock that makes `recorded_at`. From any thread."""
+        waiting = [opened for opened in list(self._open.values()) if opened.unpublished]
+        # Of a stream whose oldest unpublished event is not held here, its age is not known.
+        held = [opened.held.get(next(iter(opened.unpublished), 0)) for opened in waiting]
+        oldest = min((one.event.recorded_at for one in held if one is not None), default=None)
+        age_s = 0.0 if oldest is None else max(0.0, (self._recorded() - oldest) / 1e6)
+        return Publishing(sum(len(opened.unpublished) for opened in waiting), age_s, self._unknown)
 
     async def settled(self) -> None:
         """Waits until nothing is undecided, unpublished or unmarked."""
@@ -244,6 +255,7 @@ class Writer:
             try:
                 applied = await self._tables.append(batch)
             except TimedOut:
+                self._unknown += 1
                 # To look for its events and not find them would prove nothing: the batch may still apply. So send it again.
                 await self._clock.sleep(_AGAIN_S)
                 continue

@@ -66,7 +66,10 @@ class Rpc(CityEntrypoint):
     async def _unary(self, request: Message, context: GuardedContext) -> Message:
         call, parent = _call_of(self._path, context)
         with self._span(parent) as span:
-            context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+            context.trace_id, context.within = (
+                trace.format_trace_id(span.get_span_context().trace_id),
+                otel_context.get_current(),
+            )
             ctx.enter(call)
             try:
                 check(request)
@@ -92,6 +95,7 @@ class Rpc(CityEntrypoint):
             # The span of a stream over the log ends as soon as the stream is open: a span of days would never be seen.
             with self._span(parent) as span:
                 context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+                context.within = otel_context.get_current()
                 ctx.enter(call)
                 try:
                     stream_id = ctx.header(context.invocation_metadata(), ctx.STREAM_ID)

@@ -17,8 +17,9 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.context import Context as Within
 
-from citybrain.mesh.access.limits import class_of
+from citybrain.mesh.access.limits import CLASSES, class_of
 from citybrain.mesh.access.principal import NOBODY, Principal
 from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.access.redaction import Touched, shown
@@ -33,6 +34,7 @@ from citybrain.observability.metrics import Metrics
 _BEARER = "bearer "
 # A call that ends so was not allowed, whoever found that out.
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_NOT_LET_IN = (*_REFUSALS, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 def _trace_of(metadata: Any) -> str:
@@ -68,8 +70,9 @@ class GuardedContext:
         # The status that the call was ended with; OK: it was answered.
         self.code = grpc.StatusCode.OK
         self.reason = ""
-        # The trace of the work; empty: the call did not come so far.
+        # The trace of the work; empty: the call did not come so far. And the context in which its span is the current one.
         self.trace_id = ""
+        self.within: Within | None = None
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """The metadata of the call."""
@@ -189,7 +192,10 @@ class Guard:
                 raise
             finally:
                 call.note()
-                numbers.called(rule.path, ended or call.code.name, time.perf_counter() - begun)
+                took = time.perf_counter() - begun
+                numbers.called(rule.path, ended or call.code.name, took, call.within, kind=CLASSES[number])
+                if call.code in _NOT_LET_IN:
+                    numbers.refused(call.code.name, call.reason)
 
         return guarded
 

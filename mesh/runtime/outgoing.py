@@ -27,6 +27,7 @@ from citybrain.mesh.runtime.calls_here import Metadata, answer_here
 from citybrain.mesh.runtime.context import current, onward_metadata
 from citybrain.mesh.runtime.server import GrpcServer, find_method
 from citybrain.observability import names
+from citybrain.observability.metrics import Metrics
 from citybrain.observability.tracing import CurrentSpan, Tracing
 
 DEFAULT_DEADLINE_S = 5.0
@@ -71,14 +72,17 @@ class Outgoing:
         tokens: OwnTokens,
         own: OwnCertificate | None = None,
         elsewhere: Callable[[str], str | None] = lambda _: None,
+        *,
+        metrics: Metrics | None = None,
     ) -> None:
         """`own`: with it services are called by TLS, and must show a certificate of our authorities.
 
-        `elsewhere`: finds a service that no address is known of, each time it is called.
+        `elsewhere`: finds a service that no address is known of, each time it is called. `metrics` counts the calls.
         """
         self.tokens = tokens
         self.addresses: dict[str, str] = {}
         self._tracing = tracing
+        self._metrics = metrics or Metrics()
         self._own = own
         self._elsewhere = elsewhere
         # Each with what our certificate was when it was opened.
@@ -114,21 +118,27 @@ class Outgoing:
             propagate.inject(carrier)
             token = self.tokens.token(caller, call.behalf)
             metadata = onward_metadata(call, token, request_id, carrier)
-            pause = _FIRST_PAUSE_S
-            while True:
-                # Asked for anew each time: the channel of the last try may be closed by now.
-                ask = self._asking(path, type(request))
-                try:
-                    return await ask(request, metadata, max(0.001, until - time.monotonic()))
-                except CallFailed as error:
-                    if retry and error.code in _TRANSIENT and time.monotonic() + pause < until:
-                        call.remaining()  # nobody waits any more: Cancelled
-                        span.add_event(names.RETRY, {names.ERROR: str(error)})
-                        await asyncio.sleep(pause)
-                        pause *= 2
-                        continue
-                    span.set_status(trace.Status(trace.StatusCode.ERROR, error.code.name))
-                    raise
+            pause, begun, ended = _FIRST_PAUSE_S, time.perf_counter(), grpc.StatusCode.CANCELLED
+            try:
+                while True:
+                    # Asked for anew each time: the channel of the last try may be closed by now.
+                    ask = self._asking(path, type(request))
+                    try:
+                        answer = await ask(request, metadata, max(0.001, until - time.monotonic()))
+                        ended = grpc.StatusCode.OK
+                        return answer
+                    except CallFailed as error:
+                        if retry and error.code in _TRANSIENT and time.monotonic() + pause < until:
+                            call.remaining()  # nobody waits any more: Cancelled
+                            span.add_event(names.RETRY, {names.ERROR: str(error)})
+                            await asyncio.sleep(pause)
+                            pause *= 2
+                            continue
+                        ended = error.code
+                        span.set_status(trace.Status(trace.StatusCode.ERROR, error.code.name))
+                        raise
+            finally:
+                self._metrics.of(caller).has_called(path, ended.name, time.perf_counter() - begun)
 
     async def unreachable(self, service: str) -> str:
         """Why another service cannot be called; empty: it answers, and says that it is ready."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from citybrain.mesh.runtime.faults import Faults
+from citybrain.mesh.runtime.measured import Measured
 
 if TYPE_CHECKING:
     from citybrain.event_store.store import EventStore
@@ -50,8 +51,8 @@ class Process:
     faults: Faults = field(default_factory=Faults)
     # The read models of its services, opened on first use.
     read_models: dict[str, ServiceReadModels] = field(default_factory=dict)
+    # The events. Each append is counted.
+    store: EventStore = field(init=False)
 
-    @property
-    def store(self) -> EventStore:
-        """The events."""
-        return self.engine.store
+    def __post_init__(self) -> None:
+        self.store = Measured(self.engine, self.metrics, self.settings.store)

@@ -67,15 +67,29 @@ class Traces(Section):
 
 
 class Metrics(Section):
-    """Where metrics go: numbers of calls, events and consumer groups, every ten seconds."""
+    """Where metrics go: numbers of calls, events, consumer groups, sagas, the store and the process."""
 
     endpoint: str = value(
         "",
-        "Where metrics are sent: the address of an OTLP/gRPC collector, e.g. http://127.0.0.1:4317. Empty: nowhere.",
+        "Where metrics are sent, every ten seconds: the address of an OTLP/gRPC collector, e.g. http://127.0.0.1:4317. Empty: "
+        "nowhere.",
         also="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    listen: str = value(
+        "",
+        "Address where Prometheus may read the metrics of a process (/metrics), in plain text: 127.0.0.1:9464, or 127.0.0.1:0 "
+        "for any free port, which a file in `prometheus` of the data folder then tells Prometheus. Empty: nowhere.",
     )
 
     _without_credentials = field_validator("endpoint")(_collector)
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if address and (not host or not port.isdigit() or int(port) > 65535):
+            raise ValueError("must be host:port: write 127.0.0.1:9464, or 127.0.0.1:0 for any free port")
+        return address
 
 
 class Personal(Section):
@@ -426,6 +440,12 @@ class Settings(Section):
             yield "traces.endpoint", "is not given, so nobody could follow an incident: write the address of a collector"
         if self.log.format == "pretty":
             yield "log.format", "is pretty, which no collector reads: write `format: json`"
+        if self.metrics.listen and not is_loopback(self.metrics.listen.rpartition(":")[0]) and "no_tls" not in self.accepts:
+            yield (
+                "metrics.listen",
+                f"is {self.metrics.listen}, which other machines reach, in plain text and without a token: write "
+                "127.0.0.1:9464 and let a Prometheus or a collector of this machine read it; or send them (`metrics.endpoint`)",
+            )
         if not self.tls.given and "no_tls" not in self.accepts:
             yield from self._in_plain_text()
 

@@ -11,6 +11,8 @@ from typing import Any
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 
+from citybrain.mesh.access.limits import CLASSES, class_of
+from citybrain.mesh.access.rules import rule_of
 from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.passed import Passed
 from citybrain.mesh.entrypoints.reactions import Subscribe
@@ -39,6 +41,7 @@ def load_entry(manifest: Manifest) -> type[Service]:
     _listed(manifest, "subscribes", heard, heard, f"heard by {service.__name__}", what)
     called = called_by(service)
     _listed(manifest, "calls", called, called, f"called by {service.__name__}", "the services that its providers call")
+    _promised(manifest, service, contract)
     return service
 
 
@@ -46,6 +49,11 @@ def called_by(service: type) -> set[str]:
     """The full names of the gRPC services that a service calls: its `Client`s name them, and other providers that call."""
     providers = inspect.getmembers(service, lambda member: isinstance(member, DependencyProvider))
     return {name for _, provider in providers for name in getattr(provider, "calls", ())}
+
+
+def has_groups(service: type) -> bool:
+    """Whether a service has consumer groups: for methods that hear events, or for read models."""
+    return bool(entrypoints(service, Subscribe)) or bool(inspect.getmembers(service, lambda member: isinstance(member, View)))
 
 
 def entrypoints(service: type, kind: type) -> dict[str, list[Any]]:
@@ -146,6 +154,22 @@ def _answers(manifest: Manifest, service: type, contract: ServiceDescriptor) -> 
     for name in sorted(wanted - there):
         what = f"{service.__name__} does not answer {name}: write it with @rpc, or take it out of the contract"
         raise manifest.wrong("grpc", what)
+
+
+def _promised(manifest: Manifest, service: type, contract: ServiceDescriptor) -> None:
+    """If there are objectives, there is one for each class of methods that the contract has, and for events that are heard."""
+    if manifest.objectives is None:
+        return
+    there = {CLASSES[class_of(method, rule_of(method).reads)] for method in contract.methods}
+    if has_groups(service):
+        there.add("events")
+    for name, objective in manifest.objectives:
+        if objective is None and name in there:
+            what = "hears events" if name == "events" else f"has methods of the class {name}"
+            raise manifest.wrong("objectives", f"{manifest.name} {what}, and promises nothing of them: write `{name}: …`")
+        if objective is not None and name not in there:
+            what = "hears no events" if name == "events" else f"has no methods of the class {name}"
+            raise manifest.wrong("objectives", f"{manifest.name} {what}: take `{name}` out", name)
 
 
 def _listed(manifest: Manifest, field: str, wanted: set[str], needed: set[str], is_one: str, those: str) -> None:

@@ -19,6 +19,7 @@ from citybrain.mesh.access.quotas import Quotas
 from citybrain.mesh.audit.trail import ChainedTrail
 from citybrain.mesh.contracts import look_in
 from citybrain.mesh.manifest import Manifest, ManifestError
+from citybrain.mesh.operations import targets
 from citybrain.mesh.operations.clock_service import serve_clock
 from citybrain.mesh.operations.health_protocol import Health
 from citybrain.mesh.operations.mesh_service import serve_status
@@ -44,8 +45,10 @@ from citybrain.mesh.storage.backup import RESTORING
 from citybrain.mesh.storage.engine import open_engine
 from citybrain.mesh.subscriptions.tokens import Tokens
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
+from citybrain.observability import names
 from citybrain.observability.logs import logger
-from citybrain.observability.metrics import GroupNumbers, Metrics, WaitingNumbers
+from citybrain.observability.metrics import MESH, GroupNumbers, Metrics, Numbers, WaitingNumbers
+from citybrain.observability.process_numbers import watch_loop, watch_process
 from citybrain.observability.tracing import Tracing
 
 _log = logger("runner")
@@ -80,7 +83,8 @@ class Mesh:
         own = certificate_of(settings.tls)
         engine = wait(open_engine(settings, self.manifests))
         clock = DrivenClock(wait(last_moment(engine.store))) if settings.time == "driven" else WallClock()
-        tracing, metrics = Tracing(endpoint=settings.traces.endpoint), Metrics(endpoint=settings.metrics.endpoint)
+        tracing = Tracing(endpoint=settings.traces.endpoint)
+        self.metrics = metrics = Metrics(endpoint=settings.metrics.endpoint, listens=settings.metrics.listen)
         own_key = settings.data / "token.key"
         access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
         quotas = Quotas(lambda: engine.quotas, settings.quotas)
@@ -91,7 +95,7 @@ class Mesh:
             clock=clock,
             activity=Activity(),
             server=GrpcServer(Guard(access.verifier, trail, quotas, metrics), Health(), settings.contracts, own),
-            outgoing=Outgoing(tracing, access.tokens, own, Neighbours(settings.data).address),
+            outgoing=Outgoing(tracing, access.tokens, own, Neighbours(settings.data).address, metrics=metrics),
             tracing=tracing,
             metrics=metrics,
             tokens=Tokens.from_file(settings.token_key, settings.resume_days)
@@ -119,6 +123,8 @@ class Mesh:
         serve_status(process, self.containers, self.readiness)
         metrics.watch_groups(self._groups)
         metrics.watch_waiting(self._waiting)
+        self._watch_services(metrics)
+        watch_process(metrics)
         # Rest must not be answered before every extension has started.
         process.activity.begin()
         wait(process.quotas.begin())
@@ -134,25 +140,27 @@ class Mesh:
             container.started = True
             container.extensions.all.start()
         process.activity.end()
-        self._tasks.append(loop.create_task(process.vault.watch()))
+        self._tasks += [loop.create_task(process.vault.watch()), loop.create_task(watch_loop(metrics))]
         if isinstance(clock, WallClock):
             self._tasks.append(loop.create_task(clock.run()))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.request_stop)
         wait(self.readiness.begin())
-        names = [manifest.name for manifest in self.manifests]
+        served = [manifest.name for manifest in self.manifests]
         address, serves = f"127.0.0.1:{process.server.own_port}", f"{settings.host}:{port}"
         tls = {name: str(path.absolute()) for name, path in settings.tls if path is not None}
         manifests = [manifest.model_dump() for manifest in self.manifests]
         self._presence = Presence(
-            settings.data, "mesh", address=address, serves=serves, services=names, manifests=manifests, tls=tls
+            settings.data, "mesh", address=address, serves=serves, services=served, manifests=manifests, tls=tls
         )
+        if metrics.door is not None:
+            targets.announce(settings.data, "mesh", metrics.door.address)
         return port
 
     def _groups(self) -> list[GroupNumbers]:
         """The consumer groups as readiness last saw them. Of several processes the one that works on a group tells of it."""
         return [
-            GroupNumbers(manifest.name, name, one.lag, one.parked, one.still_s)
+            GroupNumbers(manifest.name, name, one.lag, one.parked, one.still_s, one.age_s, bool(one.failing), one.restarts)
             for manifest in self.manifests
             for name, one in self.readiness.states[manifest.grpc].groups.items()
             if one.leads
@@ -161,6 +169,19 @@ class Mesh:
     def _waiting(self) -> list[WaitingNumbers]:
         views = [one for container in self.containers for one in container.dependencies if isinstance(one, WaitsForPeople)]
         return [numbers for view in views for numbers in view.numbers()]
+
+    def _watch_services(self, metrics: Metrics) -> None:
+        """Has each service's admission told, and whether it is ready."""
+
+        def each(value: Callable[[Container], float]) -> Callable[[], Numbers]:
+            return lambda: [(value(one), {names.CITY_SERVICE: one.manifest.name}) for one in self.containers]
+
+        metrics.watch(names.SERVICE_READY, each(lambda one: self.readiness.states[one.manifest.grpc].ready))
+        metrics.watch(names.CALLS_RUNNING, each(lambda one: one.places.taken))
+        metrics.watch(names.CALLS_WAITING, each(lambda one: one.places.waiting))
+        metrics.watch(names.CALLS_LIMIT, each(lambda one: one.places.limit))
+        streams = self.process.open_streams
+        metrics.watch(names.STREAMS_OPEN, lambda: [(len(streams), {names.CITY_SERVICE: MESH})])
 
     def request_stop(self) -> None:
         """Asks for a graceful stop; `wait_until_stopped` returns."""
@@ -176,6 +197,7 @@ class Mesh:
         process, settings = self.process, self.settings
         self.readiness.end()
         self._presence.leave()
+        targets.withdraw(settings.data, "mesh")
         process.open_streams.end()
         until = time.monotonic() + settings.drain_s
         # Streams end before the server stops: it closes a connection after its last stream, and messages on their way are lost.

@@ -93,7 +93,8 @@ class Standing:
     `position` and `lag` (positions still to be looked at) are sums over the partitions. `catching_up`: the part of the lag that
     was there when this process began. `parked`: events that wait for a person, in this process's partitions. `failing`: the
     event that fails and is tried again, with the reason. `still_s`: for how long nothing was done though there is work.
-    `restarts`: how often a subscription was begun again for that.
+    `restarts`: how often a subscription was begun again for that. `age_s`: how long ago the oldest event was recorded that was
+    read and is not done.
     """
 
     leads: bool
@@ -104,6 +105,7 @@ class Standing:
     failing: str
     still_s: float
     restarts: int
+    age_s: float = 0.0
 
 
 class Part(GroupMemory):
@@ -340,7 +342,9 @@ class GroupMember:
         still_s = max((part.still_s() for part in parts), default=0.0)
         again = time.monotonic() - self._began_again < _FRESH_S
         failing = self._failure if again or any(part.subscription and part.subscription.failing for part in parts) else ""
-        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts)
+        oldest = [at for part in parts if part.subscription is not None and (at := part.subscription.oldest)]
+        age_s = max(0.0, time.time() - min(oldest) / 1e6) if oldest else 0.0
+        return Standing(bool(self._assigned), position, lag, catching_up, parked, failing, still_s, self._restarts, age_s)
 
     async def reached(self, partition: Partition) -> int:
         """The group's position in a partition, in whatever process it is worked on."""

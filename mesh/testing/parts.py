@@ -153,7 +153,7 @@ class Parts:
             clock=clock or DrivenClock(),
             activity=Activity(),
             server=GrpcServer(Guard(access.verifier, self.trail, quotas, metrics := metrics or Metrics()), Health()),
-            outgoing=Outgoing(tracing := Tracing(), access.tokens),
+            outgoing=Outgoing(tracing := Tracing(), access.tokens, metrics=metrics),
             tracing=tracing,
             metrics=metrics,
             tokens=Tokens(b"k" * 32),

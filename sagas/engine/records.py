@@ -30,6 +30,11 @@ from citybrain.sagas.engine.state import ENDED, SagaState, evolve
 
 _NAMESPACE = uuid.UUID("0f6d3f0e-7a0b-5f57-8a52-6a1a6a6d2c55")
 _PAGE = 1000
+_MAY_END_A_STEP = (
+    ev.StepAnswered, ev.ChildEnded, ev.WaitEnded, ev.HumanDecided, ev.StepFailed, ev.StepTimedOut, ev.StepSkipped
+)  # fmt: skip
+# A step that has failed and is tried again has not ended.
+_ENDS = ("done", "failed", "timed out", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,8 @@ class Records:
             span.add_event(
                 names.APPENDED, {names.EVENT_TYPE: new.type, names.EVENT_ID: new.id, names.STREAM: self.stream(saga_id)}
             )
+        if not parted(saga_id)[0]:
+            self._count(events, state, now)
         self._log.info("saga went on", saga=saga_id, events=[type(event).__name__ for event in events])
         traceparent = known.traceparent or stored[0].traceparent
         sent = {**known.sent, **{event.key: new.id for new, event in zip(stored, events, strict=True) if _is_sent(event)}}
@@ -178,6 +185,18 @@ class Records:
             state, version, traceparent, frozenset(persons), known.unreadable, sent, settled=True, kept=known.kept
         )
         return await self._keep(self.stream(saga_id), now_known, stored[-1].id)
+
+    def _count(self, events: Sequence[Message], state: SagaState, now: int) -> None:
+        """Counts what events of the city's own sagas say: that one began or ended, that a step ended."""
+        for event in events:
+            if isinstance(event, ev.SagaStarted):
+                self._numbers.saga_started(state.workflow)
+            elif isinstance(event, ev.SagaCompleted | ev.SagaUndone | ev.SagaTerminated):
+                self._numbers.saga_ended(state.workflow, state.phase)
+        for name in {event.step: None for event in events if isinstance(event, _MAY_END_A_STEP)}:
+            step = state.steps.get(name)
+            if step is not None and step.status in _ENDS:
+                self._numbers.step_ended(state.workflow, name, step.status, max(0, now - step.began_at) / 1e6)
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from citybrain.event_store.distributed.interfaces import Batch, Mark, Opening, Rows
+from citybrain.event_store.distributed.interfaces import Batch, Mark, Opening, Rows, TimedOut
 from citybrain.event_store.distributed.writer import Writer
-from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, StoreError
+from citybrain.event_store.store import ANY, Committed, Conflict, NewEvent, Publishing, StoredEvent, StoreError
 from tests.distributed.history import _end
 from tests.distributed.world import DrivenLoop, Log, Process, Store, Weather
 
@@ -282,3 +282,38 @@ def test_under_a_new_id_a_stream_is_written_to_only_after_that_id_was_seen_to_be
 
     acted(run)
     assert ports.calls[:3] == ["s is open under w9", "is w9 closed", "s is written to"]
+
+
+def test_a_writer_tells_how_far_publishing_is_behind_and_how_often_an_outcome_was_unknown() -> None:
+    class Slow(Counting):
+        takes = False
+        times_out = True
+
+        @override
+        async def publish(self, event: StoredEvent) -> None:
+            if not self.takes:
+                raise StoreError("the log is away")
+            await super().publish(event)
+
+        @override
+        async def append(self, batch: Batch) -> bool:
+            applied = await super().append(batch)
+            if self.times_out:
+                self.times_out = False
+                raise TimedOut("no answer")
+            return applied
+
+    ports, numbers = Slow(Store(), Log()), itertools.count()
+    moments = {"now": 5_000_000}
+    writer = Writer(ports, ports, ports, lambda: f"w{next(numbers)}", recorded=lambda: moments["now"])
+
+    async def run() -> list[Publishing]:
+        await append(writer, "a")
+        await append(writer, "b")
+        moments["now"] = 7_500_000
+        behind = writer.publishing()
+        ports.takes = True
+        await asyncio.wait_for(writer.settled(), 60)
+        return [behind, writer.publishing()]
+
+    assert acted(run) == [Publishing(2, 2.5, 1), Publishing(0, 0.0, 1)]

@@ -59,7 +59,7 @@ class MetricsReceiver(MetricsServiceServicer):
 def _in_prometheus(metric: Metric) -> Iterator[tuple[str, dict[str, str]]]:
     kind = str(metric.WhichOneof("data"))
     data = getattr(metric, kind)
-    base = metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
+    base = metric.name.replace(".", "_") + {"s": "_seconds", "By": "_bytes"}.get(metric.unit, "")
     for point in data.data_points:
         labels = {one.key.replace(".", "_"): one.value.string_value for one in point.attributes}
         if kind == "histogram":

@@ -223,6 +223,10 @@ def test_production_asks_for_no_word_about_one_host_where_many_machines_share_an
         ("log: {format: pretty}", ["city.yaml:6: log.format is pretty", "json"]),
         ("host: 0.0.0.0", ["city.yaml:6: host is 0.0.0.0", "in plain text", "tls.certificate", "accepts: [no_tls]"]),
         (
+            "metrics: {listen: '0.0.0.0:9464'}",
+            ["city.yaml:6: metrics.listen is 0.0.0.0:9464", "without a token", "127.0.0.1:9464"],
+        ),
+        (
             "peers: {traffic: 'traffic.example:7101', health: '127.0.0.1:7102'}",
             ["peers are on other machines (traffic)", "tls."],
         ),

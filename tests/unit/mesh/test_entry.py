@@ -51,6 +51,8 @@ WRONG = [
         "calls: [citybrain.traffic.v1.TrafficService]\nsubscribes:",
         ["field calls", "is not called by"],
     ),
+    ("  stream: {answered: 99.9}\n", "", ["field objectives", "has methods of the class stream, and promises nothing of them"]),
+    ("  events: {within_s: 5, part: 99.5}\n", "", ["field objectives", "hears events, and promises nothing of them"]),
 ]
 
 
@@ -70,6 +72,24 @@ def test_what_does_not_fit_is_named_with_its_line_and_what_to_write(
     field = said[0].removeprefix("field ")
     in_field = [text.partition(":")[0] for text in path.read_text(encoding="utf-8").splitlines()[: int(line)] if text[0] != " "]
     assert in_field[-1] == field
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("command: {answered: 99, within_s: 1, part: 95}", "identity has no methods of the class stream: take `stream` out"),
+        ("events: {within_s: 5, part: 99}", "identity hears no events: take `events` out"),
+    ],
+)
+def test_a_promise_of_what_a_service_does_not_have_is_named_with_its_line(tmp_path: Path, more: str, said: str) -> None:
+    text = (ROOT / "services" / "identity" / "manifest.yaml").read_text(encoding="utf-8").partition("  command:")[0]
+    more = more if "events" in more else f"{more}\n  stream: {{answered: 99}}"
+    whole = text + ("  command: {answered: 99, within_s: 1, part: 95}\n" if "events" in more else "") + f"  {more}\n"
+    path = tmp_path / "manifest.yaml"
+    path.write_text(whole, encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        load_entry(read_manifest(path))
+    assert str(caught.value) == f"{path}:{len(whole.splitlines())}: field objectives: {said}"
 
 
 def test_a_service_that_the_class_calls_must_stand_in_the_manifest(tmp_path: Path) -> None:

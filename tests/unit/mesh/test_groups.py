@@ -127,6 +127,29 @@ def test_a_subscription_that_hangs_is_begun_again_and_says_so(tmp_path: Path) ->
     on_parts(tmp_path, test)
 
 
+def test_how_old_the_oldest_event_is_that_is_not_handled_is_told_while_there_is_one(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        go_on = asyncio.Event()
+
+        async def handle(part: Part, batch: Batch) -> None:
+            await go_on.wait()
+            await part.save(batch)
+
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        assert wait(member.standing()).age_s == 0
+        write(parts)
+        parts.until(lambda: wait(member.standing()).age_s > 0)
+        before = wait(member.standing()).age_s
+        parts.until(lambda: wait(member.standing()).age_s > before)
+        go_on.set()
+        parts.until(lambda: wait(member.standing()).lag == 0)
+        assert wait(member.standing()).age_s == 0
+        member.leave()
+
+    on_parts(tmp_path, test)
+
+
 def test_a_group_with_nothing_to_do_is_never_taken_for_one_that_hangs(tmp_path: Path) -> None:
     def test(parts: Parts) -> None:
         async def handle(part: Part, batch: Batch) -> None:

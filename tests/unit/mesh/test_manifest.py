@@ -58,6 +58,39 @@ def test_a_wrong_item_of_a_list_is_named_with_its_own_line(tmp_path: Path) -> No
         read_manifest(path)
 
 
+READ = "read: {answered: 99.9, within_s: 0.25, part: 99}"
+
+
+def test_objectives_are_read(tmp_path: Path) -> None:
+    text = yaml.safe_dump(GOOD, allow_unicode=True) + f"objectives:\n  {READ}\n  events: {{within_s: 5, part: 99}}\n"
+    stated = read_manifest(write_manifest(tmp_path, text)).objectives
+    assert stated is not None and stated.read is not None and stated.events is not None and stated.command is None
+    assert (stated.read.answered, stated.read.within_s, stated.read.part, stated.events.within_s) == (99.9, 0.25, 99, 5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("command: {answered: 99.9, within_s: 0.3, part: 99}", "objectives.command.within_s: is 0.3: what is promised"),
+        ("command: {answered: 80, within_s: 0.25, part: 99}", "objectives.command.answered: is 80"),
+        ("command: {answered: 100, within_s: 0.25, part: 99}", "objectives.command.answered: is 100"),
+        ("command: {answered: 99.9, within_s: 0.25, part: 94}", "objectives.command.part: is 94"),
+        ("command: {answered: 99.9}", "objectives.command.within_s: is missing"),
+        ("stream: {answered: 99.9, within_s: 1, part: 99}", "objectives.stream.within_s: is 1"),
+        ("events: {within_s: 0, part: 99}", "objectives.events.within_s: is 0"),
+        ("night: {answered: 99.9}", "objectives.night: is {'answered': 99.9}"),
+        ("command: fast", "objectives.command: is 'fast'"),
+    ],
+)
+def test_a_wrong_objective_is_named_with_its_own_line_and_what_to_write(tmp_path: Path, wrong: str, said: str) -> None:
+    text = yaml.safe_dump(GOOD, allow_unicode=True) + f"objectives:\n  {READ}\n  {wrong}\n"
+    path = write_manifest(tmp_path, text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert str(caught.value).startswith(f"{path}:{len(text.splitlines())}: field {said}")
+    assert "read: {answered: 99.9, within_s: 0.25, part: 99}" in str(caught.value)
+
+
 def test_a_field_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     text = yaml.safe_dump(GOOD, allow_unicode=True)
     for again in ("port: 7101\n", "port: [\n  7101]\n"):

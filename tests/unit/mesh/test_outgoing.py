@@ -7,23 +7,26 @@ import contextvars
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 import pytest
 from citybrain.traffic.v1 import traffic_service_pb2 as pb
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from typing_extensions import override
 
 from citybrain.local.certificates import for_mesh
 from citybrain.mesh.access.certificates import OwnCertificate
 from citybrain.mesh.access.rules import scopes_of
-from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, ServiceError, Unavailable
+from citybrain.mesh.errors import CallFailed, Cancelled, DeadlinePassed, NotFound, ServiceError, Unavailable
 from citybrain.mesh.runtime import context
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.server import GrpcServer
 from citybrain.mesh.service import Service, rpc
 from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.mesh.testing.parts import Parts, on_parts
+from citybrain.observability import names
+from citybrain.observability.metrics import Metrics
 
 SERVICE = "citybrain.traffic.v1.TrafficService"
 MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark")
@@ -311,3 +314,25 @@ def test_a_process_that_stops_takes_no_more_calls_of_its_own_services(tmp_path: 
         assert Away.ids == []
 
     on_parts(tmp_path, test)
+
+
+def test_a_call_is_counted_once_for_its_caller_with_how_it_ended_after_all_tries(tmp_path: Path) -> None:
+    reader = InMemoryMetricReader()
+
+    def test(parts: Parts) -> None:
+        away(parts, 2)
+        assert ask(parts, context.Call("c", "m", "r1")) == "x"
+        Away.failure, Away.failures, Away.ids = NotFound, 1, []
+        with pytest.raises(CallFailed):
+            ask(parts, context.Call("c", "m", "r2"))
+
+    on_parts(tmp_path, test, metrics=Metrics(reader))
+    data: Any = reader.get_metrics_data()
+    metrics = [one for resource in data.resource_metrics for scope in resource.scope_metrics for one in scope.metrics]
+    points = [point for one in metrics if one.name == names.CLIENT_DURATION for point in one.data.data_points]
+    found = [point.attributes for point in points]
+    assert {(one[names.CITY_SERVICE], one[names.RPC_METHOD], one[names.STATUS_CODE]) for one in found} == {
+        ("tester", f"{SERVICE}/GetSignal", "OK"),
+        ("tester", f"{SERVICE}/GetSignal", "NOT_FOUND"),
+    }
+    assert [point.count for point in points] == [1, 1]

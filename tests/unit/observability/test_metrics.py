@@ -9,8 +9,9 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from prometheus_client import REGISTRY
 from prometheus_client.samples import Sample
 
-from citybrain.observability import dashboards, names
+from citybrain.observability import names
 from citybrain.observability.metrics import GroupNumbers, Metrics, WaitingNumbers
+from citybrain.observability.numbers import label
 from tests.helpers.metrics_receiver import MetricsReceiver
 
 METHOD = "citybrain.health.v1.HealthService/GetIncident"
@@ -21,8 +22,8 @@ def told(metrics: Metrics) -> None:
     metrics.watch_groups(lambda: [GroupNumbers("health", "health.on_roads", lag=3, parked=2, still_s=1.5)])
     metrics.watch_waiting(lambda: [WaitingNumbers("health", "fire_command", count=2, oldest_s=60.0)])
     health = metrics.of("health")
-    health.called(METHOD, "OK", 0.02)
-    health.called(METHOD, "NOT_FOUND", 0.3)
+    health.called(METHOD, "OK", 0.02, kind="read")
+    health.called(METHOD, "NOT_FOUND", 0.3, kind="read")
     health.handled("health.on_roads", 0.1)
     health.handled("health.on_roads", 0.1, "ValueError")
     health.appended("citybrain.health.v1.BedReserved", 2)
@@ -43,12 +44,13 @@ def of(samples: list[Sample], name: str) -> dict[frozenset[tuple[str, str]], flo
         names.CITY_SERVICE,
         names.RPC_METHOD,
         names.STATUS_CODE,
+        names.CALL_CLASS,
         names.CONSUMER_GROUP,
         names.ERROR_TYPE,
         names.EVENT_TYPE,
         names.AUTHORITY,
     )
-    known = {dashboards.label(one) for one in ours} | {"le"}
+    known = {label(one) for one in ours} | {"le"}
     return {
         # For Prometheus an empty label is none.
         frozenset((key, value) for key, value in one.labels.items() if key in known and value): one.value
@@ -60,10 +62,10 @@ def of(samples: list[Sample], name: str) -> dict[frozenset[tuple[str, str]], flo
 def test_every_number_is_there_under_the_name_that_dashboards_ask_for(samples: list[Sample]) -> None:
     service = ("city_service", "health")
     group = ("messaging_consumer_group_name", "health.on_roads")
-    call = ("rpc_method", METHOD)
+    call, read = ("rpc_method", METHOD), ("city_call_class", "read")
     assert of(samples, "rpc_server_call_duration_seconds_count") == {
-        frozenset({service, call, ("rpc_response_status_code", "OK")}): 1,
-        frozenset({service, call, ("rpc_response_status_code", "NOT_FOUND")}): 1,
+        frozenset({service, call, read, ("rpc_response_status_code", "OK")}): 1,
+        frozenset({service, call, read, ("rpc_response_status_code", "NOT_FOUND")}): 1,
     }
     assert of(samples, "messaging_process_duration_seconds_count") == {
         frozenset({service, group}): 1,

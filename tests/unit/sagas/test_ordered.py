@@ -91,3 +91,15 @@ def test_what_left_the_lists_is_in_none_and_what_ended_long_ago_is_found(
         ordered.drop(one)
     # Nothing of them is kept in memory.
     assert not ordered._rows and not ordered._incidents and not any(ordered._shelves.values())
+
+
+def test_sagas_are_counted_by_workflow_and_state_without_those_of_exercises() -> None:
+    rows = [SagaRow(f"s{n}", n, workflow="a", district=DISTRICTS[n % 3]) for n in range(5)]
+    ordered = Ordered([*rows, SagaRow("s7", 1, "completed", workflow="b"), SagaRow("drill~s8", 1, workflow="a")])
+    ordered.put(replace(rows[0], state="completed"))
+    ordered.drop("s1")
+    assert {key: many for key, many in ordered.counted().items() if many} == {
+        ("a", "running"): 3,
+        ("a", "completed"): 1,
+        ("b", "completed"): 1,
+    }
