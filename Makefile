@@ -100,7 +100,7 @@ released: build/.stubs ## Keeps the contracts of a release in protos/released.bi
 k8s: build/.ready ## Makes base and overlays in k8s/ from the manifests and k8s/environments.yaml
 	@$(BIN)/python -m citybrain.k8s.generator
 
-dashboards: build/.stubs ## Makes a dashboard for each service in observability/grafana/, from its manifest and its class
+dashboards: build/.stubs ## Makes dashboards in observability/grafana/ and rules in observability/prometheus/rules/, from manifests and classes
 	@$(BIN)/python -m tools.dashboards
 
 workflows: build/.stubs ## Pins new workflows and versions in sagas/workflows/published.toml, and makes their pages in docs/workflows/

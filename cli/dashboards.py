@@ -1,9 +1,10 @@
-"""`city dashboards`: one dashboard of Grafana for each service, made from its manifest and its class."""
+"""`city dashboards`: dashboards of Grafana, and rules of Prometheus, for each service; made from its manifest and its class."""
 
 from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,22 +22,29 @@ def dashboards(
     folder: Annotated[
         list[Path] | None, typer.Option(help="A folder with more services, each with its manifest. May be given again.")
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="A folder for rules of Prometheus too, one file a service that states objectives."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Prints them as one JSON object, and writes no file.")] = False,
 ) -> None:
     """Makes a dashboard of Grafana for each service: its calls, its events, its consumer groups.
 
     Import a file in Grafana, or have its provisioning read the folder. The numbers come from Prometheus, where the metrics of
-    the mesh go (`metrics.endpoint`).
+    the mesh go (`metrics.endpoint`). The rules are recording rules and alerts that follow from the objectives in the manifest.
     """
     made = texts(services or [], folder or [])
     if as_json:
         _out.print(json.dumps({name: json.loads(text) for name, text in made.items()}, ensure_ascii=False, indent=2))
         return
+    files = {out / f"{name}.json": text for name, text in made.items()}
+    if rules is not None:
+        files |= {rules / f"{name}.yaml": text for name, text in rule_texts(services or [], folder or []).items()}
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in made.items():
-            (out / f"{name}.json").write_text(text, encoding="utf-8")
-            _out.print(f"  {out / name}.json")
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            _out.print(f"  {path}")
     except OSError as error:
         raise Problem(f"{error.filename} cannot be written: {error.strerror}") from None
 
@@ -66,3 +74,26 @@ def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
     except ManifestError as error:
         raise Problem(str(error)) from None
     return {name: json.dumps(one, ensure_ascii=False, indent=2) + "\n" for name, one in made.items()}
+
+
+def rule_texts(services: list[str], folders: list[Path]) -> dict[str, str]:
+    """The rules of those services that state objectives, by their names. Problem: there is no such service."""
+    from citybrain.mesh.manifest import Calls, ManifestError, Objectives
+    from citybrain.mesh.startup.serve import choose, importable
+    from citybrain.observability.objectives import Promise, rules
+
+    def promises(stated: Objectives) -> Iterator[Promise]:
+        for kind, objective in (("read", stated.read), ("command", stated.command), ("stream", stated.stream)):
+            if objective is not None:
+                yield Promise(kind, objective.answered / 100)
+            if isinstance(objective, Calls):
+                yield Promise(kind, objective.part / 100, objective.within_s)
+        if stated.events is not None:
+            yield Promise("events", stated.events.part / 100, stated.events.within_s)
+
+    importable(folders)
+    try:
+        chosen = choose(services, folders)
+    except ManifestError as error:
+        raise Problem(str(error)) from None
+    return {one.name: rules(one.name, tuple(promises(one.objectives))) for one in chosen if one.objectives is not None}

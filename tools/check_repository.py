@@ -165,7 +165,7 @@ def _drift() -> list[str]:
             found.append(f"{page.name} has drifted: make reference")
     found += [f"{name} is public and says nothing: give it a docstring" for name in reference.silent()]
     found += [f"k8s/{path} has drifted: make k8s" for path in drift_of_k8s()]
-    found += [f"observability/grafana/{name} has drifted: make dashboards" for name in drift_of_dashboards()]
+    found += [f"observability/{name} has drifted: make dashboards" for name in drift_of_dashboards()]
     found += [f"docs/workflows/{name} has drifted: make workflows" for name in workflow_pages.drift()]
     if BENCHMARKS.read_text(encoding="utf-8") != benchmarks():
         found.append(f"{BENCHMARKS.name} has drifted: make readme")

@@ -1,4 +1,4 @@
-"""Makes observability/grafana/: a dashboard for each service.
+"""Makes observability/grafana/ and observability/prometheus/rules/: dashboards, recording rules and alerts.
 
 `make dashboards` writes; `make check` fails where one has drifted.
 """
@@ -10,24 +10,38 @@ from pathlib import Path
 
 from tools import made_files
 
-FOLDER = Path(__file__).resolve().parent.parent / "observability" / "grafana"
+ROOM = Path(__file__).resolve().parent.parent / "observability"
+DASHBOARDS, RULES = ROOM / "grafana", ROOM / "prometheus" / "rules"
+_HEAD = "# Made by `make dashboards` from {}. A change here is lost.\n"
 
 
-def made() -> dict[str, str]:
-    """The files as they should stand, by name."""
+def dashboards() -> dict[str, str]:
+    """The dashboards as they should stand, by the names of their files."""
     from citybrain.cli.dashboards import texts
 
     return {f"{name}.json": text for name, text in texts([], []).items()}
 
 
+def rules() -> dict[str, str]:
+    """The files of rules as they should stand, by their names."""
+    from citybrain.cli.dashboards import rule_texts
+    from citybrain.observability import alerts
+
+    of_services = {f"{name}.yaml": _HEAD.format(f"the manifest of {name}") + text for name, text in rule_texts([], []).items()}
+    return {"city.yaml": _HEAD.format("observability/alerts.py") + alerts.rules(), **of_services}
+
+
 def drift() -> list[str]:
-    """The names of files that are missing, too many, or other than they should be."""
-    return made_files.drift(FOLDER, "*.json", made())
+    """The paths, below observability/, of files that are missing, too many, or other than they should be."""
+    found = [f"grafana/{name}" for name in made_files.drift(DASHBOARDS, "*.json", dashboards())]
+    return found + [f"prometheus/rules/{name}" for name in made_files.drift(RULES, "*.yaml", rules())]
 
 
 def main() -> int:
     """Writes them, and removes those of services that are gone."""
-    made_files.write(FOLDER, "*.json", made())
+    RULES.parent.mkdir(exist_ok=True)
+    made_files.write(DASHBOARDS, "*.json", dashboards())
+    made_files.write(RULES, "*.yaml", rules())
     return 0
 
 
