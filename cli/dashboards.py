@@ -1,4 +1,4 @@
-"""`city dashboards`: dashboards of Grafana, and rules of Prometheus, for each service; made from its manifest and its class."""
+"""`city dashboards`: dashboards of Grafana for each service and for the city, and rules of Prometheus; made from manifests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dashboards(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Prints them as one JSON object, and writes no file.")] = False,
 ) -> None:
-    """Makes a dashboard of Grafana for each service: its calls, its events, its consumer groups.
+    """Makes a dashboard of Grafana for each service, and, if none is named, those of the whole city and of the gateway.
 
     Import a file in Grafana, or have its provisioning read the folder. The numbers come from Prometheus, where the metrics of
     the mesh go (`metrics.endpoint`). The rules are recording rules and alerts that follow from the objectives in the manifest.
@@ -50,7 +50,10 @@ def dashboards(
 
 
 def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
-    """The dashboards, by the names of their services. Problem: there is no such service, or it cannot be loaded."""
+    """The dashboards, by the names of their services; if none is named, those of the city too.
+
+    Problem: there is no such service, or it cannot be loaded.
+    """
     # Imported only now, so that `--help` is quick.
     from citybrain.mesh.entrypoints.reactions import Subscribe
     from citybrain.mesh.manifest import Manifest, ManifestError
@@ -58,21 +61,26 @@ def texts(services: list[str], folders: list[Path]) -> dict[str, str]:
     from citybrain.mesh.providers.waiting import WaitsForPeople
     from citybrain.mesh.startup.entry import entrypoints, load_entry
     from citybrain.mesh.startup.serve import choose, importable
-    from citybrain.observability.dashboards import Told, dashboard
+    from citybrain.observability.city_dashboards import all_dashboards
+    from citybrain.observability.dashboards import Told, of_service
 
     def told(manifest: Manifest) -> Told:
         service = load_entry(manifest)
         hears = bool(entrypoints(service, Subscribe))
         follows = hears or bool(inspect.getmembers(service, lambda member: isinstance(member, View)))
         asks = bool(inspect.getmembers(service, lambda member: isinstance(member, WaitsForPeople)))
-        return Told(manifest.name, manifest.title, manifest.team, bool(manifest.publishes), hears, follows, asks)
+        return Told(
+            manifest.name, manifest.title, manifest.team, bool(manifest.publishes), hears, follows, asks,
+            promises=manifest.objectives is not None, calls=bool(manifest.calls),
+        )  # fmt: skip
 
     importable(folders)
     try:
         chosen = choose(services, folders)
-        made = {one.name: dashboard(told(one)) for one in chosen}
+        made = {one.name: of_service(told(one)) for one in chosen}
     except ManifestError as error:
         raise Problem(str(error)) from None
+    made |= {} if services else all_dashboards()
     return {name: json.dumps(one, ensure_ascii=False, indent=2) + "\n" for name, one in made.items()}
 
 

@@ -7,6 +7,8 @@ from citybrain.observability.numbers import BY_NAME, label
 from citybrain.observability.rules import PAGE, TICKET, Alert, Group, matcher, rule_files
 
 _OF, _GROUP, _WHO, _WHY = (label(one) for one in (names.CITY_SERVICE, names.CONSUMER_GROUP, names.AUTHORITY, names.ERROR_TYPE))
+# What Envoy tells of callers.
+_ANSWERS, _GATE = "envoy_http_downstream_rq_xx", 'envoy_http_conn_manager_prefix="gateway"'
 
 
 def _n(name: str) -> str:
@@ -70,6 +72,12 @@ ALERTS = (
         f"sum by ({_OF}) (increase({_n(names.CALLS_REFUSED)}{{{matcher({names.ERROR_TYPE: 'TOO_MANY_CALLS'})}}}[5m])) > 20",
         "", PAGE, f"{_each(_OF)} has too much to do",
         "{{ $value }} calls were refused within five minutes because too many wait already.",
+    ),
+    Alert(
+        "CityGatewayFails",
+        f'sum (rate({_ANSWERS}{{{_GATE},envoy_response_code_class="5"}}[5m])) / sum (rate({_ANSWERS}{{{_GATE}}}[5m])) > 0.05',
+        "2m", PAGE, "The gateway answers {{ $value | humanizePercentage }} of its callers with a fault",
+        "For two minutes more than one answer in twenty was of class 5: services fail, or cannot be reached.",
     ),
     Alert(
         "CityLoopDelayed",

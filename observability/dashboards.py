@@ -1,23 +1,18 @@
-"""One dashboard of Grafana for a service: its calls, its events, its consumer groups. Its numbers are those of metrics.py.
-
-Expressions are for Prometheus.
-"""
+"""One dashboard of Grafana for a service: its promises, its calls, its events, its consumer groups, what it writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from citybrain.observability import names
+from citybrain.observability.grafana_form import Json, Panel, dashboard, line, named, per_second, quantile, quantiles
 from citybrain.observability.numbers import BY_NAME, label
+from citybrain.observability.objectives import RATIO
 
-Json = dict[str, Any]
-
-# The version of the form of dashboards that Grafana 10 and later read.
-_SCHEMA = 39
-_WIDTH, _HEIGHT = 12, 8
-_SOURCE = {"type": "prometheus", "uid": "${source}"}
+_METHOD, _CODE, _WHY, _GROUP = (
+    label(one) for one in (names.RPC_METHOD, names.STATUS_CODE, names.ERROR_TYPE, names.CONSUMER_GROUP)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,8 @@ class Told:
     """What a dashboard has to know of a service.
 
     `publishes`: it writes events; `hears`: it has methods that hear events; `follows`: it has consumer groups, for these
-    methods or for its read models; `asks_people`: tasks of it wait for people.
+    methods or for its read models; `asks_people`: tasks of it wait for people; `promises`: it states objectives; `calls`: it
+    calls other services.
     """
 
     name: str
@@ -35,59 +31,36 @@ class Told:
     hears: bool = False
     follows: bool = False
     asks_people: bool = False
+    promises: bool = False
+    calls: bool = False
 
 
-@dataclass(slots=True)
-class _Panel:
-    title: str
-    description: str
-    unit: str
-    queries: list[tuple[str, str]] = field(default_factory=list)
-
-
-def dashboard(service: Told) -> Json:
+def of_service(service: Told) -> Json:
     """The dashboard, as Grafana imports it."""
-    panels = [_drawn(number, panel) for number, panel in enumerate(_panels(service))]
-    return {
-        "uid": f"city-{service.name.replace('_', '-')}",
-        "title": service.title,
-        "description": f"The service {service.name} of team {service.team}.",
-        "tags": ["city", service.team],
-        "schemaVersion": _SCHEMA,
-        "timezone": "Asia/Shanghai",
-        "refresh": "30s",
-        "time": {"from": "now-3h", "to": "now"},
-        "templating": {"list": [{"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}]},
-        "panels": panels,
-    }
+    about = f"The service {service.name} of team {service.team}."
+    return dashboard(f"city-{service.name.replace('_', '-')}", service.title, about, ("city", service.team), _panels(service))
 
 
-def _panels(service: Told) -> Iterator[_Panel]:
+def _panels(service: Told) -> Iterator[Panel]:
     mine = f'{label(names.CITY_SERVICE)}="{service.name}"'
-    method, code = label(names.RPC_METHOD), label(names.STATUS_CODE)
-    calls = _named(names.CALL_DURATION)
-    yield _Panel(
-        "Calls a second", "Calls that have ended, by method.", "reqps",
-        [(f"sum by ({method}) (rate({calls}_count{{{mine}}}[$__rate_interval]))", f"{{{{{method}}}}}")],
-    )  # fmt: skip
-    yield _Panel(
-        "Calls that were not answered with OK", "By status. A caller's own mistakes are here too, as NOT_FOUND.",
-        "reqps", [(f'sum by ({code}) (rate({calls}_count{{{mine},{code}!="OK"}}[$__rate_interval]))', f"{{{{{code}}}}}")],
-    )  # fmt: skip
-    yield _Panel(
-        "How long calls take", "Half, nineteen of twenty, and 99 of a hundred calls take no longer.", "s",
-        [(_quantile(part, f"{calls}_bucket{{{mine}}}", ""), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99)],
-    )  # fmt: skip
-    yield _Panel(
-        "How long calls take, by method", "99 of a hundred calls take no longer. A stream counts until it ends.", "s",
-        [(_quantile(0.99, f"{calls}_bucket{{{mine}}}", method), f"{{{{{method}}}}}")],
-    )  # fmt: skip
-    if service.publishes:
-        kind, written = label(names.EVENT_TYPE), _named(names.EVENTS_APPENDED)
-        yield _Panel(
-            "Events written a minute", "By type.", "short",
-            [(f"60 * sum by ({kind}) (rate({written}{{{mine}}}[$__rate_interval]))", f"{{{{{kind}}}}}")],
+    if service.promises:
+        yield Panel(
+            "Promises: what part was bad in an hour", "By objective. Its manifest says how much may be.", "percentunit",
+            [(f"{RATIO}1h{{{mine}}}", line("objective"))],
         )  # fmt: skip
+    yield from _of_calls(mine)
+    if service.calls:
+        client = BY_NAME[names.CLIENT_DURATION].family
+        yield Panel(
+            "Calls to others that failed", "By method and status.", "reqps",
+            [(per_second(f'{client}_count{{{mine},{_CODE}!="OK"}}', f"{_METHOD}, {_CODE}"), line(_METHOD, _CODE))],
+        )  # fmt: skip
+        yield Panel(
+            "How long calls to others take", "99 of a hundred take no longer, tries included.", "s",
+            [(quantile(0.99, f"{client}_bucket{{{mine}}}", _METHOD), line(_METHOD))], leads=True,
+        )  # fmt: skip
+    if service.publishes:
+        yield from _of_writing(mine)
     if service.hears:
         yield from _of_handling(mine)
     if service.follows:
@@ -96,69 +69,86 @@ def _panels(service: Told) -> Iterator[_Panel]:
         yield from _of_tasks(mine)
 
 
-def _of_handling(mine: str) -> Iterator[_Panel]:
-    group, error = label(names.CONSUMER_GROUP), label(names.ERROR_TYPE)
-    handling = _named(names.HANDLING_DURATION)
-    yield _Panel(
+def _of_calls(mine: str) -> Iterator[Panel]:
+    calls = BY_NAME[names.CALL_DURATION].family
+    yield Panel(
+        "Calls a second", "Calls that have ended, by method.", "reqps",
+        [(per_second(f"{calls}_count{{{mine}}}", _METHOD), line(_METHOD))],
+    )  # fmt: skip
+    yield Panel(
+        "Calls that were not answered with OK", "By status. A caller's own mistakes are here too, as NOT_FOUND.", "reqps",
+        [(per_second(f'{calls}_count{{{mine},{_CODE}!="OK"}}', _CODE), line(_CODE))],
+    )  # fmt: skip
+    yield Panel(
+        "How long calls take", "Half, nineteen of twenty, and 99 of a hundred calls take no longer.", "s",
+        quantiles(f"{calls}_bucket{{{mine}}}"), leads=True,
+    )  # fmt: skip
+    yield Panel(
+        "How long calls take, by method", "99 of a hundred calls take no longer. A stream counts until it ends.", "s",
+        [(quantile(0.99, f"{calls}_bucket{{{mine}}}", _METHOD), line(_METHOD))], leads=True,
+    )  # fmt: skip
+    yield Panel(
+        "Work, and work that waits", "Workers at work, how many wait for a place, and how many places there are.", "short",
+        [(f"sum ({named(name)}{{{mine}}})", word) for name, word in (
+            (names.CALLS_RUNNING, "at work"), (names.CALLS_WAITING, "waits"), (names.CALLS_LIMIT, "places"),
+        )],
+    )  # fmt: skip
+    yield Panel(
+        "Calls that were not let in", "By reason: no token, no right, a quota, too much to do.", "reqps",
+        [(per_second(f"{named(names.CALLS_REFUSED)}{{{mine}}}", _WHY), line(_WHY))],
+    )  # fmt: skip
+
+
+def _of_writing(mine: str) -> Iterator[Panel]:
+    kind, store = label(names.EVENT_TYPE), BY_NAME[names.STORE_DURATION].family
+    yield Panel(
+        "Events written a minute", "By type.", "short",
+        [(f"60 * {per_second(f'{named(names.EVENTS_APPENDED)}{{{mine}}}', kind)}", line(kind))],
+    )  # fmt: skip
+    yield Panel(
+        "How long appends take", "Half, nineteen of twenty, and 99 of a hundred.", "s",
+        quantiles(f"{store}_bucket{{{mine}}}"), leads=True,
+    )  # fmt: skip
+    yield Panel(
+        "Appends that wrote nothing", "By reason. Conflict: another writer was faster; the command is decided anew.", "short",
+        [(per_second(f'{store}_count{{{mine},{_WHY}!=""}}', _WHY), line(_WHY))],
+    )  # fmt: skip
+
+
+def _of_handling(mine: str) -> Iterator[Panel]:
+    handling = BY_NAME[names.HANDLING_DURATION].family
+    yield Panel(
         "Events handled a second", "By consumer group.", "short",
-        [(f"sum by ({group}) (rate({handling}_count{{{mine}}}[$__rate_interval]))", f"{{{{{group}}}}}")],
+        [(per_second(f"{handling}_count{{{mine}}}", _GROUP), line(_GROUP))],
     )  # fmt: skip
-    yield _Panel(
+    yield Panel(
         "Events that failed a second", "Each try counts. `city events lag` tells which event, and why.", "short",
-        [(f'sum by ({group}, {error}) (rate({handling}_count{{{mine},{error}!=""}}[$__rate_interval]))',
-          f"{{{{{group}}}}} {{{{{error}}}}}")],
+        [(per_second(f'{handling}_count{{{mine},{_WHY}!=""}}', f"{_GROUP}, {_WHY}"), line(_GROUP, _WHY))],
     )  # fmt: skip
-    yield _Panel(
+    yield Panel(
         "How long an event takes", "99 of a hundred are handled within this time.", "s",
-        [(_quantile(0.99, f"{handling}_bucket{{{mine}}}", group), f"{{{{{group}}}}}")],
+        [(quantile(0.99, f"{handling}_bucket{{{mine}}}", _GROUP), line(_GROUP))], leads=True,
     )  # fmt: skip
 
 
-def _of_groups(mine: str) -> Iterator[_Panel]:
-    group = label(names.CONSUMER_GROUP)
-    lag, parked = _named(names.GROUP_LAG), _named(names.GROUP_PARKED)
-    still = _named(names.GROUP_STILL)
-    for title, told, unit, metric in (
-        ("Events yet to look at", "Positions of the log that a group has before it.", "short", lag),
-        ("Events that wait for a person", "`city events parked` lists them.", "short", parked),
-        ("Stands still", "For how long nothing was done though there is work.", "s", still),
+def _of_groups(mine: str) -> Iterator[Panel]:
+    for title, told, unit, name in (
+        ("Events yet to look at", "Positions of the log that a group has before it.", "short", names.GROUP_LAG),
+        ("Age of the oldest event", "Of those that a group has read and not handled yet.", "s", names.GROUP_AGE),
+        ("Events that wait for a person", "`city events parked` lists them.", "short", names.GROUP_PARKED),
+        ("Stands still", "For how long nothing was done though there is work.", "s", names.GROUP_STILL),
     ):
-        yield _Panel(title, told, unit, [(f"sum by ({group}) ({metric}{{{mine}}})", f"{{{{{group}}}}}")])
+        # The process that works on a group tells of it; its partitions may be worked on by several.
+        how = "sum" if unit == "short" else "max"
+        yield Panel(title, told, unit, [(f"{how} by ({_GROUP}) ({named(name)}{{{mine}}})", line(_GROUP))])
 
 
-def _of_tasks(mine: str) -> Iterator[_Panel]:
+def _of_tasks(mine: str) -> Iterator[Panel]:
     authority = label(names.AUTHORITY)
-    for title, told, unit, metric in (
+    for title, told, unit, name in (
         ("Tasks that wait for people", "By the authority that is asked now; without one: whoever is on duty.", "short",
-         _named(names.TASKS)),
-        ("How long the oldest task has waited", "In city time, by authority.", "s",
-         _named(names.TASKS_AGE)),
+         names.TASKS),
+        ("How long the oldest task has waited", "In city time, by authority.", "s", names.TASKS_AGE),
     ):  # fmt: skip
         # Each process of a service tells of all of its tasks.
-        yield _Panel(title, told, unit, [(f"max by ({authority}) ({metric}{{{mine}}})", f"{{{{{authority}}}}}")])
-
-
-def _named(name: str) -> str:
-    return BY_NAME[name].prometheus
-
-
-def _quantile(part: float, buckets: str, by: str) -> str:
-    return f"histogram_quantile({part:g}, sum by ({', '.join(filter(None, ('le', by)))}) (rate({buckets}[$__rate_interval])))"
-
-
-def _drawn(number: int, panel: _Panel) -> Json:
-    place = {"h": _HEIGHT, "w": _WIDTH, "x": number % 2 * _WIDTH, "y": number // 2 * _HEIGHT}
-    return {
-        "id": number + 1,
-        "type": "timeseries",
-        "title": panel.title,
-        "description": panel.description,
-        "gridPos": place,
-        "datasource": _SOURCE,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
-        "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi"}},
-        "targets": [
-            {"refId": chr(ord("A") + at), "datasource": _SOURCE, "expr": expression, "legendFormat": legend}
-            for at, (expression, legend) in enumerate(panel.queries)
-        ],
-    }
+        yield Panel(title, told, unit, [(f"max by ({authority}) ({named(name)}{{{mine}}})", line(authority))])

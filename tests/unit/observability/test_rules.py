@@ -66,6 +66,7 @@ def test_rules_ask_only_for_what_services_send_and_rules_record() -> None:
         for part in parts[one.kind]
     }
     labels |= {"up": {"job"}, STALE: {"city_service"}}
+    labels["envoy_http_downstream_rq_xx"] = {"envoy_http_conn_manager_prefix", "envoy_response_code_class"}
     labels |= {f"{RATIO}{window}": {"city_service", "objective"} for window in WINDOWS}
     for rule in (rule for file in RULES.values() for group in file["groups"] for rule in group["rules"]):
         for name, _, used in selectors(promql_parser.parse(rule["expr"])):
