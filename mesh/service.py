@@ -13,6 +13,7 @@ from citybrain.mesh.access.rules import require_at_least, require_district
 from citybrain.mesh.entrypoints import Reading, Window, at, every, passed, rpc, subscribe, window
 from citybrain.mesh.events import Heard
 from citybrain.mesh.providers.auditing import AuditRecords
+from citybrain.mesh.providers.correlated import Correlated
 from citybrain.mesh.providers.every_event import EveryEvent, Recorded
 from citybrain.mesh.providers.following import Follow
 from citybrain.mesh.providers.journal import Journal
@@ -38,6 +39,7 @@ __all__ = [
     "Cause",
     "Client",
     "Clock",
+    "Correlated",
     "EveryEvent",
     "Follow",
     "Heard",

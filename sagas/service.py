@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import BadRequest
 from citybrain.mesh.events import message_class, microseconds
 from citybrain.mesh.personal.fields import holds_personal
-from citybrain.mesh.service import Caller, Clock, Heard, Paging, Service, WaitsForPeople, every, rpc, subscribe
+from citybrain.mesh.service import Caller, Clock, Correlated, Heard, Paging, Service, WaitsForPeople, every, rpc, subscribe
 from citybrain.sagas import listing
 from citybrain.sagas.engine import persons
 from citybrain.sagas.engine.definition import Workflow
@@ -20,6 +20,8 @@ from citybrain.sagas.engine.exercises import in_exercise, parted
 from citybrain.sagas.engine.moving import Moving
 from citybrain.sagas.engine.runner import SagaRunner
 from citybrain.sagas.engine.state import ENDED, SagaState
+from citybrain.sagas.happened import place as place_in_log
+from citybrain.sagas.happened import told as told_of
 from citybrain.sagas.kept import Sagas
 from citybrain.sagas.listing import Age, SagaRow, age
 from citybrain.sagas.ordered import Wanted
@@ -47,6 +49,7 @@ class SagaService(Service):
     moving = Moving(WORKFLOWS)
     sagas = Sagas()
     tasks = WaitsForPeople(listing.WAITING_EVENTS, listing.key, listing.waits, exercises=True)
+    happened = Correlated()
     paging = Paging()
     caller = Caller()
     clock = Clock()
@@ -117,6 +120,13 @@ class SagaService(Service):
 
         page, more = self.paging.ordered(request, wanted, place)
         return pb.ListTasksResponse(tasks=map(self._task, page), next_page_token=more)
+
+    @rpc
+    def ListIncidentEvents(self, request: pb.ListIncidentEventsRequest) -> pb.ListIncidentEventsResponse:
+        """All that happened for an incident, in order, in pages."""
+        events, cut = self.happened.of(request.incident_id)
+        page, more = self.paging.page(request, events, place_in_log, default=500)
+        return pb.ListIncidentEventsResponse(events=map(told_of, page), next_page_token=more, cut=cut)
 
     @rpc
     def StartSaga(self, request: pb.StartSagaRequest) -> pb.StartSagaResponse:
