@@ -28,6 +28,12 @@ def groups(settings: Settings) -> tuple[list[tuple[int, pb.ConsumerGroup]], list
     return sorted(rows, key=lambda row: (row[1].name, row[0])), silent
 
 
+def statuses(settings: Settings) -> list[pb.GetStatusResponse]:
+    """What each process that answers says of itself."""
+    answers, _ = _all(settings, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
+    return answers
+
+
 def is_well(group: pb.ConsumerGroup) -> bool:
     """Whether nothing fails, hangs or waits for a person."""
     return not (group.failing or group.parked or group.still.seconds)

@@ -40,6 +40,7 @@ from citybrain.cli import (
     token,
 )
 from citybrain.cli.configuration import Data, File
+from citybrain.cli.incident import command as incident
 from citybrain.local.problems import Problem
 from citybrain.mesh.ids import in_header
 from citybrain.mesh.personal.secret_files import OWN_FILES
@@ -312,6 +313,7 @@ app.add_typer(audit.app)
 app.add_typer(evidence.app)
 app.add_typer(new.app)
 app.command()(dev.dev)
+app.command()(incident.incident)
 app.command()(gateway.gateway)
 app.command()(dashboards.dashboards)
 app.command()(prepare.prepare)

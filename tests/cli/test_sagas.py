@@ -92,6 +92,25 @@ def test_a_saga_that_needs_a_human_is_found_seen_and_resumed(duty: Duty) -> None
     assert f"{stuck}  emergency_response 3  running" in after and "… reserve_ambulance  " in after
 
 
+def test_the_whole_of_an_incident_is_shown_with_what_to_type_next_and_nothing_of_another_one(duty: Duty) -> None:
+    stuck, other = duty.stuck(), duty.report()
+    until(lambda: stuck in {one["sagaId"] for one in duty.json("tasks")["tasks"]}, "its task is listed")
+    where = ("--gateway", duty.address, "--data", str(duty.folder / "data"))
+
+    def told() -> Any:
+        return json.loads(run(duty.folder, "incident", stuck, *where, "--json").stdout)
+
+    until(lambda: {one["who"] for one in told()["findings"]} >= {"whoever is on duty", "health"}, "its spans are kept")
+    done = run(duty.folder, "incident", stuck, *where, "--html", "page.html")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    said, shown, page = told(), done.stdout, (duty.folder / "page.html").read_text(encoding="utf-8")
+    assert said["findings"][0]["do"].startswith(f"city sagas resume {stuck} ") and said["notKnown"] == []
+    assert [one["step"] for one in said["steps"]] == ["reserve_ambulance"] and said["cityTimeUs"] > 0
+    for text in (shown, page):
+        assert f"city sagas resume {stuck}" in text and "IncidentOpened" in text and "no ambulance is free" in text
+    assert other not in json.dumps(said) + shown + page
+
+
 def test_what_runs_side_by_side_stands_in_branches(duty: Duty) -> None:
     lines = duty.sagas("show", duty.report()).stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if "side by side" in line)

@@ -136,6 +136,17 @@ def test_the_trace_is_one_and_has_every_edge_of_the_list_written_by_hand(outcome
 
 
 @pytest.mark.sumo
+def test_the_whole_incident_is_shown_and_no_span_of_it_hangs_nowhere(outcome: Outcome, folder: Path) -> None:
+    (incident,) = outcome.incidents
+    done = CliRunner().invoke(app, ["incident", incident, "--data", str(folder / "seed-1"), "--json"])
+    said = json.loads(done.output)
+    assert [root["service"] for root in said["traces"]] == ["gateway"] and not said["traces"][0]["parentMissing"]
+    assert [one for one in said["findings"] if one["kind"] != "slow"] == []
+    path = [part for part in said["criticalPath"] if not part["pause"]]
+    assert path[0]["name"].endswith("/ReportEmergency") and any(part["name"] == "step close_incident" for part in path)
+
+
+@pytest.mark.sumo
 def test_every_signal_command_ends_back_in_the_plan(outcome: Outcome) -> None:
     (events,) = outcome.incidents.values()
     commands = [traffic.SignalCommanded.FromString(e.data.value) for e in events if e.type.endswith(".SignalCommanded")]

@@ -1,0 +1,106 @@
+"""Gathers what is known of an incident: from the sagas of a city, its spans, its log files. What does not answer is named."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from citybrain.events.v1.event_pb2 import Event
+from citybrain.mesh.v1 import mesh_service_pb2 as mesh
+from citybrain.sagas.v1 import saga_service_pb2 as pb
+
+from citybrain.cli import groups
+from citybrain.cli.configuration import City
+from citybrain.cli.incident import zipkin
+from citybrain.cli.incident.log_lines import MOST, lines_of
+from citybrain.cli.incident.story import Incident, of_one
+from citybrain.cli.saga_calls import Ask, listed
+from citybrain.local.problems import Problem
+from citybrain.local.traces import span_file
+from citybrain.mesh.events import microseconds
+from citybrain.observability.spans import Span
+from citybrain.observability.trace_store import TraceStore
+
+T = TypeVar("T")
+Told = tuple[list[pb.Saga], list[pb.Task], list[Event], bool]
+_MOST_EVENTS = 10_000
+_MOST_SAGAS = 100
+_MOST_TASKS = 1000
+
+
+def gathered(incident_id: str, settings: City, asking: Callable[[], Any], zipkin_at: str = "") -> Incident:
+    """All that can be found. `asking`: opens a way to ask sagas; `zipkin_at`: whom to ask for spans, empty: the file here."""
+    missing: list[str] = []
+
+    def some(what: str, get: Callable[[], T], otherwise: T) -> T:
+        try:
+            return get()
+        except Problem as problem:
+            missing.append(f"{what}: {problem}")
+            return otherwise
+
+    nothing: Told = ([], [], [], False)
+    sagas, tasks, events, cut = some("the log and the sagas", lambda: _of_sagas(incident_id, asking), nothing)
+    if cut:
+        missing.append(f"of the events only the first {len(events):,}: there are more")
+    spans = of_one(incident_id, some("spans", lambda: _spans(incident_id, settings.data, zipkin_at), []))
+    lines, more = lines_of(incident_id, {span.trace_id for span in spans}, settings.data)
+    if more:
+        missing.append(f"of the log lines only the newest {MOST}: the files in {settings.data} have more")
+    nobody: tuple[list[mesh.ParkedEvent], int] = ([], 0)
+    parked, now = some("what is parked", lambda: _here(settings, {event.stream for event in events}), nobody)
+    return Incident(incident_id, events, sagas, tasks, spans, lines, parked, missing, now)
+
+
+def _of_sagas(incident_id: str, asking: Callable[[], Any]) -> Told:
+    with asking() as opened:
+        ask: Ask = opened
+        cut = False
+
+        def events(method: str, request: Any) -> Any:
+            nonlocal cut
+            answer = ask(method, request)
+            cut = cut or answer.cut
+            return answer
+
+        request = pb.ListIncidentEventsRequest(incident_id=incident_id)
+        happened: list[Event] = listed(events, "ListIncidentEvents", request, "events", _MOST_EVENTS)
+        rows: list[pb.Saga] = listed(
+            ask, "ListSagas", pb.ListSagasRequest(correlation_id=incident_id), "sagas", _MOST_SAGAS
+        )  # fmt: skip
+        sagas = [ask("GetSaga", pb.GetSagaRequest(saga_id=row.saga_id)).saga for row in rows]
+        mine = {saga.saga_id for saga in sagas}
+        every: list[pb.Task] = listed(ask, "ListTasks", pb.ListTasksRequest(), "tasks", _MOST_TASKS) if mine else []
+        return sagas, [task for task in every if task.saga_id in mine], happened, cut
+
+
+def _spans(incident_id: str, data: Path, zipkin_at: str) -> list[Span]:
+    if zipkin_at:
+        return zipkin.spans_of(incident_id, zipkin_at)
+    path = data / "traces.db"
+    if not path.is_file():
+        raise Problem(f"there is no trace store in {data}: name the --data of the city, or --zipkin where spans go there")
+    with span_file(path), contextlib.closing(TraceStore(path)) as store:
+        return store.by_incident(incident_id)
+
+
+def _here(settings: City, streams: set[str]) -> tuple[list[mesh.ParkedEvent], int]:
+    """What is parked of these streams, and city time, as the processes on this machine tell."""
+    now = max((microseconds(one.city_time) for one in groups.statuses(settings)), default=0)
+    found, _ = groups.parked(settings, "")
+    return [one for one in found if one.stream in streams], now
+
+
+def known(data: Path) -> str:
+    """The newest incidents, for people; empty: none is known here."""
+    path = data / "traces.db"
+    if not path.is_file():
+        return ""
+    try:
+        with span_file(path), contextlib.closing(TraceStore(path)) as store:
+            return ", ".join(store.incidents(5))
+    except (Problem, sqlite3.Error):
+        return ""

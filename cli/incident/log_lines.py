@@ -1,0 +1,87 @@
+"""The log lines of an incident, from the files of a city on this machine. Full ones are begun anew, so they are bounded."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from citybrain.observability import names
+
+MOST = 500
+"""The newest, at most so many."""
+_ACCESS = ("grpc_status", "status", "duration_ms", "details", "upstream_failure")
+_FIRST = ("time", "level", "service", "message", "incident_id")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line. `more`: its other fields, as they stand there."""
+
+    at_ns: int
+    level: str
+    service: str
+    message: str
+    trace_id: str
+    more: str
+
+
+def files(data: Path) -> list[Path]:
+    """The log files of a data folder, the older ones of each first."""
+    found = [path for path in data.glob("*.log*") if path.is_file()]
+    return sorted(found, key=lambda path: (path.name.partition(".log")[0], -_number(path)))
+
+
+def _number(path: Path) -> int:
+    last = path.name.rpartition(".")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def lines_of(incident_id: str, traces: Iterable[str], data: Path, most: int = MOST) -> tuple[list[LogLine], bool]:
+    """The lines of an incident and of its traces, in the order of time; and whether there were more."""
+    wanted = [incident_id, *traces]
+    found: list[LogLine] = []
+    cut = False
+    for path in files(data):
+        of_file: deque[LogLine] = deque(maxlen=most)
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for text in lines:
+                # Most lines are of something else: only those that may be of this are read.
+                if any(one in text for one in wanted) and (line := read(text, incident_id, wanted)) is not None:
+                    cut = cut or len(of_file) == most
+                    of_file.append(line)
+        found += of_file
+    found.sort(key=lambda line: line.at_ns)
+    return found[-most:], cut or len(found) > most
+
+
+def read(text: str, incident_id: str, wanted: Iterable[str]) -> LogLine | None:
+    """One line. None: it is no line of a log in JSON, or it is of another incident."""
+    try:
+        said = json.loads(text)
+        at = datetime.fromisoformat(said["time"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    trace_id = str(said.get("trace_id", ""))
+    if said.get("incident_id") != incident_id and not (trace_id and "incident_id" not in said and trace_id in wanted):
+        return None
+    if "service" not in said:
+        # A line of the gateway's access log.
+        said = {"level": "info", "service": names.GATEWAY, **_access(said)}
+    more = {name: value for name, value in said.items() if name not in (*_FIRST, "trace_id", "span_id")}
+    level, service, message = (str(said.get(name, "")) for name in ("level", "service", "message"))
+    told = ", ".join(_field(name, value) for name, value in more.items())
+    return LogLine(int(at.timestamp() * 1e6) * 1000, level, service, message, trace_id, told)
+
+
+def _access(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {"message": f"{said.get('http_method')} {said.get('path')}", **{one: said[one] for one in _ACCESS if said.get(one)}}
+
+
+def _field(name: str, value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{name}={text if len(text) <= 200 else text[:199] + '…'}"

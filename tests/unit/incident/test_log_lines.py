@@ -1,0 +1,42 @@
+"""Log lines of an incident, from files that are begun anew when they are full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from citybrain.cli.incident.log_lines import lines_of
+from tests.unit.incident.made import INCIDENT, TRACE, line
+
+
+def test_lines_of_the_incident_and_of_its_traces_are_found_in_every_file_in_the_order_of_time(tmp_path: Path) -> None:
+    (tmp_path / "mesh.log.1").write_text(line(time="2026-01-05T07:59:00Z", message="first"), encoding="utf-8")
+    (tmp_path / "mesh.log").write_text(
+        line(message="second", level="error", why="x" * 300)
+        + line(message="of another", incident_id="inc-12")
+        + line(message="names it", incident_id="inc-2", other=INCIDENT)
+        + "no JSON, though it names inc-1\n"
+        + '{"message": "without a time", "incident_id": "inc-1"}\n',
+        encoding="utf-8",
+    )
+    access = (
+        '{"time": "2026-01-05T08:00:01Z", "trace_id": "%s", "http_method": "POST", "path": "/v1/incidents", "status": 200}\n'
+    )
+    (tmp_path / "access.log").write_text(access % TRACE + access % ("b" * 32), encoding="utf-8")
+    found, cut = lines_of(INCIDENT, {TRACE}, tmp_path)
+    assert [(one.service, one.message) for one in found] == [
+        ("health", "first"), ("health", "second"), ("gateway", "POST /v1/incidents"),
+    ]  # fmt: skip
+    assert not cut and found[1].level == "error" and len(found[1].more) < 220
+    assert found[2].more == "status=200"
+
+
+def test_of_very_many_lines_the_newest_are_kept_and_that_is_told(tmp_path: Path) -> None:
+    text = "".join(line(time=f"2026-01-05T08:00:0{n}Z", message=str(n)) for n in range(6))
+    (tmp_path / "mesh.log").write_text(text, encoding="utf-8")
+    found, cut = lines_of(INCIDENT, (), tmp_path, most=4)
+    assert [one.message for one in found] == ["2", "3", "4", "5"] and cut
+    assert lines_of(INCIDENT, (), tmp_path, most=6)[1] is False
+
+
+def test_without_files_there_are_no_lines(tmp_path: Path) -> None:
+    assert lines_of(INCIDENT, (), tmp_path / "missing") == ([], False)
