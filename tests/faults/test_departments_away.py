@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -11,13 +12,17 @@ from pathlib import Path
 import pytest
 from citybrain.events.v1.event_pb2 import Event
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
+from typer.testing import CliRunner
 
+from citybrain.cli.main import app
 from citybrain.local.child import MeshChild
 from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
+from citybrain.observability.receiver import Receiver
 from citybrain.stories.emergency.observer import Observer
 from citybrain.stories.processes import Simulation
 from tests.helpers.paper_city import PaperCity
+from tests.helpers.waiting import until
 
 WHERE = [
     "--city",
@@ -35,13 +40,18 @@ WHERE = [
 
 @pytest.fixture
 def apart(tmp_path: Path) -> Iterator[tuple[MeshChild, MeshChild]]:
-    """Traffic in a process of its own, everybody else in another; they share the event file."""
+    """Traffic in a process of its own, everybody else in another; they share the event file. Their spans are kept outside."""
     data = tmp_path / "data"
-    with (
-        MeshChild(data, ["traffic", "--driven"]) as traffic,
-        MeshChild(data, ["--without", "traffic", "--driven", "--peer", f"traffic={traffic.address}"]) as others,
-    ):
-        yield traffic, others
+    receiver = Receiver(data / "traces.db")
+    there = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.start()}
+    try:
+        with (
+            MeshChild(data, ["traffic", "--driven"], there) as traffic,
+            MeshChild(data, ["--without", "traffic", "--driven", "--peer", f"traffic={traffic.address}"], there) as others,
+        ):
+            yield traffic, others
+    finally:
+        receiver.stop()
 
 
 def test_with_traffic_down_the_emergency_goes_on_without_priority_and_says_so(apart: tuple[MeshChild, MeshChild]) -> None:
@@ -60,6 +70,13 @@ def test_with_traffic_down_the_emergency_goes_on_without_priority_and_says_so(ap
     assert city.saga(incident).state == sagas.SAGA_STATE_COMPLETED
     assert "without priority" in city.incident(incident).outcome
     city.close()
+    asked = ["--data", str(others.log_path.parent), "--gateway", others.address, "--json"]
+
+    def culprits() -> set[str]:
+        said = json.loads(CliRunner().invoke(app, ["incident", incident, *asked]).stdout)
+        return {one["who"] for one in said["findings"] if one["kind"] == "failed" and one["do"].startswith("city trace")}
+
+    until(lambda: culprits() == {"traffic"}, "the department that was killed stands as the culprit, and no other")
 
 
 @pytest.mark.sumo
