@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
-
 from citybrain.gateway.settings import Gateway
 from citybrain.k8s import certificates, network
 from citybrain.k8s.configurations import (
@@ -35,6 +33,7 @@ from citybrain.k8s.pods import (
     account,
     autoscaler,
     budget,
+    chosen,
     container,
     deployment,
     empty,
@@ -47,11 +46,12 @@ from citybrain.k8s.pods import (
 )
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.settings.values import Settings
+from citybrain.observability import collector
+from citybrain.observability.collector import HEALTH_PORT, MEMBERS_PORT
 
 # Nothing but the end of its process makes it not well: an engine that is out is no reason to start anew.
 ALIVE = "citybrain.mesh.v1.MeshService"
-COLLECTOR_IMAGE = "otel/opentelemetry-collector:0.161.0"
-_HEALTH_PORT = 13133
+COLLECTOR_IMAGE = f"otel/opentelemetry-collector-contrib:{collector.VERSION}"
 _WRITTEN = [mount("data", DATA, written=True), mount("tmp", "/tmp", written=True)]  # noqa: S108
 _EMPTY = [empty("data", "1Gi"), empty("tmp", "64Mi")]
 _PAUSE = {"preStop": {"sleep": {"seconds": BEFORE_STOP_S}}}
@@ -168,30 +168,8 @@ def of_gateway(everybody: Sequence[Manifest]) -> list[Object]:
     ]
 
 
-_TELLING = ("traces", "metrics")
-COLLECTOR = {
-    "extensions": {"health_check": {"endpoint": f"0.0.0.0:{_HEALTH_PORT}"}},
-    "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"0.0.0.0:{network.OTLP_PORT}"}}}},
-    "processors": {
-        "memory_limiter": {"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20},
-        "batch": {},
-    },
-    "exporters": {
-        f"otlp/{kind}": {
-            "endpoint": f"${{env:{kind.upper()}_BACKEND}}",
-            "tls": {"insecure": f"${{env:{kind.upper()}_PLAIN}}"},
-        }
-        for kind in _TELLING
-    },
-    "service": {
-        "extensions": ["health_check"],
-        "pipelines": {
-            kind: {"receivers": ["otlp"], "processors": ["memory_limiter", "batch"], "exporters": [f"otlp/{kind}"]}
-            for kind in _TELLING
-        },
-    },
-}
-"""Takes spans and metrics in and sends each on, in batches; no more."""
+MEMBERS = "collector-members"
+"""The name under which collectors find each other."""
 
 
 def of_collector() -> list[Object]:
@@ -202,10 +180,15 @@ def of_collector() -> list[Object]:
         name,
         COLLECTOR_IMAGE,
         requests={"cpu": "100m", "memory": "128Mi"},
-        limits={"cpu": "1", "memory": "256Mi"},
+        # Spans wait here until their trace is decided on.
+        limits={"cpu": "1", "memory": "512Mi"},
         args=[f"--config={CONFIG}/collector.yaml"],
         envFrom=[{"configMapRef": {"name": "collector-environment"}}],
-        ports=[{"name": "otlp", "containerPort": network.OTLP_PORT}, {"name": "health", "containerPort": _HEALTH_PORT}],
+        ports=[
+            {"name": "otlp", "containerPort": network.OTLP_PORT},
+            {"name": "members", "containerPort": MEMBERS_PORT},
+            {"name": "health", "containerPort": HEALTH_PORT},
+        ],
         startupProbe={**asked, "periodSeconds": 2, "failureThreshold": 30},
         readinessProbe={**asked, "periodSeconds": 5},
         livenessProbe={**asked, "periodSeconds": 10},
@@ -215,18 +198,25 @@ def of_collector() -> list[Object]:
     door = service(name, name, {"otlp": network.OTLP_PORT})
     # Senders keep one connection each: an address of its own lets the cluster spread them.
     del door["spec"]["clusterIP"]
+    # Without an address of its own: each collector sees all of them, and sends a trace to the one whose it is.
+    members = service(MEMBERS, name, {"members": MEMBERS_PORT})
+    members["spec"]["selector"] = chosen(name)
     return [
         account(name, name),
         door,
+        members,
         deployment(name, name, template),
         autoscaler(name, name),
         budget(name, name),
         network.policy(
             name,
             name,
-            ingress=[network.opened("from", network.of_kind("service", "gateway"), network.OTLP_PORT)],
+            ingress=[
+                network.opened("from", network.of_kind("service", "gateway"), network.OTLP_PORT),
+                network.opened("from", network.pods(name), MEMBERS_PORT),
+            ],
             # The backend's port is added by the environment.
-            egress=[],
+            egress=[network.opened("to", network.pods(name), MEMBERS_PORT)],
         ),
     ]
 
@@ -265,7 +255,7 @@ def preparation(tag: str) -> Object:
 
 def collector_yaml() -> str:
     """The text of the collector's configuration."""
-    return yaml.safe_dump(COLLECTOR, sort_keys=False)
+    return collector.text(collector.in_a_cluster(MEMBERS))
 
 
 def _probe(asked: str, **more: int) -> Object:

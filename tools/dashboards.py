@@ -1,4 +1,4 @@
-"""Makes observability/grafana/ and observability/prometheus/rules/: dashboards, recording rules and alerts.
+"""Makes what Grafana, Prometheus and the collector read: dashboards, recording rules and alerts, a configuration, ConfigMaps.
 
 `make dashboards` writes; `make check` fails where one has drifted.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tools import made_files
 
@@ -31,10 +34,40 @@ def rules() -> dict[str, str]:
     return {"city.yaml": _HEAD.format("observability/alerts.py") + alerts.rules(), **of_services}
 
 
+def single() -> dict[Path, str]:
+    """Files that stand alone."""
+    from citybrain.observability import collector
+
+    where = "  TRACES_BACKEND   where spans go (OTLP/gRPC), e.g. 127.0.0.1:4417; TRACES_PLAIN   true: without TLS"
+    alone = _HEAD.format("observability/collector.py") + (
+        f"# An OpenTelemetry Collector (contrib {collector.VERSION}) for a city on one machine. Its environment says:\n"
+        f"# {where}\n# Prometheus reads metrics at 127.0.0.1:{collector.PROMETHEUS_PORT}.\n"
+    )
+    return {
+        ROOM / "collector.yaml": alone + collector.text(collector.on_one_machine()),
+        ROOM / "kustomization.yaml": _HEAD.format("the files here") + yaml.safe_dump(_for_a_cluster(), sort_keys=False),
+    }
+
+
+def _for_a_cluster() -> dict[str, Any]:
+    """ConfigMaps of the dashboards, each by itself since one has room for 1 MiB, and of the rules."""
+    part = {"app.kubernetes.io/part-of": "citybrain"}
+    found = {"disableNameSuffixHash": True, "labels": part}
+    shown = {"disableNameSuffixHash": True, "labels": {**part, "grafana_dashboard": "1"}}
+    maps = [
+        {"name": f"dashboard-{name.removesuffix('.json').replace('_', '-')}", "files": [f"grafana/{name}"], "options": shown}
+        for name in sorted(dashboards())
+    ]
+    of_rules = {"name": "rules", "files": [f"prometheus/rules/{name}" for name in sorted(rules())], "options": found}
+    head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    return {**head, "configMapGenerator": [*maps, of_rules]}
+
+
 def drift() -> list[str]:
     """The paths, below observability/, of files that are missing, too many, or other than they should be."""
     found = [f"grafana/{name}" for name in made_files.drift(DASHBOARDS, "*.json", dashboards())]
-    return found + [f"prometheus/rules/{name}" for name in made_files.drift(RULES, "*.yaml", rules())]
+    found += [f"prometheus/rules/{name}" for name in made_files.drift(RULES, "*.yaml", rules())]
+    return found + [path.name for path, text in single().items() if not path.is_file() or path.read_text("utf-8") != text]
 
 
 def main() -> int:
@@ -42,6 +75,8 @@ def main() -> int:
     RULES.parent.mkdir(exist_ok=True)
     made_files.write(DASHBOARDS, "*.json", dashboards())
     made_files.write(RULES, "*.yaml", rules())
+    for path, text in single().items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
