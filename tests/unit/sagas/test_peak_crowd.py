@@ -282,7 +282,8 @@ def test_a_decision_that_comes_when_it_is_over_is_not_waited_for_long_where_word
 
 
 def test_an_hour_ahead_departments_get_ready_at_once() -> None:
-    Crowd(ahead=1).sends(*PREPARED)
+    story = Crowd(ahead=1).sends(*PREPARED)
+    assert story.requests["request_buses"].reason == "断桥: 950 expected of 12,000 people"
 
 
 def test_who_comes_before_anybody_has_decided_is_seen_to() -> None:

@@ -72,6 +72,11 @@ def test_each_change_of_level_is_told_with_a_number_of_its_own() -> None:
     story.people(0, 800)
     told = [one for minute, people in enumerate((950, 1010, 950, 850, 750, 650), 1) for one in story.people(minute, people)]
     assert [(one.number, one.level) for one in told] == [(1, 90), (2, 100), (3, 90), (4, 80), (5, 0)]
+    (peak,) = story.state.peaks.open.values()
+    assert peak.calm_since == M + 6
+    story.people(7, 850)
+    story.people(8, 950)
+    assert next(iter(story.state.peaks.open.values())).calm_since == M + 6, "it is not calm"
     assert len({one.peak_id for one in told}) == 1 and not any(one.corrected for one in told)
 
 
@@ -275,6 +280,13 @@ def test_what_no_correction_reaches_any_more_is_never_retracted() -> None:
     assert names(story.calm(71, 30)) == ["PeakEnded"]
 
 
+def test_people_who_came_before_a_long_gap_in_the_counts_were_there() -> None:
+    story = Crowds()
+    story.people(0, 870)
+    assert names(story.people(70, 100)) == ["PeakChanged"]
+    assert names(story.calm(71, 30)) == ["PeakEnded"]
+
+
 def test_people_who_came_and_went_long_ago_were_there_also_when_their_forecast_is_taken_back() -> None:
     story = Crowds()
     story.expects(950, 90, hours_from_m=4, horizon=24)
@@ -309,6 +321,8 @@ def test_a_person_ends_a_peak_once_whatever_is_counted() -> None:
     (began,) = story.people(0, 870)
     (over,) = ended(story)
     assert isinstance(over, ev.PeakEnded) and (over.reason, over.most_people) == ("the show is cancelled", 870)
+    (shown,) = crowds.show(story.state.peaks, story.state.minutes)
+    assert (shown.state, shown.most_people, shown.most_at) == (pk.PEAK_STATE_ENDED, 870, timestamp(M * MINUTE))
     assert ended(story) == []
     with pytest.raises(NotFound, match="there is no peak peak-x at this place"):
         crowds.end(story.state.peaks, {}, "peak-x", "", 0)

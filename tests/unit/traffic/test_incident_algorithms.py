@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 from citybrain.traffic.v1 import events_pb2 as ev
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citybrain.mesh.events import Heard, timestamp
-from citybrain.services.traffic import california_7, incident_pairs, incident_thresholds, standard_normal_deviate
+from citybrain.services.traffic import california_7, incident_pairs, incident_thresholds, standard_normal_deviate, streets
 from citybrain.services.traffic.california_7 import Found
 from citybrain.services.traffic.detector_health import Interval
 from citybrain.services.traffic.detectors import WINDOW_US
@@ -22,7 +23,7 @@ from citybrain.services.traffic.free_speeds import HOUR_US
 from citybrain.services.traffic.incident_thresholds import LEAST, PER_FALSE_ALARM, PairHour, PairHoursRow, Usual
 from citybrain.services.traffic.recent_readings import Recent
 from tests.unit.traffic.measuring import START, detector
-from tests.unit.traffic.pairs import Watched, quiet
+from tests.unit.traffic.pairs import PAIR, Watched, quiet
 
 # -- California #7 ------------------------------------------------------------------------------------------------------------
 
@@ -69,7 +70,7 @@ def test_vehicles_that_come_in_and_do_not_go_out_deviate_for_as_long_as_they_do_
 
 
 @pytest.mark.parametrize(
-    ("cycle", "interval", "block"), [(90, 30, 90), (90, 60, 120), (72, 30, 90), (10, 60, 60), (90, 300, 300)]
+    ("cycle", "interval", "block"), [(90, 30, 90), (90, 60, 120), (72, 30, 90), (10, 60, 60), (90, 300, 300), (0, 30, 30)]
 )
 def test_a_block_is_the_shortest_time_of_whole_intervals_that_holds_a_cycle(cycle: float, interval: int, block: int) -> None:
     assert incident_pairs.block_length(cycle, interval) == block
@@ -111,6 +112,15 @@ def test_the_figures_of_a_window_are_what_held_in_three_blocks_that_end_in_it() 
     figures = one.figures(6)
     assert (round(figures.occupancy_difference, 3), figures.occupancy_ratio, figures.downstream_occupancy) == (0.7, 1, 0)
     assert figures.vehicles_out == 0 and figures.deviate > 1
+
+
+def test_a_detector_between_the_two_says_nothing_of_a_pair() -> None:
+    one = Watched(*PAIR, detector("between", position_m=200, interval_s=30))
+    said = {"up": quiet(occupancy=0.3), "dn": quiet(), "between": quiet(occupancy=0.5)}
+    for number in range(6):
+        told = streets.measure(one.part, "a", one.known, START + number * WINDOW_US, said, {})
+        one.part = reduce(streets.evolve, told, one.part)
+    assert round(one.figures(5).occupancy_difference, 3) == 0.2
 
 
 def test_before_enough_blocks_are_measured_nothing_is_said_of_the_deviate_and_then_of_nothing() -> None:
