@@ -289,6 +289,9 @@ def test_an_hour_ahead_departments_get_ready_at_once() -> None:
 def test_who_comes_before_anybody_has_decided_is_seen_to() -> None:
     story = Crowd(ahead=24).done("tell_ahead").word(100, expected=[expected(24)])
     story.sends("suggest_elsewhere", "pause_booking", "close_parking", "stop_entry", *PREPARED)
+    story.done("stop_entry").time_passes(ACKNOWLEDGED_WITHIN_S)
+    question = story.state.steps["call_about_entry"].question
+    assert question.startswith("断桥: 12,000 of 12,000 people"), "who is there, and not what was expected"
 
 
 def test_a_forecast_that_is_taken_back_takes_back_all_that_it_began_in_reverse() -> None:
@@ -330,9 +333,16 @@ def test_people_who_touch_are_led_apart_until_they_do_not() -> None:
     assert story.requests["disperse"].part_id == "bank"
 
 
+def test_where_a_person_ends_the_peak_while_people_touch_that_they_are_led_apart_ends_too() -> None:
+    story = Crowd().busy().word(80, CONTACT).done("disperse").seen("disperse").over()
+    story.sends("end_dispersal", "end_suggestion")
+
+
 def test_people_who_touch_already_when_it_begins_are_led_apart() -> None:
     story = Crowd(closest=CONTACT, part_id="bank")
     assert story.requests["disperse"].part_id == "bank"
+    # Also where the place is not full: departments are asked to be there.
+    Crowd(level=0, closest=CONTACT, part_id="bank").sends("disperse", *PREPARED)
     story = Crowd(closest=DANGEROUS, part_id="bank")
     assert story.requests["report_crowd"].text == "断桥: people stand dangerously close in bank"
 
@@ -395,6 +405,7 @@ def test_where_nobody_at_the_place_answers_command_telephones_and_entry_reopens_
     story = Crowd(100).prepared().done("suggest_elsewhere", "pause_booking", "close_parking", "stop_entry", "tell_full")
     story.time_passes(ACKNOWLEDGED_WITHIN_S)
     question = story.state.steps["call_about_entry"]
+    assert question.question.startswith("断桥: 9,700 of 12,000 people")
     assert question.who == "crowd_command" and "nobody at the place has said that nobody is let in" in question.question
     story.time_passes(5 * MINUTE_S)
     assert story.state.steps["call_about_entry"].who == "leading_group"

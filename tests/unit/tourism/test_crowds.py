@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
+from citybrain.tourism.v1 import forecasts_pb2 as fc
 from citybrain.tourism.v1 import peaks_pb2 as pk
 from citybrain.tourism.v1 import tourism_service_pb2 as pb
 from google.protobuf.message import Message
@@ -89,7 +90,10 @@ def test_people_who_touch_begin_a_peak_at_any_level_and_where_is_told() -> None:
     assert (began.level, began.closest, began.part_id) == (0, pb.DENSITY_LEVEL_CONTACT, HALL)
     (changed,) = story.crowded(2, 5550)
     assert (changed.level, changed.closest, changed.part_id) == (0, pb.DENSITY_LEVEL_DANGEROUS, HALL)
-    (changed,) = story.crowded(3, 100)
+    (changed,) = story.crowded(3, 3570)
+    assert (changed.level, changed.closest) == (0, pb.DENSITY_LEVEL_CONTACT)
+    assert [one for number in range(4, 40) for one in story.crowded(number, 3570)] == [], "it is not calm while people touch"
+    (changed,) = story.crowded(40, 100)
     assert (changed.closest, changed.part_id) == (pb.DENSITY_LEVEL_UNSPECIFIED, "")
 
 
@@ -214,6 +218,49 @@ def test_a_forecast_that_was_retracted_does_not_stand_any_more_and_the_others_do
 def test_a_forecast_of_an_hour_that_is_over_begins_nothing() -> None:
     assert Crowds().expects(950, 90, hours_from_m=-1) == []
     assert Crowds().expects(950, 90, hours_from_m=0, at=40) == []
+    story = Crowds()
+    story.people(0, 870)
+    assert story.expects(950, 90, hours_from_m=0, at=40) == [], "nor is it of a peak that is there"
+
+
+def test_who_comes_back_after_a_long_peak_has_been_calm_for_some_minutes_is_of_the_same_peak() -> None:
+    story = Crowds()
+    (began,) = story.people(0, 870)
+    half_a_day = crowds.TOGETHER + 60
+    assert names(story.people(half_a_day, 100)) == ["PeakChanged"]
+    (changed,) = story.people(half_a_day + 10, 870)
+    assert isinstance(changed, ev.PeakChanged) and changed.peak_id == began.peak_id
+    # And one that was never calm otherwise is about the minute in which it began.
+    expected = Crowds()
+    (other,) = expected.expects(950, 90, hours_from_m=14, horizon=24)
+    assert crowds._middle(expected.state.peaks.open[other.peak_id]) == HOUR + 14 * 60
+    made = crowds.expect(
+        expected.state.peaks, place(), {}, 1000, pk.ExpectedPeak(horizon_hours=24), [(HOUR + 14 * 60) * MINUTE], M * MINUTE
+    )  # fmt: skip
+    expected._go(made[:1])
+    assert crowds._middle(expected.state.peaks.open[other.peak_id]) == M
+
+
+def test_a_peak_that_goes_on_and_one_that_was_retracted_are_shown_as_such() -> None:
+    story = Crowds()
+    story.people(0, 870)
+    story.people(1, 810)
+    (shown,) = crowds.show(story.state.peaks, story.state.minutes)
+    assert (shown.state, shown.level, shown.most_people) == (pk.PEAK_STATE_OPEN, 80, 870)
+    assert shown.most_at == timestamp(M * MINUTE)
+    story.people(1, 100, 30)
+    story.people(0, 100, 30)
+    (shown,) = crowds.show(story.state.peaks, story.state.minutes)
+    assert (shown.state, shown.most_people, shown.HasField("most_at")) == (pk.PEAK_STATE_RETRACTED, 0, False)
+
+
+def test_what_a_forecast_expects_is_its_fullest_hour_and_the_hours_below_every_level_are_known() -> None:
+    told = fc.Forecast(horizon=fc.HORIZON_DAY, peak_hour=timestamp(HOUR * MINUTE), people=900, capacity=1000, level=90)
+    for number, people in enumerate((900, 799, 800)):
+        told.hours.add(hour=timestamp((HOUR + 60 * number) * MINUTE), people=people)
+    expected, below = crowds.expected(told)
+    assert (expected.people, expected.level, expected.horizon_hours) == (900, 90, 24)
+    assert below == [(HOUR + 60) * MINUTE]
     assert names(Crowds().expects(950, 90, hours_from_m=0, at=39)) == ["PeakBegan"]
 
 

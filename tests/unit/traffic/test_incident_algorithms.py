@@ -151,6 +151,7 @@ def test_detectors_whose_intervals_begin_between_whole_ones_are_a_pair_too() -> 
         for begun in range(begin - 1800, begin, 30):
             recent.take(name, begun + seconds, Interval(3, occupancy))
     (figures,) = recent.figures(incident_pairs.of_part(one.known, "a"), one.known, set(), begin - 60)
+    assert recent.figures(incident_pairs.of_part(one.known, "a"), one.known, {"dn"}, begin - 60) == [], "it fails"
     assert round(figures.occupancy_difference, 3) == 0.2 and figures.HasField("deviate")
 
 
@@ -229,6 +230,7 @@ def test_in_ten_days_one_window_may_reach_a_threshold() -> None:
     values[5] = 9.0
     assert incident_thresholds.seldom_reached(values, len(values)) == 9
     assert incident_thresholds.seldom_reached([*values, 0.0], PER_FALSE_ALARM) == 0
+    assert incident_thresholds.seldom_reached([9.0], PER_FALSE_ALARM) == 9, "of which only one is looked at"
 
 
 @given(st.lists(st.floats(0, 20), min_size=LEAST, max_size=LEAST + 20))
@@ -245,11 +247,17 @@ def _row(hour: int, *windows: tuple[int, int, int, int] | None) -> PairHoursRow:
 def test_hours_are_learnt_from_but_for_windows_in_which_an_incident_was_confirmed() -> None:
     now, one = 1000 * HOUR_US, (1000, 5000, 500, 12_500)
     found: dict[incident_thresholds.Named, Usual] = {}
-    rows = [_row(999, one, None, one, one), _row(999 - 24 * 14, one), _row(1000, one)]
+    # The first hour of a fortnight belongs to it.
+    rows = [_row(999, one, None, one, one), _row(999 - 24 * 14, one), _row(1000, one), _row(1000 - 24 * 14, one)]
     begun = 999 * HOUR_US + 2 * WINDOW_US
     incident_thresholds.collect(found, rows, now, {"a": [(begun, begun + 1)], "b": [(0, now)]})
     (only,) = found.values()
-    assert (only.deviates, only.found) == ([1.25, 1.25], [Found(0.1, 0.5, 0.05)] * 2)
+    assert (only.deviates, only.found) == ([1.25] * 3, [Found(0.1, 0.5, 0.05)] * 3)
+    # An incident that ends where a window begins, or begins where it ends, is not in it.
+    found = {}
+    first = 999 * HOUR_US
+    incident_thresholds.collect(found, [_row(999, one)], now, {"a": [(first - 5, first), (first + WINDOW_US, now)]})
+    assert found["a", "up", "dn", 90].deviates == [1.25]
 
 
 def _heard(number: int, deviate: float | None, revision: str = "") -> Heard:
@@ -275,6 +283,16 @@ def test_an_hour_keeps_each_window_as_it_was_measured_last_and_an_older_hour_tak
     assert incident_thresholds.hour_key(_heard(0, 1.0)) != incident_thresholds.hour_key(_heard(12, 1.0))
     row = incident_thresholds.hour(row, _heard(3, None))
     assert row is not None and row.pairs[0].windows[3] is None, "it is not wholly measured any more"
+    nothing = _heard(0, 1.0)
+    del nothing.data.pairs[:]  # type: ignore[attr-defined]
+    row = incident_thresholds.hour(row, nothing)
+    assert row is not None and row.pairs[0].windows[0] is None, "nor does anything of it come"
+
+
+def test_an_hour_that_takes_the_place_of_an_older_one_has_nothing_of_it() -> None:
+    row = incident_thresholds.hour(None, _heard(0, 1.0))
+    row = incident_thresholds.hour(row, _heard(12 * incident_thresholds.SLOTS + 3, 2.0))
+    assert row is not None and [one is not None for one in row.pairs[0].windows] == [False] * 3 + [True] + [False] * 8
 
 
 def test_learnt_thresholds_name_the_pairs_of_which_too_little_was_measured_and_are_told_once() -> None:
