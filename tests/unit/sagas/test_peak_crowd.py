@@ -158,6 +158,7 @@ def test_at_80_others_are_suggested_and_departments_get_ready() -> None:
     assert (buses.where, buses.reason) == ("断桥", "断桥: 9,700 of 12,000 people, and nobody has seen it coming")
     alert = made["tell_80"]
     assert (list(alert.district_ids), alert.content.severity) == (["xihu"], hub.ALERT_SEVERITY_MINOR)
+    assert alert.content.certainty == hub.ALERT_CERTAINTY_OBSERVED
     assert alert.content.headline == "断桥: 80 % 较满"
 
 
@@ -244,6 +245,7 @@ def test_a_day_ahead_the_district_is_told_and_a_person_decides_whether_departmen
     story = Crowd(ahead=24).must_send("tell_ahead")
     alert = story.requests["tell_ahead"]
     assert (alert.content.urgency, alert.acknowledge_within.seconds) == (hub.ALERT_URGENCY_FUTURE, HOUR_S)
+    assert alert.content.certainty == hub.ALERT_CERTAINTY_LIKELY
     assert story.state.steps["plan"].question == (
         "断桥: 950 expected of 12,000 people, between 900 and 1,000: do departments prepare?"
     )
@@ -254,6 +256,7 @@ def test_a_day_ahead_the_district_is_told_and_a_person_decides_whether_departmen
 def test_what_nobody_decides_is_done_when_it_is_near() -> None:
     story = Crowd(ahead=24).done("tell_ahead").time_passes(2 * HOUR_S)
     story.word(0, expected=[expected(1)]).sends(*PREPARED)
+    assert story.state.steps["plan"].status == "skipped", "nobody is asked any more"
     later = Crowd(ahead=24).done("tell_ahead").time_passes(12 * HOUR_S)
     assert later.state.decision("plan") == "prepare"
 
@@ -410,6 +413,18 @@ def test_where_nobody_at_the_place_answers_command_telephones_and_entry_reopens_
     story.time_passes(5 * MINUTE_S)
     assert story.state.steps["call_about_entry"].who == "leading_group"
     story.human_decides("call_about_entry", "it_is_done").word(0).must_send("reopen_entry")
+
+
+def test_when_it_is_over_nobody_telephones_about_what_nobody_has_answered_yet() -> None:
+    story = Crowd(100).done(*PREPARED, "suggest_elsewhere", "pause_booking", "close_parking", "stop_entry", "tell_full").over()
+    assert story.is_restored()[-len(RESTORED) :] == RESTORED
+    assert not [name for name in story.state.steps if name.startswith("call_")]
+    assert story.flags() == []
+    late = Crowd().done(*PREPARED, "suggest_elsewhere", "tell_80").time_passes(OPERATOR_MINUTES * MINUTE_S)
+    late.time_passes(HOUR_S).over()
+    late.is_restored()
+    named = [f"call_for_{name}: nobody had answered in time, and people had to telephone" for name in ("buses", "frequency")]
+    assert sorted(late.flags())[:2] == named and len(late.flags()) == 3, "each once, and no wait by itself"
 
 
 def test_where_operators_do_not_answer_the_command_of_traffic_telephones() -> None:

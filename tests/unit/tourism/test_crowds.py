@@ -334,6 +334,32 @@ def test_people_who_came_before_a_long_gap_in_the_counts_were_there() -> None:
     assert names(story.calm(71, 30)) == ["PeakEnded"]
 
 
+def test_people_who_touched_before_a_long_gap_in_the_counts_were_there_too() -> None:
+    lawn = pb.Part(part_id=LAWN, name="草坪", area_m2=50_000, m2_per_person=5)
+    story = Crowds(place(parts=[place().parts[0], lawn]))
+    (began,) = story.crowded(0, 3570)
+    assert began.level == 0 and names(story.crowded(70, 100)) == ["PeakChanged"]
+    assert names([one for number in range(71, 101) for one in story.crowded(number, 100)]) == ["PeakEnded"]
+
+
+def test_who_was_there_before_a_peak_began_is_no_part_of_it() -> None:
+    story = Crowds()
+    story.people(0, 700)
+    assert names(story.expects(950, 90, hours_from_m=3, horizon=24, at=1)) == ["PeakBegan"]
+    story.people(2, 100)
+    for last in (2, 72):
+        story.calm(last, 1)
+        (shown,) = crowds.show(story.state.peaks, story.state.minutes)
+        assert shown.most_people == 100, "also when that minute is not kept any more"
+    # Nor does a level keep the next peak, where a person has ended the one that it was of.
+    other = Crowds()
+    other.people(0, 870)
+    ended(other)
+    assert names(other.expects(950, 90, hours_from_m=4, horizon=24, at=1)) == ["PeakBegan"]
+    other.people(2, 100)
+    assert names(other.expects(600, 0, hours_from_m=4, horizon=24, at=3))[-1] == "PeakRetracted"
+
+
 def test_people_who_came_and_went_long_ago_were_there_also_when_their_forecast_is_taken_back() -> None:
     story = Crowds()
     story.expects(950, 90, hours_from_m=4, horizon=24)
@@ -400,7 +426,7 @@ def test_a_review_puts_each_forecast_beside_what_was_counted_once() -> None:
     assert isinstance(reviewed, ev.PeakReviewed)
     made = reviewed.review
     assert (list(made.errors), list(made.in_interval), list(made.flags)) == ([150, 40], [False, True], ["no bus came"])
-    assert list(made.relative_errors) == [150 / 800, 40 / 800]
+    assert list(made.relative_errors) == [150 / 800, 40 / 800] and made.most_at == timestamp(M * MINUTE)
     assert crowds.review(story.state.peaks, request) == []
 
 

@@ -137,6 +137,7 @@ def test_origins_are_summed_up_by_province_with_its_cities() -> None:
         ("330000", "浙江", 300), ("310000", "上海", 260), ("", "其他", 40),
     ]  # fmt: skip
     assert [(one.region, one.people) for one in phones.provinces[0].cities] == [("330100", 200)]
+    assert [len(one.cities) for one in phones.provinces if not one.province] == [0]
 
 
 def test_a_region_that_is_none_or_stands_twice_is_refused() -> None:
