@@ -155,6 +155,7 @@ def test_at_80_others_are_suggested_and_departments_get_ready() -> None:
     assert made["reserve_ambulance"].place == ENTRANCE
     assert len({made[step].kind for step in ASKED}) == 3
     buses = made["request_buses"]
+    assert buses.place == ENTRANCE
     assert (buses.where, buses.reason) == ("断桥", "断桥: 9,700 of 12,000 people, and nobody has seen it coming")
     alert = made["tell_80"]
     assert (list(alert.district_ids), alert.content.severity) == (["xihu"], hub.ALERT_SEVERITY_MINOR)
@@ -357,7 +358,8 @@ def test_where_it_is_dangerous_nobody_is_let_in_and_joint_command_is_called_once
     assert (report.kind, report.source, report.place) == (safety.EVENT_KIND_CROWD, safety.SIGNAL_SOURCE_SENSOR, ENTRANCE)
     assert report.position.longitude == 120.15 and report.text.endswith("dangerously close in bridge")
     story.done("report_crowd").must_send("call_joint_command")
-    assert story.requests["call_joint_command"].incident_id == "saf-0123456789ab"
+    called = story.requests["call_joint_command"]
+    assert (called.incident_id, called.place) == ("saf-0123456789ab", ENTRANCE)
     again = Crowd().in_danger().word(80).must_send("end_dispersal").done("end_dispersal")
     again.word(80, DANGEROUS).must_send("disperse")
 

@@ -95,6 +95,10 @@ def test_a_decision_says_something_of_a_post_that_there_is() -> None:
     for request in (decide("n", void=True), decide("n", topic=CLEAN, mood=ANNOYED)):
         with pytest.raises(NotFound):
             opinions.decide(day, request, WHERE)
+    void = after(day, opinions.decide(day, decide("x", void=True), WHERE))
+    assert opinions.decide(void, decide("x", void=True), WHERE) == []
+    with pytest.raises(NotFound):
+        opinions.decide(void, decide("x", topic=CLEAN, mood=ANNOYED), WHERE)
 
 
 def test_more_annoyed_posts_than_chance_makes_are_a_risk_once_with_what_it_rests_on() -> None:
@@ -116,6 +120,16 @@ def test_of_few_posts_and_without_what_is_usual_nothing_is_said() -> None:
     for usual in ({}, {CROWDING: (10, 99)}):
         here = opinions.Where(place(), DAY, usual, AT)
         assert risks(opinions.sort(opinions.Day(), posts(30, 0), here)) == []
+    enough = opinions.Where(place(), DAY, {CROWDING: (10, 100)}, AT)
+    assert len(risks(opinions.sort(opinions.Day(), posts(30, 0), enough))) == 1
+
+
+def test_a_risk_counts_the_clear_posts_of_its_topic_alone() -> None:
+    others = [post(f"o{number}", "厕所很脏") for number in range(3)]
+    unclear = [post(f"u{number}", "排队，呵呵，真好") for number in range(4)]
+    (event,) = risks(opinions.sort(opinions.Day(), [*posts(8, 12), *others, *unclear], WHERE))
+    assert isinstance(event, ev.OpinionRisk)
+    assert (event.risk.annoyed, event.risk.posts) == (8, 20)
 
 
 def test_posts_that_wait_for_a_person_are_no_part_of_a_share() -> None:
@@ -144,6 +158,7 @@ def test_a_risk_is_retracted_when_people_decide_otherwise_and_not_when_others_ar
 def test_a_risk_is_retracted_when_posts_that_it_rested_on_have_other_words() -> None:
     day = after(opinions.Day(), opinions.sort(opinions.Day(), posts(8, 12), WHERE))
     assert risks(opinions.sort(day, [post("x0")], WHERE)) == []
+    assert len(risks(opinions.sort(day, [post("x0", GOOD), post("y", GOOD)], WHERE))) == 1, "whatever comes with it"
     first, second = opinions.sort(day, [post("x0", GOOD)], WHERE)
     assert isinstance(first, ev.PostSorted) and isinstance(second, ev.OpinionRiskRetracted)
     assert (second.annoyed, second.posts) == (7, 20)
@@ -171,6 +186,8 @@ def test_a_post_that_cannot_be_is_refused_with_its_field() -> None:
         with pytest.raises(BadRequest) as raised:
             opinions.by_day([wrong], AT)
         assert [name for name, _ in raised.value.violations] == [field]
+    for at in (AT + 60_000_000, AT - 31 * 24 * HOUR):
+        assert opinions.by_day([post("x", at=at)], AT)
     with pytest.raises(BadRequest, match="stands in the list before"):
         opinions.by_day([post("x"), post("x")], AT)
     opinions.by_day([post("x", outlet="钱江晚报", channel=pb.CHANNEL_NEWS)], AT)
