@@ -30,6 +30,7 @@ from citybrain.cli import (
     fault,
     gateway,
     log,
+    logs,
     new,
     personal,
     prepare,
@@ -309,6 +310,7 @@ app.add_typer(events.app)
 app.add_typer(sagas.app)
 app.add_typer(fault.app)
 app.add_typer(log.app)
+app.add_typer(logs.app)
 app.add_typer(audit.app)
 app.add_typer(evidence.app)
 app.add_typer(new.app)

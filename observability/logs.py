@@ -16,13 +16,15 @@ from typing import Any, TextIO
 
 import structlog
 from opentelemetry import baggage, trace
-from structlog.typing import ExcInfo
+from structlog.typing import ExcInfo, Processor
 from typing_extensions import override
 
 from citybrain.observability import names
 from citybrain.observability.terminal import escaped
 
 _configured = False
+# The lowest level that is written now. It may be changed while the process runs.
+_least = logging.INFO
 
 
 class LogFile(RotatingFileHandler):
@@ -87,13 +89,23 @@ def logger(service: str) -> Any:
     return structlog.get_logger(service=service)
 
 
-def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None = None) -> None:
+def set_level(least: str) -> str:
+    """From now on writes lines of this level and above (debug, info, warning, error); returns what was the lowest before."""
+    global _least
+    before, _least = _least, logging.getLevelNamesMapping()[least.upper()]
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LibraryLines):
+            handler.setLevel(max(_least, logging.WARNING))
+    return logging.getLevelName(before).lower()
+
+
+def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None = None, version: str = "") -> None:
     """Sets up logging for this process, before its first line. `least`: the lowest level that is written. `pretty`: for people,
-    not JSON. `file`: in place of standard error.
+    not JSON. `file`: in place of standard error. `version`: of the program; it stands in each line for programs.
     """
     global _configured
     _configured = True
-    level = logging.getLevelNamesMapping()[least.upper()]
+    set_level(least)
     renderers: list[Any]
     if pretty:
         people = structlog.dev.ConsoleRenderer(
@@ -101,9 +113,10 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
         )
         renderers = [_escaped, people]
     else:
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+        renderers = [_versioned(version), structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
     structlog.configure(
         processors=[
+            _loud_enough,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             _correlation,
@@ -111,13 +124,28 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
             _in_order,
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=lambda *_: _Lines(file),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(LibraryLines(max(level, logging.WARNING)))
+        root.addHandler(LibraryLines(max(_least, logging.WARNING)))
+
+
+def _loud_enough(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if logging.getLevelNamesMapping().get(level.upper(), logging.ERROR) < _least:
+        raise structlog.DropEvent
+    return event
+
+
+def _versioned(version: str) -> Processor:
+    def add(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if version:
+            event.setdefault("version", version)
+        return event
+
+    return add
 
 
 def _correlation(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

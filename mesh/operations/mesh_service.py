@@ -31,6 +31,7 @@ from citybrain.mesh.runtime.refusing import Handler, abort
 from citybrain.mesh.runtime.validation import check
 from citybrain.mesh.settings.version import installed_version
 from citybrain.mesh.subscriptions.groups import GroupMember
+from citybrain.observability.logs import set_level
 
 SERVICE = "citybrain.mesh.v1.MeshService"
 _PARKED_PAGE = 500
@@ -107,6 +108,12 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
         view = _view(containers, request.service, request.view)
         return pb.GetRebuildResponse(rebuild=_rebuild(await view.rebuilding()))
 
+    async def set_log_level(request: pb.SetLogLevelRequest) -> pb.SetLogLevelResponse:
+        before = set_level(request.level)
+        if request.HasField("lasts"):
+            process.loop.call_later(request.lasts.ToTimedelta().total_seconds(), set_level, before)
+        return pb.SetLogLevelResponse(before=before)
+
     process.server.add(SERVICE, "GetStatus", get_status, listed=False)
     process.server.add(SERVICE, "ListParked", _told(list_parked), listed=False)
     process.server.add(SERVICE, "ListQuotas", _told(list_quotas), listed=False)
@@ -114,6 +121,7 @@ def serve_status(process: Process, containers: Sequence[Container], readiness: R
     process.server.add(SERVICE, "DropParked", _told(drop_parked), listed=False)
     process.server.add(SERVICE, "RebuildView", _told(rebuild_view), listed=False)
     process.server.add(SERVICE, "GetRebuild", _told(get_rebuild), listed=False)
+    process.server.add(SERVICE, "SetLogLevel", _told(set_log_level), listed=False)
     process.server.add(SERVICE, "SetFault", _told(faults.set), listed=False)
     process.server.add(SERVICE, "ClearFaults", _told(faults.clear), listed=False)
     process.server.add(SERVICE, "ListFaults", _told(faults.listed), listed=False)

@@ -17,6 +17,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry import context as otel_context
 from opentelemetry.context import Context as Within
 
 from citybrain.mesh.access.limits import CLASSES, class_of
@@ -29,12 +30,23 @@ from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.errors import ServiceError, Unauthenticated, status_of
 from citybrain.mesh.runtime.context import AUTHORIZATION, REQUEST_ID, header
 from citybrain.mesh.runtime.refusing import Context, Handler, abort
+from citybrain.observability.logs import logger
 from citybrain.observability.metrics import Metrics
 
 _BEARER = "bearer "
 # A call that ends so was not allowed, whoever found that out.
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+# Of these a line is written already, with what went wrong.
+_TOLD = (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 _NOT_LET_IN = (*_REFUSALS, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def _say(log: Any, call: GuardedContext) -> None:
+    """Writes a line of a call that was refused. Its message stays out: it may hold what the caller has sent."""
+    within = otel_context.attach(call.within) if call.within is not None else None
+    log.info("call refused", method=call.rule.path, code=call.code.name, reason=call.reason)
+    if within is not None:
+        otel_context.detach(within)
 
 
 def _trace_of(metadata: Any) -> str:
@@ -159,7 +171,7 @@ class Guard:
     def guarded(self, method: MethodDescriptor, handler: Handler, service: str) -> Handler:
         """A handler that is called only for callers who may call the method. `service`: the one whose calls these are."""
         rule = rule_of(method)
-        numbers = self._metrics.of(service)
+        numbers, log = self._metrics.of(service), logger(service)
         number = class_of(method, rule.reads)
 
         async def guarded(request: Any, context: Context) -> Any:
@@ -193,6 +205,8 @@ class Guard:
             finally:
                 call.note()
                 took = time.perf_counter() - begun
+                if call.code not in _TOLD:
+                    _say(log, call)
                 numbers.called(rule.path, ended or call.code.name, took, call.within, kind=CLASSES[number])
                 if call.code in _NOT_LET_IN:
                     numbers.refused(call.code.name, call.reason)

@@ -16,6 +16,7 @@ from citybrain.mesh.manifest import Manifest, ManifestError, find_manifests
 from citybrain.mesh.personal.secret_files import OWN_FILES
 from citybrain.mesh.settings.configuration import ConfigurationError, GivenValue, load
 from citybrain.mesh.settings.values import ELSEWHERE, Settings
+from citybrain.mesh.settings.version import installed_version
 from citybrain.mesh.startup.runner import serve
 from citybrain.mesh.upcasting import UpcastError, load_upcasters
 from citybrain.observability.logs import LogFile, configure
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
             do = "make room, or give its rights to this user"
             sys.stderr.write(f"city: {options.log} cannot be written: {error.strerror}: {do}\n")
             return 2
-    configure(settings.log.level, pretty=settings.log.format == "pretty", file=log)
+    configure(settings.log.level, pretty=settings.log.format == "pretty", file=log, version=installed_version())
     return serve(manifests, settings.model_copy(update={"peers": peers}), ready)
 
 

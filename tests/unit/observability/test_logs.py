@@ -13,7 +13,7 @@ import pytest
 from opentelemetry import context as otel_context
 
 from citybrain.observability import names
-from citybrain.observability.logs import LibraryLines, LogFile, configure, logger
+from citybrain.observability.logs import LibraryLines, LogFile, configure, logger, set_level
 from citybrain.observability.tracing import Tracing, context_from
 
 
@@ -137,3 +137,28 @@ def test_a_disk_that_is_full_ends_nobody_who_writes_a_line(tmp_path: Path, capsy
     log.stream = open("/dev/full", "a", encoding="utf-8")  # noqa: SIM115, PTH123
     log.write("lost")
     assert capsys.readouterr().err == ""
+
+
+def test_levels_change_while_a_process_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    before = set_level("debug")
+    try:
+        logger("health").debug("now it is written")
+        assert (before, set_level("error")) == ("info", "debug")
+        logger("health").warning("not now")
+        logging.getLogger("some.library").warning("nor this")
+    finally:
+        set_level(before)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["message"] for line in lines] == ["now it is written"]
+
+
+def test_lines_for_programs_name_the_version_and_those_for_people_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        for pretty in (False, True):
+            configure(version="1.2.3", pretty=pretty)
+            logger("health").info("served")
+    finally:
+        configure()
+    machine, people = capsys.readouterr().err.splitlines()
+    assert json.loads(machine)["version"] == "1.2.3"
+    assert "1.2.3" not in people
