@@ -121,19 +121,26 @@ def _contract(manifest: Manifest) -> ServiceDescriptor:
 
 
 def _named_once(manifest: Manifest, service: type) -> None:
-    """No provider of a base class is hidden by another thing of its name: what works with it would get the wrong one."""
-    seen: dict[str, tuple[str, Any]] = {}
+    """No provider of a base class is hidden by another thing of its name: what works with it would get the wrong one.
+
+    A class may give its base another provider of the same kind: a runner with other workflows.
+    """
+    seen: dict[str, tuple[type, Any]] = {}
     for base in inspect.getmro(service):
         for name, value in vars(base).items():
-            hider, found = seen.setdefault(name, (base.__name__, value))
-            if isinstance(value, DependencyProvider) and not _alike(value, found):
-                raise manifest.wrong("entry", f"{hider} hides the provider {name} of {base.__name__}: give one another name")
+            hider, found = seen.setdefault(name, (base, value))
+            if isinstance(value, DependencyProvider) and not _fits(value, found, given=issubclass(hider, base)):
+                what = f"{hider.__name__} hides the provider {name} of {base.__name__}: give one another name"
+                raise manifest.wrong("entry", what)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether both were made alike. The name is only there once a service of the class has run in this process."""
-    given = [{name: value for name, value in vars(it).items() if name != "attr_name"} for it in (one, other)]
-    return type(one) is type(other) and given[0] == given[1]
+def _fits(one: Any, other: Any, *, given: bool) -> bool:
+    """Whether `other` may stand where `one` would: by a class that knows its base, or because both were made alike.
+
+    The name is only there once a service of the class has run in this process.
+    """
+    made = [{name: value for name, value in vars(it).items() if name != "attr_name"} for it in (one, other)]
+    return type(one) is type(other) and (given or made[0] == made[1])
 
 
 def _taken_up(manifest: Manifest, service: type) -> None:

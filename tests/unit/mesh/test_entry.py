@@ -14,7 +14,7 @@ from citybrain.district_hub.v1 import events_pb2 as hub
 
 from citybrain.local.city import ROOT
 from citybrain.mesh.manifest import ManifestError, find_manifests, read_manifest
-from citybrain.mesh.service import Owner, passed
+from citybrain.mesh.service import Owner, Service, Streams, passed
 from citybrain.mesh.startup.entry import heard_by, load_entry
 from citybrain.services.district_hub.service import DistrictHubService
 
@@ -211,6 +211,17 @@ class Hiding(DistrictHubService):
     def take(self, message: hub.DistrictNotified) -> None: ...
 
 
+class Beside(Service):
+    """Knows nothing of the hub, and has a provider of the same name and kind."""
+
+    name = "beside"
+    notices = Streams("others", int, lambda state, event: state)
+
+
+class Mixed(DistrictHubService, Beside):
+    """The hub would give its own to what works with the other's."""
+
+
 class Deaf(DistrictHubService):
     """Passes messages on that nothing takes up."""
 
@@ -221,6 +232,7 @@ class Deaf(DistrictHubService):
     ("service", "said"),
     [
         (Hiding, "Hiding hides the provider districts of DistrictHubService: give one another name"),
+        (Mixed, "DistrictHubService hides the provider notices of Beside: give one another name"),
         (Deaf, "shared passes messages on, and nothing takes them: write @passed(shared) at a method"),
     ],
 )
