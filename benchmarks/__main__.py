@@ -32,6 +32,7 @@ from benchmarks import (
     sagas,
     sector_readings,
     tickets_near,
+    tracing_cost,
     whole_mesh,
 )  # fmt: skip
 from benchmarks.kit import events, measure
@@ -40,6 +41,7 @@ from benchmarks.rows import Row, keep
 ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kit-unary": lambda full: measure.unary(rounds=5 if full else 2),
     "kit-command": lambda full: measure.command(rounds=5 if full else 2),
+    "tracing-cost": lambda full: tracing_cost.measure(5.0 if full else 3.0, 4 if full else 2),
     "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
     "embedded": embedded.measure,
     "kafka-consume": lambda full: on_kafka.measure(200_000 if full else 60_000),

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.rows import Aim, Row
 from tests.helpers.callers import token
@@ -38,8 +39,8 @@ def _compare(name: str, method: str, peer: str, seconds: float, rounds: int, aim
         done: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for _ in range(rounds):
             for side, process in sides.items():
-                done[side].append(_drive(process, Path(folder), method, _CALLERS, seconds))
-        alone = {side: _drive(process, Path(folder), method, 1, seconds / 2) for side, process in sides.items()}
+                done[side].append(drive(process, Path(folder), method, _CALLERS, seconds))
+        alone = {side: drive(process, Path(folder), method, 1, seconds / 2) for side, process in sides.items()}
     best = {side: max(results, key=lambda r: r["calls"]) for side, results in done.items()}
     cost = {side: min(r["cpu"] / r["calls"] for r in results) * 1e6 for side, results in done.items()}
     return [
@@ -50,7 +51,8 @@ def _compare(name: str, method: str, peer: str, seconds: float, rounds: int, aim
     ]
 
 
-def _drive(server: subprocess.Popen[str], data: Path, method: str, callers: int, seconds: float) -> dict[str, float]:
+def drive(server: subprocess.Popen[str], data: Path, method: str, callers: int, seconds: float) -> dict[str, float]:
+    """Calls a server of `kit` as fast as it answers; `data`: its folder."""
     address = server.args[-1] if isinstance(server.args, list) else ""
     before = _cpu(server.pid)
     command = [sys.executable, "-m", "benchmarks.kit.client", str(address), method, str(callers), str(seconds)]
@@ -74,8 +76,10 @@ def _cpu(pid: int) -> float:
 
 
 @contextmanager
-def kit(folder: Path, service: str = "bench") -> Iterator[subprocess.Popen[str]]:
-    """One of the services of the benchmark in a process of its own, on the kit."""
+def kit(
+    folder: Path, service: str = "bench", *, environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """One of the services of the benchmark in a process of its own, on the kit. Without more it tells nothing of itself."""
     command = [
         sys.executable,
         "-m",
@@ -88,7 +92,8 @@ def kit(folder: Path, service: str = "bench") -> Iterator[subprocess.Popen[str]]
         "--port",
         "0",
     ]
-    with _server([*command, "--tethered"]) as server:
+    told = ["--log", str(log)] if log is not None else []
+    with _server([*command, *told, "--tethered"], environment or {}) as server:
         yield server
 
 
@@ -99,10 +104,10 @@ def _bare(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _server(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _server(command: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[subprocess.Popen[str]]:
     """A server that prints its address and stops when its input ends. The address becomes the client's last argument."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **_QUIET}) as server:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **_QUIET, **environment}) as server:
         assert server.stdout is not None
         assert server.stdin is not None
         server.args = [*command, json.loads(server.stdout.readline())["ready"]]
