@@ -157,7 +157,6 @@ class Subscription:
             if page.events or (page.reached > self.position and self._keeps_place()):
                 self._page = page.events
                 await self._work(page.events, page.reached)
-                self._page = ()
             self.position = page.reached
             if self.position >= self._log.head():
                 self._on_rest()

@@ -84,10 +84,10 @@ def _buckets(point: HistogramDataPoint) -> list[Any]:
     ends = [*point.explicit_bounds, float("inf")]
     newest: dict[int, Any] = {}
     for one in point.exemplars:
-        if one.trace_id and one.span_id:
-            place = next(number for number, end in enumerate(ends) if one.value <= end)
-            if place not in newest or newest[place].time_unix_nano < one.time_unix_nano:
-                newest[place] = one
+        # Only values inside a span that is kept are remembered as exemplars.
+        place = next(number for number, end in enumerate(ends) if one.value <= end)
+        if place not in newest or newest[place].time_unix_nano < one.time_unix_nano:
+            newest[place] = one
     made: list[Any] = []
     count = 0
     for number, (end, more) in enumerate(zip(ends, point.bucket_counts, strict=True)):

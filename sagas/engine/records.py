@@ -193,10 +193,16 @@ class Records:
                 self._numbers.saga_started(state.workflow)
             elif isinstance(event, ev.SagaCompleted | ev.SagaUndone | ev.SagaTerminated):
                 self._numbers.saga_ended(state.workflow, state.phase)
-        for name in {event.step: None for event in events if isinstance(event, _MAY_END_A_STEP)}:
-            step = state.steps.get(name)
-            if step is not None and step.status in _ENDS:
-                self._numbers.step_ended(state.workflow, name, step.status, max(0, now - step.began_at) / 1e6)
+        for name, status, seconds in ended_steps(events, state, now):
+            self._numbers.step_ended(state.workflow, name, status, seconds)
+
+
+def ended_steps(events: Sequence[Message], state: SagaState, now: int) -> Iterator[tuple[str, str, float]]:
+    """The steps that ended by these events, which led to `state`: each with how it ended, and how many seconds it took."""
+    for name in {event.step: None for event in events if isinstance(event, _MAY_END_A_STEP)}:
+        step = state.steps.get(name)
+        if step is not None and step.status in _ENDS:
+            yield name, step.status, max(0, now - step.began_at) / 1e6
 
 
 def _with(known: Known, event: StoredEvent, heard: Heard | Exception) -> Known:

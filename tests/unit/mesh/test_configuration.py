@@ -239,6 +239,24 @@ def test_production_refuses_what_is_only_for_laptops(change: str, refused: list[
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        "metrics: {listen: '127.0.0.1:9464'}\n",
+        "metrics: {listen: '0.0.0.0:9464'}\naccepts: [one_host, no_tls]\n",
+    ],
+)
+def test_production_lets_metrics_be_read_on_this_machine_or_where_plain_text_is_accepted(change: str) -> None:
+    text = FIT if "accepts" not in change else FIT.replace("accepts: [one_host]\n", "")
+    assert given(text + change + GATEWAY).settings.metrics.listen
+
+
+@pytest.mark.parametrize("address", ["9464", "127.0.0.1", "127.0.0.1:many", "127.0.0.1:70000"])
+def test_an_address_where_nothing_can_listen_is_refused(address: str) -> None:
+    (problem,) = wrong(f"metrics: {{listen: '{address}'}}\n")
+    assert "metrics.listen" in problem and "write 127.0.0.1:9464, or 127.0.0.1:0 for any free port" in problem
+
+
+@pytest.mark.parametrize(
     ("left_out", "refused"),
     [
         ("token_key: key\n", "default: token_key is not given"),

@@ -150,6 +150,29 @@ def test_how_old_the_oldest_event_is_that_is_not_handled_is_told_while_there_is_
     on_parts(tmp_path, test)
 
 
+def test_the_oldest_event_is_the_first_that_is_not_done_yet(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        go_on, found = asyncio.Event(), list[int]()
+
+        async def handle(part: Part, batch: Batch) -> None:
+            assert part.subscription is not None
+            moments = [event.recorded_at for event in batch.events]
+            found.append(moments.index(part.subscription.oldest))
+            part.subscription.done(batch.events[0])
+            found.append(part.subscription.oldest - moments[1])
+            await part.save(batch)
+            go_on.set()
+
+        write(parts, "s1", "s2")
+        member = GroupMember(parts.process, "shelf", "shelf.hears", [REPORTED])
+        member.follow(handle)
+        wait(go_on.wait())
+        assert found == [0, 0]
+        member.leave()
+
+    on_parts(tmp_path, test)
+
+
 def test_a_group_with_nothing_to_do_is_never_taken_for_one_that_hangs(tmp_path: Path) -> None:
     def test(parts: Parts) -> None:
         async def handle(part: Part, batch: Batch) -> None:
