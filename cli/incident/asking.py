@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ from citybrain.cli import groups
 from citybrain.cli.configuration import City
 from citybrain.cli.incident import zipkin
 from citybrain.cli.incident.log_lines import MOST, lines_of
-from citybrain.cli.incident.story import Incident, of_one
+from citybrain.cli.incident.mesh_now import troubles
+from citybrain.cli.incident.story import Finding, Incident, of_one
 from citybrain.cli.saga_calls import Ask, listed
 from citybrain.local.problems import Problem
 from citybrain.local.traces import span_file
@@ -25,6 +27,7 @@ from citybrain.observability.spans import Span
 from citybrain.observability.trace_store import TraceStore
 
 T = TypeVar("T")
+Here = tuple[list[mesh.ParkedEvent], list[Finding], int]
 Told = tuple[list[pb.Saga], list[pb.Task], list[Event], bool]
 _MOST_EVENTS = 10_000
 _MOST_SAGAS = 100
@@ -50,9 +53,9 @@ def gathered(incident_id: str, settings: City, asking: Callable[[], Any], zipkin
     lines, more = lines_of(incident_id, {span.trace_id for span in spans}, settings.data)
     if more:
         missing.append(f"of the log lines only the newest {MOST}: the files in {settings.data} have more")
-    nobody: tuple[list[mesh.ParkedEvent], int] = ([], 0)
-    parked, now = some("what is parked", lambda: _here(settings, {event.stream for event in events}), nobody)
-    return Incident(incident_id, events, sagas, tasks, spans, lines, parked, missing, now)
+    nobody: Here = ([], [], 0)
+    parked, wrong, now = some("how the mesh is now", lambda: _here(settings, {event.stream for event in events}), nobody)
+    return Incident(incident_id, events, sagas, tasks, spans, lines, parked, wrong, missing, now)
 
 
 def _of_sagas(incident_id: str, asking: Callable[[], Any]) -> Told:
@@ -87,11 +90,13 @@ def _spans(incident_id: str, data: Path, zipkin_at: str) -> list[Span]:
         return store.by_incident(incident_id)
 
 
-def _here(settings: City, streams: set[str]) -> tuple[list[mesh.ParkedEvent], int]:
-    """What is parked of these streams, and city time, as the processes on this machine tell."""
-    now = max((microseconds(one.city_time) for one in groups.statuses(settings)), default=0)
+def _here(settings: City, streams: set[str]) -> Here:
+    """What is parked of these streams, what is wrong, and city time, as the processes on this machine tell."""
+    statuses = groups.statuses(settings)
+    wrong = troubles(statuses, time.time_ns() // 1000)
+    now = max((microseconds(one.city_time) for one in statuses), default=0)
     found, _ = groups.parked(settings, "")
-    return [one for one in found if one.stream in streams], now
+    return [one for one in found if one.stream in streams], wrong, now
 
 
 def known(data: Path) -> str:

@@ -25,7 +25,9 @@ SLOW_MS = 1000.0
 
 @dataclass(frozen=True)
 class Incident:
-    """What was found. `missing`: what is not known, a sentence each; `now`: city time in microseconds, 0: not known."""
+    """What was found. `troubles`: what is wrong in the mesh now, whatever incident it is; `missing`: what is not known, a
+    sentence each; `now`: city time in microseconds, 0: not known.
+    """
 
     incident_id: str
     events: Sequence[Event] = ()
@@ -34,6 +36,7 @@ class Incident:
     spans: Sequence[Span] = ()
     lines: Sequence[LogLine] = ()
     parked: Sequence[mesh.ParkedEvent] = ()
+    troubles: Sequence[Finding] = ()
     missing: Sequence[str] = ()
     now: int = 0
 
@@ -189,6 +192,7 @@ def findings(incident: Incident) -> list[Finding]:
         *_tasks(incident),
         *_waiting(incident),
         *_parked(incident),
+        *incident.troubles,
         *_failed(incident),
         *_slow(incident),
         *_orphans(incident),

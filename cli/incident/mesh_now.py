@@ -1,0 +1,61 @@
+"""What is wrong now with the processes of the mesh, whatever incident is asked for. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from citybrain.mesh.v1 import mesh_service_pb2 as mesh
+
+from citybrain.cli.incident.story import Finding
+from citybrain.mesh.events import microseconds
+from citybrain.observability.words import counted
+
+STILL_S = 5.0
+"""A subscription that has work and has done nothing for so long is told."""
+
+CLOCK_S = 5.0
+"""So is a process whose city time is so far from the clock of who asks."""
+
+
+def troubles(statuses: Iterable[mesh.GetStatusResponse], at: int) -> list[Finding]:
+    """Of processes that answered: subscriptions that stand still or that nobody leads, clocks that are wrong.
+
+    `at`: microseconds, by the clock of who asks, when they answered.
+    """
+    every = list(statuses)
+    return [*_clocks(every, at), *_unled(every), *_still(every)]
+
+
+def _clocks(every: list[mesh.GetStatusResponse], at: int) -> Iterator[Finding]:
+    for one in every:
+        away_s = (microseconds(one.city_time) - at) / 1e6
+        if not one.driven and abs(away_s) >= CLOCK_S:
+            who = ", ".join(service.name for service in one.services)
+            told = f"the clock of process {one.pid} is {abs(away_s):.0f} s {'ahead' if away_s > 0 else 'behind'}"
+            text = f"{told}: its events carry wrong times, and its timers fire at wrong moments"
+            yield Finding("failed", text, "city status", who)
+
+
+def _unled(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
+    led: dict[str, bool] = defaultdict(bool)
+    groups: dict[str, int] = defaultdict(int)
+    for one in every:
+        for service in one.services:
+            if service.groups:
+                led[service.name] |= any(group.role == mesh.GROUP_ROLE_LEADS for group in service.groups)
+                groups[service.name] = len(service.groups)
+    for name in sorted(name for name, is_led in led.items() if not is_led):
+        what = f"no process leads {name}: {counted(groups[name], 'subscription')} and read models hear nothing"
+        yield Finding("waits", what, "city status", name)
+
+
+def _still(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
+    for one in every:
+        for service in one.services:
+            for group in service.groups:
+                still_s = group.still.ToTimedelta().total_seconds()
+                if group.role == mesh.GROUP_ROLE_LEADS and still_s >= STILL_S:
+                    left = counted(group.lag, "position")
+                    text = f"{group.name} has done nothing for {still_s:.0f} s, and has {left} to look at"
+                    yield Finding("waits", text, "city events lag", service.name)
