@@ -57,6 +57,7 @@ def test_what_is_in_force_is_shown_to_everybody_until_the_last_measure_of_its_ki
     assert comfort(tourism).entry_stopped
     assert lift(tourism, "m2") == ["m3"]
     assert (comfort(tourism).entry_stopped, comfort(tourism).booking_paused) == (False, True)
+    assert [one.kind for one in told(tourism, ev.MeasureLifted)] == [STOP, STOP]
     answer = tourism.fire("GetPlace", pb.GetPlaceRequest(place_id="p1"))
     assert [(one.measure_id, one.kind, one.reason) for one in answer.measures] == [("m3", PAUSE, "it is full")]
 

@@ -182,6 +182,18 @@ def test_three_days_of_history_are_refused_with_how_many_hours_are_needed() -> N
             assert "72 hours are known, and 1344" in one.detail
 
 
+def test_eight_weeks_of_which_too_little_was_counted_are_no_history_that_will_be_learnt() -> None:
+    series = people(DAYS)
+    series[: 19 * DAY] = np.nan
+    few = peaks.learn(place(), peaks.History(FIRST, series, 0, DAYS), CHINA)
+    assert not few.horizons and few.basis.hours < 8 * 168
+    enough = ev.ForecastLearnt()
+    enough.CopyFrom(few)
+    enough.basis.hours, enough.basis.missing_hours = 1344, 400
+    for one in none(after(peaks.Told(), peaks.take_in(peaks.Told(), enough)), END * HOUR):
+        assert one.reason == pb.NO_FORECAST_REASON_TOO_LITTLE_HISTORY
+
+
 def test_what_will_be_learnt_within_minutes_is_said_to_be() -> None:
     assert none(peaks.Told(), 0, 1344)[0].reason == pb.NO_FORECAST_REASON_NOT_LEARNT
 
@@ -200,3 +212,7 @@ def test_nothing_is_forecast_without_the_newest_hour_nor_with_a_quarter_of_the_d
         assert found(series) == []
     series[-8] = 300
     assert len(found(series)) == 2
+    # Nor where an hour of the week was not counted once in six weeks: nobody knows what is usual then.
+    series = people(DAYS)
+    series[[-168 * week + 5 for week in range(1, 7)]] = np.nan
+    assert found(series) == []
