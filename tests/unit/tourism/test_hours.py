@@ -72,6 +72,8 @@ def test_hours_in_a_row_have_gaps_where_nothing_is_known() -> None:
 def test_hours_are_taken_up_to_the_last_one_that_is_over() -> None:
     hours.check(counts(0, 1000), SQUARE, NOW)
     assert refused(*counts(1, end=NOW // HOUR + 1)) == {"counts[0].hour": "is an hour that is not over"}
+    # One that ends just now is over.
+    hours.check(counts(5, end=NOW // HOUR), SQUARE, NOW // HOUR * HOUR)
 
 
 def test_what_cannot_be_is_refused_with_its_field() -> None:
@@ -102,6 +104,9 @@ def test_what_was_brought_in_can_be_corrected_and_what_was_counted_here_stays() 
     assert hours.keep(counted, SQUARE, "2026-06-01", {3: Counted(8)}, imported=True) == []
     (event,) = hours.keep(brought, SQUARE, "2026-06-01", {3: Counted(8)}, imported=False)
     assert (event.people[3], list(event.imported), event.revision) == (8, [], 2)  # type: ignore[attr-defined]
+    for known, imported in ((brought, True), (counted, False)):
+        (event,) = hours.keep(known, SQUARE, "2026-06-01", {3: Counted(9)}, imported=imported)
+        assert event.people[3] == 9, "from where it came it is corrected"  # type: ignore[attr-defined]
 
 
 def test_what_is_known_already_is_not_told_again() -> None:

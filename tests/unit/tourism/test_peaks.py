@@ -194,6 +194,16 @@ def test_eight_weeks_of_which_too_little_was_counted_are_no_history_that_will_be
         assert one.reason == pb.NO_FORECAST_REASON_TOO_LITTLE_HISTORY
 
 
+def test_why_nothing_is_forecast_of_a_horizon_is_said_with_its_own_figures() -> None:
+    worse = ev.ForecastLearnt()
+    worse.CopyFrom(learnt())
+    for one in worse.horizons:
+        one.used = False
+    said = none(after(peaks.Told(), peaks.take_in(peaks.Told(), worse)), END * HOUR)
+    assert [one.reason for one in said] == [pb.NO_FORECAST_REASON_NOT_BETTER_THAN_NAIVE] * 2
+    assert [one.score for one in said] == [one.score for one in worse.horizons] and said[0].score != said[1].score
+
+
 def test_what_will_be_learnt_within_minutes_is_said_to_be() -> None:
     assert none(peaks.Told(), 0, 1344)[0].reason == pb.NO_FORECAST_REASON_NOT_LEARNT
 
