@@ -66,7 +66,10 @@ def part(part_id: str = "p", area_m2: float = 100, m2_per_person: float = 5) -> 
         ({"counters": [pb.Counter(counter_id="a", part_id=HALL)] * 2}, r"place.counters\[1\].counter_id: is a, which stands"),
         ({"stay_minutes": 0}, r"place.stay_minutes: is missing"),
         ({"stay_minutes": 601}, r"place.stay_minutes: is longer than the place is open \(600 minutes\)"),
-        ({"position": pb.Position(longitude=30.25, latitude=60)}, r"place.position: lies outside the city"),
+        ({"position": pb.Position(longitude=120.74, latitude=30.25)}, r"place.position: lies outside the city"),
+        ({"position": pb.Position(longitude=118.32, latitude=30.25)}, r"place.position: lies outside the city"),
+        ({"position": pb.Position(longitude=120.15, latitude=30.59)}, r"place.position: lies outside the city"),
+        ({"position": pb.Position(longitude=120.15, latitude=29.17)}, r"place.position: lies outside the city"),
     ],
 )
 def test_a_place_that_holds_nobody_or_does_not_fit_together_is_refused_with_its_field(more: dict[str, Any], told: str) -> None:
@@ -76,6 +79,19 @@ def test_a_place_that_holds_nobody_or_does_not_fit_together_is_refused_with_its_
 
 def test_what_people_need_to_touch_each_other_is_no_capacity_and_a_little_more_is_one() -> None:
     assert counting.register(counting.State(), place(parts=[part(m2_per_person=0.29)], counters=[]))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"open_minutes": 0, "stay_minutes": 0},
+        {"stay_minutes": 600},
+        {"position": pb.Position(longitude=118.33, latitude=29.18)},
+        {"position": pb.Position(longitude=120.73, latitude=30.58)},
+    ],
+)
+def test_a_place_without_hours_of_one_long_stay_or_at_the_border_of_the_city_is_one(more: dict[str, Any]) -> None:
+    assert len(places.register(None, place(**more))) == 1
 
 
 def test_a_place_is_registered_once_changed_and_stays_in_its_district(tourism: Running) -> None:

@@ -54,6 +54,7 @@ def weeks(*amounts: int, missing: tuple[int, ...] = ()) -> tuple[dict[str, int],
 
 def test_spend_of_fewer_than_twenty_is_refused_with_its_field() -> None:
     assert len(reports([one(20, 0), one(20, 5, ABROAD)])) == 1
+    assert len(reports([one(20, 0)], [one(20, 0), one(20, 5, ABROAD)])) == 2, "another sum comes later"
     assert "fewer than 20 people" in refused([one(50, 5), one(19, 5, ABROAD)])["sums[1].people"]
 
 
