@@ -30,6 +30,16 @@ ALERTS = (
         f"{_each(_OF)} takes no calls", "No process of the service has been ready for a minute.",
     ),
     Alert(
+        "CityServiceUnled", f"max by ({_OF}) ({_n(names.SERVICE_LEADS)}) == 0", "1m", PAGE,
+        f"No process leads {_each(_OF)}",
+        "Nobody hears events for it, folds its read models or fires its timers. Calls see what was folded before.",
+    ),
+    Alert(
+        "CityClockWrong", f"abs({_n(names.CLOCK)} - timestamp({_n(names.CLOCK)})) > 5", "1m", PAGE,
+        "The clock of a process is {{ $value | humanizeDuration }} wrong: {{ $labels.instance }}",
+        "Its events carry wrong times, and its timers and deadlines are over too early or too late.",
+    ),
+    Alert(
         "CitySubscriptionStalled",
         f"max by ({_OF}, {_GROUP}) ({_n(names.GROUP_STILL)}) > 25 or "
         f"sum by ({_OF}, {_GROUP}) (increase({_n(names.GROUP_RESTARTS)}[10m])) >= 1",

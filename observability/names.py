@@ -121,6 +121,12 @@ STREAMS_OPEN = "city.streams.open"
 SERVICE_READY = "city.service.ready"
 """Metric, gauge: 1 while a service takes calls, else 0. Missing: no process of it tells anything."""
 
+SERVICE_LEADS = "city.service.leads"
+"""Metric, gauge: 1 where a process leads a service, else 0. The one that leads hears events, folds and fires timers."""
+
+CLOCK = "city.clock.time"
+"""Metric, gauge of seconds since 1970: the clock that city time is taken from. Where it is driven, that of the machine."""
+
 WORKFLOW = "city.saga.workflow"
 """The workflow of a saga."""
 

@@ -76,6 +76,8 @@ NUMBERS = (
     Number(names.CALLS_LIMIT, "gauge", "{worker}", "Workers that may be at work at once.", (_OF,)),
     Number(names.STREAMS_OPEN, "gauge", "{stream}", "Streams that are open in the process.", (_OF,)),
     Number(names.SERVICE_READY, "gauge", "", "Whether a service takes calls.", (_OF,)),
+    Number(names.SERVICE_LEADS, "gauge", "", "Whether a process leads a service.", (_OF,)),
+    Number(names.CLOCK, "gauge", "s", "The clock that city time is taken from.", (_OF,)),
     Number(
         names.HANDLING_DURATION, "histogram", "s", "How long the handling of one event took.", (*_GROUP, names.ERROR_TYPE)
     ),

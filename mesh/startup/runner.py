@@ -180,8 +180,18 @@ class Mesh:
         metrics.watch(names.CALLS_RUNNING, each(lambda one: one.places.taken))
         metrics.watch(names.CALLS_WAITING, each(lambda one: one.places.waiting))
         metrics.watch(names.CALLS_LIMIT, each(lambda one: one.places.limit))
+        models = self.process.read_models
+        metrics.watch(
+            names.SERVICE_LEADS,
+            lambda: [(one.leadership.leads, {names.CITY_SERVICE: name}) for name, one in list(models.items())],
+        )
+        metrics.watch(names.CLOCK, lambda: [(self._clock_s(), {names.CITY_SERVICE: MESH})])
         streams = self.process.open_streams
         metrics.watch(names.STREAMS_OPEN, lambda: [(len(streams), {names.CITY_SERVICE: MESH})])
+
+    def _clock_s(self) -> float:
+        clock = self.process.clock
+        return clock.now() / 1e6 if isinstance(clock, WallClock) else time.time()
 
     def request_stop(self) -> None:
         """Asks for a graceful stop; `wait_until_stopped` returns."""

@@ -45,6 +45,8 @@ CONTRACT = {
     "CALLS_REFUSED": "city.calls.refused",
     "STREAMS_OPEN": "city.streams.open",
     "SERVICE_READY": "city.service.ready",
+    "SERVICE_LEADS": "city.service.leads",
+    "CLOCK": "city.clock.time",
     "WORKFLOW": "city.saga.workflow",
     "STEP": "city.saga.step",
     "STATE": "city.saga.state",

@@ -1,0 +1,114 @@
+"""A game day: six faults are switched on, one after the other, in a city of two processes. For each the alert is raised, and
+`city incident` names the culprit of an emergency that is reported meanwhile (docs/game-day.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citybrain.local.city import LocalCity
+from citybrain.mesh.operations import targets
+from citybrain.mesh.settings.values import Log, Metrics, Processes, Settings
+from tests.helpers.city_command import run
+from tests.helpers.paper_city import WallCity
+from tests.helpers.prometheus import Prometheus
+from tests.helpers.waiting import until
+
+DEPARTMENTS = ("emergency_command", "district_hub", "health", "traffic", "sagas")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is switched on; the alert that it raises; what is found of an incident: who, and in which words."""
+
+    of: str
+    kind: str
+    words: tuple[str, ...]
+    alert: str
+    finding: str
+    said: str
+
+
+FAULTS = (
+    Fault(
+        "health",
+        "errors",
+        ("--target", "ReserveAmbulance"),
+        "CityObjectiveBurnsFast",
+        "failed",
+        "HealthService/ReserveAmbulance",
+    ),
+    Fault("traffic", "latency", ("--seconds", "2"), "CityObjectiveBurnsFast", "slow", "by itself"),
+    Fault("sagas", "poison", ("--target", "sagas.hear"), "CityEventsParked", "failed", "sagas.hear could not handle"),
+    Fault("sagas", "stall", ("--target", "sagas.hear"), "CitySubscriptionStalled", "waits", "sagas.hear has done nothing"),
+    Fault("sagas", "lost-lead", (), "CityServiceUnled", "waits", "no process leads sagas"),
+    Fault("health", "clock-skew", ("--seconds", "60"), "CityClockWrong", "failed", "60 s ahead"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The city, whoever calls it, and who reads its numbers."""
+
+    folder: Path
+    people: WallCity
+    prometheus: Prometheus
+
+    def alerts(self) -> set[tuple[str, str]]:
+        """Alerts whose condition holds now, with the service that they name, if they do."""
+        found = self.prometheus.ask("query", query="ALERTS")["result"]
+        return {(one["metric"]["alertname"], one["metric"].get("city_service", "")) for one in found}
+
+    def findings(self, incident_id: str) -> list[dict[str, Any]]:
+        """What `city incident` has to say first."""
+        found: list[dict[str, Any]] = json.loads(run(self.folder, "incident", incident_id, "--json").stdout)["findings"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    folder = tmp_path_factory.mktemp("day")
+    settings = Settings(
+        data=folder / "data", log=Log(level="info"), metrics=Metrics(listen="127.0.0.1:0"),
+        processes=Processes(groups=(("health",), tuple(one for one in DEPARTMENTS if one != "health"))),
+    )  # fmt: skip
+    with LocalCity(settings, only=DEPARTMENTS) as city:
+        assert city.gateway is not None
+        people = WallCity(city.gateway.address, folder / "data")
+        people.build(ambulances=20, places=20)
+        with Prometheus(tmp_path_factory.mktemp("prometheus"), folder / "data" / targets.FOLDER) as prometheus:
+            prometheus.until(lambda: len(prometheus.values("city_service_ready == 1")) == len(DEPARTMENTS))
+            yield Day(folder, people, prometheus)
+        people.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{one.kind} of {one.of}" for one in FAULTS])
+def test_the_alert_is_raised_and_the_incident_names_the_culprit(day: Day, fault: Fault) -> None:
+    done = run(day.folder, "fault", "set", fault.of, fault.kind, *fault.words, "--for", "240", "--reason", "a game day")
+    assert done.returncode == 0, done
+    try:
+        incident_id = day.people.report(f"{fault.kind} of {fault.of}")
+
+        def named() -> list[dict[str, Any]]:
+            found = [one for one in day.findings(incident_id) if one["kind"] == fault.finding and fault.said in one["text"]]
+            return [one for one in found if fault.of in one["who"]]
+
+        until(named, lambda: day.findings(incident_id), limit_s=90)
+
+        def raised() -> bool:
+            return bool({(fault.alert, fault.of), (fault.alert, ""), (fault.alert, "mesh")} & day.alerts())
+
+        until(raised, day.alerts, limit_s=90)
+    finally:
+        run(day.folder, "fault", "clear")
+    # Afterwards the emergency goes on. What was parked waits for somebody.
+    if fault.kind == "poison":
+        (parked, *_) = json.loads(run(day.folder, "events", "parked", "--json").stdout)
+        assert run(day.folder, "events", "replay", parked["group"], parked["stream"]).returncode == 0
+    until(lambda: day.people.step(incident_id, "reserve_ambulance") == "done", "an ambulance is reserved", limit_s=120)
