@@ -8,12 +8,18 @@ from pathlib import Path
 from citybrain.local.city import ROOT
 from tests.helpers.city_command import refused, run
 
+RULES = ROOT / "observability" / "prometheus" / "rules"
+
 
 def test_each_service_gets_a_file_as_the_repository_has_it(tmp_path: Path) -> None:
-    said = run(tmp_path, "dashboards", "--out", "made").stdout
+    said = run(tmp_path, "dashboards", "--out", "made", "--rules", "rules").stdout
     kept = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "observability" / "grafana").glob("*.json")}
     assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "made").iterdir()} == kept
-    assert sorted(said.split()) == sorted(f"made/{name}" for name in kept)
+    rules = {
+        path.name: path.read_text(encoding="utf-8").partition("\n")[2] for path in RULES.glob("*.yaml") if path.stem != "city"
+    }
+    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "rules").iterdir()} == rules
+    assert sorted(said.split()) == sorted([*(f"made/{name}" for name in kept), *(f"rules/{name}" for name in rules)])
 
 
 def test_json_has_those_that_were_asked_for_and_no_file_is_written(tmp_path: Path) -> None:

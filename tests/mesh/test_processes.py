@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -24,11 +25,13 @@ from citybrain.local.city import LocalCity
 from citybrain.local.processes import groups_of
 from citybrain.local.reflection import CallError, Remote
 from citybrain.mesh.manifest import ManifestError, find_manifests
-from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
+from citybrain.mesh.operations import targets
+from citybrain.mesh.settings.values import Log, Metrics, Processes, Restarts, Settings
 from citybrain.mesh.startup.serve import rooms
 from tests.helpers.callers import channel
 from tests.helpers.load import Callers
 from tests.helpers.paper_city import WallCity
+from tests.helpers.waiting import until
 
 LIMIT_S = 60.0
 SOON = Restarts(first_pause_s=0.05, longest_pause_s=0.2)
@@ -210,6 +213,31 @@ def test_logs_of_a_city_are_begun_anew_when_they_are_full_and_what_happened_is_k
     assert said[0].startswith("mesh was ended by SIGKILL")
     assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
     assert not (tmp_path / "access.log.2").exists()
+
+
+def test_prometheus_finds_the_processes_that_run_and_the_gateway_and_reads_them(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, metrics=Metrics(listen="127.0.0.1:0"), processes=Processes(restarts=SOON))
+
+    def found() -> dict[str, str]:
+        files = (tmp_path / targets.FOLDER).glob("*.json")
+        groups = [group for file in files for group in json.loads(file.read_text(encoding="utf-8"))]
+        addresses = {group["labels"]["job"]: group["targets"][0] + group["labels"]["__metrics_path__"] for group in groups}
+        assert len(addresses) == len(groups)
+        return addresses
+
+    said: list[str] = []
+    with LocalCity(settings, only=["audit"], say=said.append) as one:
+        assert one.mesh is not None
+        before = found()
+        assert before.keys() == {"city-mesh", "city-gateway"}
+        os.kill(one.mesh.children["mesh"].pid, signal.SIGKILL)
+        until(lambda: len(said) >= 2, said)
+        after = found()
+        assert after["city-mesh"] != before["city-mesh"] and after["city-gateway"] == before["city-gateway"]
+        for job, tells in (("city-mesh", 'city_service_ready{city_service="audit"}'), ("city-gateway", "envoy_server_live")):
+            with urllib.request.urlopen(f"http://{after[job]}", timeout=LIMIT_S) as answer:
+                assert tells in answer.read().decode(), job
+    assert list((tmp_path / targets.FOLDER).iterdir()) == []
 
 
 def test_a_process_that_does_not_start_in_time_is_ended_and_told(tmp_path: Path) -> None:
