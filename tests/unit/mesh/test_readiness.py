@@ -31,6 +31,12 @@ WINDOWS = f"{SERVICE}/watched.fold"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is looked at twenty times a second: a test waits for the next look."""
+    monkeypatch.setattr("citybrain.mesh.operations.readiness._LOOK_S", 0.05)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A row: something was seen."""
