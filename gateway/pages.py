@@ -41,18 +41,31 @@ _HEADERS = {
 }
 _OFF = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 _HERE = Path(__file__).with_name("page")
+_KEPT = 4
+_made: dict[tuple[tuple[str, ...], bytes, bool], tuple[str, str]] = {}
 
 
 def page_routes(manifests: Sequence[Manifest], descriptors: bytes, settings: GatewaySettings) -> list[dict[str, Any]]:
     """Envoy's routes of the pages, one for each exact path. They must stand before all others."""
     if not settings.pages:
         return []
-    documents = (openapi(manifests, descriptors, driven=settings.driven), asyncapi(manifests, descriptors))
+    documents = _documents(manifests, descriptors, driven=settings.driven)
     found = [_page(path, (_HERE / name).read_text(encoding="utf-8"), kind) for path, (name, kind) in FILES.items()]
-    for path, document in zip(DOCUMENTS, documents, strict=True):
-        found.append(_page(path, json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json"))
+    found += [_page(path, document, "application/json") for path, document in zip(DOCUMENTS, documents, strict=True)]
     without_slash = PREFIX.rstrip("/")
     return [*found, {"name": "docs", "match": _match(without_slash), "redirect": {"path_redirect": PREFIX}} | _unfiltered()]
+
+
+def _documents(manifests: Sequence[Manifest], descriptors: bytes, *, driven: bool) -> tuple[str, str]:
+    """Both documents as JSON. They are most of the work of a configuration, and the same after a change of keys or limits."""
+    asked = (tuple(one.model_dump_json() for one in manifests), descriptors, driven)
+    if asked not in _made:
+        if len(_made) == _KEPT:
+            _made.clear()
+        both = (openapi(manifests, descriptors, driven=driven), asyncapi(manifests, descriptors))
+        first, second = (json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in both)
+        _made[asked] = first, second
+    return _made[asked]
 
 
 def most_bytes(pages: Sequence[Mapping[str, Any]]) -> int:

@@ -15,6 +15,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 from pydantic import ValidationError
 
 from citybrain.gateway import configuration as made
+from citybrain.gateway import pages
+from citybrain.gateway.comments import without_comments
 from citybrain.gateway.configuration import as_yaml
 from citybrain.gateway.edge import access_log
 from citybrain.gateway.errors import GatewayError
@@ -338,3 +340,17 @@ def test_services_are_called_with_a_certificate_that_is_taken_up_when_it_is_rene
     assert "transport_socket" not in spans
     plain = apart(bootstrap(MANIFESTS, DESCRIPTORS, settings()), tmp_path).watched["clusters.json"].text
     assert "transport_socket" not in plain
+
+
+def test_documents_are_kept_and_follow_the_manifests_the_contracts_and_the_clock() -> None:
+    plain = pages._documents(MANIFESTS, DESCRIPTORS, driven=False)
+    other = [MANIFESTS[0].model_copy(update={"title": "Another title"}), *MANIFESTS[1:]]
+    for changed in (
+        pages._documents(MANIFESTS, DESCRIPTORS, driven=True),
+        pages._documents(MANIFESTS[1:], DESCRIPTORS, driven=False),
+        pages._documents(other, DESCRIPTORS, driven=False),
+        pages._documents(MANIFESTS, without_comments(DESCRIPTORS), driven=False),
+    ):
+        assert changed != plain
+    assert pages._documents(list(MANIFESTS), DESCRIPTORS, driven=False) == plain
+    assert len(pages._made) <= pages._KEPT
