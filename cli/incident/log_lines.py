@@ -72,7 +72,7 @@ def read(text: str, incident_id: str, wanted: Iterable[str]) -> LogLine | None:
     if "service" not in said:
         # A line of the gateway's access log.
         said = {"level": "info", "service": names.GATEWAY, **_access(said)}
-    more = {name: value for name, value in said.items() if name not in (*_FIRST, "trace_id", "span_id")}
+    more = {name: value for name, value in said.items() if name not in (*_FIRST, "trace_id", "span_id", "version")}
     level, service, message = (str(said.get(name, "")) for name in ("level", "service", "message"))
     told = ", ".join(_field(name, value) for name, value in more.items())
     return LogLine(int(at.timestamp() * 1e6) * 1000, level, service, message, trace_id, told)

@@ -9,7 +9,9 @@ from tests.unit.incident.made import INCIDENT, TRACE, line
 
 
 def test_lines_of_the_incident_and_of_its_traces_are_found_in_every_file_in_the_order_of_time(tmp_path: Path) -> None:
-    (tmp_path / "mesh.log.1").write_text(line(time="2026-01-05T07:59:00Z", message="first"), encoding="utf-8")
+    (tmp_path / "mesh.log.1").write_text(
+        line(time="2026-01-05T07:59:00Z", message="first", version="0.1", beds=3), encoding="utf-8"
+    )
     (tmp_path / "mesh.log").write_text(
         line(message="second", level="error", why="x" * 300)
         + line(message="of another", incident_id="inc-12")
@@ -27,7 +29,7 @@ def test_lines_of_the_incident_and_of_its_traces_are_found_in_every_file_in_the_
         ("health", "first"), ("health", "second"), ("gateway", "POST /v1/incidents"),
     ]  # fmt: skip
     assert not cut and found[1].level == "error" and len(found[1].more) < 220
-    assert found[2].more == "status=200"
+    assert (found[0].more, found[2].more) == ("beds=3", "status=200")
 
 
 def test_of_very_many_lines_the_newest_are_kept_and_that_is_told(tmp_path: Path) -> None:
