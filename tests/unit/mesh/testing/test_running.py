@@ -60,7 +60,7 @@ class Street(Service):
         if request.signal_id == "fail":
             raise ZeroDivisionError("a defect")
         if request.signal_id == "hang":
-            off_loop(threading.Event().wait, 30)
+            off_loop(self.hung.wait, 30)
         call = context.current()
         return traffic.GetSignalResponse(held_for=f"{call.caller}|{call.request_id}|{call.correlation_id}")
 
@@ -133,10 +133,13 @@ def test_a_request_is_checked_against_its_contract_before_the_method_sees_it() -
 
 
 def test_the_deadline_of_the_caller_ends_what_the_method_waits_for() -> None:
+    Street.hung = threading.Event()
     with running(Street, contract=TRAFFIC) as street:
         with pytest.raises(DeadlinePassed):
             street.fire("GetSignal", get("hang"), deadline_s=0.05)
         street.rest()
+    # Else the process of the tests waits for its thread when it ends.
+    Street.hung.set()
 
 
 def test_the_same_request_id_again_writes_nothing_new() -> None:
