@@ -19,12 +19,12 @@ CLOCK_S = 5.0
 
 
 def troubles(statuses: Iterable[mesh.GetStatusResponse], at: int) -> list[Finding]:
-    """Of processes that answered: subscriptions that stand still or that nobody leads, clocks that are wrong.
+    """Of processes that answered: subscriptions that fail, stand still, or that nobody leads; clocks that are wrong.
 
     `at`: microseconds, by the clock of who asks, when they answered.
     """
     every = list(statuses)
-    return [*_clocks(every, at), *_unled(every), *_still(every)]
+    return [*_clocks(every, at), *_unled(every), *_groups(every)]
 
 
 def _clocks(every: list[mesh.GetStatusResponse], at: int) -> Iterator[Finding]:
@@ -50,12 +50,17 @@ def _unled(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
         yield Finding("waits", what, "city status", name)
 
 
-def _still(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
+def _groups(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
     for one in every:
         for service in one.services:
             for group in service.groups:
                 still_s = group.still.ToTimedelta().total_seconds()
-                if group.role == mesh.GROUP_ROLE_LEADS and still_s >= STILL_S:
+                if group.role != mesh.GROUP_ROLE_LEADS:
+                    continue
+                if group.failing:
+                    text = f"{group.name} fails and is tried again: {group.failing}"
+                    yield Finding("failed", text, "city events lag", service.name)
+                elif still_s >= STILL_S:
                     left = counted(group.lag, "position")
                     text = f"{group.name} has done nothing for {still_s:.0f} s, and has {left} to look at"
                     yield Finding("waits", text, "city events lag", service.name)

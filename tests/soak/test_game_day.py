@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from citybrain.health.v1 import health_service_pb2 as health
+from citybrain.traffic.v1 import traffic_service_pb2 as traffic
 
 from citybrain.local.city import LocalCity
 from citybrain.mesh.operations import targets
@@ -39,13 +44,13 @@ FAULTS = (
     Fault(
         "health",
         "errors",
-        ("--target", "ReserveAmbulance"),
+        (),
         "CityObjectiveBurnsFast",
         "failed",
         "HealthService/ReserveAmbulance",
     ),
     Fault("traffic", "latency", ("--seconds", "2"), "CityObjectiveBurnsFast", "slow", "by itself"),
-    Fault("sagas", "poison", ("--target", "sagas.hear"), "CityEventsParked", "failed", "sagas.hear could not handle"),
+    Fault("sagas", "poison", ("--target", "sagas.hear"), "CitySubscriptionFails", "failed", "sagas.hear fails"),
     Fault("sagas", "stall", ("--target", "sagas.hear"), "CitySubscriptionStalled", "waits", "sagas.hear has done nothing"),
     Fault("sagas", "lost-lead", (), "CityServiceUnled", "waits", "no process leads sagas"),
     Fault("health", "clock-skew", ("--seconds", "60"), "CityClockWrong", "failed", "60 s ahead"),
@@ -64,6 +69,19 @@ class Day:
         """Alerts whose condition holds now, with the service that they name, if they do."""
         found = self.prometheus.ask("query", query="ALERTS")["result"]
         return {(one["metric"]["alertname"], one["metric"].get("city_service", "")) for one in found}
+
+    def ask(self) -> None:
+        """In a city somebody always asks something."""
+
+        def one(stub: Any, request: Any) -> None:
+            with contextlib.suppress(grpc.RpcError):
+                stub(request, timeout=20)
+
+        asked = (self.people.traffic.ListClosedRoads, traffic.ListClosedRoadsRequest())
+        other = (self.people.health.ListAmbulances, health.ListAmbulancesRequest())
+        with ThreadPoolExecutor(10) as people:
+            for question in (asked, other) * 5:
+                people.submit(one, *question)
 
     def findings(self, incident_id: str) -> list[dict[str, Any]]:
         """What `city incident` has to say first."""
@@ -99,16 +117,14 @@ def test_the_alert_is_raised_and_the_incident_names_the_culprit(day: Day, fault:
             found = [one for one in day.findings(incident_id) if one["kind"] == fault.finding and fault.said in one["text"]]
             return [one for one in found if fault.of in one["who"]]
 
-        until(named, lambda: day.findings(incident_id), limit_s=90)
+        until(named, f"{fault.of} is named", limit_s=90)
 
         def raised() -> bool:
+            day.ask()
             return bool({(fault.alert, fault.of), (fault.alert, ""), (fault.alert, "mesh")} & day.alerts())
 
-        until(raised, day.alerts, limit_s=90)
+        until(raised, f"{fault.alert} is raised", limit_s=90)
     finally:
         run(day.folder, "fault", "clear")
-    # Afterwards the emergency goes on. What was parked waits for somebody.
-    if fault.kind == "poison":
-        (parked, *_) = json.loads(run(day.folder, "events", "parked", "--json").stdout)
-        assert run(day.folder, "events", "replay", parked["group"], parked["stream"]).returncode == 0
+    # Afterwards the emergency goes on by itself.
     until(lambda: day.people.step(incident_id, "reserve_ambulance") == "done", "an ambulance is reserved", limit_s=120)

@@ -15,11 +15,11 @@ LEADS, STANDS_BY = mesh.GROUP_ROLE_LEADS, mesh.GROUP_ROLE_STANDS_BY
 
 
 def process(
-    *, still_s: float = 0, role: mesh.GroupRole = LEADS, ahead_s: float = 0, driven: bool = False
+    *, still_s: float = 0, failing: str = "", role: mesh.GroupRole = LEADS, ahead_s: float = 0, driven: bool = False
 ) -> mesh.GetStatusResponse:
     still = Duration()
     still.FromMilliseconds(round(still_s * 1000))
-    group = mesh.ConsumerGroup(name="sagas.hear", role=role, lag=3, still=still)
+    group = mesh.ConsumerGroup(name="sagas.hear", role=role, lag=3, still=still, failing=failing)
     services = [mesh.ServiceStatus(name="sagas", groups=[group]), mesh.ServiceStatus(name="identity")]
     return mesh.GetStatusResponse(pid=7, services=services, city_time=timestamp(round(AT + ahead_s * 1e6)), driven=driven)
 
@@ -32,6 +32,12 @@ def test_a_subscription_that_stands_still_is_told(still_s: float, told: list[str
     assert [one.text for one in troubles([process(still_s=still_s)], AT)] == told
     # One that stands by has nothing to do.
     assert troubles([process(), process(still_s=still_s, role=STANDS_BY)], AT) == []
+
+
+def test_a_subscription_that_fails_again_and_again_is_told_with_what_fails() -> None:
+    (found,) = troubles([process(failing="IncidentOpened at 7: Poisoned", still_s=60)], AT)
+    assert (found.kind, found.text) == ("failed", "sagas.hear fails and is tried again: IncidentOpened at 7: Poisoned")
+    assert troubles([process(), process(failing="x", role=STANDS_BY)], AT) == []
 
 
 def test_a_service_that_nobody_leads_is_told_and_one_without_subscriptions_is_not() -> None:

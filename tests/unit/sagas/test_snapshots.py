@@ -109,9 +109,9 @@ def read_from(city: City) -> list[int]:
     """The versions from which a process that does not know the saga reads it."""
     read, versions = city.parts.store.read, []
 
-    async def noted(stream: str, first: int = 1, limit: int = 1000) -> Any:
+    async def noted(stream: str, first: int = 1, limit: int = 1000, backward: bool = False) -> Any:
         versions.append(first)
-        return await read(stream, first, limit)
+        return await read(stream, first, limit, backward)
 
     city.parts.store.read = noted  # type: ignore[method-assign, assignment]
     wait(city.runner._records.read("s", Known()))
