@@ -19,7 +19,7 @@ from citybrain.services.traffic.watch import STEP_S, Watch
 class ControlCalls(OwnPlanCalls):
     """Signals, and how those of an area are controlled."""
 
-    signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=500)
+    signals = Streams("signal", domain.SignalState, domain.evolve, snapshot_every=20)
     control_areas = Streams("control-area", strategies.Area, strategies.evolve)
     signal_list = View(views.SIGNAL_EVENTS, views.signal_key, views.signal, row=views.SignalRow)
     area_list = View(strategies.STRATEGY_EVENTS, strategies.area_key, strategies.row, row=Kept)
@@ -46,6 +46,8 @@ class ControlCalls(OwnPlanCalls):
     def ReportSignalTraffic(self, request: pb.ReportSignalTrafficRequest) -> pb.ReportSignalTrafficResponse:
         """Takes in what is seen before signals, and makes the commands that follow."""
         self.street.moment(request.observed_at, "observed_at")
+        # Prepared also where the areas are of another process: if that one ends, nobody waits for it here.
+        self.signal_list.derived(views.network)
         for area in strategies.by_area(request, self.area_list.derived(strategies.adaptive)):
             self.area_owner.give(area, self.follow_area)
         return pb.ReportSignalTrafficResponse()
