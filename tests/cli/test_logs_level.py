@@ -32,11 +32,12 @@ def test_a_refused_call_is_one_line_without_what_was_sent_and_levels_change_whil
         (line,) = lines()
         assert (line["service"], line["level"], line["code"]) == ("probe", "info", "FAILED_PRECONDITION")
         assert line["reason"] == "NOT_NOW" and line["trace_id"] and line["version"] and "13800000000" not in json.dumps(line)
-        done = run(tmp_path, "logs", "level", "error", "--for", "3")
-        assert "error and above for 3 s; before: info" in done.stdout
+        assert "error and above until it ends; before: info" in run(tmp_path, "logs", "level", "error").stdout
         with pytest.raises(grpc.RpcError):
             probe.do("refuse")
         assert len(lines()) == 1
+        run(tmp_path, "logs", "level", "info")
+        assert "error and above for 1 s; before: info" in run(tmp_path, "logs", "level", "error", "--for", "1").stdout
 
         def written_again() -> bool:
             with pytest.raises(grpc.RpcError):
