@@ -14,7 +14,7 @@ from citybrain.mesh.events import timestamp
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.testing import Running, running
 from citybrain.mesh.testing.parts import greenlets
-from citybrain.services.traffic import watch
+from citybrain.services.traffic import strategies, watch
 from citybrain.services.traffic.observed import Observations, Observed
 from citybrain.services.traffic.service import TrafficService
 from tests.unit.traffic.junction import with_lanes
@@ -32,7 +32,10 @@ class Two:
         now = self.advance(30 - first.advance() / SECOND % 30)
         signal = with_lanes(crossing(start=now // SECOND - 50))
         first.fire("RegisterSignal", pb.RegisterSignalRequest(signal=signal))
+        first.rest()
         apply(first, ADAPTIVE, "x")
+        # The other one looks now and then whether rows have changed.
+        greenlets().run(lambda: second.parts.until(lambda: "x" in listed(second)))
 
     def advance(self, seconds: float = 0) -> int:
         self.second.advance(seconds)
@@ -50,6 +53,13 @@ class Two:
         """It is killed, as far as its work goes: nothing is tidied up."""
         self.first.parts.process.read_models["traffic"].leadership.give_up()
         greenlets().run(lambda: self.second.parts.until(self.second.parts.process.read_models["traffic"].leadership.take))
+
+
+def listed(process: Running) -> dict[str, str]:
+    """Of each signal that follows the traffic its area, as a process knows it."""
+    (view,) = [one for one in process._container.dependencies if getattr(one, "attr_name", "") == "area_list"]
+    found: dict[str, str] = view.derived(strategies.adaptive)
+    return found
 
 
 @pytest.fixture
