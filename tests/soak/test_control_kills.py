@@ -39,11 +39,13 @@ async def kills(city: LocalCity) -> None:
         street = await registered(TrafficServiceStub(channel), bearer(city.data), signals, AREAS, spread=False)
         following = [asyncio.ensure_future(work) for work in (street.follow(), street.report(), street.watch())]
         await until(lambda: len(street.decided) == AREAS)
-        for child in list(city.mesh.children.values()):
+        first, second = city.mesh.children.values()
+        for child in (first, second):
             killed, pid = time.time(), child.pid
             child.kill()
             await until(lambda killed=killed: all(at > killed for at in street.decided.values()))  # type: ignore[misc]
-            await until(lambda child=child, pid=pid: child.running and child.pid != pid)  # type: ignore[misc]
+            if child is first:
+                await until(lambda pid=pid: first.running and first.pid != pid)  # type: ignore[misc]
         for task in (*following, *street.tasks):
             task.cancel()
     judge(street, {signal.signal_id: signal for signal in signals})
