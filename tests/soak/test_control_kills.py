@@ -16,7 +16,7 @@ from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
 from tests.helpers.callers import bearer
 from tests.helpers.signals_in_street import Street, registered
-from tests.unit.traffic.checker import faults, plan_shows
+from tests.unit.traffic.checker import faults, plan_history, plan_shows
 
 LIMIT_S = 60.0
 AREAS, SIGNALS = 3, 9
@@ -60,7 +60,7 @@ def judge(street: Street, signals: dict[str, Signal]) -> None:
     for name, signal in signals.items():
         shown = [street.history[second][name] for second in seconds]
         # In its plan green follows yellow at once.
-        assert faults(signal, shown[:1], shown[1:], least_clear=0) == []
+        assert faults(signal, plan_history(signal, seconds[0]), shown, least_clear=0) == []
         # Nobody decides any more: each is in its plan.
         assert shown[-60:] == [plan_shows(signal, second) for second in seconds[-60:]]
 
