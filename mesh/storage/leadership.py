@@ -109,9 +109,12 @@ class MayBeLost:
     async def gained(self) -> None:
         """Waits until this process leads."""
         while True:
-            await self._lead.gained()
+            # While it is lost it stays free, for another process to take.
             if not self._lost():
-                return
+                await self._lead.gained()
+                if not self._lost():
+                    return
+                self._lead.lose()
             await asyncio.sleep(_LOOK_S)
 
     def take(self) -> bool:
