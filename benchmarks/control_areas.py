@@ -16,7 +16,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -29,11 +29,10 @@ from citybrain.local.city import LocalCity
 from citybrain.local.engine_processes import EngineProcesses
 from citybrain.mesh.settings.values import Cassandra, Kafka, Log, Processes, Restarts, Settings
 from tests.helpers.callers import bearer
-from tests.helpers.signals_in_street import registered
+from tests.helpers.signals_in_street import registered, until
 
 AREAS = 20
 _WARM_S = 10
-_PATIENCE_S = 60.0
 _IN_TIME, _SOON = Aim(1000, "value", least=False), Aim(3, "value", least=False)
 
 
@@ -66,7 +65,7 @@ async def _drive(name: str, city: LocalCity, seconds: int, others: Sequence[int]
         street = await registered(TrafficServiceStub(channel), bearer(city.data), signals, AREAS)
         street.soon(street.follow())
         street.soon(street.report())
-        await _until(lambda: len(street.decided) == AREAS)
+        await until(lambda: street.is_decided_on_after(0))
         await asyncio.sleep(_WARM_S)
         street.took_s.clear()
         pids = [*city.mesh.pids, city.gateway.pid or 0, *others]
@@ -77,9 +76,9 @@ async def _drive(name: str, city: LocalCity, seconds: int, others: Sequence[int]
         for child in list(city.mesh.children.values()):
             killed, up = time.time(), child.pid
             child.kill()
-            await _until(lambda killed=killed: all(at > killed for at in street.decided.values()))  # type: ignore[misc]
+            await until(lambda killed=killed: street.is_decided_on_after(killed))  # type: ignore[misc]
             gaps_s.append(time.time() - killed)
-            await _until(lambda child=child, up=up: child.running and child.pid != up)  # type: ignore[misc]
+            await until(lambda child=child, up=up: child.running and child.pid != up)  # type: ignore[misc]
             await asyncio.sleep(_WARM_S)
         for task in list(street.tasks):
             task.cancel()
@@ -97,11 +96,3 @@ async def _drive(name: str, city: LocalCity, seconds: int, others: Sequence[int]
         Row(f"{name} processors, {seconds} s", used / seconds, "cores", "cores of this machine", cores, Aim(1, least=False)),
         Row(f"{name} after a kill", max(gaps_s), "s", peer, 1, _SOON),
     ]
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not is_so():
-        if time.monotonic() > end:
-            raise TimeoutError("the measurement waits for what does not come")
-        await asyncio.sleep(0.01)

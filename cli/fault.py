@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from rich.table import Table
 from citybrain.cli import configuration
 from citybrain.cli.configuration import Data, File
 from citybrain.local.problems import Problem
+from citybrain.mesh.fault_kinds import Kind
 from citybrain.observability.console import Terminal
 
 app = typer.Typer(
@@ -29,17 +29,6 @@ _out = Terminal(highlight=False, markup=False)
 _ASK_S = 10.0
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-
-
-class Kind(StrEnum):
-    """What is to be wrong."""
-
-    LATENCY = "latency"
-    ERRORS = "errors"
-    POISON = "poison"
-    STALL = "stall"
-    LOST_LEAD = "lost-lead"
-    CLOCK_SKEW = "clock-skew"
 
 
 @app.command("set")
@@ -65,7 +54,7 @@ def switch_on(
     from citybrain.mesh.events import timestamp
 
     fault = pb.Fault(
-        fault_id=f"flt-{uuid.uuid4().hex[:6]}", kind=f"FAULT_KIND_{kind.name}", service=service,
+        fault_id=f"flt-{uuid.uuid4().hex[:6]}", kind=kind.in_contract, service=service,
         target=target, share=share, seconds=seconds if kind in (Kind.LATENCY, Kind.CLOCK_SKEW) else 0.0,
         until=timestamp(round((time.time() + lasts_s) * 1e6)), who=getpass.getuser(), reason=reason,
     )  # fmt: skip
@@ -131,7 +120,7 @@ def _everywhere(config: Path | None, data: Path | None, method: Callable[[Any], 
 def _plain(fault: Any) -> dict[str, Any]:
     from citybrain.mesh.v1 import mesh_service_pb2 as pb
 
-    kind = Kind[pb.FaultKind.Name(fault.kind).removeprefix("FAULT_KIND_")]
+    kind = Kind.named(pb.FaultKind.Name(fault.kind))
     until = datetime.fromtimestamp(fault.until.seconds).astimezone()
     return {
         "fault_id": fault.fault_id, "kind": str(kind), "service": fault.service, "target": fault.target, "share": fault.share,

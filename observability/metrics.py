@@ -145,11 +145,15 @@ class Metrics:
         }  # fmt: skip
         counted = (names.CALLS_REFUSED, names.EVENTS_APPENDED, names.SAGAS_STARTED, names.SAGAS_ENDED)
         self._counters = {name: self._meter.create_counter(name, BY_NAME[name].unit, BY_NAME[name].about) for name in counted}
+        self._services: dict[str, ServiceMetrics] = {}
         self._watched: dict[str, list[Callable[[], Numbers]]] = {}
 
     def of(self, service: str) -> ServiceMetrics:
         """The numbers of a service of this process."""
-        return ServiceMetrics(service, self._histograms, self._counters)
+        known = self._services.get(service)
+        if known is None:
+            known = self._services[service] = ServiceMetrics(service, self._histograms, self._counters)
+        return known
 
     def watch(self, name: str, ask: Callable[[], Numbers]) -> None:
         """Asks for the values of a metric each time the metrics are read; from a thread of its own. Several may tell of one."""

@@ -11,9 +11,10 @@ from citybrain.mesh.entrypoints.calls import Rpc
 from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.errors import BadRequest, NotFound, Refused
 from citybrain.mesh.events import microseconds, timestamp
+from citybrain.mesh.fault_kinds import Kind
 from citybrain.mesh.runtime.clock import WallClock
 from citybrain.mesh.runtime.container import Container
-from citybrain.mesh.runtime.faults import Fault, Kind
+from citybrain.mesh.runtime.faults import Fault
 from citybrain.mesh.runtime.process import Process
 
 LONGEST_S = 6 * 3600.0
@@ -22,15 +23,6 @@ LONGEST_S = 6 * 3600.0
 MOST = 20
 """So many are on at a time."""
 
-_KINDS = {
-    pb.FAULT_KIND_LATENCY: Kind.LATENCY,
-    pb.FAULT_KIND_ERRORS: Kind.ERRORS,
-    pb.FAULT_KIND_POISON: Kind.POISON,
-    pb.FAULT_KIND_STALL: Kind.STALL,
-    pb.FAULT_KIND_LOST_LEAD: Kind.LOST_LEAD,
-    pb.FAULT_KIND_CLOCK_SKEW: Kind.CLOCK_SKEW,
-}
-_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 # These meet the events of a subscription, and no calls.
 _OF_SUBSCRIPTIONS = (Kind.POISON, Kind.STALL)
 _OF_PROCESSES = (Kind.LOST_LEAD, Kind.CLOCK_SKEW)
@@ -51,7 +43,7 @@ class FaultCalls:
             raise Refused(what, "PRODUCTION")
         said = request.fault
         fault = Fault(
-            said.fault_id, _KINDS[said.kind], said.service, microseconds(said.until) / 1e6, said.target,
+            said.fault_id, Kind.named(pb.FaultKind.Name(said.kind)), said.service, microseconds(said.until) / 1e6, said.target,
             said.share if said.HasField("share") else 1.0, said.seconds, said.who, said.reason,
         )  # fmt: skip
         self._check(fault)
@@ -70,7 +62,7 @@ class FaultCalls:
         """Those that are on, as the contract has them."""
         return [
             pb.Fault(
-                fault_id=one.fault_id, kind=_NUMBERS[one.kind], service=one.service, target=one.target, share=one.share,
+                fault_id=one.fault_id, kind=one.kind.in_contract, service=one.service, target=one.target, share=one.share,
                 seconds=one.seconds, until=timestamp(round(one.until * 1e6)), who=one.who, reason=one.reason, hits=one.hits,
             )
             for one in self._process.faults.list()

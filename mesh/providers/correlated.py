@@ -29,7 +29,7 @@ class Correlated(DependencyProvider):  # type: ignore[misc]
         return self
 
     def of(self, correlation_id: str) -> tuple[list[event_pb2.Event], bool]:
-        """The events in the order in which they were recorded, and whether there are more of them than are read.
+        """The events, in no order, and whether there are more of them than are read.
 
         Those of exercises only in a call that names the exercise. What is personal in them stays sealed.
         """
@@ -37,7 +37,7 @@ class Correlated(DependencyProvider):  # type: ignore[misc]
         exercise = current().exercise
         mine = [one for one in found if exercise_of(one.stream) == exercise]
         events = []
-        for stored in sorted(mine, key=lambda one: (one.recorded_at, one.stream, one.version)):
+        for stored in mine:
             shown = event_pb2.Event()
             show_outward(shown, stored)
             events.append(shown)

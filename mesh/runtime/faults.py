@@ -10,25 +10,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from citybrain.mesh.errors import Unavailable
+from citybrain.mesh.fault_kinds import Kind
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.observability.logs import logger
 
 _LOOK_S = 0.05
 _log = logger("faults")
-
-
-class Kind(StrEnum):
-    """What is wrong."""
-
-    LATENCY = "latency"
-    ERRORS = "errors"
-    POISON = "poison"
-    STALL = "stall"
-    LOST_LEAD = "lost-lead"
-    CLOCK_SKEW = "clock-skew"
 
 
 class Poisoned(Exception):

@@ -21,7 +21,7 @@ from citybrain.event_store.store import (
     StoredEvent,
 )
 from citybrain.observability import names
-from citybrain.observability.metrics import MESH, Metrics, ServiceMetrics
+from citybrain.observability.metrics import MESH, Metrics
 
 
 class _Opened(Protocol):
@@ -38,7 +38,6 @@ class Measured(EventStore):
         self._opened = engine
         self._metrics = metrics
         self._name = name
-        self._numbers: dict[str, ServiceMetrics] = {}
         whose = {names.CITY_SERVICE: MESH, names.STORE: name}
         metrics.watch(names.STORE_UNKNOWN, lambda: [(self.publishing().unknown, whose)])
         metrics.watch(names.LOG_BEHIND, lambda: [(self.publishing().events, whose)])
@@ -56,10 +55,7 @@ class Measured(EventStore):
         return appending
 
     def _ended(self, service: str, begun: float, appending: asyncio.Future[Committed | Conflict]) -> None:
-        numbers = self._numbers.get(service)
-        if numbers is None:
-            numbers = self._numbers[service] = self._metrics.of(service)
-        numbers.stored(self._name, time.perf_counter() - begun, _error(appending))
+        self._metrics.of(service).stored(self._name, time.perf_counter() - begun, _error(appending))
 
     @override
     async def read(self, stream: str, from_version: int = 1, limit: int = 1000, backward: bool = False) -> list[StoredEvent]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 from citybrain.traffic.v1 import plans_pb2 as pb
 from citybrain.traffic.v1.traffic_service_pb2 import Signal
@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from citybrain.mesh.errors import Refused
 from citybrain.services.traffic import plan_proposals, timing_methods
 from citybrain.services.traffic.flows_seen import FlowsSeen
+from citybrain.services.traffic.free_speeds import HANGZHOU
 from citybrain.services.traffic.plan_check import problems
 from citybrain.services.traffic.stages import Staged
 from citybrain.services.traffic.timing_methods import Made
@@ -45,7 +46,6 @@ METHODS = (pb.PLAN_METHOD_SPLITS, pb.PLAN_METHOD_WEBSTER)
 
 _WAITING = (pb.PROPOSAL_STATE_PROPOSED, pb.PROPOSAL_STATE_VERIFIED, pb.PROPOSAL_STATE_APPROVED)
 _REFUSED = (pb.PROPOSAL_STATE_REFUTED, pb.PROPOSAL_STATE_REJECTED)
-_HANGZHOU = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +138,4 @@ def _id_of(signal_id: str, at: float) -> str:
 
 
 def _local(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC).astimezone(_HANGZHOU)
+    return datetime.fromtimestamp(at, UTC).astimezone(HANGZHOU)

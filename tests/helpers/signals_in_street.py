@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,10 @@ class Street:
             self.history[second] = {name: light.shown(second + 0.5).state for name, light in self.lights.items()}
             second += 1
 
+    def is_decided_on_after(self, moment: float) -> bool:
+        """Whether of every area something was commanded from a report after a moment."""
+        return len(self.decided) == self.areas and all(at > moment for at in self.decided.values())
+
     def of_area(self, area: int) -> list[str]:
         """Its signals."""
         return [name for name, light in self.lights.items() if light.area == area]
@@ -197,3 +201,12 @@ async def _until_taken(stub: Any, token: tuple[str, str], asked: control.ApplyCo
             if error.code() != grpc.StatusCode.FAILED_PRECONDITION or time.monotonic() > end:
                 raise
             await asyncio.sleep(0.1)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Waits until something is so. TimeoutError: it never was."""
+    end = time.monotonic() + _PATIENCE_S
+    while not is_so():
+        if time.monotonic() > end:
+            raise TimeoutError("it never came to be")
+        await asyncio.sleep(0.01)

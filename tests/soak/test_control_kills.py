@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc.aio
@@ -15,20 +14,12 @@ from benchmarks.control_1000 import crossing
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Log, Processes, Restarts, Settings
 from tests.helpers.callers import bearer
-from tests.helpers.signals_in_street import Street, registered
+from tests.helpers.signals_in_street import Street, registered, until
 from tests.unit.traffic.checker import faults, plan_history, plan_shows
 
-LIMIT_S = 60.0
 AREAS, SIGNALS = 3, 9
 # What is shown after the last report is known without waiting for it.
 AFTERWARDS_S = 120
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not is_so():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
 
 
 async def kills(city: LocalCity) -> None:
@@ -38,12 +29,12 @@ async def kills(city: LocalCity) -> None:
     async with grpc.aio.insecure_channel(city.gateway.address) as channel:
         street = await registered(TrafficServiceStub(channel), bearer(city.data), signals, AREAS, spread=False)
         following = [asyncio.ensure_future(work) for work in (street.follow(), street.report(), street.watch())]
-        await until(lambda: len(street.decided) == AREAS)
+        await until(lambda: street.is_decided_on_after(0))
         first, second = city.mesh.children.values()
         for child in (first, second):
             killed, pid = time.time(), child.pid
             child.kill()
-            await until(lambda killed=killed: all(at > killed for at in street.decided.values()))  # type: ignore[misc]
+            await until(lambda killed=killed: street.is_decided_on_after(killed))  # type: ignore[misc]
             if child is first:
                 await until(lambda pid=pid: first.running and first.pid != pid)  # type: ignore[misc]
         for task in (*following, *street.tasks):
