@@ -1,7 +1,6 @@
 """The cameras before signals: what is waiting, coming and passing on each lane, up to 150 m from its stop line.
 
-Where a lane is shorter, its camera sees the lanes that lead to it too, but for those behind another signal. It cannot know
-where a vehicle there will turn: such a vehicle counts in equal shares on all lanes that it may choose.
+Where a lane is shorter, its camera sees the lanes that lead to it too.
 """
 
 from __future__ import annotations
@@ -12,42 +11,10 @@ from dataclasses import dataclass, field
 from citybrain.traffic.v1 import area_control_pb2 as control
 
 from citybrain.simulation.lost_time import WAITING_MPS
-from citybrain.simulation.network import Network
 from citybrain.simulation.street import Street
+from citybrain.simulation.stretches import VIEW_M, Stretch, lanes_of_signals, stretches
 
-VIEW_M = 150.0
 ZONE_M = 25.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A lane in view: how far its end is from the stop line, in metres, and which share of its vehicles counts."""
-
-    lane_id: str
-    ahead_m: float
-    share: float
-
-
-def views(network: Network) -> dict[str, tuple[Stretch, ...]]:
-    """What the camera of each lane before a signal sees, the lane itself first."""
-    watched = {lane for lanes in network.signal_lanes.values() for lane in lanes}
-    before: dict[str, list[str]] = {}
-    for lane, following in sorted(network.lanes_after.items()):
-        for one in following:
-            before.setdefault(one, []).append(lane)
-    found = {}
-    for lane in sorted(watched):
-        stretches, known = [Stretch(lane, 0.0, 1.0)], {lane}
-        for stretch in stretches:
-            end_m = stretch.ahead_m + network.lane_length_m[stretch.lane_id]
-            if end_m >= VIEW_M:
-                continue
-            for one in before.get(stretch.lane_id, ()):
-                if one not in watched and one not in known:
-                    known.add(one)
-                    stretches.append(Stretch(one, end_m, stretch.share / len(network.lanes_after[one])))
-        found[lane] = tuple(stretches)
-    return found
 
 
 @dataclass(slots=True)
@@ -60,12 +27,8 @@ class Cameras:
     _stood: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        network = self.street.network
-        self._views = views(network)
-        of_signal: dict[str, dict[str, None]] = {}
-        for (signal_id, _), lanes in network.signal_lanes.items():
-            of_signal.setdefault(signal_id, {}).update(dict.fromkeys(lanes))
-        self._lanes = {signal_id: tuple(lanes) for signal_id, lanes in sorted(of_signal.items())}
+        self._views = stretches(self.street.network)
+        self._lanes = lanes_of_signals(self.street.network)
 
     @property
     def signal_ids(self) -> list[str]:

@@ -16,6 +16,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 
 from citybrain.simulation.ambulances import Fleet, Mission
 from citybrain.simulation.day_plans import read_day_plans
+from citybrain.simulation.loops import pairs, write
 from citybrain.simulation.lost_time import LostTime
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, Places
@@ -57,14 +58,21 @@ class Street:
         tracks: bool = False,
         scale: float = 1.0,
         lost_time: bool = False,
+        loops: bool = False,
     ) -> None:
-        """`scale`: so many times as many vehicles as the scenario has. `lost_time`: where they lose time is kept."""
+        """`scale`: so many times as many vehicles as the scenario has. `lost_time`: where they lose time is kept. `loops`:
+        there are loops in the lanes before signals."""
         self.scenario = scenario
         self.network = network
         self._folder = tempfile.TemporaryDirectory(prefix="citybrain-trips-")
         self._trips = Path(self._folder.name) / "trips.xml"
+        options = ["--scale", "0" if alone else f"{scale:g}"]
+        if loops:
+            placed = Path(self._folder.name) / "loops.add.xml"
+            write(pairs(network).values(), placed)
+            options += ["--additional-files", ",".join(str(file) for file in (*scenario.additional, placed))]
         try:
-            self.sumo = Sumo(scenario.path, seed, self._trips, ("--scale", "0" if alone else f"{scale:g}"))
+            self.sumo = Sumo(scenario.path, seed, self._trips, options)
         except BaseException:
             self._folder.cleanup()
             raise

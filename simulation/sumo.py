@@ -83,6 +83,7 @@ class Sumo:
         self.edges: Any = libsumo.edge
         self.lanes: Any = libsumo.lane
         self.types: Any = libsumo.vehicletype
+        self.loops: Any = libsumo.inductionloop
         self.routes: Any = libsumo.route
         self._simulation: Any = libsumo.simulation
 
@@ -177,6 +178,18 @@ class Sumo:
     def running(self) -> int:
         """Vehicles on the road."""
         return int(self.vehicles.getIDCount())
+
+    # -- loops in the road ---------------------------------------------------------------------------------------------
+
+    def counted(self, loop: str, second: int, *, left: bool) -> int:
+        """Vehicles that came onto a loop in a second, or left it."""
+        return sum(
+            second <= (leaves if left else enters) < second + 1 for _, _, enters, leaves, _ in self.loops.getVehicleData(loop)
+        )
+
+    def covered(self, loop: str) -> float:
+        """For which part of the last second a loop was covered, from 0 to 1."""
+        return min(1.0, max(0.0, float(self.loops.getLastStepOccupancy(loop)) / 100))
 
     # -- vehicles that this program drives -----------------------------------------------------------------------------
 

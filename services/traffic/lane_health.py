@@ -67,8 +67,15 @@ class LaneHealth(NamedTuple):
         return self.fault == LANE_FAULT_UNSPECIFIED
 
 
-def reported(health: LaneHealth, now: float, lane: Reported, green: bool, cycle_s: float) -> LaneHealth:
-    """The lane after a report. `green`: whether it has green; `cycle_s`: of the plan."""
+def reported(
+    health: LaneHealth,
+    now: float,
+    lane: Reported,
+    green: bool,
+    cycle_s: float,
+    found: LaneFault = LANE_FAULT_UNSPECIFIED,
+) -> LaneHealth:
+    """The lane after a report. `green`: whether it has green; `cycle_s`: of the plan; `found`: what is wrong with its loops."""
     took_s = min(max(now - health.reported_at, 0.0), SILENT_S) if health.reported_at > -math.inf else 0.0
     waiting, coming, went = lane
     under_way = sum(coming)
@@ -82,7 +89,9 @@ def reported(health: LaneHealth, now: float, lane: Reported, green: bool, cycle_
     passed = 0.0 if moved or waiting else health.passed + went
     held = waiting > 0 and now - since >= STUCK_CYCLES * cycle_s and green_s >= STUCK_GREEN_S
     fault, faulty_at = health.fault, health.faulty_at
-    if absurd:
+    if found:
+        fault, faulty_at = found, now
+    elif absurd:
         fault, faulty_at = LANE_FAULT_ABSURD, now
     elif held or passed >= BLIND_VEHICLES:
         fault, faulty_at = LANE_FAULT_STUCK, now

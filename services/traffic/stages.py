@@ -58,6 +58,10 @@ class Staged:
         """Whether there is anything to choose, and anything to choose by."""
         return self.lights.can_give_priority and len(self.stages) > 1 and bool(self.lights.lanes)
 
+    def speed_mps(self, lane: str) -> float:
+        """Of free flow on a lane."""
+        return ZONE_M / 2 / self.arrive_s[lane][0]
+
 
 ZONE_M = 25.0
 ZONES = 6

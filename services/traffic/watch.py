@@ -22,6 +22,7 @@ from citybrain.services.traffic.domain import SignalState
 from citybrain.services.traffic.flows_seen import FlowsSeen
 from citybrain.services.traffic.junction_model import WINDOW_S, JunctionModel, Waiting
 from citybrain.services.traffic.lane_health import LaneHealth, Reported
+from citybrain.services.traffic.loop_queue import LoopQueue
 from citybrain.services.traffic.signal_timing import Shown
 from citybrain.services.traffic.stages import ZONES, Staged
 
@@ -61,6 +62,7 @@ class Watch:
     back_until: float = -math.inf
     reported_at: float = -math.inf
     flows: FlowsSeen = field(default_factory=FlowsSeen)
+    loops: dict[str, LoopQueue] = field(default_factory=dict)
     _lights: Lights | None = None
 
     @classmethod
@@ -103,9 +105,7 @@ class Watch:
         now, shown = at + STEP_S, Shown(seen.state, tuple(seen.since_s))
         if len(seen.state) != len(self.staged.lights.foes) or len(shown.since_s) != len(seen.state):
             return None
-        came = {lane.lane_id: Reported.of(lane) for lane in seen.lanes}
-        self._take(now, shown, came)
-        lanes, passed = self._lanes(came)
+        lanes, passed = self._lanes(self._take(now, shown, {lane.lane_id: lane for lane in seen.lanes}))
         self.flows.look(now, passed)
         return shown, lanes, passed
 
@@ -123,22 +123,35 @@ class Watch:
         """The lanes that are not seen."""
         return [pb.UnseenLane(lane_id=name, fault=one.fault) for name, one in sorted(self.health.items()) if not one.is_seen]
 
-    def _take(self, now: float, shown: Shown, came: Mapping[str, Reported]) -> None:
+    def _take(self, now: float, shown: Shown, came: Mapping[str, pb.LaneTraffic]) -> Mapping[str, Reported]:
+        """Looks at the health of each lane; returns what is reported of those that are."""
         lights = self.staged.lights
         if not self.green_at:
             # Of what was before the first report no more is known than for how long each letter has stood.
             self.green_at = [now - (0.0 if c in plan.GREEN else s) for c, s in zip(shown.state, shown.since_s, strict=True)]
             self.health = {name: LaneHealth(reported_at=now) for name in lights.lanes}
-        green = {i for i, letter in enumerate(shown.state) if letter in plan.GREEN}
-        for i in green:
+        greens = {i for i, letter in enumerate(shown.state) if letter in plan.GREEN}
+        for i in greens:
             self.green_at[i] = now
-        cycle_s, health = lights.plan.cycle_s, self.health
+        cycle_s, health, reported = lights.plan.cycle_s, self.health, {}
         for name, letters in lights.lanes.items():
             lane = came.get(name)
             if lane is None:
                 health[name] = lane_health.silent(health[name], now)
+                continue
+            green, fault = not greens.isdisjoint(letters), pb.LANE_FAULT_UNSPECIFIED
+            if lane.HasField("loops"):
+                loops = self._loops(name)
+                reported[name], fault = loops.look(now, lane, green, cycle_s), loops.fault
             else:
-                health[name] = lane_health.reported(health[name], now, lane, not green.isdisjoint(letters), cycle_s)
+                reported[name] = Reported.of(lane)
+            health[name] = lane_health.reported(health[name], now, reported[name], green, cycle_s, fault)
+        return reported
+
+    def _loops(self, lane: str) -> LoopQueue:
+        if lane not in self.loops:
+            self.loops[lane] = LoopQueue(self.staged.speed_mps(lane))
+        return self.loops[lane]
 
     def _lanes(self, came: Mapping[str, Reported]) -> tuple[Mapping[str, Seen], Mapping[str, float]]:
         """What is seen, and who passed, of the lanes that are seen. A lane that is not reported once is as it was."""

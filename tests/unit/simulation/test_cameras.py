@@ -6,8 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from citybrain.simulation.cameras import Cameras, Stretch, views
+from citybrain.simulation.cameras import Cameras
 from citybrain.simulation.network import Network
+from citybrain.simulation.stretches import Stretch, stretches
 
 
 def network(**lanes_after: tuple[str, ...]) -> Network:
@@ -21,13 +22,13 @@ def network(**lanes_after: tuple[str, ...]) -> Network:
 
 
 def test_a_short_lane_is_seen_with_the_lanes_that_lead_to_it_and_not_beyond_another_signal() -> None:
-    seen = views(network(before_0=("short_0", "aside_0"), first_0=("before_0",), other_0=("short_0",)))
+    seen = stretches(network(before_0=("short_0", "aside_0"), first_0=("before_0",), other_0=("short_0",)))
     assert seen["short_0"] == (Stretch("short_0", 0, 1), Stretch("before_0", 20, 0.5), Stretch("first_0", 80, 0.5))
     assert seen["long_0"] == (Stretch("long_0", 0, 1),)
 
 
 def test_lanes_in_a_ring_are_seen_once() -> None:
-    seen = views(network(before_0=("short_0",), short_0=("before_0",)))
+    seen = stretches(network(before_0=("short_0",), short_0=("before_0",)))
     assert [stretch.lane_id for stretch in seen["short_0"]] == ["short_0", "before_0"]
 
 

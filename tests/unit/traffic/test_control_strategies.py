@@ -74,6 +74,26 @@ def test_a_signal_follows_the_traffic_only_where_that_was_decided(traffic: Runni
     assert [interval.state for interval in command.intervals][:3] == ["rry", "rrr", "Grr"]
 
 
+def test_loops_are_read_where_no_camera_sees_a_lane(traffic: Running) -> None:
+    apply(traffic, ADAPTIVE, "x")
+    for second in range(8):
+        report = seen(traffic.advance(second and 1))
+        lane = report.signals[0].lanes[2]
+        # The road is driven at 14 m/s: who came over the entry loop is at the line six seconds later.
+        lane.loops.CopyFrom(control.LaneLoops(entry_m=75, entered=float(second in (1, 2, 3)), line_covered=float(second > 6)))
+        lane.waiting = 50
+        report.signals[0].since_s[:] = [20 + second] * 3
+        traffic.fire("ReportSignalTraffic", report)
+    assert [(claim.phase, claim.vehicles) for claim in why(traffic).claims] == [(0, 3.0), (3, 0.0), (6, 0.0)]
+    report = seen(traffic.advance(1))
+    report.signals[0].lanes[2].loops.CopyFrom(control.LaneLoops(entry_m=75, entered=-1))
+    traffic.fire("ReportSignalTraffic", report)
+    assert [(one.lane_id, one.fault) for one in why(traffic).unseen_lanes] == [("west_0", control.LANE_FAULT_ABSURD)]
+    report.signals[0].lanes[2].loops.entry_m = 5
+    with pytest.raises(BadRequest, match="entry_m"):
+        traffic.fire("ReportSignalTraffic", report)
+
+
 def test_each_decision_can_be_asked_why(traffic: Running) -> None:
     apply(traffic, ADAPTIVE, "x")
     now = traffic.advance()

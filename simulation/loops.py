@@ -1,0 +1,69 @@
+"""Where the loops lie in the lanes before signals: one before the stop line, one further up.
+
+Where a lane is shorter than the way to its entry loop, that lies on the lanes that lead to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from citybrain.simulation.network import Network
+from citybrain.simulation.stretches import stretches
+
+LINE_M = 3.0
+"""The line loop begins so far before the stop line: whoever stands first stands on it."""
+
+ENTRY_M = 75.0
+LEAST_M = 10.0
+"""The entry loop lies so far before the line; where no lane is as long, at its beginning, if that is far enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop: the lane that it lies in, how far from the beginning of it in metres, and which share of its vehicles counts."""
+
+    name: str
+    lane_id: str
+    position_m: float
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The loops of a lane before a signal. `entry_m`: from the entry loops to the stop line."""
+
+    line: Loop
+    entries: tuple[Loop, ...]
+    entry_m: float
+
+
+def pairs(network: Network) -> dict[str, Pair]:
+    """Lane → its loops. Lanes that are too short for two, and that nothing leads to, have none."""
+    found = {}
+    for lane, led in stretches(network).items():
+        lengths = [stretch.ahead_m + network.lane_length_m[stretch.lane_id] for stretch in led]
+        entry_m = min(ENTRY_M, max(lengths) - 1.0)
+        if entry_m < LEAST_M:
+            continue
+        entries = [
+            Loop(f"{lane}.entry.{number}", one.lane_id, length - entry_m, one.share)
+            for number, (one, length) in enumerate(zip(led, lengths, strict=True))
+            if one.ahead_m < entry_m <= length
+        ]
+        line = Loop(f"{lane}.line", lane, max(0.1, network.lane_length_m[lane] - LINE_M))
+        found[lane] = Pair(line, tuple(entries), entry_m)
+    return found
+
+
+def write(some: Iterable[Pair], file: Path) -> None:
+    """Writes the loops for SUMO."""
+    lines = [
+        f"<inductionLoop id={quoteattr(one.name)} lane={quoteattr(one.lane_id)} pos={quoteattr(f'{one.position_m:.2f}')}"
+        ' period="86400" file="NUL"/>'
+        for pair in some
+        for one in (pair.line, *pair.entries)
+    ]
+    file.write_text("\n".join(["<additional>", *lines, "</additional>"]), encoding="utf-8")
