@@ -376,4 +376,4 @@ class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
         for event in events:
             self._numbers.appended(event.type)
             span.add_event(names.APPENDED, {names.EVENT_TYPE: event.type, names.EVENT_ID: event.id, names.STREAM: stream})
-        self._log.info("appended", stream=stream, types=[event.type.rpartition(".")[2] for event in events])
+        self._log.debug("appended", stream=stream, types=[event.type.rpartition(".")[2] for event in events])
