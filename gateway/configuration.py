@@ -189,7 +189,7 @@ def _listener(
         },
         "request_headers_timeout": f"{settings.headers_s:g}s",
         "request_timeout": f"{settings.arrival_s:g}s",
-        "early_header_mutation_extensions": [early_headers()],
+        "early_header_mutation_extensions": [early_headers(settings)],
         # The caller chooses the request id, and it must reach the service unchanged.
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,

@@ -8,6 +8,7 @@ from typing import Any
 from citybrain.gateway.access import FROM_TOKEN
 from citybrain.gateway.settings import GatewaySettings
 from citybrain.observability import names
+from citybrain.observability.incoming import CALLERS_TRACE, NO_TRACE
 
 # Callers outside must not say who calls, to which incident a call belongs, or for which event it is made.
 UNTRUSTED_HEADERS = ("x-caller", "baggage", "x-causation-id", *FROM_TOKEN)
@@ -95,7 +96,33 @@ _FIELD = {
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
-def early_headers() -> dict[str, Any]:
+# A well-formed traceparent, as CEL reads it. Two patterns, since Envoy takes only short ones. Where there are several
+# headers, Envoy joins their values, and this is none of them. Of zeros alone it would be no trace.
+_TOLD = "request.headers['traceparent']"
+_IS_TRACE = " && ".join((
+    "'traceparent' in request.headers",
+    f"{_TOLD}.matches('^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+$')",
+    f"{_TOLD}.matches('^00-[0-f]{{32}}-[0-f]{{16}}-[0-f]{{2}}$')",
+    *(f"!{_TOLD}.contains('-{'0' * length}-')" for length in (32, 16)),
+))  # fmt: skip
+
+
+def _traces(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """What callers say of their trace: Envoy sees it where it is to be continued, services see it in a header of the gateway.
+
+    Envoy writes no span at all for a call with a traceparent that it cannot read.
+    """
+    brought = f"request.headers['{CALLERS_TRACE}']"
+    kept = f"{brought} == '{NO_TRACE}' ? '' : {brought}"
+    continued = [{"append": _header("traceparent", f"%CEL({kept})%")}] if settings.continues else []
+    return [
+        {"append": _header(CALLERS_TRACE, f"%CEL({_IS_TRACE} ? {_TOLD} : '{NO_TRACE}')%")},
+        *({"remove": name} for name in ("traceparent", "tracestate")),
+        *continued,
+    ]
+
+
+def early_headers(settings: GatewaySettings) -> dict[str, Any]:
     """Removes headers that only the gateway may set, before any filter sees them."""
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
@@ -107,6 +134,7 @@ def early_headers() -> dict[str, Any]:
                 {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
                 # Envoy later drops TRANSFER-ENCODING; `outermost.lua` reads this copy, and removes it.
                 {"append": _header(IN_PIECES, "%REQ(TRANSFER-ENCODING)%")},
+                *_traces(settings),
             ],
         },
     }

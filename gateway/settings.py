@@ -43,6 +43,11 @@ class Gateway(Section):
         "Takes plain text too, on the same port as TLS. None: only at an address that no other machine reaches. `production` "
         "refuses it.",
     )
+    continues_traces: bool | None = value(
+        None,
+        "Continues the trace of a caller who brings a `traceparent`; else the call begins a trace with a link to theirs. None: "
+        "only at an address that no other machine reaches. True is for a gateway that departments alone reach.",
+    )
     certificate: Path | None = value(
         None,
         "File of the gateway's certificate and those that vouch for it (PEM). When it is replaced by rename it is taken up. "
@@ -86,6 +91,11 @@ class Gateway(Section):
     authorities: Path | None = value(
         None, "File of the authorities that are trusted where keys of issuers are fetched (PEM). None: those of this machine."
     )
+
+    @property
+    def continues(self) -> bool:
+        """Whether traces of callers are continued."""
+        return is_loopback(self.host) if self.continues_traces is None else self.continues_traces
 
     def refusals(self, settings: Settings) -> Iterator[tuple[str, str]]:
         """What production refuses, as pairs (key, reason and what to do)."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -23,6 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import override
 
 from citybrain.observability import names
+from citybrain.observability.incoming import continuing, span_of
 from citybrain.observability.otlp import resource, sends, timeout_s
 
 # Short, so that a trace is complete when somebody asks for it right after an incident.
@@ -32,8 +31,6 @@ _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
 
 _trace_context = TraceContextTextMapPropagator()
-_propagator = CompositePropagator([_trace_context, W3CBaggagePropagator()])
-_CARRIED = _propagator.fields
 
 
 class _Correlation(SpanProcessor):
@@ -127,9 +124,15 @@ class CurrentSpan:
     __slots__ = ("_span", "_token")
 
     def __init__(
-        self, tracer: trace.Tracer, name: str, context: Context, kind: trace.SpanKind, attributes: Mapping[str, str]
+        self,
+        tracer: trace.Tracer,
+        name: str,
+        context: Context,
+        kind: trace.SpanKind,
+        attributes: Mapping[str, str],
+        links: Sequence[trace.Link] = (),
     ) -> None:
-        self._span = tracer.start_span(name, context=context, kind=kind, attributes=attributes)
+        self._span = tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
 
     def __enter__(self) -> trace.Span:
@@ -149,19 +152,10 @@ def current_traceparent() -> str:
 
 def context_from(traceparent: str, carried: Mapping[str, str] | None = None) -> Context:
     """A fresh context that continues a trace and carries this baggage. An empty or broken traceparent continues none."""
-    context = _trace_context.extract({"traceparent": traceparent} if traceparent else {}, context=Context())
+    context = continuing(span_of(traceparent))
     for key, value in (carried or {}).items():
         context = baggage.set_baggage(key, value, context)
     return context
-
-
-def context_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[Context, str]:
-    """The context from a call's metadata, and the call's incident (empty: it names none)."""
-    carrier = {key: value for key, value in metadata or () if key in _CARRIED and isinstance(value, str)}
-    if not carrier:
-        return Context(), ""
-    context = _propagator.extract(carrier, context=Context())
-    return context, str(baggage.get_baggage(names.INCIDENT_ID, context) or "")
 
 
 def _exporter(endpoint: str) -> SpanExporter | None:

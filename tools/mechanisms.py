@@ -18,6 +18,7 @@ LOAD = "tests/e2e/access/test_under_load.py"
 BUCKETS = f"{LOAD}::test_each_caller_with_a_token_of_the_city_has_a_bucket_of_its_own"
 GATEWAY = "tests/gateway"
 GUARD = "tests/unit/mesh/access/test_guard.py"
+TRACES = "tests/unit/mesh/access/test_traces.py"
 RECORDING = "tests/unit/mesh/access/test_recording.py"
 REDACTION = "tests/unit/mesh/access/test_redaction.py"
 VERIFYING = "tests/unit/mesh/access/test_verifying.py"
@@ -144,6 +145,22 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "(*UNTRUSTED_HEADERS, *OF_ANSWERS)",
         "UNTRUSTED_HEADERS",
         f"{GATEWAY}/test_edge.py::test_what_only_answers_have_breaks_no_call",
+    ),
+    _m(
+        "gateway-traces",
+        "before the public a trace of callers is not continued",
+        "gateway/edge.py",
+        "if settings.continues else []",
+        "if settings else []",
+        f"{GATEWAY}/test_traces.py::test_before_the_public_a_trace_from_outside_is_a_link_for_services_and_changes_nothing",
+    ),
+    _m(
+        "gateway-broken-traces",
+        "what is no trace has no effect",
+        "gateway/edge.py",
+        """f"%CEL({_IS_TRACE} ? {_TOLD} : '{NO_TRACE}')%\"""",
+        """"%REQ(TRACEPARENT)%\"""",
+        f"{GATEWAY}/test_traces.py::test_a_broken_trace_from_outside_has_no_effect",
     ),
     _m(
         "gateway-own-headers",
@@ -535,10 +552,20 @@ MECHANISMS: tuple[Mechanism, ...] = (
     _m(
         "believed-incident",
         "nor of incidents",
-        "mesh/entrypoints/calls.py",
-        'correlation_id=correlation_id if inside else ""',
-        "correlation_id=correlation_id",
+        "mesh/runtime/guard.py",
+        "of_service=caller.is_service",
+        "of_service=True",
         f"{ATTACKS}::test_no_header_says_who_did_something_or_why",
+        f"{TRACES}::test_the_trace_of_a_caller_with_the_scope_goes_on_and_names_no_incident",
+    ),
+    _m(
+        "believed-trace",
+        "a trace from outside is a link, unless the token has a scope for it",
+        "mesh/runtime/guard.py",
+        "continues=caller.holds(CONTINUES)",
+        "continues=True",
+        f"{TRACES}::test_a_caller_from_outside_gets_a_trace_of_our_own_with_a_link_to_theirs",
+        f"{TRACES}::test_a_call_without_a_token_is_recorded_in_no_trace_of_its_callers_choice",
     ),
     _m(
         "request-id",

@@ -42,7 +42,8 @@ from citybrain.mesh.runtime.server import find_method
 from citybrain.mesh.runtime.shares import Asker
 from citybrain.mesh.runtime.validation import check, prepare
 from citybrain.observability import names
-from citybrain.observability.tracing import CurrentSpan, context_from_metadata
+from citybrain.observability.incoming import Incoming
+from citybrain.observability.tracing import CurrentSpan
 
 F = TypeVar("F", bound=Callable[..., Any])
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -64,8 +65,8 @@ class Rpc(CityEntrypoint):
     # -- unary ----------------------------------------------------------------------------------------------------------
 
     async def _unary(self, request: Message, context: GuardedContext) -> Message:
-        call, parent = _call_of(self._path, context)
-        with self._span(parent) as span:
+        call, told = _call_of(self._path, context)
+        with self._span(told) as span:
             context.trace_id, context.within = (
                 trace.format_trace_id(span.get_span_context().trace_id),
                 otel_context.get_current(),
@@ -89,11 +90,11 @@ class Rpc(CityEntrypoint):
     async def _stream(self, request: Any, context: GuardedContext) -> Message | None:
         """Runs the method in a worker that lives as long as the stream. If it returns a Follow, the worker ends then."""
         streams = self.container.process.open_streams
-        call, parent = _call_of(self._path, context)
+        call, told = _call_of(self._path, context)
         followed: Followed | None = None
         try:
             # The span of a stream over the log ends as soon as the stream is open: a span of days would never be seen.
-            with self._span(parent) as span:
+            with self._span(told) as span:
                 context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
                 context.within = otel_context.get_current()
                 ctx.enter(call)
@@ -197,8 +198,9 @@ class Rpc(CityEntrypoint):
     def _asker(self, call: ctx.Call, context: GuardedContext) -> Asker:
         return Asker(call.caller, self._path, context.rule.reads, not context.principal.is_service)
 
-    def _span(self, parent: otel_context.Context) -> CurrentSpan:
-        return CurrentSpan(self.tracer, self._path, parent, trace.SpanKind.SERVER, {names.RPC_METHOD: self._path})
+    def _span(self, told: Incoming) -> CurrentSpan:
+        attributes = {names.RPC_METHOD: self._path}
+        return CurrentSpan(self.tracer, self._path, told.context, trace.SpanKind.SERVER, attributes, told.links)
 
     async def _fail(self, error: Exception, span: trace.Span, context: GuardedContext) -> None:
         status = status_of(error)
@@ -255,10 +257,9 @@ async def _sent(sending: Awaitable[None]) -> None:
         raise Cancelled("the caller has gone") from error
 
 
-def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context.Context]:
+def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, Incoming]:
     metadata = context.invocation_metadata()
-    parent, correlation_id = context_from_metadata(metadata)
-    inside = context.principal.is_service
+    inside, told = context.principal.is_service, context.told()
     left = context.time_remaining()
     named = ctx.header(metadata, exercises.HEADER)
     call = ctx.Call(
@@ -271,11 +272,11 @@ def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, otel_context
         request_id=ctx.header(metadata, ctx.REQUEST_ID) or os.urandom(16).hex(),
         deadline=None if left is None else time.monotonic() + left,
         # Only services of the mesh say to which incident a call belongs, and for which event it is made.
-        correlation_id=correlation_id if inside else "",
+        correlation_id=told.incident,
         causation_id=ctx.cause(metadata) if inside else "",
         exercise=exercises.admit(named, holds_scope=inside or context.principal.holds(exercises.SCOPE)),
     )
-    return call, parent
+    return call, told
 
 
 def rpc(method: F) -> F:

@@ -30,8 +30,12 @@ from citybrain.mesh.audit.entries import Entry, Trail, TrailAway
 from citybrain.mesh.errors import ServiceError, Unauthenticated, status_of
 from citybrain.mesh.runtime.context import AUTHORIZATION, REQUEST_ID, header
 from citybrain.mesh.runtime.refusing import Context, Handler, abort
+from citybrain.observability.incoming import Incoming, incoming
 from citybrain.observability.logs import logger
 from citybrain.observability.metrics import Metrics
+
+CONTINUES = "traces.continue"
+"""The scope without which nobody outside has a trace of theirs continued."""
 
 _BEARER = "bearer "
 # A call that ends so was not allowed, whoever found that out.
@@ -47,12 +51,6 @@ def _say(log: Any, call: GuardedContext) -> None:
     log.info("call refused", method=call.rule.path, code=call.code.name, reason=call.reason)
     if within is not None:
         otel_context.detach(within)
-
-
-def _trace_of(metadata: Any) -> str:
-    """The trace that the caller says it is in; empty: it says none."""
-    parts = header(metadata, "traceparent").split("-")
-    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
 
 
 def _reason(trailers: Any) -> str:
@@ -93,6 +91,11 @@ class GuardedContext:
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: there is none."""
         return self._context.time_remaining()
+
+    def told(self) -> Incoming:
+        """What the call says of its trace, as far as this caller is believed."""
+        caller = self.principal
+        return incoming(self.metadata, of_service=caller.is_service, continues=caller.holds(CONTINUES))
 
     async def read(self) -> Any:
         """The next request of a stream."""
@@ -152,7 +155,7 @@ class GuardedContext:
             code=self.code.name,
             reason=self.reason,
             request_id=header(self.metadata, REQUEST_ID),
-            trace_id=self.trace_id or _trace_of(self.metadata),
+            trace_id=self.trace_id or self.told().trace_id,
         )
 
 

@@ -135,7 +135,13 @@ class Parts:
     """The parts of one mesh process, inside the test process. Use them inside `greenlets().run`."""
 
     def __init__(
-        self, data: Path, *, clock: CityClock | None = None, max_workers: int = 8, metrics: Metrics | None = None
+        self,
+        data: Path,
+        *,
+        clock: CityClock | None = None,
+        max_workers: int = 8,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         loop = greenlets().loop
         data.mkdir(parents=True, exist_ok=True)
@@ -153,7 +159,7 @@ class Parts:
             clock=clock or DrivenClock(),
             activity=Activity(),
             server=GrpcServer(Guard(access.verifier, self.trail, quotas, metrics := metrics or Metrics()), Health()),
-            outgoing=Outgoing(tracing := Tracing(), access.tokens, metrics=metrics),
+            outgoing=Outgoing(tracing := tracing or Tracing(), access.tokens, metrics=metrics),
             tracing=tracing,
             metrics=metrics,
             tokens=Tokens(b"k" * 32),

@@ -165,6 +165,14 @@ class CallsContract(RuntimeContract):
         assert outside[:3] == ["zhang", "said", ""]
         assert inside[:3] == ["service:sagas", "said", "inc-1"]
 
+    def test_the_trace_of_a_caller_from_outside_is_not_continued(self, shared: Probe) -> None:
+        trace = "c" * 32
+        told = [("traceparent", f"00-{trace}-{'1' * 16}-00"), ("tracestate", "x"), ("baggage", "incident.id=inc-1")]
+        outside = shared.do("context", metadata=[*shared.known_as("zhang", scopes=["probe"]), *told]).split("|")
+        inside = shared.do("context", metadata=[*shared.from_service("sagas"), *told]).split("|")
+        assert (outside[0], outside[2]) == ("zhang", "") and outside[3] == outside[7] and outside[3] not in (trace, "0" * 32)
+        assert inside[3] == inside[7] == trace
+
     def test_heavy_work_runs_beside_the_other_calls(self, shared: Probe) -> None:
         assert shared.do("thread") == "apart"
 

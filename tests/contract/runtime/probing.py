@@ -107,9 +107,9 @@ class Probe:
         self.running.start()
         self._connect()
 
-    def known_as(self, caller: str) -> Metadata:
-        """The metadata of a call by this caller."""
-        return [bearer(self.running.log_path.parent, caller)]
+    def known_as(self, caller: str, **claims: Any) -> Metadata:
+        """The metadata of a call by this caller, who may do everything, or only what `claims` say."""
+        return [bearer(self.running.log_path.parent, caller, **claims)]
 
     def from_service(self, service: str) -> Metadata:
         """The metadata of a call by a service of the mesh."""

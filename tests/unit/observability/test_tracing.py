@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from citybrain.observability import names
 from citybrain.observability.receiver import Receiver
 from citybrain.observability.trace_tree import Edge, edges, link_edges
-from citybrain.observability.tracing import Tracing, context_from, context_from_metadata, current_traceparent
+from citybrain.observability.tracing import Tracing, context_from, current_traceparent
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -104,13 +104,3 @@ def test_a_broken_traceparent_begins_a_trace(traceparent: str) -> None:
     context = context_from(traceparent, {names.INCIDENT_ID: "inc-3"})
     assert not trace.get_current_span(context).get_span_context().is_valid
     assert baggage.get_baggage(names.INCIDENT_ID, context) == "inc-3"
-
-
-def test_context_of_a_call() -> None:
-    metadata: list[tuple[str, str | bytes]] = [
-        ("traceparent", TRACEPARENT), ("baggage", "incident.id=inc-4,other=x"), ("some-bin", b"\x00"),
-    ]  # fmt: skip
-    context, incident = context_from_metadata(metadata)
-    assert incident == "inc-4"
-    assert f"{trace.get_current_span(context).get_span_context().span_id:016x}" == "00f067aa0ba902b7"
-    assert context_from_metadata(None)[1] == ""

@@ -21,7 +21,7 @@ def entries(door: Door, method: str = SHOW) -> list[Entry]:
 
 def test_a_call_is_recorded_with_who_for_whom_what_under_which_id_and_in_which_trace(tmp_path: Path) -> None:
     def test(door: Door) -> None:
-        caller = door.parts.bearer("zhang", team="desk", scopes=["guarded.read"], clearance="INTERNAL")
+        caller = door.parts.bearer("zhang", team="desk", scopes=["guarded.read", "traces.continue"], clearance="INTERNAL")
         trace = "0af7651916cd43dd8448eb211c80319c"
         door.ask("Show", WHOLE, caller, ("x-request-id", "r1"), ("traceparent", f"00-{trace}-b7ad6b7169203331-01"))
         (entry,) = entries(door)
