@@ -7,7 +7,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,14 +71,10 @@ def show(as_json: Json = False, data: Data = None, config: File = None) -> None:
     """Lists the faults that are on, each once: how many calls or events they have met, and when they end."""
     from citybrain.mesh.v1 import mesh_service_pb2 as pb
 
-    found: dict[str, pb.Fault] = {}
-    for answer in _everywhere(config, data, lambda stub: stub.ListFaults(pb.ListFaultsRequest(), timeout=_ASK_S)):
-        for one in answer.faults:
-            known = found.setdefault(one.fault_id, pb.Fault())
-            hits = known.hits + one.hits
-            known.CopyFrom(one)
-            known.hits = hits
-    rows = [_plain(found[name]) for name in sorted(found)]
+    from citybrain.cli.faults_on import together
+
+    answers = _everywhere(config, data, lambda stub: stub.ListFaults(pb.ListFaultsRequest(), timeout=_ASK_S))
+    rows = [_plain(one) for one in together(fault for answer in answers for fault in answer.faults)]
     if as_json:
         _out.print(json.dumps(rows, ensure_ascii=False, indent=2), soft_wrap=True)
     elif rows:
@@ -118,14 +113,12 @@ def _everywhere(config: Path | None, data: Path | None, method: Callable[[Any], 
 
 
 def _plain(fault: Any) -> dict[str, Any]:
-    from citybrain.mesh.v1 import mesh_service_pb2 as pb
+    from citybrain.cli.faults_on import kind_of, until
 
-    kind = Kind.named(pb.FaultKind.Name(fault.kind))
-    until = datetime.fromtimestamp(fault.until.seconds).astimezone()
     return {
-        "fault_id": fault.fault_id, "kind": str(kind), "service": fault.service, "target": fault.target, "share": fault.share,
-        "seconds": fault.seconds, "hits": fault.hits, "until": until.isoformat(timespec="seconds"), "who": fault.who,
-        "reason": fault.reason,
+        "fault_id": fault.fault_id, "kind": str(kind_of(fault)), "service": fault.service, "target": fault.target,
+        "share": fault.share, "seconds": fault.seconds, "hits": fault.hits,
+        "until": until(fault).isoformat(timespec="seconds"), "who": fault.who, "reason": fault.reason,
     }  # fmt: skip
 
 

@@ -28,10 +28,9 @@ def groups(settings: Settings) -> tuple[list[tuple[int, pb.ConsumerGroup]], list
     return sorted(rows, key=lambda row: (row[1].name, row[0])), silent
 
 
-def statuses(settings: Settings) -> list[pb.GetStatusResponse]:
-    """What each process that answers says of itself."""
-    answers, _ = _all(settings, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
-    return answers
+def statuses(settings: Settings) -> tuple[list[pb.GetStatusResponse], list[str]]:
+    """What each process that answers says of itself; and a sentence for each that does not answer."""
+    return _all(settings, lambda stub: stub.GetStatus(pb.GetStatusRequest(), timeout=_ASK_S))
 
 
 def is_well(group: pb.ConsumerGroup) -> bool:

@@ -25,6 +25,7 @@ from rich.text import Text
 from citybrain.cli import waiting
 from citybrain.cli.asking import Process, Silent, ask_all
 from citybrain.cli.configuration import City
+from citybrain.cli.faults_on import sentence, together
 from citybrain.cli.groups import plain
 from citybrain.local.calling import PLAIN, tls_at, token_here
 from citybrain.local.calling import channel as channel_to
@@ -71,6 +72,10 @@ class Picture:
     down: list[str] = field(default_factory=list)
     names: dict[str, bool] = field(default_factory=dict)
 
+    def faults(self) -> list[pb.Fault]:
+        """Those that are on, each once."""
+        return together(fault for one in self.processes if one.status for fault in one.status.faults)
+
     def troubles(self) -> Iterator[str]:
         """A sentence for everything that is not ready."""
         yield from self.down
@@ -83,10 +88,8 @@ class Picture:
             else:
                 for service in one.status.services:
                     yield from (f"{dependency.name}: {dependency.reason}" for dependency in out(service))
-                yield from (
-                    f"{fault.fault_id} is on: `city fault list` shows it, `city fault clear {fault.fault_id}` ends it"
-                    for fault in one.status.faults
-                )
+        for fault in self.faults():
+            yield f"{fault.service}: {sentence(fault)}: `city fault clear {fault.fault_id}` ends it"
         yield from (f"{name or 'the process'}: is not ready" for name, ready in self.names.items() if not ready)
 
 
@@ -210,6 +213,9 @@ def shown(picture: Picture) -> RenderableType:
     widths = _widths(picture)
     for one in picture.processes:
         parts.append(_process(one, widths))
+    parts += [
+        _line(False, one.service, f"{sentence(one)}: `city fault clear {one.fault_id}` ends it") for one in picture.faults()
+    ]
     parts += waiting.lines(one.status for one in picture.processes if one.status is not None)
     parts += [_line(ready, name or "the process") for name, ready in picture.names.items()]
     parts += [Text(f"{gone} ended unexpectedly", style="dim") for gone in picture.gone]

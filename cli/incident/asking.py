@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from citybrain.sagas.v1 import saga_service_pb2 as pb
 from citybrain.cli import groups
 from citybrain.cli.configuration import City
 from citybrain.cli.incident import zipkin
-from citybrain.cli.incident.log_lines import MOST, lines_of
+from citybrain.cli.incident.log_lines import MOST, LogLine, files, lines_of
 from citybrain.cli.incident.mesh_now import troubles
 from citybrain.cli.incident.story import Finding, Incident, of_one
 from citybrain.cli.saga_calls import Ask, listed
@@ -27,15 +28,21 @@ from citybrain.observability.spans import Span
 from citybrain.observability.trace_store import TraceStore
 
 T = TypeVar("T")
-Here = tuple[list[mesh.ParkedEvent], list[Finding], int]
+Here = tuple[list[mesh.ParkedEvent], list[Finding], int, list[str]]
 Told = tuple[list[pb.Saga], list[pb.Task], list[Event], bool]
 _MOST_EVENTS = 10_000
 _MOST_SAGAS = 100
 _MOST_TASKS = 1000
+# As the contract has it.
+_LONGEST_ID = 120
 
 
-def gathered(incident_id: str, settings: City, asking: Callable[[], Any], zipkin_at: str = "") -> Incident:
-    """All that can be found. `asking`: opens a way to ask sagas; `zipkin_at`: whom to ask for spans, empty: the file here."""
+def gathered(
+    incident_id: str, settings: City, asking: Callable[[], Any], zipkin_at: str = "", logs: Sequence[Path] = ()
+) -> Incident:
+    """All that can be found. `asking`: opens a way to ask sagas; `zipkin_at`: whom to ask for spans, empty: the file here;
+    `logs`: where log lines are read, empty: the files here.
+    """
     missing: list[str] = []
 
     def some(what: str, get: Callable[[], T], otherwise: T) -> T:
@@ -50,11 +57,17 @@ def gathered(incident_id: str, settings: City, asking: Callable[[], Any], zipkin
     if cut:
         missing.append(f"of the events only the first {len(events):,}: there are more")
     spans = of_one(incident_id, some("spans", lambda: _spans(incident_id, settings.data, zipkin_at), []))
-    lines, more = lines_of(incident_id, {span.trace_id for span in spans}, settings.data)
+    traces = {span.trace_id for span in spans}
+    none: tuple[list[LogLine], bool] = ([], False)
+    lines, more = some("log lines", lambda: lines_of(incident_id, traces, logs or files(settings.data)), none)
     if more:
-        missing.append(f"of the log lines only the newest {MOST}: the files in {settings.data} have more")
-    nobody: Here = ([], [], 0)
-    parked, wrong, now = some("how the mesh is now", lambda: _here(settings, {event.stream for event in events}), nobody)
+        where = ", ".join(map(str, logs)) if logs else f"the files in {settings.data}"
+        missing.append(f"of the log lines only the newest {MOST}: {where} have more")
+    nobody: Here = ([], [], 0, [])
+    parked, wrong, now, silent = some(
+        "how the mesh is now", lambda: _here(settings, {event.stream for event in events}), nobody
+    )
+    missing += (f"how the mesh is now: {one}" for one in silent)
     return Incident(incident_id, events, sagas, tasks, spans, lines, parked, wrong, missing, now)
 
 
@@ -91,12 +104,20 @@ def _spans(incident_id: str, data: Path, zipkin_at: str) -> list[Span]:
 
 
 def _here(settings: City, streams: set[str]) -> Here:
-    """What is parked of these streams, what is wrong, and city time, as the processes on this machine tell."""
-    statuses = groups.statuses(settings)
+    """What is parked of these streams, what is wrong, city time, and who does not answer, as the processes here tell."""
+    statuses, silent = groups.statuses(settings)
     wrong = troubles(statuses, time.time_ns() // 1000)
     now = max((microseconds(one.city_time) for one in statuses), default=0)
     found, _ = groups.parked(settings, "")
-    return [one for one in found if one.stream in streams], wrong, now
+    return [one for one in found if one.stream in streams], wrong, now, silent
+
+
+def checked(incident_id: str) -> str:
+    """The id. Problem: no incident and no saga has one of this form."""
+    if not incident_id or len(incident_id.encode(errors="replace")) > _LONGEST_ID or not re.fullmatch(r"[!-~]+", incident_id):
+        shown = f"{incident_id[:40]!r} is" if incident_id else "nothing is"
+        raise Problem(f"{shown} no id of an incident: it has one word, like inc-0123456789ab; `city sagas list` names sagas")
+    return incident_id
 
 
 def known(data: Path) -> str:

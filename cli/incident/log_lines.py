@@ -1,19 +1,24 @@
-"""The log lines of an incident, from the files of a city on this machine. Full ones are begun anew, so they are bounded."""
+"""The log lines of an incident: from the files of a city on this machine, which are begun anew when they are full, and so are
+bounded; or from where a cluster keeps them, through a file or a pipe.
+"""
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections import deque
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from citybrain.local.problems import Problem
 from citybrain.observability import names
 
 MOST = 500
 """The newest, at most so many."""
+STANDARD_INPUT = "-"
 _ACCESS = ("grpc_status", "status", "duration_ms", "details", "upstream_failure")
 _FIRST = ("time", "level", "service", "message", "incident_id")
 
@@ -41,28 +46,44 @@ def _number(path: Path) -> int:
     return int(last) if last.isdigit() else 0
 
 
-def lines_of(incident_id: str, traces: Iterable[str], data: Path, most: int = MOST) -> tuple[list[LogLine], bool]:
-    """The lines of an incident and of its traces, in the order of time; and whether there were more."""
+def lines_of(incident_id: str, traces: Iterable[str], sources: Sequence[Path], most: int = MOST) -> tuple[list[LogLine], bool]:
+    """The lines of an incident and of its traces, in the order of time; and whether there were more. `-` is standard input.
+
+    Problem: a source cannot be read.
+    """
     wanted = [incident_id, *traces]
-    found: list[LogLine] = []
-    cut = False
-    for path in files(data):
-        of_file: deque[LogLine] = deque(maxlen=most)
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for text in lines:
+
+    def every() -> Iterator[LogLine]:
+        for source in sources:
+            for text in _texts(source):
                 # Most lines are of something else: only those that may be of this are read.
                 if any(one in text for one in wanted) and (line := read(text, incident_id, wanted)) is not None:
-                    cut = cut or len(of_file) == most
-                    of_file.append(line)
-        found += of_file
-    found.sort(key=lambda line: line.at_ns)
-    return found[-most:], cut or len(found) > most
+                    yield line
+
+    # Not the last of each source: where several pods stand one after the other, those would be the lines of one pod.
+    newest = heapq.nlargest(most + 1, every(), key=lambda line: line.at_ns)
+    return sorted(newest[:most], key=lambda line: line.at_ns), len(newest) > most
+
+
+def _texts(source: Path) -> Iterator[str]:
+    try:
+        if str(source) == STANDARD_INPUT:
+            for line in sys.stdin.buffer:
+                yield line.decode(errors="replace")
+        else:
+            with source.open(encoding="utf-8", errors="replace") as lines:
+                yield from lines
+    except OSError as error:
+        raise Problem(f"{source} cannot be read: {error.strerror}: name a file of log lines, or - for standard input") from None
 
 
 def read(text: str, incident_id: str, wanted: Iterable[str]) -> LogLine | None:
-    """One line. None: it is no line of a log in JSON, or it is of another incident."""
+    """One line. None: it is no line of a log in JSON, or it is of another incident.
+
+    What stands before the JSON is passed over: `kubectl logs` can be told to write pod and time there.
+    """
     try:
-        said = json.loads(text)
+        said = json.loads(text[max(0, text.find("{")) :])
         at = datetime.fromisoformat(said["time"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from citybrain.mesh.v1 import mesh_service_pb2 as mesh
 
+from citybrain.cli import faults_on
 from citybrain.cli.incident.story import Finding
 from citybrain.mesh.events import microseconds
 from citybrain.observability.words import counted
@@ -19,12 +20,17 @@ CLOCK_S = 5.0
 
 
 def troubles(statuses: Iterable[mesh.GetStatusResponse], at: int) -> list[Finding]:
-    """Of processes that answered: subscriptions that fail, stand still, or that nobody leads; clocks that are wrong.
+    """Of processes that answered: faults that are on, subscriptions that fail, stand still, or that nobody leads; wrong clocks.
 
     `at`: microseconds, by the clock of who asks, when they answered.
     """
     every = list(statuses)
-    return [*_clocks(every, at), *_unled(every), *_groups(every)]
+    return [*_faults(every), *_clocks(every, at), *_unled(every), *_groups(every)]
+
+
+def _faults(every: list[mesh.GetStatusResponse]) -> Iterator[Finding]:
+    for fault in faults_on.together(fault for one in every for fault in one.faults):
+        yield Finding("failed", faults_on.sentence(fault), f"city fault clear {fault.fault_id}", fault.service)
 
 
 def _clocks(every: list[mesh.GetStatusResponse], at: int) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ OPTIONS = {
     "call": ["SERVICE/METHOD", "JSON", "--gateway", "--data", "--request-id", "--timeout", "--config"],
     "token": ["--subject", "--scope", "--team", "--district", "--clearance", "--hours", "--json", "--data", "--config"],
     "trace": ["incident", "--data", "--json", "--config"],
-    "incident": ["ID", "--all", "--html", "--zipkin", "--gateway", "--data", "--json", "--config"],
+    "incident": ["ID", "--all", "--html", "--zipkin", "--log-lines", "--gateway", "--data", "--json", "--config"],
     "config": ["explain", "schema"],
     "evidence verify": ["FILE", "--head", "--json"],
     "sagas": ["list", "show", "watch", "resume", "retry", "skip", "fail", "cancel", "terminate"],

@@ -71,7 +71,9 @@ def test_calls_of_one_method_fail_until_it_is_switched_off_and_it_is_shown_meanw
     assert fault in run(folder, "fault", "list").stdout
     shown = run(folder, "status", "--json")
     (trouble,) = json.loads(shown.stdout)["troubles"]
-    assert shown.returncode == 1 and trouble.startswith(f"{fault} is on: `city fault list` shows it")
+    assert shown.returncode == 1 and trouble.startswith(f"probe: the fault {fault} is on: errors of Do, it has met 1, until ")
+    assert trouble.endswith(f": a game day: `city fault clear {fault}` ends it")
+    assert f"✗ probe  the fault {fault} is on: errors of Do" in run(folder, "status").stdout
     assert "switched off" in run(folder, "fault", "clear", fault).stdout
     probe.do("twice")
     assert "no fault is on" in run(folder, "fault", "list").stdout

@@ -12,7 +12,7 @@ import pytest
 from citybrain.sagas.v1 import saga_service_pb2 as pb
 from typer.testing import CliRunner
 
-from citybrain.cli import configuration
+from citybrain.cli import configuration, groups
 from citybrain.cli.incident import asking, zipkin
 from citybrain.cli.main import app
 from citybrain.local.problems import Problem
@@ -57,6 +57,55 @@ def test_an_incident_that_nobody_knows_is_told_with_those_that_are_known(data: P
     with pytest.raises(Problem, match="nothing is known of inc-1; the newest incidents are: inc-2; the log and the sagas"):
         CliRunner().invoke(app, ["incident", INCIDENT, "--data", str(data)], catch_exceptions=False)
     assert asking.known(data / "missing") == ""
+    with pytest.raises(Problem, match="nothing is known of inc-1; name the --data or the --gateway of its city; the log and"):
+        CliRunner().invoke(app, ["incident", INCIDENT, "--data", str(data / "missing")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("wrong", ["", "inc 1", "inc-1\n", "事件", "x" * 121])
+def test_what_can_be_no_id_is_told_and_nobody_is_asked(data: Path, wrong: str) -> None:
+    # Spans without an incident must not be found for an id that is empty.
+    keep(data, span("handle", 0, 1, attributes={}))
+    with pytest.raises(Problem, match="no id of an incident: it has one word, like inc-0123456789ab; `city sagas list`"):
+        CliRunner().invoke(app, ["incident", wrong, "--data", str(data)], catch_exceptions=False)
+    assert asking.checked("x" * 120)
+
+
+def test_a_span_store_that_is_none_is_told_and_the_rest_is_shown(data: Path) -> None:
+    (data / "traces.db").write_text("no database at all, but long enough for SQLite to look at it" * 10, encoding="utf-8")
+    (data / "mesh.log").write_text(line(message="went on"), encoding="utf-8")
+    done = run(data)
+    assert done.exit_code == 0 and "went on" in done.output
+    assert "not known: spans: " in done.output and str(data / "traces.db") in done.output
+
+
+def test_a_page_that_cannot_be_written_is_told(data: Path) -> None:
+    keep(data, span("handle", 0, 1))
+    with pytest.raises(Problem, match=r"page\.html cannot be written: No such file or directory: name another file"):
+        CliRunner().invoke(
+            app, ["incident", INCIDENT, "--data", str(data), "--html", str(data / "none" / "page.html")], catch_exceptions=False
+        )
+
+
+def test_log_lines_are_read_where_it_is_said_and_not_in_the_data_folder(data: Path) -> None:
+    keep(data, span("handle", 0, 1))
+    (data / "mesh.log").write_text(line(message="in the folder"), encoding="utf-8")
+    (data / "one").write_text(line(message="there"), encoding="utf-8")
+    piped = line(message="from a pipe")
+    done = CliRunner().invoke(
+        app, ["incident", INCIDENT, "--data", str(data), "--log-lines", "-", "--log-lines", str(data / "one")], input=piped
+    )
+    assert "2 log lines" in done.output and "there" in done.output and "from a pipe" in done.output
+    assert "in the folder" not in done.output
+    done = run(data, "--log-lines", str(data / "missing"))
+    assert "not known: log lines: " in done.output and "1 span" in done.output
+
+
+def test_a_process_that_does_not_answer_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = "health (process 7) does not answer: its log may say why"
+    monkeypatch.setattr(groups, "statuses", lambda settings: ([], [silent]))
+    monkeypatch.setattr(groups, "parked", lambda settings, group: ([], []))
+    found = asking.gathered(INCIDENT, configuration.load(None, data=("--data", data)), Sagas())
+    assert f"how the mesh is now: {silent}" in found.missing
 
 
 class Sagas:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
-from citybrain.cli.incident.log_lines import lines_of
+import pytest
+
+from citybrain.cli.incident.log_lines import files, lines_of
+from citybrain.local.problems import Problem
 from tests.unit.incident.made import INCIDENT, TRACE, line
 
 
@@ -24,7 +29,7 @@ def test_lines_of_the_incident_and_of_its_traces_are_found_in_every_file_in_the_
         '{"time": "2026-01-05T08:00:01Z", "trace_id": "%s", "http_method": "POST", "path": "/v1/incidents", "status": 200}\n'
     )
     (tmp_path / "access.log").write_text(access % TRACE + access % ("b" * 32), encoding="utf-8")
-    found, cut = lines_of(INCIDENT, {TRACE}, tmp_path)
+    found, cut = lines_of(INCIDENT, {TRACE}, files(tmp_path))
     assert [(one.service, one.message) for one in found] == [
         ("health", "first"), ("health", "second"), ("gateway", "POST /v1/incidents"),
     ]  # fmt: skip
@@ -35,10 +40,28 @@ def test_lines_of_the_incident_and_of_its_traces_are_found_in_every_file_in_the_
 def test_of_very_many_lines_the_newest_are_kept_and_that_is_told(tmp_path: Path) -> None:
     text = "".join(line(time=f"2026-01-05T08:00:0{n}Z", message=str(n)) for n in range(6))
     (tmp_path / "mesh.log").write_text(text, encoding="utf-8")
-    found, cut = lines_of(INCIDENT, (), tmp_path, most=4)
+    found, cut = lines_of(INCIDENT, (), files(tmp_path), most=4)
     assert [one.message for one in found] == ["2", "3", "4", "5"] and cut
-    assert lines_of(INCIDENT, (), tmp_path, most=6)[1] is False
+    assert lines_of(INCIDENT, (), files(tmp_path), most=6)[1] is False
 
 
 def test_without_files_there_are_no_lines(tmp_path: Path) -> None:
-    assert lines_of(INCIDENT, (), tmp_path / "missing") == ([], False)
+    assert lines_of(INCIDENT, (), files(tmp_path / "missing")) == ([], False)
+
+
+def test_lines_of_many_pods_one_after_the_other_come_from_a_pipe_and_the_newest_of_all_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at(second: int, pod: str) -> str:
+        return f"[pod/{pod}/{pod}] 2026-01-05T08:00:09Z " + line(time=f"2026-01-05T08:00:0{second}Z", message=f"{pod} {second}")
+
+    said = [at(second, pod) for pod in ("health-0", "traffic-0") for second in (1, 2, 3)]
+    text = "".join(["no JSON of inc-1\n", *said, "no JSON { inc-1\n"]).encode() + b"\xff inc-1\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    found, cut = lines_of(INCIDENT, (), [Path("-")], most=4)
+    assert [one.message for one in found] == ["health-0 2", "traffic-0 2", "health-0 3", "traffic-0 3"] and cut
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="missing cannot be read: No such file or directory: name a file of log lines, or -"):
+        lines_of(INCIDENT, (), [tmp_path / "missing"])

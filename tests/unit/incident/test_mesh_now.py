@@ -55,6 +55,22 @@ def test_a_clock_that_is_wrong_is_told(ahead_s: float, told: str) -> None:
     assert troubles([process(ahead_s=ahead_s, driven=True)], AT) == []
 
 
+def test_a_fault_that_is_on_is_told_once_for_all_processes_with_what_ends_it() -> None:
+    fault = mesh.Fault(
+        fault_id="flt-1", kind=mesh.FAULT_KIND_LATENCY, service="traffic", target="GetSignal", share=0.25, seconds=2,
+        until=timestamp(AT), who="li", reason="a game day", hits=3,
+    )  # fmt: skip
+    skewed = mesh.Fault(fault_id="flt-0", kind=mesh.FAULT_KIND_CLOCK_SKEW, service="health", seconds=-60, who="li")
+    one, other = process(), process()
+    one.faults.extend([fault, skewed])
+    other.faults.append(fault)
+    clock, slow = troubles([one, other], AT)
+    assert (clock.who, slow.who, slow.kind, slow.do) == ("health", "traffic", "failed", "city fault clear flt-1")
+    assert clock.text.startswith("the fault flt-0 is on: clock-skew of -60 s of health, until ")
+    of = "latency of 2 s of GetSignal in 25.0% of the cases, it has met 6"
+    assert slow.text.startswith(f"the fault flt-1 is on: {of}, until ") and slow.text.endswith(", by li: a game day")
+
+
 def test_it_stands_among_what_is_known_of_the_incident() -> None:
     wrong = troubles([process(role=STANDS_BY)], AT)
     assert findings(Incident("inc-1", troubles=wrong)) == wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -103,6 +104,8 @@ def test_spans_are_read_with_their_parents_times_and_errors(server: Server) -> N
         (200, "no JSON", "does not tell"),
         (200, '[[{"id": 1}]]', "KeyError"),
         (200, '{"a": 1}', "does not tell"),
+        (200, "[" * 100_000, "RecursionError"),
+        (200, '[[{"traceId": "1", "id": "1", "timestamp": 1e999}]]', "OverflowError"),
     ],
 )
 def test_an_answer_that_is_none_is_told_in_one_line(server: Server, status: int, answer: str, word: str) -> None:
@@ -112,9 +115,28 @@ def test_an_answer_that_is_none_is_told_in_one_line(server: Server, status: int,
     assert server.address in str(told.value)
 
 
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", b""])
+def test_something_else_that_answers_there_is_told_in_one_line(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as caller:
+                caller.recv(65536)
+                caller.sendall(said)
+
+        other = threading.Thread(target=answer)
+        other.start()
+        with pytest.raises(Problem, match="does not tell the spans"):
+            zipkin.spans_of("inc-1", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        other.join()
+
+
 def test_an_address_that_is_none_or_where_nobody_answers_is_told(server: Server) -> None:
     with pytest.raises(Problem, match="is no address of Zipkin"):
         zipkin.spans_of("inc-1", "file:///etc/passwd")
+    for address in ("http://", "http://[", "http://127.0.0.1:port"):
+        with pytest.raises(Problem, match="see whether it answers there"):
+            zipkin.spans_of("inc-1", address)
     server.close()
     with pytest.raises(Problem, match="see whether it answers there"):
         zipkin.spans_of("inc-1", server.address)
