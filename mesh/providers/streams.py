@@ -62,8 +62,8 @@ class _Loaded(Generic[S]):
 class Streams(DependencyProvider, Generic[S]):  # type: ignore[misc]
     """Streams of one kind: `initial` makes the state before the first event, `evolve` is pure and returns the next.
 
-    `snapshot_every`: for long streams. After so many events the state is kept, and a process that does not know the stream goes
-    on from there. No answer changes by it. 0: no state is kept.
+    `snapshot_every`: for long streams. Each so many events (the first time sooner) the state is kept, and a process that does
+    not know the stream goes on from there. No answer changes by it. 0: no state is kept.
     `district`: the district of what a stream is about, by its state. A caller who is bound to another is refused (Forbidden).
     Nor do they write an event that names another district.
     """

@@ -170,9 +170,9 @@ def opened(parts: Parts) -> dict[str, Any]:
     return {provider.attr_name: provider for provider in parts.add(Book, PROBE).dependencies}
 
 
-def write(streams: Any, text: str) -> Any:
-    context.enter(context.Call("tester", "city.Test/Do", text))
-    return streams.handle("p", lambda now: [ev.Written(key="p", text=text)], lambda now, mine: now)
+def write(streams: Any, text: str, key: str = "p") -> Any:
+    context.enter(context.Call("tester", "city.Test/Do", f"{key} {text}"))
+    return streams.handle(key, lambda now: [ev.Written(key=key, text=text)], lambda now, mine: now)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -201,7 +201,7 @@ def test_whatever_happens_the_answers_are_those_without_snapshots(
 
 
 def with_seven(tmp_path: Path, test: Callable[[Parts, Callable[[], int]], None]) -> None:
-    """Seven events written, a snapshot behind the sixth; `cost` loads anew and says how many events that folded."""
+    """Seven events written, a snapshot behind the fifth; `cost` loads anew and says how many events that folded."""
 
     def run(parts: Parts) -> None:
         provided = opened(parts)
@@ -220,7 +220,19 @@ def with_seven(tmp_path: Path, test: Callable[[Parts, Callable[[], int]], None])
 
 
 def test_a_process_that_does_not_know_a_stream_folds_only_what_came_after_its_snapshot(tmp_path: Path) -> None:
-    with_seven(tmp_path, lambda parts, cost: _equal(cost(), 1))
+    with_seven(tmp_path, lambda parts, cost: _equal(cost(), 2))
+
+
+def test_streams_that_grow_together_are_not_kept_together(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        pages = opened(parts)["kept"]
+        for number in range(3):
+            for key in ("p", "q", "a"):
+                write(pages, f"text {number}", key)
+        kept = [wait(parts.process.engine.snapshots.newest(f"book/page-{key}")) for key in ("p", "q", "a")]
+        assert [one.version for one in kept if one is not None] == [2, 1, 3]
+
+    on_parts(tmp_path, test)
 
 
 def test_a_snapshot_of_other_code_is_not_believed(tmp_path: Path) -> None:
