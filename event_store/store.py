@@ -53,6 +53,11 @@ class StoreError(Exception):
     """Base of everything a store raises. Its text is for those who run the city: it may name files and hosts."""
 
     @property
+    def for_logs(self) -> str:
+        """What log lines and spans say of it."""
+        return str(self)
+
+    @property
     def told(self) -> str:
         """What a caller of the city is told: no file and no host, but whether it is known that nothing was done."""
         return "the event store cannot be used now" + (_NOTHING if str(self).endswith(_NOTHING) else "")

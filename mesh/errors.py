@@ -51,6 +51,11 @@ class ServiceError(Exception):
         super().__init__(message)
         self.reason = reason or type(self).__name__.upper()
 
+    @property
+    def for_logs(self) -> str:
+        """What log lines and spans say of it. Its message is ours: it repeats no text that a caller has written."""
+        return f"{self.code.name}: {self}"
+
     def details(self) -> list[any_pb2.Any]:
         """google.rpc error details that travel with the status."""
         packed = any_pb2.Any()

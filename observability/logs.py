@@ -9,10 +9,13 @@ import os
 import sys
 import traceback
 from collections.abc import MutableMapping
+from datetime import date
+from enum import Enum
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TextIO
+from uuid import UUID
 
 import structlog
 from opentelemetry import baggage, trace
@@ -20,6 +23,7 @@ from structlog.typing import ExcInfo, Processor
 from typing_extensions import override
 
 from citybrain.observability import names
+from citybrain.observability.failures import told, traced
 from citybrain.observability.terminal import escaped
 
 _configured = False
@@ -79,7 +83,9 @@ class LibraryLines(logging.Handler):
         """Writes one record."""
         level = min(record.levelno // 10 * 10, logging.CRITICAL)
         fields = {"exc_info": record.exc_info} if record.exc_info else {}
-        structlog.get_logger(service=record.name).log(level, record.getMessage(), **fields)
+        # Beside an error asyncio shows what failed in further lines, with the error's text.
+        message = record.getMessage().partition("\n")[0] if record.exc_info else record.getMessage()
+        structlog.get_logger(service=record.name).log(level, message, **fields)
 
 
 def logger(service: str) -> Any:
@@ -101,7 +107,8 @@ def set_level(least: str) -> str:
 
 def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None = None, version: str = "") -> None:
     """Sets up logging for this process, before its first line. `least`: the lowest level that is written. `pretty`: for people,
-    not JSON. `file`: in place of standard error. `version`: of the program; it stands in each line for programs.
+    not JSON, and with the texts of errors; production refuses it. `file`: in place of standard error. `version`: of the
+    program; it stands in each line for programs.
     """
     global _configured
     _configured = True
@@ -113,7 +120,7 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
         )
         renderers = [_escaped, people]
     else:
-        renderers = [_versioned(version), structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+        renderers = [_versioned(version), _failed, structlog.processors.JSONRenderer(_dumps)]
     structlog.configure(
         processors=[
             _loud_enough,
@@ -160,14 +167,33 @@ def _correlation(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     return event
 
 
+def _failed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Tells errors by their class and their place. Their texts may hold what nobody may read in a log."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event.setdefault("error", error)
+        event["exception"] = traced(error)
+    return {key: told(value) if isinstance(value, BaseException) else value for key, value in event.items()}
+
+
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Puts time, level, service and message first."""
     first = {key: event.pop(key) for key in ("time", "level", "service", "message") if key in event}
     return {**first, **event}
 
 
-def _dumps(value: Any, default: Any = None, **_: Any) -> str:
-    return escaped(json.dumps(value, ensure_ascii=False, default=default or str))
+def _dumps(value: Any, **_: Any) -> str:
+    return escaped(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> str | list[Any]:
+    """A value that JSON does not have. Of any other object only its class is told: a message may be about a person."""
+    if isinstance(value, BaseException):
+        return told(value)
+    if isinstance(value, set | frozenset):
+        return list(value)
+    return str(value) if isinstance(value, PurePath | date | Enum | UUID) else type(value).__name__
 
 
 def _escaped(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -35,6 +35,15 @@ RETRY = "retry"
 ERROR = "error.message"
 """Why something was tried again or failed, in words."""
 
+EXCEPTION = "exception"
+"""Span event: the work of this span failed (`exception.type`, `exception.stacktrace`; the error's text stays out)."""
+
+EXCEPTION_TYPE = "exception.type"
+"""The class of an error."""
+
+EXCEPTION_STACK = "exception.stacktrace"
+"""Where an error came up, and those that it came from, without their texts."""
+
 SERVICE_NAME = "service.name"
 """Resource attribute: which service a span belongs to, also where many services share a process."""
 
@@ -54,7 +63,7 @@ STATUS_CODE = "rpc.response.status_code"
 """How a call ended, as gRPC names it: OK, NOT_FOUND … CANCELLED: nobody waited for it any more."""
 
 ERROR_TYPE = "error.type"
-"""The class of the error with which an event was not handled; missing: it was."""
+"""The class of the error with which an event was not handled, or other work of a span failed; missing: it did not fail."""
 
 CALL_DURATION = "rpc.server.call.duration"
 """Metric, histogram of seconds: calls that a service got, with `rpc.method`, `city.call.class` and

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
@@ -21,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import override
 
 from citybrain.observability import names
+from citybrain.observability.failures import told, traced
 from citybrain.observability.incoming import continuing, span_of
 from citybrain.observability.otlp import resource, sends, timeout_s
 
@@ -138,9 +140,38 @@ class CurrentSpan:
     def __enter__(self) -> trace.Span:
         return self._span
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         otel_context.detach(self._token)
         self._span.end()
+
+
+class WorkSpan(CurrentSpan):
+    """The same for work that no caller waits for. If it fails, the span says with what and where, but not the error's text.
+
+    The tracer's own context manager writes the text down, which may hold content of an event.
+    """
+
+    def __init__(
+        self,
+        tracer: trace.Tracer,
+        name: str,
+        kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+        attributes: Mapping[str, str] = MappingProxyType({}),
+        *,
+        context: Context | None = None,
+        links: Sequence[trace.Link] = (),
+    ) -> None:
+        """`context`: what it goes on from; None: the current one."""
+        super().__init__(tracer, name, otel_context.get_current() if context is None else context, kind, attributes, links)
+
+    @override
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            name = type(error).__name__
+            self._span.set_attribute(names.ERROR_TYPE, name)
+            self._span.add_event(names.EXCEPTION, {names.EXCEPTION_TYPE: name, names.EXCEPTION_STACK: traced(error)})
+            self._span.set_status(trace.Status(trace.StatusCode.ERROR, told(error)))
+        super().__exit__(kind, error, _)
 
 
 def current_traceparent() -> str:

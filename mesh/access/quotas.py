@@ -240,7 +240,7 @@ class Quotas:
     def _tell(self, error: Exception) -> None:
         if not self._away:
             unexpected = None if isinstance(error, StoreError) else error
-            _log.warning("quotas are counted in this process alone: the store is away", error=repr(error), exc_info=unexpected)
+            _log.warning("quotas are counted in this process alone: the store is away", error=error, exc_info=unexpected)
         self._away = True
 
     # -- for who asks of themselves ---------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class OtherIssuer(Issuer):
                     # Keys that were read before stay good.
                     if not known:
                         # The error may name a file or a host, and nobody knows yet who calls.
-                        _log.warning("the public keys of an issuer cannot be read", issuer=self.name, error=repr(error))
+                        _log.warning("the public keys of an issuer cannot be read", issuer=self.name, error=error)
                         problem = f"the public keys of {self.name} cannot be read now: try again later"
                         raise Unavailable(problem, "KEYS_AWAY") from None
         return self._known

@@ -60,7 +60,7 @@ class Anchors:
                     _log.info("chains of the audit trail were anchored for others", chains=len(found))
                 return
             except StoreError as error:
-                _log.warning("chains of the audit trail cannot be anchored now", error=str(error))
+                _log.warning("chains of the audit trail cannot be anchored now", error=error)
                 await asyncio.sleep(_AGAIN_S)
 
     async def _unanchored(self, since: int, is_own: Callable[[str], bool]) -> list[pb.ChainEnd]:

@@ -217,7 +217,7 @@ class ChainedTrail(Trail):
                 await self._anchors.append(self._own_end(closed=False))
                 self._anchored = end
             except Exception as error:
-                _log.warning("the audit trail cannot be anchored now", error=repr(error))
+                _log.warning("the audit trail cannot be anchored now", error=error)
 
     def _own_end(self, *, closed: bool) -> list[pb.ChainEnd]:
         end = self._end
@@ -238,7 +238,7 @@ class ChainedTrail(Trail):
         if not self._away:
             self._pause_s = _FIRST_PAUSE_S
             unexpected = None if isinstance(error, StoreError) else error
-            _log.warning("the audit trail cannot be written, and is tried again", error=repr(error), exc_info=unexpected)
+            _log.warning("the audit trail cannot be written, and is tried again", error=error, exc_info=unexpected)
         self._away = str(error) or type(error).__name__
         while self._waiting:
             _tell(self._waiting.popleft()[1], self._refusal())

@@ -165,7 +165,7 @@ class Rpc(CityEntrypoint):
                 return
         except Exception as error:
             if not expected(error):
-                self.log.error("stream failed", method=self._path, error=repr(error), exc_info=error)
+                self.log.error("stream failed", method=self._path, exc_info=error)
             ended = error
         await abort(context, status_of(ended))
 
@@ -206,7 +206,7 @@ class Rpc(CityEntrypoint):
         status = status_of(error)
         span.set_status(trace.Status(trace.StatusCode.ERROR, status.message))
         if not expected(error):
-            self.log.error("call failed", method=self._path, error=repr(error), exc_info=error)
+            self.log.error("call failed", method=self._path, exc_info=error)
         await abort(context, status)
 
 

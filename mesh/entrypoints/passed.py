@@ -15,6 +15,7 @@ from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.providers.owners import Owner
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
+from citybrain.observability.tracing import WorkSpan
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200
@@ -69,7 +70,7 @@ class Passed(CityEntrypoint):
                 await self._log.grown(topic, self._position)
             except Exception as error:
                 self.trouble = f"what is passed on cannot be read: {describe(error)}"
-                self.log.error("what is passed on is read again", method=self.method_name, error=repr(error), exc_info=error)
+                self.log.error("what is passed on is read again", method=self.method_name, exc_info=error)
                 await asyncio.sleep(_AGAIN_S)
 
     async def _take(self, batch: ReadingsBatch) -> None:
@@ -81,11 +82,11 @@ class Passed(CityEntrypoint):
                 await self.run(message, str(batch.position))
         except Exception as error:
             # It is not tried again: the next one tells more than this one.
-            self.log.error("what was passed on failed", method=self.method_name, error=repr(error), exc_info=error)
+            self.log.error("what was passed on failed", method=self.method_name, exc_info=error)
 
     async def run(self, message: Message, number: str) -> None:
         """Hands a message to the method, in a worker; raises what the method raised."""
-        with self.tracer.start_as_current_span(f"passed {self.label}", kind=trace.SpanKind.CONSUMER):
+        with WorkSpan(self.tracer, f"passed {self.label}", trace.SpanKind.CONSUMER):
             ctx.enter(ctx.Call(self.subject, self.label, number))
             await self.container.run_worker(self, message, patient=True)
 

@@ -25,7 +25,7 @@ from citybrain.mesh.runtime.exercises import exercise_of
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.subscriptions.groups import PARK_AFTER, GroupMember, Part, Since
 from citybrain.observability import names
-from citybrain.observability.tracing import context_from
+from citybrain.observability.tracing import WorkSpan, context_from
 
 F = TypeVar("F", bound=Callable[..., Any])
 _BATCH = 50
@@ -118,9 +118,7 @@ class Subscribe(CityEntrypoint):
             return
         parent = context_from(event.traceparent, {names.INCIDENT_ID: event.correlation_id} if event.correlation_id else {})
         attributes = {names.EVENT_ID: event.id, names.EVENT_TYPE: event.type, names.CONSUMER_GROUP: self.label}
-        with self.tracer.start_as_current_span(
-            f"handle {event.type}", context=parent, kind=trace.SpanKind.CONSUMER, attributes=attributes
-        ):
+        with WorkSpan(self.tracer, f"handle {event.type}", trace.SpanKind.CONSUMER, attributes, context=parent):
             work = ctx.Call(
                 self.subject,
                 self.label,

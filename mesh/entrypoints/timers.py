@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar
 
-from opentelemetry import trace
 from typing_extensions import override
 
 from citybrain.event_store.subscription import describe
@@ -15,6 +14,7 @@ from citybrain.mesh.entrypoints.base import CityEntrypoint
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.subscriptions.groups import ServiceReadModels
+from citybrain.observability.tracing import WorkSpan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,13 +66,13 @@ class Timer(CityEntrypoint):
 
     async def run(self, moment: int) -> None:
         """Does the run of a moment in a worker; raises what the method raised."""
-        with self.tracer.start_as_current_span(f"timer {self.label}", kind=trace.SpanKind.INTERNAL):
+        with WorkSpan(self.tracer, f"timer {self.label}"):
             ctx.enter(ctx.Call(self.subject, self.label, str(moment)))
             try:
                 await self.container.run_worker(self, patient=True)
             except Exception as error:
                 self.trouble = f"its last run failed: {describe(error)}"
-                self.log.error("timer failed", method=self.method_name, error=repr(error), exc_info=error)
+                self.log.error("timer failed", method=self.method_name, exc_info=error)
                 raise
             self.trouble = ""
 

@@ -23,6 +23,7 @@ from citybrain.mesh.events import message_class, type_name
 from citybrain.mesh.runtime import context as ctx
 from citybrain.mesh.runtime.clock import MICROSECONDS
 from citybrain.mesh.subscriptions.groups import ServiceReadModels, lasting
+from citybrain.observability.tracing import WorkSpan
 
 F = TypeVar("F", bound=Callable[..., Any])
 _READ = 200
@@ -129,7 +130,7 @@ class Windows(CityEntrypoint):
                 await self._log.grown(self._topic, self._position)
             except Exception as error:
                 self.trouble = f"readings cannot be read: {describe(error)}"
-                self.log.error("readings are tried again", window=self.label, error=repr(error), exc_info=error)
+                self.log.error("readings are tried again", window=self.label, exc_info=error)
                 await asyncio.sleep(_LONGEST_PAUSE_S)
 
     async def _catch_up(self) -> None:
@@ -142,7 +143,7 @@ class Windows(CityEntrypoint):
                         self._take(reading, batch)
                 except Exception as error:
                     # Both functions are pure: a second try would fail too, and every other source would wait.
-                    self.log.error("rest of a batch left out", window=self.label, error=repr(error), exc_info=error)
+                    self.log.error("rest of a batch left out", window=self.label, exc_info=error)
                 self._position = batch.position
             # Everything else in the process must not wait for a backlog of hours.
             await asyncio.sleep(0)
@@ -192,7 +193,7 @@ class Windows(CityEntrypoint):
                 await self._close_until(now)
         except Exception as error:
             self.trouble = f"windows cannot be closed: {describe(error)}"
-            self.log.error("windows are closed later", window=self.label, error=repr(error), exc_info=error)
+            self.log.error("windows are closed later", window=self.label, exc_info=error)
 
     async def _adopt(self) -> None:
         """Drops windows that another process has handed to its method meanwhile."""
@@ -231,7 +232,7 @@ class Windows(CityEntrypoint):
                 last = tries >= _TRIES
                 self.log.error(
                     "window given up" if last else "window failed and is tried again", window=self.label,
-                    start=window.start, error=repr(error), exc_info=error,
+                    start=window.start, exc_info=error,
                 )  # fmt: skip
                 if last:
                     return
@@ -240,7 +241,7 @@ class Windows(CityEntrypoint):
 
     async def run(self, window: Window) -> None:
         """Hands a window to the method, in a worker; raises what the method raised."""
-        with self.tracer.start_as_current_span(f"window {self.label}", kind=trace.SpanKind.CONSUMER):
+        with WorkSpan(self.tracer, f"window {self.label}", trace.SpanKind.CONSUMER):
             ctx.enter(ctx.Call(self.subject, self.label, str(window.start)))
             await self.container.run_worker(self, window, patient=True)
 

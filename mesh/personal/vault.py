@@ -109,7 +109,7 @@ class Vault:
                 await self.look()
                 saw = time.monotonic()
             except StoreError as error:
-                _log.warning("keys cannot be asked who was erased", error=str(error))
+                _log.warning("keys cannot be asked who was erased", error=error)
                 if time.monotonic() - saw > blind_s:
                     self._forget_everybody()
             await asyncio.sleep(look_s)

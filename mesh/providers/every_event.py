@@ -93,7 +93,7 @@ class EveryEvent(View[R]):
         try:
             await self._process.engine.know_all()
         except StoreError as error:
-            logger(self._service).error("services that publish are not all known", error=repr(error), exc_info=error)
+            logger(self._service).error("services that publish are not all known", exc_info=error)
 
     def _names(self) -> frozenset[str]:
         return frozenset(partition.name for partition in self._process.store.partitions())

@@ -301,7 +301,7 @@ class View(DependencyProvider, Generic[R]):  # type: ignore[misc]
             try:
                 await self._look()
             except Exception as error:
-                logger(self._service).error("view cannot be rebuilt now", view=self._name, error=repr(error), exc_info=error)
+                logger(self._service).error("view cannot be rebuilt now", view=self._name, exc_info=error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), _LOOK_S if self.builder is None else _BUILDING_LOOK_S)
             self._asked.clear()

@@ -221,7 +221,7 @@ class Container(ServiceContainer):  # type: ignore[misc]
             except Exception as error:
                 # A provider failed around the method. nameko would end the container; we answer and go on.
                 if outcome.done:
-                    logger(self.manifest.name).error("provider failed after the answer", error=repr(error), exc_info=error)
+                    logger(self.manifest.name).error("provider failed after the answer", exc_info=error)
                 outcome.settle(None, error)
             finally:
                 self._worker_pool.ended()

@@ -65,7 +65,7 @@ class Faults:
         self._on[fault.fault_id] = fault
         asyncio.get_running_loop().call_later(max(0.0, fault.until - time.time()), self._end, fault)
         _log.warning("fault is on", fault=fault.fault_id, kind=str(fault.kind), of=fault.service, target=fault.target,
-                     share=fault.share, seconds=fault.seconds, who=fault.who, reason=fault.reason)  # fmt: skip
+                     share=fault.share, seconds=fault.seconds, who=fault.who)  # fmt: skip
         self._tell()
 
     def switch_off(self, fault_id: str) -> int:

@@ -35,7 +35,7 @@ class KeptStates:
             kept, at = found
             return unpack_state(self._kind, kept.state), at
         except (StoreError, ValueError, LookupError, TypeError) as error:
-            self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=repr(error))
+            self._log.warning("snapshot cannot be read: the stream is read whole", stream=stream, error=error)
             return None
 
     def keep(self, stream: str, state: Any, version: int, event_id: str, before: int) -> None:
@@ -49,7 +49,7 @@ class KeptStates:
             kept = Snapshot(version, event_id, self._code, pack_state(state))
         except StateError as error:
             # The command is done, and must not fail for this: the next time the stream is read whole.
-            self._log.error("snapshot cannot be made", stream=stream, error=str(error))
+            self._log.error("snapshot cannot be made", stream=stream, error=error)
             return
         keep_later(self._snapshots, stream, kept, self._log)
 
@@ -71,6 +71,6 @@ def keep_later(snapshots: Snapshots, stream: str, snapshot: Snapshot, log: Any) 
 
     def kept(done: asyncio.Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            log.warning("snapshot cannot be kept", stream=stream, error=repr(error))
+            log.warning("snapshot cannot be kept", stream=stream, error=error)
 
     snapshots.keep(stream, snapshot).add_done_callback(kept)

@@ -68,7 +68,7 @@ class Leadership:
                 # The error may pass, so go on trying.
                 if str(error) != trouble:
                     trouble = str(error)
-                    _log.error("cannot see whether another process leads; tries again", error=trouble)
+                    _log.error("cannot see whether another process leads; tries again", error=error)
             await asyncio.sleep(_LOOK_S)
 
     def take(self) -> bool:

@@ -242,7 +242,7 @@ class GroupMember:
             try:
                 await self._member()
             except Exception as error:
-                self._log.error("membership begins again", group=self.group, error=repr(error), exc_info=error)
+                self._log.error("membership begins again", group=self.group, exc_info=error)
             await asyncio.sleep(_AFTER_LOSS_S)
 
     async def _member(self) -> None:
@@ -289,14 +289,14 @@ class GroupMember:
                 await self._until_it_ends(part, part.subscription)
             except _Stalled as stalled:
                 self._restarts += 1
-                self._log.error("subscription stalled and begins again", group=part.name, reason=str(stalled))
                 self._failure = str(stalled)
+                self._log.error("subscription stalled and begins again", group=part.name, reason=self._failure)
             except LostAssignment as error:
-                self._log.error("another member took the group over", group=part.name, error=str(error))
+                self._log.error("another member took the group over", group=part.name, error=error)
                 self._failure = str(error)
             except Exception as error:
                 # The store or the read models fail. Nothing is lost by beginning again at the group's checkpoint.
-                self._log.error("subscription begins again", group=part.name, error=repr(error), exc_info=error)
+                self._log.error("subscription begins again", group=part.name, exc_info=error)
                 self._failure = describe(error)
             self._began_again = time.monotonic()
             self._parts.pop(partition.name, None)
@@ -388,7 +388,7 @@ class GroupMember:
         self._failure = f"{event.type} at {event.position}: {event.reason}"
         self._log.error(
             "event failed and is tried again", group=self.group, event_id=event.event_id, type=event.type, again_in_s=pause,
-            error=repr(error), exc_info=error,
+            exc_info=error,
         )  # fmt: skip
 
     def _parked(self, event: Parked) -> None:

@@ -54,7 +54,8 @@ class Hearing:
                 return
             began = time.monotonic()
             ends: list[_End] | None = None
-            trouble, said = "", False
+            trouble: Exception | None = None
+            said = False
             while True:
                 left_s = self._limit_s - (time.monotonic() - max(asked, self._moved_at))
                 places: dict[str, int] | None = None
@@ -63,20 +64,20 @@ class Hearing:
                         ends = await self._ends() if ends is None else ends
                         places = await self._not_heard(ends)
                 except (StoreError, OSError, TimeoutError) as error:
-                    trouble = repr(error)
+                    trouble = error
                 if places == {}:
                     self._answered_at = began
                     return
                 if not said:
                     said = True
-                    self._log.info("a wait is over once all is heard that is in the log", heard=places, trouble=trouble)
+                    self._log.info("a wait is over once all is heard that is in the log", heard=places, error=trouble)
                 if places is not None and places != self._places:
                     self._places, self._moved_at = places, time.monotonic()
                 elif left_s <= 0:
                     self._answered_at = time.monotonic()
                     self._log.error(
                         "a wait is over though not all is heard that is in the log",
-                        heard=places, nothing_heard_for_s=self._limit_s, trouble=trouble,
+                        heard=places, nothing_heard_for_s=self._limit_s, error=trouble,
                     )  # fmt: skip
                     return
                 await asyncio.sleep(_LOOK_S)

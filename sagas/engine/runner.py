@@ -36,7 +36,7 @@ from citybrain.mesh.service import Provider
 from citybrain.mesh.subscriptions.groups import lasting
 from citybrain.observability import names
 from citybrain.observability.logs import logger
-from citybrain.observability.tracing import context_from
+from citybrain.observability.tracing import WorkSpan, context_from
 from citybrain.sagas.engine import children, persons
 from citybrain.sagas.engine.checking import check
 from citybrain.sagas.engine.decider import (
@@ -341,7 +341,7 @@ class SagaRunner(Provider):
             await self._put(saga_id, _hearing(heard, whose, self.workflow))
         except LimitExceeded as error:
             # Else the event would be missed in silence.
-            self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=str(error))
+            self._log.error("saga cannot keep what it heard", saga=saga_id, event_id=heard.stored.id, error=error)
             await self._put(saga_id, _asking(f"event {heard.stored.id} cannot be kept: {error}"))
 
     # -- one saga, one at a time ----------------------------------------------------------------------------------------
@@ -506,8 +506,7 @@ class SagaRunner(Provider):
             await turn.enter_async_context(self._turns.turn(command.method, one.number - 1))
             if await self._is_terminated(saga_id, known):
                 return
-            with tracer.start_as_current_span(what, links=links) as span:
-                span.set_attribute(names.SAGA_ID, saga_id)
+            with WorkSpan(tracer, what, attributes={names.SAGA_ID: saga_id}, links=links) as span:
                 ctx.enter(self._work(what, known, one.key))
                 result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
@@ -554,8 +553,7 @@ class SagaRunner(Provider):
         what = f"{'undo' if one.undo else 'step'} {one.step}"
         state = seen_by(known.state, one)
         otel_context.attach(context_from(known.traceparent, {names.INCIDENT_ID: state.incident}))
-        with self._process.tracing.tracer(self._name).start_as_current_span(what) as span:
-            span.set_attribute(names.SAGA_ID, saga_id)
+        with WorkSpan(self._process.tracing.tracer(self._name), what, attributes={names.SAGA_ID: saga_id}):
             ctx.enter(self._work(what, known, one.key))
             attempt = state.attempt_of(one.key.removesuffix(UNDO))
             assert attempt is not None
@@ -616,7 +614,7 @@ class SagaRunner(Provider):
         except Exception as error:
             # The definition is at fault. A retry would not help, and without an outcome the saga would hang.
             self._log.error(
-                "saga command could not be made", saga=state.saga_id, work=what, error=repr(error), exc_info=error
+                "saga command could not be made", saga=state.saga_id, work=what, error=error, exc_info=error
             )  # fmt: skip
             return CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"the command could not be made: {error!r}")
 
@@ -679,7 +677,7 @@ class SagaRunner(Provider):
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_S)
                     continue
-                self._log.error("saga cannot go on like this", saga=saga_id, error=repr(error), exc_info=error)
+                self._log.error("saga cannot go on like this", saga=saga_id, exc_info=error)
                 if not instead:
                     return
                 if isinstance(error, ServiceError | LimitExceeded):

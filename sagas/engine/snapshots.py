@@ -99,7 +99,7 @@ class Snapshots:
             content = await self._opened(kept.state, _place(stream, kept.version))
             return None if content is None else (unpacked(content), kept.version)
         except (StoreError, SealBroken, ValueError, LookupError, TypeError, zlib.error, UnreadableEvent) as error:
-            self._log.warning("snapshot cannot be read: the saga is read whole", stream=stream, error=repr(error))
+            self._log.warning("snapshot cannot be read: the saga is read whole", stream=stream, error=error)
             return None
 
     async def keep(self, stream: str, folded: Folded, version: int, event_id: str) -> None:
@@ -107,7 +107,7 @@ class Snapshots:
         try:
             content = await self._sealed(packed(folded), folded.persons, _place(stream, version))
         except (StateError, StoreError) as error:
-            self._log.warning("snapshot cannot be made", stream=stream, error=repr(error))
+            self._log.warning("snapshot cannot be made", stream=stream, error=error)
             return
         if content is None or len(content) > _LONGEST:
             return

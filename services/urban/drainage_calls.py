@@ -103,7 +103,7 @@ class DrainageCalls(OutlookCalls):
             try:
                 filled = off_loop(drainage.forecast, state.registered.inp, rain, ahead)
             except drainage.Unreadable as problem:
-                self.log.error("a drainage network cannot be computed", network=network_id, problem=str(problem))
+                self.log.error("a drainage network cannot be computed", network=network_id, error=problem)
                 continue
             now, reported = window.end, len(known)
             self.drainage.handle(

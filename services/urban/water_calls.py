@@ -128,7 +128,7 @@ class WaterCalls(DeviceCalls):
             try:
                 seen = off_loop(self.watching.see, registered, window.start, window.states, sensors, leak, wrong)
             except water_network.Unreadable as problem:
-                self.log.error("a water network cannot be computed", network=network_id, problem=str(problem))
+                self.log.error("a water network cannot be computed", network=network_id, error=problem)
                 continue
             self._tell_seen(registered, seen, leak, window.end)
 

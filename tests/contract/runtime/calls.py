@@ -40,7 +40,8 @@ class CallsContract(RuntimeContract):
         lines = shared.running.log_path.read_text(encoding="utf-8").splitlines()
         said = [json.loads(line) for line in lines if line.startswith("{")]
         failed = [line for line in said if line.get("message", line.get("event")) == "call failed"]
-        assert any("a secret of the inside" in line["error"] and len(line["trace_id"]) == 32 for line in failed)
+        assert any("probe_services.py" in line["exception"] and len(line["trace_id"]) == 32 for line in failed)
+        assert "secret" not in "".join(line["error"] for line in failed)
 
     def test_an_error_in_a_provider_around_the_method_is_answered_and_the_service_goes_on(self, shared: Probe) -> None:
         for moment in ("when it is asked", "at setup"):

@@ -6,13 +6,17 @@ import json
 import logging
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
+from citybrain.safety.v1.safety_service_pb2 import Contact
 from opentelemetry import context as otel_context
 
-from citybrain.observability import names
+from citybrain.event_store.store import StoreError
+from citybrain.mesh.errors import Refused, Unavailable
+from citybrain.observability import failures, names
 from citybrain.observability.logs import LibraryLines, LogFile, configure, logger, set_level
 from citybrain.observability.tracing import Tracing, context_from
 
@@ -30,7 +34,7 @@ def test_a_line_says_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> Non
     line = json.loads(said)
     assert datetime.fromisoformat(line.pop("time")).tzinfo == UTC
     assert line == {
-        "level": "info", "service": "health", "message": "没有空闲救护车", "asked": 3, "odd": "{1}",
+        "level": "info", "service": "health", "message": "没有空闲救护车", "asked": 3, "odd": [1],
         "trace_id": f"{at.trace_id:032x}", "span_id": f"{at.span_id:016x}", "incident_id": "inc-1",
     }  # fmt: skip
 
@@ -48,7 +52,60 @@ def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         logger("health").error("failed", exc_info=error)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "ValueError: two" in json.loads(said)["exception"]
+    line = json.loads(said)
+    assert line["error"] == "ValueError" and line["exception"].endswith("ValueError")
+    assert "in test_an_exception_is_one_line" in line["exception"]
+
+
+def test_of_an_error_its_text_stays_out_and_of_those_that_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    phone = "139" + "0" * 8
+    try:
+        try:
+            int(f"{phone}?")
+        except ValueError as error:
+            raise KeyError(phone) from error
+    except KeyError as error:
+        group = ExceptionGroup(phone, [error, Refused(f"not {len(phone)}")])
+        logger("health").error("failed", exc_info=error)
+        logger("health").error("failed", error=error, errors=[error], more={"why": error})
+        logger("health").error("failed", error=group)
+        logger("health").error("failed", exc_info=True)
+    LibraryLines().emit(
+        logging.LogRecord("asyncio", logging.ERROR, __file__, 1, f"not retrieved\n<{phone}>", (), _raised(phone))
+    )
+    said = capsys.readouterr().err
+    assert phone not in said
+    first, second, third, fourth, fifth = (json.loads(line) for line in said.splitlines())
+    assert first["exception"].index("ValueError") < first["exception"].index("KeyError")
+    assert (second["error"], second["errors"], second["more"]) == ("KeyError", ["KeyError"], {"why": "KeyError"})
+    assert third["error"] == "ExceptionGroup of KeyError, Refused: FAILED_PRECONDITION: not 11"
+    assert fourth["error"] == "KeyError"
+    assert (fifth["message"], fifth["error"]) == ("not retrieved", "ValueError")
+
+
+def _raised(text: str) -> tuple[type[BaseException], BaseException, None]:
+    return ValueError, ValueError(text), None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "OSError: No space left on device"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "URLError: Connection refused"),
+        (Unavailable("the radio is away"), "Unavailable: UNAVAILABLE: the radio is away"),
+        (StoreError("no leader of a partition"), "StoreError: no leader of a partition"),
+        (RuntimeError("of whatever"), "RuntimeError"),
+    ],
+)
+def test_the_text_of_an_error_that_is_written_for_logs_stands_there(error: Exception, told: str) -> None:
+    assert failures.told(error) == told
+
+
+def test_of_an_object_in_a_line_only_its_class_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    message = Contact(name="王小明", phone="13900000000")
+    logger("health").info("failed", asked=message, several=[message], when=date(2026, 1, 5), file=Path("a/b"))
+    line = json.loads(capsys.readouterr().err)
+    assert (line["asked"], line["several"], line["when"], line["file"]) == ("Contact", ["Contact"], "2026-01-05", "a/b")
 
 
 def test_quiet_below_its_level(capsys: pytest.CaptureFixture[str]) -> None:
