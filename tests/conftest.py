@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.files import keep_files_in_memory
@@ -24,3 +26,18 @@ keep_files_in_memory()
 # that is printed beside a failure finds it again.
 settings.register_profile("city", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("city")
+
+
+@pytest.fixture(autouse=True)
+def _tells(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that is marked with `tells` has these spans, attributes and fields told by the code that it runs."""
+    marked = {name for mark in request.node.iter_markers("tells") for name in mark.args}
+    if not marked:
+        yield
+        return
+    # Loaded only where it is used: most tests need none of it.
+    from tests.helpers.telemetry import listening
+
+    with listening() as heard:
+        yield
+    assert marked <= heard.told(), f"it does not tell {', '.join(sorted(marked - heard.told()))}"

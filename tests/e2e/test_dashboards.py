@@ -1,6 +1,7 @@
 """What the dashboards show is what the services really send: two emergencies on paper, and every expression finds its numbers.
 
 There is no metric that is not registered, none that is registered and never sent, and no series that grows with the traffic.
+The same holds for spans, their attributes, and the fields of log lines.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ from citybrain.mesh.entrypoints.reactions import Subscribe
 from citybrain.mesh.manifest import Manifest
 from citybrain.mesh.operations import targets
 from citybrain.mesh.providers.views import View
-from citybrain.mesh.settings.values import Metrics, Settings
+from citybrain.mesh.settings.values import Metrics, Settings, Traces
 from citybrain.mesh.startup.entry import entrypoints, load_entry
 from citybrain.observability import names
 from citybrain.observability.numbers import LABELS, NUMBERS, label
 from citybrain.observability.objectives import RATIO, WINDOWS
+from citybrain.observability.receiver import Receiver
+from citybrain.observability.spans import Span
 from citybrain.sagas.engine.definition import Human
 from citybrain.sagas.engine.state import Phase
 from citybrain.sagas.workflows import published
@@ -48,6 +51,7 @@ from tests.helpers.metrics_receiver import MetricsReceiver, Series
 from tests.helpers.paper_city import PaperCity
 from tests.helpers.prometheus import Prometheus
 from tests.helpers.promql import selectors
+from tests.helpers.telemetry import everything, lines_in, marked, spans_in, wrong_lines, wrong_spans
 from tools.prometheus import NotHere, programs
 
 FOLDER = Path(__file__).parents[2] / "observability" / "grafana"
@@ -92,6 +96,9 @@ class Ride:
     twice: list[Sample]
     # What a real Prometheus has of it while the mesh runs, and after it was killed; None: there is no Prometheus here.
     seen: Seen | None
+    # Its log, and its spans.
+    lines: list[dict[str, Any]]
+    spans: list[Span]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +115,13 @@ class Seen:
 @pytest.fixture(scope="module")
 def ride(tmp_path_factory: pytest.TempPathFactory) -> Ride:
     data, seen = tmp_path_factory.mktemp("city"), None
+    traces = Receiver(data / "traces.db")
     with MetricsReceiver() as receiver:
-        settings = Settings(time="driven", metrics=Metrics(endpoint=receiver.endpoint, listen="127.0.0.1:0"))
+        settings = Settings(
+            time="driven",
+            metrics=Metrics(endpoint=receiver.endpoint, listen="127.0.0.1:0"),
+            traces=Traces(endpoint=traces.start()),
+        )
         with MeshChild(data, settings=settings) as mesh:
             city = PaperCity(mesh.address, data)
             city.build()
@@ -133,7 +145,8 @@ def ride(tmp_path_factory: pytest.TempPathFactory) -> Ride:
                 with Prometheus(tmp_path_factory.mktemp("prometheus"), data / targets.FOLDER) as prometheus:
                     seen = _seen(prometheus, city)
             city.close()
-        return Ride(receiver.series(), once, twice, seen)
+        traces.stop()
+        return Ride(receiver.series(), once, twice, seen, list(lines_in(data / "mesh.log")), spans_in(data / "traces.db"))
 
 
 def _seen(prometheus: Prometheus, city: PaperCity) -> Seen:
@@ -230,6 +243,15 @@ def test_every_registered_metric_is_sent_and_no_other_one(series: Series) -> Non
     for one in NUMBERS:
         found = {name for part in parts[one.kind] for labels in series[f"{one.prometheus}{part}"] for name in labels}
         assert found - {"le"} <= {label(name) for name in one.labels}
+
+
+def test_every_span_and_every_field_of_a_line_is_registered_and_every_registered_one_is_told(ride: Ride) -> None:
+    wrong, told = wrong_spans(ride.spans)
+    wrong_too, told_too = wrong_lines(ride.lines)
+    assert wrong | wrong_too == set()
+    # What an emergency does not tell, a test tells that is marked with it: if it did not, it would fail.
+    untold = everything() - told - told_too - marked()
+    assert not untold, "\n".join(sorted(untold))
 
 
 def test_what_is_sent_can_be_read_too(ride: Ride) -> None:

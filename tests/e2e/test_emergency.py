@@ -19,6 +19,7 @@ from citybrain.observability.trace_store import TraceStore
 from citybrain.observability.trace_tree import edges
 from citybrain.stories.emergency import command, timeline
 from citybrain.stories.emergency.run import STEPS, Options, Outcome, drive
+from tests.helpers.telemetry import lines_in, spans_in, wrong_in_access_log, wrong_lines, wrong_spans
 from tests.memory_engine.installing import install
 
 CALL = {"at_s": 300, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
@@ -144,6 +145,16 @@ def test_the_whole_incident_is_shown_and_no_span_of_it_hangs_nowhere(outcome: Ou
     assert [one for one in said["findings"] if one["kind"] != "slow"] == []
     path = [part for part in said["criticalPath"] if not part["pause"]]
     assert path[0]["name"].endswith("/ReportEmergency") and any(part["name"] == "step close_incident" for part in path)
+
+
+@pytest.mark.sumo
+def test_every_span_and_line_of_the_gateway_and_of_services_is_registered(outcome: Outcome, folder: Path) -> None:
+    assert outcome.incidents
+    data = folder / "seed-1"
+    spans = spans_in(data / "traces.db")
+    assert {span.service for span in spans} > {"gateway", "traffic"}
+    assert wrong_spans(spans)[0] | wrong_lines(lines_in(data / "mesh.log"))[0] == set()
+    assert wrong_in_access_log(lines_in(data / "access.log")) == set()
 
 
 @pytest.mark.sumo

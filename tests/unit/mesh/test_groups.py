@@ -247,6 +247,7 @@ class Echo(Service):
         self.measured.handle(asked.signal_id, lambda state: events, lambda state, events: None)
 
 
+@pytest.mark.tells("field position")
 def test_a_reaction_that_appends_more_than_a_store_takes_is_parked_and_holds_up_no_other_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def ask(parts: Parts, call: context.Call, deadline_s: float | None = None) -> st
     return str(wait(parts.process.outgoing.call("tester", f"{SERVICE}/GetSignal", request, deadline_s=deadline_s)).held_for)  # type: ignore[attr-defined]
 
 
+@pytest.mark.tells("attribute error.message", "happens retry")
 @pytest.mark.parametrize("failure", [Unavailable, Cancelled], ids=["it is unavailable", "its process stops"])
 def test_what_was_not_carried_out_is_asked_again_under_the_same_request_id(tmp_path: Path, failure: type[ServiceError]) -> None:
     def test(parts: Parts) -> None:

@@ -204,6 +204,7 @@ def test_a_read_model_that_fails_later_is_told_and_its_service_goes_on(tmp_path:
     ward(tmp_path, test)
 
 
+@pytest.mark.tells("field again_in_s", "field event_id", "field group", "field type", "field error", "field exception")
 def test_a_subscription_that_fails_again_and_again_is_told_and_its_service_goes_on(tmp_path: Path) -> None:
     def test(here: Ward) -> None:
         Watched.broken = {"subscription"}
@@ -293,6 +294,7 @@ def test_a_timer_whose_last_run_failed_is_told_until_one_is_done(tmp_path: Path)
     ward(tmp_path, test)
 
 
+@pytest.mark.tells("field start", "field window", "span window {service.method} consumer")
 def test_a_window_that_cannot_be_told_is_told_of_until_it_can(tmp_path: Path) -> None:
     def test(here: Ward) -> None:
         here.start()

@@ -56,6 +56,7 @@ def test_the_last_moment_of_a_log_is_that_of_its_last_event(spoilt: Collection[i
     assert asyncio.run(_last_moment_of(Spoilt(*spoilt))) == minute * 60_000_000
 
 
+@pytest.mark.tells("field at")
 def test_a_view_is_rebuilt_over_what_is_no_event_and_goes_on_telling_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

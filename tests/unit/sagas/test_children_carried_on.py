@@ -79,6 +79,7 @@ def test_a_child_runs_for_the_same_person_as_its_parent_and_what_it_keeps_of_a_p
     city(tmp_path, test, child(), older=[transfer(ARRIVES)])
 
 
+@pytest.mark.tells("span undo {step} internal")
 def test_undo_goes_through_the_child_in_reverse_also_after_it_has_completed(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()

@@ -91,6 +91,7 @@ def test_a_wait_that_is_over_is_over_when_all_is_heard_and_it_was_not_there(tmp_
     city(tmp_path, afterwards, ARRIVED, hears=True)
 
 
+@pytest.mark.tells("field heard", "field nothing_heard_for_s")
 @pytest.mark.parametrize("trouble", ["nothing is heard", "nobody knows what is in the log"])
 def test_city_time_goes_on_where_nothing_can_be_heard_for_too_long_and_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], trouble: str

@@ -134,6 +134,7 @@ def test_a_question_for_a_saga_that_is_not_there_keeps_nothing(tmp_path: Path) -
     city(tmp_path, test, step("a"))
 
 
+@pytest.mark.tells("field work")
 def test_a_step_whose_command_cannot_be_made_fails_at_once_and_the_saga_goes_on(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()
@@ -332,6 +333,7 @@ def test_an_answer_that_cannot_be_recorded_for_a_moment_is_recorded_later(tmp_pa
     city(tmp_path, test, step("a"))
 
 
+@pytest.mark.tells("field timer")
 def test_a_timer_that_cannot_be_recorded_for_a_moment_is_recorded_later_and_time_goes_on(tmp_path: Path) -> None:
     def test(city: City) -> None:
         city.start().open().rest()

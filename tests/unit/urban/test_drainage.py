@@ -183,6 +183,7 @@ def test_what_nobody_has_measured_makes_no_network_emptier() -> None:
     assert isinstance(fuller, ev.DrainageOutlookChanged)
 
 
+@pytest.mark.tells("field network")
 def test_a_network_that_cannot_be_computed_keeps_nothing_else_from_being_told(
     urban: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

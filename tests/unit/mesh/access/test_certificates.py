@@ -54,6 +54,7 @@ def test_a_renewed_certificate_is_taken_up_and_what_stays_is_the_same(made: Cert
     assert own.current().certificate == made.certificate.read_bytes() != before.certificate
 
 
+@pytest.mark.tells("field ends", "field problem")
 def test_half_a_change_is_passed_over_until_the_rest_is_there(made: Certificates, tmp_path: Path) -> None:
     own = OwnCertificate(made.tls, look_s=0)
     before, new = own.current(), other(tmp_path)

@@ -293,6 +293,7 @@ def test_consumers_that_were_not_seen_for_long_are_dropped_and_their_count_stays
     on_city(tmp_path, test)
 
 
+@pytest.mark.tells("field consumers")
 def test_no_more_than_twice_as_many_are_held_while_the_store_is_away(tmp_path: Path) -> None:
     async def test(city: City) -> None:
         quotas = await city.process(most_known=2, away=True)

@@ -187,6 +187,7 @@ def test_keys_of_others_are_read_again_for_an_unknown_key_but_not_for_each_such_
     assert world.verify(world.theirs(new, "ES256")).subject == "city:zhang"
 
 
+@pytest.mark.tells("field issuer")
 def test_while_keys_of_others_cannot_be_read_known_ones_stay_good_and_unknown_ones_can_be_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
