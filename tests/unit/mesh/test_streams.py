@@ -24,6 +24,8 @@ from citybrain.mesh.runtime.validation import EventRefused
 from citybrain.mesh.service import Service, Streams
 from citybrain.mesh.storage.embedded import Embedded
 from citybrain.mesh.testing.parts import Parts, on_parts, together
+from citybrain.observability.logs import set_level
+from tests.helpers.telemetry import listening
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,23 @@ def test_a_retry_is_answered_with_the_state_and_the_events_of_the_first_time(tmp
         assert names.load("s").seen == ("a", "b", "c")
 
     on_parts(tmp_path, test)
+
+
+@pytest.mark.tells("field stream", "field types")
+def test_that_events_were_appended_is_a_line_for_those_who_ask_for_all_lines(tmp_path: Path) -> None:
+    def test(parts: Parts) -> None:
+        names = streams(parts)
+        add(names, "r1", "a")
+        before = set_level("debug")
+        try:
+            add(names, "r2", "b")
+        finally:
+            set_level(before)
+
+    with listening() as heard:
+        on_parts(tmp_path, test)
+    said = [(line["stream"], line["types"]) for line in heard.lines if line["message"] == "appended"]
+    assert said == [("counting/names-s", ["SignalReported"])]
 
 
 def test_a_command_with_nothing_to_write_is_answered_from_the_newest_state(tmp_path: Path) -> None:
