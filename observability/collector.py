@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from citybrain.observability import names
+from citybrain.observability.sampling import SLOW_MS
 
 Json = dict[str, Any]
 VERSION = "0.161.0"
@@ -22,8 +23,6 @@ MASKED = {
     "a token": r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",
 }
 """What no attribute of a span should hold, as RE2 reads it. Services write none of it; it is masked all the same."""
-SLOW_MS = 500
-"""A trace that takes longer is kept."""
 KEPT_PERCENT = 5
 """Of the other traces so many are kept."""
 

@@ -6,7 +6,6 @@ Without an endpoint nothing is sent, but there are spans and trace ids all the s
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
@@ -25,6 +24,7 @@ from citybrain.observability import names
 from citybrain.observability.failures import told, traced
 from citybrain.observability.incoming import continuing, span_of
 from citybrain.observability.otlp import resource, sends, timeout_s
+from citybrain.observability.sampling import ByIncidentAndRate, KeptAfterAll
 
 # Short, so that a trace is complete when somebody asks for it right after an incident.
 _BATCH_DELAY_MS = 20
@@ -72,9 +72,13 @@ class _OneByOne(SpanExporter):
 class Tracing:
     """The tracers of one process. Make one, close it with `shutdown()`."""
 
-    def __init__(self, exporter: SpanExporter | None = None, *, endpoint: str = "") -> None:
-        """Sends spans by `exporter`, or to an OTLP/gRPC endpoint, or nowhere."""
+    def __init__(self, exporter: SpanExporter | None = None, *, endpoint: str = "", rate: float = 1.0) -> None:
+        """Sends spans by `exporter`, or to an OTLP/gRPC endpoint, or nowhere.
+
+        `rate`: so much of the traces without an incident; all with one, failed and slow calls too.
+        """
         exporter = exporter or _exporter(endpoint)
+        self._rate = rate
         self._correlation = _Correlation()
         self._batches: BatchSpanProcessor | None = None
         if exporter is not None:
@@ -108,12 +112,14 @@ class Tracing:
             self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def _provider(self, service_name: str) -> TracerProvider:
-        # By default every span is kept, even if a caller's traceparent says otherwise: the record of an emergency is complete.
-        sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ALWAYS_ON
+        # Whether a span is kept never depends on a caller's traceparent, nor on OTEL_TRACES_SAMPLER: incidents are whole.
+        sampler = ALWAYS_ON if self._rate == 1 else ByIncidentAndRate(self._rate)
         provider = TracerProvider(sampler=sampler, resource=resource(service_name), shutdown_on_exit=False)
         provider.add_span_processor(self._correlation)
         if self._batches is not None:
             provider.add_span_processor(self._batches)
+            if self._rate < 1:
+                provider.add_span_processor(KeptAfterAll(self._batches))
         return provider
 
 

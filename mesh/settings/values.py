@@ -62,6 +62,13 @@ class Traces(Section):
         "in the data folder, and other processes send none.",
         also="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    rate: float = value(
+        1.0,
+        "How many of the traces without an incident services send, from 0 to 1. What carries an incident is sent always, and "
+        "of other calls what fails or takes longer than half a second. The same for all processes, else traces have holes.",
+        ge=0,
+        le=1,
+    )
 
     _without_credentials = field_validator("endpoint")(_collector)
 

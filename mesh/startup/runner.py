@@ -83,7 +83,7 @@ class Mesh:
         own = certificate_of(settings.tls)
         engine = wait(open_engine(settings, self.manifests))
         clock = DrivenClock(wait(last_moment(engine.store))) if settings.time == "driven" else WallClock()
-        tracing = Tracing(endpoint=settings.traces.endpoint)
+        tracing = Tracing(endpoint=settings.traces.endpoint, rate=settings.traces.rate)
         self.metrics = metrics = Metrics(endpoint=settings.metrics.endpoint, listens=settings.metrics.listen)
         own_key = settings.data / "token.key"
         access, trail = open_access(settings), ChainedTrail(engine.store, clock.now)
