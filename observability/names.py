@@ -60,7 +60,7 @@ CITY_SERVICE = "city.service"
 """Attribute of every metric: the service it tells of. Many services may share a process, and then its resource too."""
 
 STATUS_CODE = "rpc.response.status_code"
-"""How a call ended, as gRPC names it: OK, NOT_FOUND … CANCELLED: nobody waited for it any more."""
+"""How a call ended, as gRPC names it: OK, NOT_FOUND … CANCELLED: nobody waited for it any more. On spans and metrics."""
 
 ERROR_TYPE = "error.type"
 """The class of the error with which an event was not handled, or other work of a span failed; missing: it did not fail."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
 
+import grpc
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -33,6 +34,10 @@ _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
 
 _trace_context = TraceContextTextMapPropagator()
+_FAULTS = frozenset((
+    grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
+))  # fmt: skip
 
 
 class _Correlation(SpanProcessor):
@@ -178,6 +183,16 @@ class WorkSpan(CurrentSpan):
             self._span.add_event(names.EXCEPTION, {names.EXCEPTION_TYPE: name, names.EXCEPTION_STACK: traced(error)})
             self._span.set_status(trace.Status(trace.StatusCode.ERROR, told(error)))
         super().__exit__(kind, error, _)
+
+
+def ended_with(span: trace.Span, code: grpc.StatusCode, why: str = "", *, asked: bool = False) -> None:
+    """Puts on the span of a call how it ended. `asked`: the span is that of who asked; for them all but OK is an error.
+
+    For who was asked only what is their own fault (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/).
+    """
+    span.set_attribute(names.STATUS_CODE, code.name)
+    if code in _FAULTS or (asked and code is not grpc.StatusCode.OK):
+        span.set_status(trace.Status(trace.StatusCode.ERROR, why or code.name))
 
 
 def current_traceparent() -> str:

@@ -121,8 +121,12 @@ def _moments(incident: Incident) -> Iterator[Moment]:
     for span in incident.spans:
         if span.kind in ("server", "client") or span.status == "error":
             state = "failed" if span.status == "error" else "slow" if id(span) in slow else ""
-            text = f"{called(span)}  {took(span.duration_ms)}"
-            yield Moment(span.start_ns, "call", span.service, f"{text}  {span.status_message}".rstrip(), state)
+            # What was refused is no failure of who refused it.
+            ended = str(span.attributes.get(names.STATUS_CODE, "OK"))
+            why = span.status_message or ("" if ended == "OK" else ended)
+            yield Moment(
+                span.start_ns, "call", span.service, f"{called(span)}  {took(span.duration_ms)}  {why}".rstrip(), state
+            )
     for line in incident.lines:
         state = "failed" if line.level in ("error", "critical") else ""
         yield Moment(line.at_ns, "log", line.service, f"{line.level}: {line.message}  {line.more}".rstrip(), state)

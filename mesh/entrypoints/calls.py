@@ -37,16 +37,18 @@ from citybrain.mesh.runtime.activity import Activity
 from citybrain.mesh.runtime.container import expected
 from citybrain.mesh.runtime.greenlets import wait
 from citybrain.mesh.runtime.guard import GuardedContext
-from citybrain.mesh.runtime.refusing import Unreadable, abort
+from citybrain.mesh.runtime.refusing import Unreadable, abort, code_of
 from citybrain.mesh.runtime.server import find_method
 from citybrain.mesh.runtime.shares import Asker
 from citybrain.mesh.runtime.validation import check, prepare
 from citybrain.observability import names
 from citybrain.observability.incoming import Incoming
-from citybrain.observability.tracing import CurrentSpan
+from citybrain.observability.tracing import CurrentSpan, ended_with
 
 F = TypeVar("F", bound=Callable[..., Any])
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+# gRPC's timers may be so early.
+_EARLY_S = 0.02
 
 
 class Rpc(CityEntrypoint):
@@ -77,9 +79,11 @@ class Rpc(CityEntrypoint):
                 await self._bind(call, context, request)
                 run = self._with_faults(request) if self.container.process.faults.any else None
                 response: Message = await self.container.run_worker(self, request, asker=self._asker(call, context), run=run)
+                ended_with(span, grpc.StatusCode.OK)
                 return response
             except asyncio.CancelledError:
                 call.end()
+                ended_with(span, _given_up(call))
                 raise
             except Exception as error:
                 await self._fail(error, span, context)
@@ -102,8 +106,12 @@ class Rpc(CityEntrypoint):
                     stream_id = ctx.header(context.invocation_metadata(), ctx.STREAM_ID)
                     followed = streams.open(stream_id, call, self._asker(call, context))
                     result = await self._in_worker(request, context, followed)
+                    # How a stream over the log ends is not known yet.
+                    if not isinstance(result, Follow):
+                        ended_with(span, grpc.StatusCode.OK)
                 except asyncio.CancelledError:
                     call.end()
+                    ended_with(span, _given_up(call))
                     raise
                 except Exception as error:
                     await self._fail(error, span, context)
@@ -204,7 +212,7 @@ class Rpc(CityEntrypoint):
 
     async def _fail(self, error: Exception, span: trace.Span, context: GuardedContext) -> None:
         status = status_of(error)
-        span.set_status(trace.Status(trace.StatusCode.ERROR, status.message))
+        ended_with(span, code_of(status), status.message)
         if not expected(error):
             self.log.error("call failed", method=self._path, exc_info=error)
         await abort(context, status)
@@ -255,6 +263,12 @@ async def _sent(sending: Awaitable[None]) -> None:
     except Exception as error:
         # gRPC has no error type of its own for this.
         raise Cancelled("the caller has gone") from error
+
+
+def _given_up(call: ctx.Call) -> grpc.StatusCode:
+    """Why nobody waits for a call any more: its caller has gone, or the deadline has passed, when gRPC ends the call too."""
+    passed = call.deadline is not None and time.monotonic() > call.deadline - _EARLY_S
+    return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
 
 
 def _call_of(path: str, context: GuardedContext) -> tuple[ctx.Call, Incoming]:

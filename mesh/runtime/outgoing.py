@@ -21,14 +21,14 @@ from opentelemetry import propagate, trace
 
 from citybrain.mesh.access.certificates import CHANNEL_OPTIONS, Files, OwnCertificate
 from citybrain.mesh.access.own_tokens import OwnTokens
-from citybrain.mesh.errors import CallFailed
+from citybrain.mesh.errors import CallFailed, ServiceError
 from citybrain.mesh.events import message_class
 from citybrain.mesh.runtime.calls_here import Metadata, answer_here
 from citybrain.mesh.runtime.context import current, onward_metadata
 from citybrain.mesh.runtime.server import GrpcServer, find_method
 from citybrain.observability import names
 from citybrain.observability.metrics import Metrics
-from citybrain.observability.tracing import CurrentSpan, Tracing
+from citybrain.observability.tracing import CurrentSpan, Tracing, ended_with
 
 DEFAULT_DEADLINE_S = 5.0
 Ask = Callable[[Message, Metadata, float], Awaitable[Message]]
@@ -118,7 +118,7 @@ class Outgoing:
             propagate.inject(carrier)
             token = self.tokens.token(caller, call.behalf)
             metadata = onward_metadata(call, token, request_id, carrier)
-            pause, begun, ended = _FIRST_PAUSE_S, time.perf_counter(), grpc.StatusCode.CANCELLED
+            pause, begun, ended = _FIRST_PAUSE_S, time.perf_counter(), grpc.StatusCode.UNKNOWN
             try:
                 while True:
                     # Asked for anew each time: the channel of the last try may be closed by now.
@@ -134,10 +134,16 @@ class Outgoing:
                             await asyncio.sleep(pause)
                             pause *= 2
                             continue
-                        ended = error.code
-                        span.set_status(trace.Status(trace.StatusCode.ERROR, error.code.name))
                         raise
+            except ServiceError as error:
+                # The answer of the service, or that nobody waits any more.
+                ended = error.code
+                raise
+            except asyncio.CancelledError:
+                ended = grpc.StatusCode.CANCELLED
+                raise
             finally:
+                ended_with(span, ended, asked=True)
                 self._metrics.of(caller).has_called(path, ended.name, time.perf_counter() - begun)
 
     async def unreachable(self, service: str) -> str:

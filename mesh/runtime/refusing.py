@@ -21,9 +21,14 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 _MOST_REQUEST_ID_BYTES = 200
 
 
+def code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    """Its code, as gRPC has it."""
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+
+
 async def abort(context: Any, status: status_pb2.Status) -> None:
     """Ends a call with a status; its details then also name the request id. Does not return."""
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    code = code_of(status)
     if request_id := header(context.invocation_metadata(), REQUEST_ID):
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=shortened(request_id, _MOST_REQUEST_ID_BYTES)))
     trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]

@@ -43,6 +43,18 @@ def test_a_service_that_fails_by_itself_is_the_culprit_and_its_caller_is_not() -
     assert told(Incident(INCIDENT, spans=[asks, fails])) == [("failed", "health")]
 
 
+def test_a_call_that_was_refused_is_no_failure_of_who_refused_it_and_the_timeline_says_how_it_ended() -> None:
+    attributes = {"incident.id": INCIDENT, "rpc.response.status_code": "NOT_FOUND"}
+    refused = span(RESERVE, 0, 1, service="health", kind="server", attributes=attributes)
+    answered = span(RESERVE, 2, 3, kind="server", attributes={**attributes, "rpc.response.status_code": "OK"})
+    incident = Incident(INCIDENT, spans=[refused, answered])
+    assert told(incident) == []
+    assert [(one.text, one.state) for one in timeline(incident)] == [
+        ("HealthService/ReserveBed  1.0 ms  NOT_FOUND", ""),
+        ("HealthService/ReserveBed  1.0 ms", ""),
+    ]
+
+
 def test_a_failure_inside_of_a_service_names_the_service_that_worked() -> None:
     assert told(Incident(INCIDENT, spans=[span("handle x", 0, 1, service="traffic", status="error")])) == [
         ("failed", "traffic")
