@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -13,7 +14,11 @@ from citybrain.emergency_command.v1.emergency_command_service_pb2_grpc import Em
 
 from citybrain.local.city import LocalCity
 from citybrain.mesh.settings.values import Settings
+from citybrain.observability.trace_store import TraceStore
+from tests.helpers import two_emergencies
 from tests.helpers.callers import channel as channel_to
+from tests.helpers.paper_city import WallCity
+from tests.helpers.waiting import until
 
 LIMIT_S = 90.0
 
@@ -63,3 +68,13 @@ def test_incidents_are_kept_followed_and_listed_once_through_a_kill_of_the_mesh(
             kinds += [event.type for event in next(call).events]
         call.cancel()
         assert kinds.count("citybrain.emergency_command.v1.IncidentOpened") == 1
+
+
+def test_each_of_two_emergencies_at_once_leaves_one_whole_trace_through_kafka(city: LocalCity) -> None:
+    assert city.gateway is not None
+    paper = WallCity(city.gateway.address, city.data)
+    paper.build()
+    both = two_emergencies.play(paper, "at-once")
+    paper.close()
+    with closing(TraceStore(city.traces)) as store:
+        two_emergencies.assert_whole_and_apart(store, both, until)

@@ -64,11 +64,14 @@ class PaperCity:
         """Hangs up."""
         self.channel.close()
 
-    def call(self, method: Callable[..., R], request: Any, request_id: str = "", exercise: str = "") -> R:
+    def call(
+        self, method: Callable[..., R], request: Any, request_id: str = "", exercise: str = "", traceparent: str = ""
+    ) -> R:
         """Calls until it is decided: a mesh that is away comes back, and the request id makes a retry safe."""
         self._serial += 1
         metadata = [("x-request-id", request_id or f"paper-{self._number}-{self._serial}")]
         metadata += [("x-exercise", exercise)] if exercise else []
+        metadata += [("traceparent", traceparent)] if traceparent else []
         until = time.monotonic() + LIMIT_S
         while True:
             try:

@@ -9,6 +9,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,9 @@ from citybrain.roads.v1.roads_pb2 import RoadPlace
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key
 
-from tests.e2e.access.conftest import STAFF, Guarded, new_id
+from citybrain.observability.trace_store import TraceStore
+from tests.e2e.access.conftest import STAFF, Guarded, new_id, until
+from tests.helpers import two_emergencies
 from tests.helpers.protocols import GATEWAY, PROTOCOLS, Ask, Told, in_grpc, in_json
 
 pytestmark = pytest.mark.envoy
@@ -294,3 +297,31 @@ def test_past_the_gateway_there_is_nothing_but_grpc(guarded: Guarded) -> None:
             connection.getresponse()
     finally:
         connection.close()
+
+
+def test_two_emergencies_at_once_never_mix_and_no_trace_from_outside_gets_into_them(guarded: Guarded) -> None:
+    both = two_emergencies.play(guarded.paper, "at-once")
+    with closing(TraceStore(guarded.city.traces)) as store:
+        two_emergencies.assert_whole_and_apart(store, both, until)
+        victim = store.by_incident(both[0])
+        # Somebody who knows the trace, and may report, calls in it.
+        told = f"00-{victim[0].trace_id}-{victim[0].span_id}-01"
+        report = command.ReportEmergencyRequest(
+            channel=command.CHANNEL_APP, severity=command.SEVERITY_MINOR, place=RoadPlace(edge_id="e1", position_m=9),
+            another_patient=True,
+        )  # fmt: skip
+        headers = {**SPOOFED, **guarded.headers(guarded.token("app-8", scopes=["emergency.report"]), "trace")}
+        ask = Ask("EmergencyCommandService/ReportEmergency", report)
+        for address in (guarded.gateway, guarded.past):
+            headers["x-request-id"] = new_id("trace")
+            assert in_grpc(address, ask, {**headers, "traceparent": told}).code == 0
+        guarded.paper.rest()
+        incidents = [event["correlation_id"] for event in guarded.events("IncidentOpened")][-2:]
+        assert not set(incidents) & set(both)
+        for incident in incidents:
+            spans = until(lambda incident=incident: store.by_incident(incident), "its spans")  # type: ignore[misc]
+            assert {span.service for span in spans if span.trace_id == victim[0].trace_id} <= {"gateway"}
+            linked = {link.trace_id for span in spans for link in span.links if span.kind == "server"}
+            assert linked == {victim[0].trace_id}
+        inside = [span for span in store.by_trace(victim[0].trace_id) if span.service != "gateway"]
+        assert len(inside) == len([span for span in victim if span.service != "gateway"])
