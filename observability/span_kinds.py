@@ -46,10 +46,13 @@ _WORK = (names.INCIDENT_ID, names.ERROR_TYPE)
 _WROTE = (names.APPENDED, names.EXCEPTION)
 
 SPANS = (
-    SpanKind("{rpc.method}", "server", "A call that a service got.", (names.RPC_METHOD,), _ANY, (names.APPENDED,)),
+    SpanKind(
+        "{rpc.method}", "server", "A call that a service got. How a stream over the log ends, it does not say: it ends before.",
+        (names.RPC_METHOD,), (*_ANY, names.STATUS_CODE), (names.APPENDED,),
+    ),
     SpanKind(
         "{rpc.method}", "client", "A call to another service, with all its tries.",
-        (names.RPC_METHOD,), _ANY, (names.RETRY,),
+        (names.RPC_METHOD, names.STATUS_CODE), _ANY, (names.RETRY,),
     ),
     SpanKind(
         "handle {event.type}", "consumer", "An event that a service heard. It goes on from whatever wrote the event.",
@@ -73,6 +76,7 @@ EVENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 ATTRIBUTES: dict[str, Holds] = {
     names.INCIDENT_ID: "id",
     names.RPC_METHOD: "name",
+    names.STATUS_CODE: "name",
     names.EVENT_ID: "id",
     names.EVENT_TYPE: "name",
     names.STREAM: "id",
