@@ -29,9 +29,11 @@ _WAYS_HEAD = {
     "| 闯红灯次数 / 经过的信号灯 | 下限的倍数：总体、中位数 |",
 }
 _RUSH_HEAD = {
-    "en": "| network | vehicles an hour | fixed plan | max pressure | the city | city / plan (worst seed) | city − plan "
+    "en": "| network | vehicles an hour | fixed plan | max pressure | the city | city / plan (worst seed) | the same by loops "
+    "| city − plan "
     "| not arrived at the end, a run: plan / max pressure / city |",
-    "zh": "| 路网 | 每小时车辆数 | 固定配时 | 最大压力 | 城市大脑 | 城市大脑 / 固定配时（最差种子） | 城市大脑 − 固定配时 "
+    "zh": "| 路网 | 每小时车辆数 | 固定配时 | 最大压力 | 城市大脑 | 城市大脑 / 固定配时（最差种子） | 同上，用地感线圈 "
+    "| 城市大脑 − 固定配时 "
     "| 每次运行结束时未到达：固定配时 / 最大压力 / 城市大脑 |",
 }
 _DRIVEN = ("plan", "max pressure", "city")
@@ -94,7 +96,7 @@ def rush(language: str) -> str:
     """The table of a rush hour with the plan and with the city. A network that values were tuned on is marked."""
     if not RUSH.is_file():
         return ""
-    rows = [_RUSH_HEAD[language], "|---|---|---|---|---|---|---|---|"]
+    rows = [_RUSH_HEAD[language], "|---|---|---|---|---|---|---|---|---|"]
     for network, found in json.loads(RUSH.read_text(encoding="utf-8"))["networks"].items():
         driven, seeds = [found["ways"][way] for way in _DRIVEN], len(found["seeds"])
         scale = "" if found["scale"] == 1 else f" × {found['scale']:g}"
@@ -102,7 +104,7 @@ def rush(language: str) -> str:
             f"{network}{scale}{' *' if found['tuned on'] else ''}",
             f"{found['vehicles']:,}",
             *(f"{way['mean_s']:.0f} s" for way in driven),
-            f"**{found['city / plan']:.2f}** ({found['worst seed']:.2f})",
+            *(f"**{found[f'{name} / plan']:.2f}** ({found[f'worst seed, {name}']:.2f})" for name in ("city", "city by loops")),
             _told(found["city − plan, s"], 1),
             " / ".join(f"{(way['unfinished'] + way['undeparted']) / seeds:.0f}" for way in driven),
         ]
