@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from citybrain.observability import names
+from citybrain.observability.failures import FAULTS
 from citybrain.observability.grafana_form import Json, Panel, dashboard, line, named, per_second, quantile, quantiles
 from citybrain.observability.numbers import BY_NAME, label
-from citybrain.observability.objectives import FAULTS, RATIO
+from citybrain.observability.objectives import RATIO
 
 _OF, _GROUP, _WHY, _WORKFLOW, _STEP, _STATE, _CODE = (
     label(one)

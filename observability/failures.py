@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import traceback
 
+FAULTS = ("DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED", "UNKNOWN")
+"""How a call ends by a fault of the service. Other errors are its caller's, or a limit that holds.
+
+https://opentelemetry.io/docs/specs/semconv/rpc/grpc/ has the same for spans of servers.
+"""
+
 
 def told(error: BaseException) -> str:
     """The class of an error, and its text where that is meant for logs."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from citybrain.observability import names
+from citybrain.observability.failures import FAULTS
 from citybrain.observability.numbers import BY_NAME, label
 from citybrain.observability.rules import PAGE, TICKET, Alert, Group, Record, matcher, rule_files
 
@@ -27,8 +28,6 @@ WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 _PAGES = (("1h", "5m", 14.4), ("6h", "30m", 6.0))
 _TICKET = ("3d", "6h", 1.0)
 _ENOUGH = 5
-FAULTS = ("DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED", "UNKNOWN")
-"""How a call ends by a fault of the service. Other errors are its caller's, or a limit that holds."""
 
 
 @dataclass(frozen=True, slots=True)

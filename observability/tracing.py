@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import override
 
 from citybrain.observability import names
-from citybrain.observability.failures import told, traced
+from citybrain.observability.failures import FAULTS, told, traced
 from citybrain.observability.incoming import continuing, span_of
 from citybrain.observability.otlp import resource, sends, timeout_s
 from citybrain.observability.sampling import ByIncidentAndRate, KeptAfterAll
@@ -34,10 +34,6 @@ _QUEUED_SPANS = 65_536
 _BATCH_SPANS = 2048
 
 _trace_context = TraceContextTextMapPropagator()
-_FAULTS = frozenset((
-    grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
-))  # fmt: skip
 
 
 class _Correlation(SpanProcessor):
@@ -188,10 +184,10 @@ class WorkSpan(CurrentSpan):
 def ended_with(span: trace.Span, code: grpc.StatusCode, why: str = "", *, asked: bool = False) -> None:
     """Puts on the span of a call how it ended. `asked`: the span is that of who asked; for them all but OK is an error.
 
-    For who was asked only what is their own fault (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/).
+    For who was asked only what is their own fault.
     """
     span.set_attribute(names.STATUS_CODE, code.name)
-    if code in _FAULTS or (asked and code is not grpc.StatusCode.OK):
+    if code.name in FAULTS or (asked and code is not grpc.StatusCode.OK):
         span.set_status(trace.Status(trace.StatusCode.ERROR, why or code.name))
 
 
