@@ -6,15 +6,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from citybrain.sagas.v1.saga_service_pb2 import ListSagasRequest
+from citybrain.sagas.v1.saga_service_pb2_grpc import SagaServiceStub
 
 from citybrain.cli.configuration import City
 from citybrain.local.child import ChildError, MeshChild
 from citybrain.local.jars import CACHE_VARIABLE
 from citybrain.mesh.settings import configuration
 from citybrain.mesh.settings.configuration import Configuration, ConfigurationError, GivenValue, keys, load, read
-from citybrain.mesh.settings.values import ELSEWHERE, Settings
+from citybrain.mesh.settings.values import ELSEWHERE, Settings, Traces
 from citybrain.mesh.subscriptions.tokens import Tokens
+from citybrain.observability.receiver import Receiver
+from citybrain.observability.sampling import SLOW_MS
+from tests.helpers.callers import service_bearer
+from tests.helpers.telemetry import spans_in
 
 
 @pytest.fixture(autouse=True)
@@ -379,9 +386,19 @@ def test_a_child_has_the_settings_it_is_given_whatever_its_surroundings_say(
     data = tmp_path / "data"
     with pytest.raises(ChildError, match="the configuration cannot be used"):
         MeshChild(data, ["sagas"]).start()
-    with MeshChild(data, ["sagas"], settings=Settings(data=data, token_key=key)) as child:
+    receiver = Receiver(tmp_path / "traces.db")
+    traces = Traces(endpoint=receiver.start(), rate=0)
+    with MeshChild(data, ["sagas"], settings=Settings(data=data, token_key=key, traces=traces)) as child:
         assert child.running
+        with grpc.insecure_channel(child.address) as channel:
+            for baggage in ("incident.id=inc-1", "other=x"):
+                metadata = [service_bearer(data, "probe"), ("baggage", baggage)]
+                SagaServiceStub(channel).ListSagas(ListSagasRequest(), metadata=metadata, timeout=30)
     assert not (data / "token.key").exists()
+    receiver.stop()
+    # Of traces without an incident nothing was to be sent, unless it was slow.
+    sent = [span for span in spans_in(tmp_path / "traces.db") if span.incident_id or span.duration_ms <= SLOW_MS]
+    assert [(span.name, span.incident_id) for span in sent] == [("citybrain.sagas.v1.SagaService/ListSagas", "inc-1")]
 
 
 def test_a_child_that_production_refuses_says_all_of_it(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from citybrain.mesh.runtime import context as ctx
-from citybrain.observability import names
+from citybrain.observability import names, sampling
 from citybrain.observability.incoming import incoming
 from citybrain.observability.sampling import SLOW_MS, ByIncidentAndRate
 from citybrain.observability.tracing import CurrentSpan, Tracing, context_from, current_traceparent
@@ -29,8 +29,8 @@ Sent = Callable[[], list[ReadableSpan]]
 
 
 @contextmanager
-def at_rate(rate: float) -> Iterator[tuple[Tracing, Sent]]:
-    """Spans of a process, and those that it has sent."""
+def at_rate(rate: float, slow_ms: float = math.inf) -> Iterator[tuple[Tracing, Sent]]:
+    """Spans of a process, and those that it has sent. Nothing is slow, unless the test says so: the machine may be busy."""
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter, rate=rate)
 
@@ -38,7 +38,9 @@ def at_rate(rate: float) -> Iterator[tuple[Tracing, Sent]]:
         tracing.flush()
         return list(exporter.get_finished_spans())
 
-    yield tracing, sent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "SLOW_MS", slow_ms)
+        yield tracing, sent
     tracing.shutdown()
 
 
@@ -136,7 +138,7 @@ def test_an_incident_that_joins_late_keeps_the_span_it_joins_and_all_that_follow
 
 
 def test_of_calls_that_are_not_kept_those_that_fail_or_are_slow_are_sent() -> None:
-    with at_rate(0) as (tracing, sent):
+    with at_rate(0, SLOW_MS) as (tracing, sent):
         tracer = tracing.tracer("health")
         link = trace.Link(trace.SpanContext(1, 2, is_remote=True))
         for name, status, took_ms in (
