@@ -53,8 +53,8 @@ class ServiceError(Exception):
 
     @property
     def for_logs(self) -> str:
-        """What log lines and spans say of it. Its message is ours: it repeats no text that a caller has written."""
-        return f"{self.code.name}: {self}"
+        """What log lines and spans say of it. Its message is for the caller: it may repeat what somebody has written."""
+        return f"{self.code.name} {self.reason}"
 
     def details(self) -> list[any_pb2.Any]:
         """google.rpc error details that travel with the status."""

@@ -12,6 +12,7 @@ import yaml
 
 from citybrain.observability import names
 from citybrain.observability.sampling import SLOW_MS
+from citybrain.observability.span_kinds import LEFT_OUT
 
 Json = dict[str, Any]
 VERSION = "0.161.0"
@@ -44,7 +45,11 @@ _SAMPLING: Json = {
 }
 _MEMORY = {"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20}
 _REDACTION = {"allow_all_keys": True, "blocked_values": list(MASKED.values()), "summary": "silent"}
-_PROCESSORS: Json = {"memory_limiter": _MEMORY, "redaction": _REDACTION, "tail_sampling": _SAMPLING, "batch": {}}
+_LEFT_OUT: Json = {"actions": [{"key": name, "action": "delete"} for name in LEFT_OUT]}
+_PROCESSORS: Json = {
+    "memory_limiter": _MEMORY, "attributes": _LEFT_OUT, "redaction": _REDACTION, "tail_sampling": _SAMPLING, "batch": {},
+}  # fmt: skip
+_FIRST = ("memory_limiter", "attributes", "redaction")
 
 
 def on_one_machine() -> Json:
@@ -58,7 +63,7 @@ def on_one_machine() -> Json:
             "prometheus": {"endpoint": f"127.0.0.1:{PROMETHEUS_PORT}", "enable_open_metrics": True},
         },
         "service": _service(
-            traces=_pipeline(["otlp"], ["memory_limiter", "redaction", "tail_sampling", "batch"], ["otlp/traces"]),
+            traces=_pipeline(["otlp"], [*_FIRST, "tail_sampling", "batch"], ["otlp/traces"]),
             metrics=_pipeline(["otlp"], ["memory_limiter", "batch"], ["prometheus"]),
         ),
     }
@@ -80,7 +85,7 @@ def in_a_cluster(members: str) -> Json:
             **{f"otlp/{kind.lower()}": _backend(kind) for kind in ("TRACES", "METRICS")},
         },
         "service": _service(**{
-            "traces/in": _pipeline(["otlp"], ["memory_limiter", "redaction"], ["loadbalancing"]),
+            "traces/in": _pipeline(["otlp"], list(_FIRST), ["loadbalancing"]),
             "traces": _pipeline(["otlp/members"], ["memory_limiter", "tail_sampling", "batch"], ["otlp/traces"]),
             "metrics": _pipeline(["otlp"], ["memory_limiter", "batch"], ["otlp/metrics"]),
         }),

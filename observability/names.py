@@ -33,7 +33,7 @@ RETRY = "retry"
 """Span event: a call was not answered and is tried again under the same request id (`error.message`)."""
 
 ERROR = "error.message"
-"""Why something was tried again or failed, in words."""
+"""Why something was tried again, as gRPC names it: UNAVAILABLE …"""
 
 EXCEPTION = "exception"
 """Span event: the work of this span failed (`exception.type`, `exception.stacktrace`; the error's text stays out)."""

@@ -16,7 +16,7 @@ HOLDS: dict[Holds, str] = {
     "name": "one of a list that stands in code, contracts, manifests or workflows",
     "id": "an id: of an event, a stream, a saga, an incident, a call. Ids of persons in it are random",
     "number": "a number, a moment, or yes and no",
-    "words": "a sentence of ours. It repeats no text that a caller has written",
+    "words": "a sentence that stands in the code, or the class of an error with its code and reason",
     "stack": "files, lines and functions where an error came up",
     "place": "an address in the network, a path without its query, or the name of a program that calls",
 }
@@ -82,7 +82,7 @@ ATTRIBUTES: dict[str, Holds] = {
     names.STREAM: "id",
     names.CONSUMER_GROUP: "name",
     names.SAGA_ID: "id",
-    names.ERROR: "words",
+    names.ERROR: "name",
     names.ERROR_TYPE: "name",
     names.EXCEPTION_TYPE: "name",
     names.EXCEPTION_STACK: "stack",
@@ -99,7 +99,6 @@ OF_GATEWAY: dict[str, Holds] = {
     "error": "name",
     "grpc.authority": "place",
     "grpc.content_type": "name",
-    "grpc.message": "words",
     "grpc.path": "name",
     "grpc.status_code": "number",
     "grpc.timeout": "number",
@@ -120,6 +119,10 @@ OF_GATEWAY: dict[str, Holds] = {
     "zone": "name",
 }
 """The attributes of Envoy's spans, as Envoy names them. Their names are the paths of calls without the query."""
+
+LEFT_OUT = ("grpc.message",)
+"""What Envoy writes besides, and nobody keeps: the message of an error is for the caller, and may repeat what somebody
+wrote."""
 
 
 def kind_of(name: str, kind: str) -> SpanKind | None:

@@ -12,6 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from citybrain.observability import names
+from citybrain.observability.span_kinds import LEFT_OUT
 
 _KINDS = ("internal", "internal", "server", "client", "producer", "consumer")
 _STATUSES = ("unset", "ok", "error")
@@ -89,7 +90,7 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
         end_ns=min(span.end_time_unix_nano, _LAST_NS),
         status=_STATUSES[span.status.code] if 0 <= span.status.code < len(_STATUSES) else "unset",
         status_message=span.status.message,
-        attributes=_attributes(span.attributes),
+        attributes={name: value for name, value in _attributes(span.attributes).items() if name not in LEFT_OUT},
         links=tuple(Link(link.trace_id.hex(), link.span_id.hex()) for link in span.links),
         events=tuple(SpanEvent(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events),
     )

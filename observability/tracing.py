@@ -181,14 +181,15 @@ class WorkSpan(CurrentSpan):
         super().__exit__(kind, error, _)
 
 
-def ended_with(span: trace.Span, code: grpc.StatusCode, why: str = "", *, asked: bool = False) -> None:
+def ended_with(span: trace.Span, code: grpc.StatusCode, why: BaseException | None = None, *, asked: bool = False) -> None:
     """Puts on the span of a call how it ended. `asked`: the span is that of who asked; for them all but OK is an error.
 
     For who was asked only what is their own fault.
     """
     span.set_attribute(names.STATUS_CODE, code.name)
     if code.name in FAULTS or (asked and code is not grpc.StatusCode.OK):
-        span.set_status(trace.Status(trace.StatusCode.ERROR, why or code.name))
+        # Without the message of an error, which may hold what the caller has sent.
+        span.set_status(trace.Status(trace.StatusCode.ERROR, code.name if why is None else told(why)))
 
 
 def current_traceparent() -> str:

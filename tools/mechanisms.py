@@ -25,6 +25,7 @@ VERIFYING = "tests/unit/mesh/access/test_verifying.py"
 KEYS = "tests/unit/mesh/access/test_keys.py"
 TRAIL = "tests/unit/mesh/test_audit_trail.py"
 CHECKED = "tests/unit/mesh/test_audit_verifying.py"
+LEAKS = "tests/unit/test_never_told.py::test_a_mark_that_a_service_tells_is_found_and_what_the_kit_keeps_out_is_not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -731,6 +732,57 @@ MECHANISMS: tuple[Mechanism, ...] = (
         'cannot be read now: try again later"',
         'cannot be read now: {error}"',
         f"{VERIFYING}::test_while_keys_of_others_cannot_be_read_known_ones_stay_good_and_unknown_ones_can_be_tried_again",
+    ),
+    _m(
+        "lines-errors",
+        "the text of an error that nobody expected stands in no log line",
+        "observability/logs.py",
+        "return {key: told(value) if isinstance(value, BaseException) else value for key, value in event.items()}",
+        "return {key: repr(value) if isinstance(value, BaseException) else value for key, value in event.items()}",
+        "tests/unit/observability/test_logs.py::test_of_an_error_its_text_stays_out_and_of_those_that_it_came_from",
+        LEAKS,
+    ),
+    _m(
+        "stacks-errors",
+        "nor in a stack",
+        "observability/failures.py",
+        '"".join(traceback.format_tb(one.__traceback__)) + told(one)',
+        '"".join(traceback.format_tb(one.__traceback__)) + repr(one)',
+        "tests/unit/observability/test_logs.py::test_of_an_error_its_text_stays_out_and_of_those_that_it_came_from",
+        LEAKS,
+    ),
+    _m(
+        "spans-errors",
+        "nor in a span",
+        "observability/tracing.py",
+        "self._span.set_status(trace.Status(trace.StatusCode.ERROR, told(error)))",
+        "self._span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))",
+        "tests/unit/mesh/test_telling.py::test_what_is_passed_on_is_a_span_which_says_where_it_failed_and_not_with_what",
+    ),
+    _m(
+        "spans-messages",
+        "what a refused caller is told stands in no span",
+        "observability/tracing.py",
+        "code.name if why is None else told(why)",
+        "code.name if why is None else str(why)",
+        LEAKS,
+    ),
+    _m(
+        "spans-gateway",
+        "nor in one of the gateway",
+        "observability/spans.py",
+        "if name not in LEFT_OUT}",
+        "}",
+        "tests/unit/observability/test_registry.py::test_the_message_of_an_error_that_the_gateway_writes_down_is_not_kept",
+    ),
+    _m(
+        "lines-objects",
+        "of an object in a log line only its class is told",
+        "observability/logs.py",
+        "isinstance(value, PurePath | date | Enum | UUID) else type(value).__name__",
+        "value is not None else type(value).__name__",
+        "tests/unit/observability/test_logs.py::test_of_an_object_in_a_line_only_its_class_is_told",
+        LEAKS,
     ),
     # -- what is recorded -----------------------------------------------------------------------------------------------------
     _m(

@@ -212,7 +212,7 @@ class Rpc(CityEntrypoint):
 
     async def _fail(self, error: Exception, span: trace.Span, context: GuardedContext) -> None:
         status = status_of(error)
-        ended_with(span, code_of(status), status.message)
+        ended_with(span, code_of(status), error)
         if not expected(error):
             self.log.error("call failed", method=self._path, exc_info=error)
         await abort(context, status)

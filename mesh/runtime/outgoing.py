@@ -130,7 +130,7 @@ class Outgoing:
                     except CallFailed as error:
                         if retry and error.code in _TRANSIENT and time.monotonic() + pause < until:
                             call.remaining()  # nobody waits any more: Cancelled
-                            span.add_event(names.RETRY, {names.ERROR: str(error)})
+                            span.add_event(names.RETRY, {names.ERROR: error.code.name})
                             await asyncio.sleep(pause)
                             pause *= 2
                             continue

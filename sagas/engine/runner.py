@@ -510,7 +510,7 @@ class SagaRunner(Provider):
                 ctx.enter(self._work(what, known, one.key))
                 result = await self._call(command, seen_by(known.state, one), key, one, what)
                 if isinstance(result, CallFailed):
-                    span.set_status(trace.Status(trace.StatusCode.ERROR, f"{result.code.name}: {result}"))
+                    span.set_status(trace.Status(trace.StatusCode.ERROR, result.code.name))
                 # Recording may take long, and must not hold up other calls.
                 await turn.aclose()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 
 from citybrain.local.city import ROOT
@@ -164,7 +165,8 @@ def listening() -> Iterator[Heard]:
         before(correlation, span)
 
     def keep(_: Any, __: str, line: Any) -> Any:
-        heard.lines.append(dict(line))
+        # As it is written: of an object little is left there.
+        heard.lines.append(json.loads(logs._dumps(line)))
         return line
 
     logs.logger("test")
@@ -177,6 +179,36 @@ def listening() -> Iterator[Heard]:
             yield heard
         finally:
             steps.remove(keep)
+
+
+# What is kept, and not told: it is sealed, or shown by the rules of its contract. Everything else in a file is a key or a name.
+_CONTENT = {"events.data", "events.sealed", "rows.row", "batches.data", "snapshots.state", "dropped.reason"}
+
+
+def places(heard: Heard, data: Path, reader: InMemoryMetricReader) -> Iterator[tuple[str, str]]:
+    """Whatever is told, and every key and name in a folder of data: what kind of place it is, and what stands there."""
+    yield from ((f"line {line['message']}", str(line)) for line in heard.lines)
+    yield from ((f"span {span.name}", str(span)) for span in heard.spans)
+    numbers = reader.get_metrics_data()
+    for resource in numbers.resource_metrics if numbers is not None else ():
+        for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
+            for point in metric.data.data_points:
+                yield f"metric {metric.name}", f"{dict(point.attributes or {})} {getattr(point, 'exemplars', '')}"
+    for path in sorted(data.rglob("*")):
+        yield "file", path.name
+        if path.suffix == ".db":
+            yield from _keys(path)
+
+
+def _keys(file: Path) -> Iterator[tuple[str, str]]:
+    """Streams, topics, keys of rows, ids of requests and whatever else is no content."""
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        for table in [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]:
+            rows = database.execute(f'SELECT * FROM "{table}"')
+            names = [f"{table}.{column[0]}" for column in rows.description]
+            for name, value in (pair for row in rows for pair in zip(names, row, strict=True)):
+                if name not in _CONTENT:
+                    yield f"key {name}", value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _span(span: ReadableSpan) -> Span:

@@ -35,6 +35,8 @@ def test_memory_is_looked_at_first_and_nothing_leaves_before_it_is_masked(config
     for name, pipeline in pipelines.items():
         if "otlp" in pipeline["receivers"] and name.startswith("traces"):
             assert "redaction" in pipeline["processors"]
+            assert "attributes" in pipeline["processors"]
+            assert {"key": "grpc.message", "action": "delete"} in configuration["processors"]["attributes"]["actions"]
         if "tail_sampling" in pipeline["processors"]:
             # Batches that were made before would be taken apart again.
             assert pipeline["processors"][-2:] == ["tail_sampling", "batch"]

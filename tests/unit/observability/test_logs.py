@@ -78,7 +78,7 @@ def test_of_an_error_its_text_stays_out_and_of_those_that_it_came_from(capsys: p
     first, second, third, fourth, fifth = (json.loads(line) for line in said.splitlines())
     assert first["exception"].index("ValueError") < first["exception"].index("KeyError")
     assert (second["error"], second["errors"], second["more"]) == ("KeyError", ["KeyError"], {"why": "KeyError"})
-    assert third["error"] == "ExceptionGroup of KeyError, Refused: FAILED_PRECONDITION: not 11"
+    assert third["error"] == "ExceptionGroup of KeyError, Refused: FAILED_PRECONDITION REFUSED"
     assert fourth["error"] == "KeyError"
     assert (fifth["message"], fifth["error"]) == ("not retrieved", "ValueError")
 
@@ -92,7 +92,7 @@ def _raised(text: str) -> tuple[type[BaseException], BaseException, None]:
     [
         (OSError(28, "No space left on device"), "OSError: No space left on device"),
         (URLError(ConnectionRefusedError(111, "Connection refused")), "URLError: Connection refused"),
-        (Unavailable("the radio is away"), "Unavailable: UNAVAILABLE: the radio is away"),
+        (Unavailable("the radio of Wang is away", "RADIO"), "Unavailable: UNAVAILABLE RADIO"),
         (StoreError("no leader of a partition"), "StoreError: no leader of a partition"),
         (RuntimeError("of whatever"), "RuntimeError"),
     ],

@@ -7,12 +7,17 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from citybrain.local.city import ROOT
 from citybrain.observability import names
 from citybrain.observability.log_fields import COMMON, FIELDS, LINES
 from citybrain.observability.numbers import BY_NAME, LABELS
-from citybrain.observability.span_kinds import ATTRIBUTES, EVENTS, HOLDS, OF_GATEWAY, SPANS, kind_of
+from citybrain.observability.span_kinds import ATTRIBUTES, EVENTS, HOLDS, LEFT_OUT, OF_GATEWAY, SPANS, kind_of
+from citybrain.observability.spans import spans_of
 from tests.helpers.telemetry import everything, marked
 
 ROOMS = ("cli", "event_store", "gateway", "local", "mesh", "observability", "sagas", "services")
@@ -164,3 +169,12 @@ def test_a_mark_of_a_test_names_something_that_is_registered() -> None:
 def test_the_kind_of_a_span_is_known_by_its_name(name: str, kind: str, found: str | None) -> None:
     one = kind_of(name, kind)
     assert (one.name if one is not None else None) == found
+
+
+def test_the_message_of_an_error_that_the_gateway_writes_down_is_not_kept() -> None:
+    said = {"grpc.message": "the call of Wang is closed", "grpc.status_code": "9"}
+    attributes = [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in said.items()]
+    spans = [ScopeSpans(spans=[trace_pb2.Span(name="/a.v1.B/C", attributes=attributes)])]
+    (kept,) = spans_of(ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=spans)]))
+    assert kept.attributes == {"grpc.status_code": "9"}
+    assert not set(LEFT_OUT) & OF_GATEWAY.keys()
