@@ -186,7 +186,7 @@ _CONTENT = {"events.data", "events.sealed", "rows.row", "batches.data", "snapsho
 
 
 def places(heard: Heard, data: Path, reader: InMemoryMetricReader) -> Iterator[tuple[str, str]]:
-    """Whatever is told, and every key and name in a folder of data: what kind of place it is, and what stands there."""
+    """Whatever is told, and every key, name and content in a folder of data: the kind of place, and what stands there."""
     yield from ((f"line {line['message']}", str(line)) for line in heard.lines)
     yield from ((f"span {span.name}", str(span)) for span in heard.spans)
     numbers = reader.get_metrics_data()
@@ -201,14 +201,14 @@ def places(heard: Heard, data: Path, reader: InMemoryMetricReader) -> Iterator[t
 
 
 def _keys(file: Path) -> Iterator[tuple[str, str]]:
-    """Streams, topics, keys of rows, ids of requests and whatever else is no content."""
+    """Streams, topics, keys of rows, ids of requests and whatever else is no content; and what is."""
     with contextlib.closing(sqlite3.connect(file)) as database:
         for table in [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]:
             rows = database.execute(f'SELECT * FROM "{table}"')
             names = [f"{table}.{column[0]}" for column in rows.description]
             for name, value in (pair for row in rows for pair in zip(names, row, strict=True)):
-                if name not in _CONTENT:
-                    yield f"key {name}", value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+                kind = "content" if name in _CONTENT else "key"
+                yield f"{kind} {name}", value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _span(span: ReadableSpan) -> Span:
