@@ -88,6 +88,10 @@ class LibraryLines(logging.Handler):
         structlog.get_logger(service=record.name).log(level, message, **fields)
 
 
+# What is done with each line. A logger that has said something keeps this very list: it is changed in place.
+_STEPS: list[Any] = []
+
+
 def logger(service: str) -> Any:
     """A structlog logger. Its lines name the service: `logger("health").info("what happened", field=value)`."""
     if not _configured:
@@ -121,16 +125,17 @@ def configure(least: str = "info", *, pretty: bool = False, file: LogFile | None
         renderers = [_escaped, people]
     else:
         renderers = [_versioned(version), _failed, structlog.processors.JSONRenderer(_dumps)]
+    _STEPS[:] = [
+        _loud_enough,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _correlation,
+        structlog.processors.EventRenamer("message"),
+        _in_order,
+        *renderers,
+    ]
     structlog.configure(
-        processors=[
-            _loud_enough,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _correlation,
-            structlog.processors.EventRenamer("message"),
-            _in_order,
-            *renderers,
-        ],
+        processors=_STEPS,
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=lambda *_: _Lines(file),
         cache_logger_on_first_use=True,

@@ -19,6 +19,7 @@ from citybrain.mesh.errors import Refused, Unavailable
 from citybrain.observability import failures, names
 from citybrain.observability.logs import LibraryLines, LogFile, configure, logger, set_level
 from citybrain.observability.tracing import Tracing, context_from
+from tests.helpers.telemetry import listening
 
 
 def test_a_line_says_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,3 +220,12 @@ def test_lines_for_programs_name_the_version_and_those_for_people_do_not(capsys:
     machine, people = capsys.readouterr().err.splitlines()
     assert json.loads(machine)["version"] == "1.2.3"
     assert "1.2.3" not in people
+
+
+def test_who_has_said_something_before_is_heard_by_those_who_listen_after_another_configuration() -> None:
+    early = logger("early")
+    early.info("first")
+    configure()
+    with listening() as heard:
+        early.info("second")
+    assert [line["message"] for line in heard.lines] == ["second"]
