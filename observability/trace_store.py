@@ -36,6 +36,10 @@ _COLUMNS = (
     " attributes, links, events"
 )
 
+# Said twice, so that SQLite takes the index: it holds spans of incidents only, and a parameter might be empty.
+OF_INCIDENT = "trace_id IN (SELECT trace_id FROM spans WHERE incident_id = ? AND incident_id != '')"
+"""Which spans are in a trace of an incident."""
+
 
 class TraceStore:
     """The spans of a mesh. May be used from several threads, and read by other processes while one writes."""
@@ -73,8 +77,8 @@ class TraceStore:
         return self._select("trace_id = ?", trace_id)
 
     def by_incident(self, incident_id: str) -> list[Span]:
-        """All spans of every trace in which some span belongs to the incident, by start."""
-        return self._select("trace_id IN (SELECT trace_id FROM spans WHERE incident_id = ?)", incident_id)
+        """All spans of every trace in which some span belongs to the incident, by start. Of an empty id there are none."""
+        return self._select(OF_INCIDENT, incident_id)
 
     def incidents(self, limit: int = 50) -> list[str]:
         """The incidents that have spans, the newest first."""

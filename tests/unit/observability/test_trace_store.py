@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 
 from citybrain.observability.receiver import Receiver
 from citybrain.observability.spans import Link, Span, SpanEvent
-from citybrain.observability.trace_store import TraceStore
+from citybrain.observability.trace_store import OF_INCIDENT, TraceStore
 from citybrain.observability.tracing import Tracing, context_from
 
 
@@ -46,9 +48,17 @@ def test_an_incident_is_every_trace_it_touches_whole(tmp_path: Path) -> None:
     assert [(found.trace_id, found.span_id) for found in store.by_incident("inc-1")] == [
         ("t1", "1"), ("t1", "2"), ("t3", "4"), ("t3", "5"),
     ]  # fmt: skip
-    assert store.by_incident("inc-9") == []
+    assert store.by_incident("inc-9") == [] and store.by_incident("") == []
     assert store.incidents() == ["inc-2", "inc-1"]
     store.close()
+
+
+def test_the_spans_of_an_incident_are_found_without_looking_at_all_others(tmp_path: Path) -> None:
+    TraceStore(tmp_path / "traces.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "traces.db")) as database:
+        plan = database.execute(f"EXPLAIN QUERY PLAN SELECT * FROM spans WHERE {OF_INCIDENT}", ("inc-1",)).fetchall()
+    steps = [str(row[3]) for row in plan]
+    assert any("USING INDEX spans_incident" in step for step in steps) and not any(step.startswith("SCAN") for step in steps)
 
 
 def test_the_oldest_go_first(tmp_path: Path) -> None:
