@@ -53,7 +53,7 @@ def gathered(
             return otherwise
 
     nothing: Told = ([], [], [], False)
-    sagas, tasks, events, cut = some("the log and the sagas", lambda: _of_sagas(incident_id, asking), nothing)
+    sagas, tasks, events, cut = some("the log and the sagas", lambda: of_sagas(incident_id, asking), nothing)
     if cut:
         missing.append(f"of the events only the first {len(events):,}: there are more")
     spans = of_one(incident_id, some("spans", lambda: _spans(incident_id, settings.data, zipkin_at), []))
@@ -71,7 +71,8 @@ def gathered(
     return Incident(incident_id, events, sagas, tasks, spans, lines, parked, wrong, missing, now)
 
 
-def _of_sagas(incident_id: str, asking: Callable[[], Any]) -> Told:
+def of_sagas(incident_id: str, asking: Callable[[], Any]) -> Told:
+    """What the sagas of the city tell: its sagas, their tasks, the events; and whether there are more."""
     with asking() as opened:
         ask: Ask = opened
         cut = False

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from citybrain.local.problems import Problem
 from citybrain.observability import names
@@ -19,6 +21,8 @@ from citybrain.observability import names
 MOST = 500
 """The newest, at most so many."""
 STANDARD_INPUT = "-"
+_BLOCK = 1 << 20
+_OF_TRACE = re.compile(rb'"trace_id": ?"([0-9a-f]+)"')
 _ACCESS = ("grpc_status", "status", "duration_ms", "details", "upstream_failure")
 _FIRST = ("time", "level", "service", "message", "incident_id")
 
@@ -51,13 +55,12 @@ def lines_of(incident_id: str, traces: Iterable[str], sources: Sequence[Path], m
 
     Problem: a source cannot be read.
     """
-    wanted = [incident_id, *traces]
+    wanted = set(traces)
 
     def every() -> Iterator[LogLine]:
         for source in sources:
-            for text in _texts(source):
-                # Most lines are of something else: only those that may be of this are read.
-                if any(one in text for one in wanted) and (line := read(text, incident_id, wanted)) is not None:
+            for text in _candidates(source, incident_id.encode(), {one.encode() for one in wanted}):
+                if (line := read(text, incident_id, wanted)) is not None:
                     yield line
 
     # Not the last of each source: where several pods stand one after the other, those would be the lines of one pod.
@@ -65,19 +68,26 @@ def lines_of(incident_id: str, traces: Iterable[str], sources: Sequence[Path], m
     return sorted(newest[:most], key=lambda line: line.at_ns), len(newest) > most
 
 
-def _texts(source: Path) -> Iterator[str]:
+def _candidates(source: Path, incident_id: bytes, traces: Set[bytes]) -> Iterator[str]:
+    """The lines in which the id stands, or one of the traces. Full files are large, so most lines are not even taken apart."""
     try:
-        if str(source) == STANDARD_INPUT:
-            for line in sys.stdin.buffer:
-                yield line.decode(errors="replace")
-        else:
-            with source.open(encoding="utf-8", errors="replace") as lines:
-                yield from lines
+        with _opened(source) as file:
+            while block := file.read(_BLOCK):
+                block += file.readline()
+                at = [found.start() for found in re.finditer(re.escape(incident_id), block)]
+                at += [found.start() for found in _OF_TRACE.finditer(block) if found[1] in traces]
+                for begin in sorted({block.rfind(b"\n", 0, one) + 1 for one in at}):
+                    end = block.find(b"\n", begin)
+                    yield block[begin : end if end >= 0 else None].decode(errors="replace")
     except OSError as error:
         raise Problem(f"{source} cannot be read: {error.strerror}: name a file of log lines, or - for standard input") from None
 
 
-def read(text: str, incident_id: str, wanted: Iterable[str]) -> LogLine | None:
+def _opened(source: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if str(source) == STANDARD_INPUT else source.open("rb")
+
+
+def read(text: str, incident_id: str, traces: Set[str]) -> LogLine | None:
     """One line. None: it is no line of a log in JSON, or it is of another incident.
 
     What stands before the JSON is passed over: `kubectl logs` can be told to write pod and time there.
@@ -88,7 +98,7 @@ def read(text: str, incident_id: str, wanted: Iterable[str]) -> LogLine | None:
     except (ValueError, KeyError, TypeError):
         return None
     trace_id = str(said.get("trace_id", ""))
-    if said.get("incident_id") != incident_id and not (trace_id and "incident_id" not in said and trace_id in wanted):
+    if said.get("incident_id") != incident_id and not (trace_id and "incident_id" not in said and trace_id in traces):
         return None
     if "service" not in said:
         # A line of the gateway's access log.

@@ -16,6 +16,9 @@ from citybrain.cli import configuration, groups
 from citybrain.cli.incident import asking, zipkin
 from citybrain.cli.main import app
 from citybrain.local.problems import Problem
+from citybrain.local.tcp_ports import keep_free_port
+from citybrain.mesh.access.installation import open_ring
+from citybrain.mesh.settings.values import Settings
 from citybrain.observability.spans import Span
 from citybrain.observability.trace_store import TraceStore
 from tests.unit.incident.made import INCIDENT, event, line, span
@@ -59,6 +62,17 @@ def test_an_incident_that_nobody_knows_is_told_with_those_that_are_known(data: P
     assert asking.known(data / "missing") == ""
     with pytest.raises(Problem, match="nothing is known of inc-1; name the --data or the --gateway of its city; the log and"):
         CliRunner().invoke(app, ["incident", INCIDENT, "--data", str(data / "missing")], catch_exceptions=False)
+
+
+def test_a_gateway_where_nobody_answers_is_told_with_what_to_do(data: Path) -> None:
+    open_ring(Settings(data=data))
+    keep(data, span("handle", 0, 1))
+    with keep_free_port() as kept:
+        address = "{}:{}".format(*kept.getsockname())
+        done = run(data, "--gateway", address)
+    told = " ".join(done.output.split())
+    assert f"not known: the log and the sagas: nobody answers at {address}" in told and "is `city up` running?" in told
+    assert "1 span" in told
 
 
 @pytest.mark.parametrize("wrong", ["", "inc 1", "inc-1\n", "事件", "x" * 121])

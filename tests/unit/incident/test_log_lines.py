@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from citybrain.cli.incident import log_lines
 from citybrain.cli.incident.log_lines import files, lines_of
 from citybrain.local.problems import Problem
 from tests.unit.incident.made import INCIDENT, TRACE, line
@@ -60,6 +61,18 @@ def test_lines_of_many_pods_one_after_the_other_come_from_a_pipe_and_the_newest_
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     found, cut = lines_of(INCIDENT, (), [Path("-")], most=4)
     assert [one.message for one in found] == ["health-0 2", "traffic-0 2", "health-0 3", "traffic-0 3"] and cut
+
+
+@pytest.mark.parametrize("size", [1, 100, 151, 1 << 20])
+def test_no_line_is_lost_or_told_twice_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(log_lines, "_BLOCK", size)
+    said = [line(message=str(n), trace_id=TRACE if n % 2 else "b" * 32) for n in range(6)] + [line(incident_id="inc-2")]
+    lone = f'{{"time": "2026-01-05T08:00:01Z","trace_id":"{TRACE}","path":"/last"}}'
+    (tmp_path / "mesh.log").write_text("".join(said) + lone, encoding="utf-8")
+    found, _ = lines_of(INCIDENT, {TRACE}, files(tmp_path))
+    assert [one.message for one in found] == ["0", "1", "2", "3", "4", "5", "None /last"]
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
