@@ -21,6 +21,7 @@ from benchmarks import (
     gateway,
     hub,
     incident_detection,
+    incident_query,
     on_kafka,
     readings_10k,
     reload,
@@ -41,6 +42,7 @@ from benchmarks.rows import Row, keep
 ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "kit-unary": lambda full: measure.unary(rounds=5 if full else 2),
     "kit-command": lambda full: measure.command(rounds=5 if full else 2),
+    "incident-query": incident_query.measure,
     "tracing-cost": lambda full: tracing_cost.measure(5.0 if full else 3.0, 4 if full else 2),
     "kit-subscribe": lambda full: events.measure(200_000 if full else 60_000),
     "embedded": embedded.measure,
