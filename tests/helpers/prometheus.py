@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +33,14 @@ def program(name: str) -> Path:
 class Prometheus:
     """`with Prometheus(folder, targets) as prometheus`: reads the targets of these files all the time."""
 
-    def __init__(self, folder: Path, targets: Path) -> None:
+    def __init__(self, folder: Path, targets: Path, rules_of: Sequence[str] = ("*",)) -> None:
+        """`rules_of`: the services whose rules are evaluated, and `city` for those of the whole."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         kept = yaml.safe_load((ROOM / "prometheus.yaml").read_text(encoding="utf-8"))
         # As it is kept, but quicker, and with the files of this city. A mesh of all services works for half a second each time.
         kept["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        kept["rule_files"] = [str(ROOM / one) for one in kept["rule_files"]]
+        kept["rule_files"] = [str(ROOM / one.replace("*", name)) for one in kept["rule_files"] for name in rules_of]
         (job,) = kept["scrape_configs"]
         job["file_sd_configs"] = [{"files": [str(targets / "*.json")], "refresh_interval": "500ms"}]
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(kept))
