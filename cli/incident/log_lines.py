@@ -22,7 +22,7 @@ MOST = 500
 """The newest, at most so many."""
 STANDARD_INPUT = "-"
 _BLOCK = 1 << 20
-_OF_TRACE = re.compile(rb'"trace_id": ?"([0-9a-f]+)"')
+_OF_TRACE = re.compile(rb'"trace_id": ?"(.{32})')
 _ACCESS = ("grpc_status", "status", "duration_ms", "details", "upstream_failure")
 _FIRST = ("time", "level", "service", "message", "incident_id")
 
@@ -59,7 +59,7 @@ def lines_of(incident_id: str, traces: Iterable[str], sources: Sequence[Path], m
 
     def every() -> Iterator[LogLine]:
         for source in sources:
-            for text in _candidates(source, incident_id.encode(), {one.encode() for one in wanted}):
+            for text in _candidates(source, incident_id.encode(), frozenset(one.encode() for one in wanted)):
                 if (line := read(text, incident_id, wanted)) is not None:
                     yield line
 
@@ -68,19 +68,28 @@ def lines_of(incident_id: str, traces: Iterable[str], sources: Sequence[Path], m
     return sorted(newest[:most], key=lambda line: line.at_ns), len(newest) > most
 
 
-def _candidates(source: Path, incident_id: bytes, traces: Set[bytes]) -> Iterator[str]:
+def _candidates(source: Path, incident_id: bytes, traces: frozenset[bytes]) -> Iterator[str]:
     """The lines in which the id stands, or one of the traces. Full files are large, so most lines are not even taken apart."""
     try:
         with _opened(source) as file:
             while block := file.read(_BLOCK):
                 block += file.readline()
-                at = [found.start() for found in re.finditer(re.escape(incident_id), block)]
-                at += [found.start() for found in _OF_TRACE.finditer(block) if found[1] in traces]
+                at = list(_places(incident_id, block))
+                # Most blocks have none of them, and that is told sooner than where they are.
+                if not traces.isdisjoint(_OF_TRACE.findall(block)):
+                    at += [found.start() for found in _OF_TRACE.finditer(block) if found[1] in traces]
                 for begin in sorted({block.rfind(b"\n", 0, one) + 1 for one in at}):
                     end = block.find(b"\n", begin)
                     yield block[begin : end if end >= 0 else None].decode(errors="replace")
     except OSError as error:
         raise Problem(f"{source} cannot be read: {error.strerror}: name a file of log lines, or - for standard input") from None
+
+
+def _places(what: bytes, block: bytes) -> Iterator[int]:
+    at = block.find(what)
+    while at >= 0:
+        yield at
+        at = block.find(what, at + len(what))
 
 
 def _opened(source: Path) -> AbstractContextManager[BinaryIO]:
