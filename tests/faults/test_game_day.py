@@ -95,7 +95,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     with LocalCity(settings, only=DEPARTMENTS) as city:
         assert city.gateway is not None
         people = WallCity(city.gateway.address, folder / "data")
-        people.build(ambulances=20, places=20)
+        people.build(ambulances=8, places=8)
         targets_of = folder / "data" / targets.FOLDER
         with Prometheus(tmp_path_factory.mktemp("prometheus"), targets_of, rules_of=("city", *DEPARTMENTS)) as prometheus:
             found = Day(folder, people, prometheus)
