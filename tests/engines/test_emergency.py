@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -14,7 +15,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from citybrain.local.city import ROOT, LocalCity
 from citybrain.mesh.settings.values import Settings
+from citybrain.observability.trace_store import TraceStore
 from citybrain.stories.emergency.run import STEPS, Options, drive
+from tests.helpers import two_emergencies
 from tests.helpers.callers import channel as channel_to
 
 CALL = {"at_s": 10, "edge_id": "-24487264", "position_m": 83.2, "severity": "SERIOUS"}
@@ -45,6 +48,10 @@ def test_the_patient_reaches_the_hospital_though_the_mesh_is_killed_half_way(set
     stages = [health.MissionReported.FromString(e.data.value).stage for e in events if e.type.endswith(".MissionReported")]
     assert stages == [1, 2, 3, 4]
     assert all(outcome.traces.values())
+    # What signals answer goes on from the command that they were told through Kafka.
+    with closing(TraceStore(options.data / "traces.db")) as store:
+        (incident,) = outcome.incidents
+        assert two_emergencies.missing(store.by_incident(incident), in_the_street=True) == []
 
 
 def test_rest_cannot_be_seen_and_city_time_moves_all_the_same(settings: Settings, tmp_path: Path) -> None:

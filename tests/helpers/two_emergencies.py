@@ -60,11 +60,11 @@ def _events(paper: PaperCity, incident: str, until: Callable[[Event], bool]) -> 
     return list(paper.events_of(incident, until))
 
 
-def missing(spans: Sequence[Span]) -> list[str]:
-    """The edges of the list written by hand that a trace has not."""
+def missing(spans: Sequence[Span], *, in_the_street: bool = False) -> list[str]:
+    """The edges of the list written by hand that a trace has not. `in_the_street`: those of signals alone; else all others."""
     found = {f"{e.parent_service} : {e.parent_name} → {e.child_service} : {e.child_name}" for e in edges(spans)}
     lines = EDGES.read_text(encoding="utf-8").splitlines()
-    wanted = [line for line in lines if line and not line.startswith("#") and _IN_THE_STREET not in line]
+    wanted = [line for line in lines if line and not line.startswith("#") and (_IN_THE_STREET in line) == in_the_street]
     return [line for line in wanted if line not in found]
 
 
