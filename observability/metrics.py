@@ -57,8 +57,10 @@ class WaitingNumbers:
 
 
 class _Sum:
-    """A counter: sums by labels, asked for when the metrics are read. One thread counts. A
-    counter of the SDK costs some twenty times as much each time."""
+    """A counter: sums by labels, asked for when the metrics are read. One thread counts.
+
+    A counter of the SDK costs some twenty times as much each time.
+    """
 
     def __init__(self, *labels: str) -> None:
         """`labels`: their names, the service first."""

@@ -5,7 +5,7 @@ Where a lane is shorter, its camera sees the lanes that lead to it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from citybrain.traffic.v1 import area_control_pb2 as control
@@ -15,6 +15,19 @@ from citybrain.simulation.street import Street
 from citybrain.simulation.stretches import VIEW_M, Stretch, lanes_of_signals, stretches
 
 ZONE_M = 25.0
+
+
+def before_signals(
+    street: Street, second: int, signal_ids: Iterable[str], lanes: Callable[[str], list[control.LaneTraffic]]
+) -> list[control.SignalTraffic]:
+    """What some signals show in a second, and what is before them. `lanes`: what is on the lanes before a signal."""
+    controllers = street.controllers
+    return [
+        control.SignalTraffic(
+            signal_id=name, state=controllers.shown[name], since_s=controllers.since_s(name, second), lanes=lanes(name)
+        )
+        for name in signal_ids
+    ]
 
 
 @dataclass(slots=True)
@@ -38,14 +51,9 @@ class Cameras:
     def look(self, second: int, signal_ids: Iterable[str]) -> list[control.SignalTraffic]:
         """What is seen before some signals in a second."""
         seen: dict[str, list[tuple[float, float]]] = {}
-        controllers = self.street.controllers
-        return [
-            control.SignalTraffic(
-                signal_id=signal_id, state=controllers.shown[signal_id], since_s=controllers.since_s(signal_id, second),
-                lanes=[self._lane(lane, seen) for lane in self._lanes.get(signal_id, ())],
-            )
-            for signal_id in signal_ids
-        ]  # fmt: skip
+        return before_signals(
+            self.street, second, signal_ids, lambda name: [self._lane(lane, seen) for lane in self._lanes.get(name, ())]
+        )
 
     def _lane(self, lane: str, seen: dict[str, list[tuple[float, float]]]) -> control.LaneTraffic:
         waiting, coming = 0.0, [0.0] * round(VIEW_M / ZONE_M)

@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
+from citybrain.simulation.loops import write
 from citybrain.simulation.network import Network
 from citybrain.simulation.plans import read_plans
 from citybrain.simulation.scenario import Scenario
@@ -96,15 +96,12 @@ def count(
 ) -> Counted:  # fmt: skip
     """Runs the scenario for so many seconds, and gives what the loops counted."""
     placed, counted = folder / "loops.add.xml", folder / "counts.xml"
-    lines = [
-        f"<inductionLoop id={quoteattr(one.name)} lane={quoteattr(network.edges[one.edge_id].lanes[one.lane])}"
-        f' pos="{one.position_m:.2f}" period="{INTERVAL_S}" file={quoteattr(str(counted))}/>'
-        for one in some
-    ]
-    placed.write_text("\n".join(["<additional>", *lines, "</additional>"]), encoding="utf-8")
-    files = ",".join(str(file) for file in (*scenario.additional, placed))
+    write(
+        ((one.name, network.edges[one.edge_id].lanes[one.lane], one.position_m) for one in some),
+        placed, str(counted), INTERVAL_S,
+    )  # fmt: skip
     stood = None
-    with Sumo(scenario.path, seed, options=["--additional-files", files], teleport_after_s=_NEVER) as sumo:
+    with Sumo(scenario.path, seed, options=scenario.with_file(placed), teleport_after_s=_NEVER) as sumo:
         begin = sumo.next_second
         while sumo.next_second < begin + seconds:
             now = sumo.next_second - begin

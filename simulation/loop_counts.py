@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from citybrain.traffic.v1 import area_control_pb2 as control
 
+from citybrain.simulation.cameras import before_signals
 from citybrain.simulation.loops import Pair, pairs
 from citybrain.simulation.street import Street
 from citybrain.simulation.stretches import lanes_of_signals
@@ -26,18 +27,12 @@ class Loops:
 
     def look(self, second: int, signal_ids: Iterable[str]) -> list[control.SignalTraffic]:
         """What is counted before some signals in a second."""
-        controllers = self.street.controllers
-        return [
-            control.SignalTraffic(
-                signal_id=signal_id, state=controllers.shown[signal_id], since_s=controllers.since_s(signal_id, second),
-                lanes=[
-                    self._lane(lane, self._pairs[lane], second)
-                    for lane in self._lanes.get(signal_id, ())
-                    if lane in self._pairs
-                ],
-            )
-            for signal_id in signal_ids
-        ]  # fmt: skip
+        return before_signals(
+            self.street, second, signal_ids,
+            lambda name: [
+                self._lane(lane, self._pairs[lane], second) for lane in self._lanes.get(name, ()) if lane in self._pairs
+            ],
+        )  # fmt: skip
 
     def _lane(self, lane: str, pair: Pair, second: int) -> control.LaneTraffic:
         sumo = self.street.sumo

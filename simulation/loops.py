@@ -58,12 +58,16 @@ def pairs(network: Network) -> dict[str, Pair]:
     return found
 
 
-def write(some: Iterable[Pair], file: Path) -> None:
-    """Writes the loops for SUMO."""
+def write(some: Iterable[tuple[str, str, float]], file: Path, counts: str = "NUL", every_s: int = 86_400) -> None:
+    """Writes loops for SUMO: name, lane, metres from its beginning. `counts`: where SUMO writes its sums, each `every_s`."""
     lines = [
-        f"<inductionLoop id={quoteattr(one.name)} lane={quoteattr(one.lane_id)} pos={quoteattr(f'{one.position_m:.2f}')}"
-        ' period="86400" file="NUL"/>'
-        for pair in some
-        for one in (pair.line, *pair.entries)
+        f"<inductionLoop id={quoteattr(name)} lane={quoteattr(lane_id)} pos={quoteattr(f'{position_m:.2f}')}"
+        f' period="{every_s}" file={quoteattr(counts)}/>'
+        for name, lane_id, position_m in some
     ]
     file.write_text("\n".join(["<additional>", *lines, "</additional>"]), encoding="utf-8")
+
+
+def placed(some: Iterable[Pair]) -> list[tuple[str, str, float]]:
+    """All loops of some pairs, as `write` takes them."""
+    return [(one.name, one.lane_id, one.position_m) for pair in some for one in (pair.line, *pair.entries)]

@@ -39,6 +39,10 @@ class Scenario:
         """The name of the file, without its ending."""
         return self.path.stem
 
+    def with_file(self, file: Path) -> list[str]:
+        """The options by which SUMO reads one more additional file beside those of the scenario."""
+        return ["--additional-files", ",".join(str(one) for one in (*self.additional, file))]
+
 
 def open_scenario(path: Path) -> Scenario:
     """Reads the configuration and looks into the network. Raises ScenarioError."""

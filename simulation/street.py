@@ -16,7 +16,7 @@ from citybrain.health.v1 import health_service_pb2 as health
 
 from citybrain.simulation.ambulances import Fleet, Mission
 from citybrain.simulation.day_plans import read_day_plans
-from citybrain.simulation.loops import pairs, write
+from citybrain.simulation.loops import pairs, placed, write
 from citybrain.simulation.lost_time import LostTime
 from citybrain.simulation.network import Network
 from citybrain.simulation.places import Call, Places
@@ -68,9 +68,9 @@ class Street:
         self._trips = Path(self._folder.name) / "trips.xml"
         options = ["--scale", "0" if alone else f"{scale:g}"]
         if loops:
-            placed = Path(self._folder.name) / "loops.add.xml"
-            write(pairs(network).values(), placed)
-            options += ["--additional-files", ",".join(str(file) for file in (*scenario.additional, placed))]
+            file = Path(self._folder.name) / "loops.add.xml"
+            write(placed(pairs(network).values()), file)
+            options += scenario.with_file(file)
         try:
             self.sumo = Sumo(scenario.path, seed, self._trips, options)
         except BaseException:

@@ -22,7 +22,7 @@ from citybrain.traffic.v1.area_control_pb2 import (
 )
 
 from citybrain.services.traffic.lane_health import STUCK_CYCLES, STUCK_GREEN_S, Reported
-from citybrain.services.traffic.stages import ZONE_M
+from citybrain.services.traffic.stages import ZONE_M, ZONES
 
 VEHICLE_M = 7.5
 """What a vehicle that waits takes of a lane, with the gap before it."""
@@ -135,11 +135,11 @@ class LoopQueue:
         self._leave(between - most)
 
     def _stand(self, now: float) -> tuple[float, tuple[float, ...]]:
-        waiting, coming = 0.0, [0.0] * 6
+        waiting, coming = 0.0, [0.0] * ZONES
         for due, number in self._between:
             metres = (due - now) * self.speed_mps
             if metres <= waiting * VEHICLE_M:
                 waiting += number
             else:
-                coming[min(int(metres / ZONE_M), len(coming) - 1)] += number
+                coming[min(int(metres / ZONE_M), ZONES - 1)] += number
         return waiting, tuple(coming)

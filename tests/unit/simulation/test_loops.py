@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from citybrain.simulation.loop_counts import Loops
-from citybrain.simulation.loops import Loop, Pair, pairs, write
+from citybrain.simulation.loops import Loop, Pair, pairs, placed, write
 from tests.unit.simulation.test_cameras import network
 
 
@@ -29,7 +29,7 @@ def test_a_lane_without_room_for_two_loops_has_none() -> None:
 
 
 def test_loops_are_written_as_sumo_reads_them(tmp_path: Path) -> None:
-    write(pairs(network()).values(), tmp_path / "loops.xml")
+    write(placed(pairs(network()).values()), tmp_path / "loops.xml")
     written = [dict(one.attrib) for one in ET.parse(tmp_path / "loops.xml").getroot()]  # noqa: S314
     assert len(written) == 6
     assert {"id": "long_0.entry.0", "lane": "long_0", "pos": "325.00", "period": "86400", "file": "NUL"} in written
