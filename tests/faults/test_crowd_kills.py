@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from citybrain.tourism.v1 import events_pb2 as ev
 from citybrain.tourism.v1 import peaks_pb2 as peaks
 
@@ -14,20 +10,6 @@ from tests.helpers.killer import KillAtEachStep
 from tests.helpers.paper_lake import HALL_M2, HOLDS, PaperLake
 
 HERE = frozenset({"stop_entry", "clear_entry", "reopen_entry"})
-
-
-@pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[MeshChild]:
-    with MeshChild(tmp_path / "data", ["--driven"]) as child:
-        yield child
-
-
-@pytest.fixture
-def lake(mesh: MeshChild) -> Iterator[PaperLake]:
-    city = PaperLake(mesh.address, mesh.log_path.parent)
-    city.build_lake()
-    yield city
-    city.close()
 
 
 def test_killed_when_entry_stops_and_when_it_opens_nobody_is_let_in_before_a_person_has_cleared_it(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from citybrain.credit.v1 import credit_service_pb2 as credit
 from citybrain.credit.v1 import events_pb2 as credited
 from citybrain.environment.v1 import environment_service_pb2 as environment
@@ -24,20 +20,6 @@ ONCE = (
     ev.InspectionOrdered, ev.CaseOpened, ev.MeasuresOrdered, ev.DecisionRecorded, ev.CorrectionOrdered,
     credited.SanctionImposed,
 )  # fmt: skip
-
-
-@pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[MeshChild]:
-    with MeshChild(tmp_path / "data", ["--driven"]) as child:
-        yield child
-
-
-@pytest.fixture
-def bureau(mesh: MeshChild) -> Iterator[PaperBureau]:
-    city = PaperBureau(mesh.address, mesh.log_path.parent)
-    city.build_park()
-    yield city
-    city.close()
 
 
 def test_killed_at_every_step_a_source_comes_to_its_sanction_as_if_nothing_had_been(

@@ -21,12 +21,6 @@ UNDONE = ["reserve_ambulance", "reserve_bed", "notify_districts"]
 
 
 @pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[MeshChild]:
-    with MeshChild(tmp_path / "data", ["--driven"]) as child:
-        yield child
-
-
-@pytest.fixture
 def city(mesh: MeshChild) -> Iterator[PaperCity]:
     paper = PaperCity(mesh.address, mesh.log_path.parent)
     paper.build()

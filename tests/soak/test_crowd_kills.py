@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from citybrain.safety.v1.events_pb2 import UnitAssigned, UnitsReleased
 from citybrain.sagas.v1 import saga_service_pb2 as sagas
 from citybrain.tourism.v1 import events_pb2 as ev
@@ -25,20 +21,6 @@ STEPS = {
 RESTORED = {
     "end_signal_plan", "end_frequency", "release_buses", "release_ambulance", "recall_police", "end_notices", "review",
 }  # fmt: skip
-
-
-@pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[MeshChild]:
-    with MeshChild(tmp_path / "data", ["--driven"]) as child:
-        yield child
-
-
-@pytest.fixture
-def lake(mesh: MeshChild) -> Iterator[PaperLake]:
-    city = PaperLake(mesh.address, mesh.log_path.parent)
-    city.build_lake()
-    yield city
-    city.close()
 
 
 def test_killed_at_every_step_a_place_is_closed_once_and_opened_when_a_person_has_cleared_it(

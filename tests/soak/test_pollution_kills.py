@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from citybrain.credit.v1 import credit_service_pb2 as credit
 from citybrain.credit.v1 import events_pb2 as credited
 from citybrain.environment.v1 import environment_service_pb2 as environment
@@ -20,20 +16,6 @@ from tests.helpers.killer import KillAtEachStep
 from tests.helpers.paper_bureau import PaperBureau
 
 UNDONE = {f"undo {leaf.name}" for leaf in POLLUTION_SANCTION.leaves() if isinstance(leaf, Step) and leaf.undo is not None}
-
-
-@pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[MeshChild]:
-    with MeshChild(tmp_path / "data", ["--driven"]) as child:
-        yield child
-
-
-@pytest.fixture
-def bureau(mesh: MeshChild) -> Iterator[PaperBureau]:
-    city = PaperBureau(mesh.address, mesh.log_path.parent)
-    city.build_park()
-    yield city
-    city.close()
 
 
 def test_killed_at_every_step_after_the_sanction_what_was_corrected_is_repaired_and_the_case_closed(
