@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import REGISTRY
 from prometheus_client.samples import Sample
 
@@ -115,3 +116,24 @@ def test_without_a_receiver_nothing_is_sent_and_counting_costs_no_error() -> Non
     metrics = Metrics()
     told(metrics)
     metrics.shutdown()
+
+
+def test_what_happens_again_is_added_for_each_service_and_type_of_its_own() -> None:
+    reader = InMemoryMetricReader()
+    metrics = Metrics(reader)
+    for service, event, count in (("health", "A", 2), ("health", "A", 3), ("health", "B", 1), ("traffic", "A", 1)):
+        metrics.of(service).appended(event, count)
+    assert counted(reader) == {("health", "A"): 5, ("health", "B"): 1, ("traffic", "A"): 1}
+    metrics.of("health").appended("A")
+    assert counted(reader)["health", "A"] == 6
+    metrics.shutdown()
+
+
+def counted(reader: InMemoryMetricReader) -> dict[tuple[str, str], int]:
+    """The events that were appended, by service and type."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    every = [metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics]
+    (found,) = (metric for metric in every if metric.name == names.EVENTS_APPENDED)
+    labels = (names.CITY_SERVICE, names.EVENT_TYPE)
+    return {tuple(point.attributes[one] for one in labels): point.value for point in found.data.data_points}  # type: ignore[misc,index,union-attr]

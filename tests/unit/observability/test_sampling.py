@@ -157,3 +157,10 @@ def test_at_rate_1_nothing_is_left_out() -> None:
         for kind in KINDS:
             tracing.tracer("health").start_span("call", kind=kind).end()
         assert len(sent()) == len(KINDS)
+
+
+def test_an_outgoing_call_that_is_not_kept_is_not_recorded_and_one_that_comes_in_is_watched() -> None:
+    with at_rate(0.0) as (tracing, _):
+        tracer = tracing.tracer("health")
+        recorded = {kind: tracer.start_span("a call", kind=kind).is_recording() for kind in (SpanKind.CLIENT, SpanKind.SERVER)}
+    assert recorded == {SpanKind.CLIENT: False, SpanKind.SERVER: True}
