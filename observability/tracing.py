@@ -182,9 +182,9 @@ class WorkSpan(CurrentSpan):
 
 
 def ended_with(span: trace.Span, code: grpc.StatusCode, why: BaseException | None = None, *, asked: bool = False) -> None:
-    """Puts on the span of a call how it ended. `asked`: the span is that of who asked; for them all but OK is an error.
+    """Puts on the span of a call how it ended. `asked`: it is the span of the caller: for a caller all but OK is an error.
 
-    For who was asked only what is their own fault.
+    For the service that was called, only a fault of its own is one.
     """
     span.set_attribute(names.STATUS_CODE, code.name)
     if code.name in FAULTS or (asked and code is not grpc.StatusCode.OK):

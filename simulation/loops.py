@@ -17,8 +17,10 @@ LINE_M = 3.0
 """The line loop begins so far before the stop line: whoever stands first stands on it."""
 
 ENTRY_M = 75.0
+"""The entry loop lies so far before the line; where no lane is as long, at its beginning."""
+
 LEAST_M = 10.0
-"""The entry loop lies so far before the line; where no lane is as long, at its beginning, if that is far enough."""
+"""Two loops are at least so far apart; a lane that is shorter has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,13 @@ VEHICLE_M = 7.5
 """What a vehicle that waits takes of a lane, with the gap before it."""
 
 FREE_S = 4.0
-"""The line loop is free for as long only when nobody stands before the line."""
+"""When the line loop has been free for so long, nobody stands before the line."""
 
 LATE_S = 6.0
-"""A vehicle may come so much later than in free flow; then it has left the lane unseen if nobody stands before the line."""
+"""A vehicle that should have come so long ago has left the lane unseen, if nobody stands before the line."""
 
 STANDS_S = 3.0
-"""A loop that is covered for as long has a vehicle standing on it."""
+"""When a loop has been covered for so long, a vehicle stands on it."""
 
 MOST_PER_S = 1.0
 """No loop counts more vehicles a second, after the first."""

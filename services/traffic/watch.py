@@ -124,7 +124,7 @@ class Watch:
         return [pb.UnseenLane(lane_id=name, fault=one.fault) for name, one in sorted(self.health.items()) if not one.is_seen]
 
     def _take(self, now: float, shown: Shown, came: Mapping[str, pb.LaneTraffic]) -> Mapping[str, Reported]:
-        """Looks at the health of each lane; returns what is reported of those that are."""
+        """Looks at the health of each lane; returns what is reported, by lane."""
         lights = self.staged.lights
         if not self.green_at:
             # Of what was before the first report no more is known than for how long each letter has stood.
