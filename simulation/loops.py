@@ -20,7 +20,7 @@ ENTRY_M = 75.0
 """The entry loop lies so far before the line; where no lane is as long, at its beginning."""
 
 LEAST_M = 10.0
-"""Two loops are at least so far apart; a lane that is shorter has none."""
+"""It lies at least so far before the line; where there is no room for that, a lane has no loops."""
 
 
 @dataclass(frozen=True, slots=True)
